@@ -1,0 +1,2 @@
+//! Glimpse.
+fn main() {}
