@@ -1,1 +1,11 @@
-//! Work in progress.
+//! What the API and the workers of Glimpse agree on: the words of a request, a job and its events, and the
+//! store that carries them. Depends on nothing else of ours.
+
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod job;
+pub mod reaper;
+pub mod request;
+pub mod store;
+pub mod telemetry;

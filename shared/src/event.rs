@@ -1,0 +1,313 @@
+//! What happens to a job, as its followers see it.
+//!
+//! An event is serialised once, by whoever makes it happen, and travels as a [`Frame`] from there: the log, the
+//! channel and the SSE relay pass on the same bytes.
+
+use std::io;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Seq, WorkerId};
+
+/// Something that happened to a job. Completed, failed and cancelled are terminal: exactly one, the last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The job waits; `position` jobs are before it.
+    Queued {
+        /// How many waiting jobs are served first.
+        position: u64,
+    },
+    /// A worker has claimed the job.
+    Started {
+        /// Which try at the job this is, from 1.
+        attempt: u32,
+        /// Who works on it; an id of `/v1/workers`.
+        worker: WorkerId,
+    },
+    /// How the picture looks by now.
+    Preview {
+        /// The attempt that made it.
+        attempt: u32,
+        /// 0-based index of the denoising step just done.
+        step: u32,
+        /// How many steps there are.
+        steps: u32,
+        /// A JPEG of the first picture of the job.
+        image: Image,
+    },
+    /// The pictures are made.
+    Completed {
+        /// The final pictures.
+        images: Vec<Image>,
+        /// The seed that gives these pictures again.
+        seed: u64,
+        /// Where the time went.
+        timings: Timings,
+    },
+    /// The job ended without pictures.
+    Failed {
+        /// Why, for programs.
+        code: FailureCode,
+        /// Why, for people.
+        message: String,
+    },
+    /// Somebody no longer wants the job.
+    Cancelled {
+        /// Who.
+        by: CancelledBy,
+    },
+}
+
+/// Seconds spent on a job.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Timings {
+    /// From the claim to the last denoising step.
+    pub inference: f64,
+    /// Decoding and encoding the final pictures.
+    pub decode: f64,
+}
+
+/// Why a job failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCode {
+    /// Every allowed attempt was lost or faulty.
+    AttemptsExhausted,
+    /// No worker claimed it in time.
+    StartTimeout,
+    /// It was not done in time.
+    RunTimeout,
+    /// The store no longer knows it.
+    JobLost,
+    /// The model cannot serve this request.
+    BadRequest,
+    /// A defect of ours.
+    Internal,
+}
+
+impl FailureCode {
+    /// The code as it stands in JSON and in scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AttemptsExhausted => "attempts_exhausted",
+            Self::StartTimeout => "start_timeout",
+            Self::RunTimeout => "run_timeout",
+            Self::JobLost => "job_lost",
+            Self::BadRequest => "bad_request",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// Who cancelled a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelledBy {
+    /// Whoever asked by the job's id.
+    Client,
+    /// The connection that waited for it closed.
+    Disconnect,
+    /// The people who run the fleet.
+    Operator,
+}
+
+impl CancelledBy {
+    /// The word as it stands in JSON and in scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Disconnect => "disconnect",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// A picture inside an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// `data:<content_type>;base64,…`
+    pub url: String,
+    /// The media type.
+    pub content_type: String,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+}
+
+impl Image {
+    /// Wraps an encoded picture.
+    pub fn new(content_type: &str, width: u32, height: u32, encoded: &[u8]) -> Self {
+        let mut url = format!("data:{content_type};base64,");
+        STANDARD.encode_string(encoded, &mut url);
+        Self { url, content_type: content_type.to_owned(), width, height }
+    }
+
+    /// The encoded picture; `None` if the URL is not the data URI of [`Image::new`].
+    pub fn decode(&self) -> Option<Vec<u8>> {
+        let (_, data) = self.url.split_once(";base64,")?;
+        STANDARD.decode(data).ok()
+    }
+}
+
+impl Event {
+    /// The event as ASCII JSON: what is above ASCII is escaped, because fal's JavaScript client breaks UTF-8
+    /// characters that a TCP segment cuts.
+    pub fn to_json(&self) -> String {
+        ascii_json(self)
+    }
+
+    /// What kind it is.
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Self::Queued { .. } => EventKind::Queued,
+            Self::Started { .. } => EventKind::Started,
+            Self::Preview { .. } => EventKind::Preview,
+            Self::Completed { .. } => EventKind::Completed,
+            Self::Failed { .. } => EventKind::Failed,
+            Self::Cancelled { .. } => EventKind::Cancelled,
+        }
+    }
+}
+
+/// The `type` of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// See [`Event::Queued`].
+    Queued,
+    /// See [`Event::Started`].
+    Started,
+    /// See [`Event::Preview`].
+    Preview,
+    /// See [`Event::Completed`].
+    Completed,
+    /// See [`Event::Failed`].
+    Failed,
+    /// See [`Event::Cancelled`].
+    Cancelled,
+}
+
+impl EventKind {
+    const ALL: [Self; 6] =
+        [Self::Queued, Self::Started, Self::Preview, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// The word in JSON's `type` and SSE's `event:`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Started => "started",
+            Self::Preview => "preview",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing follows an event of this kind.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
+    /// Reads the kind off serialised JSON without parsing it: `type` is always its first member.
+    fn of(json: &[u8]) -> Option<Self> {
+        let rest = json.strip_prefix(br#"{"type":""#)?;
+        let word = &rest[..rest.iter().position(|&b| b == b'"')?];
+        Self::ALL.into_iter().find(|kind| kind.as_str().as_bytes() == word)
+    }
+}
+
+/// A numbered, serialised event: `<seq> <json>`, the string that log and channel carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The event's number.
+    pub seq: Seq,
+    /// The event's kind.
+    pub kind: EventKind,
+    bytes: Bytes,
+    json_at: usize,
+}
+
+impl Frame {
+    /// Numbers and serialises an event.
+    pub fn new(seq: Seq, event: &Event) -> Self {
+        Self::from_json(seq, event.kind(), &event.to_json())
+    }
+
+    /// Numbers an event that is serialised already.
+    pub fn from_json(seq: Seq, kind: EventKind, json: &str) -> Self {
+        let head = format!("{seq} ");
+        let json_at = head.len();
+        Self { seq, kind, bytes: Bytes::from(head + json), json_at }
+    }
+
+    /// Reads `<seq> <json>`; `None` if that is not what the bytes are.
+    pub fn parse(bytes: Bytes) -> Option<Self> {
+        let space = bytes.iter().take(20).position(|&b| b == b' ')?;
+        let seq = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
+        let kind = EventKind::of(&bytes[space + 1..])?;
+        Some(Self { seq: Seq(seq), kind, bytes, json_at: space + 1 })
+    }
+
+    /// `<seq> <json>`.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The event's JSON, sharing the frame's memory.
+    pub fn json(&self) -> Bytes {
+        self.bytes.slice(self.json_at..)
+    }
+
+    /// Parses the event; `None` if it is none of ours (a newer version's, say).
+    pub fn event(&self) -> Option<Event> {
+        serde_json::from_slice(&self.bytes[self.json_at..]).ok()
+    }
+}
+
+/// What a follower gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Followed {
+    /// The next event. Its seq may be beyond the last + 1 where the log no longer holds what was between.
+    Frame(Frame),
+    /// The store lost writes: seqs begin again below what was seen.
+    Gap,
+    /// The job is gone without a terminal event; nothing follows. The API answers `failed{job_lost}`.
+    Lost,
+}
+
+/// Serialises to JSON in ASCII alone.
+pub fn ascii_json<T: Serialize>(value: &T) -> String {
+    let mut out = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Ascii);
+    // Serialising our own types into memory has no way to fail: no maps with odd keys, no failing writer.
+    let done = value.serialize(&mut serializer);
+    debug_assert!(done.is_ok());
+    String::from_utf8(out).unwrap_or_default()
+}
+
+struct Ascii;
+
+impl serde_json::ser::Formatter for Ascii {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        if fragment.is_ascii() {
+            return writer.write_all(fragment.as_bytes());
+        }
+        for c in fragment.chars() {
+            if c.is_ascii() {
+                writer.write_all(&[c as u8])?;
+            } else {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(writer, "\\u{unit:04x}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

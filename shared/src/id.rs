@@ -1,0 +1,254 @@
+//! Names of things: apps, jobs, workers, places in a log, points in time. Each is its own type, so none can
+//! be passed for another.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// How many hash tags the keys of a fleet are spread over. Part of every job id: never change it.
+const PARTITIONS: u8 = 16;
+
+/// A text that is not the name of anything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidId(String);
+
+/// The name `owner/name` under which a fleet serves one model.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct App(String);
+
+impl App {
+    /// The whole name, `owner/name`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The hash tag that this app's keys share: its queue, its limits and its jobs lie in one slot.
+    pub fn partition(&self) -> Partition {
+        Partition(Sha256::digest(self.0.as_bytes())[0] % PARTITIONS)
+    }
+}
+
+impl FromStr for App {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let part = |part: &str| {
+            (1..=64).contains(&part.len())
+                && part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        };
+        match text.split_once('/') {
+            Some((owner, name)) if part(owner) && part(name) => Ok(Self(text.to_owned())),
+            _ => Err(InvalidId(
+                "an app is OWNER/NAME, each of 1 to 64 letters, digits, '-', '_' or '.', the first a letter or digit"
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for App {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<App> for String {
+    fn from(app: App) -> Self {
+        app.0
+    }
+}
+
+impl fmt::Display for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One of the 16 hash tags; see the layout in `store::redis::keys`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(u8);
+
+impl Partition {
+    /// Every partition, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..PARTITIONS).map(Self)
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A job's id. Its last byte repeats the partition of the job's app, so that any replica finds the job's keys
+/// by the id alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(Uuid);
+
+impl JobId {
+    /// A fresh id (UUIDv7) for a job of `app`.
+    pub fn new(app: &App) -> Self {
+        Self::stamped(Uuid::now_v7().into_bytes(), app)
+    }
+
+    /// The id (UUIDv8) that `caller`'s idempotency `key` always gives for `app`: two submits of the same key
+    /// meet in the store, whichever API took them.
+    pub fn from_key(app: &App, caller: &str, key: &str) -> Self {
+        let mut hash = Sha256::new();
+        // Lengths first: no two (app, caller, key) may read as the same bytes.
+        for part in [app.as_str(), caller, key] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        Self::stamped(Uuid::new_v8(bytes).into_bytes(), app)
+    }
+
+    /// A v7 id of a given time and random part, for tests that compare two stores.
+    pub fn from_parts(app: &App, millis: u64, random: u64) -> Self {
+        let mut tail = [0; 10];
+        tail[..8].copy_from_slice(&random.to_be_bytes());
+        Self::stamped(uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid().into_bytes(), app)
+    }
+
+    fn stamped(mut bytes: [u8; 16], app: &App) -> Self {
+        bytes[15] = app.partition().0;
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// Where the job's keys lie; `None` for an id that no job of ours can have.
+    pub fn partition(&self) -> Option<Partition> {
+        let last = self.0.as_bytes()[15];
+        (last < PARTITIONS).then_some(Partition(last))
+    }
+}
+
+impl FromStr for JobId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        // Only the canonical form: the text is also a part of keys and channels.
+        let id = Uuid::try_parse(text).map(Self).ok().filter(|id| id.to_string() == text);
+        id.ok_or_else(|| InvalidId("a job id is a UUID".to_owned()))
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// A worker process, from its start to its end: a restarted worker has a new id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WorkerId(String);
+
+impl WorkerId {
+    /// A fresh id that begins with `host`, so that a reader of `/v1/workers` knows where to look.
+    pub fn new(host: &str) -> Self {
+        let host: String =
+            host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect::<String>();
+        let random = Uuid::new_v4().simple().to_string();
+        Self(format!("{}-{}", if host.is_empty() { "worker" } else { &host }, &random[..12]))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for WorkerId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        // Scripts splice worker ids into JSON: nothing that would need an escape may be in one.
+        if (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId("a worker id is 1 to 64 letters, digits or '-'".to_owned()))
+        }
+    }
+}
+
+impl TryFrom<String> for WorkerId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<WorkerId> for String {
+    fn from(id: WorkerId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An event's number in its job's log, from 1, without holes. As a cursor it names the last event seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The number of the event that follows this one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A point in time by the store's clock: microseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Micros(pub u64);
+
+impl Micros {
+    /// This process' own idea of now; only the memory store and displays may use it.
+    pub fn system() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self(since.as_micros() as u64)
+    }
+
+    /// The point `duration` later.
+    pub fn after(self, duration: std::time::Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_micros() as u64))
+    }
+
+    /// How much later this is than `earlier`; zero if it is not.
+    pub fn since(self, earlier: Self) -> std::time::Duration {
+        std::time::Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// RFC 3339 in UTC with microseconds, as the API shows it.
+    pub fn rfc3339(self) -> String {
+        use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000)
+            .ok()
+            .and_then(|at| at.format(&Rfc3339).ok())
+            .unwrap_or_default()
+    }
+}

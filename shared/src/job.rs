@@ -1,0 +1,188 @@
+//! A job: one request for pictures, on its way through the fleet.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::{FailureCode, Frame},
+    id::{App, JobId, Micros, Seq, WorkerId},
+    request::ImageSpec,
+};
+
+/// A job as it is submitted: everything about it that never changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its name.
+    pub id: JobId,
+    /// Whose workers serve it.
+    pub app: App,
+    /// Whose job it is: `anonymous` without keys.
+    pub tenant: String,
+    /// Lower classes are served first.
+    pub class: Class,
+    /// What to make.
+    pub spec: ImageSpec,
+    /// SHA-256 (hex) of the request that it came from: tells a repeated submit from a conflicting one.
+    pub digest: String,
+    /// From submit to the first claim, in whole microseconds in the store.
+    pub start_timeout: Duration,
+    /// From the first claim to the end, over all attempts and waits.
+    pub run_timeout: Duration,
+    /// The dead job that this one tries again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<JobId>,
+    /// W3C trace context of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+/// A priority class. Its number, 0 to 3, weighs more than any arrival time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// What a request gets that does not ask.
+    #[default]
+    Normal,
+    /// Behind everything normal.
+    Low,
+}
+
+impl Class {
+    /// The number that the queue sorts by.
+    pub fn rank(self) -> u64 {
+        match self {
+            Self::Normal => 1,
+            Self::Low => 2,
+        }
+    }
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Waits. Entered by submit, release and reap; left by claim, cancel and reap.
+    Queued,
+    /// A worker holds a lease on it. Entered by claim; left by finish, release, cancel and reap.
+    Running,
+    /// Ended with pictures, by finish.
+    Completed,
+    /// Ended without, by finish, release (last attempt) or reap.
+    Failed,
+    /// Ended by cancel.
+    Cancelled,
+}
+
+impl Status {
+    /// The word in JSON and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Reads [`Status::as_str`] back.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|status| status.as_str() == word)
+    }
+
+    /// Whether nothing can happen to the job any more.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// What the store knows about a job at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobState {
+    /// The job itself.
+    pub job: Job,
+    /// Where it stands.
+    pub status: Status,
+    /// The newest try, from 1; 0 before the first.
+    pub attempt: u32,
+    /// Who holds it, or who finished it.
+    pub worker: Option<WorkerId>,
+    /// How many waiting jobs are served first; only of a waiting job.
+    pub position: Option<u64>,
+    /// The step of the newest preview, of this attempt.
+    pub step: Option<u32>,
+    /// The number of the newest event.
+    pub seq: Seq,
+    /// When it was submitted.
+    pub created_at: Micros,
+    /// When it was first claimed.
+    pub started_at: Option<Micros>,
+    /// When it ended.
+    pub finished_at: Option<Micros>,
+    /// The newest event of its log: the terminal one of an ended job.
+    pub newest: Option<Frame>,
+}
+
+/// Why a job was given back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Release {
+    /// The worker goes away in good order: not counted as an attempt.
+    Drain,
+    /// The attempt went wrong, for a reason that people will read. Counted.
+    Fault(String),
+}
+
+/// A worker as it registers itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// Unique per process start.
+    pub id: WorkerId,
+    /// What it serves.
+    pub app: App,
+    /// The model's own width in pixels.
+    pub native_width: u32,
+    /// The model's own height in pixels.
+    pub native_height: u32,
+    /// The largest picture it makes, width times height.
+    pub max_pixels: u64,
+    /// The schedulers it knows.
+    pub schedulers: Vec<String>,
+    /// What it computes on: `cpu`, `cuda:0`, …
+    pub device: String,
+    /// The version of the program.
+    pub version: String,
+    /// What it is doing.
+    pub state: WorkerState,
+    /// The job it works on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+}
+
+/// What a worker is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerState {
+    /// Waits for a job.
+    Idle,
+    /// Works on one.
+    Busy,
+    /// Takes no more.
+    Draining,
+}
+
+/// A worker and when the store last heard of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenWorker {
+    /// What it said.
+    pub record: WorkerRecord,
+    /// When.
+    pub last_seen: Micros,
+}
+
+/// The message of a job that had its last attempt.
+pub fn exhausted_message(attempts: u32, reason: &str) -> (FailureCode, String) {
+    (FailureCode::AttemptsExhausted, format!("given up after {attempts} attempts: {reason}"))
+}

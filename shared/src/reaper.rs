@@ -1,0 +1,41 @@
+//! The round that every process makes: ends what is overdue, gives back what lost its worker.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::store::SharedStore;
+
+/// How long the store must have answered without a break before a process reaps: after an outage, healthy
+/// workers renew first.
+const SETTLED: Duration = Duration::from_secs(15);
+
+/// Reaps every `period` (spread by a tenth) for as long as it is polled.
+pub async fn run(store: SharedStore, period: Duration) {
+    let mut answering_since: Option<Instant> = None;
+    let mut seen = None;
+    loop {
+        tokio::time::sleep(period.mul_f64(0.95 + 0.1 * rand::random::<f64>())).await;
+        let settled = answering_since.is_some_and(|since| since.elapsed() >= SETTLED);
+        let answer = match seen.filter(|_| settled) {
+            Some(seen) => store.reap(seen).await.map(|reaped| {
+                for id in reaped.ended.iter().chain(&reaped.given_back) {
+                    tracing::info!(job = %id, "reaped");
+                }
+                reaped.now
+            }),
+            None => store.now().await,
+        };
+        match answer {
+            Ok(now) => {
+                answering_since.get_or_insert_with(Instant::now);
+                seen = Some(now);
+            }
+            Err(error) => {
+                answering_since = None;
+                seen = None;
+                tracing::warn!(%error, "reaping waits for the store");
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What a client asks for, before ([`ImageRequest`]) and after ([`ImageSpec`]) it is checked.
+//!
+//! A request is checked once, where it enters; what is past that door is an [`ImageSpec`], which cannot hold a
+//! wrong value. The rules are the table in section 5 of the design, repeated in `docs/protocol.md`.
+
+mod check;
+mod field_error;
+
+use serde::{Deserialize, Serialize};
+
+pub use check::{Defaults, Offer, Unknown};
+pub use field_error::{FieldError, Loc, parse_object};
+
+/// The pictures to make when a request does not say: diffusers' example for SDXL, as fal streams it.
+mod default {
+    pub(super) const NEGATIVE_PROMPT: &str = "blurry, low quality";
+    pub(super) const NUM_INFERENCE_STEPS: u32 = 20;
+    pub(super) const GUIDANCE_SCALE: f64 = 5.0;
+    pub(super) const PREVIEW_EVERY: u32 = 5;
+}
+
+/// The largest seed: what a JSON number holds exactly.
+pub const MAX_SEED: u64 = 1 << 53;
+
+/// A request as a client writes it. Members left out take their defaults on the server.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ImageRequest {
+    /// What to draw.
+    pub prompt: String,
+    /// What not to draw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_prompt: Option<String>,
+    /// Denoising steps, 1 to 50.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_inference_steps: Option<u32>,
+    /// Pixels, a multiple of 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Pixels, a multiple of 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// 0 to 2^53.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// A preview after every so many steps; 0 for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview_every: Option<u32>,
+    /// Encoding of the final pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_format: Option<OutputFormat>,
+}
+
+/// What a preview shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PreviewSource {
+    /// What the sampler holds, as fal's example shows it.
+    Latents,
+    /// The sampler's estimate of the end: clear far sooner.
+    Denoised,
+}
+
+/// How the final pictures are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputFormat {
+    /// `image/jpeg`, quality 95.
+    Jpeg,
+    /// `image/png`.
+    Png,
+    /// `image/webp`, lossless.
+    Webp,
+}
+
+impl OutputFormat {
+    /// The media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::Webp => "image/webp",
+        }
+    }
+}
+
+/// A checked request: every value is in its range and every default is filled in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageSpec {
+    prompt: String,
+    negative_prompt: String,
+    num_inference_steps: u32,
+    width: u32,
+    height: u32,
+    guidance_scale: f64,
+    seed: u64,
+    num_images: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scheduler: Option<String>,
+    preview_every: u32,
+    preview_source: PreviewSource,
+    output_format: OutputFormat,
+}
+
+impl ImageSpec {
+    /// What to draw: 1 to 10,000 characters.
+    pub fn prompt(&self) -> &str {
+        &self.prompt
+    }
+
+    /// What not to draw.
+    pub fn negative_prompt(&self) -> &str {
+        &self.negative_prompt
+    }
+
+    /// Denoising steps: 1 to 50.
+    pub fn num_inference_steps(&self) -> u32 {
+        self.num_inference_steps
+    }
+
+    /// Pixels: a multiple of 8.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Pixels: a multiple of 8.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// How strongly the prompt pulls: 0 to 30; guidance is on above 1.
+    pub fn guidance_scale(&self) -> f64 {
+        self.guidance_scale
+    }
+
+    /// 0 to 2^53: the same seed gives the same pictures.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// How many pictures: 1 to 4.
+    pub fn num_images(&self) -> u32 {
+        self.num_images
+    }
+
+    /// A scheduler that a worker of the app offers; `None` for the checkpoint's own.
+    pub fn scheduler(&self) -> Option<&str> {
+        self.scheduler.as_deref()
+    }
+
+    /// What a preview shows.
+    pub fn preview_source(&self) -> PreviewSource {
+        self.preview_source
+    }
+
+    /// How the final pictures are encoded.
+    pub fn output_format(&self) -> OutputFormat {
+        self.output_format
+    }
+
+    /// Whether a preview follows the 0-based step `step`.
+    pub fn has_preview_after(&self, step: u32) -> bool {
+        self.preview_every != 0 && step.is_multiple_of(self.preview_every)
+    }
+}

@@ -1,0 +1,85 @@
+//! What a worker holds and what it says about it.
+
+use crate::{
+    event::{Event, EventKind, FailureCode, Frame, Image, Timings},
+    id::{App, Seq, WorkerId},
+    job::{Job, Status},
+};
+
+/// A worker's wish for a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Who asks.
+    pub worker: WorkerId,
+    /// Whose queue.
+    pub app: App,
+    /// Rises by one with each claim that was answered; the same number asks for the same answer again.
+    pub number: u64,
+}
+
+/// The right to work on a job for a while.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lease {
+    /// The job.
+    pub job: Job,
+    /// Which try this is, from 1.
+    pub attempt: u32,
+    /// Whose try.
+    pub worker: WorkerId,
+    /// The newest event's number: while a job runs its worker alone writes, so the next event is this + 1.
+    pub(crate) seq: Seq,
+}
+
+/// A preview, serialised once for log, channel and every follower.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    /// 0-based index of the step just done.
+    pub step: u32,
+    json: String,
+}
+
+impl Preview {
+    /// Serialises the preview after `step` of `steps`.
+    pub fn new(attempt: u32, step: u32, steps: u32, image: Image) -> Self {
+        Self { step, json: Event::Preview { attempt, step, steps, image }.to_json() }
+    }
+
+    /// Numbers it.
+    pub fn frame(&self, seq: Seq) -> Frame {
+        Frame::from_json(seq, EventKind::Preview, &self.json)
+    }
+}
+
+/// How a worker ends a job, serialised once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ending {
+    status: Status,
+    kind: EventKind,
+    json: String,
+}
+
+impl Ending {
+    /// With pictures.
+    pub fn completed(images: Vec<Image>, seed: u64, timings: Timings) -> Self {
+        Self::of(Status::Completed, &Event::Completed { images, seed, timings })
+    }
+
+    /// Without.
+    pub fn failed(code: FailureCode, message: String) -> Self {
+        Self::of(Status::Failed, &Event::Failed { code, message })
+    }
+
+    fn of(status: Status, event: &Event) -> Self {
+        Self { status, kind: event.kind(), json: event.to_json() }
+    }
+
+    /// Completed or failed.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Numbers it.
+    pub fn frame(&self, seq: Seq) -> Frame {
+        Frame::from_json(seq, self.kind, &self.json)
+    }
+}

@@ -1,0 +1,294 @@
+//! The store in one process: the pure transition behind a lock, with a clock and channels.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream::BoxStream};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+
+use super::{
+    Cancel, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Rules, Store, Submit,
+    transition::{self, Command, Effect, Fence, Outcome, ReapOutcome, State},
+};
+use crate::{
+    error::{StoreError, StoreResult},
+    event::{CancelledBy, Followed, Frame},
+    id::{App, JobId, Micros, Seq},
+    job::{Job, JobState, Release, SeenWorker, WorkerRecord},
+};
+
+/// How long a worker waits for a wake-up before it looks by itself.
+const WAIT: Duration = Duration::from_secs(5);
+/// Cancellations that a worker may be behind before it misses some (it learns of them by its next renew).
+const CANCELLATIONS_KEPT: usize = 1024;
+
+/// See the module.
+pub struct MemoryStore {
+    rules: Rules,
+    clock: Clock,
+    inner: Arc<Mutex<Inner>>,
+    cancellations: broadcast::Sender<(App, JobId)>,
+}
+
+#[derive(Default)]
+struct Inner {
+    state: State,
+    /// The newest seq of each followed job, for those who wait for the next.
+    followed: HashMap<JobId, watch::Sender<Seq>>,
+    woken: HashMap<App, Arc<Notify>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new(rules: Rules, clock: Clock) -> Self {
+        let (cancellations, _) = broadcast::channel(CANCELLATIONS_KEPT);
+        Self { rules, clock, inner: Arc::default(), cancellations }
+    }
+
+    fn time(&self) -> Micros {
+        self.clock.fixed().unwrap_or_else(Micros::system)
+    }
+
+    fn apply(&self, command: Command) -> Outcome {
+        let mut inner = lock(&self.inner);
+        let (outcome, effects) = transition::apply(&mut inner.state, &self.rules, command, self.time());
+        for effect in effects {
+            match effect {
+                Effect::Appended(id, frame) => {
+                    if let Some(sender) = inner.followed.get(&id) {
+                        sender.send_replace(frame.seq);
+                    }
+                }
+                Effect::Woken(app) => inner.woken.entry(app).or_default().notify_waiters(),
+                Effect::Forgotten(id) => drop(inner.followed.remove(&id)),
+                // Nobody listening is no error: a worker that starts later holds no job yet.
+                Effect::CancelledRunning(app, id) => drop(self.cancellations.send((app, id))),
+            }
+        }
+        // Followers that have gone leave their channel behind.
+        inner.followed.retain(|_, sender| sender.receiver_count() > 0);
+        outcome
+    }
+}
+
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    // A panic inside the pure transition is a defect, but the state is a value: others may go on with it.
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unexpected(outcome: Outcome) -> StoreError {
+    StoreError::Corrupt(format!("unexpected outcome {outcome:?}"))
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn submit(&self, job: &Job) -> StoreResult<Submit> {
+        match self.apply(Command::Submit(job.clone())) {
+            Outcome::Submit(submit) => Ok(submit),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
+        match self.apply(Command::TryClaim(claim.clone())) {
+            Outcome::Claim(lease) => Ok(lease.map(|lease| *lease)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn wait_for_work(&self, app: &App) -> StoreResult<()> {
+        let notify = lock(&self.inner).woken.entry(app.clone()).or_default().clone();
+        let wait = async {
+            loop {
+                let woken = notify.notified();
+                tokio::pin!(woken);
+                // Listening before looking: a token that comes in between is not missed.
+                woken.as_mut().enable();
+                if matches!(self.apply(Command::TakeWake(app.clone())), Outcome::Woken(true)) {
+                    return;
+                }
+                woken.await;
+            }
+        };
+        // Running out of time is the normal case of an idle worker.
+        let _ = tokio::time::timeout(WAIT, wait).await;
+        Ok(())
+    }
+
+    async fn wake(&self, app: &App) -> StoreResult<()> {
+        self.apply(Command::Wake(app.clone()));
+        Ok(())
+    }
+
+    async fn renew(&self, lease: &Lease) -> StoreResult<Hold> {
+        match self.apply(Command::Renew(Fence::from(lease))) {
+            Outcome::Renew(hold) => Ok(hold),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
+        let frame = preview.frame(lease.seq.next());
+        match self.apply(Command::Publish(Fence::from(&*lease), frame, preview.step)) {
+            Outcome::Publish(hold, seq) => {
+                if hold == Hold::Held {
+                    lease.seq = seq;
+                }
+                Ok(hold)
+            }
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish> {
+        loop {
+            let frame = ending.frame(lease.seq.next());
+            match self.apply(Command::Finish(Fence::from(&*lease), frame, ending.status())) {
+                Outcome::Finish(finish) => return Ok(finish),
+                Outcome::Renumber(next) => lease.seq = Seq(next.0 - 1),
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released> {
+        match self.apply(Command::Release(Fence::from(lease), release.clone())) {
+            Outcome::Release(released) => Ok(released),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
+        match self.apply(Command::Cancel(id, by)) {
+            Outcome::Cancel(cancel) => Ok(cancel),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
+        let now = self.time();
+        let (due, expired) = {
+            let inner = lock(&self.inner);
+            (inner.state.due(now), inner.state.expired(now))
+        };
+        let mut reaped = Reaped::default();
+        for id in due {
+            match self.apply(Command::Reap(id, seen)) {
+                Outcome::Reap(ReapOutcome::Ended) => reaped.ended.push(id),
+                Outcome::Reap(ReapOutcome::GivenBack) => reaped.given_back.push(id),
+                Outcome::Reap(ReapOutcome::Nothing) => {}
+                other => return Err(unexpected(other)),
+            }
+        }
+        for id in expired {
+            self.apply(Command::Forget(id));
+        }
+        reaped.now = self.time();
+        Ok(reaped)
+    }
+
+    async fn now(&self) -> StoreResult<Micros> {
+        Ok(self.time())
+    }
+
+    async fn heartbeat(&self, worker: &WorkerRecord) -> StoreResult<()> {
+        self.apply(Command::Heartbeat(worker.clone()));
+        Ok(())
+    }
+
+    async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
+        Ok(lock(&self.inner).state.workers(&self.rules, self.time()))
+    }
+
+    async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
+        Ok(lock(&self.inner).state.status(id))
+    }
+
+    fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
+        let (events, receiver) = mpsc::channel(1);
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            // The follower hung up: there is nobody left to tell.
+            let _ = follow(&inner, id, after, &events).await;
+        });
+        futures::stream::unfold(receiver, |mut receiver| async {
+            let event = receiver.recv().await?;
+            Some((event, receiver))
+        })
+        .boxed()
+    }
+
+    fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
+        let app = app.clone();
+        let receiver = self.cancellations.subscribe();
+        futures::stream::unfold((receiver, app), |(mut receiver, app)| async {
+            loop {
+                match receiver.recv().await {
+                    Ok((of, id)) if of == app => return Some((id, (receiver, app))),
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        })
+        .boxed()
+    }
+
+    async fn forget(&self, id: JobId) -> StoreResult<()> {
+        self.apply(Command::Forget(id));
+        Ok(())
+    }
+}
+
+/// Sends a job's events until its end, or until nobody takes them.
+async fn follow(
+    inner: &Mutex<Inner>,
+    id: JobId,
+    after: Option<Seq>,
+    events: &mpsc::Sender<Followed>,
+) -> Result<(), mpsc::error::SendError<Followed>> {
+    let mut cursor = after;
+    loop {
+        let Some((news, mut changes)) = read(inner, id, cursor) else {
+            return events.send(Followed::Lost).await;
+        };
+        if cursor > Some(news.newest) {
+            cursor = Some(news.newest);
+            events.send(Followed::Gap).await?;
+        }
+        for frame in news.frames {
+            cursor = Some(frame.seq);
+            let terminal = frame.kind.is_terminal();
+            events.send(Followed::Frame(frame)).await?;
+            if terminal {
+                return Ok(());
+            }
+        }
+        tokio::select! {
+            // An error means forgotten; the next round finds out.
+            _ = changes.changed() => {}
+            () = events.closed() => return Ok(()),
+        }
+    }
+}
+
+struct News {
+    newest: Seq,
+    frames: Vec<Frame>,
+}
+
+/// What a job's log holds after `cursor` (a terminal event whatever its seq), and a sign for when it grows. One
+/// look under one lock: nothing happens between the two.
+fn read(inner: &Mutex<Inner>, id: JobId, cursor: Option<Seq>) -> Option<(News, watch::Receiver<Seq>)> {
+    let mut inner = lock(inner);
+    let mut frames = inner.state.log_after(id, cursor)?;
+    let state = inner.state.status(id)?;
+    if frames.is_empty() && state.status.is_terminal() {
+        frames.extend(state.newest);
+    }
+    let changes = inner.followed.entry(id).or_insert_with(|| watch::channel(state.seq).0).subscribe();
+    Some((News { newest: state.seq, frames }, changes))
+}

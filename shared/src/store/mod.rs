@@ -1,0 +1,170 @@
+//! The store: one contract, two homes.
+//!
+//! [`Store`] is all that the API and the workers know of the queue and the event bus. [`memory`] keeps it in one
+//! process and is the executable specification; [`redis`] keeps it in Redis for a fleet. The rules are a pure
+//! function, [`transition`], which the memory home calls and the Lua scripts repeat; one conformance suite and
+//! one property test hold the two together.
+//!
+//! Every command may be sent again when its answer was lost: the trait therefore borrows leases, and the
+//! worker's own guard consumes them.
+
+mod lease;
+pub mod memory;
+mod rules;
+pub mod transition;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+pub use lease::{Claim, Ending, Lease, Preview};
+pub use rules::{Clock, Rules};
+
+use crate::{
+    error::StoreResult,
+    event::{CancelledBy, Followed},
+    id::{App, JobId, Micros, Seq},
+    job::{Job, JobState, Release, SeenWorker, Status, WorkerRecord},
+};
+
+/// A store that many tasks share.
+pub type SharedStore = Arc<dyn Store>;
+
+/// The answer to a submit.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Submit {
+    /// The job waits behind `position` others.
+    Submitted {
+        /// How many waiting jobs are served first.
+        position: u64,
+    },
+    /// The same request was submitted under this id before.
+    Duplicate,
+    /// Another request was submitted under this id before.
+    Conflict,
+    /// Too many jobs of the app wait.
+    Full {
+        /// How many.
+        waiting: u64,
+    },
+}
+
+/// The answer to a worker that claims to hold a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// It does, for one lease's time from now.
+    Held,
+    /// Somebody cancelled the job.
+    Cancelled,
+    /// The job is another attempt's, or has ended, or is gone.
+    Lost,
+}
+
+/// The answer to a finish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// This attempt ended the job, now or by an earlier sending.
+    Finished,
+    /// Somebody cancelled the job.
+    Cancelled,
+    /// The job is another attempt's, or ended otherwise, or is gone.
+    Lost,
+}
+
+/// The answer to a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// The job waits again, or has failed with its last attempt.
+    Released,
+    /// Somebody cancelled the job.
+    Cancelled,
+    /// The job is another attempt's, or has ended, or is gone.
+    Lost,
+}
+
+/// The answer to a cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancel {
+    /// The job is cancelled now.
+    Cancelled,
+    /// It had ended before, thus.
+    AlreadyDone(Status),
+    /// There is no such job.
+    Unknown,
+}
+
+/// What a round of [`Store::reap`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reaped {
+    /// The store's time at the end of the round: the next round's `seen`.
+    pub now: Micros,
+    /// Jobs that ended with a `failed` event.
+    pub ended: Vec<JobId>,
+    /// Jobs that lost their worker and wait again.
+    pub given_back: Vec<JobId>,
+}
+
+/// The queue and the event bus.
+///
+/// A state change and its event are one atomic write. A worker's write counts only while the job is running, as
+/// the lease's attempt and by the lease's worker. Every job gets exactly one terminal event.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Puts a job into its app's queue. Idempotent by the job's id: Duplicate and Conflict come before Full.
+    async fn submit(&self, job: &Job) -> StoreResult<Submit>;
+
+    /// Takes the first waiting job of `claim.app`, if any. The same claim number gets the same lease again for
+    /// one lease's time.
+    async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>>;
+
+    /// Waits until a job of the app may be there to claim, at most a few seconds. May be dropped at any time.
+    async fn wait_for_work(&self, app: &App) -> StoreResult<()>;
+
+    /// Passes a wake-up on: for a worker that was woken and will not claim.
+    async fn wake(&self, app: &App) -> StoreResult<()>;
+
+    /// Holds the job for another lease's time.
+    async fn renew(&self, lease: &Lease) -> StoreResult<Hold>;
+
+    /// Appends a preview and renews the lease. An unanswered preview may be sent again, or replaced by a newer
+    /// one.
+    async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold>;
+
+    /// Ends the job.
+    async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish>;
+
+    /// Gives the job back.
+    async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released>;
+
+    /// Ends the job for somebody who does not hold it, at once, waiting or running.
+    async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel>;
+
+    /// Ends what is overdue and gives back what lost its worker. Does nothing if `seen`, the store's time at the
+    /// caller's previous answer, is more than [`Rules::reap_within`] ago: a round that lay in a frozen server's
+    /// socket must not run before the workers' renewals.
+    async fn reap(&self, seen: Micros) -> StoreResult<Reaped>;
+
+    /// The store's time.
+    async fn now(&self) -> StoreResult<Micros>;
+
+    /// Registers a worker, or says that it still lives.
+    async fn heartbeat(&self, worker: &WorkerRecord) -> StoreResult<()>;
+
+    /// The workers heard of within [`Rules::worker_known`], by id.
+    async fn workers(&self) -> StoreResult<Vec<SeenWorker>>;
+
+    /// Where a job stands; `None` if there is none of this id (any more).
+    async fn status(&self, id: JobId) -> StoreResult<Option<JobState>>;
+
+    /// A job's events after `after` (`None`: from the first that is left). Never misses one and never hangs: the
+    /// stream ends after the terminal event, or after [`Followed::Lost`]. It survives outages of the store.
+    fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed>;
+
+    /// Ids of jobs of `app` that are cancelled while they run, as it happens. Best effort: a worker also learns
+    /// of it from its next publish or renew.
+    fn cancellations(&self, app: &App) -> BoxStream<'static, JobId>;
+
+    /// Drops what is kept of an ended job, as its time to live does.
+    async fn forget(&self, id: JobId) -> StoreResult<()>;
+}

@@ -1,0 +1,82 @@
+//! The numbers that the store's promises are made of, and the clock they are measured by.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::id::Micros;
+
+/// Bounds and times of a store. A whole fleet uses the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// How long a worker may be silent before its job is given to another.
+    pub lease: Duration,
+    /// How many lost or faulty attempts a job may have.
+    pub attempts: u32,
+    /// How many jobs of one app may wait.
+    pub queue_limit: u64,
+    /// How many previews of a running job the log keeps.
+    pub previews_kept: u64,
+    /// How long an ended job can be asked for.
+    pub ended_ttl: Duration,
+    /// How long a job that was given up on can be asked for.
+    pub dead_ttl: Duration,
+    /// How many of those are listed.
+    pub dead_kept: usize,
+    /// The oldest `seen` that a reap acts on.
+    pub reap_within: Duration,
+    /// How long after its last heartbeat a worker is on record.
+    pub worker_known: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(15),
+            attempts: 3,
+            queue_limit: 10_000,
+            previews_kept: 16,
+            ended_ttl: Duration::from_secs(10 * 60),
+            dead_ttl: Duration::from_secs(7 * 24 * 3600),
+            dead_kept: 1000,
+            reap_within: Duration::from_secs(5),
+            worker_known: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Whose time the store goes by.
+#[derive(Debug, Clone, Default)]
+pub enum Clock {
+    /// The store's own: Redis' `TIME`, or the process' clock for the memory home.
+    #[default]
+    Store,
+    /// A test's, in microseconds.
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// A clock that a test moves by hand.
+    pub fn manual(start: Micros) -> Self {
+        Self::Manual(Arc::new(AtomicU64::new(start.0)))
+    }
+
+    /// The test's time; `None` where the store's own holds.
+    pub fn fixed(&self) -> Option<Micros> {
+        match self {
+            Self::Store => None,
+            Self::Manual(now) => Some(Micros(now.load(Ordering::SeqCst))),
+        }
+    }
+
+    /// Moves a test's clock on; the store's own cannot be moved.
+    pub fn advance(&self, by: Duration) {
+        if let Self::Manual(now) = self {
+            now.fetch_add(by.as_micros() as u64, Ordering::SeqCst);
+        }
+    }
+}

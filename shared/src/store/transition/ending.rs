@@ -1,0 +1,119 @@
+//! How a job ends, by whom, and what a lost worker does to it.
+
+use super::{Change, Effect, ReapOutcome};
+use crate::{
+    event::{CancelledBy, Event, FailureCode, Frame},
+    id::{JobId, Micros},
+    job::{Status, exhausted_message},
+    store::Cancel,
+};
+
+/// The reason that people read when a lease ran out.
+pub const WORKER_LOST: &str = "the worker was lost";
+/// The message of `start_timeout`.
+pub const START_TIMEOUT: &str = "no worker took the job in time";
+/// The message of `run_timeout`.
+pub const RUN_TIMEOUT: &str = "the job was not done in time";
+
+impl Change<'_> {
+    pub(super) fn cancel(&mut self, id: JobId, by: CancelledBy) -> Cancel {
+        let Some(record) = self.state.jobs.get(&id) else { return Cancel::Unknown };
+        if record.status.is_terminal() {
+            return Cancel::AlreadyDone(record.status);
+        }
+        let (app, was, frame) =
+            (record.job.app.clone(), record.status, Frame::new(record.seq.next(), &Event::Cancelled { by }));
+        self.end(id, Status::Cancelled, frame);
+        if was == Status::Running {
+            self.effects.push(Effect::CancelledRunning(app, id));
+        }
+        Cancel::Cancelled
+    }
+
+    pub(super) fn reap(&mut self, id: JobId, seen: Micros) -> ReapOutcome {
+        if self.now.since(seen) > self.rules.reap_within {
+            return ReapOutcome::Nothing;
+        }
+        let Some(record) = self.state.jobs.get(&id) else { return ReapOutcome::Nothing };
+        if record.status.is_terminal() || record.due() > self.now {
+            return ReapOutcome::Nothing;
+        }
+        match record.run_deadline {
+            None => self.fail(id, FailureCode::StartTimeout, START_TIMEOUT.to_owned()),
+            Some(run) if run <= self.now => self.fail(id, FailureCode::RunTimeout, RUN_TIMEOUT.to_owned()),
+            Some(_) => return self.give_back(id, Some(WORKER_LOST.to_owned())),
+        }
+        ReapOutcome::Ended
+    }
+
+    /// Takes a running job from its worker: back to the queue, in its old place. A `fault` counts as an attempt;
+    /// after the last one the job is dead.
+    pub(super) fn give_back(&mut self, id: JobId, fault: Option<String>) -> ReapOutcome {
+        let Some(record) = self.state.jobs.get_mut(&id) else { return ReapOutcome::Nothing };
+        record.faults += u32::from(fault.is_some());
+        if let Some(reason) = fault
+            && record.faults >= self.rules.attempts
+        {
+            let (code, message) = exhausted_message(record.faults, &reason);
+            self.fail(id, code, message);
+            self.bury(id);
+            return ReapOutcome::Ended;
+        }
+        let due = record.due();
+        if let Some(first) = record.first_preview.take() {
+            record.log.retain(|frame| frame.seq < first);
+        }
+        record.status = Status::Queued;
+        record.worker = None;
+        record.step = None;
+        record.lease_until = None;
+        self.state.due.remove(&(due, id));
+        self.enqueue(id);
+        ReapOutcome::GivenBack
+    }
+
+    fn fail(&mut self, id: JobId, code: FailureCode, message: String) {
+        let Some(record) = self.state.jobs.get_mut(&id) else { return };
+        record.worker = None;
+        let frame = Frame::new(record.seq.next(), &Event::Failed { code, message });
+        self.end(id, Status::Failed, frame);
+    }
+
+    /// The terminal event and the status that goes with it.
+    pub(super) fn end(&mut self, id: JobId, status: Status, frame: Frame) {
+        let Some(record) = self.state.jobs.get_mut(&id) else { return };
+        self.state.due.remove(&(record.due(), id));
+        if let Some(queue) = self.state.queues.get_mut(&record.job.app) {
+            queue.remove(&record.place());
+        }
+        record.status = status;
+        record.finished_at = Some(self.now);
+        record.lease_until = None;
+        record.log.clear();
+        self.state.expiry.insert((self.now.after(self.rules.ended_ttl), id));
+        self.append_frame(id, frame);
+    }
+
+    /// Puts an ended job on the dead list.
+    fn bury(&mut self, id: JobId) {
+        self.state.expiry.remove(&(self.now.after(self.rules.ended_ttl), id));
+        self.state.expiry.insert((self.now.after(self.rules.dead_ttl), id));
+        self.state.dead.insert((self.now, id));
+        while self.state.dead.len() > self.rules.dead_kept {
+            self.state.dead.pop_first();
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: JobId) {
+        let Some(record) = self.state.jobs.get(&id).filter(|record| record.status.is_terminal()) else {
+            return;
+        };
+        if let Some(at) = record.finished_at {
+            self.state.expiry.remove(&(at.after(self.rules.ended_ttl), id));
+            self.state.expiry.remove(&(at.after(self.rules.dead_ttl), id));
+            self.state.dead.remove(&(at, id));
+        }
+        self.state.jobs.remove(&id);
+        self.effects.push(Effect::Forgotten(id));
+    }
+}

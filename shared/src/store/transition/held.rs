@@ -1,0 +1,97 @@
+//! What a worker may do with a job that it holds, and how it is told that it does not.
+
+use super::{Change, Fence, Outcome};
+use crate::{
+    event::Frame,
+    id::Seq,
+    job::{Release, Status},
+    store::{Finish, Hold, Released},
+};
+
+impl Change<'_> {
+    pub(super) fn renew(&mut self, fence: &Fence) -> Hold {
+        let hold = self.hold(fence);
+        if hold == Hold::Held {
+            self.extend(fence);
+        }
+        hold
+    }
+
+    pub(super) fn publish(&mut self, fence: &Fence, frame: Frame, step: u32) -> Outcome {
+        let hold = self.hold(fence);
+        let Some(record) = self.state.jobs.get_mut(&fence.id).filter(|_| hold == Hold::Held) else {
+            return Outcome::Publish(hold, Seq::default());
+        };
+        if frame.seq != record.seq.next() {
+            return Outcome::Publish(Hold::Held, record.seq);
+        }
+        let seq = frame.seq;
+        record.step = Some(step);
+        let first = *record.first_preview.get_or_insert(seq);
+        if let Some(old) = seq.0.checked_sub(self.rules.previews_kept).filter(|old| *old >= first.0) {
+            record.log.retain(|kept| kept.seq != Seq(old));
+        }
+        self.append_frame(fence.id, frame);
+        self.extend(fence);
+        Outcome::Publish(Hold::Held, seq)
+    }
+
+    pub(super) fn finish(&mut self, fence: &Fence, frame: Frame, status: Status) -> Outcome {
+        match self.hold(fence) {
+            Hold::Held => {}
+            Hold::Cancelled => return Outcome::Finish(Finish::Cancelled),
+            Hold::Lost => {
+                // Reap and give-back clear the worker: only a finish leaves a name on an ended job.
+                let again = self.state.jobs.get(&fence.id).is_some_and(|record| {
+                    record.status.is_terminal()
+                        && record.attempt == fence.attempt
+                        && record.worker.as_ref() == Some(&fence.worker)
+                });
+                return Outcome::Finish(if again { Finish::Finished } else { Finish::Lost });
+            }
+        }
+        let next = self.state.jobs.get(&fence.id).map_or(Seq::default(), |record| record.seq.next());
+        if frame.seq != next {
+            return Outcome::Renumber(next);
+        }
+        self.end(fence.id, status, frame);
+        Outcome::Finish(Finish::Finished)
+    }
+
+    pub(super) fn release(&mut self, fence: &Fence, release: Release) -> Released {
+        match self.hold(fence) {
+            Hold::Held => {
+                let reason = match release {
+                    Release::Drain => None,
+                    Release::Fault(reason) => Some(reason),
+                };
+                self.give_back(fence.id, reason);
+                Released::Released
+            }
+            Hold::Cancelled => Released::Cancelled,
+            Hold::Lost => Released::Lost,
+        }
+    }
+
+    /// The fence.
+    fn hold(&self, fence: &Fence) -> Hold {
+        match self.state.jobs.get(&fence.id) {
+            Some(record) if record.status == Status::Cancelled => Hold::Cancelled,
+            Some(record)
+                if record.status == Status::Running
+                    && record.attempt == fence.attempt
+                    && record.worker.as_ref() == Some(&fence.worker) =>
+            {
+                Hold::Held
+            }
+            _ => Hold::Lost,
+        }
+    }
+
+    fn extend(&mut self, fence: &Fence) {
+        let Some(record) = self.state.jobs.get_mut(&fence.id) else { return };
+        let due = record.due();
+        record.lease_until = Some(self.now.after(self.rules.lease));
+        self.move_due(fence.id, due);
+    }
+}

@@ -1,0 +1,153 @@
+//! The rules of the queue as a pure function: `(state, command, now) -> (state, outcome, effects)`.
+//!
+//! No clock, lock, channel or I/O: what is here can be explored exhaustively, compared with the Lua scripts
+//! command by command, and read in one sitting. The memory home adds the rest.
+
+pub mod ending;
+mod held;
+mod queue;
+mod state;
+
+pub use state::{Record, State};
+
+use crate::{
+    event::{CancelledBy, Frame},
+    id::{App, JobId, Micros, Seq, WorkerId},
+    job::{Job, Release, Status, WorkerRecord},
+    store::{Cancel, Claim, Finish, Hold, Lease, Released, Rules, Submit},
+};
+
+/// One thing that is asked of the store.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// See [`Store::submit`](super::Store::submit).
+    Submit(Job),
+    /// See [`Store::try_claim`](super::Store::try_claim).
+    TryClaim(Claim),
+    /// Takes the app's wake-up token, if it is there.
+    TakeWake(App),
+    /// Puts the app's wake-up token there, if it is not.
+    Wake(App),
+    /// See [`Store::renew`](super::Store::renew).
+    Renew(Fence),
+    /// See [`Store::publish`](super::Store::publish).
+    Publish(Fence, Frame, u32),
+    /// See [`Store::finish`](super::Store::finish). The frame is numbered by the worker's guess.
+    Finish(Fence, Frame, Status),
+    /// See [`Store::release`](super::Store::release).
+    Release(Fence, Release),
+    /// See [`Store::cancel`](super::Store::cancel).
+    Cancel(JobId, CancelledBy),
+    /// Looks at one job that may be overdue; the caller last heard the store's time `seen`.
+    Reap(JobId, Micros),
+    /// See [`Store::heartbeat`](super::Store::heartbeat).
+    Heartbeat(WorkerRecord),
+    /// See [`Store::forget`](super::Store::forget).
+    Forget(JobId),
+}
+
+/// What a worker's write must match: the job is running, as this attempt, by this worker. The attempt alone is
+/// not enough: a failover can hand out a number twice, and an idempotency key can revive an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The job.
+    pub id: JobId,
+    /// The lease's attempt.
+    pub attempt: u32,
+    /// The lease's worker.
+    pub worker: WorkerId,
+}
+
+impl From<&Lease> for Fence {
+    fn from(lease: &Lease) -> Self {
+        Self { id: lease.job.id, attempt: lease.attempt, worker: lease.worker.clone() }
+    }
+}
+
+/// The answer to a [`Command`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// To Submit.
+    Submit(Submit),
+    /// To TryClaim.
+    Claim(Option<Box<Lease>>),
+    /// To TakeWake: whether the token was there.
+    Woken(bool),
+    /// To Renew.
+    Renew(Hold),
+    /// To Publish, with the job's newest seq while the lease holds.
+    Publish(Hold, Seq),
+    /// To Finish.
+    Finish(Finish),
+    /// To Finish whose frame has the wrong number: the right one.
+    Renumber(Seq),
+    /// To Release.
+    Release(Released),
+    /// To Cancel.
+    Cancel(Cancel),
+    /// To Reap.
+    Reap(ReapOutcome),
+    /// To Wake, Heartbeat and Forget.
+    Done,
+}
+
+/// What a reap found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReapOutcome {
+    /// The job has ended with a `failed` event.
+    Ended,
+    /// The job lost its worker and waits again.
+    GivenBack,
+    /// Nothing was due.
+    Nothing,
+}
+
+/// What the world outside must hear of a change.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// The job's log has this new entry.
+    Appended(JobId, Frame),
+    /// A running job of this app was cancelled.
+    CancelledRunning(App, JobId),
+    /// The app's wake-up token is there.
+    Woken(App),
+    /// The job is forgotten.
+    Forgotten(JobId),
+}
+
+/// Applies one command.
+pub fn apply(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
+    let mut change = Change { state, rules, now, effects: Vec::new() };
+    let outcome = match command {
+        Command::Submit(job) => Outcome::Submit(change.submit(job)),
+        Command::TryClaim(claim) => Outcome::Claim(change.try_claim(claim).map(Box::new)),
+        Command::TakeWake(app) => Outcome::Woken(change.state.wake.remove(&app)),
+        Command::Wake(app) => {
+            change.wake(&app);
+            Outcome::Done
+        }
+        Command::Renew(fence) => Outcome::Renew(change.renew(&fence)),
+        Command::Publish(fence, frame, step) => change.publish(&fence, frame, step),
+        Command::Finish(fence, frame, status) => change.finish(&fence, frame, status),
+        Command::Release(fence, release) => Outcome::Release(change.release(&fence, release)),
+        Command::Cancel(id, by) => Outcome::Cancel(change.cancel(id, by)),
+        Command::Reap(id, seen) => Outcome::Reap(change.reap(id, seen)),
+        Command::Heartbeat(worker) => {
+            change.heartbeat(worker);
+            Outcome::Done
+        }
+        Command::Forget(id) => {
+            change.forget(id);
+            Outcome::Done
+        }
+    };
+    (outcome, change.effects)
+}
+
+/// A command being applied: the state, and what has come of it so far.
+struct Change<'a> {
+    state: &'a mut State,
+    rules: &'a Rules,
+    now: Micros,
+    effects: Vec<Effect>,
+}

@@ -1,0 +1,133 @@
+//! What the store holds, and how it is read.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::{
+    event::Frame,
+    id::{App, JobId, Micros, Seq, WorkerId},
+    job::{Job, JobState, SeenWorker, Status},
+    store::Rules,
+};
+
+/// All that the store holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct State {
+    pub(super) jobs: BTreeMap<JobId, Record>,
+    /// Waiting jobs of each app, first to last.
+    pub(super) queues: BTreeMap<App, BTreeSet<Place>>,
+    /// Every unfinished job, by when reap must look at it.
+    pub(super) due: BTreeSet<(Micros, JobId)>,
+    /// Jobs given up on, oldest first.
+    pub(super) dead: BTreeSet<(Micros, JobId)>,
+    /// Ended jobs, by when they are forgotten.
+    pub(super) expiry: BTreeSet<(Micros, JobId)>,
+    /// Apps whose wake-up token is there.
+    pub(super) wake: BTreeSet<App>,
+    /// Each worker's newest claim that was answered with a lease.
+    pub(super) claims: BTreeMap<WorkerId, Claimed>,
+    pub(super) workers: BTreeMap<WorkerId, SeenWorker>,
+}
+
+/// A place in a queue: class, arrival, and the id where two arrive in one microsecond.
+pub(super) type Place = (u64, Micros, JobId);
+
+/// An answered claim, kept for one lease's time.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Claimed {
+    pub(super) number: u64,
+    pub(super) job: JobId,
+    pub(super) attempt: u32,
+    pub(super) until: Micros,
+}
+
+/// A job as the store keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    pub(super) job: Job,
+    pub(super) status: Status,
+    pub(super) attempt: u32,
+    /// Lost and faulty attempts: those that count.
+    pub(super) faults: u32,
+    /// Who holds the job; of a finished one, who finished it.
+    pub(super) worker: Option<WorkerId>,
+    pub(super) seq: Seq,
+    pub(super) step: Option<u32>,
+    /// The attempt's oldest preview.
+    pub(super) first_preview: Option<Seq>,
+    pub(super) created_at: Micros,
+    pub(super) started_at: Option<Micros>,
+    pub(super) finished_at: Option<Micros>,
+    pub(super) lease_until: Option<Micros>,
+    pub(super) run_deadline: Option<Micros>,
+    pub(super) log: VecDeque<Frame>,
+}
+
+impl Record {
+    /// When reap must look at the job: the earlier of what ends it and what takes it from its worker.
+    pub(super) fn due(&self) -> Micros {
+        match (self.run_deadline, self.lease_until) {
+            (None, _) => self.created_at.after(self.job.start_timeout),
+            (Some(run), None) => run,
+            (Some(run), Some(lease)) => run.min(lease),
+        }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        (self.job.class.rank(), self.created_at, self.job.id)
+    }
+}
+
+impl State {
+    /// Where a job stands.
+    pub fn status(&self, id: JobId) -> Option<JobState> {
+        let record = self.jobs.get(&id)?;
+        Some(JobState {
+            job: record.job.clone(),
+            status: record.status,
+            attempt: record.attempt,
+            worker: record.worker.clone(),
+            position: (record.status == Status::Queued).then(|| self.position(record)),
+            step: record.step,
+            seq: record.seq,
+            created_at: record.created_at,
+            started_at: record.started_at,
+            finished_at: record.finished_at,
+            newest: record.log.back().cloned(),
+        })
+    }
+
+    /// What is left of a job's log after `cursor`; `None` if there is no such job.
+    pub fn log_after(&self, id: JobId, cursor: Option<Seq>) -> Option<Vec<Frame>> {
+        let record = self.jobs.get(&id)?;
+        Some(record.log.iter().filter(|frame| Some(frame.seq) > cursor).cloned().collect())
+    }
+
+    /// The jobs that reap must look at.
+    pub fn due(&self, now: Micros) -> Vec<JobId> {
+        self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    }
+
+    /// The ended jobs whose time to live is over.
+    pub fn expired(&self, now: Micros) -> Vec<JobId> {
+        self.expiry.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    }
+
+    /// The workers on record, by id.
+    pub fn workers(&self, rules: &Rules, now: Micros) -> Vec<SeenWorker> {
+        self.workers
+            .values()
+            .filter(|seen| now.since(seen.last_seen) <= rules.worker_known)
+            .cloned()
+            .collect()
+    }
+
+    /// The jobs on the dead list, oldest first.
+    pub fn dead(&self) -> Vec<JobId> {
+        self.dead.iter().map(|(_, id)| *id).collect()
+    }
+
+    pub(super) fn position(&self, record: &Record) -> u64 {
+        let queue = self.queues.get(&record.job.app);
+        queue.map_or(0, |queue| queue.range(..record.place()).count() as u64)
+    }
+}

@@ -1,0 +1,36 @@
+//! Logs: on standard error, as text or JSON. Prompts and keys are never logged at info.
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// The logging flags of every binary.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LogConfig {
+    /// How a log line looks; logs go to standard error.
+    #[arg(long, env = "GLIMPSE_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What is logged: a level, or `target=level,…` as in tracing's EnvFilter.
+    #[arg(long, env = "GLIMPSE_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// Starts logging. The first caller in a process wins.
+pub fn init(config: &LogConfig) {
+    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    // A subscriber that is set already (by a test, say) stays.
+    let _ = match config.log_format {
+        LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
+        LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
+    };
+}
