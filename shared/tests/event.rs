@@ -1,0 +1,96 @@
+//! Events as they stand on the wire.
+
+use bytes::Bytes;
+use glimpse_shared::{
+    event::{CancelledBy, Event, FailureCode, Frame, Image, Timings},
+    id::{App, JobId, Micros, Seq, WorkerId},
+};
+
+fn image() -> Image {
+    Image::new("image/jpeg", 64, 128, &[0xff, 0xd8, 0xff])
+}
+
+#[test]
+fn every_event_has_its_json() {
+    let worker: WorkerId = "gpu-1".parse().unwrap();
+    let url = r#"{"url":"data:image/jpeg;base64,/9j/","content_type":"image/jpeg","width":64,"height":128}"#;
+    let events = [
+        (Event::Queued { position: 3 }, r#"{"type":"queued","position":3}"#.to_owned()),
+        (
+            Event::Started { attempt: 1, worker },
+            r#"{"type":"started","attempt":1,"worker":"gpu-1"}"#.to_owned(),
+        ),
+        (
+            Event::Preview { attempt: 1, step: 5, steps: 20, image: image() },
+            format!(r#"{{"type":"preview","attempt":1,"step":5,"steps":20,"image":{url}}}"#),
+        ),
+        (
+            Event::Completed {
+                images: vec![image()],
+                seed: 7,
+                timings: Timings { inference: 1.5, decode: 0.25 },
+            },
+            format!(
+                r#"{{"type":"completed","images":[{url}],"seed":7,"timings":{{"inference":1.5,"decode":0.25}}}}"#
+            ),
+        ),
+        (
+            Event::Failed { code: FailureCode::RunTimeout, message: "too slow — naïve 🪁".to_owned() },
+            r#"{"type":"failed","code":"run_timeout","message":"too slow \u2014 na\u00efve \ud83e\ude81"}"#
+                .to_owned(),
+        ),
+        (Event::Cancelled { by: CancelledBy::Client }, r#"{"type":"cancelled","by":"client"}"#.to_owned()),
+    ];
+    for (event, json) in events {
+        assert_eq!(event.to_json(), json);
+        let frame = Frame::new(Seq(12), &event);
+        assert_eq!(frame.bytes(), &Bytes::from(format!("12 {json}")));
+        let parsed = Frame::parse(frame.bytes().clone()).unwrap();
+        assert_eq!((&parsed, parsed.event().unwrap(), parsed.json()), (&frame, event, Bytes::from(json)));
+    }
+}
+
+#[test]
+fn what_is_no_frame_is_none() {
+    for bytes in [
+        "",
+        " ",
+        "1",
+        "x {\"type\":\"queued\"}",
+        "1 {}",
+        "1 {\"type\":\"other\"}",
+        "-1 {\"type\":\"queued\"}",
+    ] {
+        assert_eq!(Frame::parse(Bytes::from(bytes)), None, "{bytes:?}");
+    }
+}
+
+#[test]
+fn an_image_gives_its_bytes_back() {
+    assert_eq!(image().decode().unwrap(), [0xff, 0xd8, 0xff]);
+}
+
+#[test]
+fn ids_are_what_they_say() {
+    for good in ["glimpse/demo", "a/b", "Owner-1/my_model.v2"] {
+        assert_eq!(good.parse::<App>().unwrap().as_str(), good);
+    }
+    for bad in ["", "demo", "/demo", "a/", "a/b/c", "a b/c", "a/.b", "ä/b", &format!("a/{}", "x".repeat(65))]
+    {
+        assert!(bad.parse::<App>().is_err(), "{bad:?}");
+    }
+    let app: App = "glimpse/demo".parse().unwrap();
+    for id in [JobId::new(&app), JobId::from_key(&app, "anonymous", "order 7")] {
+        assert_eq!(id.partition(), Some(app.partition()));
+        assert_eq!(id.to_string().parse::<JobId>().unwrap(), id);
+    }
+    assert_eq!(JobId::from_key(&app, "a", "key"), JobId::from_key(&app, "a", "key"));
+    assert_ne!(JobId::from_key(&app, "a", "bc"), JobId::from_key(&app, "ab", "c"));
+    for bad in
+        ["", "x", "0193-", "01938C00-0000-7000-8000-000000000000", "{01938c00-0000-7000-8000-000000000000}"]
+    {
+        assert!(bad.parse::<JobId>().is_err(), "{bad:?}");
+    }
+    assert!(WorkerId::new("höst.name \"x\"").as_str().starts_with("hstnamex-"));
+    assert_eq!(Micros(1_795_564_800_123_456).rfc3339(), "2026-11-25T00:00:00.123456Z");
+}

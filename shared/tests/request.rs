@@ -1,0 +1,181 @@
+//! Every rule of a request, at its edges.
+
+use glimpse_shared::request::{
+    Defaults, FieldError, ImageSpec, MAX_SEED, Offer, OutputFormat, PreviewSource, Unknown, parse_object,
+};
+use serde_json::{Value, json};
+
+fn offer() -> Offer {
+    Offer {
+        native_width: 128,
+        native_height: 96,
+        max_pixels: 1024 * 1024,
+        schedulers: ["EulerDiscreteScheduler".to_owned(), "DDIMScheduler".to_owned()].into(),
+    }
+}
+
+fn check_as(body: Value, unknown: Unknown) -> Result<ImageSpec, Vec<FieldError>> {
+    let object = parse_object(body.to_string().as_bytes())?;
+    ImageSpec::check(object, &offer(), Defaults { unknown, preview_source: PreviewSource::Latents })
+}
+
+fn check(body: Value) -> Result<ImageSpec, Vec<FieldError>> {
+    check_as(body, Unknown::Refused)
+}
+
+#[test]
+fn a_bare_prompt_gets_every_default() {
+    let spec = check(json!({ "prompt": "a heart" })).unwrap();
+    assert_eq!(spec.prompt(), "a heart");
+    assert_eq!(spec.negative_prompt(), "blurry, low quality");
+    assert_eq!((spec.num_inference_steps(), spec.guidance_scale(), spec.num_images()), (20, 5.0, 1));
+    assert_eq!((spec.width(), spec.height()), (128, 96));
+    assert!(spec.seed() < 1 << 32);
+    assert_eq!((spec.scheduler(), spec.preview_source()), (None, PreviewSource::Latents));
+    assert_eq!(spec.output_format(), OutputFormat::Jpeg);
+    let previews: Vec<u32> = (0..20).filter(|step| spec.has_preview_after(*step)).collect();
+    assert_eq!(previews, [0, 5, 10, 15]);
+}
+
+#[test]
+fn null_means_the_default() {
+    let spec = check(json!({ "prompt": "x", "negative_prompt": null, "seed": null, "width": null })).unwrap();
+    assert_eq!((spec.negative_prompt(), spec.width()), ("blurry, low quality", 128));
+}
+
+#[test]
+fn every_bound_holds_what_it_names() {
+    let good = json!([
+        { "prompt": "x".repeat(10_000) },
+        { "prompt": "🪁" },
+        { "prompt": "x", "negative_prompt": "" },
+        { "prompt": "x", "num_inference_steps": 1, "preview_every": 0 },
+        { "prompt": "x", "num_inference_steps": 50.0, "preview_every": 50 },
+        { "prompt": "x", "width": 64, "height": 2048 },
+        { "prompt": "x", "width": 1024, "height": 1024 },
+        { "prompt": "x", "guidance_scale": 0, "num_images": 4 },
+        { "prompt": "x", "guidance_scale": 30.0, "seed": MAX_SEED },
+        { "prompt": "x", "scheduler": "DDIM", "output_format": "webp" },
+        { "prompt": "x", "scheduler": "EulerDiscreteScheduler", "preview_source": "denoised" },
+    ]);
+    for body in good.as_array().unwrap() {
+        assert!(check(body.clone()).is_ok(), "{body}");
+    }
+}
+
+#[test]
+fn every_wrong_value_names_its_field() {
+    let wrong = [
+        (json!({}), "prompt", "missing"),
+        (json!({ "prompt": null }), "prompt", "missing"),
+        (json!({ "prompt": 7 }), "prompt", "string_type"),
+        (json!({ "prompt": "" }), "prompt", "string_too_short"),
+        (json!({ "prompt": "x".repeat(10_001) }), "prompt", "string_too_long"),
+        (json!({ "prompt": "x", "negative_prompt": [] }), "negative_prompt", "string_type"),
+        (json!({ "prompt": "x", "num_inference_steps": 0 }), "num_inference_steps", "greater_than_equal"),
+        (json!({ "prompt": "x", "num_inference_steps": 51 }), "num_inference_steps", "less_than_equal"),
+        (json!({ "prompt": "x", "num_inference_steps": "20" }), "num_inference_steps", "int_type"),
+        (json!({ "prompt": "x", "num_inference_steps": 2.5 }), "num_inference_steps", "int_from_float"),
+        (json!({ "prompt": "x", "num_inference_steps": true }), "num_inference_steps", "int_type"),
+        (json!({ "prompt": "x", "num_inference_steps": u64::MAX }), "num_inference_steps", "less_than_equal"),
+        (
+            json!({ "prompt": "x", "num_inference_steps": i64::MIN }),
+            "num_inference_steps",
+            "greater_than_equal",
+        ),
+        (json!({ "prompt": "x", "width": 7 }), "width", "greater_than_equal"),
+        (json!({ "prompt": "x", "width": 65 }), "width", "multiple_of"),
+        (json!({ "prompt": "x", "width": 1e9 }), "width", "less_than_equal"),
+        (json!({ "prompt": "x", "height": 1e300 }), "height", "less_than_equal"),
+        (json!({ "prompt": "x", "height": 2056 }), "height", "less_than_equal"),
+        (json!({ "prompt": "x", "width": 1032, "height": 1024 }), "width", "less_than_equal"),
+        (json!({ "prompt": "x", "width": 64, "height": 63 }), "height", "greater_than_equal"),
+        (json!({ "prompt": "x", "guidance_scale": -0.1 }), "guidance_scale", "greater_than_equal"),
+        (json!({ "prompt": "x", "guidance_scale": 30.5 }), "guidance_scale", "less_than_equal"),
+        (json!({ "prompt": "x", "guidance_scale": "5" }), "guidance_scale", "float_type"),
+        (json!({ "prompt": "x", "seed": -1 }), "seed", "greater_than_equal"),
+        (json!({ "prompt": "x", "seed": MAX_SEED + 1 }), "seed", "less_than_equal"),
+        (json!({ "prompt": "x", "num_images": 0 }), "num_images", "greater_than_equal"),
+        (json!({ "prompt": "x", "num_images": 5 }), "num_images", "less_than_equal"),
+        (json!({ "prompt": "x", "scheduler": "Magic" }), "scheduler", "one_of"),
+        (json!({ "prompt": "x", "scheduler": {} }), "scheduler", "string_type"),
+        (json!({ "prompt": "x", "preview_every": 51 }), "preview_every", "less_than_equal"),
+        (json!({ "prompt": "x", "preview_source": "dreams" }), "preview_source", "one_of"),
+        (json!({ "prompt": "x", "output_format": "gif" }), "output_format", "one_of"),
+        (json!({ "prompt": "x", "promt": "y" }), "promt", "extra_forbidden"),
+    ];
+    for (body, field, kind) in wrong {
+        let errors = check(body.clone()).unwrap_err();
+        let found: Vec<_> = errors.iter().map(|error| (error.field(), error.kind)).collect();
+        assert_eq!(
+            found,
+            [(field.to_owned(), kind)],
+            "{}",
+            &body.to_string()[..body.to_string().len().min(90)]
+        );
+    }
+}
+
+#[test]
+fn all_wrong_fields_are_told_at_once() {
+    let errors = check(json!({ "width": 7, "num_inference_steps": 0, "guidance_scale": -1 })).unwrap_err();
+    let mut fields: Vec<_> = errors.iter().map(FieldError::field).collect();
+    fields.sort();
+    assert_eq!(fields, ["guidance_scale", "num_inference_steps", "prompt", "width"]);
+}
+
+#[test]
+fn an_error_has_the_shape_that_fal_clients_read() {
+    let errors = check(json!({ "prompt": "x", "num_inference_steps": 51 })).unwrap_err();
+    let expected = json!([{
+        "loc": ["body", "num_inference_steps"],
+        "msg": "Input should be less than or equal to 50",
+        "type": "less_than_equal",
+        "input": 51,
+        "ctx": { "le": 50 },
+    }]);
+    assert_eq!(serde_json::to_value(errors).unwrap(), expected);
+}
+
+#[test]
+fn unknown_fields_are_refused_or_ignored() {
+    let body = json!({ "prompt": "x", "enable_safety_checker": true, "sync_mode": true });
+    assert_eq!(check_as(body.clone(), Unknown::Refused).unwrap_err().len(), 2);
+    assert!(check_as(body, Unknown::Ignored).is_ok());
+}
+
+#[test]
+fn what_is_no_json_is_said_of_the_body() {
+    let bad: [&[u8]; 8] = [
+        b"{\"prompt\": \"x\", \"guidance_scale\": NaN}",
+        b"{\"prompt\": \"\\ud800\"}",
+        b"{\"prompt\": \"\xff\xfe\"}",
+        b"{\"prompt\": \"x\", \"seed\": 1e999}",
+        b"{\"prompt\"",
+        b"[1, 2]",
+        b"\"text\"",
+        b"null",
+    ];
+    for body in bad {
+        let errors = parse_object(body).unwrap_err();
+        let loc = serde_json::to_value(&errors[0].loc).unwrap();
+        assert_eq!((errors.len(), &loc[0]), (1, &json!("body")), "{}", String::from_utf8_lossy(body));
+    }
+    assert!(parse_object(&b"[".repeat(100_000)).is_err());
+    assert!(parse_object(b"").unwrap().is_empty());
+    assert!(parse_object(b" \n").unwrap().is_empty());
+}
+
+#[test]
+fn megabytes_are_not_sent_back() {
+    let errors = check(json!({ "prompt": "x".repeat(1 << 20), "seed": vec![0; 100_000] })).unwrap_err();
+    assert!(serde_json::to_string(&errors).unwrap().len() < 2_000);
+}
+
+#[test]
+fn a_spec_survives_the_store() {
+    let spec =
+        check(json!({ "prompt": "Москва \"🪁\"", "guidance_scale": 7.3, "scheduler": "DDIM" })).unwrap();
+    let stored = serde_json::to_string(&spec).unwrap();
+    assert_eq!(serde_json::from_str::<ImageSpec>(&stored).unwrap(), spec);
+}
