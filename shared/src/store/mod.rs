@@ -10,6 +10,7 @@
 
 mod lease;
 pub mod memory;
+pub mod redis;
 mod rules;
 pub mod transition;
 

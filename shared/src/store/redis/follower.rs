@@ -1,0 +1,170 @@
+//! One stream of a job's events.
+//!
+//! The channel is the fast path, the log is the truth: the follower reads the log after its cursor whenever
+//! something may have been missed, and between two readings passes on what the channel says. It runs in its
+//! client's own task and takes from its inbox only when the client wants more.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    backoff::Backoff,
+    hub::Hub,
+    inbox::{Heard, INBOX_BYTES, Inbox, News},
+    line::Subscription,
+    log::Read,
+};
+use crate::{
+    event::{EventKind, Followed, Frame},
+    id::{JobId, Seq},
+};
+
+/// How long a job may be silent before its log is read: a subscription that Redis forgot is silent too.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// See the module.
+pub(super) struct Follower {
+    hub: Arc<Hub>,
+    id: JobId,
+    /// The last event delivered.
+    last: Option<Seq>,
+    inbox: Arc<Inbox>,
+    _subscription: Subscription,
+    /// Read from the log and not yet delivered.
+    ready: VecDeque<Followed>,
+    /// Nothing comes after what is ready.
+    over: bool,
+    read_at: Instant,
+    backoff: Backoff,
+}
+
+impl Follower {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        id: JobId,
+        after: Option<Seq>,
+        inbox: Arc<Inbox>,
+        subscription: Subscription,
+    ) -> Self {
+        Self {
+            hub,
+            id,
+            last: after,
+            inbox,
+            _subscription: subscription,
+            ready: VecDeque::new(),
+            over: false,
+            read_at: next_reading(),
+            backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(8)),
+        }
+    }
+
+    /// The next event; `None` after the last.
+    pub(super) async fn next(&mut self) -> Option<Followed> {
+        loop {
+            if let Some(followed) = self.ready.pop_front() {
+                return Some(followed);
+            }
+            if self.over {
+                return None;
+            }
+            let news = tokio::time::timeout_at(self.read_at, self.inbox.take()).await;
+            match news.unwrap_or(News::Reread) {
+                News::Reread => self.read().await,
+                News::Heard(heard) => self.hear(heard).await,
+            }
+        }
+    }
+
+    async fn hear(&mut self, Heard { from, frame }: Heard) {
+        let last = self.last.unwrap_or_default();
+        if frame.kind.is_terminal() {
+            // Whatever its number: nothing comes after it.
+            self.deliver(frame);
+        } else if frame.seq > last && from <= last.next() {
+            self.read_at = next_reading();
+            self.deliver(frame);
+        } else if frame.seq != last {
+            // Something is missing before it; or Redis lost writes and counts again from below. What the last
+            // reading told already is the third case, and rare: see Inbox::drop_until.
+            self.read().await;
+        }
+    }
+
+    /// Reads the log after the cursor. If Redis does not answer, a later reading will do: the confirmation of
+    /// the subscription, when Redis is back, asks for one.
+    async fn read(&mut self) {
+        let read = {
+            // The semaphore is never closed.
+            let _turn = self.hub.reads.acquire().await;
+            self.hub.door.read(self.id, self.last).await
+        };
+        match read {
+            Ok(read) => {
+                self.backoff.reset();
+                self.read_at = next_reading();
+                self.take_in(read);
+                self.inbox.drop_until(self.last);
+            }
+            Err(error) => {
+                self.read_at = Instant::now() + self.backoff.next();
+                tracing::debug!(job = %self.id, %error, "a log cannot be read now");
+            }
+        }
+    }
+
+    fn take_in(&mut self, read: Read) {
+        let terminal = read.newest.filter(|newest| newest.kind.is_terminal());
+        let newest_seq = terminal.as_ref().map_or(read.newest_seq, |frame| frame.seq);
+        // A job without an entry left of its log has lost its end: nobody will say it again.
+        let gone = read.status.is_none_or(|status| status.is_terminal());
+        if terminal.is_none() && gone {
+            self.over = true;
+            self.ready.push_back(Followed::Lost);
+            return;
+        }
+        if self.last > Some(newest_seq) {
+            self.last = Some(newest_seq);
+            self.ready.push_back(Followed::Gap);
+        }
+        for frame in within_bounds(read.frames) {
+            self.deliver(frame);
+        }
+        if let Some(frame) = terminal.filter(|_| !self.over) {
+            self.deliver(frame);
+        }
+        // What could not be read is behind us too.
+        self.last = self.last.max(Some(newest_seq));
+    }
+
+    fn deliver(&mut self, frame: Frame) {
+        if self.over {
+            return;
+        }
+        self.last = Some(frame.seq);
+        self.over = frame.kind.is_terminal();
+        self.ready.push_back(Followed::Frame(frame));
+    }
+}
+
+/// Readings spread out: many followers of silent jobs began in the same moment.
+fn next_reading() -> Instant {
+    Instant::now() + SILENCE.mul_f64(0.9 + 0.2 * rand::random::<f64>())
+}
+
+/// The newest previews that an inbox would hold, and all that is no preview.
+fn within_bounds(mut frames: Vec<Frame>) -> Vec<Frame> {
+    let mut bytes = 0;
+    let mut newest = true;
+    let mut keep: Vec<bool> = Vec::with_capacity(frames.len());
+    for frame in frames.iter().rev() {
+        bytes += frame.bytes().len();
+        let is_preview = frame.kind == EventKind::Preview;
+        keep.push(!is_preview || newest || bytes <= INBOX_BYTES);
+        newest &= !is_preview;
+    }
+    let mut keep = keep.into_iter().rev();
+    frames.retain(|_| keep.next().unwrap_or(true));
+    frames
+}

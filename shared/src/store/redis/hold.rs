@@ -1,0 +1,123 @@
+//! What a worker does with a job that it holds.
+
+use super::{
+    Door,
+    keys::PartitionKeys,
+    queue::{exhausted_around, millis},
+    scripts::{FINISH, Outcome, PUBLISH, RELEASE, RENEW, unexpected},
+};
+use crate::{
+    error::StoreResult,
+    id::Seq,
+    job::Release,
+    store::{Ending, Finish, Hold, Lease, Preview, Released},
+};
+
+impl Door {
+    fn keys_of(&self, lease: &Lease) -> PartitionKeys {
+        self.keys.of_app(&lease.job.app)
+    }
+
+    pub(super) async fn renew(&self, lease: &Lease) -> StoreResult<Hold> {
+        let keys = self.keys_of(lease);
+        let call = RENEW
+            .keys([keys.job(lease.job.id), keys.due()])
+            .now(self.now())
+            .value(lease.job.id)
+            .value(lease.attempt)
+            .text(lease.worker.as_str())
+            .value(self.rules.lease.as_micros());
+        match call.run(&self.nodes).await? {
+            Outcome::Held { .. } => Ok(Hold::Held),
+            Outcome::Cancelled => Ok(Hold::Cancelled),
+            Outcome::Lost => Ok(Hold::Lost),
+            other => unexpected(other),
+        }
+    }
+
+    pub(super) async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
+        let keys = self.keys_of(lease);
+        let frame = preview.frame(lease.seq.next());
+        let call = PUBLISH
+            .keys([keys.job(lease.job.id), keys.log(lease.job.id), keys.due()])
+            .now(self.now())
+            .value(lease.job.id)
+            .value(lease.attempt)
+            .text(lease.worker.as_str())
+            .value(self.rules.lease.as_micros())
+            .value(self.rules.previews_kept)
+            .value(frame.seq)
+            .value(preview.step)
+            .bytes(frame.bytes());
+        match call.run(&self.nodes).await? {
+            Outcome::Held { seq } => {
+                lease.seq = seq;
+                Ok(Hold::Held)
+            }
+            Outcome::Cancelled => Ok(Hold::Cancelled),
+            Outcome::Lost => Ok(Hold::Lost),
+            other => unexpected(other),
+        }
+    }
+
+    pub(super) async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish> {
+        loop {
+            let keys = self.keys_of(lease);
+            let frame = ending.frame(lease.seq.next());
+            let call = FINISH
+                .keys([
+                    keys.job(lease.job.id),
+                    keys.log(lease.job.id),
+                    keys.queue(&lease.job.app),
+                    keys.due(),
+                ])
+                .now(self.now())
+                .value(lease.job.id)
+                .value(lease.attempt)
+                .text(lease.worker.as_str())
+                .text(ending.status().as_str())
+                .value(frame.seq)
+                .bytes(frame.bytes())
+                .value(millis(self.rules.ended_ttl));
+            match call.run(&self.nodes).await? {
+                Outcome::Finished => return Ok(Finish::Finished),
+                Outcome::Cancelled => return Ok(Finish::Cancelled),
+                Outcome::Lost => return Ok(Finish::Lost),
+                // Only this worker writes while it holds the job: the next frame has the right number.
+                Outcome::Renumber { next } => lease.seq = Seq(next.0.saturating_sub(1)),
+                other => return unexpected(other),
+            }
+        }
+    }
+
+    pub(super) async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released> {
+        let keys = self.keys_of(lease);
+        let (kind, (head, tail)) = match release {
+            Release::Drain => ("drain", Default::default()),
+            Release::Fault(reason) => ("fault", exhausted_around(reason)),
+        };
+        let call = RELEASE
+            .keys([
+                keys.job(lease.job.id),
+                keys.log(lease.job.id),
+                keys.queue(&lease.job.app),
+                keys.due(),
+                keys.wake(&lease.job.app),
+                keys.dead(),
+            ])
+            .now(self.now())
+            .value(lease.job.id)
+            .value(lease.attempt)
+            .text(lease.worker.as_str())
+            .text(kind)
+            .value(self.rules.attempts)
+            .text(&head)
+            .text(&tail);
+        match self.bury(call).run(&self.nodes).await? {
+            Outcome::Released => Ok(Released::Released),
+            Outcome::Cancelled => Ok(Released::Cancelled),
+            Outcome::Lost => Ok(Released::Lost),
+            other => unexpected(other),
+        }
+    }
+}

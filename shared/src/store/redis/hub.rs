@@ -1,0 +1,77 @@
+//! Who follows what: finds each listener its line.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures::{StreamExt, stream::BoxStream};
+use tokio::sync::Semaphore;
+
+use super::{
+    Door,
+    follower::Follower,
+    inbox::{Cancellations, Inbox, Listener},
+    line::{Line, Subscription},
+};
+use crate::{
+    event::Followed,
+    id::{App, JobId, Partition, Seq},
+};
+
+/// How many logs are read at once: after an outage everybody reads, and commands need connections too.
+const READS: usize = 8;
+
+/// See the module. Lives for as long as the store or any stream of it.
+pub(super) struct Hub {
+    pub(super) door: Arc<Door>,
+    pub(super) reads: Semaphore,
+    lines: Mutex<HashMap<Option<Partition>, Line>>,
+}
+
+impl Hub {
+    pub(super) fn new(door: Arc<Door>) -> Self {
+        Self { door, reads: Semaphore::new(READS), lines: Mutex::default() }
+    }
+
+    /// See [`Store::follow`](crate::store::Store::follow).
+    pub(super) fn follow(this: &Arc<Self>, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
+        let Some(partition) = id.partition() else {
+            // No job of ours can have such an id.
+            return futures::stream::iter([Followed::Lost]).boxed();
+        };
+        let inbox = Arc::new(Inbox::default());
+        let channel = this.door.keys.of(partition).log(id);
+        let subscription = this.subscribe(partition, channel, inbox.clone());
+        let follower = Follower::new(this.clone(), id, after, inbox, subscription);
+        futures::stream::unfold(follower, |mut follower| async {
+            let followed = follower.next().await?;
+            Some((followed, follower))
+        })
+        .boxed()
+    }
+
+    /// See [`Store::cancellations`](crate::store::Store::cancellations).
+    pub(super) fn cancellations(this: &Arc<Self>, app: &App) -> BoxStream<'static, JobId> {
+        let inbox = Arc::new(Cancellations::new(app.clone()));
+        let channel = this.door.keys.of_app(app).cancel();
+        let subscription = this.subscribe(app.partition(), channel, inbox.clone());
+        // Hub and subscription stay for as long as somebody may still take.
+        futures::stream::unfold((this.clone(), inbox, subscription), |(hub, inbox, subscription)| async {
+            let id = inbox.take().await;
+            Some((id, (hub, inbox, subscription)))
+        })
+        .boxed()
+    }
+
+    /// One line to a single server; of a cluster one for each partition in use, since a partition is what moves
+    /// from node to node.
+    fn subscribe(&self, partition: Partition, channel: String, listener: Arc<dyn Listener>) -> Subscription {
+        let of = self.door.nodes.is_cluster().then_some(partition);
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines
+            .entry(of)
+            .or_insert_with(|| Line::new(self.door.clone(), self.door.keys.of(partition).due()));
+        line.subscribe(channel, listener)
+    }
+}

@@ -1,0 +1,118 @@
+//! Every name that the fleet uses in Redis; nobody else builds one.
+//!
+//! `{p}` is the hash tag: all that belongs to an app and its jobs lies in one slot.
+//!
+//! | key | type | holds |
+//! |---|---|---|
+//! | `glimpse:{p}:job:<id>` | hash | the job and where it stands; below |
+//! | `glimpse:{p}:log:<id>` | stream | its events, entry id `<seq>-0`, field `e`: `<seq> <json>` |
+//! | `glimpse:{p}:log:<id>` | channel | the same, at once; `<seq> ` alone for what is above 256 KB |
+//! | `glimpse:{p}:queue:<app>` | zset | waiting jobs, scored by class x 2^51 + arrival in us |
+//! | `glimpse:{p}:wake:<app>` | list | at most one token |
+//! | `glimpse:{p}:due` | zset | unfinished jobs, scored by when reap must look at them |
+//! | `glimpse:{p}:dead` | zset | jobs given up on, scored by when |
+//! | `glimpse:{p}:claim:<worker>` | string | `<number> <job> <attempt> <until>`: the worker's last answered claim |
+//! | `glimpse:{p}:cancel` | channel | `<id> <app>` of a job that was cancelled while it ran |
+//! | `glimpse:workers` | hash | worker id -> `<last seen> <record>` |
+//!
+//! A job's hash: `job` (JSON, what never changes), `app`, `digest`, `run_timeout` and `score` (what of it scripts
+//! need), `status`, `attempt`, `faults`, `worker`, `seq`, `step` and `first` (the attempt's newest preview's step
+//! and first preview's seq), `created`, `started`, `finished`, `start`, `run` and `lease` (times and deadlines in
+//! us). A field without a value is the empty string.
+//!
+//! Only queue, wake, due, dead and workers live without a time to live.
+
+use super::config::Prefix;
+use crate::id::{App, JobId, Partition, WorkerId};
+
+/// The names of a fleet.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    prefix: Prefix,
+}
+
+/// The names of one partition.
+#[derive(Debug, Clone)]
+pub(super) struct PartitionKeys {
+    /// `glimpse:{p}:`
+    stem: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: Prefix) -> Self {
+        Self { prefix }
+    }
+
+    pub(super) fn of(&self, partition: Partition) -> PartitionKeys {
+        PartitionKeys { stem: format!("{}:{{{partition}}}:", self.prefix) }
+    }
+
+    /// `None` for an id that no job of ours can have.
+    pub(super) fn of_job(&self, id: JobId) -> Option<PartitionKeys> {
+        id.partition().map(|partition| self.of(partition))
+    }
+
+    pub(super) fn of_app(&self, app: &App) -> PartitionKeys {
+        self.of(app.partition())
+    }
+
+    pub(super) fn workers(&self) -> String {
+        format!("{}:workers", self.prefix)
+    }
+}
+
+impl PartitionKeys {
+    pub(super) fn job(&self, id: JobId) -> String {
+        format!("{}{id}", self.jobs())
+    }
+
+    /// What the job keys begin with.
+    pub(super) fn jobs(&self) -> String {
+        format!("{}job:", self.stem)
+    }
+
+    /// The log and the channel.
+    pub(super) fn log(&self, id: JobId) -> String {
+        format!("{}{id}", self.logs())
+    }
+
+    /// What the log keys begin with.
+    pub(super) fn logs(&self) -> String {
+        format!("{}log:", self.stem)
+    }
+
+    pub(super) fn queue(&self, app: &App) -> String {
+        format!("{}queue:{app}", self.stem)
+    }
+
+    /// A queue that no app has, where a script wants one and the job that would name it is gone.
+    pub(super) fn no_queue(&self) -> String {
+        format!("{}queue:", self.stem)
+    }
+
+    pub(super) fn wake(&self, app: &App) -> String {
+        format!("{}wake:{app}", self.stem)
+    }
+
+    /// As [`PartitionKeys::no_queue`].
+    pub(super) fn no_wake(&self) -> String {
+        format!("{}wake:", self.stem)
+    }
+
+    pub(super) fn due(&self) -> String {
+        format!("{}due", self.stem)
+    }
+
+    pub(super) fn dead(&self) -> String {
+        format!("{}dead", self.stem)
+    }
+
+    pub(super) fn claim(&self, worker: &WorkerId) -> String {
+        format!("{}claim:{worker}", self.stem)
+    }
+
+    /// The channel of cancelled jobs.
+    pub(super) fn cancel(&self) -> String {
+        format!("{}cancel", self.stem)
+    }
+}

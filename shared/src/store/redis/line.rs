@@ -1,0 +1,285 @@
+//! One pub/sub connection, shared by all who listen on it.
+//!
+//! A line keeps a list of who wants to hear which channel; its task makes the subscriptions on the wire agree
+//! with that list, one batch after the other, and connects anew whenever there is any doubt about them: an
+//! error, a silence, or a channel that Redis dropped unasked. The library takes an unasked `sunsubscribe` for
+//! the answer to whatever command is out, so a connection that saw one is not worth keeping.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use redis::{
+    ProtocolVersion, PushInfo, PushKind, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+};
+use tokio::{sync::Notify, task::JoinHandle, time::MissedTickBehavior};
+
+use super::{
+    Door,
+    backoff::Backoff,
+    inbox::{Listener, Message},
+    nodes::{COMMAND, Failure, timeouts},
+};
+
+/// How often the connection is tried.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How many subscriptions are on their way at once.
+const BATCH: usize = 256;
+
+/// See the module. Dropped, it hangs up.
+pub(super) struct Line {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+/// One listener's place on a line; dropped, it is given up.
+pub(super) struct Subscription {
+    shared: Arc<Shared>,
+    channel: Arc<str>,
+    number: u64,
+}
+
+struct Shared {
+    door: Arc<Door>,
+    channels: Mutex<Channels>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Channels {
+    by_name: HashMap<Arc<str>, Channel>,
+    /// Whose listeners came or went since the last batch.
+    changed: Vec<Arc<str>>,
+    numbers: u64,
+}
+
+#[derive(Default)]
+struct Channel {
+    listeners: Vec<(u64, Arc<dyn Listener>)>,
+    /// The present connection was told to subscribe, and not to unsubscribe since.
+    subscribed: bool,
+    /// And Redis said that it has.
+    confirmed: bool,
+}
+
+enum Change {
+    Subscribe(Arc<str>),
+    Unsubscribe(Arc<str>),
+}
+
+impl Line {
+    /// A line to the node that holds `key`.
+    pub(super) fn new(door: Arc<Door>, key: String) -> Self {
+        let shared = Arc::new(Shared { door, channels: Mutex::default(), changed: Notify::new() });
+        let task = tokio::spawn(run(shared.clone(), key));
+        Self { shared, task }
+    }
+
+    /// Lets `listener` hear what is said on `channel`.
+    pub(super) fn subscribe(&self, channel: String, listener: Arc<dyn Listener>) -> Subscription {
+        let channel: Arc<str> = channel.into();
+        let mut channels = self.shared.lock();
+        channels.numbers += 1;
+        let number = channels.numbers;
+        let entry = channels.by_name.entry(channel.clone()).or_default();
+        entry.listeners.push((number, listener.clone()));
+        if entry.confirmed {
+            listener.confirmed();
+        } else {
+            channels.changed.push(channel.clone());
+            self.shared.changed.notify_one();
+        }
+        drop(channels);
+        Subscription { shared: self.shared.clone(), channel, number }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut channels = self.shared.lock();
+        let Some(entry) = channels.by_name.get_mut(&self.channel) else { return };
+        entry.listeners.retain(|(number, _)| *number != self.number);
+        if entry.listeners.is_empty() {
+            channels.changed.push(self.channel.clone());
+            self.shared.changed.notify_one();
+        }
+    }
+}
+
+/// Connects whenever somebody listens and there is no connection.
+async fn run(shared: Arc<Shared>, key: String) {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+    loop {
+        while shared.lock().by_name.is_empty() {
+            shared.changed.notified().await;
+        }
+        let why = shared.hold(&key, &mut backoff).await;
+        tracing::warn!(%why, "the line to Redis is down");
+        shared.hung_up();
+        shared.door.nodes.forget();
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+impl Shared {
+    /// Keeps one connection for as long as it is good; answers why it no longer is.
+    async fn hold(self: &Arc<Self>, key: &str, backoff: &mut Backoff) -> String {
+        let doubt = Arc::new(Notify::new());
+        let (shared, doubtful) = (self.clone(), doubt.clone());
+        let config = timeouts(COMMAND).set_push_sender(move |push| {
+            shared.hear(push, &doubtful);
+            Ok::<_, redis::aio::SendError>(())
+        });
+        let connection = match self.door.nodes.open(key, ProtocolVersion::RESP3, config).await {
+            Ok(connection) => connection,
+            Err(failure) => return crate::error::StoreError::from(failure).to_string(),
+        };
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let batch = self.batch();
+            let work = async {
+                if batch.is_empty() {
+                    tokio::select! {
+                        () = self.changed.notified() => Ok(()),
+                        _ = beat.tick() => ping(connection.clone()).await,
+                    }
+                } else {
+                    self.send(&connection, batch).await?;
+                    backoff.reset();
+                    Ok(())
+                }
+            };
+            tokio::select! {
+                biased;
+                () = doubt.notified() => return "Redis hung up, or dropped a channel unasked".to_owned(),
+                done = work => if let Err(failure) = done {
+                    return crate::error::StoreError::from(failure).to_string();
+                }
+            }
+        }
+    }
+
+    /// What to tell Redis next, and the channels as they are then.
+    fn batch(&self) -> Vec<Change> {
+        let mut channels = self.lock();
+        let channels = &mut *channels;
+        let mut batch = Vec::new();
+        while batch.len() < BATCH {
+            let Some(name) = channels.changed.pop() else { break };
+            let Some(entry) = channels.by_name.get_mut(&name) else { continue };
+            match (entry.listeners.is_empty(), entry.subscribed) {
+                (false, false) => {
+                    entry.subscribed = true;
+                    batch.push(Change::Subscribe(name));
+                }
+                (true, true) => {
+                    channels.by_name.remove(&name);
+                    batch.push(Change::Unsubscribe(name));
+                }
+                (true, false) => drop(channels.by_name.remove(&name)),
+                (false, true) => {}
+            }
+        }
+        batch
+    }
+
+    /// Sends a batch and waits for every confirmation. No channel is in it twice, so their order is free.
+    async fn send(&self, connection: &MultiplexedConnection, batch: Vec<Change>) -> Result<(), Failure> {
+        let sent = batch.into_iter().map(|change| async move {
+            let (verb, name) = match &change {
+                Change::Subscribe(name) => ("SSUBSCRIBE", name),
+                Change::Unsubscribe(name) => ("SUNSUBSCRIBE", name),
+            };
+            let mut connection = connection.clone();
+            let answer =
+                connection.req_packed_command(redis::cmd(verb).arg(&**name)).await?.extract_error()?;
+            match (&change, answer) {
+                (Change::Subscribe(name), Value::Push { kind: PushKind::SSubscribe, data })
+                    if channel_of(&data) == Some(name.as_bytes()) =>
+                {
+                    self.confirm(name);
+                    Ok(())
+                }
+                (Change::Unsubscribe(_), Value::Push { kind: PushKind::SUnsubscribe, .. }) => Ok(()),
+                (_, other) => Err(Failure::Away(format!("{verb} was answered {other:?}"))),
+            }
+        });
+        futures::future::try_join_all(sent).await.map(drop)
+    }
+
+    fn confirm(&self, name: &Arc<str>) {
+        let mut channels = self.lock();
+        let Some(entry) = channels.by_name.get_mut(name) else { return };
+        entry.confirmed = true;
+        entry.listeners.iter().for_each(|(_, listener)| listener.confirmed());
+    }
+
+    /// What Redis says unasked. Runs in the task that reads the connection.
+    fn hear(&self, push: PushInfo, doubt: &Notify) {
+        match push.kind {
+            PushKind::SMessage => {
+                let mut data = push.data.into_iter();
+                let (Some(Value::BulkString(name)), Some(Value::BulkString(payload))) =
+                    (data.next(), data.next())
+                else {
+                    return;
+                };
+                let Ok(name) = std::str::from_utf8(&name) else { return };
+                let channels = self.lock();
+                if let Some(entry) = channels.by_name.get(name) {
+                    let message = Message::new(Bytes::from(payload));
+                    entry.listeners.iter().for_each(|(_, listener)| listener.hear(&message));
+                }
+            }
+            PushKind::SUnsubscribe => {
+                let name = channel_of(&push.data).and_then(|name| std::str::from_utf8(name).ok());
+                let channels = self.lock();
+                // Those that we asked for are off the list, or not subscribed again yet.
+                if name.and_then(|name| channels.by_name.get(name)).is_some_and(|entry| entry.subscribed) {
+                    doubt.notify_one();
+                }
+            }
+            PushKind::Disconnection => doubt.notify_one(),
+            _ => {}
+        }
+    }
+
+    /// There is no connection: every channel is to be subscribed to again.
+    fn hung_up(&self) {
+        let mut channels = self.lock();
+        let channels = &mut *channels;
+        channels.changed.clear();
+        channels.by_name.retain(|_, entry| !entry.listeners.is_empty());
+        for (name, entry) in &mut channels.by_name {
+            (entry.subscribed, entry.confirmed) = (false, false);
+            channels.changed.push(name.clone());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Channels> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn ping(mut connection: MultiplexedConnection) -> Result<(), Failure> {
+    connection.req_packed_command(&redis::cmd("PING")).await?.extract_error()?;
+    Ok(())
+}
+
+fn channel_of(data: &[Value]) -> Option<&[u8]> {
+    match data.first() {
+        Some(Value::BulkString(name)) => Some(name),
+        _ => None,
+    }
+}

@@ -1,0 +1,104 @@
+//! A job's state and its log, read in one moment each.
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::{
+    Door,
+    scripts::{READ, STATUS, nonsense, number},
+};
+use crate::{
+    error::{StoreError, StoreResult},
+    event::Frame,
+    id::{App, JobId, Micros, Seq},
+    job::{JobState, Status},
+};
+
+/// What a follower reads.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// `None` if there is no such job (any more).
+    pub(super) status: Option<Status>,
+    /// The number of the newest event.
+    pub(super) newest_seq: Seq,
+    /// The newest event, if the log has one that this version can read.
+    pub(super) newest: Option<Frame>,
+    /// What the log has after the cursor.
+    pub(super) frames: Vec<Frame>,
+}
+
+impl Door {
+    /// Whose job it is; `None` if there is none of this id.
+    pub(super) async fn app_of(&self, id: JobId) -> StoreResult<Option<App>> {
+        let Some(keys) = self.keys.of_job(id) else { return Ok(None) };
+        let key = keys.job(id);
+        match self.nodes.query(&key, redis::cmd("HGET").arg(&key).arg("app")).await? {
+            Value::Nil => Ok(None),
+            Value::BulkString(app) => number(&text(app)?).map(Some),
+            other => Err(nonsense("app", &other)),
+        }
+    }
+
+    pub(super) async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
+        let Some(app) = self.app_of(id).await? else { return Ok(None) };
+        let keys = self.keys.of_app(&app);
+        let call = STATUS.keys([keys.job(id), keys.log(id), keys.queue(&app)]).value(id);
+        let fields: Vec<Vec<u8>> = match call.read(&self.nodes).await? {
+            Value::Nil => return Ok(None),
+            value => {
+                redis::from_redis_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))?
+            }
+        };
+        let Ok([status, attempt, worker, step, seq, created, started, finished, job, position, newest]) =
+            <[Vec<u8>; 11]>::try_from(fields)
+        else {
+            return Err(nonsense("state", &id));
+        };
+        let times = [created, started, finished].map(|at| present::<u64>(at).map(|at| at.map(Micros)));
+        let [created, started, finished] = times;
+        Ok(Some(JobState {
+            job: serde_json::from_slice(&job).map_err(|error| StoreError::Corrupt(error.to_string()))?,
+            status: word(&status)?,
+            attempt: number(&text(attempt)?)?,
+            worker: present(worker)?,
+            position: present(position)?,
+            step: present(step)?,
+            seq: Seq(number(&text(seq)?)?),
+            created_at: created?.unwrap_or_default(),
+            started_at: started?,
+            finished_at: finished?,
+            newest: Frame::parse(newest.into()),
+        }))
+    }
+
+    /// What the log has after `cursor`, with the newest entry and whether the job is there.
+    pub(super) async fn read(&self, id: JobId, cursor: Option<Seq>) -> StoreResult<Read> {
+        let Some(keys) = self.keys.of_job(id) else {
+            return Ok(Read { status: None, newest_seq: Seq(0), newest: None, frames: Vec::new() });
+        };
+        let call = READ.keys([keys.job(id), keys.log(id)]).value(cursor.unwrap_or_default());
+        let answer = call.read(&self.nodes).await?;
+        let (status, seq, newest, frames): (Vec<u8>, u64, Vec<u8>, Vec<Vec<u8>>) =
+            redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        Ok(Read {
+            status: if status.is_empty() { None } else { Some(word(&status)?) },
+            newest_seq: Seq(seq),
+            newest: Frame::parse(Bytes::from(newest)),
+            // What this version cannot read is a newer one's news: its followers there will see it.
+            frames: frames.into_iter().filter_map(|frame| Frame::parse(Bytes::from(frame))).collect(),
+        })
+    }
+}
+
+fn text(bytes: Vec<u8>) -> StoreResult<String> {
+    String::from_utf8(bytes).map_err(|error| nonsense("text", &error.into_bytes()))
+}
+
+fn word(bytes: &[u8]) -> StoreResult<Status> {
+    std::str::from_utf8(bytes).ok().and_then(Status::parse).ok_or_else(|| nonsense("status", &bytes))
+}
+
+/// A field that may have no value.
+fn present<T: std::str::FromStr>(bytes: Vec<u8>) -> StoreResult<Option<T>> {
+    if bytes.is_empty() { Ok(None) } else { number(&text(bytes)?).map(Some) }
+}

@@ -1,0 +1,23 @@
+#!lua flags=allow-oom
+-- Ends a job, waiting or running, for somebody who does not hold it.
+-- KEYS  job, log, queue, due, cancel (a channel: '<id> <app>' of a running job)
+-- ARGV  now ('' for the server's), id, app, event (JSON), time to live (ms)
+-- Answers  cancelled   done <status>   unknown
+local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], cancel = KEYS[5]}
+local id, app, json, ttl = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+
+local job = redis.call('HMGET', keys.job, 'status', 'seq', 'app')
+-- The queue was named by the app that the caller read before.
+if not job[1] or job[3] ~= app then
+  return {'unknown'}
+end
+if job[1] ~= 'queued' and job[1] ~= 'running' then
+  return {'done', job[1]}
+end
+
+local seq = job[2] + 1
+conclude(keys, id, 'cancelled', clock(ARGV[1]), ttl, seq, int(seq) .. ' ' .. json)
+if job[1] == 'running' then
+  redis.call('SPUBLISH', keys.cancel, id .. ' ' .. app)
+end
+return {'cancelled'}

@@ -1,0 +1,50 @@
+#!lua
+-- Gives the first waiting job to a worker.
+-- KEYS  queue, wake, due, claim; and of the job that is found, its job and its log
+-- ARGV  now ('' for the server's), worker, claim number, lease (us), prefixes of job and log keys,
+--       how long the claim is kept (ms)
+-- Answers  claimed <job> <attempt> <seq>   none
+local keys = {queue = KEYS[1], wake = KEYS[2], due = KEYS[3], claim = KEYS[4]}
+local worker, number, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local jobs, logs, kept = ARGV[5], ARGV[6], ARGV[7]
+local now = clock(ARGV[1])
+
+local known = redis.call('GET', keys.claim)
+if known then
+  local last, id, attempt, till = string.match(known, '^(%d+) (%S+) (%d+) (%d+)$')
+  if now < tonumber(till) and number <= tonumber(last) then
+    local job = redis.call('HMGET', jobs .. id, 'status', 'attempt', 'worker', 'job', 'seq')
+    if number == tonumber(last) and job[1] == 'running' and job[2] == attempt and job[3] == worker then
+      return {'claimed', job[4], attempt, job[5]}
+    end
+    return {'none'}
+  end
+end
+
+local id, job
+repeat
+  id = redis.call('ZRANGE', keys.queue, 0, 0)[1]
+  if not id then
+    return {'none'}
+  end
+  job = redis.call('HMGET', jobs .. id, 'status', 'attempt', 'seq', 'job', 'started', 'run', 'run_timeout')
+  redis.call('ZREM', keys.queue, id)
+  if not job[1] then
+    -- Its hash is gone: it expired while nobody claimed or reaped.
+    redis.call('ZREM', keys.due, id)
+  end
+until job[1] == 'queued'
+
+local attempt, seq, till = int(job[2] + 1), job[3] + 1, now + lease
+local started = job[5] ~= '' and job[5] or int(now)
+local run = job[6] ~= '' and tonumber(job[6]) or now + job[7]
+redis.call('HSET', jobs .. id, 'status', 'running', 'attempt', attempt, 'worker', worker, 'started', started,
+  'run', int(run), 'lease', int(till), 'seq', int(seq))
+redis.call('ZADD', keys.due, int(math.min(run, till)), id)
+append(logs .. id, seq,
+  int(seq) .. ' {"type":"started","attempt":' .. attempt .. ',"worker":"' .. worker .. '"}')
+redis.call('SET', keys.claim, int(number) .. ' ' .. id .. ' ' .. attempt .. ' ' .. int(till), 'PX', kept)
+if redis.call('ZCARD', keys.queue) > 0 then
+  wake(keys.wake)
+end
+return {'claimed', job[4], attempt, int(seq)}

@@ -1,0 +1,26 @@
+#!lua flags=allow-oom
+-- Ends a job by its worker's word.
+-- KEYS  job, log, queue, due
+-- ARGV  now ('' for the server's), id, attempt, worker, status, seq, frame, time to live (ms)
+-- Answers  finished   cancelled   lost   seq <the right one>: nothing was written, the frame's number is wrong
+local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4]}
+local id, attempt, worker, status = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local seq, frame, ttl = tonumber(ARGV[6]), ARGV[7], ARGV[8]
+
+local job = redis.call('HMGET', keys.job, 'status', 'attempt', 'worker', 'seq')
+local answer = hold(job[1], job[2], job[3], attempt, worker)
+if answer == 'cancelled' then
+  return {'cancelled'}
+end
+if answer == 'lost' then
+  -- Giving back clears the worker: only a finish leaves a name on a job that ended.
+  local ended = job[1] == 'completed' or job[1] == 'failed'
+  local again = ended and job[2] == attempt and job[3] == worker
+  return {again and 'finished' or 'lost'}
+end
+if seq ~= job[4] + 1 then
+  return {'seq', int(job[4] + 1)}
+end
+
+conclude(keys, id, status, clock(ARGV[1]), ttl, seq, frame)
+return {'finished'}

@@ -1,0 +1,34 @@
+-- How a job loses its worker; for release and reap. Stands after shared.lua.
+
+-- Ends the job without its worker's word.
+local function fail(keys, id, now, ttl, seq, json)
+  redis.call('HSET', keys.job, 'worker', '')
+  conclude(keys, id, 'failed', now, ttl, seq, int(seq) .. ' ' .. json)
+end
+
+-- Back to the queue, in its old place. A fault counts as an attempt; after the last one the job is dead.
+-- `fault` is nil, or {head, tail}: the failed event before and after the number of attempts.
+-- Answers 'given_back' or 'ended'.
+local function give_back(keys, id, now, rules, fault)
+  local job = redis.call('HMGET', keys.job, 'faults', 'seq', 'first', 'score', 'run')
+  local faults, seq = tonumber(job[1]), tonumber(job[2])
+  if fault then
+    faults = faults + 1
+  end
+  if fault and faults >= rules.attempts then
+    redis.call('HSET', keys.job, 'faults', int(faults))
+    fail(keys, id, now, rules.dead_ttl, seq + 1, fault[1] .. int(faults) .. fault[2])
+    redis.call('ZADD', keys.dead, int(now), id)
+    redis.call('ZREMRANGEBYRANK', keys.dead, 0, -(rules.dead_kept + 1))
+    return 'ended'
+  end
+  if job[3] ~= '' then
+    for preview = tonumber(job[3]), seq do
+      redis.call('XDEL', keys.log, int(preview) .. '-0')
+    end
+  end
+  redis.call('HSET', keys.job, 'status', 'queued', 'worker', '', 'step', '', 'first', '', 'lease', '',
+    'faults', int(faults), 'seq', int(seq + 1))
+  enqueue(keys, id, tonumber(job[4]), tonumber(job[5]), seq + 1)
+  return 'given_back'
+end

@@ -1,0 +1,27 @@
+#!lua
+-- Appends a preview and renews the lease. Repeats are harmless: a seq that is not the next writes nothing.
+-- KEYS  job, log, due
+-- ARGV  now ('' for the server's), id, attempt, worker, lease (us), previews kept, seq, step, frame
+-- Answers  held <the job's seq>   cancelled   lost
+local keys = {job = KEYS[1], log = KEYS[2], due = KEYS[3]}
+local id, attempt, worker, lease = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local kept, seq, step, frame = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9]
+
+local job = redis.call('HMGET', keys.job, 'status', 'attempt', 'worker', 'seq', 'run', 'first')
+local answer = hold(job[1], job[2], job[3], attempt, worker)
+if answer ~= 'held' then
+  return {answer}
+end
+if seq ~= job[4] + 1 then
+  return {'held', job[4]}
+end
+
+local till = clock(ARGV[1]) + lease
+local first = job[6] ~= '' and tonumber(job[6]) or seq
+redis.call('HSET', keys.job, 'seq', int(seq), 'step', step, 'first', int(first), 'lease', int(till))
+if seq - kept >= first then
+  redis.call('XDEL', keys.log, int(seq - kept) .. '-0')
+end
+append(keys.log, seq, frame)
+redis.call('ZADD', keys.due, int(math.min(tonumber(job[5]), till)), id)
+return {'held', int(seq)}

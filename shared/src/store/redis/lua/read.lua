@@ -1,0 +1,14 @@
+#!lua flags=no-writes
+-- Reads what a follower has not seen of a job's log.
+-- KEYS  job, log
+-- ARGV  cursor: the seq of the last event seen, 0 for none
+-- Answers  {status, '' if the job is gone; its seq; newest frame, '' if the log is empty; frames after the cursor}
+local job, log = KEYS[1], KEYS[2]
+
+local state = redis.call('HMGET', job, 'status', 'seq')
+local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+local frames = {}
+for index, entry in ipairs(redis.call('XRANGE', log, '(' .. ARGV[1] .. '-0', '+')) do
+  frames[index] = entry[2][2]
+end
+return {state[1] or '', state[2] or '0', newest and newest[2][2] or '', frames}

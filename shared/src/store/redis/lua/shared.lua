@@ -1,0 +1,52 @@
+-- What several scripts do. Stands after the first line of each of them; never runs by itself.
+-- Times are microseconds, exact in a double until 2255; int() writes them out in full, where `..` would keep
+-- 14 digits.
+
+-- Followers read what is larger from the log: a subscriber's output buffer is bounded by the server.
+local LARGEST_MESSAGE = 256 * 1024
+
+local function int(number)
+  return string.format('%.0f', number)
+end
+
+-- The time that a test gave, or else this server's.
+local function clock(given)
+  if given ~= '' then
+    return tonumber(given)
+  end
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+-- The next entry of a log, which is also the name of its channel. A frame is '<seq> <json>'.
+local function append(log, seq, frame)
+  redis.call('XADD', log, int(seq) .. '-0', 'e', frame)
+  redis.call('SPUBLISH', log, #frame > LARGEST_MESSAGE and int(seq) .. ' ' or frame)
+end
+
+local function wake(token)
+  if redis.call('LLEN', token) == 0 then
+    redis.call('RPUSH', token, '1')
+  end
+end
+
+-- Puts a waiting job into its queue, to be looked at when it is due, and says so. Answers its position.
+local function enqueue(keys, id, score, due, seq)
+  redis.call('ZADD', keys.queue, int(score), id)
+  redis.call('ZADD', keys.due, int(due), id)
+  local position = redis.call('ZRANK', keys.queue, id)
+  append(keys.log, seq, int(seq) .. ' {"type":"queued","position":' .. position .. '}')
+  wake(keys.wake)
+  return position
+end
+
+-- The terminal event and the status that goes with it: the only entry that stays of the log.
+local function conclude(keys, id, status, now, ttl, seq, frame)
+  redis.call('ZREM', keys.queue, id)
+  redis.call('ZREM', keys.due, id)
+  redis.call('HSET', keys.job, 'status', status, 'finished', int(now), 'seq', int(seq), 'lease', '')
+  redis.call('DEL', keys.log)
+  append(keys.log, seq, frame)
+  redis.call('PEXPIRE', keys.job, ttl)
+  redis.call('PEXPIRE', keys.log, ttl)
+end

@@ -1,0 +1,7 @@
+#!lua
+-- Passes a wake-up on.
+-- KEYS  wake
+-- ARGV
+-- Answers  done
+wake(KEYS[1])
+return {'done'}

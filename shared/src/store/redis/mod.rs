@@ -1,0 +1,151 @@
+//! The store in Redis, for a fleet: one server or a cluster, 7.0 or later.
+//!
+//! ```text
+//! mod.rs       RedisStore: the contract, each command handed to the file that knows it
+//! config.rs    the URL and the prefix              keys.rs     every name in Redis
+//! nodes.rs     connections, and who holds a key    scripts.rs  the Lua files and their outcomes
+//! queue.rs     submit, claim, reap, cancel         hold.rs     renew, publish, finish, release
+//! log.rs       a job's state and its log           roster.rs   the workers on record
+//! wait.rs      blocking on the wake-up token
+//! hub.rs       follow and cancellations            line.rs     one pub/sub connection
+//! inbox.rs     what a listener has not taken yet   follower.rs one stream of a job's events
+//! ```
+//!
+//! Each state change is one script and its event is part of it. A script reads and decides, then writes; if this
+//! process dies at any point, Redis holds all of a change or nothing of it, and the command may be sent again.
+
+mod backoff;
+mod config;
+mod follower;
+mod hold;
+mod hub;
+mod inbox;
+mod keys;
+mod line;
+mod log;
+mod nodes;
+mod queue;
+mod roster;
+mod scripts;
+mod wait;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+pub use config::{ConfigError, Prefix, RedisConfig, RedisUrl};
+
+use self::{hub::Hub, keys::Keys, nodes::Nodes, wait::Waiting};
+use super::{
+    Cancel, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Rules, Store, Submit,
+};
+use crate::{
+    error::StoreResult,
+    event::{CancelledBy, Followed},
+    id::{App, JobId, Micros, Seq},
+    job::{Job, JobState, Release, SeenWorker, WorkerRecord},
+};
+
+/// See the module.
+pub struct RedisStore {
+    door: Arc<Door>,
+    waiting: Waiting,
+    hub: Arc<Hub>,
+}
+
+/// What every command needs.
+struct Door {
+    nodes: Nodes,
+    keys: Keys,
+    rules: Rules,
+    clock: Clock,
+}
+
+impl Door {
+    /// The argument `now` of a script.
+    fn now(&self) -> Option<Micros> {
+        self.clock.fixed()
+    }
+}
+
+impl RedisStore {
+    /// A store at `url`, all of whose names begin with `prefix`. Nothing is sent yet: a Redis that is away is
+    /// found out by the first command, which answers `Unavailable`.
+    pub fn connect(url: &RedisUrl, prefix: &Prefix, rules: Rules, clock: Clock) -> Result<Self, ConfigError> {
+        let nodes = Nodes::new(url.target()?);
+        let door = Arc::new(Door { nodes, keys: Keys::new(prefix.clone()), rules, clock });
+        Ok(Self { waiting: Waiting::default(), hub: Arc::new(Hub::new(door.clone())), door })
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn submit(&self, job: &Job) -> StoreResult<Submit> {
+        self.door.submit(job).await
+    }
+
+    async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
+        self.door.try_claim(claim).await
+    }
+
+    async fn wait_for_work(&self, app: &App) -> StoreResult<()> {
+        self.waiting.wait(&self.door, app).await
+    }
+
+    async fn wake(&self, app: &App) -> StoreResult<()> {
+        self.door.wake(app).await
+    }
+
+    async fn renew(&self, lease: &Lease) -> StoreResult<Hold> {
+        self.door.renew(lease).await
+    }
+
+    async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
+        self.door.publish(lease, preview).await
+    }
+
+    async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish> {
+        self.door.finish(lease, ending).await
+    }
+
+    async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released> {
+        self.door.release(lease, release).await
+    }
+
+    async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
+        self.door.cancel(id, by).await
+    }
+
+    async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
+        self.door.reap(seen).await
+    }
+
+    async fn now(&self) -> StoreResult<Micros> {
+        self.door.time().await
+    }
+
+    async fn heartbeat(&self, worker: &WorkerRecord) -> StoreResult<()> {
+        self.door.heartbeat(worker).await
+    }
+
+    async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
+        self.door.workers().await
+    }
+
+    async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
+        self.door.status(id).await
+    }
+
+    fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
+        Hub::follow(&self.hub, id, after)
+    }
+
+    fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
+        Hub::cancellations(&self.hub, app)
+    }
+
+    async fn forget(&self, id: JobId) -> StoreResult<()> {
+        self.door.forget(id).await
+    }
+}

@@ -1,0 +1,315 @@
+//! Which server holds a key, and the connections to it.
+//!
+//! Every command of ours touches one slot, so one pool per node and a map of slots are all that a cluster takes;
+//! a single server is a cluster of one node that is never asked for its map. Nothing is sent twice behind the
+//! caller's back, except where the server says that it did not do it (`MOVED`).
+
+use std::{
+    collections::HashMap,
+    ops::RangeInclusive,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use deadpool_redis::{Connection, Manager, Pool, PoolConfig, PoolError, Runtime, Timeouts};
+use rand::seq::SliceRandom;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, ProtocolVersion,
+    RedisError, ServerErrorKind, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+};
+
+use super::config::Target;
+use crate::error::StoreError;
+
+/// How long a connection may take to come up.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How long a command may take, and how long it may wait for a connection before.
+pub(super) const COMMAND: Duration = Duration::from_secs(5);
+/// Connections to one node, for commands.
+const POOL: usize = 16;
+/// How often a command follows a slot that has moved.
+const MOVES: usize = 3;
+
+/// Why a command has no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// No connection was to be had.
+    Away(String),
+    /// The server, or the way to it, refused.
+    Redis(RedisError),
+}
+
+impl Failure {
+    /// Whether the server does not know the script (any more).
+    pub(super) fn is_noscript(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
+    }
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Self {
+        Self::Redis(error)
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Away(why) => Self::Unavailable(why),
+            // What another version of this program, or another program, left under our names, or a defect in a
+            // script: trying again would not help. All else (away, loading, read-only, full, busy) passes.
+            Failure::Redis(error) => match (error.kind(), error.code()) {
+                (ErrorKind::Parse | ErrorKind::UnexpectedReturnType, _)
+                | (ErrorKind::Server(ServerErrorKind::ResponseError | ServerErrorKind::CrossSlot), _)
+                | (_, Some("WRONGTYPE")) => Self::Corrupt(error.to_string()),
+                _ => Self::Unavailable(error.to_string()),
+            },
+        }
+    }
+}
+
+/// Ranges of slots and who holds them.
+type Map = Vec<(RangeInclusive<u16>, ConnectionAddr)>;
+
+/// The servers.
+pub(super) struct Nodes {
+    target: Target,
+    known: Mutex<Known>,
+    /// Held while a map of slots is fetched: one fetch serves all who wait for it.
+    mapping: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Empty until asked for, and after any sign that it is out of date.
+    slots: Map,
+    /// Who was on the last map: the seeds of a long-lived process may be gone.
+    masters: Vec<ConnectionAddr>,
+    pools: HashMap<String, Pool>,
+}
+
+impl Nodes {
+    pub(super) fn new(target: Target) -> Self {
+        Self { target, known: Mutex::default(), mapping: tokio::sync::Mutex::default() }
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        self.target.cluster
+    }
+
+    /// Sends a command to the node that holds `key`, the command's first.
+    pub(super) async fn query(&self, key: &str, command: &Cmd) -> Result<Value, Failure> {
+        let mut moves = 0;
+        loop {
+            let pool = self.pool(self.locate(key).await?)?;
+            let mut connection = match tokio::time::timeout(COMMAND, pool.get()).await {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => {
+                    self.forget();
+                    return Err(no_connection(error));
+                }
+                Err(_) => return Err(Failure::Away("no connection within 5 s".to_owned())),
+            };
+            match connection.req_packed_command(command).await.and_then(Value::extract_error) {
+                Err(error) if is_moved(&error) && moves < MOVES => {
+                    moves += 1;
+                    self.forget();
+                }
+                Err(error) => {
+                    if is_misplaced(&error) {
+                        // A demoted master answers PING like any other: the pool would keep the connection.
+                        drop(Connection::take(connection));
+                        self.forget();
+                    }
+                    return Err(error.into());
+                }
+                Ok(value) => return Ok(value),
+            }
+        }
+    }
+
+    /// A connection of one's own to the node that holds `key`.
+    pub(super) async fn open(
+        &self,
+        key: &str,
+        protocol: ProtocolVersion,
+        config: AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, Failure> {
+        let mut info = self.locate(key).await?;
+        let settings = info.redis_settings().clone().set_protocol(protocol);
+        info = info.set_redis_settings(settings);
+        let opened = open(info, config).await;
+        if opened.is_err() {
+            self.forget();
+        }
+        opened
+    }
+
+    /// Takes the map of slots for out of date.
+    pub(super) fn forget(&self) {
+        lock(&self.known).slots.clear();
+    }
+
+    fn pool(&self, info: ConnectionInfo) -> Result<Pool, Failure> {
+        let address = info.addr().to_string();
+        let mut known = lock(&self.known);
+        if let Some(pool) = known.pools.get(&address) {
+            return Ok(pool.clone());
+        }
+        let manager = Manager::new_with_config(info, timeouts(COMMAND))?;
+        let timeouts = Timeouts { wait: Some(COMMAND), create: Some(CONNECT), recycle: Some(CONNECT) };
+        let config = PoolConfig { timeouts, ..PoolConfig::new(POOL) };
+        let pool = Pool::builder(manager).config(config).runtime(Runtime::Tokio1).build();
+        let pool = pool.map_err(|error| Failure::Away(error.to_string()))?;
+        known.pools.insert(address, pool.clone());
+        Ok(pool)
+    }
+
+    async fn locate(&self, key: &str) -> Result<ConnectionInfo, Failure> {
+        let first = &self.target.first;
+        if !self.target.cluster {
+            return Ok(first.clone());
+        }
+        let slot = slot(key);
+        if let Some(info) = self.mapped(slot, first) {
+            return Ok(info);
+        }
+        let _mapping = self.mapping.lock().await;
+        if let Some(info) = self.mapped(slot, first) {
+            return Ok(info);
+        }
+        let slots = self.fetch_map().await?;
+        {
+            let mut known = lock(&self.known);
+            known.masters = slots.iter().map(|(_, address)| address.clone()).collect();
+            known.slots = slots;
+        }
+        self.mapped(slot, first).ok_or_else(|| Failure::Away(format!("no node holds slot {slot}")))
+    }
+
+    fn mapped(&self, slot: u16, like: &ConnectionInfo) -> Option<ConnectionInfo> {
+        let known = lock(&self.known);
+        let (_, address) = known.slots.iter().find(|(range, _)| range.contains(&slot))?;
+        Some(like.clone().set_addr(address.clone()))
+    }
+
+    /// Asks one node after the other, in random order, for the map of slots.
+    async fn fetch_map(&self) -> Result<Map, Failure> {
+        let first = &self.target.first;
+        let mut nodes = self.target.others.clone();
+        nodes.push(first.clone());
+        nodes.extend(lock(&self.known).masters.iter().map(|address| first.clone().set_addr(address.clone())));
+        nodes.shuffle(&mut rand::rng());
+        let mut failure = Failure::Away("no node was asked".to_owned());
+        for node in nodes {
+            let asked = async {
+                let mut connection = open(node.clone(), timeouts(CONNECT)).await?;
+                let map = connection.req_packed_command(redis::cmd("CLUSTER").arg("SLOTS")).await?;
+                Ok(parse_map(map.extract_error()?, node.addr()))
+            };
+            match asked.await {
+                Ok(slots) if !slots.is_empty() => return Ok(slots),
+                Ok(_) => failure = Failure::Away("the cluster has no slots".to_owned()),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}
+
+async fn open(info: ConnectionInfo, config: AsyncConnectionConfig) -> Result<MultiplexedConnection, Failure> {
+    // The library's own timeout covers the socket, not the handshake with a server that is frozen.
+    let client = Client::open(info)?;
+    let opening = client.get_multiplexed_async_connection_with_config(&config);
+    match tokio::time::timeout(CONNECT, opening).await {
+        Ok(opened) => Ok(opened?),
+        Err(_) => Err(Failure::Away("no connection within 2 s".to_owned())),
+    }
+}
+
+/// Settings of a connection whose commands may take `response`.
+pub(super) fn timeouts(response: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(response))
+}
+
+fn no_connection(error: PoolError) -> Failure {
+    match error {
+        PoolError::Backend(error) => Failure::Redis(error),
+        other => Failure::Away(other.to_string()),
+    }
+}
+
+fn is_moved(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::Moved)
+}
+
+/// Whether another node, or another connection, may answer better.
+fn is_misplaced(error: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, ClusterDown, MasterDown, Moved, ReadOnly};
+    error.is_io_error()
+        || matches!(error.kind(), ErrorKind::Server(Moved | Ask | ReadOnly | ClusterDown | MasterDown))
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    // Nothing under this lock can leave it half changed.
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads `CLUSTER SLOTS`: of each range its first node, the master. A node that does not know its own name means
+/// the one that was asked.
+fn parse_map(map: Value, asked: &ConnectionAddr) -> Map {
+    type Node = (Option<String>, u16);
+    let Value::Array(ranges) = map else { return Vec::new() };
+    let range = |range: Value| {
+        let Value::Array(parts) = range else { return None };
+        let mut parts = parts.into_iter();
+        let first: u16 = redis::from_redis_value(parts.next()?).ok()?;
+        let last: u16 = redis::from_redis_value(parts.next()?).ok()?;
+        let Value::Array(mut node) = parts.next()? else { return None };
+        node.truncate(2);
+        let (host, port): Node = redis::from_redis_value(Value::Array(node)).ok()?;
+        Some((first..=last, at(asked, host.filter(|host| !host.is_empty() && host != "?"), port)))
+    };
+    ranges.into_iter().filter_map(range).collect()
+}
+
+/// The address of another node, spoken to as the one that was asked.
+fn at(asked: &ConnectionAddr, name: Option<String>, number: u16) -> ConnectionAddr {
+    match asked.clone() {
+        ConnectionAddr::Tcp(host, _) => ConnectionAddr::Tcp(name.unwrap_or(host), number),
+        ConnectionAddr::TcpTls { host, insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host: name.unwrap_or(host), port: number, insecure, tls_params }
+        }
+        other => other,
+    }
+}
+
+/// The slot of a key: CRC16 (XMODEM) of its hash tag, as the cluster's specification has it.
+fn slot(key: &str) -> u16 {
+    let tag = key
+        .split_once('{')
+        .and_then(|(_, rest)| rest.split_once('}'))
+        .map(|(tag, _)| tag)
+        .filter(|tag| !tag.is_empty())
+        .unwrap_or(key);
+    let crc = tag.bytes().fold(0_u16, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
+            if crc & 0x8000 != 0 { (crc << 1) ^ 0x1021 } else { crc << 1 }
+        })
+    });
+    crc % 16_384
+}
+
+#[cfg(test)]
+mod tests {
+    use super::slot;
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(slot("123456789"), 0x31c3);
+        assert_eq!(slot("glimpse:{7}:job:x"), slot("7"));
+        assert_eq!(slot("{}empty"), slot("{}empty"));
+        assert_eq!(slot("foo"), 12_182);
+    }
+}

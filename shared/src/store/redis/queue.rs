@@ -1,0 +1,219 @@
+//! Into the queue and out of it, for those who hold no lease.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::{
+    Door,
+    scripts::{CANCEL, CLAIM, Call, DUE, FORGET, Outcome, REAP, SUBMIT, WAKE, nonsense, number, unexpected},
+};
+use crate::{
+    error::{StoreError, StoreResult},
+    event::{CancelledBy, Event, FailureCode, ascii_json},
+    id::{App, JobId, Micros, Partition},
+    job::{Job, exhausted_message},
+    store::{
+        Cancel, Claim, Lease, Reaped, Submit,
+        transition::ending::{RUN_TIMEOUT, START_TIMEOUT, WORKER_LOST},
+    },
+};
+
+/// How much longer than its deadlines an unfinished job is kept: time for a fleet that was away to come back and
+/// end it in good order.
+const BEYOND_DEADLINES: Duration = Duration::from_secs(3600);
+/// How much longer than it counts an answered claim is kept. The script decides by the time that stands in it;
+/// the time to live only cleans up.
+const BEYOND_CLAIM: Duration = Duration::from_secs(60);
+
+impl Door {
+    pub(super) async fn submit(&self, job: &Job) -> StoreResult<Submit> {
+        let keys = self.keys.of_app(&job.app);
+        if job.id.partition() != Some(job.app.partition()) {
+            return Err(StoreError::Corrupt(format!("{} cannot be a job of {}", job.id, job.app)));
+        }
+        let ttl = job.start_timeout + job.run_timeout + BEYOND_DEADLINES;
+        let json = ascii_json(job);
+        let call = SUBMIT
+            .keys([keys.job(job.id), keys.log(job.id), keys.queue(&job.app), keys.due(), keys.wake(&job.app)])
+            .now(self.now())
+            .value(job.id)
+            .value(self.rules.queue_limit)
+            .text(&json)
+            .text(job.app.as_str())
+            .text(&job.digest)
+            .value(job.class.rank())
+            .value(job.start_timeout.as_micros())
+            .value(job.run_timeout.as_micros())
+            .value(millis(ttl));
+        match call.run(&self.nodes).await? {
+            Outcome::Submitted { position } => Ok(Submit::Submitted { position }),
+            Outcome::Duplicate => Ok(Submit::Duplicate),
+            Outcome::Conflict => Ok(Submit::Conflict),
+            Outcome::Full { waiting } => Ok(Submit::Full { waiting }),
+            other => unexpected(other),
+        }
+    }
+
+    pub(super) async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
+        let keys = self.keys.of_app(&claim.app);
+        let (jobs, logs) = (keys.jobs(), keys.logs());
+        let call = CLAIM
+            .keys([keys.queue(&claim.app), keys.wake(&claim.app), keys.due(), keys.claim(&claim.worker)])
+            .now(self.now())
+            .text(claim.worker.as_str())
+            .value(claim.number)
+            .value(self.rules.lease.as_micros())
+            .text(&jobs)
+            .text(&logs)
+            .value(millis(self.rules.lease + BEYOND_CLAIM));
+        match call.run(&self.nodes).await? {
+            Outcome::Claimed { job, attempt, seq } => {
+                let job =
+                    serde_json::from_str(&job).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+                Ok(Some(Lease { job, attempt, worker: claim.worker.clone(), seq }))
+            }
+            Outcome::None => Ok(None),
+            other => unexpected(other),
+        }
+    }
+
+    pub(super) async fn wake(&self, app: &App) -> StoreResult<()> {
+        match WAKE.keys([self.keys.of_app(app).wake(app)]).run(&self.nodes).await? {
+            Outcome::Done => Ok(()),
+            other => unexpected(other),
+        }
+    }
+
+    pub(super) async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
+        // The queue is a key of the script, and only the job says which one: it never changes.
+        let Some(app) = self.app_of(id).await? else { return Ok(Cancel::Unknown) };
+        let keys = self.keys.of_app(&app);
+        let json = Event::Cancelled { by }.to_json();
+        let call = CANCEL
+            .keys([keys.job(id), keys.log(id), keys.queue(&app), keys.due(), keys.cancel()])
+            .now(self.now())
+            .value(id)
+            .text(app.as_str())
+            .text(&json)
+            .value(millis(self.rules.ended_ttl));
+        match call.run(&self.nodes).await? {
+            Outcome::Cancelled => Ok(Cancel::Cancelled),
+            Outcome::AlreadyDone(status) => Ok(Cancel::AlreadyDone(status)),
+            Outcome::Unknown => Ok(Cancel::Unknown),
+            other => unexpected(other),
+        }
+    }
+
+    /// One round over all partitions. A partition whose node is away does not keep the others waiting; the round
+    /// is an error all the same, so that the caller knows that Redis did not answer in full.
+    pub(super) async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
+        let lists = futures::future::join_all(Partition::all().map(|partition| self.due(partition))).await;
+        let mut due = Vec::new();
+        let mut failure = None;
+        for list in lists {
+            match list {
+                Ok(list) => due.extend(list),
+                Err(error) => failure = Some(error),
+            }
+        }
+        due.sort_unstable();
+        let mut reaped = Reaped::default();
+        for (_, id) in due {
+            match self.reap_one(id, seen).await {
+                Ok(Outcome::Ended) => reaped.ended.push(id),
+                Ok(Outcome::GivenBack) => reaped.given_back.push(id),
+                Ok(Outcome::Nothing) => {}
+                Ok(other) => return unexpected(other),
+                Err(error) => failure = Some(error),
+            }
+        }
+        reaped.now = self.time().await?;
+        failure.map_or(Ok(reaped), Err)
+    }
+
+    async fn due(&self, partition: Partition) -> StoreResult<Vec<(Micros, JobId)>> {
+        let keys = self.keys.of(partition);
+        let answer = DUE.keys([keys.due()]).now(self.now()).read(&self.nodes).await?;
+        let flat: Vec<String> =
+            redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        flat.chunks_exact(2)
+            .map(|pair| Ok((Micros(number::<f64>(&pair[1])? as u64), number(&pair[0])?)))
+            .collect()
+    }
+
+    async fn reap_one(&self, id: JobId, seen: Micros) -> StoreResult<Outcome> {
+        let Some(keys) = self.keys.of_job(id) else { return Ok(Outcome::Nothing) };
+        let app = self.app_of(id).await?;
+        let (queue, wake) = match &app {
+            Some(app) => (keys.queue(app), keys.wake(app)),
+            None => (keys.no_queue(), keys.no_wake()),
+        };
+        let failed = |code, message: &str| Event::Failed { code, message: message.to_owned() }.to_json();
+        let start_timeout = failed(FailureCode::StartTimeout, START_TIMEOUT);
+        let run_timeout = failed(FailureCode::RunTimeout, RUN_TIMEOUT);
+        let (head, tail) = exhausted_around(WORKER_LOST);
+        let call = REAP
+            .keys([keys.job(id), keys.log(id), queue, keys.due(), wake, keys.dead()])
+            .now(self.now())
+            .value(id)
+            .text(app.as_ref().map_or("", App::as_str))
+            .value(seen.0)
+            .value(self.rules.reap_within.as_micros())
+            .value(self.rules.attempts)
+            .text(&start_timeout)
+            .text(&run_timeout)
+            .text(&head)
+            .text(&tail)
+            .value(millis(self.rules.ended_ttl));
+        self.bury(call).run(&self.nodes).await
+    }
+
+    /// The rules of the dead, the last arguments of the scripts that can kill a job.
+    pub(super) fn bury<'a>(&self, call: Call<'a>) -> Call<'a> {
+        call.value(millis(self.rules.dead_ttl)).value(self.rules.dead_kept)
+    }
+
+    pub(super) async fn forget(&self, id: JobId) -> StoreResult<()> {
+        let Some(keys) = self.keys.of_job(id) else { return Ok(()) };
+        match FORGET.keys([keys.job(id), keys.log(id), keys.dead()]).value(id).run(&self.nodes).await? {
+            Outcome::Done => Ok(()),
+            other => unexpected(other),
+        }
+    }
+
+    /// Redis' time; of a cluster the first partition's node's, so its nodes' clocks must agree to well within
+    /// [`Rules::reap_within`](crate::store::Rules::reap_within).
+    pub(super) async fn time(&self) -> StoreResult<Micros> {
+        if let Some(now) = self.now() {
+            return Ok(now);
+        }
+        // TIME names no key; any of the first partition leads to its node.
+        let key = Partition::all().next().map(|first| self.keys.of(first).due()).unwrap_or_default();
+        let (seconds, micros): (String, String) = match self.nodes.query(&key, &redis::cmd("TIME")).await? {
+            value @ Value::Array(_) => {
+                redis::from_redis_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))?
+            }
+            other => return Err(nonsense("time", &other)),
+        };
+        Ok(Micros(number::<u64>(&seconds)? * 1_000_000 + number::<u64>(&micros)?))
+    }
+}
+
+/// The failed event of a job that had its last attempt, before and after the number of attempts, which the script
+/// knows.
+pub(super) fn exhausted_around(reason: &str) -> (String, String) {
+    let mark = u32::MAX;
+    let (code, message) = exhausted_message(mark, reason);
+    let json = Event::Failed { code, message }.to_json();
+    // The number stands before the reason, so the first place is the right one whatever the reason says.
+    match json.split_once(&mark.to_string()) {
+        Some((head, tail)) => (head.to_owned(), tail.to_owned()),
+        None => (json, String::new()),
+    }
+}
+
+/// A time to live: whole milliseconds, never none.
+pub(super) fn millis(duration: Duration) -> u128 {
+    duration.as_millis().max(1)
+}

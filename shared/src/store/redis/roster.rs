@@ -1,0 +1,46 @@
+//! The workers on record.
+
+use super::{
+    Door,
+    scripts::{HEARTBEAT, Outcome, WORKERS, nonsense, number, unexpected},
+};
+use crate::{
+    error::{StoreError, StoreResult},
+    event::ascii_json,
+    id::Micros,
+    job::{SeenWorker, WorkerRecord},
+};
+
+impl Door {
+    pub(super) async fn heartbeat(&self, worker: &WorkerRecord) -> StoreResult<()> {
+        let json = ascii_json(worker);
+        let call = HEARTBEAT
+            .keys([self.keys.workers()])
+            .now(self.now())
+            .text(worker.id.as_str())
+            .text(&json)
+            .value(self.rules.worker_known.as_micros());
+        match call.run(&self.nodes).await? {
+            Outcome::Done => Ok(()),
+            other => unexpected(other),
+        }
+    }
+
+    pub(super) async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
+        let call =
+            WORKERS.keys([self.keys.workers()]).now(self.now()).value(self.rules.worker_known.as_micros());
+        let entries: Vec<String> = redis::from_redis_value(call.read(&self.nodes).await?)
+            .map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let mut workers = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            let (last_seen, record) = entry.split_once(' ').ok_or_else(|| nonsense("worker", entry))?;
+            match serde_json::from_str(record) {
+                Ok(record) => workers.push(SeenWorker { record, last_seen: Micros(number(last_seen)?) }),
+                // A newer worker's word that this version lacks must not hide the whole fleet from it.
+                Err(error) => tracing::warn!(%error, record, "a worker's record cannot be read"),
+            }
+        }
+        workers.sort_by(|a, b| a.record.id.cmp(&b.record.id));
+        Ok(workers)
+    }
+}

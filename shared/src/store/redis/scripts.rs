@@ -1,0 +1,202 @@
+//! The scripts, how they are called, and what they answer.
+
+use std::{borrow::Cow, sync::LazyLock};
+
+use redis::{Cmd, Value};
+
+use super::nodes::Nodes;
+use crate::{
+    error::{StoreError, StoreResult},
+    id::{Micros, Seq},
+    job::Status,
+};
+
+/// A Lua script: the file's first line (its flags), what it shares with others, and the rest of it.
+pub(super) struct Script {
+    name: &'static str,
+    code: String,
+    sha: String,
+}
+
+impl Script {
+    fn new(name: &'static str, shared: &[&str], own: &str) -> Self {
+        let (flags, body) = own.split_once('\n').unwrap_or((own, ""));
+        let code = format!("{flags}\n{}\n{body}", shared.concat());
+        let sha = redis::Script::new(&code).get_hash().to_owned();
+        Self { name, code, sha }
+    }
+
+    /// Begins a call; its keys must be those that the script's header names, in that order.
+    pub(super) fn keys<const N: usize>(&'static self, keys: [String; N]) -> Call<'static> {
+        Call { script: self, keys: keys.into(), args: Vec::new() }
+    }
+}
+
+const SHARED: &str = include_str!("lua/shared.lua");
+const FENCE: &str = include_str!("lua/fence.lua");
+const GIVE_BACK: &str = include_str!("lua/give_back.lua");
+
+macro_rules! scripts {
+    ($($constant:ident = $name:literal $(+ $shared:ident)*;)+) => {
+        $(pub(super) static $constant: LazyLock<Script> = LazyLock::new(|| {
+            Script::new($name, &[SHARED $(, $shared)*], include_str!(concat!("lua/", $name, ".lua")))
+        });)+
+    };
+}
+
+scripts! {
+    SUBMIT = "submit";
+    CLAIM = "claim";
+    WAKE = "wake";
+    RENEW = "renew" + FENCE;
+    PUBLISH = "publish" + FENCE;
+    FINISH = "finish" + FENCE;
+    RELEASE = "release" + FENCE + GIVE_BACK;
+    CANCEL = "cancel";
+    REAP = "reap" + GIVE_BACK;
+    DUE = "due";
+    FORGET = "forget";
+    STATUS = "status";
+    READ = "read";
+    HEARTBEAT = "heartbeat";
+    WORKERS = "workers";
+}
+
+/// A script with its keys and arguments.
+pub(super) struct Call<'a> {
+    script: &'static Script,
+    keys: Vec<String>,
+    args: Vec<Cow<'a, [u8]>>,
+}
+
+impl<'a> Call<'a> {
+    /// An argument that is text.
+    pub(super) fn text<'b>(self, text: &'b str) -> Call<'b>
+    where
+        'a: 'b,
+    {
+        self.bytes(text.as_bytes())
+    }
+
+    /// An argument that is passed on as it is.
+    pub(super) fn bytes<'b>(self, bytes: &'b [u8]) -> Call<'b>
+    where
+        'a: 'b,
+    {
+        let mut call: Call<'b> = self;
+        call.args.push(Cow::Borrowed(bytes));
+        call
+    }
+
+    /// An argument that is a number, or an id.
+    pub(super) fn value(mut self, value: impl ToString) -> Self {
+        self.args.push(Cow::Owned(value.to_string().into_bytes()));
+        self
+    }
+
+    /// The argument `now`: a test's time, or nothing for the server's.
+    pub(super) fn now(self, now: Option<Micros>) -> Self {
+        match now {
+            Some(now) => self.value(now.0),
+            None => self.value(""),
+        }
+    }
+
+    /// Runs a script that answers in data.
+    pub(super) async fn read(self, nodes: &Nodes) -> StoreResult<Value> {
+        let Some(first) = self.keys.first() else {
+            return Err(nonsense("a script without keys", &self.script.name));
+        };
+        match nodes.query(first, &self.command("EVALSHA", &self.script.sha)).await {
+            // New to this server, or flushed there: the code itself has the same effect and makes it known.
+            Err(failure) if failure.is_noscript() => {
+                Ok(nodes.query(first, &self.command("EVAL", &self.script.code)).await?)
+            }
+            answered => Ok(answered?),
+        }
+    }
+
+    /// Runs a script that answers with an outcome.
+    pub(super) async fn run(self, nodes: &Nodes) -> StoreResult<Outcome> {
+        decode(self.read(nodes).await?)
+    }
+
+    fn command(&self, verb: &str, script: &str) -> Cmd {
+        let mut command = redis::cmd(verb);
+        command.arg(script).arg(self.keys.len()).arg(&self.keys);
+        for arg in &self.args {
+            command.arg(&**arg);
+        }
+        command
+    }
+}
+
+/// All that the scripts can answer; each one's header says which of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Outcome {
+    Submitted { position: u64 },
+    Duplicate,
+    Conflict,
+    Full { waiting: u64 },
+    Claimed { job: String, attempt: u32, seq: Seq },
+    None,
+    Held { seq: Seq },
+    Cancelled,
+    Lost,
+    Finished,
+    Renumber { next: Seq },
+    Released,
+    AlreadyDone(Status),
+    Unknown,
+    Ended,
+    GivenBack,
+    Nothing,
+    Done,
+}
+
+/// The one dictionary from the scripts' words.
+fn decode(answer: Value) -> StoreResult<Outcome> {
+    let words: Vec<String> =
+        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Ok(match words[..] {
+        ["submitted", position] => Outcome::Submitted { position: number(position)? },
+        ["duplicate"] => Outcome::Duplicate,
+        ["conflict"] => Outcome::Conflict,
+        ["full", waiting] => Outcome::Full { waiting: number(waiting)? },
+        ["claimed", job, attempt, seq] => {
+            Outcome::Claimed { job: job.to_owned(), attempt: number(attempt)?, seq: Seq(number(seq)?) }
+        }
+        ["none"] => Outcome::None,
+        ["held", seq] => Outcome::Held { seq: Seq(number(seq)?) },
+        ["cancelled"] => Outcome::Cancelled,
+        ["lost"] => Outcome::Lost,
+        ["finished"] => Outcome::Finished,
+        ["seq", next] => Outcome::Renumber { next: Seq(number(next)?) },
+        ["released"] => Outcome::Released,
+        ["done", status] => {
+            Outcome::AlreadyDone(Status::parse(status).ok_or_else(|| nonsense("status", &status))?)
+        }
+        ["unknown"] => Outcome::Unknown,
+        ["ended"] => Outcome::Ended,
+        ["given_back"] => Outcome::GivenBack,
+        ["nothing"] => Outcome::Nothing,
+        ["done"] => Outcome::Done,
+        _ => return Err(nonsense("outcome", &words)),
+    })
+}
+
+/// A number that a script answered.
+pub(super) fn number<T: std::str::FromStr>(text: &str) -> StoreResult<T> {
+    text.parse().map_err(|_| nonsense("number", &text))
+}
+
+/// An answer that this version of the scripts does not give.
+pub(super) fn nonsense(what: &str, answer: &dyn std::fmt::Debug) -> StoreError {
+    StoreError::Corrupt(format!("{what}: {answer:?}"))
+}
+
+/// An outcome that is none of the script's.
+pub(super) fn unexpected<T>(outcome: Outcome) -> StoreResult<T> {
+    Err(nonsense("an outcome of another script", &outcome))
+}

@@ -1,0 +1,26 @@
+//! What tests run against: a Redis server or cluster of their own, on free ports and in a folder that goes with
+//! it. Speaks RESP itself and depends on nothing of ours, so any test of the workspace may use it. Failures are
+//! panics with the server's own words: a test that has no Redis has nothing to say.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "runs in tests alone")]
+
+mod cluster;
+mod resp;
+mod server;
+
+pub use cluster::RedisCluster;
+pub use resp::Reply;
+pub use server::RedisServer;
+
+use std::time::{Duration, Instant};
+
+/// How long a server may take to do what it was told.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Asks until the answer is yes; panics, saying what it waited `for_what`, when `deadline` has passed.
+pub fn until(for_what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + deadline;
+    while !condition() {
+        assert!(Instant::now() < end, "waited {deadline:?} for {for_what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,83 @@
+//! As much of Redis' protocol as tests need.
+
+use std::{
+    io::{BufRead, BufReader, Error, ErrorKind, Result, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// How long a server may think before the test gives up on it.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a server answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// `+` or `$`.
+    Text(String),
+    /// `-`.
+    Error(String),
+    /// `:`.
+    Number(i64),
+    /// `$-1` or `*-1`.
+    Nil,
+    /// `*`.
+    List(Vec<Reply>),
+}
+
+impl Reply {
+    /// The text; empty if it is none.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            _ => "",
+        }
+    }
+
+    /// The items as texts; empty if it is no list.
+    pub fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::List(items) => items.iter().map(Self::text).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Sends one command on a connection of its own.
+pub(crate) fn ask(port: u16, words: &[&str]) -> Result<Reply> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    let mut command = format!("*{}\r\n", words.len());
+    for word in words {
+        command += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    stream.write_all(command.as_bytes())?;
+    read(&mut BufReader::new(stream))
+}
+
+fn read(stream: &mut impl BufRead) -> Result<Reply> {
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let line = line.trim_end();
+    let Some(kind) = line.chars().next() else { return Err(Error::from(ErrorKind::UnexpectedEof)) };
+    let rest = &line[1..];
+    let count = || rest.parse::<i64>().map_err(|_| Error::other(format!("not RESP: {line}")));
+    Ok(match kind {
+        '+' => Reply::Text(rest.to_owned()),
+        '-' => Reply::Error(rest.to_owned()),
+        ':' => Reply::Number(count()?),
+        '$' => match usize::try_from(count()?) {
+            Ok(length) => {
+                let mut bytes = vec![0; length + 2];
+                stream.read_exact(&mut bytes)?;
+                Reply::Text(String::from_utf8_lossy(&bytes[..length]).into_owned())
+            }
+            Err(_) => Reply::Nil,
+        },
+        '*' => match count()? {
+            -1 => Reply::Nil,
+            length => Reply::List((0..length).map(|_| read(stream)).collect::<Result<_>>()?),
+        },
+        _ => return Err(Error::other(format!("not RESP: {line}"))),
+    })
+}

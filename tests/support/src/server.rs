@@ -1,0 +1,149 @@
+//! One redis-server process.
+
+use std::{
+    fs::File,
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    SOON,
+    resp::{self, Reply},
+    until,
+};
+
+/// How many ports are tried before a test gives up: another process can take a free one first.
+const TRIES: usize = 10;
+
+/// A `redis-server` of the test's own, with a data folder; stopped and removed when dropped.
+#[derive(Debug)]
+pub struct RedisServer {
+    process: Child,
+    port: u16,
+    folder: TempDir,
+    args: Vec<String>,
+}
+
+impl RedisServer {
+    /// Starts a server with its append-only file on, as a fleet's is, and waits until it answers.
+    pub fn start() -> Self {
+        Self::start_with(&["--appendonly", "yes"])
+    }
+
+    /// Starts a server with `args` and waits until it answers.
+    pub fn start_with(args: &[&str]) -> Self {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        let folder = tempfile::tempdir().expect("a folder for Redis' data");
+        for _ in 0..TRIES {
+            let port = free_port();
+            let mut process = spawn(port, folder.path(), &args);
+            if answers(&mut process, port) {
+                return Self { process, port, folder, args };
+            }
+            process.wait().expect("redis-server ends");
+        }
+        panic!("redis-server does not start: {}", log_of(folder.path()));
+    }
+
+    /// Where it listens, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `redis://…`
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Sends one command; panics if there is no answer.
+    pub fn ask(&self, words: &[&str]) -> Reply {
+        self.try_ask(words)
+            .unwrap_or_else(|error| panic!("{words:?}: {error}; {}", log_of(self.folder.path())))
+    }
+
+    /// Sends one command.
+    pub fn try_ask(&self, words: &[&str]) -> std::io::Result<Reply> {
+        resp::ask(self.port, words)
+    }
+
+    /// Ends it as a crash would (`kill -9`).
+    pub fn kill(&mut self) {
+        // It may be stopped already; what counts is that it is gone.
+        let _ = self.process.kill();
+        self.process.wait().expect("a killed redis-server ends");
+    }
+
+    /// Starts it again on the same port and data, after [`RedisServer::kill`].
+    pub fn restart(&mut self) {
+        self.kill();
+        self.process = spawn(self.port, self.folder.path(), &self.args);
+        assert!(
+            answers(&mut self.process, self.port),
+            "redis-server does not come back: {}",
+            log_of(self.folder.path())
+        );
+    }
+
+    /// Freezes it: it takes connections and answers nothing.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Ends a [`RedisServer::pause`].
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "cannot send {signal} to redis-server");
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(port: u16, folder: &Path, args: &[String]) -> Child {
+    let log = File::create(folder.join("log")).expect("a log file for Redis");
+    Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+        .arg("--dir")
+        .arg(folder)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed (scripts/test installs it)")
+}
+
+/// Waits until the server answers; `false` if it ended instead (its port was taken, say).
+fn answers(process: &mut Child, port: u16) -> bool {
+    let mut ended = false;
+    until("redis-server to answer", SOON, || {
+        ended = process.try_wait().is_ok_and(|status| status.is_some());
+        ended || resp::ask(port, &["PING"]).is_ok_and(|reply| reply == Reply::Text("PONG".to_owned()))
+    });
+    !ended
+}
+
+/// A port that was free a moment ago, and low enough for a cluster bus at port + 10,000.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("the port").port();
+        if port <= u16::MAX - 10_000 {
+            return port;
+        }
+    }
+}
+
+fn log_of(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("log")).unwrap_or_default()
+}
