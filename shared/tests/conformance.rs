@@ -3,45 +3,72 @@
 #[cfg(test)]
 mod suite;
 
-/// Runs every story of the suite against fresh homes.
-macro_rules! conforms {
-    ($name:ident, $home:expr) => {
-        mod $name {
-            use super::suite::{ending, fence, follow, queue, wake};
-
-            conforms!(@stories $home; queue: positions_count_those_ahead, a_repeated_submit_is_a_duplicate,
+/// Every story, handed to `$tell` with its argument.
+macro_rules! stories {
+    ($tell:ident, $argument:expr) => {
+        $tell! { $argument;
+            queue: positions_count_those_ahead, a_repeated_submit_is_a_duplicate,
                 another_request_under_the_same_id_conflicts, a_full_queue_still_recognises_its_jobs,
                 classes_before_arrivals, a_repeated_claim_gets_the_same_lease, an_old_claim_number_gets_nothing,
                 a_claim_number_is_forgotten_with_the_lease, apps_do_not_share_jobs, workers_are_known_for_a_minute,
-                a_forgotten_id_can_be_used_again, state_tells_the_whole_story);
-            conforms!(@stories $home; fence: a_zombie_is_lost_before_the_next_claim,
+                a_forgotten_id_can_be_used_again, state_tells_the_whole_story;
+            fence: a_zombie_is_lost_before_the_next_claim,
                 a_zombie_is_lost_after_the_next_claim, another_worker_with_the_same_attempt_is_lost,
                 a_repeated_preview_is_written_once, a_preview_with_a_wrong_number_writes_nothing,
                 the_log_keeps_the_newest_previews, a_finish_with_a_wrong_number_finds_the_right_one,
-                a_repeated_finish_is_finished, a_repeated_release_is_lost, a_publish_renews_the_lease);
-            conforms!(@stories $home; ending: one_terminal_event_and_the_log_is_it_alone,
+                a_repeated_finish_is_finished, a_repeated_release_is_lost, a_publish_renews_the_lease;
+            ending: one_terminal_event_and_the_log_is_it_alone,
                 a_waiting_job_is_cancelled_at_once, a_running_job_is_cancelled_and_its_worker_told,
                 cancelling_twice_is_no_error, a_job_nobody_takes_times_out, a_job_that_takes_too_long_times_out,
                 a_run_deadline_is_never_set_anew, a_lost_worker_gives_its_job_back_in_its_place,
-                a_late_reap_does_nothing, three_faults_kill_a_job, drains_do_not_count, reaping_looks_again);
-            conforms!(@stories $home; follow: a_follower_sees_everything_in_order,
+                a_late_reap_does_nothing, three_faults_kill_a_job, drains_do_not_count, reaping_looks_again;
+            follow: a_follower_sees_everything_in_order,
                 a_follower_that_returns_misses_and_repeats_nothing, a_late_follower_gets_the_terminal_event_alone,
                 a_job_that_never_was_is_lost, a_cursor_from_the_future_is_a_gap,
                 many_followers_see_the_same, a_give_back_is_followed_through, a_forgotten_job_ends_its_stream,
-                a_big_event_arrives_whole);
-            conforms!(@stories $home; wake: a_submit_wakes_a_waiting_worker, a_give_back_wakes_a_waiting_worker,
-                ten_jobs_wake_ten_workers, a_token_passed_on_wakes_another);
+                a_big_event_arrives_whole;
+            wake: a_submit_wakes_a_waiting_worker, a_give_back_wakes_a_waiting_worker,
+                ten_jobs_wake_ten_workers, a_token_passed_on_wakes_another;
         }
-    };
-    (@stories $home:expr; $chapter:ident: $($story:ident),+) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $story() {
-                let home = $home.await;
-                $chapter::$story(&home).await;
-            }
-        )+
     };
 }
 
-conforms!(memory, crate::suite::memory());
+/// Tells each story to a fresh home, as a test of its own.
+macro_rules! one_by_one {
+    ($home:expr; $($chapter:ident: $($story:ident),+;)+) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                let home = $home.await;
+                crate::suite::$chapter::$story(&home).await;
+            }
+        )+)+
+    };
+}
+
+/// Tells one story after the other, where what all homes stand on takes long to build.
+macro_rules! in_turn {
+    ($ground:expr; $($chapter:ident: $($story:ident),+;)+) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn every_story() {
+            let ground = $ground;
+            $($(
+                println!("{}", stringify!($story));
+                let home = ground.home(stringify!($story)).await;
+                crate::suite::$chapter::$story(&home).await;
+            )+)+
+        }
+    };
+}
+
+mod memory {
+    stories!(one_by_one, crate::suite::memory());
+}
+
+mod redis {
+    stories!(one_by_one, crate::suite::redis::on_a_server());
+}
+
+mod redis_cluster {
+    stories!(in_turn, crate::suite::redis::Cluster::start());
+}

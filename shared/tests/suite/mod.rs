@@ -4,6 +4,7 @@ pub mod ending;
 pub mod fence;
 pub mod follow;
 pub mod queue;
+pub mod redis;
 pub mod wake;
 
 use std::{any::Any, sync::Arc, time::Duration};
