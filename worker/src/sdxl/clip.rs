@@ -1,0 +1,215 @@
+//! The CLIP text encoder (Radford et al. 2021), as transformers' `CLIPTextModel` and
+//! `CLIPTextModelWithProjection` (`models/clip/modeling_clip.py`).
+
+use candle_core::{D, Device, Tensor};
+
+use super::error::LoadError;
+use super::layers::{LayerNorm, Linear};
+use super::ops::{self, Activation, Mask};
+use super::settings::Settings;
+use super::weights::{Vars, WeightFiles};
+
+/// Sizes of a text encoder, from its `config.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClipConfig {
+    /// Number of token ids.
+    pub vocab_size: usize,
+    /// Longest prompt in tokens, start and end token included.
+    pub max_position_embeddings: usize,
+    /// Width of the hidden states.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward layers.
+    pub intermediate_size: usize,
+    /// Number of layers.
+    pub num_hidden_layers: usize,
+    /// Heads per layer.
+    pub num_attention_heads: usize,
+    /// Width of the pooled embedding.
+    pub projection_dim: usize,
+    /// Added to variances.
+    pub layer_norm_eps: f64,
+    /// Between the two linear layers of a feed-forward block.
+    pub hidden_act: Activation,
+    /// The token whose position is pooled; 2 stands for the highest id of the prompt.
+    pub eos_token_id: u32,
+}
+
+impl ClipConfig {
+    /// Reads a text encoder's settings; defaults are those of transformers' `CLIPTextConfig`.
+    ///
+    /// # Errors
+    /// If a setting is missing or not supported.
+    pub fn read(settings: &Settings) -> Result<Self, LoadError> {
+        let act: String = settings.or("hidden_act", "quick_gelu".into())?;
+        let hidden_act = Activation::named(&act).ok_or_else(|| settings.unsupported("hidden_act", &act))?;
+        settings.only("model_type", &["clip_text_model".into()])?;
+        let config = Self {
+            vocab_size: settings.or("vocab_size", 49408)?,
+            max_position_embeddings: settings.or("max_position_embeddings", 77)?,
+            hidden_size: settings.or("hidden_size", 512)?,
+            intermediate_size: settings.or("intermediate_size", 2048)?,
+            num_hidden_layers: settings.or("num_hidden_layers", 12)?,
+            num_attention_heads: settings.or("num_attention_heads", 8)?,
+            projection_dim: settings.or("projection_dim", 512)?,
+            layer_norm_eps: settings.or("layer_norm_eps", 1e-5)?,
+            hidden_act,
+            eos_token_id: settings.or("eos_token_id", 49407)?,
+        };
+        if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
+            return Err(settings.wrong("num_attention_heads", "does not divide hidden_size"));
+        }
+        if config.num_hidden_layers == 0 {
+            return Err(settings.wrong("num_hidden_layers", "is 0"));
+        }
+        Ok(config)
+    }
+}
+
+/// One pre-norm layer: causal self-attention, then a feed-forward block.
+#[derive(Debug)]
+struct Layer {
+    layer_norm1: LayerNorm,
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    out_proj: Linear,
+    layer_norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    activation: Activation,
+    heads: usize,
+}
+
+impl Layer {
+    fn new(vars: &Vars, config: &ClipConfig) -> Result<Self, LoadError> {
+        let (width, inner) = (config.hidden_size, config.intermediate_size);
+        let attention = vars.at("self_attn");
+        Ok(Self {
+            layer_norm1: LayerNorm::new(&vars.at("layer_norm1"), width, config.layer_norm_eps)?,
+            q_proj: Linear::new(&attention.at("q_proj"), width, width)?,
+            k_proj: Linear::new(&attention.at("k_proj"), width, width)?,
+            v_proj: Linear::new(&attention.at("v_proj"), width, width)?,
+            out_proj: Linear::new(&attention.at("out_proj"), width, width)?,
+            layer_norm2: LayerNorm::new(&vars.at("layer_norm2"), width, config.layer_norm_eps)?,
+            fc1: Linear::new(&vars.at("mlp.fc1"), width, inner)?,
+            fc2: Linear::new(&vars.at("mlp.fc2"), inner, width)?,
+            activation: config.hidden_act,
+            heads: config.num_attention_heads,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let normal = self.layer_norm1.forward(x)?;
+        let (q, k) = (self.q_proj.forward(&normal)?, self.k_proj.forward(&normal)?);
+        let v = self.v_proj.forward(&normal)?;
+        let attended = ops::attention(&q, &k, &v, self.heads, Mask::Causal)?;
+        let x = (x + self.out_proj.forward(&attended)?)?;
+        let inner = self.fc1.forward(&self.layer_norm2.forward(&x)?)?;
+        x + self.fc2.forward(&self.activation.forward(&inner)?)?
+    }
+}
+
+/// What a text encoder says about a prompt.
+#[derive(Debug)]
+pub struct TextEncoding {
+    /// N + 1 states for N layers, each [1, T, hidden]: the embeddings, then the output of each layer,
+    /// all without the final norm.
+    pub hidden_states: Vec<Tensor>,
+    /// The last one after the final norm, [1, T, hidden].
+    pub last_hidden_state: Tensor,
+    /// Its row at the end token, projected where the encoder has a projection: [1, projection].
+    pub pooled: Tensor,
+}
+
+/// A CLIP text encoder, with or without projection.
+#[derive(Debug)]
+pub struct ClipTextModel {
+    token_embedding: Tensor,
+    position_embedding: Tensor,
+    layers: Vec<Layer>,
+    final_layer_norm: LayerNorm,
+    text_projection: Option<Linear>,
+    config: ClipConfig,
+    device: Device,
+}
+
+impl ClipTextModel {
+    /// Reads an encoder; `projected` for `CLIPTextModelWithProjection`.
+    ///
+    /// # Errors
+    /// If a tensor is missing, mis-shaped or superfluous.
+    pub fn new(
+        files: &std::rc::Rc<WeightFiles>,
+        config: ClipConfig,
+        projected: bool,
+    ) -> Result<Self, LoadError> {
+        let root = files.root();
+        let vars = root.at("text_model");
+        let embeddings = vars.at("embeddings");
+        let token_embedding =
+            embeddings.tensor("token_embedding.weight", &[config.vocab_size, config.hidden_size])?;
+        let position_embedding = embeddings
+            .tensor("position_embedding.weight", &[config.max_position_embeddings, config.hidden_size])?;
+        let layers = (0..config.num_hidden_layers)
+            .map(|i| Layer::new(&vars.at("encoder.layers").at(i), &config))
+            .collect::<Result<_, _>>()?;
+        let final_layer_norm =
+            LayerNorm::new(&vars.at("final_layer_norm"), config.hidden_size, config.layer_norm_eps)?;
+        let text_projection = projected
+            .then(|| {
+                Linear::without_bias(&root.at("text_projection"), config.hidden_size, config.projection_dim)
+            })
+            .transpose()?;
+        // An index buffer that older files carry beside the weights.
+        files.finish(|name| name == "text_model.embeddings.position_ids")?;
+        let device = token_embedding.device().clone();
+        Ok(Self {
+            token_embedding,
+            position_embedding,
+            layers,
+            final_layer_norm,
+            text_projection,
+            config,
+            device,
+        })
+    }
+
+    /// The sizes it was built with.
+    pub fn config(&self) -> &ClipConfig {
+        &self.config
+    }
+
+    /// Encodes one prompt's ids, at most `max_position_embeddings` of them.
+    ///
+    /// # Errors
+    /// If there are more ids than positions or the device fails.
+    pub fn forward(&self, ids: &[u32]) -> candle_core::Result<TextEncoding> {
+        let index = Tensor::new(ids, &self.device)?;
+        let tokens = self.token_embedding.index_select(&index, 0)?;
+        let mut x = (tokens + self.position_embedding.narrow(0, 0, ids.len())?)?.unsqueeze(0)?;
+        let mut hidden_states = Vec::with_capacity(self.layers.len() + 1);
+        for layer in &self.layers {
+            let next = layer.forward(&x)?;
+            hidden_states.push(std::mem::replace(&mut x, next));
+        }
+        let last_hidden_state = self.final_layer_norm.forward(&x)?;
+        hidden_states.push(x);
+        let pooled = last_hidden_state.narrow(1, self.end_position(ids), 1)?.squeeze(1)?;
+        let pooled = match &self.text_projection {
+            Some(projection) => projection.forward(&pooled)?,
+            None => pooled,
+        };
+        debug_assert_eq!(pooled.dim(D::Minus2)?, 1);
+        Ok(TextEncoding { hidden_states, last_hidden_state, pooled })
+    }
+
+    /// Where the prompt ends. Configurations from before transformers 4.31 say `eos_token_id` 2 although
+    /// the end token is the highest id; transformers keeps that reading for them, and so do we.
+    fn end_position(&self, ids: &[u32]) -> usize {
+        let end = match self.config.eos_token_id {
+            2 => ids.iter().max().copied().unwrap_or(0),
+            id => id,
+        };
+        ids.iter().position(|id| *id == end).unwrap_or(0)
+    }
+}

@@ -1,0 +1,106 @@
+//! Why a checkpoint could not be loaded.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Everything that can be wrong with a checkpoint. Each message names the file, and the key or tensor in it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The model is named as on the Hugging Face Hub, `owner/name`.
+    #[error(
+        "{0:?} is not a folder, and Hub ids are not supported yet: download the model and give its folder"
+    )]
+    HubId(String),
+    /// A file or folder that must be there is not.
+    #[error("{}: not found ({what})", .path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What it is needed for.
+        what: &'static str,
+    },
+    /// A file is there but cannot be read.
+    #[error("{}: {source}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file is there but is not what its name says: cut, not JSON, not safetensors.
+    #[error("{}: {message}", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A setting has a value that this worker does not implement, or none where one is needed.
+    #[error("{}: \"{key}\" {message}", .path.display())]
+    Setting {
+        /// The JSON file.
+        path: PathBuf,
+        /// The key in it.
+        key: String,
+        /// What is wrong with its value.
+        message: String,
+    },
+    /// Tensors are missing, superfluous or of another shape than the configuration says.
+    #[error("{0}")]
+    Weights(WeightReport),
+    /// The requested device cannot be used.
+    #[error("device {device:?}: {message}")]
+    Device {
+        /// As it was asked for.
+        device: String,
+        /// Why not.
+        message: String,
+    },
+    /// The device failed while weights were moved to it.
+    #[error("loading weights: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// How a component's tensors differ from what its configuration asks for; all differences at once.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct WeightReport {
+    /// The file, or the folder of a sharded one.
+    pub file: PathBuf,
+    /// Names that the configuration asks for and no file has.
+    pub missing: Vec<String>,
+    /// Names that a file has and the configuration does not ask for.
+    pub unexpected: Vec<String>,
+    /// Name, shape asked for, shape or type found.
+    pub mismatched: Vec<(String, Vec<usize>, String)>,
+}
+
+impl WeightReport {
+    /// Nothing to complain about.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
+    }
+}
+
+impl fmt::Display for WeightReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// A wrong configuration can list thousands; the first few tell which.
+        const SHOWN: usize = 8;
+        write!(f, "{}: the tensors are not those that config.json describes", self.file.display())?;
+        for (kind, names) in [("missing", &self.missing), ("unexpected", &self.unexpected)] {
+            for name in names.iter().take(SHOWN) {
+                write!(f, "; {kind} {name}")?;
+            }
+            if names.len() > SHOWN {
+                write!(f, "; and {} more {kind}", names.len() - SHOWN)?;
+            }
+        }
+        for (name, wanted, found) in self.mismatched.iter().take(SHOWN) {
+            write!(f, "; {name} should be {wanted:?} and is {found}")?;
+        }
+        if self.mismatched.len() > SHOWN {
+            write!(f, "; and {} more of another shape", self.mismatched.len() - SHOWN)?;
+        }
+        Ok(())
+    }
+}

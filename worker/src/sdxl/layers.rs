@@ -1,0 +1,151 @@
+//! Layers with weights: each is read from the place in the checkpoint that its path names.
+
+use candle_core::Tensor;
+
+use super::error::LoadError;
+use super::ops::{self, Activation, Padding};
+use super::weights::Vars;
+
+/// A linear layer, x W^T + b.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// Reads `weight` [outputs, inputs] and `bias` [outputs].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn new(vars: &Vars, inputs: usize, outputs: usize) -> Result<Self, LoadError> {
+        let bias = Some(vars.tensor("bias", &[outputs])?);
+        Ok(Self { bias, ..Self::without_bias(vars, inputs, outputs)? })
+    }
+
+    /// Reads `weight` alone.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn without_bias(vars: &Vars, inputs: usize, outputs: usize) -> Result<Self, LoadError> {
+        Ok(Self { weight: vars.tensor("weight", &[outputs, inputs])?, bias: None })
+    }
+
+    /// [.., inputs] to [.., outputs].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        ops::linear(x, &self.weight, self.bias.as_ref())
+    }
+}
+
+/// A convolution over pictures, NCHW.
+#[derive(Debug)]
+pub(crate) struct Conv2d {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    padding: Padding,
+    stride: usize,
+}
+
+impl Conv2d {
+    /// Reads `weight` [outputs, inputs, kernel, kernel] and `bias` [outputs]; the output has the size
+    /// of the input.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn new(vars: &Vars, inputs: usize, outputs: usize, kernel: usize) -> Result<Self, LoadError> {
+        let bias = Some(vars.tensor("bias", &[outputs])?);
+        Ok(Self { bias, ..Self::without_bias(vars, inputs, outputs, kernel)? })
+    }
+
+    /// Reads `weight` alone.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn without_bias(
+        vars: &Vars,
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+    ) -> Result<Self, LoadError> {
+        let weight = vars.tensor("weight", &[outputs, inputs, kernel, kernel])?;
+        Ok(Self { weight, bias: None, padding: Padding::even(kernel / 2), stride: 1 })
+    }
+
+    /// The same layer with another stride and padding.
+    #[must_use]
+    pub(crate) fn strided(self, stride: usize, padding: Padding) -> Self {
+        Self { stride, padding, ..self }
+    }
+
+    /// [B, inputs, H, W] to [B, outputs, H', W'].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        ops::conv2d(x, &self.weight, self.bias.as_ref(), self.padding, self.stride)
+    }
+}
+
+/// Group norm, with the activation that follows it.
+#[derive(Debug)]
+pub(crate) struct GroupNorm {
+    weight: Tensor,
+    bias: Tensor,
+    groups: usize,
+    eps: f64,
+    activation: Option<Activation>,
+}
+
+impl GroupNorm {
+    /// Reads `weight` and `bias` [channels].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn new(
+        vars: &Vars,
+        channels: usize,
+        groups: usize,
+        eps: f64,
+        activation: Option<Activation>,
+    ) -> Result<Self, LoadError> {
+        let (weight, bias) = (vars.tensor("weight", &[channels])?, vars.tensor("bias", &[channels])?);
+        Ok(Self { weight, bias, groups, eps, activation })
+    }
+
+    /// Any shape with the channels second.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, self.activation)
+    }
+}
+
+/// Layer norm over the last axis.
+#[derive(Debug)]
+pub(crate) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Reads `weight` and `bias` [width].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn new(vars: &Vars, width: usize, eps: f64) -> Result<Self, LoadError> {
+        Ok(Self { weight: vars.tensor("weight", &[width])?, bias: vars.tensor("bias", &[width])?, eps })
+    }
+
+    /// [.., width].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        ops::layer_norm(x, &self.weight, &self.bias, self.eps)
+    }
+}

@@ -1,0 +1,100 @@
+//! Activation functions, chosen by the name that a checkpoint's configuration gives them.
+
+use candle_core::{D, Result, Tensor};
+use rayon::prelude::*;
+
+use super::{on_slices, portable, simd};
+
+/// A function that is applied number by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x * sigmoid(x); `silu` and `swish` in configurations.
+    Silu,
+    /// x * Phi(x), exact; `gelu`.
+    Gelu,
+    /// x * sigmoid(1.702 x); `quick_gelu`.
+    QuickGelu,
+    /// max(x, 0); `relu`.
+    Relu,
+}
+
+/// Numbers per task: small enough to spread a UNet's activations over cores, large enough to hide the cost.
+const BLOCK: usize = 1 << 14;
+
+impl Activation {
+    /// The function of that name in diffusers or transformers, or `None`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "silu" | "swish" => Some(Self::Silu),
+            "gelu" => Some(Self::Gelu),
+            "quick_gelu" => Some(Self::QuickGelu),
+            "relu" => Some(Self::Relu),
+            _ => None,
+        }
+    }
+
+    /// Applies the function; any shape.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn forward(self, x: &Tensor) -> Result<Tensor> {
+        if !x.device().is_cpu() {
+            return portable::activation(self, x);
+        }
+        on_slices([x], x.dims(), |[x]| {
+            let mut y = x.to_vec();
+            y.par_chunks_mut(BLOCK).for_each(|block| self.apply(block));
+            y
+        })
+    }
+
+    /// Applies the function in place.
+    #[inline]
+    pub(super) fn apply(self, values: &mut [f32]) {
+        simd::vectorised(
+            #[inline(always)]
+            || match self {
+                Self::Silu => values.iter_mut().for_each(|v| *v = simd::silu(*v)),
+                Self::Gelu => values.iter_mut().for_each(|v| *v = simd::gelu(*v)),
+                Self::QuickGelu => values.iter_mut().for_each(|v| *v = simd::quick_gelu(*v)),
+                Self::Relu => values.iter_mut().for_each(|v| *v = v.max(0.0)),
+            },
+        );
+    }
+}
+
+/// Gated linear unit with GELU (Shazeer 2020, "GLU Variants Improve Transformer"), as diffusers' `GEGLU`:
+/// of the last axis the first half is the value and the second half, through the exact GELU, its gate.
+///
+/// `x` [.., 2 N] gives [.., N].
+///
+/// # Errors
+/// If the last axis is odd or the device fails.
+pub fn geglu(x: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return portable::geglu(x);
+    }
+    let half = x.dim(D::Minus1)? / 2;
+    let mut shape = x.dims().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = half;
+    }
+    on_slices([x], &shape, |[x]| {
+        let mut y = vec![0f32; x.len() / 2];
+        let rows = (BLOCK / half.max(1)).max(1);
+        y.par_chunks_mut(rows * half).zip(x.par_chunks(rows * 2 * half)).for_each(|(y, x)| {
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    for (y, x) in y.chunks_exact_mut(half).zip(x.chunks_exact(2 * half)) {
+                        let (value, gate) = x.split_at(half);
+                        for ((y, value), gate) in y.iter_mut().zip(value).zip(gate) {
+                            *y = value * simd::gelu(*gate);
+                        }
+                    }
+                },
+            );
+        });
+        y
+    })
+}

@@ -1,0 +1,175 @@
+//! Two-dimensional convolution, NCHW.
+
+use std::ops::Range;
+
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+use super::gemm::{Keep, Matrix, multiply};
+use super::{on_slices, portable};
+
+/// Zeros around a picture, in pixels. An encoder's stride-2 convolutions pad right and bottom alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Padding {
+    /// Above and left of the picture.
+    pub before: usize,
+    /// Below and right of it.
+    pub after: usize,
+}
+
+impl Padding {
+    /// The same number of zeros on every side.
+    pub fn even(pixels: usize) -> Self {
+        Self { before: pixels, after: pixels }
+    }
+}
+
+/// Numbers of a column buffer: 1 MiB, which stays in the second-level cache with the weights beside it.
+const COLUMNS: usize = 1 << 18;
+
+/// Sizes of one convolution, all in pixels or channels.
+struct Geometry {
+    channels: usize,
+    height: usize,
+    width: usize,
+    kernel: (usize, usize),
+    stride: usize,
+    before: usize,
+    out_channels: usize,
+    out_height: usize,
+    out_width: usize,
+}
+
+/// `x` [B, I, H, W], `weight` [O, I, kh, kw], `bias` [O] gives [B, O, H', W'] with
+/// H' = (H + before + after - kh) / stride + 1.
+///
+/// # Errors
+/// If the shapes do not agree or the device fails.
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    padding: Padding,
+    stride: usize,
+) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return portable::conv2d(x, weight, bias, padding, stride);
+    }
+    let (batch, channels, height, width) = x.dims4()?;
+    let (out_channels, inputs, kh, kw) = weight.dims4()?;
+    let around = padding.before + padding.after;
+    if inputs != channels || height + around < kh || width + around < kw {
+        candle_core::bail!("conv2d: {:?} does not fit a kernel of {:?}", x.dims(), weight.dims());
+    }
+    let geometry = Geometry {
+        channels,
+        height,
+        width,
+        kernel: (kh, kw),
+        stride,
+        before: padding.before,
+        out_channels,
+        out_height: (height + around - kh) / stride + 1,
+        out_width: (width + around - kw) / stride + 1,
+    };
+    let shape = [batch, out_channels, geometry.out_height, geometry.out_width];
+    match bias {
+        Some(bias) => on_slices([x, weight, bias], &shape, |[x, w, b]| geometry.run(x, w, Some(b))),
+        None => on_slices([x, weight], &shape, |[x, w]| geometry.run(x, w, None)),
+    }
+}
+
+impl Geometry {
+    /// One task is some rows of one picture: it gathers the pixels under the kernel into columns
+    /// (im2col), multiplies once, and copies the product to its rows of each output channel.
+    fn run(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+        let depth = self.channels * self.kernel.0 * self.kernel.1;
+        let area = self.out_height * self.out_width;
+        let batch = x.len() / (self.channels * self.height * self.width);
+        let mut y = vec![0f32; batch * self.out_channels * area];
+
+        let cached = (COLUMNS / (depth * self.out_width)).max(256usize.div_ceil(self.out_width));
+        let shared = (batch * self.out_height).div_ceil(rayon::current_num_threads());
+        let rows = cached.min(shared).clamp(1, self.out_height);
+        let blocks = self.out_height.div_ceil(rows);
+
+        // Each task's part of the output: one slice per channel.
+        let mut parts: Vec<Vec<&mut [f32]>> =
+            (0..batch * blocks).map(|_| Vec::with_capacity(self.out_channels)).collect();
+        for (channel, plane) in y.chunks_mut(area).enumerate() {
+            let picture = channel / self.out_channels;
+            for (block, part) in plane.chunks_mut(rows * self.out_width).enumerate() {
+                parts[picture * blocks + block].push(part);
+            }
+        }
+        let plain = self.kernel == (1, 1) && self.stride == 1 && self.before == 0;
+        parts.into_par_iter().enumerate().for_each(|(index, mut part)| {
+            let picture = &x[index / blocks * self.channels * self.height * self.width..]
+                [..self.channels * self.height * self.width];
+            let first = index % blocks * rows;
+            let rows = first..(first + rows).min(self.out_height);
+            let pixels = rows.len() * self.out_width;
+            let gathered;
+            let columns = if plain {
+                Matrix {
+                    data: &picture[first * self.width..],
+                    rows: depth,
+                    cols: pixels,
+                    row_stride: self.height * self.width,
+                    col_stride: 1,
+                }
+            } else {
+                gathered = self.columns(picture, rows);
+                Matrix::row_major(&gathered, depth, pixels)
+            };
+            let mut product = vec![0f32; self.out_channels * pixels];
+            let keep = match bias {
+                Some(bias) => {
+                    product.chunks_exact_mut(pixels).zip(bias).for_each(|(row, b)| row.fill(*b));
+                    Keep::Sum
+                }
+                None => Keep::Nothing,
+            };
+            let weight = Matrix::row_major(weight, self.out_channels, depth);
+            multiply(&mut product, pixels, weight, columns, 1.0, keep);
+            for (part, row) in part.iter_mut().zip(product.chunks_exact(pixels)) {
+                part.copy_from_slice(row);
+            }
+        });
+        y
+    }
+
+    /// [I kh kw, rows W']: row (i, ky, kx) holds what input channel i has under kernel cell (ky, kx).
+    fn columns(&self, picture: &[f32], rows: Range<usize>) -> Vec<f32> {
+        let (kh, kw) = self.kernel;
+        let (stride, before) = (self.stride, self.before);
+        let pixels = rows.len() * self.out_width;
+        let mut columns = vec![0f32; self.channels * kh * kw * pixels];
+        for (index, cell) in columns.chunks_exact_mut(pixels).enumerate() {
+            let (ky, kx) = (index / kw % kh, index % kw);
+            let plane = &picture[index / (kh * kw) * self.height * self.width..][..self.height * self.width];
+            // Output columns whose source x * stride + kx - before lies inside the picture.
+            let from = before.saturating_sub(kx).div_ceil(stride).min(self.out_width);
+            let end = (self.width + before).saturating_sub(kx).div_ceil(stride).clamp(from, self.out_width);
+            for (line, y) in cell.chunks_exact_mut(self.out_width).zip(rows.clone()) {
+                let Some(source) = (y * stride + ky).checked_sub(before).filter(|s| *s < self.height) else {
+                    continue;
+                };
+                let source = &plane[source * self.width..][..self.width];
+                let start = from * stride + kx;
+                if from == end {
+                    continue;
+                }
+                let source = &source[start - before..];
+                if stride == 1 {
+                    line[from..end].copy_from_slice(&source[..end - from]);
+                } else {
+                    for (to, value) in line[from..end].iter_mut().zip(source.iter().step_by(stride)) {
+                        *to = *value;
+                    }
+                }
+            }
+        }
+        columns
+    }
+}

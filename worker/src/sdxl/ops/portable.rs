@@ -1,0 +1,150 @@
+//! The same operations on candle tensors alone: what runs on GPUs, and what tests compare the CPU kernels
+//! with. Sums that decide accuracy (norms, softmax) are taken in f32 whatever the tensors' type is.
+
+use candle_core::{D, DType, Result, Tensor};
+
+use super::{Activation, Mask, Padding};
+
+/// Scores of attention that are held at once; candle's kernels index with 32 bits, and one 2048 x 1024
+/// picture's self-attention with guidance has more than 2^31.
+const SCORES: usize = 1 << 28;
+
+/// See [`super::linear`].
+///
+/// # Errors
+/// If the shapes do not agree or the device fails.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (outputs, inputs) = weight.dims2()?;
+    let mut shape = x.dims().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = outputs;
+    }
+    let y = x.reshape(((), inputs))?.matmul(&weight.t()?)?;
+    let y = match bias {
+        Some(bias) => y.broadcast_add(bias)?,
+        None => y,
+    };
+    y.reshape(shape)
+}
+
+/// See [`super::conv2d`].
+///
+/// # Errors
+/// If the shapes do not agree or the device fails.
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    padding: Padding,
+    stride: usize,
+) -> Result<Tensor> {
+    let y = if padding.before == padding.after {
+        x.conv2d(weight, padding.before, stride, 1, 1)?
+    } else {
+        let x = x.pad_with_zeros(2, padding.before, padding.after)?;
+        x.pad_with_zeros(3, padding.before, padding.after)?.conv2d(weight, 0, stride, 1, 1)?
+    };
+    match bias {
+        Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
+        None => Ok(y),
+    }
+}
+
+/// See [`Activation::forward`].
+///
+/// # Errors
+/// If the device fails.
+pub fn activation(function: Activation, x: &Tensor) -> Result<Tensor> {
+    match function {
+        Activation::Silu => x.silu(),
+        Activation::Gelu => x.gelu_erf(),
+        Activation::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
+        Activation::Relu => x.relu(),
+    }
+}
+
+/// See [`super::geglu`].
+///
+/// # Errors
+/// If the last axis is odd or the device fails.
+pub fn geglu(x: &Tensor) -> Result<Tensor> {
+    let half = x.dim(D::Minus1)? / 2;
+    let value = x.narrow(D::Minus1, 0, half)?;
+    let gate = x.narrow(D::Minus1, half, half)?;
+    value.contiguous()? * gate.contiguous()?.gelu_erf()?
+}
+
+/// See [`super::group_norm`].
+///
+/// # Errors
+/// If `groups` does not divide the channels or the device fails.
+pub fn group_norm(
+    x: &Tensor,
+    groups: usize,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    function: Option<Activation>,
+) -> Result<Tensor> {
+    let (batch, channels) = (x.dim(0)?, x.dim(1)?);
+    let grouped = x.to_dtype(DType::F32)?.reshape((batch, groups, ()))?;
+    let normal = normalise(&grouped, eps)?.reshape((batch, channels, ()))?;
+    let weight = weight.to_dtype(DType::F32)?.reshape((1, channels, 1))?;
+    let bias = bias.to_dtype(DType::F32)?.reshape((1, channels, 1))?;
+    let y = normal.broadcast_mul(&weight)?.broadcast_add(&bias)?.reshape(x.shape())?.to_dtype(x.dtype())?;
+    match function {
+        Some(function) => activation(function, &y),
+        None => Ok(y),
+    }
+}
+
+/// See [`super::layer_norm`].
+///
+/// # Errors
+/// If the device fails.
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    let normal = normalise(&x.to_dtype(DType::F32)?, eps)?;
+    normal
+        .broadcast_mul(&weight.to_dtype(DType::F32)?)?
+        .broadcast_add(&bias.to_dtype(DType::F32)?)?
+        .to_dtype(x.dtype())
+}
+
+fn normalise(x: &Tensor, eps: f64) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    centred.broadcast_div(&(variance + eps)?.sqrt()?)
+}
+
+/// See [`super::attention`].
+///
+/// # Errors
+/// If the shapes do not agree or the device fails.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -> Result<Tensor> {
+    let (batch, queries, width) = q.dims3()?;
+    let keys = k.dim(1)?;
+    let d = width / heads;
+    // [B, T, H d] -> [B H, T, d]
+    let split = |x: &Tensor| {
+        x.reshape((batch, (), heads, d))?.transpose(1, 2)?.contiguous()?.reshape((batch * heads, (), d))
+    };
+    let (q, k, v) = ((split(q)? * (1.0 / (d as f64).sqrt()))?, split(k)?.t()?.contiguous()?, split(v)?);
+    let rows = (SCORES / (batch * heads * keys).max(1)).clamp(1, queries);
+    let mut parts = Vec::with_capacity(queries.div_ceil(rows));
+    for first in (0..queries).step_by(rows) {
+        let rows = rows.min(queries - first);
+        let mut scores = q.narrow(1, first, rows)?.contiguous()?.matmul(&k)?.to_dtype(DType::F32)?;
+        if mask == Mask::Causal {
+            let hidden: Vec<f32> = (first..first + rows)
+                .flat_map(|i| (0..keys).map(move |j| if j > i { f32::NEG_INFINITY } else { 0.0 }))
+                .collect();
+            scores = scores.broadcast_add(&Tensor::from_vec(hidden, (1, rows, keys), q.device())?)?;
+        }
+        parts.push(candle_nn::ops::softmax_last_dim(&scores)?.to_dtype(v.dtype())?.matmul(&v)?);
+    }
+    // [B H, T, d] -> [B, T, H d]
+    Tensor::cat(&parts, 1)?
+        .reshape((batch, heads, queries, d))?
+        .transpose(1, 2)?
+        .reshape((batch, queries, width))
+}

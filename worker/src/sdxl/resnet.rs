@@ -1,0 +1,118 @@
+//! The residual block and the resamplers that the UNet and the autoencoder share: diffusers'
+//! `ResnetBlock2D` (`models/resnet.py`), `Downsample2D` and `Upsample2D`.
+
+use candle_core::Tensor;
+
+use super::error::LoadError;
+use super::layers::{Conv2d, GroupNorm, Linear};
+use super::ops::{Activation, Padding};
+use super::weights::Vars;
+
+/// What all norms of a model have in common.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NormConfig {
+    /// Number of groups.
+    pub groups: usize,
+    /// Added to variances.
+    pub eps: f64,
+    /// Follows each norm.
+    pub activation: Activation,
+}
+
+impl NormConfig {
+    /// Reads a norm that is followed by the activation.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn active(&self, vars: &Vars, channels: usize) -> Result<GroupNorm, LoadError> {
+        GroupNorm::new(vars, channels, self.groups, self.eps, Some(self.activation))
+    }
+}
+
+/// x + conv(act(norm(conv(act(norm(x))) + time))), with a 1x1 convolution on the way round where the
+/// number of channels changes.
+#[derive(Debug)]
+pub(crate) struct ResnetBlock2D {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    time_emb_proj: Option<Linear>,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    conv_shortcut: Option<Conv2d>,
+}
+
+impl ResnetBlock2D {
+    /// Reads a block; `time` is the width of the time embedding in a UNet.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn new(
+        vars: &Vars,
+        inputs: usize,
+        outputs: usize,
+        time: Option<usize>,
+        norm: NormConfig,
+    ) -> Result<Self, LoadError> {
+        Ok(Self {
+            norm1: norm.active(&vars.at("norm1"), inputs)?,
+            conv1: Conv2d::new(&vars.at("conv1"), inputs, outputs, 3)?,
+            time_emb_proj: time
+                .map(|width| Linear::new(&vars.at("time_emb_proj"), width, outputs))
+                .transpose()?,
+            norm2: norm.active(&vars.at("norm2"), outputs)?,
+            conv2: Conv2d::new(&vars.at("conv2"), outputs, outputs, 3)?,
+            conv_shortcut: (inputs != outputs)
+                .then(|| Conv2d::new(&vars.at("conv_shortcut"), inputs, outputs, 1))
+                .transpose()?,
+        })
+    }
+
+    /// `x` [B, inputs, H, W], `time` [B, width] with its activation already applied (it is the same for
+    /// all blocks); gives [B, outputs, H, W].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> candle_core::Result<Tensor> {
+        let mut h = self.conv1.forward(&self.norm1.forward(x)?)?;
+        if let (Some(projection), Some(time)) = (&self.time_emb_proj, time) {
+            // [B, C] -> [B, C, 1, 1]
+            h = h.broadcast_add(&projection.forward(time)?.unsqueeze(2)?.unsqueeze(3)?)?;
+        }
+        let h = self.conv2.forward(&self.norm2.forward(&h)?)?;
+        match &self.conv_shortcut {
+            Some(conv) => conv.forward(x)? + h,
+            None => x + h,
+        }
+    }
+}
+
+/// Halves height and width, rounding up where `padding` is even, with a stride-2 convolution.
+///
+/// # Errors
+/// If the device fails.
+pub(crate) fn downsampler(vars: &Vars, channels: usize, padding: Padding) -> Result<Conv2d, LoadError> {
+    Ok(Conv2d::new(&vars.at("conv"), channels, channels, 3)?.strided(2, padding))
+}
+
+/// Nearest-neighbour enlargement followed by a 3x3 convolution.
+#[derive(Debug)]
+pub(crate) struct Upsample2D(Conv2d);
+
+impl Upsample2D {
+    /// Reads the convolution.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn new(vars: &Vars, channels: usize) -> Result<Self, LoadError> {
+        Ok(Self(Conv2d::new(&vars.at("conv"), channels, channels, 3)?))
+    }
+
+    /// [B, C, H, W] to [B, C, height, width]. The skip tensor to be joined next says the size: twice the
+    /// input's, or one less where the way down had rounded up.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn forward(&self, x: &Tensor, height: usize, width: usize) -> candle_core::Result<Tensor> {
+        self.0.forward(&x.upsample_nearest2d(height, width)?)
+    }
+}

@@ -1,0 +1,168 @@
+//! The small decoder that makes previews: diffusers' `AutoencoderTiny`
+//! (`models/autoencoders/autoencoder_tiny.py`, `DecoderTiny` in `vae.py`), known as TAESD.
+
+use std::rc::Rc;
+
+use candle_core::Tensor;
+
+use super::error::LoadError;
+use super::layers::Conv2d;
+use super::ops::Activation;
+use super::settings::Settings;
+use super::taps::Taps;
+use super::weights::{Vars, WeightFiles};
+
+/// Latents beyond this many standard deviations are squashed: `DecoderTiny.forward` has the number fixed.
+const CLAMP: f64 = 3.0;
+
+/// The decoder half of an `AutoencoderTiny`'s `config.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaesdConfig {
+    /// Channels of the latents.
+    pub latent_channels: usize,
+    /// Channels per level, smallest picture first.
+    pub decoder_block_out_channels: Vec<usize>,
+    /// Residual blocks per level.
+    pub num_decoder_blocks: Vec<usize>,
+    /// Each level but the last enlarges this many times.
+    pub upsampling_scaling_factor: usize,
+    /// After each convolution but the last.
+    pub activation: Activation,
+}
+
+impl TaesdConfig {
+    /// Reads the settings; defaults are those of diffusers' `AutoencoderTiny`.
+    ///
+    /// # Errors
+    /// If one asks for something that is not implemented.
+    pub fn read(s: &Settings) -> Result<Self, LoadError> {
+        s.only("_class_name", &["AutoencoderTiny".into()])?;
+        s.only("out_channels", &[3.into()])?;
+        s.only("upsample_fn", &["nearest".into()])?;
+        let act: String = s.or("act_fn", "relu".into())?;
+        let config = Self {
+            latent_channels: s.or("latent_channels", 4)?,
+            decoder_block_out_channels: s.or("decoder_block_out_channels", vec![64; 4])?,
+            num_decoder_blocks: s.or("num_decoder_blocks", vec![3, 3, 3, 1])?,
+            upsampling_scaling_factor: s.or("upsampling_scaling_factor", 2)?,
+            activation: Activation::named(&act).ok_or_else(|| s.unsupported("act_fn", &act))?,
+        };
+        if config.num_decoder_blocks.len() != config.decoder_block_out_channels.len()
+            || config.num_decoder_blocks.is_empty()
+        {
+            return Err(s.wrong("num_decoder_blocks", "differs in length from decoder_block_out_channels"));
+        }
+        Ok(config)
+    }
+
+    /// Pixels of a picture per number of its latents, along one side.
+    pub fn scale(&self) -> usize {
+        self.upsampling_scaling_factor.pow(self.num_decoder_blocks.len() as u32 - 1)
+    }
+}
+
+/// Three convolutions, added to what came in.
+#[derive(Debug)]
+struct Block {
+    convs: [Conv2d; 3],
+}
+
+/// One entry of `decoder.layers`, numbered as in the weight file.
+#[derive(Debug)]
+enum Layer {
+    Conv(Conv2d),
+    Activation,
+    Block(Block),
+    Upsample,
+}
+
+/// The preview decoder.
+#[derive(Debug)]
+pub struct Taesd {
+    layers: Vec<Layer>,
+    config: TaesdConfig,
+}
+
+impl Taesd {
+    /// Reads the decoder's weights.
+    ///
+    /// # Errors
+    /// If a tensor is missing, mis-shaped or superfluous, or the device fails.
+    pub fn new(files: &Rc<WeightFiles>, config: TaesdConfig) -> Result<Self, LoadError> {
+        let vars = files.root().at("decoder.layers");
+        let first = config.decoder_block_out_channels[0];
+        let mut layers = vec![Layer::Conv(Conv2d::new(&vars.at(0), config.latent_channels, first, 3)?)];
+        layers.push(Layer::Activation);
+        let levels = config.num_decoder_blocks.len();
+        for level in 0..levels {
+            let channels = config.decoder_block_out_channels[level];
+            for _ in 0..config.num_decoder_blocks[level] {
+                let block = Block::new(&vars.at(layers.len()).at("conv"), channels)?;
+                layers.push(Layer::Block(block));
+            }
+            if level + 1 < levels {
+                layers.push(Layer::Upsample);
+                let conv = Conv2d::without_bias(&vars.at(layers.len()), channels, channels, 3)?;
+                layers.push(Layer::Conv(conv));
+            } else {
+                layers.push(Layer::Conv(Conv2d::new(&vars.at(layers.len()), channels, 3, 3)?));
+            }
+        }
+        files.finish(|name| name.starts_with("encoder."))?;
+        Ok(Self { layers, config })
+    }
+
+    /// The shape it was built with.
+    pub fn config(&self) -> &TaesdConfig {
+        &self.config
+    }
+
+    /// Latents as the UNet has them, [B, C, h, w], to pictures [B, 3, H, W] in about -1..1, not clamped.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn decode(&self, latents: &Tensor) -> candle_core::Result<Tensor> {
+        self.decode_observed(latents, &mut Taps::none())
+    }
+
+    /// [`Taesd::decode`], showing the output of each layer.
+    ///
+    /// # Errors
+    /// As [`Taesd::decode`].
+    pub fn decode_observed(&self, latents: &Tensor, taps: &mut Taps<'_>) -> candle_core::Result<Tensor> {
+        let mut x = ((latents / CLAMP)?.tanh()? * CLAMP)?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = match layer {
+                Layer::Conv(conv) => conv.forward(&x)?,
+                Layer::Activation => self.config.activation.forward(&x)?,
+                Layer::Block(block) => block.forward(&x, self.config.activation)?,
+                Layer::Upsample => {
+                    let (_, _, height, width) = x.dims4()?;
+                    let factor = self.config.upsampling_scaling_factor;
+                    x.upsample_nearest2d(factor * height, factor * width)?
+                }
+            };
+            taps.see(format_args!("decoder.layers.{i}"), &x);
+        }
+        // The network speaks of 0..1.
+        let y = x.affine(2.0, -1.0)?;
+        taps.see(format_args!("image"), &y);
+        Ok(y)
+    }
+}
+
+impl Block {
+    fn new(vars: &Vars, channels: usize) -> Result<Self, LoadError> {
+        // Activations have numbers too, but no weights.
+        let conv = |i: usize| Conv2d::new(&vars.at(i), channels, channels, 3);
+        Ok(Self { convs: [conv(0)?, conv(2)?, conv(4)?] })
+    }
+
+    fn forward(&self, x: &Tensor, activation: Activation) -> candle_core::Result<Tensor> {
+        let [a, b, c] = &self.convs;
+        let h = activation.forward(&a.forward(x)?)?;
+        let h = activation.forward(&b.forward(&h)?)?;
+        // The last one is always a ReLU, whatever `act_fn` says.
+        Activation::Relu.forward(&(c.forward(&h)? + x)?)
+    }
+}

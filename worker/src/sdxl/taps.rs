@@ -1,0 +1,36 @@
+//! A view into a forward pass, for tests and dumps that ask where a number first departs.
+
+use std::fmt;
+
+use candle_core::Tensor;
+
+/// Is told a module's path and its output.
+type Observer<'a> = &'a mut dyn FnMut(&str, &Tensor);
+
+/// Receives the output of named modules; costs nothing where nobody looks.
+pub struct Taps<'a>(Option<Observer<'a>>);
+
+impl<'a> Taps<'a> {
+    /// Nobody looks.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Calls `observer` with each module's path, as in the weight files, and its output.
+    pub fn to(observer: Observer<'a>) -> Self {
+        Self(Some(observer))
+    }
+
+    /// Shows the output of one module; its name is only formatted if somebody looks.
+    pub fn see(&mut self, name: fmt::Arguments<'_>, output: &Tensor) {
+        if let Some(observer) = &mut self.0 {
+            observer(&name.to_string(), output);
+        }
+    }
+}
+
+impl fmt::Debug for Taps<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Taps").field(&self.0.is_some()).finish()
+    }
+}

@@ -1,0 +1,177 @@
+//! CLIP's byte-pair encoding from `vocab.json` and `merges.txt`, as transformers' `CLIPTokenizer`
+//! (`models/clip/tokenization_clip.py`) builds it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::{Lowercase, NFC, NormalizerWrapper, Replace, Sequence as Normalizers};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
+
+use super::error::LoadError;
+use super::settings::Settings;
+
+/// How OpenAI's CLIP cuts text into words before the merges.
+const WORDS: &str =
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+/// A prompt's ids, with start and end token, padded to the full length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenIds {
+    /// Exactly as many as the encoder has positions.
+    pub ids: Vec<u32>,
+    /// How many there were before padding or truncation, start and end token included.
+    pub untruncated: usize,
+}
+
+/// One of the two tokenizers of a checkpoint.
+pub struct ClipTokenizer {
+    tokenizer: Tokenizer,
+    folder: PathBuf,
+    length: usize,
+    start: u32,
+    end: u32,
+    pad: u32,
+}
+
+impl ClipTokenizer {
+    /// Reads `vocab.json`, `merges.txt`, `tokenizer_config.json` and `special_tokens_map.json` of a folder.
+    ///
+    /// # Errors
+    /// If one is missing or a special token is not in the vocabulary.
+    pub fn open(folder: &Path) -> Result<Self, LoadError> {
+        let config = Settings::open(&folder.join("tokenizer_config.json"), "a tokenizer")?;
+        config.only("tokenizer_class", &["CLIPTokenizer".into(), "CLIPTokenizerFast".into()])?;
+        config.only("add_prefix_space", &[false.into()])?;
+        config.only("do_lower_case", &[true.into()])?;
+        let length: usize = config.required("model_max_length")?;
+        let map = folder.join("special_tokens_map.json");
+        // transformers lets the map overrule the configuration; it may be absent.
+        let map = map.is_file().then(|| Settings::open(&map, "a tokenizer")).transpose()?;
+        let special = |key: &'static str| -> Result<String, LoadError> {
+            let named = match &map {
+                Some(map) => map.get::<Value>(key)?,
+                None => None,
+            };
+            let value = match named {
+                Some(value) => Some(value),
+                None => config.get(key)?,
+            };
+            match &value {
+                Some(Value::String(token)) => Some(token.clone()),
+                Some(Value::Object(token)) => token.get("content").and_then(Value::as_str).map(str::to_owned),
+                _ => None,
+            }
+            .ok_or_else(|| config.wrong(key, "is missing"))
+        };
+        let (start, end) = (special("bos_token")?, special("eos_token")?);
+        let (pad, unknown) = (special("pad_token")?, special("unk_token")?);
+
+        let malformed = |path: &Path, e: String| LoadError::Malformed { path: path.into(), message: e };
+        let vocab_path = folder.join("vocab.json");
+        let merges_path = folder.join("merges.txt");
+        let vocab: HashMap<String, u32> =
+            serde_json::from_str(&text(&vocab_path)?).map_err(|e| malformed(&vocab_path, e.to_string()))?;
+        let merges = merges(&text(&merges_path)?)
+            .map_err(|line| malformed(&merges_path, format!("line {line} is not a pair")))?;
+        let id = |token: &str| {
+            vocab.get(token).copied().ok_or_else(|| malformed(&vocab_path, format!("no token {token:?}")))
+        };
+        let (start_id, end_id, pad_id) = (id(&start)?, id(&end)?, id(&pad)?);
+        id(&unknown)?;
+
+        let model = BPE::builder()
+            .vocab_and_merges(vocab.into_iter().collect::<tokenizers::models::bpe::Vocab>(), merges)
+            .unk_token(unknown.clone())
+            .continuing_subword_prefix(String::new())
+            .end_of_word_suffix("</w>".into())
+            .build()
+            .map_err(|e| malformed(&merges_path, e.to_string()))?;
+        let broken = |e: tokenizers::Error| malformed(folder, e.to_string());
+        let mut tokenizer = Tokenizer::new(model);
+        let spaces =
+            Replace::new(tokenizers::normalizers::replace::ReplacePattern::Regex(r"\s+".into()), " ")
+                .map_err(broken)?;
+        let steps = vec![NormalizerWrapper::NFC(NFC), spaces.into(), Lowercase.into()];
+        tokenizer.with_normalizer(Some(Normalizers::new(steps))).map_err(broken)?;
+        let split = Split::new(SplitPattern::Regex(WORDS.into()), SplitDelimiterBehavior::Removed, true)
+            .map_err(broken)?;
+        let bytes = ByteLevel::new(false, true, true);
+        tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![split.into(), bytes.into()])));
+        // A special token is cut out of a prompt before anything else: that is why every "!" of a prompt
+        // becomes the pad token in SDXL's second tokenizer.
+        let specials: Vec<_> =
+            [start, end, unknown, pad].into_iter().map(|t| AddedToken::from(t, true)).collect();
+        tokenizer.add_special_tokens(specials).map_err(broken)?;
+        if length < 2 {
+            return Err(config.wrong("model_max_length", "leaves no room for the start and end tokens"));
+        }
+        Ok(Self { tokenizer, folder: folder.into(), length, start: start_id, end: end_id, pad: pad_id })
+    }
+
+    /// Number of ids that [`ClipTokenizer::encode`] gives.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The highest id that it can give.
+    pub fn highest_id(&self) -> u32 {
+        self.tokenizer.get_vocab(true).into_values().max().unwrap_or(0)
+    }
+
+    /// Start token, ids, end token, padding; a long prompt is cut and keeps its end token.
+    ///
+    /// # Errors
+    /// If the tokenizer fails, with its message.
+    pub fn encode(&self, prompt: &str) -> Result<TokenIds, String> {
+        let encoding = self.tokenizer.encode_fast(prompt, false).map_err(|e| e.to_string())?;
+        let words = encoding.get_ids();
+        let untruncated = words.len() + 2;
+        let kept = words.len().min(self.length - 2);
+        if kept < words.len() {
+            // The prompt itself stays out of the log: it is its author's.
+            tracing::warn!(
+                tokenizer = %self.folder.display(),
+                tokens = untruncated,
+                limit = self.length,
+                "prompt is too long; its last {} tokens have no effect",
+                words.len() - kept
+            );
+        }
+        let mut ids = Vec::with_capacity(self.length);
+        ids.push(self.start);
+        ids.extend_from_slice(&words[..kept]);
+        ids.push(self.end);
+        ids.resize(self.length, self.pad);
+        Ok(TokenIds { ids, untruncated })
+    }
+}
+
+impl std::fmt::Debug for ClipTokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClipTokenizer").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+fn text(path: &Path) -> Result<String, LoadError> {
+    std::fs::read_to_string(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => LoadError::Missing { path: path.into(), what: "a tokenizer" },
+        _ => LoadError::Unreadable { path: path.into(), source },
+    })
+}
+
+/// The pairs of `merges.txt`, or the number of a line that is none.
+fn merges(text: &str) -> Result<Vec<(String, String)>, usize> {
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.starts_with("#version") && !line.trim().is_empty())
+        .map(|(number, line)| match line.trim_end().split_once(' ') {
+            Some((a, b)) if !b.contains(' ') => Ok((a.into(), b.into())),
+            _ => Err(number + 1),
+        })
+        .collect()
+}

@@ -1,0 +1,195 @@
+//! A UNet's `config.json`.
+
+use serde_json::Value;
+
+use crate::sdxl::error::LoadError;
+use crate::sdxl::ops::Activation;
+use crate::sdxl::resnet::NormConfig;
+use crate::sdxl::settings::Settings;
+
+/// One level of the way down, and its mirror on the way up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Level {
+    /// Channels at this level.
+    pub channels: usize,
+    /// Residual blocks on the way down; one more on the way up.
+    pub layers: usize,
+    /// Attention heads: diffusers calls it `attention_head_dim` for historical reasons.
+    pub heads: usize,
+    /// Transformer blocks per attention on the way down, if there is attention.
+    pub down_transformers: Option<usize>,
+    /// The same on the way up.
+    pub up_transformers: Option<usize>,
+}
+
+/// Everything that decides the shape of a `UNet2DConditionModel`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnetConfig {
+    /// Channels of the latents it takes.
+    pub in_channels: usize,
+    /// Channels of its prediction.
+    pub out_channels: usize,
+    /// Kernel of the first convolution.
+    pub conv_in_kernel: usize,
+    /// Kernel of the last one.
+    pub conv_out_kernel: usize,
+    /// Height and width of the latents it was trained on.
+    pub sample_size: (usize, usize),
+    /// From the largest to the smallest picture.
+    pub levels: Vec<Level>,
+    /// Transformer blocks of the middle block.
+    pub mid_transformers: usize,
+    /// Width of the text embeddings.
+    pub cross_attention_dim: usize,
+    /// Whether transformers enter and leave through a linear layer or a 1x1 convolution.
+    pub use_linear_projection: bool,
+    /// Norms of the residual blocks.
+    pub norm: NormConfig,
+    /// Width of the time embedding.
+    pub time_embed_dim: usize,
+    /// Width of the embedding of one of the six time ids.
+    pub addition_time_embed_dim: usize,
+    /// Width of pooled text and time ids together.
+    pub projection_class_embeddings_input_dim: usize,
+    /// Cosines before sines.
+    pub flip_sin_to_cos: bool,
+    /// Subtracted from the number of frequencies.
+    pub freq_shift: f64,
+}
+
+impl UnetConfig {
+    /// Reads the settings; defaults are those of diffusers' `UNet2DConditionModel`.
+    ///
+    /// # Errors
+    /// If one is missing or asks for something that SDXL's UNet does not have.
+    pub fn read(settings: &Settings) -> Result<Self, LoadError> {
+        let s = settings;
+        refuse_what_sdxl_has_not(s)?;
+        let channels: Vec<usize> = s.required("block_out_channels")?;
+        let n = channels.len();
+        let down: Vec<String> = s.required("down_block_types")?;
+        let up: Vec<String> = s.required("up_block_types")?;
+        if n == 0 || down.len() != n || up.len() != n {
+            return Err(
+                s.wrong("down_block_types", "differs in length from block_out_channels or up_block_types")
+            );
+        }
+        let layers = s.per_block("layers_per_block", n, Some(2))?;
+        let mut heads = s.per_block("attention_head_dim", n, Some(8))?;
+        if s.get::<Value>("num_attention_heads")?.is_some() {
+            heads = s.per_block("num_attention_heads", n, None)?;
+        }
+        let transformers = s.per_block("transformer_layers_per_block", n, Some(1))?;
+        let up_transformers = match s.get::<Value>("reverse_transformer_layers_per_block")? {
+            Some(_) => s.per_block("reverse_transformer_layers_per_block", n, None)?,
+            None => transformers.iter().rev().copied().collect(),
+        };
+        let mut levels = Vec::with_capacity(n);
+        for i in 0..n {
+            let attends = |key: &'static str, name: &str, plain: &str, cross: &str| match name {
+                name if name == plain => Ok(false),
+                name if name == cross => Ok(true),
+                name => Err(s.unsupported(key, format!("{name:?}"))),
+            };
+            // Up blocks are listed from the smallest picture to the largest.
+            let j = n - 1 - i;
+            let on_the_way_down =
+                attends("down_block_types", &down[i], "DownBlock2D", "CrossAttnDownBlock2D")?;
+            let on_the_way_up = attends("up_block_types", &up[j], "UpBlock2D", "CrossAttnUpBlock2D")?;
+            if heads[i] == 0 || heads[i] > channels[i] || layers[i] == 0 {
+                return Err(
+                    s.wrong("attention_head_dim", "or layers_per_block does not fit block_out_channels")
+                );
+            }
+            levels.push(Level {
+                channels: channels[i],
+                layers: layers[i],
+                heads: heads[i],
+                down_transformers: on_the_way_down.then_some(transformers[i]),
+                up_transformers: on_the_way_up.then_some(up_transformers[j]),
+            });
+        }
+        let cross = s.per_block("cross_attention_dim", n, Some(1280))?;
+        if cross.iter().any(|d| *d != cross[0]) {
+            return Err(s.unsupported("cross_attention_dim", format!("{cross:?}")));
+        }
+        let groups = s.or("norm_num_groups", 32)?;
+        if groups == 0 || channels.iter().any(|c| !c.is_multiple_of(groups)) {
+            return Err(
+                s.wrong("norm_num_groups", format!("is {groups}, which does not divide {channels:?}"))
+            );
+        }
+        let act: String = s.or("act_fn", "silu".into())?;
+        let activation = Activation::named(&act).ok_or_else(|| s.unsupported("act_fn", &act))?;
+        let sample_size = match s.required::<Value>("sample_size")? {
+            Value::Array(hw) if hw.len() == 2 => (hw[0].as_u64(), hw[1].as_u64()),
+            side => (side.as_u64(), side.as_u64()),
+        };
+        let (Some(height), Some(width)) = sample_size else {
+            return Err(s.wrong("sample_size", "is neither a number nor two of them"));
+        };
+        let kernel = |key| match s.or(key, 3usize)? {
+            even if even % 2 == 0 => Err(s.unsupported(key, even)),
+            odd => Ok(odd),
+        };
+        let config = Self {
+            in_channels: s.or("in_channels", 4)?,
+            out_channels: s.or("out_channels", 4)?,
+            conv_in_kernel: kernel("conv_in_kernel")?,
+            conv_out_kernel: kernel("conv_out_kernel")?,
+            sample_size: (height as usize, width as usize),
+            mid_transformers: transformers[n - 1],
+            levels,
+            cross_attention_dim: cross[0],
+            use_linear_projection: s.or("use_linear_projection", false)?,
+            norm: NormConfig { groups, eps: s.or("norm_eps", 1e-5)?, activation },
+            time_embed_dim: s.or("time_embedding_dim", channels[0] * 4)?,
+            addition_time_embed_dim: s.required("addition_time_embed_dim")?,
+            projection_class_embeddings_input_dim: s.required("projection_class_embeddings_input_dim")?,
+            flip_sin_to_cos: s.or("flip_sin_to_cos", true)?,
+            freq_shift: s.or("freq_shift", 0.0)?,
+        };
+        s.warn_unread();
+        Ok(config)
+    }
+}
+
+/// Settings that exist in diffusers for other models. Each would change the pictures, so none is ignored.
+fn refuse_what_sdxl_has_not(s: &Settings) -> Result<(), LoadError> {
+    s.only("_class_name", &["UNet2DConditionModel".into()])?;
+    s.only("addition_embed_type", &["text_time".into()])?;
+    s.required::<String>("addition_embed_type")?;
+    s.only("mid_block_type", &["UNetMidBlock2DCrossAttn".into()])?;
+    for key in [
+        "center_input_sample",
+        "dual_cross_attention",
+        "resnet_skip_time_act",
+        "class_embeddings_concat",
+        "mid_block_only_cross_attention",
+    ] {
+        s.only(key, &[false.into()])?;
+    }
+    s.only("only_cross_attention", &[false.into(), vec![false; 3].into()])?;
+    for key in [
+        "encoder_hid_dim",
+        "encoder_hid_dim_type",
+        "class_embed_type",
+        "num_class_embeds",
+        "time_embedding_act_fn",
+        "timestep_post_act",
+        // The guidance embedding of distilled UNets (LCM-SDXL's full checkpoint).
+        "time_cond_proj_dim",
+        "cross_attention_norm",
+    ] {
+        s.only(key, &[])?;
+    }
+    s.only("resnet_time_scale_shift", &["default".into()])?;
+    s.only("time_embedding_type", &["positional".into()])?;
+    s.only("attention_type", &["default".into()])?;
+    s.only("downsample_padding", &[1.into()])?;
+    s.only("mid_block_scale_factor", &[1.into()])?;
+    s.only("resnet_out_scale_factor", &[1.into()])?;
+    // No effect at inference, or (upcast_attention) what is done anyway.
+    s.ignore(&["dropout", "addition_embed_type_num_heads", "upcast_attention"]);
+    Ok(())
+}

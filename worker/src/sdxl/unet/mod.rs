@@ -1,0 +1,150 @@
+//! The denoiser: diffusers' `UNet2DConditionModel` (`models/unets/unet_2d_condition.py`) with SDXL's
+//! `text_time` conditioning on pooled text and picture size (Podell et al. 2023, section 2.2).
+
+mod blocks;
+mod config;
+mod embeddings;
+mod transformer;
+
+pub use config::{Level, UnetConfig};
+
+use std::rc::Rc;
+
+use candle_core::{DType, Tensor};
+
+use self::blocks::{Conditions, DownBlock, MidBlock, UpBlock};
+use self::embeddings::{TimestepEmbedding, Timesteps};
+use super::error::LoadError;
+use super::layers::{Conv2d, GroupNorm};
+use super::taps::Taps;
+use super::weights::WeightFiles;
+
+/// One call of the UNet; all tensors in its type and on its device, B pictures.
+#[derive(Debug, Clone)]
+pub struct UnetInputs {
+    /// Latents, scaled as the sampler says: [B, C, h, w].
+    pub sample: Tensor,
+    /// One timestep per picture: pictures of one call may be at different ones.
+    pub timesteps: Vec<f32>,
+    /// Text embeddings of both encoders side by side: [B, T, D].
+    pub encoder_hidden_states: Tensor,
+    /// Pooled text embedding of the second encoder: [B, P].
+    pub text_embeds: Tensor,
+    /// Original size, crop corner and target size of each picture, in pixels, vertical first: B rows.
+    pub time_ids: Vec<[f32; 6]>,
+}
+
+/// The denoiser.
+#[derive(Debug)]
+pub struct Unet {
+    time_proj: Timesteps,
+    time_embedding: TimestepEmbedding,
+    add_time_proj: Timesteps,
+    add_embedding: TimestepEmbedding,
+    conv_in: Conv2d,
+    down_blocks: Vec<DownBlock>,
+    mid_block: MidBlock,
+    up_blocks: Vec<UpBlock>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv2d,
+    config: UnetConfig,
+    dtype: DType,
+}
+
+impl Unet {
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// If a tensor is missing, mis-shaped or superfluous, or the device fails.
+    pub fn new(files: &Rc<WeightFiles>, config: UnetConfig, dtype: DType) -> Result<Self, LoadError> {
+        let root = files.root();
+        let c = &config;
+        let (first, last) = (&c.levels[0], &c.levels[c.levels.len() - 1]);
+        let proj = |width| Timesteps::new(width, c.flip_sin_to_cos, c.freq_shift);
+        let embedding = |name: &str, inputs| {
+            TimestepEmbedding::new(&root.at(name), inputs, c.time_embed_dim, c.norm.activation)
+        };
+        let down_blocks =
+            (0..c.levels.len()).map(|i| DownBlock::new(&root, i, c)).collect::<Result<Vec<_>, _>>()?;
+        // Channels of the tensors that the way down leaves behind, in order.
+        let mut skips = vec![first.channels];
+        for (i, level) in c.levels.iter().enumerate() {
+            let downsampled = usize::from(i + 1 < c.levels.len());
+            skips.extend(std::iter::repeat_n(level.channels, level.layers + downsampled));
+        }
+        let mut before = last.channels;
+        let mut up_blocks = Vec::with_capacity(c.levels.len());
+        for (i, level) in c.levels.iter().rev().enumerate() {
+            up_blocks.push(UpBlock::new(&root, i, before, &mut skips, c)?);
+            before = level.channels;
+        }
+        let unet = Self {
+            time_proj: proj(first.channels),
+            time_embedding: embedding("time_embedding", first.channels)?,
+            add_time_proj: proj(c.addition_time_embed_dim),
+            add_embedding: embedding("add_embedding", c.projection_class_embeddings_input_dim)?,
+            conv_in: Conv2d::new(&root.at("conv_in"), c.in_channels, first.channels, c.conv_in_kernel)?,
+            down_blocks,
+            mid_block: MidBlock::new(&root, last, c)?,
+            up_blocks,
+            conv_norm_out: c.norm.active(&root.at("conv_norm_out"), first.channels)?,
+            conv_out: Conv2d::new(&root.at("conv_out"), first.channels, c.out_channels, c.conv_out_kernel)?,
+            dtype,
+            config,
+        };
+        files.finish(|_| false)?;
+        Ok(unet)
+    }
+
+    /// The shape it was built with.
+    pub fn config(&self) -> &UnetConfig {
+        &self.config
+    }
+
+    /// The prediction for each picture: [B, out_channels, h, w].
+    ///
+    /// # Errors
+    /// If the shapes do not agree or the device fails.
+    pub fn forward(&self, inputs: &UnetInputs) -> candle_core::Result<Tensor> {
+        self.forward_observed(inputs, &mut Taps::none())
+    }
+
+    /// [`Unet::forward`], showing the output of each module.
+    ///
+    /// # Errors
+    /// As [`Unet::forward`].
+    pub fn forward_observed(&self, inputs: &UnetInputs, taps: &mut Taps<'_>) -> candle_core::Result<Tensor> {
+        let time = self.embed(inputs, taps)?;
+        let given = Conditions { time: &time, text: &inputs.encoder_hidden_states };
+        let mut x = self.conv_in.forward(&inputs.sample)?;
+        taps.see(format_args!("conv_in"), &x);
+        let mut skips = vec![x.clone()];
+        for block in &self.down_blocks {
+            x = block.forward(x, &given, &mut skips, taps)?;
+        }
+        x = self.mid_block.forward(&x, &given, taps)?;
+        for block in &self.up_blocks {
+            x = block.forward(x, &given, &mut skips, taps)?;
+        }
+        let y = self.conv_out.forward(&self.conv_norm_out.forward(&x)?)?;
+        taps.see(format_args!("out"), &y);
+        Ok(y)
+    }
+
+    /// Time, size and pooled text as one vector per picture, activated: [B, E].
+    fn embed(&self, inputs: &UnetInputs, taps: &mut Taps<'_>) -> candle_core::Result<Tensor> {
+        let device = inputs.sample.device();
+        let batch = inputs.sample.dim(0)?;
+        let time = self.time_proj.forward(&inputs.timesteps, self.dtype, device)?;
+        taps.see(format_args!("time_proj"), &time);
+        let time = self.time_embedding.forward(&time)?;
+        taps.see(format_args!("time_embedding"), &time);
+        // Each of the six numbers is embedded by itself: [6 B, A] -> [B, 6 A].
+        let ids = self.add_time_proj.forward(inputs.time_ids.as_flattened(), self.dtype, device)?;
+        taps.see(format_args!("add_time_proj"), &ids);
+        let ids = ids.reshape((batch, ()))?;
+        let added = self.add_embedding.forward(&Tensor::cat(&[&inputs.text_embeds, &ids], 1)?)?;
+        taps.see(format_args!("add_embedding"), &added);
+        self.config.norm.activation.forward(&(time + added)?)
+    }
+}

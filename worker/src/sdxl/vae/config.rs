@@ -1,0 +1,92 @@
+//! An autoencoder's `config.json`.
+
+use crate::sdxl::error::LoadError;
+use crate::sdxl::ops::Activation;
+use crate::sdxl::resnet::NormConfig;
+use crate::sdxl::settings::Settings;
+
+/// All norms of the autoencoder have this epsilon; the configuration has no key for it.
+const EPS: f64 = 1e-6;
+
+/// Everything that decides the shape of an `AutoencoderKL`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VaeConfig {
+    /// Channels from the largest picture to the smallest.
+    pub block_out_channels: Vec<usize>,
+    /// Residual blocks per level of the encoder; the decoder has one more.
+    pub layers_per_block: usize,
+    /// Channels of the latents.
+    pub latent_channels: usize,
+    /// Norms.
+    pub norm: NormConfig,
+    /// Latents of the UNet are the autoencoder's times this.
+    pub scaling_factor: f64,
+    /// Overflows in float16: compute in float32.
+    pub force_upcast: bool,
+    /// A 1x1 convolution after the encoder.
+    pub use_quant_conv: bool,
+    /// A 1x1 convolution before the decoder.
+    pub use_post_quant_conv: bool,
+    /// Attention between the two residual blocks of the middle.
+    pub mid_block_add_attention: bool,
+}
+
+impl VaeConfig {
+    /// Reads the settings; defaults are those of diffusers' `AutoencoderKL`.
+    ///
+    /// # Errors
+    /// If one asks for something that SDXL's autoencoder does not have.
+    pub fn read(s: &Settings) -> Result<Self, LoadError> {
+        s.only("_class_name", &["AutoencoderKL".into()])?;
+        s.only("in_channels", &[3.into()])?;
+        s.only("out_channels", &[3.into()])?;
+        // Playground v2.5 and others normalise latents per channel; SDXL does not.
+        s.only("latents_mean", &[])?;
+        s.only("latents_std", &[])?;
+        s.only("shift_factor", &[0.into()])?;
+        s.ignore(&["sample_size"]);
+        let block_out_channels: Vec<usize> = s.required("block_out_channels")?;
+        for (key, kind) in
+            [("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")]
+        {
+            let types: Vec<String> = s.required(key)?;
+            if types.len() != block_out_channels.len() {
+                return Err(s.wrong(key, "differs in length from block_out_channels"));
+            }
+            if let Some(other) = types.iter().find(|t| *t != kind) {
+                return Err(s.unsupported(key, format!("{other:?}")));
+            }
+        }
+        let groups = s.or("norm_num_groups", 32)?;
+        if groups == 0
+            || block_out_channels.is_empty()
+            || block_out_channels.iter().any(|c| !c.is_multiple_of(groups))
+        {
+            return Err(s.wrong("norm_num_groups", format!("is {groups} for {block_out_channels:?}")));
+        }
+        let act: String = s.or("act_fn", "silu".into())?;
+        let activation = Activation::named(&act).ok_or_else(|| s.unsupported("act_fn", &act))?;
+        let scaling_factor: f64 = s.required("scaling_factor")?;
+        if !(scaling_factor.is_finite() && scaling_factor > 0.0) {
+            return Err(s.unsupported("scaling_factor", scaling_factor));
+        }
+        let config = Self {
+            layers_per_block: s.or("layers_per_block", 1)?,
+            latent_channels: s.or("latent_channels", 4)?,
+            norm: NormConfig { groups, eps: EPS, activation },
+            scaling_factor,
+            force_upcast: s.or("force_upcast", true)?,
+            use_quant_conv: s.or("use_quant_conv", true)?,
+            use_post_quant_conv: s.or("use_post_quant_conv", true)?,
+            mid_block_add_attention: s.or("mid_block_add_attention", true)?,
+            block_out_channels,
+        };
+        s.warn_unread();
+        Ok(config)
+    }
+
+    /// Pixels of a picture per number of its latents, along one side.
+    pub fn scale(&self) -> usize {
+        1 << (self.block_out_channels.len() - 1)
+    }
+}

@@ -1,0 +1,103 @@
+//! The autoencoder between pictures and latents: diffusers' `AutoencoderKL`
+//! (`models/autoencoders/autoencoder_kl.py`, `vae.py`).
+
+mod config;
+mod decoder;
+mod encoder;
+mod mid;
+
+pub use config::VaeConfig;
+
+use std::rc::Rc;
+
+use candle_core::Tensor;
+
+use self::decoder::Decoder;
+use self::encoder::Encoder;
+use super::error::LoadError;
+use super::layers::Conv2d;
+use super::taps::Taps;
+use super::weights::WeightFiles;
+
+/// The distribution of a picture's latents: a normal one per number.
+#[derive(Debug, Clone)]
+pub struct Posterior {
+    /// [B, C, h, w].
+    pub mean: Tensor,
+    /// Logarithm of the variance, [B, C, h, w], clamped to -30..20.
+    pub logvar: Tensor,
+}
+
+/// The autoencoder.
+#[derive(Debug)]
+pub struct Vae {
+    encoder: Encoder,
+    quant_conv: Option<Conv2d>,
+    post_quant_conv: Option<Conv2d>,
+    decoder: Decoder,
+    config: VaeConfig,
+}
+
+impl Vae {
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// If a tensor is missing, mis-shaped or superfluous, or the device fails.
+    pub fn new(files: &Rc<WeightFiles>, config: VaeConfig) -> Result<Self, LoadError> {
+        let root = files.root();
+        let conv = |name: &str, channels, wanted: bool| {
+            wanted.then(|| Conv2d::new(&root.at(name), channels, channels, 1)).transpose()
+        };
+        let vae = Self {
+            encoder: Encoder::new(&root.at("encoder"), &config)?,
+            quant_conv: conv("quant_conv", 2 * config.latent_channels, config.use_quant_conv)?,
+            post_quant_conv: conv("post_quant_conv", config.latent_channels, config.use_post_quant_conv)?,
+            decoder: Decoder::new(&root.at("decoder"), &config)?,
+            config,
+        };
+        files.finish(|_| false)?;
+        Ok(vae)
+    }
+
+    /// The shape it was built with.
+    pub fn config(&self) -> &VaeConfig {
+        &self.config
+    }
+
+    /// Latents as the UNet has them, [B, C, h, w], to pictures [B, 3, H, W] in about -1..1, not clamped.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn decode(&self, latents: &Tensor) -> candle_core::Result<Tensor> {
+        self.decode_observed(latents, &mut Taps::none())
+    }
+
+    /// [`Vae::decode`], showing the output of each module.
+    ///
+    /// # Errors
+    /// As [`Vae::decode`].
+    pub fn decode_observed(&self, latents: &Tensor, taps: &mut Taps<'_>) -> candle_core::Result<Tensor> {
+        let mut z = (latents / self.config.scaling_factor)?;
+        if let Some(conv) = &self.post_quant_conv {
+            z = conv.forward(&z)?;
+            taps.see(format_args!("post_quant_conv"), &z);
+        }
+        self.decoder.forward(&z, taps)
+    }
+
+    /// Pictures [B, 3, H, W] in -1..1 to the distribution of their latents, before the scaling factor.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn encode(&self, pictures: &Tensor) -> candle_core::Result<Posterior> {
+        let mut moments = self.encoder.forward(pictures)?;
+        if let Some(conv) = &self.quant_conv {
+            moments = conv.forward(&moments)?;
+        }
+        let channels = self.config.latent_channels;
+        Ok(Posterior {
+            mean: moments.narrow(1, 0, channels)?.contiguous()?,
+            logvar: moments.narrow(1, channels, channels)?.clamp(-30.0, 20.0)?,
+        })
+    }
+}
