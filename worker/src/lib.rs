@@ -1,4 +1,5 @@
 //! Work in progress.
 
 pub mod noise;
+pub mod schedulers;
 pub mod sdxl;

@@ -1,0 +1,80 @@
+//! `scheduler_config.json`: which sampler, and the settings all of them share.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::euler::Euler;
+use super::{Prediction, Sampler};
+use crate::sdxl::{LoadError, Settings};
+
+/// Builds a sampler of one class for a number of steps.
+type Build = fn(&Settings, usize) -> Result<Box<dyn Sampler>, LoadError>;
+
+/// Every class that can be asked for, by diffusers' name.
+pub const SCHEDULERS: &[&str] = &["EulerDiscreteScheduler"];
+
+fn class(name: &str) -> Option<Build> {
+    match name {
+        "EulerDiscreteScheduler" => Some(|s, steps| Ok(Box::new(Euler::new(s, steps)?))),
+        _ => None,
+    }
+}
+
+/// A class with its settings, known to be supported.
+#[derive(Debug, Clone)]
+pub struct SchedulerConfig {
+    settings: Settings,
+    build: Build,
+}
+
+impl SchedulerConfig {
+    /// Reads a checkpoint's configuration.
+    ///
+    /// # Errors
+    /// If the file is missing or asks for something that is not implemented.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        let config = Self::of(Settings::open(path, "a scheduler")?)?;
+        config.settings.warn_unread();
+        Ok(config)
+    }
+
+    /// The configuration with some keys replaced, as diffusers' `from_config(config, **changes)`;
+    /// `_class_name` changes the class, and keys that the new class does not have are without effect.
+    ///
+    /// # Errors
+    /// If a change asks for something that is not implemented.
+    pub fn with(&self, changes: &Map<String, Value>) -> Result<Self, LoadError> {
+        Self::of(self.settings.with(changes))
+    }
+
+    fn of(settings: Settings) -> Result<Self, LoadError> {
+        let name: String = settings.required("_class_name")?;
+        let build = class(&name).ok_or_else(|| settings.unsupported("_class_name", format!("{name:?}")))?;
+        // EDM preconditioning (Playground v2.5): other input and output scales.
+        settings.only("sigma_data", &[])?;
+        // Settings of other classes, which checkpoints carry along.
+        settings.ignore(&["skip_prk_steps", "clip_sample", "set_alpha_to_one", "sample_max_value"]);
+        // Whatever can be wrong shows for one step as for any number.
+        build(&settings, 1)?;
+        Ok(Self { settings, build })
+    }
+
+    /// The sampler of a job with that many steps.
+    ///
+    /// # Errors
+    /// If that many steps cannot be taken.
+    pub fn sampler(&self, steps: usize) -> Result<Box<dyn Sampler>, LoadError> {
+        (self.build)(&self.settings, steps)
+    }
+}
+
+/// `prediction_type`, which every class has.
+pub(super) fn prediction(s: &Settings) -> Result<Prediction, LoadError> {
+    match s.or("prediction_type", String::from("epsilon"))?.as_str() {
+        "epsilon" => Ok(Prediction::Epsilon),
+        "v_prediction" => Ok(Prediction::Velocity),
+        "sample" | "original_sample" => Ok(Prediction::Sample),
+        other => Err(s.unsupported("prediction_type", format!("{other:?}"))),
+    }
+}

@@ -1,0 +1,65 @@
+//! Tables of noise levels, in f64 as numpy has them.
+
+use crate::sdxl::{LoadError, Settings};
+
+/// How the noise levels between the first and the last are placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SigmaShape {
+    /// As the training timesteps have them.
+    Trained,
+    /// Karras et al. 2022, equation 5, with rho = 7.
+    Karras,
+    /// Evenly spaced logarithms.
+    Exponential,
+}
+
+impl SigmaShape {
+    pub(super) fn read(s: &Settings) -> Result<Self, LoadError> {
+        s.only("use_beta_sigmas", &[false.into()])?;
+        match (s.or("use_karras_sigmas", false)?, s.or("use_exponential_sigmas", false)?) {
+            (false, false) => Ok(Self::Trained),
+            (true, false) => Ok(Self::Karras),
+            (false, true) => Ok(Self::Exponential),
+            (true, true) => Err(s.wrong("use_exponential_sigmas", "excludes use_karras_sigmas")),
+        }
+    }
+}
+
+/// `sigmas` at fractional timesteps, linearly between neighbours (`numpy.interp`).
+pub(super) fn at_timesteps(timesteps: &[f64], sigmas: &[f32]) -> Vec<f64> {
+    let last = sigmas.len() - 1;
+    timesteps
+        .iter()
+        .map(|t| {
+            let t = t.clamp(0.0, last as f64);
+            let low = (t as usize).min(last);
+            let (a, b) = (f64::from(sigmas[low]), f64::from(sigmas[(low + 1).min(last)]));
+            a + (t - low as f64) * (b - a)
+        })
+        .collect()
+}
+
+/// The timestep whose sigma this is, between two of the table in the logarithm; `sigmas` ascend.
+pub(super) fn to_timestep(sigma: f64, sigmas: &[f32]) -> f64 {
+    let log = |s: f64| s.max(1e-10).ln();
+    // f32 as numpy's logarithm of an f32 table is.
+    let table = |i: usize| f64::from(sigmas[i].ln());
+    let target = log(sigma);
+    let above = sigmas.partition_point(|s| f64::from(s.ln()) <= target);
+    let low = above.saturating_sub(1).min(sigmas.len() - 2);
+    let w = ((table(low) - target) / (table(low) - table(low + 1))).clamp(0.0, 1.0);
+    (1.0 - w) * low as f64 + w * (low + 1) as f64
+}
+
+/// `count` levels from `max` down to `min`.
+pub(super) fn karras(max: f64, min: f64, count: usize) -> Vec<f64> {
+    const RHO: f64 = 7.0;
+    let (low, high) = (min.powf(1.0 / RHO), max.powf(1.0 / RHO));
+    super::spacing::linspace(1.0, count).iter().map(|r| (high + r * (low - high)).powf(RHO)).collect()
+}
+
+/// `count` levels from `max` down to `min`.
+pub(super) fn exponential(max: f64, min: f64, count: usize) -> Vec<f64> {
+    let (high, low) = (max.ln(), min.ln());
+    super::spacing::linspace(1.0, count).iter().map(|r| (high + r * (low - high)).exp()).collect()
+}

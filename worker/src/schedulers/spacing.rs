@@ -1,0 +1,48 @@
+//! Which of the training timesteps are visited (Lin et al. 2023, table 2), latest first.
+
+use crate::sdxl::{LoadError, Settings};
+
+/// `timestep_spacing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spacing {
+    /// From the last timestep to the first, both included.
+    Linspace,
+    /// Multiples of a whole step, plus an offset; misses the last timesteps.
+    Leading,
+    /// Counted down from the end; misses the first ones.
+    Trailing,
+}
+
+impl Spacing {
+    pub(super) fn read(s: &Settings, default: &str) -> Result<Self, LoadError> {
+        match s.or("timestep_spacing", default.to_owned())?.as_str() {
+            "linspace" => Ok(Self::Linspace),
+            "leading" => Ok(Self::Leading),
+            "trailing" => Ok(Self::Trailing),
+            other => Err(s.unsupported("timestep_spacing", format!("{other:?}"))),
+        }
+    }
+}
+
+/// `count` numbers from 0 to `last`, evenly spaced.
+pub(super) fn linspace(last: f64, count: usize) -> Vec<f64> {
+    let step = last / (count.max(2) - 1) as f64;
+    (0..count).map(|i| if i > 0 && i + 1 == count { last } else { i as f64 * step }).collect()
+}
+
+/// `arange(count) * (train // count)`, latest first, plus `offset`.
+pub(super) fn leading(train: usize, count: usize, offset: f64) -> Vec<f64> {
+    let step = train / count.max(1);
+    (0..count).rev().map(|i| (i * step) as f64 + offset).collect()
+}
+
+/// `round(arange(train, 0, -train / count)) - 1`: where rounding makes numpy's `arange` one longer,
+/// so is this.
+pub(super) fn trailing(train: usize, count: usize) -> Vec<f64> {
+    let train = train as f64;
+    let step = train / count as f64;
+    // numpy takes the difference of the first two entries as the step.
+    let delta = (train - step) - train;
+    let length = (train / step).ceil() as usize;
+    (0..length).map(|i| (train + i as f64 * delta).round_ties_even() - 1.0).collect()
+}
