@@ -1,5 +1,6 @@
 //! Work in progress.
 
 pub mod noise;
+pub mod pipeline;
 pub mod schedulers;
 pub mod sdxl;

@@ -1,0 +1,116 @@
+//! Prompts to what the UNet is told: `encode_prompt` of diffusers' `StableDiffusionXLPipeline`.
+
+use candle_core::{DType, Tensor};
+
+use super::error::PipelineError;
+use super::inputs::Inputs;
+use crate::sdxl::clip::ClipTextModel;
+use crate::sdxl::tokenizer::ClipTokenizer;
+
+/// The text half of a checkpoint.
+#[derive(Debug)]
+pub(super) struct TextEncoders {
+    pub(super) tokenizers: [ClipTokenizer; 2],
+    pub(super) encoders: [ClipTextModel; 2],
+    /// An absent negative prompt is zeros, not the encoding of the empty text.
+    pub(super) force_zeros_for_empty_prompt: bool,
+}
+
+/// One prompt in both encoders.
+#[derive(Debug, Clone)]
+pub struct EncodedPrompt {
+    /// Ids of both tokenizers, padded; none where zeros stand for the prompt.
+    pub input_ids: Option<[Vec<u32>; 2]>,
+    /// [1, T, D1 + D2].
+    pub embeds: Tensor,
+    /// [1, P], of the second encoder.
+    pub pooled: Tensor,
+}
+
+impl TextEncoders {
+    /// The prompt, and what to avoid if there is guidance.
+    pub(super) fn encode(
+        &self,
+        inputs: &Inputs,
+    ) -> Result<(EncodedPrompt, Option<EncodedPrompt>), PipelineError> {
+        let or_first = |second: &Option<String>, first: &str| match second.as_deref() {
+            None | Some("") => first.to_owned(),
+            Some(second) => second.to_owned(),
+        };
+        let skip = inputs.clip_skip.unwrap_or(0);
+        let shallowest = self.encoders.iter().map(|e| e.config().num_hidden_layers).min().unwrap_or(0);
+        if skip >= shallowest {
+            let message = format!("{skip} leaves nothing of an encoder with {shallowest} layers");
+            return Err(PipelineError::bad("clip_skip", message));
+        }
+        let prompt_2 = or_first(&inputs.prompt_2, &inputs.prompt);
+        let positive = self.encode_one([&inputs.prompt, &prompt_2], skip)?;
+        if !inputs.guided() {
+            return Ok((positive, None));
+        }
+        let negative = match &inputs.negative_prompt {
+            None if self.force_zeros_for_empty_prompt => EncodedPrompt {
+                input_ids: None,
+                embeds: positive.embeds.zeros_like()?,
+                pooled: positive.pooled.zeros_like()?,
+            },
+            negative => {
+                let first = negative.as_deref().unwrap_or("");
+                // `clip_skip` is for the prompt alone.
+                self.encode_one([first, &or_first(&inputs.negative_prompt_2, first)], 0)?
+            }
+        };
+        Ok((positive, Some(negative)))
+    }
+
+    fn encode_one(&self, prompts: [&str; 2], skip: usize) -> Result<EncodedPrompt, PipelineError> {
+        let ids = |i: usize| {
+            let encoded = self.tokenizers[i].encode(prompts[i]);
+            encoded.map(|t| t.ids).map_err(|e| PipelineError::bad("prompt", e))
+        };
+        let ids = [ids(0)?, ids(1)?];
+        let first = self.encoders[0].forward(&ids[0])?;
+        let second = self.encoders[1].forward(&ids[1])?;
+        // The input of the last layer, without the final norm; `skip` layers earlier if asked.
+        let hidden = |states: &[Tensor]| states[states.len() - 2 - skip].clone();
+        let embeds = Tensor::cat(&[hidden(&first.hidden_states), hidden(&second.hidden_states)], 2)?;
+        Ok(EncodedPrompt { input_ids: Some(ids), embeds, pooled: second.pooled })
+    }
+}
+
+/// What the UNet is told at every step of one job, negative half first.
+#[derive(Debug, Clone)]
+pub(super) struct Conditioning {
+    /// [G B, T, D].
+    pub(super) embeds: Tensor,
+    /// [G B, P].
+    pub(super) pooled: Tensor,
+    /// G B rows.
+    pub(super) time_ids: Vec<[f32; 6]>,
+}
+
+impl Conditioning {
+    /// Repeats the prompt for each picture.
+    pub(super) fn new(
+        inputs: &Inputs,
+        positive: &EncodedPrompt,
+        negative: Option<&EncodedPrompt>,
+        dtype: DType,
+    ) -> Result<Self, PipelineError> {
+        let pictures = inputs.num_images_per_prompt;
+        let halves: Vec<_> = negative.into_iter().chain([positive]).collect();
+        let repeated = |part: fn(&EncodedPrompt) -> &Tensor| {
+            let all: Vec<_> = halves.iter().flat_map(|h| std::iter::repeat_n(part(h), pictures)).collect();
+            Tensor::cat(&all, 0)?.to_dtype(dtype)
+        };
+        let (own, avoided) = inputs.time_ids();
+        // A quirk of diffusers, kept because it shows where the two differ: it repeats the pair, so that
+        // the rows alternate, while the embeddings have all negatives first.
+        let pair = if negative.is_some() { vec![avoided, own] } else { vec![own] };
+        Ok(Self {
+            embeds: repeated(|h| &h.embeds)?,
+            pooled: repeated(|h| &h.pooled)?,
+            time_ids: pair.repeat(pictures),
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! `auto`, `cpu`, `cuda:N`, `metal:N`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use candle_core::Device;
+
+use crate::sdxl::LoadError;
+
+/// The device of that name. `auto` is the first GPU this binary was built for and finds, else the CPU.
+///
+/// # Errors
+/// If the name is none of these, or the device is not there.
+pub fn parse_device(name: &str) -> Result<Device, LoadError> {
+    let failed = |message: String| LoadError::Device { device: name.into(), message };
+    let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
+    let index: usize =
+        index.parse().map_err(|_| failed("the part after the colon is not a number".into()))?;
+    match kind {
+        "auto" => Ok(cuda(0).or_else(|_| metal(0)).unwrap_or(Device::Cpu)),
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => cuda(index).map_err(failed),
+        "metal" => metal(index).map_err(failed),
+        _ => Err(failed("expected auto, cpu, cuda:N or metal:N".into())),
+    }
+}
+
+/// Loading a driver that is not installed panics in some builds of the CUDA binding.
+fn guarded(open: impl FnOnce() -> candle_core::Result<Device>) -> Result<Device, String> {
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(device) => device.map_err(|e| e.to_string()),
+        Err(_) => Err("its driver could not be loaded".into()),
+    }
+}
+
+fn cuda(index: usize) -> Result<Device, String> {
+    if !candle_core::utils::cuda_is_available() {
+        return Err("this binary was built without CUDA".into());
+    }
+    guarded(|| Device::new_cuda(index))
+}
+
+fn metal(index: usize) -> Result<Device, String> {
+    if !candle_core::utils::metal_is_available() {
+        return Err("this binary was built without Metal".into());
+    }
+    guarded(|| Device::new_metal(index))
+}
+
+/// For people and logs.
+pub(super) fn describe(device: &Device) -> String {
+    match device.location() {
+        candle_core::DeviceLocation::Cpu => {
+            format!("cpu ({} threads)", rayon::current_num_threads())
+        }
+        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+    }
+}

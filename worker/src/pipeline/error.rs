@@ -1,0 +1,48 @@
+//! What went wrong with a job, sorted by what its reader does next.
+
+/// Why a pipeline could not go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PipelineError {
+    /// The request asks for something that this model cannot do: the job fails, once and for all.
+    #[error("{field}: {message}")]
+    BadRequest {
+        /// Which of [`super::Inputs`]' fields.
+        field: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// This attempt failed (out of memory, numbers that are not finite): the job may be tried again.
+    #[error("{message}")]
+    Fault {
+        /// What happened.
+        message: String,
+    },
+    /// The device is unusable, and so is everything on it: the process must end.
+    #[error("device lost: {message}")]
+    Device {
+        /// What happened.
+        message: String,
+    },
+}
+
+impl PipelineError {
+    pub(super) fn bad(field: &'static str, message: impl Into<String>) -> Self {
+        Self::BadRequest { field, message: message.into() }
+    }
+
+    pub(super) fn fault(message: impl Into<String>) -> Self {
+        Self::Fault { message: message.into() }
+    }
+}
+
+impl From<candle_core::Error> for PipelineError {
+    fn from(error: candle_core::Error) -> Self {
+        let message = error.to_string();
+        // CUDA reports memory that ran out like any other error, but it is the only one after which the
+        // context still works.
+        let driver =
+            message.contains("CUDA_ERROR") || message.contains("CUDNN") || message.contains("CUBLAS");
+        let memory = message.contains("OUT_OF_MEMORY") || message.contains("ALLOC_FAILED");
+        if driver && !memory { Self::Device { message } } else { Self::Fault { message } }
+    }
+}
