@@ -1,0 +1,127 @@
+//! One request of a `cases.json`, in the field names of the parity fixtures.
+
+use std::path::Path;
+
+use glimpse_worker::noise::GeneratorKind;
+use glimpse_worker::pipeline::{Inputs, SchedulerChoice, Size};
+use glimpse_worker::sdxl::Precision;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// A request. Fields that are not here are in [`Case::other`].
+#[derive(Debug, Deserialize)]
+pub(crate) struct Case {
+    pub(crate) name: String,
+    prompt: String,
+    prompt_2: Option<String>,
+    negative_prompt: Option<String>,
+    negative_prompt_2: Option<String>,
+    steps: usize,
+    guidance_scale: f64,
+    #[serde(default)]
+    guidance_rescale: f64,
+    height: u32,
+    width: u32,
+    seed: u64,
+    #[serde(default)]
+    scheduler: Map<String, Value>,
+    num_images_per_prompt: Option<usize>,
+    clip_skip: Option<usize>,
+    original_size: Option<[u32; 2]>,
+    target_size: Option<[u32; 2]>,
+    crops_coords_top_left: Option<[u32; 2]>,
+    negative_original_size: Option<[u32; 2]>,
+    negative_target_size: Option<[u32; 2]>,
+    negative_crops_coords_top_left: Option<[u32; 2]>,
+    #[serde(default)]
+    weights: Weights,
+    #[serde(default)]
+    generator: Generator,
+    #[serde(default)]
+    pub(crate) preview_steps: Vec<usize>,
+    #[serde(default)]
+    pipeline: Kind,
+    /// What the fixtures say about the outcome; not part of the request.
+    #[serde(rename = "info")]
+    _info: Option<Value>,
+    #[serde(rename = "tensors")]
+    _tensors: Option<Value>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Weights {
+    #[default]
+    Fp32,
+    Fp16,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Generator {
+    #[default]
+    Cpu,
+    Cuda,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    #[default]
+    Txt2img,
+    Img2img,
+}
+
+impl Case {
+    /// All requests of a file.
+    pub(crate) fn read(path: &Path) -> Result<Vec<Self>, Box<dyn std::error::Error>> {
+        let text = std::fs::read_to_string(path)?;
+        Ok(serde_json::from_str(&glimpse_worker::sdxl::quote_non_finite(&text))?)
+    }
+
+    /// Which weight files to read.
+    pub(crate) fn precision(&self) -> Precision {
+        if self.weights == Weights::Fp16 { Precision::Half } else { Precision::Full }
+    }
+
+    /// The request as the pipeline takes it, or the name of the field that it cannot do.
+    pub(crate) fn inputs(&self) -> Result<Inputs, String> {
+        if let Some(field) = self.other.keys().next() {
+            return Err(format!("field {field:?} is not supported"));
+        }
+        if self.pipeline == Kind::Img2img {
+            return Err("field \"pipeline\": img2img is not supported".into());
+        }
+        let size = |pair: [u32; 2]| Size { vertical: pair[0], horizontal: pair[1] };
+        let plain = Inputs::new(&self.prompt, self.width, self.height);
+        let mut changes = self.scheduler.clone();
+        let name = changes.remove("_class_name").and_then(|n| n.as_str().map(str::to_owned));
+        Ok(Inputs {
+            prompt_2: self.prompt_2.clone(),
+            negative_prompt: self.negative_prompt.clone(),
+            negative_prompt_2: self.negative_prompt_2.clone(),
+            num_inference_steps: self.steps,
+            guidance_scale: self.guidance_scale,
+            guidance_rescale: self.guidance_rescale,
+            seed: self.seed,
+            generator: Some(match self.generator {
+                Generator::Cpu => GeneratorKind::Cpu,
+                Generator::Cuda => GeneratorKind::Cuda,
+            }),
+            num_images_per_prompt: self.num_images_per_prompt.unwrap_or(1),
+            clip_skip: self.clip_skip,
+            original_size: self.original_size.map(size),
+            target_size: self.target_size.map(size),
+            crops_coords_top_left: self.crops_coords_top_left.map_or(plain.crops_coords_top_left, size),
+            negative_original_size: self.negative_original_size.map(size),
+            negative_target_size: self.negative_target_size.map(size),
+            negative_crops_coords_top_left: self
+                .negative_crops_coords_top_left
+                .map_or(plain.negative_crops_coords_top_left, size),
+            scheduler: (name.is_some() || !changes.is_empty()).then_some(SchedulerChoice { name, changes }),
+            ..plain
+        })
+    }
+}

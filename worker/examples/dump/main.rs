@@ -1,0 +1,103 @@
+//! Runs the requests of a `cases.json` and writes every intermediate to `OUT/NAME.safetensors`, to be
+//! compared with what diffusers computed: `tools/parity/compare.py CASES_FOLDER OUT`.
+
+mod case;
+mod run;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use candle_core::DType;
+use case::Case;
+use clap::{Parser, ValueEnum};
+use glimpse_worker::pipeline::{LoadOptions, SdxlPipeline};
+use glimpse_worker::sdxl::{LoadError, Precision};
+
+#[derive(Debug, Parser)]
+struct Args {
+    /// Folder of the checkpoint, in the diffusers layout.
+    #[arg(long)]
+    model: PathBuf,
+    /// Folder of the preview decoder.
+    #[arg(long)]
+    taesd: PathBuf,
+    /// The requests.
+    #[arg(long)]
+    cases: PathBuf,
+    /// Run one request alone.
+    #[arg(long)]
+    only: Option<String>,
+    /// The type to compute in.
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Dtype,
+    /// Where the dumps go; made if it is not there.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Dtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+fn main() -> ExitCode {
+    match dump(&Args::parse()) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs what can be run, and says how many requests could not.
+fn dump(args: &Args) -> Result<usize, Box<dyn std::error::Error>> {
+    std::fs::create_dir_all(&args.out)?;
+    let mut pipelines = HashMap::new();
+    let mut failed = 0;
+    for case in Case::read(&args.cases)? {
+        if args.only.as_ref().is_some_and(|only| *only != case.name) {
+            continue;
+        }
+        let pipeline = match pipelines.entry(case.precision() == Precision::Half) {
+            Entry::Occupied(loaded) => loaded.into_mut(),
+            Entry::Vacant(slot) => slot.insert(load(args, case.precision())?),
+        };
+        let outcome = case
+            .inputs()
+            .map_err(Into::into)
+            .and_then(|inputs| run::run(pipeline, &inputs, &case.preview_steps));
+        match outcome {
+            Ok(tensors) => {
+                candle_core::safetensors::save(
+                    &tensors,
+                    args.out.join(format!("{}.safetensors", case.name)),
+                )?;
+            }
+            Err(error) => {
+                eprintln!("{}: {error}", case.name);
+                failed += 1;
+            }
+        }
+    }
+    Ok(failed)
+}
+
+fn load(args: &Args, precision: Precision) -> Result<SdxlPipeline, LoadError> {
+    SdxlPipeline::load(LoadOptions {
+        taesd: Some(args.taesd.clone()),
+        dtype: match args.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::Bf16 => DType::BF16,
+        },
+        precision,
+        max_pixels: u64::MAX,
+        ..LoadOptions::cpu(&args.model)
+    })
+}

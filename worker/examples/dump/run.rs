@@ -1,0 +1,95 @@
+//! Runs a request and keeps every intermediate, under the tensor names of the parity fixtures.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+use glimpse_worker::pipeline::{Inputs, Pipeline, SdxlDenoising, SdxlPipeline};
+
+type Tensors = HashMap<String, Tensor>;
+
+/// Every tensor of one request; previews after the steps of `preview_steps`.
+pub(crate) fn run(
+    pipeline: &SdxlPipeline,
+    inputs: &Inputs,
+    preview_steps: &[usize],
+) -> Result<Tensors, Box<dyn std::error::Error>> {
+    let mut out = Tensors::new();
+    let mut denoising = pipeline.begin(inputs)?;
+    prompts(&mut out, &denoising, inputs.num_images_per_prompt)?;
+    tables(&mut out, &denoising)?;
+    if let Some(noise) = denoising.newest_noise() {
+        keep(&mut out, "noise", noise)?;
+    }
+    keep(&mut out, "init_latents", denoising.latents())?;
+
+    let mut draws = 0;
+    for step in 0..pipeline.progress(&denoising).steps {
+        let before = denoising.newest_noise().map(Tensor::id);
+        pipeline.step(&mut [&mut denoising])?;
+        if let Some(noise) = denoising.newest_noise().filter(|n| Some(n.id()) != before) {
+            keep(&mut out, &format!("step_noise.{draws}"), noise)?;
+            draws += 1;
+        }
+        let newest = [
+            ("unet_in", denoising.unet_input().filter(|_| step == 0)),
+            ("unet_out", denoising.unet_output().filter(|_| step == 0)),
+            ("noise_pred", denoising.noise_pred()),
+            ("latents", Some(denoising.latents())),
+        ];
+        for (name, tensor) in newest {
+            if let Some(tensor) = tensor {
+                keep(&mut out, &format!("{name}.{step}"), tensor)?;
+            }
+        }
+        if preview_steps.contains(&step) {
+            let preview = pipeline.decode_preview(denoising.latents())?;
+            keep(&mut out, &format!("preview.{step}"), &preview)?;
+            if let Some(denoised) = denoising.denoised() {
+                keep(&mut out, &format!("pred_x0.{step}"), denoised)?;
+                let preview = pipeline.decode_preview(denoised)?;
+                keep(&mut out, &format!("preview_x0.{step}"), &preview)?;
+            }
+        }
+    }
+    keep(&mut out, "image", &pipeline.decode(denoising.latents())?)?;
+    let pictures = pipeline.finish(denoising)?;
+    let (height, width) = (inputs.height as usize, inputs.width as usize);
+    let bytes: Vec<u8> = pictures.iter().flat_map(|p| p.data.clone()).collect();
+    let bytes = Tensor::from_vec(bytes, (pictures.len(), height, width, 3), &Device::Cpu)?;
+    out.insert("image_u8".into(), bytes);
+    Ok(out)
+}
+
+/// Keeps a tensor as the fixtures have it: f32, on the CPU.
+fn keep(out: &mut Tensors, name: &str, tensor: &Tensor) -> candle_core::Result<()> {
+    let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
+    out.insert(name.into(), tensor);
+    Ok(())
+}
+
+fn prompts(out: &mut Tensors, denoising: &SdxlDenoising, pictures: usize) -> candle_core::Result<()> {
+    let halves = [("", Some(denoising.prompt())), ("negative_", denoising.negative_prompt())];
+    for (half, encoded) in halves {
+        let Some(encoded) = encoded else { continue };
+        for (i, ids) in encoded.input_ids.iter().flatten().enumerate() {
+            let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
+            let ids = Tensor::new(ids, &Device::Cpu)?.unsqueeze(0)?;
+            out.insert(format!("{half}input_ids_{}", i + 1), ids);
+        }
+        keep(out, &format!("{half}prompt_embeds"), &encoded.embeds.repeat((pictures, 1, 1))?)?;
+        keep(out, &format!("{half}pooled_prompt_embeds"), &encoded.pooled.repeat((pictures, 1))?)?;
+    }
+    let rows = denoising.time_ids();
+    let time_ids = Tensor::new(rows.as_flattened(), &Device::Cpu)?.reshape((rows.len(), 6))?;
+    keep(out, "add_time_ids", &time_ids)
+}
+
+fn tables(out: &mut Tensors, denoising: &SdxlDenoising) -> candle_core::Result<()> {
+    let table = |values: &[f64]| Tensor::new(values, &Device::Cpu)?.to_dtype(DType::F32);
+    let sampler = denoising.sampler();
+    out.insert("timesteps".into(), table(sampler.timesteps())?);
+    if let Some(sigmas) = sampler.sigmas() {
+        out.insert("sigmas".into(), table(sigmas)?);
+    }
+    Ok(())
+}
