@@ -32,7 +32,7 @@ pub trait Noise {
 }
 
 /// One job's sampler. Latents are f32; steps are taken in order from 0.
-pub trait Sampler: std::fmt::Debug {
+pub trait Sampler: std::fmt::Debug + Send {
     /// What the UNet is told at each step, S of them. Fractional for some samplers.
     fn timesteps(&self) -> &[f64];
 

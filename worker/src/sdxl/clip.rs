@@ -144,7 +144,8 @@ impl ClipTextModel {
         projected: bool,
     ) -> Result<Self, LoadError> {
         let root = files.root();
-        let vars = root.at("text_model");
+        // transformers 5 writes a model without projection without this level of names.
+        let vars = if files.has_any("text_model.") { root.at("text_model") } else { root.clone() };
         let embeddings = vars.at("embeddings");
         let token_embedding =
             embeddings.tensor("token_embedding.weight", &[config.vocab_size, config.hidden_size])?;
@@ -161,7 +162,7 @@ impl ClipTextModel {
             })
             .transpose()?;
         // An index buffer that older files carry beside the weights.
-        files.finish(|name| name == "text_model.embeddings.position_ids")?;
+        files.finish(|name| name.ends_with("embeddings.position_ids"))?;
         let device = token_embedding.device().clone();
         Ok(Self {
             token_embedding,

@@ -1,8 +1,8 @@
 //! A component's JSON file, read key by key so that every complaint names the file and the key.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -17,7 +17,7 @@ use super::error::LoadError;
 pub struct Settings {
     path: PathBuf,
     values: Map<String, Value>,
-    read: RefCell<BTreeSet<&'static str>>,
+    read: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
 impl Settings {
@@ -45,7 +45,7 @@ impl Settings {
             path: path.into(),
             message: format!("not a JSON object: {e}"),
         })?;
-        Ok(Self { path: path.into(), values, read: RefCell::default() })
+        Ok(Self { path: path.into(), values, read: Arc::default() })
     }
 
     /// The file the settings came from.
@@ -57,7 +57,7 @@ impl Settings {
     pub fn with(&self, changes: &Map<String, Value>) -> Self {
         let mut values = self.values.clone();
         values.extend(changes.iter().map(|(k, v)| (k.clone(), v.clone())));
-        Self { path: self.path.clone(), values, read: RefCell::default() }
+        Self { path: self.path.clone(), values, read: Arc::default() }
     }
 
     /// The value of `key`, or `None` if it is absent or null.
@@ -65,7 +65,7 @@ impl Settings {
     /// # Errors
     /// If the value is of another type.
     pub fn get<T: DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>, LoadError> {
-        self.read.borrow_mut().insert(key);
+        self.read().insert(key);
         match self.values.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match T::deserialize(value) {
@@ -143,12 +143,16 @@ impl Settings {
 
     /// Marks keys as known and without effect on the pictures.
     pub fn ignore(&self, keys: &[&'static str]) {
-        self.read.borrow_mut().extend(keys);
+        self.read().extend(keys);
+    }
+
+    fn read(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Logs the keys that nobody has read.
     pub fn warn_unread(&self) {
-        let read = self.read.borrow();
+        let read = self.read();
         for key in self.values.keys().filter(|k| !k.starts_with('_') && !read.contains(k.as_str())) {
             tracing::warn!(file = %self.path.display(), key, "unknown setting ignored");
         }

@@ -133,6 +133,11 @@ impl WeightFiles {
         Vars { files: Rc::clone(self), prefix: String::new() }
     }
 
+    /// Whether a name begins like that.
+    pub fn has_any(&self, prefix: &str) -> bool {
+        self.index.range(prefix.to_owned()..).next().is_some_and(|(name, _)| name.starts_with(prefix))
+    }
+
     /// Ends the load: every tensor of the files must have been asked for, except those that `ignored`
     /// names.
     ///
