@@ -9,15 +9,23 @@ mod case;
 #[cfg(test)]
 #[path = "support/close.rs"]
 mod close;
+#[cfg(test)]
+#[path = "support/numbers.rs"]
+mod numbers;
 #[path = "../examples/dump/run.rs"]
 mod run;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+#[path = "support/tensors.rs"]
+mod tensors;
 
 use case::Case;
 use close::assert_close;
 use glimpse_worker::pipeline::{LoadOptions, SdxlPipeline};
-use support::{load, numbers, parity};
+use numbers::numbers;
+use support::parity;
+use tensors::load;
 
 /// The limit for a tensor, or `None` where it must be equal.
 fn limit(name: &str, last: usize) -> Option<f64> {

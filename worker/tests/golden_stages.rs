@@ -5,7 +5,13 @@
 #[path = "support/close.rs"]
 mod close;
 #[cfg(test)]
+#[path = "support/numbers.rs"]
+mod numbers;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+#[path = "support/tensors.rs"]
+mod tensors;
 
 use candle_core::{DType, Device, Tensor};
 use close::assert_close;
@@ -15,8 +21,10 @@ use glimpse_worker::sdxl::tokenizer::ClipTokenizer;
 use glimpse_worker::sdxl::unet::{Unet, UnetConfig, UnetInputs};
 use glimpse_worker::sdxl::vae::{Vae, VaeConfig};
 use glimpse_worker::sdxl::{Precision, Settings, Taps, WeightFiles};
+use numbers::numbers;
 use serde::Deserialize;
-use support::{Tensors, load, numbers, parity};
+use support::parity;
+use tensors::{Tensors, load};
 
 /// Single modules are a few sums deep: the error of f32 is below 1e-6 each.
 const MODULE: f64 = 2e-5;

@@ -1,11 +1,19 @@
 //! Noise against torch's own: its CPU generator, and the known emulation of its CUDA generator.
 
 #[cfg(test)]
+#[path = "support/numbers.rs"]
+mod numbers;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+#[path = "support/tensors.rs"]
+mod tensors;
 
 use glimpse_worker::noise::{Generator, GeneratorKind};
+use numbers::numbers;
 use serde::Deserialize;
-use support::{load, numbers, parity};
+use support::parity;
+use tensors::load;
 
 #[derive(Deserialize)]
 struct Row {

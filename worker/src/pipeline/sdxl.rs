@@ -96,20 +96,21 @@ impl SdxlPipeline {
             ],
             force_zeros_for_empty_prompt: index.or("force_zeros_for_empty_prompt", true)?,
         };
-        let (config, settings) = component(&model.join("unet"), UnetConfig::read)?;
-        check_widths(&settings, &config, &text)?;
-        let files = weights(&options, &model.join("unet"), "diffusion_pytorch_model", options.dtype)?;
-        let unet = Unet::new(&files, config, options.dtype)?;
-
-        let (config, settings) = component(&model.join("vae"), VaeConfig::read)?;
-        let channels = [unet.config().in_channels, unet.config().out_channels];
-        if channels != [config.latent_channels; 2] {
-            let message = format!("is {}, but the UNet has {channels:?}", config.latent_channels);
-            return Err(settings.wrong("latent_channels", message));
+        let (unet, unet_settings) = component(&model.join("unet"), UnetConfig::read)?;
+        check_widths(&unet_settings, &unet, &text)?;
+        let (vae, _) = component(&model.join("vae"), VaeConfig::read)?;
+        for (key, channels) in [("in_channels", unet.in_channels), ("out_channels", unet.out_channels)] {
+            if channels != vae.latent_channels {
+                let message =
+                    format!("is {channels}, but latents of the autoencoder have {}", vae.latent_channels);
+                return Err(unet_settings.wrong(key, message));
+            }
         }
-        let vae_dtype = if config.force_upcast { DType::F32 } else { options.dtype };
+        let files = weights(&options, &model.join("unet"), "diffusion_pytorch_model", options.dtype)?;
+        let unet = Unet::new(&files, unet, options.dtype)?;
+        let vae_dtype = if vae.force_upcast { DType::F32 } else { options.dtype };
         let files = weights(&options, &model.join("vae"), "diffusion_pytorch_model", vae_dtype)?;
-        let vae = Vae::new(&files, config)?;
+        let vae = Vae::new(&files, vae)?;
 
         let folder = options.taesd.clone().unwrap_or_else(|| model.join("taesd"));
         if !folder.is_dir() {

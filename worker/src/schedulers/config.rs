@@ -65,6 +65,12 @@ impl SchedulerConfig {
     /// # Errors
     /// If that many steps cannot be taken.
     pub fn sampler(&self, steps: usize) -> Result<Box<dyn Sampler>, LoadError> {
+        let train: usize = self.settings.or("num_train_timesteps", 1000)?;
+        if !(1..=train).contains(&steps) {
+            return Err(self
+                .settings
+                .wrong("num_train_timesteps", format!("is {train}, and {steps} steps were asked for")));
+        }
         (self.build)(&self.settings, steps)
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::support::numbers;
+use super::numbers::numbers;
 
 /// ||a - b|| / ||b||; infinite if a number is not finite.
 pub(crate) fn relative(a: &[f64], b: &[f64]) -> f64 {

@@ -1,0 +1,7 @@
+//! A tensor as plain numbers.
+
+use candle_core::{DType, Tensor};
+
+pub(crate) fn numbers(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).and_then(|t| t.flatten_all()?.to_vec1()).expect("a tensor of numbers")
+}
