@@ -1,0 +1,337 @@
+//! Both homes, driven with the same commands at the same times, give the same answers, the same states and the
+//! same logs: the scripts say what the transition says.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use glimpse_shared::{
+    event::{CancelledBy, FailureCode, Followed, Frame},
+    id::{App, JobId, Micros, WorkerId},
+    job::{Class, Job, Release, WorkerRecord, WorkerState},
+    store::{
+        Claim, Clock, Ending, Lease, Preview, Rules, Store, Submit, memory::MemoryStore, redis::RedisStore,
+    },
+};
+use glimpse_test_support::{RedisServer, Reply};
+use proptest::prelude::*;
+
+use crate::suite::{self, START, completed, image, worker};
+
+const JOBS: usize = 7;
+const WORKERS: usize = 4;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Submit { job: usize, other_body: bool },
+    Claim { worker: usize, number: Number },
+    Renew { lease: usize },
+    Publish { lease: usize, step: u32, old: bool },
+    Finish { lease: usize, failed: bool, old: bool },
+    Release { lease: usize, fault: Option<usize> },
+    Cancel { job: usize, by: CancelledBy },
+    Reap { late: u64 },
+    Pass { millis: u64 },
+    Heartbeat { worker: usize, busy: bool },
+    Forget { job: usize },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Number {
+    Next,
+    Same,
+    Before,
+}
+
+const REASONS: [&str; 4] =
+    ["out of memory", "\"quoted\" \\ and \n new", "naïve — 🪁", "4294967295 attempts: %s %1 {}"];
+
+fn step() -> impl Strategy<Value = Step> {
+    let job = || 0..JOBS;
+    let lease = || 0..8_usize;
+    let by =
+        prop_oneof![Just(CancelledBy::Client), Just(CancelledBy::Disconnect), Just(CancelledBy::Operator)];
+    let number = prop_oneof![6 => Just(Number::Next), 2 => Just(Number::Same), 1 => Just(Number::Before)];
+    prop_oneof![
+        6 => (job(), prop::bool::weighted(0.1)).prop_map(|(job, other_body)| Step::Submit { job, other_body }),
+        6 => (0..WORKERS, number).prop_map(|(worker, number)| Step::Claim { worker, number }),
+        2 => lease().prop_map(|lease| Step::Renew { lease }),
+        6 => (lease(), 0..50_u32, prop::bool::weighted(0.2))
+            .prop_map(|(lease, step, old)| Step::Publish { lease, step, old }),
+        2 => (lease(), any::<bool>(), prop::bool::weighted(0.3))
+            .prop_map(|(lease, failed, old)| Step::Finish { lease, failed, old }),
+        3 => (lease(), prop::option::of(0..REASONS.len()))
+            .prop_map(|(lease, fault)| Step::Release { lease, fault }),
+        1 => (job(), by).prop_map(|(job, by)| Step::Cancel { job, by }),
+        3 => prop_oneof![3 => Just(0), 1 => 4_999_999..5_000_003_u64].prop_map(|late| Step::Reap { late }),
+        4 => prop_oneof![0..3_u64, 4_000..16_000_u64].prop_map(|millis| Step::Pass { millis }),
+        1 => (0..WORKERS, any::<bool>()).prop_map(|(worker, busy)| Step::Heartbeat { worker, busy }),
+        1 => job().prop_map(|job| Step::Forget { job }),
+    ]
+}
+
+/// Low enough for a few dozen steps to reach every bound; what is kept does not expire by itself.
+fn rules() -> Rules {
+    let forever = Duration::from_secs(1_000_000);
+    Rules {
+        queue_limit: 4,
+        attempts: 2,
+        previews_kept: 3,
+        ended_ttl: forever,
+        dead_ttl: forever,
+        ..Rules::default()
+    }
+}
+
+/// A lease as it is, as it was before its last publish, and both for each home.
+#[derive(Clone)]
+struct Held {
+    now: (Lease, Lease),
+    before: (Lease, Lease),
+}
+
+struct Pair {
+    memory: MemoryStore,
+    redis: RedisStore,
+    clock: Clock,
+    jobs: Vec<Job>,
+    apps: [App; 2],
+    leases: Vec<Held>,
+    numbers: BTreeMap<usize, u64>,
+}
+
+impl Pair {
+    fn new(url: &str, prefix: &str) -> Self {
+        let clock = Clock::manual(START);
+        let apps: [App; 2] = ["glimpse/demo".parse().unwrap(), "glimpse/other".parse().unwrap()];
+        let jobs = (0..JOBS)
+            .map(|n| Job {
+                id: JobId::from_parts(&apps[usize::from(n >= 5)], 1_700_000_000_000, 1000 - n as u64),
+                class: if n % 3 == 2 { Class::Low } else { Class::Normal },
+                start_timeout: Duration::from_micros([20_000_001, 3_600_000_000][n % 2]),
+                run_timeout: Duration::from_secs([25, 3600][n / 2 % 2]),
+                ..suite::job_of(&apps[usize::from(n >= 5)], &format!("job {n} ✓"))
+            })
+            .collect();
+        Self {
+            memory: MemoryStore::new(rules(), clock.clone()),
+            redis: RedisStore::connect(&url.into(), &prefix.parse().unwrap(), rules(), clock.clone())
+                .unwrap(),
+            clock,
+            jobs,
+            apps,
+            leases: Vec::new(),
+            numbers: BTreeMap::new(),
+        }
+    }
+
+    fn worker(&self, n: usize) -> (WorkerId, &App) {
+        (worker(&format!("worker-{n}")), &self.apps[usize::from(n == WORKERS - 1)])
+    }
+
+    /// The `n`th of the leases ever held, the newest first.
+    fn lease(&self, n: usize) -> Option<usize> {
+        self.leases.len().checked_sub(1 + n)
+    }
+
+    /// Does it in both homes and compares the answers.
+    async fn take(&mut self, step: &Step) {
+        match step {
+            Step::Submit { job, other_body } => {
+                let mut job = self.jobs[*job].clone();
+                if *other_body {
+                    job.digest.push_str(" of another body");
+                }
+                let answers = (self.memory.submit(&job).await, self.redis.submit(&job).await);
+                let same: (Submit, Submit) = (answers.0.unwrap(), answers.1.unwrap());
+                assert_eq!(same.0, same.1);
+            }
+            Step::Claim { worker, number } => self.claim(*worker, *number).await,
+            Step::Renew { lease } => {
+                let Some(at) = self.lease(*lease) else { return };
+                let held = &self.leases[at].now;
+                let answers = (self.memory.renew(&held.0).await, self.redis.renew(&held.1).await);
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+            }
+            Step::Publish { lease, step, old } => {
+                let Some(at) = self.lease(*lease) else { return };
+                let held = &mut self.leases[at];
+                let was = held.now.clone();
+                let (of_memory, of_redis) = if *old { &mut held.before } else { &mut held.now };
+                let preview = Preview::new(of_memory.attempt, *step, 50, image());
+                let answers = (
+                    self.memory.publish(of_memory, &preview).await,
+                    self.redis.publish(of_redis, &preview).await,
+                );
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+                assert_eq!(of_memory, of_redis);
+                if !old {
+                    held.before = was;
+                }
+            }
+            Step::Finish { lease, failed, old } => {
+                let Some(at) = self.lease(*lease) else { return };
+                let held = &mut self.leases[at];
+                let (of_memory, of_redis) = if *old { &mut held.before } else { &mut held.now };
+                let ending = if *failed {
+                    Ending::failed(FailureCode::BadRequest, "unsupported — \"size\"".to_owned())
+                } else {
+                    completed()
+                };
+                let answers = (
+                    self.memory.finish(of_memory, &ending).await,
+                    self.redis.finish(of_redis, &ending).await,
+                );
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+                assert_eq!(of_memory, of_redis);
+            }
+            Step::Release { lease, fault } => {
+                let Some(at) = self.lease(*lease) else { return };
+                let release = match fault {
+                    Some(reason) => Release::Fault(REASONS[*reason].to_owned()),
+                    None => Release::Drain,
+                };
+                let held = &self.leases[at].now;
+                let answers = (
+                    self.memory.release(&held.0, &release).await,
+                    self.redis.release(&held.1, &release).await,
+                );
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+            }
+            Step::Cancel { job, by } => {
+                let id = self.jobs[*job].id;
+                let answers = (self.memory.cancel(id, *by).await, self.redis.cancel(id, *by).await);
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+            }
+            Step::Reap { late } => {
+                let seen = Micros(self.memory.now().await.unwrap().0 - late);
+                let answers = (self.memory.reap(seen).await, self.redis.reap(seen).await);
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+            }
+            Step::Pass { millis } => self.clock.advance(Duration::from_millis(*millis)),
+            Step::Heartbeat { worker, busy } => {
+                let (id, app) = self.worker(*worker);
+                let record = WorkerRecord {
+                    id,
+                    app: app.clone(),
+                    native_width: 1024,
+                    native_height: 1024,
+                    max_pixels: 1 << 21,
+                    schedulers: vec!["EulerDiscreteScheduler".to_owned()],
+                    device: "cpu".to_owned(),
+                    version: "0.1.0".to_owned(),
+                    state: if *busy { WorkerState::Busy } else { WorkerState::Idle },
+                    job: busy.then_some(self.jobs[0].id),
+                };
+                self.memory.heartbeat(&record).await.unwrap();
+                self.redis.heartbeat(&record).await.unwrap();
+            }
+            Step::Forget { job } => {
+                let id = self.jobs[*job].id;
+                self.memory.forget(id).await.unwrap();
+                self.redis.forget(id).await.unwrap();
+            }
+        }
+    }
+
+    async fn claim(&mut self, n: usize, number: Number) {
+        let (worker, app) = self.worker(n);
+        let last = *self.numbers.get(&n).unwrap_or(&1);
+        let number = match number {
+            Number::Next => last + 1,
+            Number::Same => last,
+            Number::Before => last - 1,
+        };
+        let claim = Claim { worker, app: app.clone(), number };
+        self.numbers.insert(n, last.max(number));
+        let answers = (self.memory.try_claim(&claim).await, self.redis.try_claim(&claim).await);
+        let (of_memory, of_redis) = (answers.0.unwrap(), answers.1.unwrap());
+        assert_eq!(of_memory, of_redis);
+        if let (Some(of_memory), Some(of_redis)) = (of_memory, of_redis) {
+            let both = (of_memory, of_redis);
+            self.leases.push(Held { now: both.clone(), before: both });
+        }
+    }
+
+    /// Compares all that can be read.
+    async fn compare(&self) {
+        for job in &self.jobs {
+            let states = (self.memory.status(job.id).await, self.redis.status(job.id).await);
+            assert_eq!(states.0.unwrap(), states.1.unwrap());
+        }
+        assert_eq!(self.memory.workers().await.unwrap(), self.redis.workers().await.unwrap());
+    }
+
+    async fn compare_logs(&self) {
+        for job in &self.jobs {
+            let logs = (log(&self.memory, job.id).await, log(&self.redis, job.id).await);
+            assert_eq!(logs.0, logs.1);
+        }
+    }
+}
+
+/// What is left of a job's log, as bytes on the wire.
+async fn log(store: &dyn Store, id: JobId) -> Vec<Frame> {
+    let Some(state) = store.status(id).await.unwrap() else { return Vec::new() };
+    let mut stream = store.follow(id, None);
+    let mut frames: Vec<Frame> = Vec::new();
+    while frames.last().is_none_or(|frame| frame.seq < state.seq) {
+        let next = tokio::time::timeout(suite::SOON, stream.next()).await.expect("an event in time");
+        match next {
+            Some(Followed::Frame(frame)) => frames.push(frame),
+            other => panic!("{id}: {other:?} after {frames:?}"),
+        }
+    }
+    frames
+}
+
+/// What must hold of the keys, whatever happened.
+fn check_keys(server: &RedisServer, prefix: &str) {
+    let keys = server.ask(&["KEYS", &format!("{prefix}:*")]);
+    for key in keys.texts() {
+        let kind = key
+            .trim_start_matches(prefix)
+            .trim_start_matches(":")
+            .split(':')
+            .find(|part| !part.contains('{'));
+        let lasting = matches!(kind, Some("queue" | "wake" | "due" | "dead" | "workers"));
+        let Reply::Number(ttl) = server.ask(&["PTTL", key]) else { panic!("{key} has no PTTL") };
+        assert_eq!(ttl == -1, lasting, "{key} lives for {ttl} ms");
+        if kind == Some("wake") {
+            assert_eq!(server.ask(&["LLEN", key]), Reply::Number(1));
+        }
+        if kind == Some("job") {
+            let (stem, id) = key.split_once("job:").unwrap();
+            let status = server.ask(&["HGET", key, "status"]);
+            let due = server.ask(&["ZSCORE", &format!("{stem}due"), id]);
+            let unfinished = matches!(status.text(), "queued" | "running");
+            assert_eq!(due != Reply::Nil, unfinished, "{key} is {status:?} and due {due:?}");
+            let app = server.ask(&["HGET", key, "app"]);
+            let waits = server.ask(&["ZSCORE", &format!("{stem}queue:{}", app.text()), id]);
+            assert_eq!(waits != Reply::Nil, status.text() == "queued", "{key} is {status:?}");
+        }
+    }
+}
+
+#[test]
+fn both_homes_agree() {
+    let server = Arc::new(RedisServer::start_with(&[]));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let config = ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() };
+    let case = std::cell::Cell::new(0);
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let told = runner.run(&prop::collection::vec(step(), 1..60), |steps| {
+        case.set(case.get() + 1);
+        let prefix = format!("case-{}", case.get());
+        runtime.block_on(async {
+            let mut pair = Pair::new(&server.url(), &prefix);
+            for step in &steps {
+                pair.take(step).await;
+                pair.compare().await;
+            }
+            pair.compare_logs().await;
+        });
+        check_keys(&server, &prefix);
+        Ok(())
+    });
+    told.unwrap_or_else(|failure| panic!("{failure}"));
+}

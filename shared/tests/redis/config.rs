@@ -1,0 +1,64 @@
+//! What a URL may be, and what is never printed of it.
+
+use glimpse_shared::store::{
+    Clock, Rules,
+    redis::{Prefix, RedisStore, RedisUrl},
+};
+
+fn connect(url: &str) -> Result<(), String> {
+    let prefix: Prefix = "glimpse".parse().unwrap();
+    // No runtime and no server: nothing is sent yet.
+    RedisStore::connect(&url.into(), &prefix, Rules::default(), Clock::Store)
+        .map(drop)
+        .map_err(|e| e.to_string())
+}
+
+#[test]
+fn every_form_of_a_url_is_taken() {
+    for url in [
+        "redis://localhost",
+        "redis://127.0.0.1:7000/3",
+        "redis://user:pass@redis.example:6380/0",
+        "redis://:pass@redis.example",
+        "rediss://user:pass@redis.example:6380",
+        "redis+cluster://10.0.0.1:7000,10.0.0.2:7000,10.0.0.3:7000",
+        "redis+cluster://user:p,a@ss@one:7000,two:7001/",
+        "rediss+cluster://user:pass@one,two",
+    ] {
+        assert_eq!(connect(url), Ok(()), "{url}");
+    }
+}
+
+#[test]
+fn a_wrong_url_is_told_without_its_password() {
+    for url in [
+        "",
+        "localhost:6379",
+        "http://user:secret@localhost",
+        "redis://user:secret@",
+        "redis://user:secret@host:port",
+        "redis+cluster://",
+        "redis+cluster://user:secret@one,,two",
+        "redis+cluster://user:secret@one:7000/3",
+    ] {
+        let wrong = connect(url).expect_err(url);
+        assert!(wrong.starts_with("--redis-url: "), "{wrong}");
+        assert!(!wrong.contains("secret"), "{wrong}");
+    }
+}
+
+#[test]
+fn a_url_prints_without_its_password() {
+    let url: RedisUrl = "redis://user:sec@ret@host:6379/1".into();
+    assert_eq!(url.to_string(), "redis://…@host:6379/1");
+    assert_eq!(format!("{url:?}"), "redis://…@host:6379/1");
+    assert_eq!(RedisUrl::from("redis://host").to_string(), "redis://host");
+}
+
+#[test]
+fn a_prefix_cannot_move_the_hash_tag() {
+    for wrong in ["", "a:b", "{x}", "with space", "ü", &"x".repeat(65)] {
+        assert!(wrong.parse::<Prefix>().is_err(), "{wrong}");
+    }
+    assert!("fleet-2.test_1".parse::<Prefix>().is_ok());
+}

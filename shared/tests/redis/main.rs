@@ -1,0 +1,22 @@
+//! What only the home in Redis can get wrong: scripts, outages, connections.
+
+// The props are the suite's; its stories are told by tests/conformance.rs.
+#[cfg(test)]
+#[allow(dead_code)]
+#[path = "../suite/mod.rs"]
+mod suite;
+
+#[cfg(test)]
+mod both_homes;
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+mod followers;
+#[cfg(test)]
+mod outages;
+#[cfg(test)]
+mod props;
+#[cfg(test)]
+mod scripts;
+#[cfg(test)]
+mod slots;

@@ -1,0 +1,75 @@
+//! A store on a server of its own, and waiting for what must come.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use glimpse_shared::{
+    error::{StoreError, StoreResult},
+    id::JobId,
+    store::{Claim, Clock, Lease, Rules, Store, redis::RedisStore},
+};
+use glimpse_test_support::{RedisServer, Reply, SOON};
+use tokio::time::Instant;
+
+use crate::suite::{app, worker};
+
+/// A store by Redis' own clock.
+pub fn store(url: &str) -> Arc<RedisStore> {
+    store_with(url, Rules::default(), Clock::Store)
+}
+
+pub fn store_with(url: &str, rules: Rules, clock: Clock) -> Arc<RedisStore> {
+    Arc::new(RedisStore::connect(&url.into(), &"glimpse".parse().unwrap(), rules, clock).unwrap())
+}
+
+/// A key of the app's partition.
+pub fn key(name: &str) -> String {
+    format!("glimpse:{{{}}}:{name}", app().partition())
+}
+
+pub fn job_key(id: JobId) -> String {
+    key(&format!("job:{id}"))
+}
+
+pub fn log_key(id: JobId) -> String {
+    key(&format!("log:{id}"))
+}
+
+/// The next job, which must be there.
+pub async fn claim(store: &RedisStore, name: &str, number: u64) -> Lease {
+    let claim = Claim { worker: worker(name), app: app(), number };
+    store.try_claim(&claim).await.unwrap().expect("a job to claim")
+}
+
+/// Sends a command until Redis answers it, as a worker does.
+pub async fn answered<T, F: Future<Output = StoreResult<T>>>(mut command: impl FnMut() -> F) -> T {
+    let end = Instant::now() + SOON;
+    loop {
+        match command().await {
+            Ok(answer) => return answer,
+            Err(StoreError::Unavailable(why)) => assert!(Instant::now() < end, "no answer: {why}"),
+            Err(StoreError::Corrupt(what)) => panic!("corrupt: {what}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until `condition` holds.
+pub async fn eventually(for_what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + SOON;
+    while !condition() {
+        assert!(Instant::now() < end, "waited for {for_what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What an answer must be while Redis cannot give one.
+pub fn unavailable<T: std::fmt::Debug>(answer: StoreResult<T>) {
+    assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+}
+
+pub fn number(server: &RedisServer, words: &[&str]) -> i64 {
+    match server.ask(words) {
+        Reply::Number(number) => number,
+        other => panic!("{words:?}: {other:?}"),
+    }
+}
