@@ -50,6 +50,13 @@ impl FieldError {
         error
     }
 
+    /// An error about a parameter of the query.
+    pub fn query(name: &str, kind: &'static str, msg: impl Into<String>, input: &str) -> Self {
+        let mut error = Self::body(name, kind, msg, &Value::from(input));
+        error.loc[0] = Loc::Name("query".to_owned());
+        error
+    }
+
     /// Adds the bound that was crossed.
     pub fn with_ctx(mut self, ctx: Value) -> Self {
         self.ctx = Some(ctx);
