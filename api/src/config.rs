@@ -1,0 +1,108 @@
+//! What an operator may choose. A field, its flag, its environment variable and its manual entry are one.
+
+use std::time::Duration;
+
+use glimpse_shared::store::Rules;
+
+/// The flags of the API.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Config {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+
+    /// Largest body of a request, in bytes; a larger one is answered 413. Pictures in data URIs count.
+    #[arg(long, env = "GLIMPSE_BODY_LIMIT", value_name = "BYTES", default_value_t = 16 << 20)]
+    pub body_limit: u64,
+
+    /// What becomes of a job whose client hangs up from `/OWNER/APP/stream` or `/OWNER/APP`, where the request
+    /// does not say so itself (`X-Glimpse-On-Disconnect`).
+    #[arg(long, env = "GLIMPSE_ON_DISCONNECT", value_enum, default_value = "cancel")]
+    pub on_disconnect: OnDisconnect,
+
+    /// Seconds a job may wait for its first worker, where the request does not say.
+    #[arg(long, env = "GLIMPSE_START_TIMEOUT", value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
+    pub start_timeout: Duration,
+
+    /// Seconds a job may take from its first claim to its end, where the request does not say.
+    #[arg(long, env = "GLIMPSE_RUN_TIMEOUT", value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
+    pub run_timeout: Duration,
+
+    /// Jobs of one app that may wait; more are answered 429.
+    #[arg(long, env = "GLIMPSE_QUEUE_LIMIT", value_name = "JOBS", default_value_t = 10_000)]
+    pub queue_limit: u64,
+
+    /// Event streams that this process holds open; more are answered 429.
+    #[arg(long, env = "GLIMPSE_MAX_STREAMS", value_name = "STREAMS", default_value_t = 10_000)]
+    pub max_streams: usize,
+
+    /// Seconds that clients of fal's routes, which cannot resume, are served on after SIGTERM.
+    #[arg(long, env = "GLIMPSE_SHUTDOWN_GRACE", value_name = "SECONDS", default_value = "30", value_parser = grace)]
+    pub shutdown_grace: Duration,
+}
+
+/// What becomes of a job whose client hangs up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnDisconnect {
+    /// It is cancelled: nobody waits for it.
+    Cancel,
+    /// It goes on; its id still finds it.
+    Detach,
+}
+
+impl OnDisconnect {
+    /// Reads the word of the flag and of the header.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        match word {
+            "cancel" => Some(Self::Cancel),
+            "detach" => Some(Self::Detach),
+            _ => None,
+        }
+    }
+}
+
+impl Config {
+    /// The rules of the store that this API is to use.
+    pub fn rules(&self) -> Rules {
+        Rules { queue_limit: self.queue_limit, ..Rules::default() }
+    }
+}
+
+impl Default for Config {
+    /// What the flags default to.
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            body_limit: 16 << 20,
+            on_disconnect: OnDisconnect::Cancel,
+            start_timeout: Duration::from_secs(3600),
+            run_timeout: Duration::from_secs(3600),
+            queue_limit: 10_000,
+            max_streams: 10_000,
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The longest a job may wait or run: a week. What is kept of a job lives as long.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A job's timeout from a number of seconds; `None` if it is no time to wait.
+pub(crate) fn timeout(seconds: f64) -> Option<Duration> {
+    let timeout = Duration::try_from_secs_f64(seconds).ok()?;
+    (Duration::from_millis(1)..=LONGEST).contains(&timeout).then_some(timeout)
+}
+
+/// What [`timeout`] takes, for people.
+pub(crate) const TIMEOUT_RULE: &str = "Input should be a number of seconds above 0, at most 604800";
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse().ok().and_then(timeout).ok_or_else(|| TIMEOUT_RULE.to_owned())
+}
+
+fn grace(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "should be a number of seconds, 0 or more".to_owned())
+}

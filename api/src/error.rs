@@ -1,0 +1,158 @@
+//! What a client is told when it does not get what it asked for. The client's message and the log's are two:
+//! what is ours to mend is logged in full here and answered in a word.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use glimpse_shared::{error::StoreError, event::ascii_json, id::App, request::FieldError};
+use serde_json::{Value, json};
+
+/// An answer that is not what was asked for, sorted by what the client does next.
+#[derive(Debug, Clone)]
+pub(crate) enum ApiError {
+    /// Mend these fields.
+    Fields(Vec<FieldError>),
+    /// Ask for an app that is served.
+    AppUnknown {
+        /// What was asked for.
+        app: String,
+        /// What there is.
+        served: Vec<App>,
+    },
+    /// There is no such job, or no more.
+    JobUnknown,
+    /// The job has no picture (yet).
+    NoImage,
+    /// There is no such route.
+    PathUnknown(String),
+    /// The route has other methods.
+    MethodUnknown,
+    /// Send less.
+    BodyTooLarge {
+        /// The most.
+        limit: u64,
+    },
+    /// Send faster.
+    BodyTooSlow,
+    /// Come back later: too many jobs wait.
+    QueueFull {
+        /// How many.
+        waiting: u64,
+        /// When a place may be free.
+        retry_after: Duration,
+    },
+    /// Come back later: this process has its fill of streams.
+    StreamsFull {
+        /// How many it holds.
+        limit: usize,
+    },
+    /// Come back later: the store is away.
+    StoreAway,
+    /// Ask another replica: this process ends.
+    Ending,
+    /// Nothing that a client can do.
+    Defect,
+}
+
+impl ApiError {
+    /// One wrong field.
+    pub(crate) fn field(error: FieldError) -> Self {
+        Self::Fields(vec![error])
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::AppUnknown { .. } | Self::JobUnknown | Self::NoImage | Self::PathUnknown(_) => {
+                StatusCode::NOT_FOUND
+            }
+            Self::MethodUnknown => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::QueueFull { .. } | Self::StreamsFull { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::StoreAway | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Defect => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn detail(&self) -> Value {
+        match self {
+            Self::Fields(fields) => json!(fields),
+            Self::AppUnknown { app, served } if served.is_empty() => {
+                format!("No worker serves the app {app}, nor any other at the moment").into()
+            }
+            Self::AppUnknown { app, served } => {
+                let served: Vec<_> = served.iter().map(App::as_str).collect();
+                format!("No worker serves the app {app}. Served are: {}", served.join(", ")).into()
+            }
+            Self::JobUnknown => "Job not found".into(),
+            Self::NoImage => "The job has no picture yet".into(),
+            Self::PathUnknown(path) => format!("Path {path} not found").into(),
+            Self::MethodUnknown => "Method Not Allowed".into(),
+            Self::BodyTooLarge { limit } => format!("The body has more than {limit} bytes").into(),
+            Self::BodyTooSlow => "The body did not arrive in time".into(),
+            Self::QueueFull { waiting, .. } => {
+                format!("{waiting} jobs wait for this app, which is as many as may").into()
+            }
+            Self::StreamsFull { limit } => {
+                format!("This server has {limit} streams open, which is as many as it may").into()
+            }
+            Self::StoreAway => "The store is unavailable, try again".into(),
+            Self::Ending => "This server is ending, try again".into(),
+            Self::Defect => "Internal Server Error".into(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::QueueFull { retry_after, .. } => Some(*retry_after),
+            Self::StreamsFull { .. } => Some(Duration::from_secs(10)),
+            Self::StoreAway | Self::Ending => Some(Duration::from_secs(2)),
+            _ => None,
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "answered 503");
+                Self::StoreAway
+            }
+            StoreError::Corrupt(_) => {
+                tracing::error!(%error, "answered 500");
+                Self::Defect
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut body = json!({ "detail": self.detail() });
+        if let Self::AppUnknown { served, .. } = &self {
+            body["apps"] = json!(served);
+        }
+        let mut response = json_response(self.status(), &body);
+        if let Some(after) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().max(1).into());
+        }
+        response
+    }
+}
+
+/// An answer in ASCII JSON.
+pub(crate) fn json_response<T: serde::Serialize>(status: StatusCode, body: &T) -> Response {
+    let mut response = Response::new(Body::from(ascii_json(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// `X-Fal-Error-Type`: fal's word for what went wrong with a request, also where there is no body to read.
+pub(crate) const FAL_ERROR_TYPE: HeaderName = HeaderName::from_static("x-fal-error-type");

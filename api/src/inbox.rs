@@ -1,0 +1,143 @@
+//! What one client has not been sent yet.
+//!
+//! A task takes a job's events as fast as they come, so that whoever brings them never waits for a client. Up
+//! to [`SLACK`] bytes wait here; beyond, a new preview takes the place of those before it, which it supersedes.
+//! What is no preview, the terminal event above all, is never dropped.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::{StreamExt, stream::BoxStream};
+use glimpse_shared::event::{EventKind, Followed, Frame};
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Bytes of previews that may wait for a client before it counts as slow: some small ones that came in a burst.
+const SLACK: usize = 64 * 1024;
+
+/// The events of one job for one client.
+pub(crate) struct Inbox {
+    waiting: Arc<Waiting>,
+    _filler: AbortOnDropHandle<()>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    queue: Mutex<Queue>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    news: VecDeque<Followed>,
+    ended: bool,
+}
+
+impl Inbox {
+    /// Begins to take what `events` brings.
+    pub(crate) fn fill(mut events: BoxStream<'static, Followed>) -> Self {
+        let waiting = Arc::new(Waiting::default());
+        let filled = waiting.clone();
+        let filler = tokio::spawn(async move {
+            while let Some(followed) = events.next().await {
+                filled.lock().push(followed);
+                filled.changed.notify_one();
+            }
+            filled.lock().ended = true;
+            filled.changed.notify_one();
+        });
+        Self { waiting, _filler: AbortOnDropHandle::new(filler) }
+    }
+
+    /// The next event; `None` after the last. May be dropped at any time.
+    pub(crate) async fn next(&mut self) -> Option<Followed> {
+        loop {
+            {
+                let mut queue = self.waiting.lock();
+                if let Some(followed) = queue.news.pop_front() {
+                    return Some(followed);
+                }
+                if queue.ended {
+                    return None;
+                }
+            }
+            self.waiting.changed.notified().await;
+        }
+    }
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing can panic while the lock is held that would leave the queue half changed.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn push(&mut self, followed: Followed) {
+        if let Some(newest) = preview(&followed) {
+            let waiting: usize = self.news.iter().filter_map(preview).map(size).sum();
+            if waiting + size(newest) > SLACK {
+                self.news.retain(|followed| preview(followed).is_none());
+            }
+        }
+        self.news.push_back(followed);
+    }
+}
+
+fn preview(followed: &Followed) -> Option<&Frame> {
+    match followed {
+        Followed::Frame(frame) if frame.kind == EventKind::Preview => Some(frame),
+        _ => None,
+    }
+}
+
+fn size(frame: &Frame) -> usize {
+    frame.bytes().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use glimpse_shared::{
+        event::{CancelledBy, Event, Image},
+        id::Seq,
+    };
+
+    use super::*;
+
+    fn frame(seq: u64, event: &Event) -> Followed {
+        Followed::Frame(Frame::new(Seq(seq), event))
+    }
+
+    fn picture(seq: u64, bytes: usize) -> Followed {
+        let image = Image::new("image/jpeg", 8, 8, &vec![0; bytes]);
+        frame(seq, &Event::Preview { attempt: 1, step: 0, steps: 20, image })
+    }
+
+    fn seqs(queue: &Queue) -> Vec<u64> {
+        let seq = |followed: &Followed| match followed {
+            Followed::Frame(frame) => frame.seq.0,
+            _ => 0,
+        };
+        queue.news.iter().map(seq).collect()
+    }
+
+    #[test]
+    fn small_previews_that_come_at_once_are_all_kept() {
+        let mut queue = Queue::default();
+        (1..=4).for_each(|seq| queue.push(picture(seq, 4_000)));
+        assert_eq!(seqs(&queue), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn of_large_previews_the_newest_waits_and_nothing_else_is_dropped() {
+        let mut queue = Queue::default();
+        queue.push(frame(1, &Event::Queued { position: 0 }));
+        (2..=9).for_each(|seq| queue.push(picture(seq, 100_000)));
+        queue.push(Followed::Gap);
+        queue.push(frame(10, &Event::Cancelled { by: CancelledBy::Client }));
+        assert_eq!(seqs(&queue), [1, 9, 0, 10]);
+    }
+}

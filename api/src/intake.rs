@@ -1,0 +1,136 @@
+//! What is read from a request beside the picture: headers, timeouts, the digest of a body.
+
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
+
+use axum::http::HeaderMap;
+use glimpse_shared::{id::App, job::Class, request::FieldError};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::config::{self, OnDisconnect, TIMEOUT_RULE};
+
+/// Headers that are read, and what was wrong with them.
+pub(crate) struct Headers<'a> {
+    headers: &'a HeaderMap,
+    /// One entry per wrong header.
+    pub(crate) errors: Vec<FieldError>,
+}
+
+impl<'a> Headers<'a> {
+    pub(crate) fn new(headers: &'a HeaderMap) -> Self {
+        Self { headers, errors: Vec::new() }
+    }
+
+    /// A header as `read` understands it; `None` if it is absent, or wrong and in `errors` now.
+    fn read<T>(
+        &mut self,
+        name: &str,
+        kind: &'static str,
+        rule: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.headers.get(name)?;
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let understood = read(value.trim());
+        if understood.is_none() {
+            self.errors.push(FieldError::header(name, kind, rule, &value));
+        }
+        understood
+    }
+
+    /// `X-Fal-Request-Timeout`: seconds until a worker must have taken the job.
+    pub(crate) fn start_timeout(&mut self) -> Option<Duration> {
+        self.read("x-fal-request-timeout", "timeout", TIMEOUT_RULE, |value| {
+            value.parse().ok().and_then(config::timeout)
+        })
+    }
+
+    /// `X-Fal-Queue-Priority`.
+    pub(crate) fn class(&mut self) -> Class {
+        let class =
+            self.read("x-fal-queue-priority", "one_of", "Input should be one of normal, low", |value| {
+                match value {
+                    "normal" => Some(Class::Normal),
+                    "low" => Some(Class::Low),
+                    _ => None,
+                }
+            });
+        class.unwrap_or_default()
+    }
+
+    /// `X-Glimpse-On-Disconnect`.
+    pub(crate) fn on_disconnect(&mut self) -> Option<OnDisconnect> {
+        let rule = "Input should be one of cancel, detach";
+        self.read("x-glimpse-on-disconnect", "one_of", rule, OnDisconnect::parse)
+    }
+
+    /// `Idempotency-Key`.
+    pub(crate) fn idempotency_key(&mut self) -> Option<String> {
+        let rule = "Input should have 1 to 255 printable ASCII characters";
+        self.read("idempotency-key", "idempotency_key", rule, |value| {
+            let right = (1..=255).contains(&value.len()) && value.bytes().all(|b| (b' '..=b'~').contains(&b));
+            right.then(|| value.to_owned())
+        })
+    }
+
+    /// `traceparent`, W3C's; one that is malformed is as good as none, by its specification.
+    pub(crate) fn traceparent(&self) -> Option<String> {
+        let value = self.headers.get("traceparent")?.to_str().ok()?;
+        let shape = value.len() == 55
+            && value.bytes().enumerate().all(|(at, b)| match at {
+                2 | 35 | 52 => b == b'-',
+                _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
+            });
+        shape.then(|| value.to_owned())
+    }
+}
+
+/// Members of a body of our own wire that say nothing about the picture, and what was wrong with them.
+pub(crate) struct Members {
+    /// Those that are not taken yet.
+    pub(crate) body: Map<String, Value>,
+    /// One entry per wrong member.
+    pub(crate) errors: Vec<FieldError>,
+}
+
+impl Members {
+    /// Takes `app`, which is required; `None` if it is wrong.
+    pub(crate) fn app(&mut self) -> Option<App> {
+        let error = match self.body.remove("app") {
+            None | Some(Value::Null) => {
+                FieldError::body("app", "missing", "Field required", &Value::Object(self.body.clone()))
+            }
+            Some(Value::String(name)) => match name.parse::<App>() {
+                Ok(app) => return Some(app),
+                Err(error) => FieldError::body("app", "app", error.to_string(), &name.into()),
+            },
+            Some(other) => FieldError::body("app", "string_type", "Input should be a valid string", &other),
+        };
+        self.errors.push(error);
+        None
+    }
+
+    /// Takes a timeout in seconds; `None` if it is absent or wrong.
+    pub(crate) fn timeout(&mut self, field: &str) -> Option<Duration> {
+        let value = self.body.remove(field).filter(|value| !value.is_null())?;
+        let error = match value.as_f64().map(config::timeout) {
+            Some(Some(timeout)) => return Some(timeout),
+            Some(None) => FieldError::body(field, "timeout", TIMEOUT_RULE, &value)
+                .with_ctx(json!({ "gt": 0, "le": 604_800 })),
+            None => FieldError::body(field, "float_type", "Input should be a valid number", &value),
+        };
+        self.errors.push(error);
+        None
+    }
+}
+
+/// What tells a request that is sent again from another one: SHA-256 of its members in alphabetical order.
+pub(crate) fn digest(body: &Map<String, Value>) -> String {
+    let members: BTreeMap<_, _> = body.iter().collect();
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(json!(members).to_string().as_bytes()) {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}

@@ -1,0 +1,147 @@
+//! `GET /v1/jobs/{id}/events`: a job's events as they happen, resumable.
+
+use axum::{
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use glimpse_shared::{
+    event::{Event, FailureCode, Followed, Frame},
+    id::Seq,
+    request::FieldError,
+};
+use serde::Deserialize;
+
+use super::jobs::{job_id, known};
+use crate::{
+    error::ApiError,
+    inbox::Inbox,
+    sse::{Out, Relay, Wire, respond},
+    state::Api,
+};
+
+/// After how many milliseconds a client comes back that lost its connection.
+const RETRY: u64 = 1000;
+/// The span over which clients come back when a process ends, so that they do not come all at once.
+const SPREAD: u64 = 4000;
+
+/// The query of the route.
+#[derive(Deserialize)]
+pub(crate) struct After {
+    after: Option<String>,
+}
+
+/// Follows a job. The cursor is `Last-Event-ID`, which is newer where a client sends both, or `?after=`.
+pub(crate) async fn follow(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<After>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let id = job_id(path)?;
+    let cursor = cursor(&headers, query.ok().and_then(|Query(query)| query.after))?;
+    let state = known(&api, id).await?;
+    if state.status.is_terminal() && cursor == Some(state.seq) {
+        // EventSource comes back after every end of a body, unless it gets this.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let relay = Relay {
+        inbox: Inbox::fill(api.store.follow(id, cursor)),
+        wire: Native::new(cursor),
+        stop: api.draining.clone(),
+        _place: api.stream()?,
+    };
+    let mut out = Out::default();
+    out.push(format!("retry: {RETRY}\n\n"));
+    Ok(respond(relay, out))
+}
+
+fn cursor(headers: &HeaderMap, after: Option<String>) -> Result<Option<Seq>, ApiError> {
+    if let Some(value) = headers.get("last-event-id").filter(|value| !value.is_empty()) {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let error = || FieldError::header("last-event-id", "int_parsing", SEQ_RULE, &text);
+        return text.trim().parse().map(|seq| Some(Seq(seq))).map_err(|_| ApiError::field(error()));
+    }
+    let Some(after) = after else { return Ok(None) };
+    let error = || FieldError::query("after", "int_parsing", SEQ_RULE, &after);
+    after.parse().map(|seq| Some(Seq(seq))).map_err(|_| ApiError::field(error()))
+}
+
+const SEQ_RULE: &str = "Input should be the id of an event, a whole number";
+
+/// Our own wire: an event's own JSON, with its number and its kind.
+struct Native {
+    /// The newest event that the client has.
+    cursor: Seq,
+    /// Whether the next event may have any number: nothing was sent yet and nothing was asked for, or the
+    /// client knows of the gap.
+    anew: Anew,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Anew {
+    /// A terminal event alone is no gap: it is all there is.
+    Fresh,
+    /// The gap has been told.
+    Told,
+    No,
+}
+
+impl Native {
+    fn new(cursor: Option<Seq>) -> Self {
+        let anew = if cursor.is_none() { Anew::Fresh } else { Anew::No };
+        Self { cursor: cursor.unwrap_or_default(), anew }
+    }
+
+    fn event(&mut self, frame: &Frame, out: &mut Out) {
+        let terminal = frame.kind.is_terminal();
+        let expected = match self.anew {
+            Anew::Fresh => terminal || frame.seq == self.cursor.next(),
+            Anew::Told => true,
+            Anew::No => frame.seq == self.cursor.next(),
+        };
+        if !expected {
+            out.push(GAP);
+        }
+        out.push(format!("id: {}\nevent: {}\ndata: ", frame.seq, frame.kind.as_str()));
+        out.push(frame.json());
+        out.push(&b"\n\n"[..]);
+        self.cursor = frame.seq;
+        self.anew = Anew::No;
+        if terminal {
+            out.end();
+        }
+    }
+}
+
+const GAP: Bytes = Bytes::from_static(b": gap\n\n");
+
+impl Wire for Native {
+    fn write(&mut self, followed: Followed, out: &mut Out) {
+        match followed {
+            Followed::Frame(frame) => self.event(&frame, out),
+            Followed::Gap => {
+                out.push(GAP);
+                self.anew = Anew::Told;
+            }
+            Followed::Lost => {
+                let lost = Event::Failed {
+                    code: FailureCode::JobLost,
+                    message: "the store no longer knows the job".to_owned(),
+                };
+                self.anew = Anew::Told;
+                self.event(&Frame::new(self.cursor.next(), &lost), out);
+            }
+        }
+    }
+
+    fn stop(&mut self, out: &mut Out) {
+        let retry = RETRY + rand::random_range(0..SPREAD);
+        out.push(format!("retry: {retry}\n\n"));
+        out.end();
+    }
+}

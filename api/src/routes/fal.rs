@@ -1,0 +1,320 @@
+//! fal's wire: a request is a job whose client waits for it on the connection.
+
+use std::io::Write;
+
+use axum::{
+    extract::{Path, State, rejection::PathRejection},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures::StreamExt;
+use glimpse_shared::{
+    event::{Event, EventKind, FailureCode, Followed, Frame, ascii_json},
+    id::{App, JobId},
+    job::Job,
+    request::{Defaults, ImageSpec, PreviewSource, Unknown, parse_object},
+};
+use hyper::ext::ReasonPhrase;
+use serde_json::json;
+
+use super::jobs::ANONYMOUS;
+use crate::{
+    edge::{REQUEST_ID, id_value},
+    error::{ApiError, FAL_ERROR_TYPE, json_response},
+    inbox::Inbox,
+    intake::{Headers, digest},
+    picture,
+    sse::{KEEP_ALIVE, Out, Relay, Wire, respond},
+    state::{Api, in_time},
+    submit::{Waited, submit_waited},
+};
+
+const FAL: Defaults = Defaults { unknown: Unknown::Ignored, preview_source: PreviewSource::Latents };
+
+/// Whose time ran out; its presence also keeps fal's clients from trying again.
+const TIMEOUT_TYPE: HeaderName = HeaderName::from_static("x-fal-request-timeout-type");
+
+type AppPath = Result<Path<(String, String)>, PathRejection>;
+
+/// `POST /{owner}/{app}`: waits, then answers with the pictures.
+pub(crate) async fn run(
+    State(api): State<Api>,
+    path: AppPath,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let (mut waited, prompt) = accept(&api, path, &headers, &body).await?;
+    let id = waited.id();
+    let mut events = api.store.follow(id, None);
+    let response = loop {
+        let followed = tokio::select! {
+            followed = events.next() => followed.ok_or(ApiError::Defect)?,
+            () = api.ending.cancelled() => break ApiError::Ending.into_response(),
+        };
+        if let Some(end) = end_of(&followed) {
+            waited.ended();
+            break match end {
+                Ok(json) => completed(&json, &prompt)?,
+                Err(refusal) => refusal.into_response(),
+            };
+        }
+    };
+    Ok(with_id(response, id))
+}
+
+/// `POST /{owner}/{app}/stream`: previews as they come, then the pictures.
+pub(crate) async fn stream(
+    State(api): State<Api>,
+    path: AppPath,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let place = api.stream()?;
+    let (mut waited, _) = accept(&api, path, &headers, &body).await?;
+    let id = waited.id();
+    let mut inbox = Inbox::fill(api.store.follow(id, None));
+    // While nothing is sent, an error can still have its own status: the only kind that fal's clients read.
+    let first = tokio::select! {
+        first = first_shown(&mut inbox) => Some(first?),
+        () = tokio::time::sleep(KEEP_ALIVE) => None,
+        () = api.ending.cancelled() => return Ok(with_id(ApiError::Ending.into_response(), id)),
+    };
+    if let Some(Err(refusal)) = first.as_ref().and_then(end_of) {
+        waited.ended();
+        return Ok(with_id(refusal.into_response(), id));
+    }
+    let (mut wire, mut out) = (Fal { waited }, Out::default());
+    match first {
+        Some(first) => wire.write(first, &mut out),
+        None => out.push(&b": keep-alive\n\n"[..]),
+    }
+    let relay = Relay { inbox, wire, stop: api.ending.clone(), _place: place };
+    Ok(with_id(respond(relay, out), id))
+}
+
+/// The first event that this wire shows.
+async fn first_shown(inbox: &mut Inbox) -> Result<Followed, ApiError> {
+    loop {
+        let followed = inbox.next().await.ok_or(ApiError::Defect)?;
+        let shown = match &followed {
+            Followed::Frame(frame) => frame.kind == EventKind::Preview || frame.kind.is_terminal(),
+            Followed::Gap => false,
+            Followed::Lost => true,
+        };
+        if shown {
+            return Ok(followed);
+        }
+    }
+}
+
+/// Checks a request and submits its job; answers its prompt too.
+async fn accept(
+    api: &Api,
+    path: AppPath,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<(Waited, String), ApiError> {
+    in_time(async {
+        let app = app(api, path).await?;
+        let served = api.admission.served(&app).await?;
+        let mut headers = Headers::new(headers);
+        let class = headers.class();
+        let start_timeout = headers.start_timeout().unwrap_or(api.config.start_timeout);
+        let on_disconnect = headers.on_disconnect().unwrap_or(api.config.on_disconnect);
+        let mut errors = std::mem::take(&mut headers.errors);
+        let fields = parse_object(body).map_err(ApiError::Fields)?;
+        let digest = digest(&fields);
+        let spec = ImageSpec::check(fields, &served.offer, FAL);
+        let spec = match spec {
+            Ok(spec) if errors.is_empty() => spec,
+            wrong => {
+                errors.extend(wrong.err().unwrap_or_default());
+                return Err(ApiError::Fields(errors));
+            }
+        };
+        let prompt = spec.prompt().to_owned();
+        let job = Job {
+            id: JobId::new(&app),
+            app,
+            tenant: ANONYMOUS.to_owned(),
+            class,
+            spec,
+            digest,
+            start_timeout,
+            run_timeout: api.config.run_timeout,
+            retry_of: None,
+            traceparent: headers.traceparent(),
+        };
+        let (waited, _) = submit_waited(api, job, served.workers, on_disconnect).await?;
+        Ok((waited, prompt))
+    })
+    .await
+}
+
+async fn app(api: &Api, path: AppPath) -> Result<App, ApiError> {
+    let Ok(Path((owner, name))) = path else {
+        let app = "(no UTF-8)".to_owned();
+        return Err(ApiError::AppUnknown { app, served: api.admission.apps().await? });
+    };
+    let text = format!("{owner}/{name}");
+    match text.parse() {
+        Ok(app) => Ok(app),
+        Err(_) => Err(ApiError::AppUnknown { app: text, served: api.admission.apps().await? }),
+    }
+}
+
+fn with_id(mut response: Response, id: JobId) -> Response {
+    response.headers_mut().insert(REQUEST_ID, id_value(&id));
+    response
+}
+
+/// Why a request got no pictures, in fal's words.
+struct Refusal {
+    status: StatusCode,
+    error_type: &'static str,
+    detail: String,
+}
+
+impl Refusal {
+    fn failed(code: FailureCode, message: String) -> Self {
+        let (status, error_type, detail) = match code {
+            FailureCode::StartTimeout => {
+                (StatusCode::GATEWAY_TIMEOUT, "request_timeout", "Request timed out".to_owned())
+            }
+            FailureCode::BadRequest => (StatusCode::BAD_REQUEST, "bad_request", message),
+            FailureCode::AttemptsExhausted
+            | FailureCode::RunTimeout
+            | FailureCode::JobLost
+            | FailureCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message),
+        };
+        Self { status, error_type, detail }
+    }
+
+    fn cancelled() -> Self {
+        // The code of a client that closed its request: not in the standard, and the one that fal uses.
+        let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
+        Self { status, error_type: "client_cancelled", detail: "Request was cancelled".to_owned() }
+    }
+
+    fn lost() -> Self {
+        Self::failed(FailureCode::JobLost, "the store no longer knows the job".to_owned())
+    }
+
+    fn unreadable() -> Self {
+        Self::failed(FailureCode::Internal, "Internal Server Error".to_owned())
+    }
+
+    /// As an event: for people, since no client of fal's knows errors in a stream. The cut is for programs.
+    fn write(&self, out: &mut Out) {
+        let json = ascii_json(&json!({ "error": self.error_type, "detail": self.detail }));
+        out.push(format!("data: {json}\n\n"));
+        out.cut();
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = json!({ "detail": self.detail, "error_type": self.error_type });
+        let mut response = json_response(self.status, &body);
+        response.headers_mut().insert(FAL_ERROR_TYPE, HeaderValue::from_static(self.error_type));
+        if self.status == StatusCode::GATEWAY_TIMEOUT {
+            response.headers_mut().insert(TIMEOUT_TYPE, HeaderValue::from_static("user"));
+        }
+        if self.status.canonical_reason().is_none() {
+            // fal's JavaScript client shows the reason as the error's message.
+            response.extensions_mut().insert(ReasonPhrase::from_static(b"Client Closed Request"));
+        }
+        response
+    }
+}
+
+/// How the job ended, if it has: with the JSON of its `completed` event, or with a refusal.
+fn end_of(followed: &Followed) -> Option<Result<Bytes, Refusal>> {
+    let frame = match followed {
+        Followed::Frame(frame) if frame.kind.is_terminal() => frame,
+        Followed::Frame(_) | Followed::Gap => return None,
+        Followed::Lost => return Some(Err(Refusal::lost())),
+    };
+    Some(match frame.kind {
+        EventKind::Completed => Ok(frame.json()),
+        EventKind::Cancelled => Err(Refusal::cancelled()),
+        _ => Err(failure(frame)),
+    })
+}
+
+fn failure(frame: &Frame) -> Refusal {
+    match frame.event() {
+        Some(Event::Failed { code, message }) => Refusal::failed(code, message),
+        _ => Refusal::unreadable(),
+    }
+}
+
+/// The pictures as one answer.
+fn completed(json: &[u8], prompt: &str) -> Result<Response, ApiError> {
+    let completed = picture::of_completed(json).ok_or(ApiError::Defect)?;
+    #[derive(serde::Serialize)]
+    struct Pictures<'a> {
+        images: &'a [&'a serde_json::value::RawValue],
+        image: Option<&'a &'a serde_json::value::RawValue>,
+        seed: u64,
+        prompt: &'a str,
+    }
+    let (images, seed) = (&completed.images[..], completed.seed);
+    Ok(json_response(StatusCode::OK, &Pictures { images, image: images.first(), seed, prompt }))
+}
+
+/// fal's SSE: data alone. An `id:`, a `retry:` or an event name would break its Python client.
+struct Fal {
+    waited: Waited,
+}
+
+impl Wire for Fal {
+    fn write(&mut self, followed: Followed, out: &mut Out) {
+        match end_of(&followed) {
+            None => {
+                if let Followed::Frame(frame) = followed
+                    && let Some(image) = picture::of_preview(&frame.json())
+                {
+                    out.push(&br#"data: {"image":"#[..]);
+                    out.push(image);
+                    out.push(&b"}\n\n"[..]);
+                }
+            }
+            Some(end) => {
+                self.waited.ended();
+                match end {
+                    Ok(json) => match last_event(&json) {
+                        Some(event) => {
+                            out.push(event);
+                            out.end();
+                        }
+                        None => Refusal::unreadable().write(out),
+                    },
+                    Err(refusal) => refusal.write(out),
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, out: &mut Out) {
+        let detail = "This server is ending, try again".to_owned();
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Refusal { status, error_type: "runner_disconnected", detail }.write(out);
+    }
+}
+
+/// The last event: the first picture as in every event before, the seed, and all pictures if there are more.
+fn last_event(json: &[u8]) -> Option<Vec<u8>> {
+    let completed = picture::of_completed(json)?;
+    let first = completed.images.first()?.get();
+    let mut event = Vec::with_capacity(json.len() + first.len() + 64);
+    // Writing to a vector cannot fail.
+    let _ = write!(event, "data: {{\"image\":{first},\"seed\":{}", completed.seed);
+    if completed.images.len() > 1 {
+        let all: Vec<_> = completed.images.iter().map(|image| image.get()).collect();
+        let _ = write!(event, ",\"images\":[{}]", all.join(","));
+    }
+    event.extend_from_slice(b"}\n\n");
+    Some(event)
+}

@@ -1,0 +1,271 @@
+//! Our own wire: jobs that live on without their client.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::{Path, State, rejection::PathRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use bytes::Bytes;
+use glimpse_shared::{
+    event::{CancelledBy, Event, FailureCode, Frame},
+    id::{App, JobId, WorkerId},
+    job::{Class, Job, JobState, Status},
+    request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown, parse_object},
+    store::Cancel,
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json, value::RawValue};
+
+use crate::{
+    config::OnDisconnect,
+    error::{ApiError, json_response},
+    intake::{Headers, Members, digest},
+    picture,
+    state::{Api, ask, in_time},
+    submit::{Accepted, conflict, submit_waited},
+};
+
+/// Whose jobs they are without keys.
+pub(crate) const ANONYMOUS: &str = "anonymous";
+
+const OWN: Defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Denoised };
+
+/// `POST /v1/jobs`.
+pub(crate) async fn submit(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    in_time(async {
+        let request = Submission::read(&api, &headers, &body).await?;
+        if let Some(known) = request.known(&api).await? {
+            return Ok(accepted(StatusCode::OK, &known.job, known.status, known.position));
+        }
+        let served = api.admission.served(&request.app).await?;
+        let keyed = request.keyed;
+        let job = request.job(&served.offer)?;
+        // Whoever hangs up before it knows the id cannot find the job; with a key it can ask again.
+        let orphan = if keyed { OnDisconnect::Detach } else { OnDisconnect::Cancel };
+        let (mut waited, submitted) = submit_waited(&api, job.clone(), served.workers, orphan).await?;
+        waited.ended();
+        match submitted {
+            Accepted::Now { position } => {
+                Ok(accepted(StatusCode::ACCEPTED, &job, Status::Queued, Some(position)))
+            }
+            Accepted::Before => {
+                let known = known(&api, job.id).await?;
+                Ok(accepted(StatusCode::OK, &known.job, known.status, known.position))
+            }
+        }
+    })
+    .await
+}
+
+/// A request for a job, as far as it can be read without knowing what the app offers.
+struct Submission {
+    app: App,
+    id: JobId,
+    /// Whether the id is made of an `Idempotency-Key`.
+    keyed: bool,
+    digest: String,
+    start_timeout: Duration,
+    run_timeout: Duration,
+    traceparent: Option<String>,
+    fields: Map<String, Value>,
+}
+
+impl Submission {
+    async fn read(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
+        let mut headers = Headers::new(headers);
+        let key = headers.idempotency_key();
+        let body = parse_object(body).map_err(ApiError::Fields)?;
+        let digest = digest(&body);
+        let mut members = Members { body, errors: std::mem::take(&mut headers.errors) };
+        let app = members.app();
+        let start_timeout = members.timeout("start_timeout").unwrap_or(api.config.start_timeout);
+        let run_timeout = members.timeout("run_timeout").unwrap_or(api.config.run_timeout);
+        let Members { body: fields, mut errors } = members;
+        let Some(app) = app.filter(|_| errors.is_empty()) else {
+            // All that is wrong is told at once, also where the app is.
+            let offer = api.admission.anything().await?;
+            errors.extend(ImageSpec::check(fields, &offer, OWN).err().unwrap_or_default());
+            return Err(ApiError::Fields(errors));
+        };
+        let id = match &key {
+            Some(key) => JobId::from_key(&app, ANONYMOUS, key),
+            None => JobId::new(&app),
+        };
+        let (keyed, traceparent) = (key.is_some(), headers.traceparent());
+        Ok(Self { app, id, keyed, digest, start_timeout, run_timeout, traceparent, fields })
+    }
+
+    /// The job of the same key, if there is one: a repeated request is answered alike although the app may
+    /// have lost its workers since.
+    async fn known(&self, api: &Api) -> Result<Option<JobState>, ApiError> {
+        if !self.keyed {
+            return Ok(None);
+        }
+        match api.store.status(self.id).await? {
+            Some(known) if known.job.digest != self.digest => Err(conflict()),
+            known => Ok(known),
+        }
+    }
+
+    fn job(self, offer: &Offer) -> Result<Job, ApiError> {
+        Ok(Job {
+            spec: ImageSpec::check(self.fields, offer, OWN).map_err(ApiError::Fields)?,
+            id: self.id,
+            app: self.app,
+            tenant: ANONYMOUS.to_owned(),
+            class: Class::Normal,
+            digest: self.digest,
+            start_timeout: self.start_timeout,
+            run_timeout: self.run_timeout,
+            retry_of: None,
+            traceparent: self.traceparent,
+        })
+    }
+}
+
+fn accepted(code: StatusCode, job: &Job, status: Status, position: Option<u64>) -> Response {
+    #[derive(Serialize)]
+    struct AcceptedJob<'a> {
+        id: JobId,
+        app: &'a App,
+        status: Status,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        position: Option<u64>,
+        urls: Urls,
+    }
+    #[derive(Serialize)]
+    struct Urls {
+        job: String,
+        events: String,
+        image: String,
+    }
+    let url = format!("/v1/jobs/{}", job.id);
+    let urls = Urls { events: format!("{url}/events"), image: format!("{url}/image"), job: url.clone() };
+    let body = AcceptedJob { id: job.id, app: &job.app, status, position, urls };
+    let mut response = json_response(code, &body);
+    if let Ok(location) = HeaderValue::try_from(url) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// The id in the path: a text that can be no id names no job.
+pub(crate) fn job_id(path: Result<Path<String>, PathRejection>) -> Result<JobId, ApiError> {
+    let Ok(Path(id)) = path else { return Err(ApiError::JobUnknown) };
+    id.parse().map_err(|_| ApiError::JobUnknown)
+}
+
+/// Where a job stands that must be there.
+pub(crate) async fn known(api: &Api, id: JobId) -> Result<JobState, ApiError> {
+    ask(api.store.status(id)).await?.ok_or(ApiError::JobUnknown)
+}
+
+/// `GET /v1/jobs/{id}`. What does not apply is left out.
+pub(crate) async fn status(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    #[derive(Serialize)]
+    struct JobView<'a> {
+        id: JobId,
+        app: &'a App,
+        status: Status,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        worker: Option<&'a WorkerId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        position: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        progress: Option<Progress>,
+        created_at: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        started_at: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        finished_at: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        result: Option<JobResult<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<JobError>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_of: Option<JobId>,
+    }
+    #[derive(Serialize)]
+    struct Progress {
+        step: u32,
+        steps: u32,
+    }
+    #[derive(Serialize)]
+    struct JobResult<'a> {
+        images: Vec<&'a RawValue>,
+        seed: u64,
+    }
+    #[derive(Serialize)]
+    struct JobError {
+        code: FailureCode,
+        message: String,
+    }
+
+    let state = known(&api, job_id(path)?).await?;
+    let steps = state.job.spec.num_inference_steps();
+    let end = state.newest.as_ref().filter(|_| state.status.is_terminal());
+    let json = end.map(Frame::json).unwrap_or_default();
+    let view = JobView {
+        id: state.job.id,
+        app: &state.job.app,
+        status: state.status,
+        attempt: Some(state.attempt).filter(|attempt| *attempt > 0),
+        worker: state.worker.as_ref(),
+        position: state.position,
+        progress: state.step.map(|step| Progress { step, steps }),
+        created_at: state.created_at.rfc3339(),
+        started_at: state.started_at.map(|at| at.rfc3339()),
+        finished_at: state.finished_at.map(|at| at.rfc3339()),
+        result: picture::of_completed(&json)
+            .map(|completed| JobResult { images: completed.images, seed: completed.seed }),
+        error: match end.filter(|_| state.status == Status::Failed).and_then(|end| end.event()) {
+            Some(Event::Failed { code, message }) => Some(JobError { code, message }),
+            _ => None,
+        },
+        retry_of: state.job.retry_of,
+    };
+    Ok(json_response(StatusCode::OK, &view))
+}
+
+/// `GET /v1/jobs/{id}/image`: what there is to see of the job by now.
+pub(crate) async fn image(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let state = known(&api, job_id(path)?).await?;
+    let image = state.newest.as_ref().and_then(picture::shown).ok_or(ApiError::NoImage)?;
+    let bytes = image.decode().ok_or(ApiError::Defect)?;
+    let mut response = Response::new(Body::from(bytes));
+    let content_type = HeaderValue::try_from(image.content_type).map_err(|_| ApiError::Defect)?;
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    // The next one is another.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// `DELETE /v1/jobs/{id}`: asking twice is no error.
+pub(crate) async fn cancel(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let id = job_id(path)?;
+    let cancelled = ask(api.store.cancel(id, CancelledBy::Client)).await?;
+    let status = match cancelled {
+        Cancel::Cancelled => Status::Cancelled,
+        Cancel::AlreadyDone(status) => status,
+        Cancel::Unknown => return Err(ApiError::JobUnknown),
+    };
+    Ok(json_response(StatusCode::OK, &json!({ "id": id, "status": status })))
+}

@@ -1,0 +1,174 @@
+//! Connections: how they are accepted, and how they end when the process does.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, body::Body};
+use glimpse_shared::store::SharedStore;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+use crate::{
+    config::Config,
+    routes::router,
+    state::{Api, Shared},
+};
+
+/// What a client has not read waits with us, where a newer preview can take its place, and not in the kernel.
+const UNSENT_IN_KERNEL: u32 = 64 * 1024;
+/// The same for the connection's own buffer; also the most that a request's head may have.
+const UNSENT_IN_CONNECTION: usize = 64 * 1024;
+/// How long a connection may take to send a request's head, and how long it may be idle between requests.
+const HEAD_PATIENCE: Duration = Duration::from_secs(60);
+/// How long nothing may come from a client's machine before it is asked whether it lives.
+const SILENCE: Duration = Duration::from_secs(60);
+/// After the grace: for the last words to leave.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// After that: for telling the store about clients that have gone.
+const LAST_TASKS: Duration = Duration::from_secs(2);
+/// How long to wait when the system has no connection to give.
+const OUT_OF_CONNECTIONS: Duration = Duration::from_millis(100);
+
+/// Serves the API on `listener` until `shutdown`, then ends in good order: no new connections; followers that
+/// can resume are sent elsewhere; clients of fal's routes are served for the grace and then cut off. Ends at
+/// once when nobody is connected, and 4 s after the grace at the latest.
+///
+/// # Errors
+/// When the listener cannot say its address or accept at all.
+pub async fn serve(
+    listener: TcpListener,
+    store: SharedStore,
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let grace = config.shutdown_grace;
+    let api = Shared::new(store, config);
+    let connections = Connections {
+        router: router(api.clone()),
+        open: TaskTracker::new(),
+        draining: api.draining.clone(),
+        closing: CancellationToken::new(),
+    };
+    tokio::select! {
+        accepted = connections.accept(&listener) => accepted?,
+        () = shutdown => {}
+    }
+    drop(listener);
+    connections.end(&api, grace).await;
+    Ok(())
+}
+
+struct Connections {
+    router: Router,
+    open: TaskTracker,
+    /// Cancelled when connections are to end as soon as they are idle.
+    draining: CancellationToken,
+    /// Cancelled when they are to end whatever they do.
+    closing: CancellationToken,
+}
+
+impl Connections {
+    async fn accept(&self, listener: &TcpListener) -> io::Result<()> {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => self.serve(stream),
+                Err(error) if only_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "no connection can be accepted for the moment");
+                    tokio::time::sleep(OUT_OF_CONNECTIONS).await;
+                }
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream) {
+        if let Err(error) = tune(&stream) {
+            // It works without, only less well.
+            tracing::debug!(%error, "a connection's options cannot be set");
+        }
+        let (draining, closing) = (self.draining.clone(), self.closing.clone());
+        let asked = Arc::new(AtomicBool::new(false));
+        let router = self.router.clone();
+        let service = {
+            let asked = asked.clone();
+            service_fn(move |request: hyper::Request<Incoming>| {
+                asked.store(true, Ordering::Relaxed);
+                router.clone().oneshot(request.map(Body::new))
+            })
+        };
+        self.open.spawn(async move {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_PATIENCE)
+                .max_buf_size(UNSENT_IN_CONNECTION)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            let served = tokio::select! {
+                served = connection.as_mut() => served,
+                () = closing.cancelled() => Ok(()),
+                () = draining.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    // Without a request there is nothing to wait for; browsers open connections ahead.
+                    if !asked.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    tokio::select! {
+                        served = connection => served,
+                        () = closing.cancelled() => Ok(()),
+                    }
+                }
+            };
+            if let Err(error) = served {
+                // A client that hangs up or does not speak HTTP, or a stream that we cut off.
+                tracing::debug!(%error, "a connection ended early");
+            }
+        });
+    }
+
+    async fn end(self, api: &Api, grace: Duration) {
+        let started = Instant::now();
+        api.draining.cancel();
+        self.open.close();
+        tracing::info!(connections = self.open.len(), "draining");
+        if tokio::time::timeout(grace, self.open.wait()).await.is_err() {
+            api.ending.cancel();
+            if tokio::time::timeout(LAST_WORDS, self.open.wait()).await.is_err() {
+                self.closing.cancel();
+                self.open.wait().await;
+            }
+        }
+        api.tasks.close();
+        if tokio::time::timeout(LAST_TASKS, api.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = api.tasks.len(), "the store was not told of all clients that have gone");
+        }
+        tracing::info!(seconds = started.elapsed().as_secs_f64(), "drained");
+    }
+}
+
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 4))?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL)?;
+    Ok(())
+}
+
+/// Errors that say nothing about the listener: this client went away before it was accepted.
+fn only_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

@@ -1,0 +1,125 @@
+//! Server-sent events: from a job's events to the bytes of a body that never ends early by mistake.
+
+use std::{collections::VecDeque, io, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, header},
+    response::Response,
+};
+use bytes::Bytes;
+use futures::stream;
+use glimpse_shared::event::Followed;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::inbox::Inbox;
+
+/// How long a stream is silent at most: proxies and clients give up on what says nothing.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How long the last bytes of a stream get to leave before it is cut off. The server that sends a body drops
+/// what it holds of it together with the connection, and does not say when it holds nothing.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// How a wire writes a job's events.
+pub(crate) trait Wire: Send + 'static {
+    /// Writes what was followed.
+    fn write(&mut self, followed: Followed, out: &mut Out);
+
+    /// Writes the end of a stream whose job goes on: this process ends.
+    fn stop(&mut self, out: &mut Out);
+}
+
+/// Bytes on their way to a client, and how they end.
+#[derive(Default)]
+pub(crate) struct Out {
+    chunks: VecDeque<Bytes>,
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Whole,
+    Cut,
+}
+
+impl Out {
+    /// Sends these bytes.
+    pub(crate) fn push(&mut self, bytes: impl Into<Bytes>) {
+        self.chunks.push_back(bytes.into());
+    }
+
+    /// Ends the body as it should end.
+    pub(crate) fn end(&mut self) {
+        self.end = Some(End::Whole);
+    }
+
+    /// Cuts the connection off, so that the client knows that something is missing.
+    pub(crate) fn cut(&mut self) {
+        self.end = Some(End::Cut);
+    }
+}
+
+/// A job's events on their way to one client.
+pub(crate) struct Relay<W> {
+    /// What the job's log brings.
+    pub(crate) inbox: Inbox,
+    /// How it is written.
+    pub(crate) wire: W,
+    /// When to stop.
+    pub(crate) stop: CancellationToken,
+    /// This stream's place among those that are open.
+    pub(crate) _place: OwnedSemaphorePermit,
+}
+
+/// The answer that streams: `out` first, then what the relay brings.
+pub(crate) fn respond<W: Wire>(relay: Relay<W>, out: Out) -> Response {
+    let silent_until = Instant::now() + KEEP_ALIVE;
+    let body = stream::unfold(Streaming { relay, out, silent_until }, Streaming::next);
+    let mut response = Response::new(Body::from_stream(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    // nginx would collect the events before it passes them on.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+struct Streaming<W> {
+    relay: Relay<W>,
+    out: Out,
+    silent_until: Instant,
+}
+
+impl<W: Wire> Streaming<W> {
+    async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
+        loop {
+            if let Some(chunk) = self.out.chunks.pop_front() {
+                self.silent_until = Instant::now() + KEEP_ALIVE;
+                return Some((Ok(chunk), self));
+            }
+            match self.out.end {
+                Some(End::Whole) => return None,
+                Some(End::Cut) => {
+                    tokio::time::sleep(LINGER).await;
+                    self.out.end();
+                    return Some((Err(io::Error::other("the stream ended early")), self));
+                }
+                None => {}
+            }
+            let Relay { inbox, wire, stop, .. } = &mut self.relay;
+            tokio::select! {
+                biased;
+                followed = inbox.next() => match followed {
+                    Some(followed) => wire.write(followed, &mut self.out),
+                    // The store ends what it brings with a terminal event or with Lost, so this is a defect: the
+                    // client must not take it for the end of the job.
+                    None => self.out.cut(),
+                },
+                () = stop.cancelled() => wire.stop(&mut self.out),
+                () = tokio::time::sleep_until(self.silent_until) => self.out.push(&b": keep-alive\n\n"[..]),
+            }
+        }
+    }
+}

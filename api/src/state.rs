@@ -1,0 +1,61 @@
+//! What every route shares. Nothing about a job is here: any replica answers for any job.
+
+use std::{sync::Arc, time::Duration};
+
+use glimpse_shared::{error::StoreResult, store::SharedStore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{admission::Admission, config::Config, error::ApiError};
+
+/// How long a client waits for the store before it is told that the store is away: within the 15 s that are
+/// promised, after the 5 s that the store gives one command and its repetition.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// What the routes share.
+pub(crate) struct Shared {
+    pub(crate) store: SharedStore,
+    pub(crate) config: Config,
+    pub(crate) admission: Admission,
+    /// One permit for each open event stream.
+    streams: Arc<Semaphore>,
+    /// Cancelled when this process takes no more requests: followers that can resume go elsewhere.
+    pub(crate) draining: CancellationToken,
+    /// Cancelled when the grace is over: nobody is served on.
+    pub(crate) ending: CancellationToken,
+    /// What must be told to the store although the client has gone.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// A handle to what the routes share.
+pub(crate) type Api = Arc<Shared>;
+
+impl Shared {
+    pub(crate) fn new(store: SharedStore, config: Config) -> Api {
+        Arc::new(Self {
+            admission: Admission::new(store.clone()),
+            streams: Arc::new(Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS))),
+            store,
+            config,
+            draining: CancellationToken::new(),
+            ending: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// A place among the open streams.
+    pub(crate) fn stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let place = self.streams.clone().try_acquire_owned();
+        place.map_err(|_| ApiError::StreamsFull { limit: self.config.max_streams })
+    }
+}
+
+/// The store's answer, or what the client is told when there is none in time.
+pub(crate) async fn ask<T>(answer: impl Future<Output = StoreResult<T>>) -> Result<T, ApiError> {
+    in_time(async { Ok(answer.await?) }).await
+}
+
+/// The same for several questions in a row.
+pub(crate) async fn in_time<T>(answer: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(ApiError::StoreAway))
+}

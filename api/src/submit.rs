@@ -1,0 +1,127 @@
+//! Into the store, and out of it again when the client who waits for a job has gone.
+
+use std::time::Duration;
+
+use glimpse_shared::{event::CancelledBy, id::JobId, job::Job, request::FieldError, store::Submit};
+use tokio::{runtime::Handle, sync::oneshot};
+
+use crate::{
+    config::OnDisconnect,
+    error::ApiError,
+    state::{Api, ask},
+};
+
+/// How often a cancel is repeated that the store does not answer, a second later and then twice as late each
+/// time: as long as an outage may last that no lease outlives.
+const CANCEL_TRIES: u32 = 5;
+
+/// A job that is in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    /// Since now, behind `position` others.
+    Now {
+        /// How many waiting jobs are served first.
+        position: u64,
+    },
+    /// Since an earlier request of the same key.
+    Before,
+}
+
+async fn submit(api: &Api, job: &Job, workers: usize) -> Result<Accepted, ApiError> {
+    match ask(api.store.submit(job)).await? {
+        Submit::Submitted { position } => {
+            tracing::info!(job = %job.id, app = %job.app, position, "submitted");
+            Ok(Accepted::Now { position })
+        }
+        Submit::Duplicate => Ok(Accepted::Before),
+        Submit::Conflict => Err(conflict()),
+        Submit::Full { waiting } => Err(ApiError::QueueFull { waiting, retry_after: wait(waiting, workers) }),
+    }
+}
+
+/// Another request came under the same key before.
+pub(crate) fn conflict() -> ApiError {
+    ApiError::field(FieldError::header(
+        "idempotency-key",
+        "idempotency_conflict",
+        "Another request was sent with this key before",
+        "",
+    ))
+}
+
+/// When a client should come back: as if each worker took a second for a job, and at most a minute.
+fn wait(waiting: u64, workers: usize) -> Duration {
+    Duration::from_secs((waiting / workers.max(1) as u64).clamp(1, 60))
+}
+
+/// Submits a job, whose app `workers` serve, on behalf of a client who waits on this connection.
+///
+/// The submit goes on if the client hangs up meanwhile, and the job is cancelled after it: a cancel that
+/// overtook it would find nothing.
+pub(crate) async fn submit_waited(
+    api: &Api,
+    job: Job,
+    workers: usize,
+    on_disconnect: OnDisconnect,
+) -> Result<(Waited, Accepted), ApiError> {
+    let (answer, answered) = oneshot::channel();
+    let mut waited = Waited {
+        api: api.clone(),
+        runtime: Handle::current(),
+        id: job.id,
+        cancel: on_disconnect == OnDisconnect::Cancel,
+    };
+    let task = async move {
+        let submitted = submit(&waited.api, &job, workers).await;
+        if !matches!(submitted, Ok(_) | Err(ApiError::StoreAway)) {
+            // Refused: there is no job to cancel. An unanswered submit may have left one.
+            waited.ended();
+        }
+        // If the client has gone, what it does not receive is dropped here, and the job is cancelled.
+        let _ = answer.send(submitted.map(|accepted| (waited, accepted)));
+    };
+    api.tasks.spawn(task);
+    answered.await.unwrap_or(Err(ApiError::Defect))
+}
+
+/// A job that somebody waits for on this connection. Dropped before the job has ended, it cancels the job,
+/// unless the client wants it to live on.
+pub(crate) struct Waited {
+    api: Api,
+    /// Where the cancel runs: the last owner may be dropped outside of any task.
+    runtime: Handle,
+    id: JobId,
+    cancel: bool,
+}
+
+impl Waited {
+    /// The job's id.
+    pub(crate) fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// The job has ended: there is nothing left to cancel.
+    pub(crate) fn ended(&mut self) {
+        self.cancel = false;
+    }
+}
+
+impl Drop for Waited {
+    fn drop(&mut self) {
+        if self.cancel {
+            self.api.tasks.spawn_on(cancel(self.api.clone(), self.id), &self.runtime);
+        }
+    }
+}
+
+async fn cancel(api: Api, id: JobId) {
+    let mut pause = Duration::from_secs(1);
+    for _ in 0..CANCEL_TRIES {
+        match ask(api.store.cancel(id, CancelledBy::Disconnect)).await {
+            Ok(cancel) => return tracing::info!(job = %id, ?cancel, "the client has gone"),
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause *= 2;
+    }
+    tracing::warn!(job = %id, "the client has gone, but the store does not take the cancel: the job runs on");
+}

@@ -1,0 +1,9 @@
+//! The API over real connections and the store in memory, with workers that do what a test says.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test that is how a failure looks")]
+
+mod events;
+mod fal_run;
+mod fal_stream;
+mod jobs;
+mod support;

@@ -1,0 +1,216 @@
+//! A client that sees every byte: what a wire promises is checked on what leaves the socket.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::PATIENCE;
+
+pub(crate) struct Client {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+/// An answer whose body has ended.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) reason: String,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        assert!(self.body.is_ascii());
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self { stream: TcpStream::connect(address).await.unwrap(), read: Vec::new() }
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the server reads")
+    }
+
+    pub(crate) async fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: glimpse\r\n");
+        if !body.is_empty() || method == "POST" {
+            head += &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+        }
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head += "\r\n";
+        self.send(head.as_bytes()).await.unwrap();
+        // An answer may come before the server has read everything.
+        let _ = self.send(body).await;
+    }
+
+    /// One request and its whole answer.
+    pub(crate) async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        self.request(method, path, headers, body).await;
+        self.answer(method).await
+    }
+
+    pub(crate) async fn answer(&mut self, method: &str) -> Answer {
+        let mut answer = self.head().await;
+        if answer.status == 204 || method == "HEAD" {
+            return answer;
+        }
+        match answer.header("content-length") {
+            Some(length) => {
+                let length = length.parse().unwrap();
+                while self.read.len() < length {
+                    assert!(self.more().await, "the body is cut off");
+                }
+                answer.body = self.read.drain(..length).collect();
+            }
+            None => {
+                while let Some(chunk) = self.chunk().await.expect("the body is cut off") {
+                    answer.body.extend(chunk);
+                }
+            }
+        }
+        answer
+    }
+
+    /// Sends a request and waits for the head of an event stream.
+    pub(crate) async fn stream(
+        mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Stream {
+        self.request(method, path, headers, body.as_bytes()).await;
+        self.opened().await
+    }
+
+    /// The event stream that was asked for.
+    pub(crate) async fn opened(mut self) -> Stream {
+        let head = self.head().await;
+        assert_eq!(head.status, 200);
+        Stream { client: self, head, text: String::new() }
+    }
+
+    async fn head(&mut self) -> Answer {
+        let end = loop {
+            if let Some(end) = find(&self.read, b"\r\n\r\n") {
+                break end;
+            }
+            assert!(self.more().await, "no answer");
+        };
+        let head: Vec<u8> = self.read.drain(..end + 4).collect();
+        let head = String::from_utf8(head).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let mut first = lines.next().unwrap().splitn(3, ' ');
+        assert_eq!(first.next(), Some("HTTP/1.1"));
+        Answer {
+            status: first.next().unwrap().parse().unwrap(),
+            reason: first.next().unwrap_or_default().to_owned(),
+            headers: lines
+                .map(|line| line.split_once(": ").unwrap())
+                .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+                .collect(),
+            body: Vec::new(),
+        }
+    }
+
+    /// The next chunk of a body; `Err` if the connection ends within it.
+    async fn chunk(&mut self) -> Result<Option<Vec<u8>>, ()> {
+        loop {
+            if let Some(line) = find(&self.read, b"\r\n") {
+                let size = std::str::from_utf8(&self.read[..line]).unwrap();
+                let size = usize::from_str_radix(size, 16).unwrap();
+                if self.read.len() >= line + 2 + size + 2 {
+                    let chunk = self.read[line + 2..line + 2 + size].to_vec();
+                    self.read.drain(..line + 2 + size + 2);
+                    return Ok(Some(chunk).filter(|chunk| !chunk.is_empty()));
+                }
+            }
+            if !self.more().await {
+                return Err(());
+            }
+        }
+    }
+
+    /// Reads what there is; `false` at the end of the connection.
+    pub(crate) async fn more(&mut self) -> bool {
+        let read = timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await;
+        read.expect("the server says something or hangs up").is_ok_and(|bytes| bytes > 0)
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+/// An open event stream.
+pub(crate) struct Stream {
+    client: Client,
+    head: Answer,
+    text: String,
+}
+
+impl Stream {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+
+    /// The next block up to its blank line, without it; `None` at the end of the body.
+    pub(crate) async fn block(&mut self) -> Option<String> {
+        self.next().await.expect("the stream is cut off")
+    }
+
+    /// As [`Stream::block`]; `Err` if the connection ends before the body does.
+    pub(crate) async fn next(&mut self) -> Result<Option<String>, ()> {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                let block = self.text[..end].to_owned();
+                self.text.drain(..end + 2);
+                return Ok(Some(block));
+            }
+            match self.client.chunk().await? {
+                Some(chunk) => self.text += std::str::from_utf8(&chunk).unwrap(),
+                None => {
+                    assert_eq!(self.text, "", "the last event has no blank line");
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Every block until the end of the body.
+    pub(crate) async fn rest(&mut self) -> Vec<String> {
+        let mut blocks = Vec::new();
+        while let Some(block) = self.block().await {
+            blocks.push(block);
+        }
+        blocks
+    }
+}

@@ -1,0 +1,129 @@
+//! A running API, a client that sees every byte, and workers that do what a test says.
+
+mod client;
+mod worker;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use glimpse_api::{Config, serve};
+use glimpse_shared::{
+    id::{App, JobId, Micros},
+    job::{JobState, Status},
+    store::{Clock, Rules, SharedStore, memory::MemoryStore},
+};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::Instant};
+
+pub(crate) use client::{Answer, Client, Stream};
+pub(crate) use worker::{Worker, picture, record};
+
+/// How long anything may take here before a test fails rather than hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The app that every stack serves.
+pub(crate) fn demo() -> App {
+    "glimpse/demo".parse().unwrap()
+}
+
+/// An API over a store of its own.
+pub(crate) struct Stack {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: SharedStore,
+    pub(crate) clock: Clock,
+    shutdown: Option<oneshot::Sender<()>>,
+    served: JoinHandle<std::io::Result<()>>,
+}
+
+impl Stack {
+    /// With one idle worker on record.
+    pub(crate) async fn start() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    pub(crate) async fn with(config: Config) -> Self {
+        let clock = Clock::manual(Micros(1_700_000_000_000_000));
+        let store = Arc::new(MemoryStore::new(config.rules(), clock.clone()));
+        let stack = Self::over(store, config, clock).await;
+        stack.store.heartbeat(&record("one", &demo())).await.unwrap();
+        stack
+    }
+
+    pub(crate) async fn over(store: SharedStore, config: Config, clock: Clock) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (shutdown, asked) = oneshot::channel();
+        let end = async {
+            let _ = asked.await;
+        };
+        let served = tokio::spawn(serve(listener, store.clone(), config, end));
+        Self { address, store, clock, shutdown: Some(shutdown), served }
+    }
+
+    /// A worker on record whose jobs the test makes.
+    pub(crate) fn worker(&self) -> Worker {
+        Worker::new(self.store.clone(), demo())
+    }
+
+    /// A worker that makes every job at once.
+    pub(crate) fn diligent_worker(&self) -> JoinHandle<()> {
+        let mut worker = self.worker();
+        tokio::spawn(async move {
+            loop {
+                worker.make_next().await;
+            }
+        })
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.client().await.ask(method, path, &[], body.as_bytes()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Answer {
+        self.ask("POST", path, body).await
+    }
+
+    /// Submits by our own wire and answers the id.
+    pub(crate) async fn submit(&self, prompt: &str) -> JobId {
+        let body = serde_json::json!({ "app": "glimpse/demo", "prompt": prompt, "seed": 7 }).to_string();
+        let answer = self.post("/v1/jobs", &body).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        answer.json()["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    pub(crate) async fn status(&self, id: JobId) -> JobState {
+        self.store.status(id).await.unwrap().expect("the job is known")
+    }
+
+    /// Waits until the job has a status.
+    pub(crate) async fn until(&self, id: JobId, status: Status) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.status(id).await.status != status {
+            assert!(Instant::now() < deadline, "the job is {:?}", self.status(id).await.status);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Asks the process to end; resolves when it has.
+    pub(crate) async fn shut_down(&mut self) {
+        self.ask_to_end();
+        (&mut self.served).await.unwrap().unwrap();
+    }
+
+    pub(crate) fn ask_to_end(&mut self) {
+        if let Some(shutdown) = self.shutdown.take() {
+            let _ = shutdown.send(());
+        }
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        Rules::default().lease
+    }
+}

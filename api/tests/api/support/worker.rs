@@ -1,0 +1,86 @@
+//! A worker that does what a test says.
+
+use glimpse_shared::{
+    event::{FailureCode, Image, Timings},
+    id::{App, WorkerId},
+    job::{WorkerRecord, WorkerState},
+    store::{Claim, Ending, Finish, Hold, Lease, Preview, SharedStore},
+};
+
+/// What a worker says about itself.
+pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
+    WorkerRecord {
+        id: name.parse().unwrap(),
+        app: app.clone(),
+        native_width: 128,
+        native_height: 128,
+        max_pixels: 512 * 512,
+        schedulers: vec!["EulerDiscreteScheduler".to_owned()],
+        device: "cpu".to_owned(),
+        version: "0.1.0".to_owned(),
+        state: WorkerState::Idle,
+        job: None,
+    }
+}
+
+/// A picture whose bytes say which it is.
+pub(crate) fn picture(name: &str) -> Image {
+    Image::new("image/jpeg", 128, 128, name.as_bytes())
+}
+
+pub(crate) struct Worker {
+    store: SharedStore,
+    id: WorkerId,
+    app: App,
+    claims: u64,
+}
+
+impl Worker {
+    pub(crate) fn new(store: SharedStore, app: App) -> Self {
+        Self { store, id: WorkerId::new("test"), app, claims: 0 }
+    }
+
+    /// The next job.
+    pub(crate) async fn claim(&mut self) -> Lease {
+        self.claims += 1;
+        let claim = Claim { worker: self.id.clone(), app: self.app.clone(), number: self.claims };
+        loop {
+            if let Some(lease) = self.store.try_claim(&claim).await.unwrap() {
+                return lease;
+            }
+            self.store.wait_for_work(&self.app).await.unwrap();
+        }
+    }
+
+    /// A preview whose picture says its step.
+    pub(crate) async fn preview(&self, lease: &mut Lease, step: u32) -> Hold {
+        self.preview_of(lease, step, picture(&format!("step {step}"))).await
+    }
+
+    pub(crate) async fn preview_of(&self, lease: &mut Lease, step: u32, image: Image) -> Hold {
+        let preview = Preview::new(lease.attempt, step, lease.job.spec.num_inference_steps(), image);
+        self.store.publish(lease, &preview).await.unwrap()
+    }
+
+    pub(crate) async fn complete(&self, mut lease: Lease) -> Finish {
+        let images = (0..lease.job.spec.num_images()).map(|k| picture(&format!("final {k}"))).collect();
+        let timings = Timings { inference: 1.5, decode: 0.25 };
+        let ending = Ending::completed(images, lease.job.spec.seed(), timings);
+        self.store.finish(&mut lease, &ending).await.unwrap()
+    }
+
+    pub(crate) async fn fail(&self, mut lease: Lease, code: FailureCode, message: &str) -> Finish {
+        self.store.finish(&mut lease, &Ending::failed(code, message.to_owned())).await.unwrap()
+    }
+
+    /// A whole job: the previews that it asks for, and the pictures.
+    pub(crate) async fn make_next(&mut self) {
+        let mut lease = self.claim().await;
+        for step in 0..lease.job.spec.num_inference_steps() {
+            if lease.job.spec.has_preview_after(step) {
+                self.preview(&mut lease, step).await;
+            }
+        }
+        self.complete(lease).await;
+    }
+}
