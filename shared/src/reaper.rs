@@ -10,6 +10,11 @@ use crate::store::SharedStore;
 /// workers renew first.
 const SETTLED: Duration = Duration::from_secs(15);
 
+/// How often an API reaps.
+pub const API_PERIOD: Duration = Duration::from_secs(1);
+/// How often a worker reaps.
+pub const WORKER_PERIOD: Duration = Duration::from_secs(5);
+
 /// Reaps every `period` (spread by a tenth) for as long as it is polled.
 pub async fn run(store: SharedStore, period: Duration) {
     let mut answering_since: Option<Instant> = None;

@@ -1,6 +1,18 @@
-//! Work in progress.
+//! The GPU side of Glimpse: claims jobs, makes pictures, reports each preview.
+//!
+//! `runner -> {lease, reporter, engine}`, `engine -> pipeline -> {sdxl, schedulers, noise}`; below the pipeline
+//! there is no tokio, no store and no job.
 
+pub mod config;
+pub mod engine;
+pub mod health;
+pub mod lease;
 pub mod noise;
+pub mod outbox;
 pub mod pipeline;
+pub mod registration;
+pub mod reporter;
+pub mod runner;
 pub mod schedulers;
 pub mod sdxl;
+pub mod signal;

@@ -22,7 +22,7 @@ mod default {
 /// The largest seed: what a JSON number holds exactly.
 pub const MAX_SEED: u64 = 1 << 53;
 
-/// A request as a client writes it. Members left out take their defaults on the server.
+/// A request as a client writes it, unchecked. Members left out take their defaults where it is checked.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ImageRequest {
     /// What to draw.
@@ -32,19 +32,16 @@ pub struct ImageRequest {
     pub negative_prompt: Option<String>,
     /// Denoising steps, 1 to 50.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub num_inference_steps: Option<u32>,
+    pub num_inference_steps: Option<i64>,
     /// Pixels, a multiple of 8.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub width: Option<u32>,
+    pub width: Option<i64>,
     /// Pixels, a multiple of 8.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub height: Option<u32>,
+    pub height: Option<i64>,
     /// 0 to 2^53.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub seed: Option<u64>,
-    /// A preview after every so many steps; 0 for none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub preview_every: Option<u32>,
+    pub seed: Option<i64>,
     /// Encoding of the final pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_format: Option<OutputFormat>,

@@ -1,0 +1,85 @@
+//! The worker's flags. Their docs are the manual.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use candle_core::DType;
+use glimpse_shared::id::App;
+
+use crate::{
+    noise::GeneratorKind,
+    pipeline::{LoadOptions, SdxlPipeline, parse_device},
+    sdxl::{LoadError, Precision},
+};
+
+/// Which model to load, and onto what.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ModelConfig {
+    /// An SDXL checkpoint: a folder in the diffusers layout.
+    #[arg(long, env = "GLIMPSE_MODEL", value_name = "DIR_OR_HUB_ID")]
+    pub model: Option<PathBuf>,
+
+    /// A TAESD for the previews: a folder with an `AutoencoderTiny`. [default: MODEL/taesd]
+    #[arg(long, env = "GLIMPSE_TAESD", value_name = "DIR_OR_HUB_ID")]
+    pub taesd: Option<PathBuf>,
+
+    /// What to compute on: `auto`, `cpu` or `cuda:N`. Float16 on a GPU, float32 on the CPU.
+    #[arg(long, env = "GLIMPSE_DEVICE", default_value = "auto")]
+    pub device: String,
+
+    /// Which of torch's generators draws the noise: `cuda` (Philox) or `cpu` (MT19937).
+    #[arg(long, env = "GLIMPSE_GENERATOR", value_enum, default_value = "cuda")]
+    pub generator: TorchGenerator,
+}
+
+/// See [`GeneratorKind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TorchGenerator {
+    /// `torch.Generator("cuda")`.
+    Cuda,
+    /// `torch.Generator("cpu")`.
+    Cpu,
+}
+
+impl ModelConfig {
+    /// Loads the checkpoint at `model` and makes one picture's worth of warm-up, so that the first job is not
+    /// slower than the rest. To be called on the thread that will use the pipeline.
+    ///
+    /// # Errors
+    /// What is wrong with the device, the model or the TAESD, by file.
+    pub fn load(&self, model: &Path) -> Result<SdxlPipeline, LoadError> {
+        let device = parse_device(&self.device)?;
+        let mut options = LoadOptions::cpu(model);
+        if !device.is_cpu() {
+            (options.dtype, options.precision) = (DType::F16, Precision::Half);
+        }
+        options.taesd.clone_from(&self.taesd);
+        options.device = device;
+        options.generator = match self.generator {
+            TorchGenerator::Cuda => GeneratorKind::Cuda,
+            TorchGenerator::Cpu => GeneratorKind::Cpu,
+        };
+        SdxlPipeline::load(options)
+    }
+}
+
+/// How the worker takes part in its fleet.
+#[derive(Debug, Clone, clap::Args)]
+pub struct FleetConfig {
+    /// The name under which the fleet serves this model. [default of serve: glimpse/demo]
+    #[arg(long, env = "GLIMPSE_APP", value_name = "OWNER/NAME")]
+    pub app: Option<App>,
+
+    /// Seconds that the job at hand may go on after SIGTERM; then it goes back to the queue. 0: at once.
+    #[arg(long, env = "GLIMPSE_DRAIN_GRACE", value_name = "SECONDS", default_value_t = 30)]
+    pub drain_grace: u64,
+}
+
+impl FleetConfig {
+    /// [`FleetConfig::drain_grace`] as a duration.
+    pub fn drain_grace(&self) -> Duration {
+        Duration::from_secs(self.drain_grace)
+    }
+}

@@ -1,0 +1,152 @@
+//! The pipeline's own thread. It loads the model, owns every tensor, and makes one job's pictures at a time;
+//! the rest of the worker talks to it by messages.
+//!
+//! A thread, not a task: a step blocks for as long as it takes, and a CUDA context belongs to the thread that
+//! made it.
+
+use std::{
+    fmt::Display,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    lease::Stop,
+    outbox::{Outbox, Shown},
+    pipeline::{Description, Inputs, Pipeline, PipelineError, PreviewSource, Progress, Rgb},
+};
+
+/// What the thread is asked to make.
+pub struct Order {
+    /// The pipeline's inputs.
+    pub inputs: Inputs,
+    /// Told after each step; answers what a preview shall show, if there is to be one.
+    pub observer: Observer,
+    /// Set when nobody wants the pictures any more; looked at between steps.
+    pub stop: watch::Receiver<Option<Stop>>,
+    /// Where previews go.
+    pub outbox: Arc<Outbox>,
+    /// Where the end goes. Dropped without an answer if the work was stopped.
+    pub done: oneshot::Sender<Result<Made, PipelineError>>,
+}
+
+/// See [`Order::observer`].
+pub type Observer = Box<dyn FnMut(Progress) -> Option<PreviewSource> + Send>;
+
+/// Finished pictures.
+pub struct Made {
+    /// One per picture of the job.
+    pub pictures: Vec<Rgb>,
+    /// Time spent on denoising, previews included.
+    pub inference: Duration,
+    /// Time spent on decoding the final pictures.
+    pub decode: Duration,
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The model cannot be loaded.
+    #[error("{0}")]
+    Load(String),
+    /// The system has no thread for us.
+    #[error("cannot start the pipeline's thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// A defect: loading panicked.
+    #[error("the pipeline's thread died while loading")]
+    Died,
+}
+
+/// A handle to the thread; dropping it ends the thread after the job at hand.
+#[derive(Clone)]
+pub struct Engine {
+    orders: mpsc::Sender<Order>,
+}
+
+impl Engine {
+    /// Starts the thread and loads the model on it.
+    ///
+    /// # Errors
+    /// What `load` says, or that there is no thread to be had.
+    pub async fn start<P, E>(
+        load: impl FnOnce() -> Result<P, E> + Send + 'static,
+    ) -> Result<(Self, Description), StartError>
+    where
+        P: Pipeline,
+        E: Display,
+    {
+        let (orders, waiting) = mpsc::channel::<Order>();
+        let (loaded, description) = oneshot::channel();
+        thread::Builder::new().name("pipeline".to_owned()).spawn(move || match load() {
+            Ok(pipeline) => {
+                // Whoever started the engine may have gone; then so do we, for `waiting` has no sender.
+                let _ = loaded.send(Ok(pipeline.describe()));
+                for order in waiting {
+                    serve(&pipeline, order);
+                }
+            }
+            Err(error) => drop(loaded.send(Err(StartError::Load(error.to_string())))),
+        })?;
+        let description = description.await.unwrap_or(Err(StartError::Died))?;
+        Ok((Self { orders }, description))
+    }
+
+    /// Hands an order over. If the thread is gone, the order's `done` is dropped and its receiver says so.
+    pub fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+    }
+}
+
+/// Makes one job's pictures, whatever happens in between.
+fn serve<P: Pipeline>(pipeline: &P, order: Order) {
+    let Order { inputs, observer, stop, outbox, done } = order;
+    // A panic costs the attempt, not the worker: the model is never written after loading.
+    let made = catch_unwind(AssertUnwindSafe(|| make(pipeline, &inputs, observer, &stop, &outbox)));
+    let made = made.unwrap_or_else(|panic| Err(PipelineError::Fault { message: message(&*panic) }));
+    if let Some(made) = made.transpose() {
+        // The job may have been given back without waiting for us.
+        let _ = done.send(made);
+    }
+}
+
+/// `None` if the work was stopped.
+fn make<P: Pipeline>(
+    pipeline: &P,
+    inputs: &Inputs,
+    mut observer: Observer,
+    stop: &watch::Receiver<Option<Stop>>,
+    outbox: &Outbox,
+) -> Result<Option<Made>, PipelineError> {
+    let begun = Instant::now();
+    if stop.borrow().is_some() {
+        return Ok(None);
+    }
+    let mut denoising = pipeline.begin(inputs)?;
+    loop {
+        let at = pipeline.progress(&denoising);
+        if at.is_done() {
+            break;
+        }
+        pipeline.step(&mut [&mut denoising])?;
+        if stop.borrow().is_some() {
+            return Ok(None);
+        }
+        if let Some(source) = observer(pipeline.progress(&denoising)) {
+            let picture = pipeline.preview(&denoising, source)?;
+            outbox.put(Shown { step: at.step as u32, steps: at.steps as u32, picture });
+        }
+    }
+    let inference = begun.elapsed();
+    let pictures = pipeline.finish(denoising)?;
+    Ok(Some(Made { pictures, inference, decode: begun.elapsed() - inference }))
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panic: {}", text.as_deref().unwrap_or("of unknown cause"))
+}

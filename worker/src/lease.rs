@@ -1,0 +1,146 @@
+//! Holding on to a job: renewed while it is worked on, and settled exactly once.
+
+use std::time::Duration;
+
+use glimpse_shared::{
+    error::StoreError,
+    job::Release,
+    store::{Ending, Finish, Hold, Lease, Preview, Released, SharedStore},
+};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
+
+/// How often a lease of 15 s is renewed.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// The first and the longest wait between two tries at a store that does not answer.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Why the work on a job stops before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Somebody cancelled it.
+    Cancelled,
+    /// It is another worker's by now.
+    Lost,
+    /// This worker is told to go and its grace is over.
+    Drain,
+}
+
+/// A job in this worker's hands. Settled by [`Held::finish`], [`Held::release`] or [`Held::abandon`], each of
+/// which consumes it.
+pub struct Held {
+    store: SharedStore,
+    lease: Lease,
+    stop: watch::Sender<Option<Stop>>,
+    keeper: JoinHandle<()>,
+}
+
+impl Held {
+    /// Begins to renew a fresh lease. `stop` hears of a cancelled or lost job, whoever notices first.
+    pub fn new(store: SharedStore, lease: Lease, stop: watch::Sender<Option<Stop>>) -> Self {
+        let keeper = tokio::spawn(keep(store.clone(), lease.clone(), stop.clone()));
+        Self { store, lease, stop, keeper }
+    }
+
+    /// The lease.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Publishes a preview, once: one that the store did not take is old by the time it would.
+    pub async fn publish(&mut self, preview: &Preview) {
+        match self.store.publish(&mut self.lease, preview).await {
+            Ok(hold) => heed(hold, &self.stop),
+            Err(error) => tracing::warn!(job = %self.lease.job.id, %error, "a preview was not published"),
+        }
+    }
+
+    /// Ends the job. A finished picture is not dropped because the store is away: this tries until it is
+    /// answered.
+    pub async fn finish(mut self, ending: &Ending) -> Finish {
+        let mut retry = Retry::new("finish");
+        loop {
+            match self.store.finish(&mut self.lease, ending).await {
+                Ok(finish) => return finish,
+                Err(error) => retry.pause(&error).await,
+            }
+        }
+    }
+
+    /// Gives the job back.
+    pub async fn release(self, release: &Release) -> Released {
+        let mut retry = Retry::new("release");
+        loop {
+            match self.store.release(&self.lease, release).await {
+                Ok(released) => return released,
+                Err(error) => retry.pause(&error).await,
+            }
+        }
+    }
+
+    /// Lets go of a job that is no longer ours.
+    pub fn abandon(self) {}
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+/// Renews until the job is no longer ours.
+async fn keep(store: SharedStore, lease: Lease, stop: watch::Sender<Option<Stop>>) {
+    let mut next = Instant::now() + RENEW_EVERY;
+    loop {
+        tokio::time::sleep_until(next).await;
+        let mut retry = Retry::new("renew");
+        let hold = loop {
+            match store.renew(&lease).await {
+                Ok(hold) => break hold,
+                Err(error) => retry.pause(&error).await,
+            }
+        };
+        heed(hold, &stop);
+        if hold != Hold::Held {
+            return;
+        }
+        next = Instant::now() + RENEW_EVERY;
+    }
+}
+
+/// Passes bad news on; the first reason to stop stays.
+fn heed(hold: Hold, stop: &watch::Sender<Option<Stop>>) {
+    let reason = match hold {
+        Hold::Held => return,
+        Hold::Cancelled => Stop::Cancelled,
+        Hold::Lost => Stop::Lost,
+    };
+    halt(stop, reason);
+}
+
+/// Stops the work on a job; the first reason stays.
+pub fn halt(stop: &watch::Sender<Option<Stop>>, reason: Stop) {
+    stop.send_if_modified(|current| {
+        let first = current.is_none();
+        current.get_or_insert(reason);
+        first
+    });
+}
+
+/// Waits between tries, longer each time, and says so.
+pub(crate) struct Retry {
+    what: &'static str,
+    wait: Duration,
+}
+
+impl Retry {
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self { what, wait: BACKOFF.0 }
+    }
+
+    pub(crate) async fn pause(&mut self, error: &StoreError) {
+        tracing::warn!(%error, "{} will be tried again", self.what);
+        // Jitter: a fleet must not come back all at once.
+        tokio::time::sleep(self.wait.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+        self.wait = (self.wait * 2).min(BACKOFF.1);
+    }
+}

@@ -1,0 +1,106 @@
+//! `glimpse-worker`: claims jobs from a fleet's Redis and makes their pictures.
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use glimpse_shared::{
+    id::WorkerId,
+    reaper,
+    store::{
+        Clock, Rules, SharedStore,
+        redis::{RedisConfig, RedisStore},
+    },
+    telemetry::{self, LogConfig},
+};
+use glimpse_worker::{
+    config::{FleetConfig, ModelConfig},
+    engine::Engine,
+    health,
+    runner::{Ended, Worker},
+    signal,
+};
+use tokio::{net::TcpListener, sync::watch};
+
+/// Claims jobs from a fleet's Redis and makes their pictures.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(flatten)]
+    redis: RedisConfig,
+    #[command(flatten)]
+    model: ModelConfig,
+    #[command(flatten)]
+    fleet: FleetConfig,
+    /// Where to serve `/health/live` and `/health/ready`. [default: nowhere]
+    #[arg(long, env = "GLIMPSE_WORKER_LISTEN", value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    log: LogConfig,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::init(&cli.log);
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was there before");
+    }
+    match run(cli).await {
+        Ok(Ended::Drained) => ExitCode::SUCCESS,
+        Ok(Ended::DeviceFault) => ExitCode::FAILURE,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>> {
+    let missing = |flag: &str| -> ! {
+        Cli::command().error(ErrorKind::MissingRequiredArgument, format!("{flag} is required")).exit()
+    };
+    let url = cli.redis.redis_url.as_ref().unwrap_or_else(|| missing("--redis-url"));
+    let model = cli.model.model.clone().unwrap_or_else(|| missing("--model"));
+    let app = cli.fleet.app.clone().unwrap_or_else(|| missing("--app"));
+
+    let (ready, is_ready) = watch::channel(false);
+    if let Some(address) = cli.listen {
+        let listener = TcpListener::bind(address).await?;
+        tracing::info!(address = %listener.local_addr()?, "serving health");
+        tokio::spawn(async move {
+            if let Err(error) = health::serve(listener, is_ready).await {
+                tracing::error!(%error, "health is no longer served");
+            }
+        });
+    }
+    let drain = signal::stop();
+    let store: SharedStore =
+        Arc::new(RedisStore::connect(url, &cli.redis.redis_prefix, Rules::default(), Clock::Store)?);
+    let loading = cli.model.clone();
+    let (engine, offers) = Engine::start(move || loading.load(&model)).await?;
+    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let worker = Worker {
+        store: store.clone(),
+        app,
+        id: WorkerId::new(&host),
+        engine,
+        offers,
+        drain_grace: cli.fleet.drain_grace(),
+    };
+    let reaping = tokio::spawn(reaper::run(store, reaper::WORKER_PERIOD));
+    let stopping = ready.clone();
+    let drain = async move {
+        drain.await;
+        stopping.send_replace(false);
+    };
+    let ended = worker
+        .run(
+            || {
+                ready.send_replace(true);
+            },
+            drain,
+        )
+        .await;
+    reaping.abort();
+    Ok(ended)
+}

@@ -1,0 +1,178 @@
+//! From pixels to events: JPEG, base64, publish. Off the pipeline's thread.
+
+use std::sync::Arc;
+
+use glimpse_shared::{
+    event::{FailureCode, Image, Timings},
+    job::Release,
+    request::OutputFormat,
+    store::{Ending, Preview},
+};
+use image::{ExtendedColorType, ImageEncoder, codecs};
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    engine::Made,
+    lease::{Held, Stop},
+    outbox::{Outbox, Shown},
+    pipeline::{PipelineError, Rgb},
+};
+
+/// JPEG quality of a preview: seen for a moment, sent often.
+const PREVIEW_QUALITY: u8 = 70;
+/// JPEG quality of a final picture.
+const FINAL_QUALITY: u8 = 95;
+
+/// What became of a job in this worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It has ended, or is another worker's: go on with the next.
+    Done,
+    /// The device is broken: this process must end.
+    DeviceFault,
+}
+
+/// Publishes a job's previews as they come, and its end. Returns as soon as the job is no longer ours, while the
+/// pipeline may still be busy with a last step for it.
+pub async fn report(
+    mut held: Held,
+    outbox: Arc<Outbox>,
+    mut stop: watch::Receiver<Option<Stop>>,
+    mut done: oneshot::Receiver<Result<Made, PipelineError>>,
+) -> Settled {
+    let end = loop {
+        tokio::select! {
+            biased;
+            Some(reason) = halted(&mut stop) => return stopped(held, reason).await,
+            shown = outbox.take() => publish(&mut held, shown).await,
+            end = &mut done => break end,
+        }
+    };
+    while let Some(shown) = outbox.try_take() {
+        publish(&mut held, shown).await;
+    }
+    match end {
+        Ok(Ok(made)) => finish(held, made).await,
+        Ok(Err(error)) => failed(held, error).await,
+        Err(_) => {
+            held.release(&Release::Fault("the pipeline's thread died".to_owned())).await;
+            Settled::DeviceFault
+        }
+    }
+}
+
+/// Why to stop, as soon as there is a reason.
+async fn halted(stop: &mut watch::Receiver<Option<Stop>>) -> Option<Stop> {
+    stop.wait_for(Option::is_some).await.ok().and_then(|reason| *reason)
+}
+
+async fn publish(held: &mut Held, shown: Shown) {
+    let Shown { step, steps, picture } = shown;
+    let attempt = held.lease().attempt;
+    let encoded = encode(picture, OutputFormat::Jpeg, PREVIEW_QUALITY).await;
+    match encoded {
+        Ok(image) => held.publish(&Preview::new(attempt, step, steps, image)).await,
+        Err(error) => tracing::warn!(%error, "a preview was not encoded"),
+    }
+}
+
+async fn finish(held: Held, made: Made) -> Settled {
+    let spec = &held.lease().job.spec;
+    let (format, seed) = (spec.output_format(), spec.seed());
+    let begun = std::time::Instant::now();
+    let mut images = Vec::with_capacity(made.pictures.len());
+    for picture in made.pictures {
+        match encode(picture, format, FINAL_QUALITY).await {
+            Ok(image) => images.push(image),
+            Err(error) => return failed(held, PipelineError::Fault { message: error.to_string() }).await,
+        }
+    }
+    let timings = Timings {
+        inference: made.inference.as_secs_f64(),
+        decode: (made.decode + begun.elapsed()).as_secs_f64(),
+    };
+    let id = held.lease().job.id;
+    let finish = held.finish(&Ending::completed(images, seed, timings)).await;
+    tracing::info!(job = %id, ?finish, inference = timings.inference, decode = timings.decode, "job ended");
+    Settled::Done
+}
+
+async fn stopped(held: Held, stop: Stop) -> Settled {
+    tracing::info!(job = %held.lease().job.id, ?stop, "job stopped");
+    match stop {
+        Stop::Cancelled | Stop::Lost => held.abandon(),
+        Stop::Drain => drop(held.release(&Release::Drain).await),
+    }
+    Settled::Done
+}
+
+async fn failed(held: Held, error: PipelineError) -> Settled {
+    tracing::warn!(job = %held.lease().job.id, %error, "job failed");
+    match error {
+        PipelineError::BadRequest { .. } => {
+            held.finish(&Ending::failed(FailureCode::BadRequest, error.to_string())).await;
+            Settled::Done
+        }
+        PipelineError::Fault { message } => {
+            held.release(&Release::Fault(message)).await;
+            Settled::Done
+        }
+        PipelineError::Device { message } => {
+            held.release(&Release::Fault(message)).await;
+            Settled::DeviceFault
+        }
+    }
+}
+
+/// Encodes a picture on a thread that may block.
+async fn encode(picture: Rgb, format: OutputFormat, quality: u8) -> Result<Image, EncodeError> {
+    let encoded = tokio::task::spawn_blocking(move || encode_now(&picture, format, quality)).await;
+    encoded.map_err(|error| EncodeError(error.to_string()))?
+}
+
+/// Encodes a picture: JPEG of the given quality, PNG or lossless WebP.
+///
+/// # Errors
+/// If a side is beyond what the format holds.
+pub fn encode_now(picture: &Rgb, format: OutputFormat, quality: u8) -> Result<Image, EncodeError> {
+    let Rgb { width, height, data } = picture;
+    let wrong = |error: &dyn std::fmt::Display| EncodeError(error.to_string());
+    let mut out = Vec::new();
+    match format {
+        OutputFormat::Jpeg => {
+            let sides = u16::try_from(*width).and_then(|w| Ok((w, u16::try_from(*height)?)));
+            let (width, height) = sides.map_err(|error| wrong(&error))?;
+            jpeg_encoder::Encoder::new(&mut out, quality)
+                .encode(data, width, height, jpeg_encoder::ColorType::Rgb)
+                .map_err(|error| wrong(&error))?;
+        }
+        OutputFormat::Png => codecs::png::PngEncoder::new(&mut out)
+            .write_image(data, *width, *height, ExtendedColorType::Rgb8)
+            .map_err(|error| wrong(&error))?,
+        OutputFormat::Webp => codecs::webp::WebPEncoder::new_lossless(&mut out)
+            .write_image(data, *width, *height, ExtendedColorType::Rgb8)
+            .map_err(|error| wrong(&error))?,
+    }
+    Ok(Image::new(format.content_type(), *width, *height, &out))
+}
+
+/// Encodes a final picture, as a job's result and `glimpse generate` hold it.
+///
+/// # Errors
+/// See [`encode_now`].
+pub fn encode_final(picture: &Rgb, format: OutputFormat) -> Result<Image, EncodeError> {
+    encode_now(picture, format, FINAL_QUALITY)
+}
+
+/// Encodes a preview.
+///
+/// # Errors
+/// See [`encode_now`].
+pub fn encode_preview(picture: &Rgb) -> Result<Image, EncodeError> {
+    encode_now(picture, OutputFormat::Jpeg, PREVIEW_QUALITY)
+}
+
+/// A picture that its format cannot hold.
+#[derive(Debug, thiserror::Error)]
+#[error("encoding the picture failed: {0}")]
+pub struct EncodeError(String);

@@ -1,0 +1,232 @@
+//! The worker's loop: claim a job, have it made, report it, claim the next.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use glimpse_shared::{
+    id::{App, JobId, WorkerId},
+    job::WorkerState,
+    request::{self, ImageSpec},
+    store::{Claim, Lease, SharedStore},
+};
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    engine::{Engine, Order},
+    lease::{Held, Retry, Stop, halt},
+    outbox::Outbox,
+    pipeline::{Description, Inputs, PreviewSource, Progress, SchedulerChoice},
+    registration::{self, Doing},
+    reporter::{self, Settled},
+};
+
+/// A loaded worker.
+pub struct Worker {
+    /// Where jobs come from and events go.
+    pub store: SharedStore,
+    /// Whose jobs it takes.
+    pub app: App,
+    /// Its name, unique per process start.
+    pub id: WorkerId,
+    /// The pipeline's thread.
+    pub engine: Engine,
+    /// What the pipeline offers.
+    pub offers: Description,
+    /// How long a job at hand may go on after the worker is told to stop.
+    pub drain_grace: Duration,
+}
+
+/// How a worker came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop.
+    Drained,
+    /// Its device is broken: a supervisor should start it afresh.
+    DeviceFault,
+}
+
+/// The job at hand and the means to stop it; `None` between jobs.
+type Current = watch::Sender<Option<(JobId, watch::Sender<Option<Stop>>)>>;
+
+impl Worker {
+    /// Registers, calls `ready`, and works until `drain` is over or the device breaks.
+    pub async fn run(self, ready: impl FnOnce(), drain: impl Future<Output = ()> + Send + 'static) -> Ended {
+        // Before the first claim, so that no cancellation is missed while a job is at hand.
+        let cancellations = self.store.cancellations(&self.app);
+        let record = registration::record(self.id.clone(), self.app.clone(), &self.offers);
+        registration::first(&self.store, &record).await;
+        ready();
+        tracing::info!(worker = %self.id, app = %self.app, device = %self.offers.device, "ready for jobs");
+
+        let (doing, told) = watch::channel::<Doing>((WorkerState::Idle, None));
+        let registered = tokio::spawn(registration::keep(self.store.clone(), record, told));
+        let (current, at_hand) = watch::channel(None);
+        let current: Arc<Current> = Arc::new(current);
+        let canceller = tokio::spawn(heed_cancellations(cancellations, at_hand));
+        let (draining, drained) = watch::channel(false);
+        let grace = tokio::spawn(drain_after(drain, draining, current.clone(), self.drain_grace));
+
+        let ended = self.work(&doing, &current, drained).await;
+
+        canceller.abort();
+        grace.abort();
+        drop(doing);
+        // The last heartbeat, if the store is there to hear it.
+        let _ = tokio::time::timeout(Duration::from_secs(2), registered).await;
+        ended
+    }
+
+    async fn work(
+        &self,
+        doing: &watch::Sender<Doing>,
+        current: &Current,
+        drained: watch::Receiver<bool>,
+    ) -> Ended {
+        let mut number = 0;
+        loop {
+            doing.send_replace((state(&drained), None));
+            let Some(lease) = self.claim(&mut number, drained.clone()).await else { return Ended::Drained };
+            let id = lease.job.id;
+            doing.send_replace((WorkerState::Busy, Some(id)));
+            tracing::info!(job = %id, attempt = lease.attempt, "job claimed");
+            let (stop, stopped) = watch::channel(None);
+            current.send_replace(Some((id, stop.clone())));
+            let settled = self.make(lease, stop, stopped).await;
+            current.send_replace(None);
+            if settled == Settled::DeviceFault {
+                return Ended::DeviceFault;
+            }
+        }
+    }
+
+    /// The next job; `None` once the worker drains. Claims first, then waits: a job that came before the wait
+    /// is not slept past.
+    async fn claim(&self, number: &mut u64, mut drained: watch::Receiver<bool>) -> Option<Lease> {
+        let mut retry = Retry::new("claim");
+        loop {
+            if *drained.borrow() {
+                return None;
+            }
+            let claim = Claim { worker: self.id.clone(), app: self.app.clone(), number: *number };
+            match self.store.try_claim(&claim).await {
+                Ok(lease) => {
+                    // Answered: the next claim is another one.
+                    *number += 1;
+                    if lease.is_some() {
+                        return lease;
+                    }
+                }
+                // Unanswered, perhaps done: the same number asks for the same lease.
+                Err(error) => {
+                    retry.pause(&error).await;
+                    continue;
+                }
+            }
+            let woken = tokio::select! {
+                woken = self.store.wait_for_work(&self.app) => woken,
+                () = told(&mut drained) => {
+                    // A wake-up may have come in the same moment; somebody else must have it.
+                    if let Err(error) = self.store.wake(&self.app).await {
+                        tracing::debug!(%error, "a wake-up was not passed on");
+                    }
+                    return None;
+                }
+            };
+            if let Err(error) = woken {
+                retry.pause(&error).await;
+            }
+        }
+    }
+
+    async fn make(
+        &self,
+        lease: Lease,
+        stop: watch::Sender<Option<Stop>>,
+        stopped: watch::Receiver<Option<Stop>>,
+    ) -> Settled {
+        let outbox = Arc::new(Outbox::default());
+        let (done, end) = oneshot::channel();
+        let spec = lease.job.spec.clone();
+        let source = match spec.preview_source() {
+            request::PreviewSource::Latents => PreviewSource::Latents,
+            request::PreviewSource::Denoised => PreviewSource::Denoised,
+        };
+        let order = Order {
+            inputs: inputs(&spec),
+            observer: Box::new(move |at| spec.has_preview_after(index(at)).then_some(source)),
+            stop: stopped.clone(),
+            outbox: outbox.clone(),
+            done,
+        };
+        let held = Held::new(self.store.clone(), lease, stop);
+        self.engine.order(order);
+        reporter::report(held, outbox, stopped, end).await
+    }
+}
+
+/// The pipeline's inputs for a checked request.
+pub fn inputs(spec: &ImageSpec) -> Inputs {
+    Inputs {
+        negative_prompt: Some(spec.negative_prompt().to_owned()),
+        num_inference_steps: spec.num_inference_steps() as usize,
+        guidance_scale: spec.guidance_scale(),
+        seed: spec.seed(),
+        num_images_per_prompt: spec.num_images() as usize,
+        scheduler: spec
+            .scheduler()
+            .map(|name| SchedulerChoice { name: Some(name.to_owned()), changes: Default::default() }),
+        ..Inputs::new(spec.prompt(), spec.width(), spec.height())
+    }
+}
+
+/// The 0-based index of the step just done.
+pub fn index(at: Progress) -> u32 {
+    at.step.saturating_sub(1) as u32
+}
+
+fn state(drained: &watch::Receiver<bool>) -> WorkerState {
+    if *drained.borrow() { WorkerState::Draining } else { WorkerState::Idle }
+}
+
+/// Ends when the worker is told to drain.
+async fn told(drained: &mut watch::Receiver<bool>) {
+    // An error means that nobody is left to tell it, which is an end as well.
+    let _ = drained.wait_for(|drained| *drained).await;
+}
+
+/// Stops the job at hand when it is cancelled, within a step.
+async fn heed_cancellations(
+    mut cancellations: futures::stream::BoxStream<'static, JobId>,
+    at_hand: watch::Receiver<Option<(JobId, watch::Sender<Option<Stop>>)>>,
+) {
+    while let Some(cancelled) = cancellations.next().await {
+        if let Some((id, stop)) = &*at_hand.borrow()
+            && *id == cancelled
+        {
+            halt(stop, Stop::Cancelled);
+        }
+    }
+}
+
+/// Once told to drain: no more claims, and after the grace the job at hand goes back.
+async fn drain_after(
+    drain: impl Future<Output = ()>,
+    draining: watch::Sender<bool>,
+    current: Arc<Current>,
+    grace: Duration,
+) {
+    drain.await;
+    tracing::info!("draining");
+    draining.send_replace(true);
+    tokio::time::sleep(grace).await;
+    if let Some((_, stop)) = &*current.borrow() {
+        halt(stop, Stop::Drain);
+    }
+    // A claim that was answered as the grace ended.
+    let mut at_hand = current.subscribe();
+    while at_hand.changed().await.is_ok() {
+        if let Some((_, stop)) = &*at_hand.borrow_and_update() {
+            halt(stop, Stop::Drain);
+        }
+    }
+}

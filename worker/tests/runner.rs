@@ -1,0 +1,248 @@
+//! The runner's stories, with a scripted pipeline behind the seam.
+
+#[cfg(test)]
+mod script;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use glimpse_shared::{
+    event::{CancelledBy, Event, FailureCode},
+    id::Micros,
+    job::{Status, WorkerState},
+    store::{Clock, Rules, SharedStore, memory::MemoryStore},
+};
+use glimpse_worker::runner::Ended;
+use script::{Mishap, Script, all, flaky::Flaky, next, start, submit, until};
+
+const GRACE: Duration = Duration::from_secs(30);
+
+fn memory() -> SharedStore {
+    Arc::new(MemoryStore::new(Rules::default(), Clock::Store))
+}
+
+fn kinds(events: &[Event]) -> Vec<&'static str> {
+    events.iter().map(|event| event.kind().as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_becomes_previews_and_pictures() {
+    let (store, script) = (memory(), Script::default());
+    let id = submit(&store, "a heart").await;
+    let mut stream = store.follow(id, None);
+    let _worker = start(&store, &script, "w", GRACE).await;
+    assert_eq!(next(&mut stream).await, Event::Queued { position: 0 });
+    assert!(
+        matches!(next(&mut stream).await, Event::Started { attempt: 1, worker } if worker.as_str().starts_with("w-"))
+    );
+    // One by one, so that no preview is overtaken by the end.
+    for (through, expected) in [(1, 0), (4, 4), (4, 8)] {
+        script.gate.let_through(through);
+        match next(&mut stream).await {
+            Event::Preview { attempt: 1, step, steps: 10, image } => {
+                assert_eq!((step, image.content_type.as_str()), (expected, "image/jpeg"));
+                let jpeg = image::load_from_memory(&image.decode().unwrap()).unwrap().to_rgb8();
+                assert_eq!(jpeg.dimensions(), (16, 8));
+                assert!(jpeg.get_pixel(3, 3).0[0].abs_diff(expected as u8 + 1) < 4);
+            }
+            other => panic!("not a preview: {other:?}"),
+        }
+    }
+    script.gate.open();
+    match next(&mut stream).await {
+        Event::Completed { images, seed: 9, timings } => {
+            assert_eq!(images.len(), 2);
+            assert!(timings.inference > 0.0 && timings.decode > 0.0);
+        }
+        other => panic!("not the end: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_the_model_cannot_serve_fails_once() {
+    let store = memory();
+    let script = Script { mishaps: [("wide", Mishap::Refused)].into(), ..Script::default() };
+    script.gate.open();
+    let _worker = start(&store, &script, "w", GRACE).await;
+    let id = submit(&store, "wide").await;
+    let end = all(&store, id).await.pop().unwrap();
+    let message = "width: this model is square".to_owned();
+    assert_eq!(end, Event::Failed { code: FailureCode::BadRequest, message });
+    assert_eq!(store.status(id).await.unwrap().unwrap().attempt, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_job_ends_after_three_attempts_and_the_worker_serves_on() {
+    let store = memory();
+    let script = Script {
+        mishaps: [("greedy", Mishap::Fault), ("broken", Mishap::Panic)].into(),
+        ..Script::default()
+    };
+    script.gate.open();
+    let _worker = start(&store, &script, "w", GRACE).await;
+    for (prompt, reason) in [("greedy", "out of memory"), ("broken", "panic: a defect")] {
+        let id = submit(&store, prompt).await;
+        let end = all(&store, id).await.pop().unwrap();
+        let message = format!("given up after 3 attempts: {reason}");
+        assert_eq!(end, Event::Failed { code: FailureCode::AttemptsExhausted, message });
+    }
+    let id = submit(&store, "a heart").await;
+    assert!(matches!(all(&store, id).await.pop(), Some(Event::Completed { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_fault_gives_the_job_back_and_ends_the_worker() {
+    let store = memory();
+    let script = Script { mishaps: [("a heart", Mishap::Device)].into(), ..Script::default() };
+    script.gate.open();
+    let worker = start(&store, &script, "w", GRACE).await;
+    let id = submit(&store, "a heart").await;
+    assert_eq!(worker.end().await, Ended::DeviceFault);
+    let state = store.status(id).await.unwrap().unwrap();
+    assert_eq!((state.status, state.attempt), (Status::Queued, 1));
+
+    let healthy = Script::default();
+    healthy.gate.open();
+    let _worker = start(&store, &healthy, "w", GRACE).await;
+    assert!(matches!(all(&store, id).await.pop(), Some(Event::Completed { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_stops_the_work_within_a_step() {
+    let (store, script) = (memory(), Script::default());
+    let _worker = start(&store, &script, "w", GRACE).await;
+    let id = submit(&store, "a heart").await;
+    script.gate.let_through(3);
+    until(async || script.steps.load(Ordering::SeqCst) == 3 && script.gate.is_waited_at()).await;
+    store.cancel(id, CancelledBy::Client).await.unwrap();
+    let other = submit(&store, "a house").await;
+    // The worker takes the next job while the step for the old one is still at the gate.
+    until(async || store.status(other).await.unwrap().unwrap().status == Status::Running).await;
+    script.gate.open();
+    assert!(matches!(all(&store, other).await.pop(), Some(Event::Completed { .. })));
+    assert_eq!(
+        script.steps.load(Ordering::SeqCst),
+        3 + 1 + 10,
+        "one step after the cancel, then the other job"
+    );
+    assert_eq!(kinds(&all(&store, id).await), ["cancelled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_whose_message_was_lost_is_learnt_from_the_next_publish() {
+    let memory = memory();
+    let flaky = Flaky { store: memory, up: AtomicBool::new(true), refused: AtomicUsize::new(0) };
+    let store: SharedStore = Arc::new(flaky);
+    let script = Script::default();
+    let _worker = start(&store, &script, "w", GRACE).await;
+    let id = submit(&store, "a heart").await;
+    script.gate.let_through(3);
+    until(async || script.steps.load(Ordering::SeqCst) == 3).await;
+    store.cancel(id, CancelledBy::Client).await.unwrap();
+    // The publish of step 4 is refused; the gate holds the steps after it back until that is known.
+    script.gate.let_through(2);
+    let other = submit(&store, "a house").await;
+    until(async || store.status(other).await.unwrap().unwrap().status == Status::Running).await;
+    script.gate.open();
+    assert!(matches!(all(&store, other).await.pop(), Some(Event::Completed { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_falls_silent() {
+    let clock = Clock::manual(Micros::system());
+    let store: SharedStore = Arc::new(MemoryStore::new(Rules::default(), clock.clone()));
+    let (frozen, healthy) = (Script::default(), Script::default());
+    healthy.gate.open();
+    let _zombie = start(&store, &frozen, "zombie", GRACE).await;
+    let id = submit(&store, "a heart").await;
+    until(async || frozen.gate.is_waited_at()).await;
+    let stream = store.follow(id, None);
+    clock.advance(Duration::from_secs(16));
+    store.reap(store.now().await.unwrap()).await.unwrap();
+    let _worker = start(&store, &healthy, "healthy", GRACE).await;
+    frozen.gate.open();
+    let events: Vec<_> = futures::StreamExt::collect::<Vec<_>>(stream).await;
+    let last = events.last().unwrap();
+    assert!(matches!(last, glimpse_shared::event::Followed::Frame(frame) if frame.kind.is_terminal()));
+    let state = store.status(id).await.unwrap().unwrap();
+    assert_eq!((state.status, state.attempt), (Status::Completed, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_picture_outlives_an_outage() {
+    let flaky = Arc::new(Flaky { store: memory(), up: AtomicBool::new(true), refused: AtomicUsize::new(0) });
+    let store: SharedStore = flaky.clone();
+    let script = Script::default();
+    let _worker = start(&store, &script, "w", GRACE).await;
+    let id = submit(&store, "a heart").await;
+    until(async || script.gate.is_waited_at()).await;
+    flaky.up.store(false, Ordering::SeqCst);
+    script.gate.open();
+    // Previews were dropped, and the finish has been refused more than once.
+    until(async || script.steps.load(Ordering::SeqCst) == 10 && flaky.refused.load(Ordering::SeqCst) > 5)
+        .await;
+    flaky.up.store(true, Ordering::SeqCst);
+    let events = all(&store, id).await;
+    assert!(matches!(events.last(), Some(Event::Completed { .. })), "{:?}", kinds(&events));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_within_the_grace_finishes_the_job_at_hand() {
+    let (store, script) = (memory(), Script::default());
+    let mut worker = start(&store, &script, "w", GRACE).await;
+    let id = submit(&store, "a heart").await;
+    until(async || script.gate.is_waited_at()).await;
+    worker.drain();
+    let next_one = submit(&store, "a house").await;
+    script.gate.open();
+    assert_eq!(worker.end().await, Ended::Drained);
+    assert!(matches!(all(&store, id).await.pop(), Some(Event::Completed { .. })));
+    assert_eq!(store.status(next_one).await.unwrap().unwrap().status, Status::Queued);
+    assert_eq!(store.workers().await.unwrap()[0].record.state, WorkerState::Draining);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_without_grace_gives_the_job_back_uncounted() {
+    let (store, script) = (memory(), Script::default());
+    let id = submit(&store, "a heart").await;
+    for attempt in 1..=4 {
+        let mut worker = start(&store, &script, "w", Duration::ZERO).await;
+        until(async || store.status(id).await.unwrap().unwrap().attempt == attempt).await;
+        worker.drain();
+        // The step is still at the gate: the job does not wait for it.
+        assert_eq!(worker.end().await, Ended::Drained);
+        assert_eq!(store.status(id).await.unwrap().unwrap().status, Status::Queued);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_worker_drains_at_once_and_passes_its_wake_up_on() {
+    let (store, script) = (memory(), Script::default());
+    let mut worker = start(&store, &script, "w", GRACE).await;
+    let mut other = start(&store, &script, "other", GRACE).await;
+    worker.drain();
+    assert_eq!(worker.end().await, Ended::Drained);
+    let id = submit(&store, "a heart").await;
+    script.gate.open();
+    assert!(matches!(all(&store, id).await.pop(), Some(Event::Completed { .. })));
+    other.drain();
+    assert_eq!(other.end().await, Ended::Drained);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_record_says_what_the_worker_does() {
+    let (store, script) = (memory(), Script::default());
+    let _worker = start(&store, &script, "w", GRACE).await;
+    let record = async || store.workers().await.unwrap()[0].record.clone();
+    let idle = record().await;
+    assert_eq!((idle.state, idle.native_width, idle.device.as_str()), (WorkerState::Idle, 16, "script"));
+    let id = submit(&store, "a heart").await;
+    until(async || (record().await.state, record().await.job) == (WorkerState::Busy, Some(id))).await;
+    script.gate.open();
+    until(async || record().await.state == WorkerState::Idle).await;
+}

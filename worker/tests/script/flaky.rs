@@ -1,0 +1,89 @@
+//! A store that is away for a while.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use glimpse_shared::{
+    error::{StoreError, StoreResult},
+    event::{CancelledBy, Followed},
+    id::{App, JobId, Micros, Seq},
+    job::{Job, JobState, Release, SeenWorker, WorkerRecord},
+    store::{
+        Cancel, Claim, Ending, Finish, Hold, Lease, Preview, Reaped, Released, SharedStore, Store, Submit,
+    },
+};
+
+/// Passes everything on while `up`; answers nothing while not.
+pub struct Flaky {
+    pub store: SharedStore,
+    pub up: AtomicBool,
+    pub refused: AtomicUsize,
+}
+
+impl Flaky {
+    fn open(&self) -> StoreResult<&SharedStore> {
+        if self.up.load(Ordering::SeqCst) {
+            return Ok(&self.store);
+        }
+        self.refused.fetch_add(1, Ordering::SeqCst);
+        Err(StoreError::Unavailable("the test pulled the plug".to_owned()))
+    }
+}
+
+#[async_trait]
+impl Store for Flaky {
+    async fn submit(&self, job: &Job) -> StoreResult<Submit> {
+        self.open()?.submit(job).await
+    }
+    async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
+        self.open()?.try_claim(claim).await
+    }
+    async fn wait_for_work(&self, app: &App) -> StoreResult<()> {
+        self.open()?.wait_for_work(app).await
+    }
+    async fn wake(&self, app: &App) -> StoreResult<()> {
+        self.open()?.wake(app).await
+    }
+    async fn renew(&self, lease: &Lease) -> StoreResult<Hold> {
+        self.open()?.renew(lease).await
+    }
+    async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
+        self.open()?.publish(lease, preview).await
+    }
+    async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish> {
+        self.open()?.finish(lease, ending).await
+    }
+    async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released> {
+        self.open()?.release(lease, release).await
+    }
+    async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
+        self.open()?.cancel(id, by).await
+    }
+    async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
+        self.open()?.reap(seen).await
+    }
+    async fn now(&self) -> StoreResult<Micros> {
+        self.open()?.now().await
+    }
+    async fn heartbeat(&self, worker: &WorkerRecord) -> StoreResult<()> {
+        self.open()?.heartbeat(worker).await
+    }
+    async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
+        self.open()?.workers().await
+    }
+    async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
+        self.open()?.status(id).await
+    }
+    fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
+        self.store.follow(id, after)
+    }
+    fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
+        // The message is lost: the worker must learn of a cancel by its next publish or renew.
+        let _ = app;
+        Box::pin(futures::stream::pending())
+    }
+    async fn forget(&self, id: JobId) -> StoreResult<()> {
+        self.open()?.forget(id).await
+    }
+}

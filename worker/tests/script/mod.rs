@@ -1,0 +1,239 @@
+//! A pipeline that plays a script behind the seam, and the props of the runner's stories.
+
+pub mod flaky;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{StreamExt, stream::BoxStream};
+use glimpse_shared::{
+    event::{Event, Followed},
+    id::{App, JobId, WorkerId},
+    job::{Class, Job},
+    request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
+    store::{SharedStore, Submit},
+};
+use glimpse_worker::{
+    engine::Engine,
+    pipeline::{self, Description, Inputs, Pipeline, PipelineError, Progress, Rgb},
+    runner::{Ended, Worker},
+};
+use serde_json::json;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Lets steps through one by one, or all of them.
+#[derive(Default)]
+pub struct Gate {
+    left: Mutex<usize>,
+    opened: Condvar,
+    waiting: AtomicUsize,
+}
+
+impl Gate {
+    pub fn let_through(&self, steps: usize) {
+        let mut left = self.left.lock().unwrap();
+        *left = left.saturating_add(steps);
+        self.opened.notify_all();
+    }
+
+    pub fn open(&self) {
+        self.let_through(usize::MAX / 2);
+    }
+
+    fn pass(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut left = self.left.lock().unwrap();
+        while *left == 0 {
+            left = self.opened.wait(left).unwrap();
+        }
+        *left -= 1;
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether a step stands before the gate.
+    pub fn is_waited_at(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// What goes wrong with every job whose prompt is the key.
+#[derive(Clone)]
+pub enum Mishap {
+    Refused,
+    Fault,
+    Panic,
+    Device,
+}
+
+#[derive(Clone, Default)]
+pub struct Script {
+    pub gate: Arc<Gate>,
+    pub mishaps: BTreeMap<&'static str, Mishap>,
+    /// Steps taken, over all jobs.
+    pub steps: Arc<AtomicUsize>,
+}
+
+pub struct Scene {
+    prompt: String,
+    step: usize,
+    steps: usize,
+    pictures: usize,
+}
+
+impl Pipeline for Script {
+    type Denoising = Scene;
+
+    fn begin(&self, inputs: &Inputs) -> Result<Scene, PipelineError> {
+        match self.mishaps.get(inputs.prompt.as_str()) {
+            Some(Mishap::Refused) => {
+                Err(PipelineError::BadRequest { field: "width", message: "this model is square".to_owned() })
+            }
+            _ => Ok(Scene {
+                prompt: inputs.prompt.clone(),
+                step: 0,
+                steps: inputs.num_inference_steps,
+                pictures: inputs.num_images_per_prompt,
+            }),
+        }
+    }
+
+    fn step(&self, batch: &mut [&mut Scene]) -> Result<(), PipelineError> {
+        for scene in batch {
+            self.gate.pass();
+            match self.mishaps.get(scene.prompt.as_str()) {
+                Some(Mishap::Fault) => {
+                    return Err(PipelineError::Fault { message: "out of memory".to_owned() });
+                }
+                Some(Mishap::Panic) => panic!("a defect"),
+                Some(Mishap::Device) => {
+                    return Err(PipelineError::Device { message: "the device fell off the bus".to_owned() });
+                }
+                Some(Mishap::Refused) | None => {}
+            }
+            scene.step += 1;
+            self.steps.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn preview(&self, scene: &Scene, _: pipeline::PreviewSource) -> Result<Rgb, PipelineError> {
+        Ok(grey(scene.step as u8))
+    }
+
+    fn finish(&self, scene: Scene) -> Result<Vec<Rgb>, PipelineError> {
+        Ok((0..scene.pictures).map(|_| grey(255)).collect())
+    }
+
+    fn progress(&self, scene: &Scene) -> Progress {
+        Progress { step: scene.step, steps: scene.steps }
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            native_width: 16,
+            native_height: 8,
+            multiple: 8,
+            max_pixels: 1 << 20,
+            schedulers: vec!["EulerDiscreteScheduler".to_owned()],
+            device: "script".to_owned(),
+        }
+    }
+}
+
+fn grey(value: u8) -> Rgb {
+    Rgb { width: 16, height: 8, data: vec![value; 16 * 8 * 3] }
+}
+
+pub fn app() -> App {
+    "glimpse/demo".parse().unwrap()
+}
+
+/// Submits a job of 10 steps with previews after 0, 4 and 8.
+pub async fn submit(store: &SharedStore, prompt: &str) -> JobId {
+    let offer =
+        Offer { native_width: 16, native_height: 8, max_pixels: 1 << 20, schedulers: Default::default() };
+    let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
+    let body = json!({ "prompt": prompt, "num_inference_steps": 10, "preview_every": 4, "seed": 9, "num_images": 2 });
+    let job = Job {
+        id: JobId::new(&app()),
+        app: app(),
+        tenant: "anonymous".to_owned(),
+        class: Class::Normal,
+        spec: ImageSpec::check(body.as_object().unwrap().clone(), &offer, defaults).unwrap(),
+        digest: String::new(),
+        start_timeout: Duration::from_secs(3600),
+        run_timeout: Duration::from_secs(3600),
+        retry_of: None,
+        traceparent: None,
+    };
+    assert!(matches!(store.submit(&job).await.unwrap(), Submit::Submitted { .. }));
+    job.id
+}
+
+/// A worker at work.
+pub struct Running {
+    pub ended: JoinHandle<Ended>,
+    drain: Option<oneshot::Sender<()>>,
+}
+
+impl Running {
+    pub fn drain(&mut self) {
+        self.drain.take().unwrap().send(()).unwrap();
+    }
+
+    pub async fn end(self) -> Ended {
+        tokio::time::timeout(SOON, self.ended).await.unwrap().unwrap()
+    }
+}
+
+/// Starts a worker and waits until it is ready.
+pub async fn start(store: &SharedStore, script: &Script, name: &str, drain_grace: Duration) -> Running {
+    let script = script.clone();
+    let (engine, offers) = Engine::start(move || Ok::<_, std::io::Error>(script)).await.unwrap();
+    let worker =
+        Worker { store: store.clone(), app: app(), id: WorkerId::new(name), engine, offers, drain_grace };
+    let (ready, is_ready) = oneshot::channel();
+    let (drain, told) = oneshot::channel();
+    let ended = tokio::spawn(worker.run(|| ready.send(()).unwrap(), async {
+        if told.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }));
+    tokio::time::timeout(SOON, is_ready).await.unwrap().unwrap();
+    Running { ended, drain: Some(drain) }
+}
+
+/// The next event of a job; it must come soon.
+pub async fn next(stream: &mut BoxStream<'static, Followed>) -> Event {
+    match tokio::time::timeout(SOON, stream.next()).await.expect("an event within the deadline") {
+        Some(Followed::Frame(frame)) => frame.event().unwrap(),
+        other => panic!("not an event: {other:?}"),
+    }
+}
+
+/// Every event of a job to its end.
+pub async fn all(store: &SharedStore, id: JobId) -> Vec<Event> {
+    let mut stream = store.follow(id, None);
+    let mut events = vec![next(&mut stream).await];
+    while !events.last().unwrap().kind().is_terminal() {
+        events.push(next(&mut stream).await);
+    }
+    events
+}
+
+/// Waits for something that must become true.
+pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition().await {
+        assert!(begun.elapsed() < SOON, "it never became true");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
