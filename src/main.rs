@@ -1,2 +1,42 @@
-//! Glimpse.
-fn main() {}
+//! `glimpse`: the whole stack in one process (`serve`, the default) and its command-line client (`generate`).
+
+mod generate;
+mod model;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use glimpse_shared::telemetry;
+
+/// Makes pictures from words, and lets you watch them form.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves the API and one worker in this process (the default).
+    Serve(Box<serve::Args>),
+    /// Makes one picture: on a server, or in this process if none is named.
+    Generate(Box<generate::Args>),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Without a provider the first TLS connection would panic. An error means that one is there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match cli.command.unwrap_or_else(|| Command::Serve(Box::new(cli.serve))) {
+        Command::Serve(args) => {
+            telemetry::init(&args.log);
+            serve::run(*args).await
+        }
+        Command::Generate(args) => generate::run(*args).await,
+    }
+}

@@ -1,0 +1,64 @@
+//! Why there is no picture, by what the caller's script should do about it.
+
+use std::{fmt::Display, process::ExitCode};
+
+use glimpse_shared::request::FieldError;
+
+/// Why there is no picture.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A defect, or a machine that is broken.
+    #[error("{0}")]
+    Unforeseen(String),
+    /// The input is wrong, or the server refuses it: the same again will not help.
+    #[error("{0}")]
+    BadInput(String),
+    /// The server cannot be reached.
+    #[error("cannot reach {server}: {cause}")]
+    Unreachable {
+        /// Its address.
+        server: String,
+        /// Why not.
+        cause: String,
+    },
+    /// The job ended without a picture.
+    #[error("the job ended without a picture: {0}")]
+    Job(String),
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Failure {
+    /// For [`Failure::Unforeseen`], from any error.
+    pub fn unforeseen(error: impl Display) -> Self {
+        Self::Unforeseen(error.to_string())
+    }
+
+    /// Names each wrong field, and the flag that sets it.
+    pub fn fields(errors: &[FieldError]) -> Self {
+        let lines: Vec<String> = errors.iter().map(|error| line(&error.field(), &error.msg)).collect();
+        Self::BadInput(lines.join("; "))
+    }
+
+    /// The exit code that the manual gives.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Unforeseen(_) => 1,
+            Self::BadInput(_) => 2,
+            Self::Unreachable { .. } => 3,
+            Self::Job(_) => 4,
+            Self::Interrupted => 130,
+        })
+    }
+}
+
+/// `field (--flag): what is wrong`.
+pub fn line(field: &str, message: &str) -> String {
+    match field {
+        "num_inference_steps" => format!("{field} (--steps): {message}"),
+        "width" | "height" | "seed" => format!("{field} (--{field}): {message}"),
+        "negative_prompt" => format!("{field} (--negative-prompt): {message}"),
+        _ => format!("{field}: {message}"),
+    }
+}

@@ -1,0 +1,101 @@
+//! The picture made in this process, by the same pipeline that a worker runs.
+
+use std::sync::Arc;
+
+use glimpse_shared::request::{Defaults, ImageRequest, ImageSpec, Offer, PreviewSource, Unknown};
+use glimpse_worker::{
+    config::ModelConfig,
+    engine::{Engine, Order},
+    lease::{Stop, halt},
+    outbox::Outbox,
+    pipeline::{self, PipelineError},
+    reporter, runner,
+};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Failure, Picture, Progress, output::PreviewDir};
+use crate::model;
+
+/// Checks the request as the API would, and makes its picture.
+///
+/// # Errors
+/// [`Failure::BadInput`] for a wrong request or model, [`Failure::Job`] if the pipeline fails.
+pub async fn make(
+    config: &ModelConfig,
+    request: &ImageRequest,
+    progress: &Progress,
+    previews: Option<&PreviewDir>,
+) -> Result<Picture, Failure> {
+    let path = model::or_demo(config.model.clone()).map_err(Failure::BadInput)?;
+    let loading = config.clone();
+    let (engine, offers) = Engine::start(move || loading.load(&path))
+        .await
+        .map_err(|error| Failure::BadInput(error.to_string()))?;
+    let spec = check(request, &offers)?;
+
+    let (stop, stopped) = watch::channel(None);
+    let (done, mut end) = oneshot::channel();
+    let (steps_done, mut progressed) = mpsc::unbounded_channel();
+    let outbox = Arc::new(Outbox::default());
+    let (of_step, wanted) = (spec.clone(), previews.is_some());
+    engine.order(Order {
+        inputs: runner::inputs(&spec),
+        observer: Box::new(move |at| {
+            // The receiver lives as long as this function does.
+            let _ = steps_done.send(at);
+            (wanted && of_step.has_preview_after(runner::index(at)))
+                .then_some(pipeline::PreviewSource::Denoised)
+        }),
+        stop: stopped,
+        outbox: outbox.clone(),
+        done,
+    });
+    let made = loop {
+        tokio::select! {
+            biased;
+            Some(at) = progressed.recv() => progress.show(at.step as u32, at.steps as u32),
+            shown = outbox.take() => write_preview(previews, &shown)?,
+            made = &mut end => break made,
+            _ = tokio::signal::ctrl_c() => {
+                halt(&stop, Stop::Cancelled);
+                return Err(Failure::Interrupted);
+            }
+        }
+    };
+    while let Some(shown) = outbox.try_take() {
+        write_preview(previews, &shown)?;
+    }
+    let made = made.map_err(Failure::unforeseen)?.map_err(|error| match error {
+        PipelineError::BadRequest { .. } => Failure::BadInput(error.to_string()),
+        PipelineError::Fault { .. } | PipelineError::Device { .. } => Failure::Job(error.to_string()),
+    })?;
+    let picture = made.pictures.first().ok_or_else(|| Failure::unforeseen("the pipeline made no picture"))?;
+    let image = reporter::encode_final(picture, spec.output_format()).map_err(Failure::unforeseen)?;
+    let encoded = image.decode().ok_or_else(|| Failure::unforeseen("the picture is no data URI"))?;
+    Ok(Picture { encoded, seed: spec.seed() })
+}
+
+fn write_preview(
+    previews: Option<&PreviewDir>,
+    shown: &glimpse_worker::outbox::Shown,
+) -> Result<(), Failure> {
+    let Some(folder) = previews else { return Ok(()) };
+    let image = reporter::encode_preview(&shown.picture).map_err(Failure::unforeseen)?;
+    let jpeg = image.decode().ok_or_else(|| Failure::unforeseen("the preview is no data URI"))?;
+    folder.write(shown.step, &jpeg)
+}
+
+fn check(request: &ImageRequest, offers: &pipeline::Description) -> Result<ImageSpec, Failure> {
+    let offer = Offer {
+        native_width: offers.native_width,
+        native_height: offers.native_height,
+        max_pixels: offers.max_pixels,
+        schedulers: offers.schedulers.iter().cloned().collect(),
+    };
+    let Value::Object(body) = serde_json::to_value(request).map_err(Failure::unforeseen)? else {
+        return Err(Failure::unforeseen("a request is an object"));
+    };
+    let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Denoised };
+    ImageSpec::check(body, &offer, defaults).map_err(|errors| Failure::fields(&errors))
+}

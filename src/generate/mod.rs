@@ -1,0 +1,103 @@
+//! `glimpse generate`: one picture from the command line.
+
+mod failure;
+mod local;
+mod output;
+mod progress;
+mod remote;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use glimpse_shared::{
+    id::App,
+    request::ImageRequest,
+    telemetry::{self, LogConfig, LogFormat},
+};
+use glimpse_worker::config::ModelConfig;
+
+use failure::Failure;
+use output::{Output, PreviewDir};
+use progress::Progress;
+
+/// Flags of `glimpse generate`.
+#[derive(Debug, Parser)]
+pub struct Args {
+    /// What to draw.
+    prompt: String,
+    /// Where the picture goes; the ending (.jpg, .png or .webp) chooses the format.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Denoising steps, 1 to 50. [default: 20]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    steps: Option<i64>,
+    /// Pixels, a multiple of 8. [default: the model's own]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    width: Option<i64>,
+    /// Pixels, a multiple of 8. [default: the model's own]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    height: Option<i64>,
+    /// The same seed gives the same picture. [default: a random one, told at the end]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    seed: Option<i64>,
+    /// What not to draw.
+    #[arg(long, value_name = "TEXT")]
+    negative_prompt: Option<String>,
+    /// Where previews go, as they come: `preview-STEP.jpg`.
+    #[arg(long, value_name = "DIR")]
+    preview_dir: Option<PathBuf>,
+    /// The server to ask; without one the picture is made in this process.
+    #[arg(long, env = "GLIMPSE_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// The server's app. [default: the only one]
+    #[arg(long, env = "GLIMPSE_APP", value_name = "OWNER/NAME")]
+    app: Option<App>,
+    #[command(flatten)]
+    model: ModelConfig,
+    /// What is logged on standard error: a level, or `target=level,…` as in tracing's EnvFilter.
+    #[arg(long, env = "GLIMPSE_LOG", default_value = "warn")]
+    log: String,
+}
+
+/// Makes the picture. 0: done, 1: unforeseen, 2: bad input or refused, 3: server not reachable, 4: the job
+/// failed, 130: Ctrl-C.
+pub async fn run(args: Args) -> ExitCode {
+    telemetry::init(&LogConfig { log_format: LogFormat::Text, log: args.log.clone() });
+    match generate(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("glimpse: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+/// A finished picture.
+struct Picture {
+    encoded: Vec<u8>,
+    seed: u64,
+}
+
+async fn generate(args: Args) -> Result<(), Failure> {
+    let output = Output::new(args.output)?;
+    let previews = args.preview_dir.map(PreviewDir::new).transpose()?;
+    let request = ImageRequest {
+        prompt: args.prompt,
+        negative_prompt: args.negative_prompt,
+        num_inference_steps: args.steps,
+        width: args.width,
+        height: args.height,
+        seed: args.seed,
+        output_format: Some(output.format()),
+    };
+    let progress = Progress::new();
+    let picture = match &args.server {
+        Some(server) => remote::make(server, args.app, &request, &progress, previews.as_ref()).await,
+        None => local::make(&args.model, &request, &progress, previews.as_ref()).await,
+    };
+    progress.end();
+    let Picture { encoded, seed } = picture?;
+    output.write(&encoded)?;
+    eprintln!("{} (seed {seed})", output.path().display());
+    Ok(())
+}

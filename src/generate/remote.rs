@@ -1,0 +1,237 @@
+//! The picture made by a server: submit, follow, fetch.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use eventsource_stream::Eventsource;
+use futures::StreamExt;
+use glimpse_shared::{
+    event::{Event, Image},
+    id::App,
+    request::ImageRequest,
+};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Failure, Picture, Progress, failure::line, output::PreviewDir};
+
+/// How long a server may take to answer at all.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How often a broken stream is taken up again before the server counts as gone.
+const RESUMES: u32 = 5;
+
+/// Submits the request, shows its progress, and returns its picture. Ctrl-C cancels the job.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn make(
+    server: &str,
+    app: Option<App>,
+    request: &ImageRequest,
+    progress: &Progress,
+    previews: Option<&PreviewDir>,
+) -> Result<Picture, Failure> {
+    let server = Server::new(server)?;
+    let app = match app {
+        Some(app) => app,
+        None => server.only_app().await?,
+    };
+    let job = server.submit(&app, request).await?;
+    let steps = request.num_inference_steps.and_then(|steps| u32::try_from(steps).ok()).unwrap_or(20);
+    tokio::select! {
+        picture = server.follow(&job, steps, progress, previews) => picture,
+        _ = tokio::signal::ctrl_c() => {
+            server.cancel(&job).await?;
+            Err(Failure::Interrupted)
+        }
+    }
+}
+
+struct Server {
+    url: String,
+    client: Client,
+}
+
+impl Server {
+    fn new(url: &str) -> Result<Self, Failure> {
+        let url = url.trim_end_matches('/');
+        let http = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !http {
+            return Err(Failure::BadInput(format!("--server {url}: not an http:// or https:// address")));
+        }
+        let client = Client::builder().connect_timeout(Duration::from_secs(10)).build();
+        Ok(Self { url: url.to_owned(), client: client.map_err(Failure::unforeseen)? })
+    }
+
+    fn unreachable(&self, cause: &reqwest::Error) -> Failure {
+        // The outermost text is "error sending request"; the innermost says what happened.
+        let mut cause: &dyn std::error::Error = cause;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        Failure::Unreachable { server: self.url.clone(), cause: cause.to_string() }
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {
+        match tokio::time::timeout(ANSWER_WITHIN, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(self.unreachable(&error)),
+            Err(_) => Err(Failure::Unreachable {
+                server: self.url.clone(),
+                cause: format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
+            }),
+        }
+    }
+
+    async fn json(&self, response: Response) -> Result<Value, Failure> {
+        let status = response.status();
+        let body = response.json::<Value>().await;
+        if status.is_success() {
+            return body.map_err(Failure::unforeseen);
+        }
+        let detail = body.ok().map(|body| detail(&body)).unwrap_or_else(|| status.to_string());
+        Err(match status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+                Failure::Unreachable { server: self.url.clone(), cause: detail }
+            }
+            _ if status.is_client_error() => Failure::BadInput(format!("refused by {}: {detail}", self.url)),
+            _ => Failure::Unforeseen(format!("{} answered {status}: {detail}", self.url)),
+        })
+    }
+
+    async fn only_app(&self) -> Result<App, Failure> {
+        let response = self.send(self.client.get(format!("{}/v1/workers", self.url))).await?;
+        let answer = self.json(response).await?;
+        let workers = answer["workers"].as_array().cloned().unwrap_or_default();
+        let apps: BTreeSet<&str> = workers.iter().filter_map(|worker| worker["app"].as_str()).collect();
+        let mut names = apps.iter();
+        match (names.next(), names.next()) {
+            (Some(app), None) => app.parse().map_err(Failure::unforeseen),
+            (None, _) => Err(Failure::BadInput(format!("app (--app): {} has no workers", self.url))),
+            _ => {
+                let names: Vec<&str> = apps.into_iter().collect();
+                Err(Failure::BadInput(format!("app: choose one with --app: {}", names.join(", "))))
+            }
+        }
+    }
+
+    async fn submit(&self, app: &App, request: &ImageRequest) -> Result<String, Failure> {
+        let mut body = json!(request);
+        body["app"] = json!(app);
+        // The answer may be lost on the way: the key makes the second submit the same job.
+        let key = uuid::Uuid::new_v4().to_string();
+        let post = || {
+            let post = self.client.post(format!("{}/v1/jobs", self.url));
+            self.send(post.header("Idempotency-Key", &key).json(&body))
+        };
+        let response = match post().await {
+            Ok(response) => response,
+            Err(_) => post().await?,
+        };
+        let answer = self.json(response).await?;
+        answer["id"]
+            .as_str()
+            .map(ToOwned::to_owned)
+            .ok_or_else(|| Failure::Unforeseen(format!("{} answered a submit without an id", self.url)))
+    }
+
+    async fn cancel(&self, job: &str) -> Result<(), Failure> {
+        let response = self.send(self.client.delete(format!("{}/v1/jobs/{job}", self.url))).await?;
+        self.json(response).await.map(drop)
+    }
+
+    /// Follows the job to its end, taking the stream up again where it broke.
+    async fn follow(
+        &self,
+        job: &str,
+        steps: u32,
+        progress: &Progress,
+        previews: Option<&PreviewDir>,
+    ) -> Result<Picture, Failure> {
+        progress.show(0, steps);
+        let mut cursor: Option<String> = None;
+        let mut broken = 0;
+        loop {
+            let mut get = self.client.get(format!("{}/v1/jobs/{job}/events", self.url));
+            if let Some(id) = &cursor {
+                get = get.header("Last-Event-ID", id);
+            }
+            let cause = match self.send(get).await {
+                Ok(response) if response.status().is_success() => {
+                    let mut events = response.bytes_stream().eventsource();
+                    let mut cause = "the stream ended early".to_owned();
+                    while let Some(event) = events.next().await {
+                        match event {
+                            Ok(event) => {
+                                broken = 0;
+                                let parsed =
+                                    serde_json::from_str(&event.data).map_err(Failure::unforeseen)?;
+                                if let Some(picture) = take(parsed, steps, progress, previews)? {
+                                    return Ok(picture);
+                                }
+                                cursor = Some(event.id);
+                            }
+                            Err(error) => cause = error.to_string(),
+                        }
+                    }
+                    cause
+                }
+                Ok(response) => return self.json(response).await.and(Err(Failure::unforeseen("no events"))),
+                Err(Failure::Unreachable { cause, .. }) => cause,
+                Err(other) => return Err(other),
+            };
+            broken += 1;
+            if broken > RESUMES {
+                return Err(Failure::Unreachable { server: self.url.clone(), cause });
+            }
+            tokio::time::sleep(Duration::from_millis(200) * 2u32.pow(broken)).await;
+        }
+    }
+}
+
+/// What an event means for the person who waits; a picture ends the wait.
+fn take(
+    event: Event,
+    steps: u32,
+    progress: &Progress,
+    previews: Option<&PreviewDir>,
+) -> Result<Option<Picture>, Failure> {
+    match event {
+        Event::Queued { .. } | Event::Started { .. } => {}
+        Event::Preview { step, steps, image, .. } => {
+            progress.show(step + 1, steps);
+            if let Some(folder) = previews {
+                folder.write(step, &decode(&image)?)?;
+            }
+        }
+        Event::Completed { images, seed, .. } => {
+            progress.show(steps, steps);
+            let image =
+                images.first().ok_or_else(|| Failure::unforeseen("a job completed without a picture"))?;
+            return Ok(Some(Picture { encoded: decode(image)?, seed }));
+        }
+        Event::Failed { code, message } => {
+            return Err(Failure::Job(format!("{}: {message}", code.as_str())));
+        }
+        Event::Cancelled { by } => return Err(Failure::Job(format!("cancelled by {}", by.as_str()))),
+    }
+    Ok(None)
+}
+
+fn decode(image: &Image) -> Result<Vec<u8>, Failure> {
+    image.decode().ok_or_else(|| Failure::unforeseen("the server sent a picture that is no data URI"))
+}
+
+/// The fal shapes: a text, or one entry per wrong field.
+fn detail(body: &Value) -> String {
+    match &body["detail"] {
+        Value::String(text) => text.clone(),
+        Value::Array(entries) => {
+            let lines = entries.iter().map(|entry| {
+                let field = entry["loc"].as_array().and_then(|loc| loc.last()?.as_str()).unwrap_or("body");
+                line(field, entry["msg"].as_str().unwrap_or("wrong"))
+            });
+            lines.collect::<Vec<_>>().join("; ")
+        }
+        _ => body.to_string(),
+    }
+}

@@ -1,0 +1,143 @@
+//! The whole stack in one process: API, one worker, and the store in memory unless Redis is named.
+
+use std::{process::ExitCode, sync::Arc};
+
+use glimpse_api::Config as ApiConfig;
+use glimpse_shared::{
+    id::{App, WorkerId},
+    reaper,
+    store::{
+        Clock, SharedStore,
+        memory::MemoryStore,
+        redis::{RedisConfig, RedisStore},
+    },
+    telemetry::LogConfig,
+};
+use glimpse_worker::{
+    config::{FleetConfig, ModelConfig},
+    engine::Engine,
+    runner::{Ended, Worker},
+    signal,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
+
+use crate::model;
+
+/// The app's name when none is given.
+const DEMO_APP: &str = "glimpse/demo";
+
+/// Flags of `glimpse serve`: those of the API and of a worker.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    api: ApiConfig,
+    #[command(flatten)]
+    redis: RedisConfig,
+    #[command(flatten)]
+    model: ModelConfig,
+    #[command(flatten)]
+    fleet: FleetConfig,
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Serves until told to stop: 0; 1 if the worker's device broke, 2 if the flags or the model are wrong.
+pub async fn run(args: Args) -> ExitCode {
+    match serve(args).await {
+        Ok(Ended::Drained) => ExitCode::SUCCESS,
+        Ok(Ended::DeviceFault) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("glimpse: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn serve(args: Args) -> Result<Ended, Error> {
+    let model = model::or_demo(args.model.model.clone())?;
+    let app: App = args.fleet.app.clone().map_or_else(|| DEMO_APP.parse(), Ok)?;
+    let store: SharedStore = match &args.redis.redis_url {
+        Some(url) => {
+            Arc::new(RedisStore::connect(url, &args.redis.redis_prefix, args.api.rules(), Clock::Store)?)
+        }
+        None => Arc::new(MemoryStore::new(args.api.rules(), Clock::Store)),
+    };
+    // A taken port is found before the model is loaded.
+    let listener = TcpListener::bind(&args.api.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", args.api.listen))?;
+    let address = listener.local_addr()?;
+    let (stop, stopped) = watch::channel(false);
+    let told = async {
+        signal::stop().await;
+        stop.send_replace(true);
+    };
+
+    let loading = args.model.clone();
+    let (engine, offers) = Engine::start(move || loading.load(&model)).await?;
+    let worker = Worker {
+        store: store.clone(),
+        app,
+        id: WorkerId::new("local"),
+        engine,
+        offers,
+        drain_grace: args.fleet.drain_grace(),
+    };
+    let (ready, is_ready) = oneshot::channel();
+    let worker = worker.run(
+        || {
+            let _ = ready.send(());
+        },
+        until(stopped.clone()),
+    );
+    let api = glimpse_api::serve(listener, store.clone(), args.api, until(stopped));
+    let reaping = tokio::spawn(reaper::run(store, reaper::API_PERIOD));
+    let announce = async {
+        if is_ready.await.is_ok() {
+            announce(address);
+        }
+        std::future::pending::<()>().await;
+    };
+
+    let mut worker = tokio::spawn(worker);
+    let mut api = tokio::spawn(api);
+    let announcing = tokio::spawn(announce);
+    tokio::pin!(told);
+    let ended = tokio::select! {
+        () = &mut told => None,
+        ended = &mut worker => Some(ended?),
+        served = &mut api => {
+            served??;
+            None
+        }
+    };
+    stop.send_replace(true);
+    let ended = match ended {
+        Some(ended) => ended,
+        None => worker.await?,
+    };
+    if !api.is_finished() {
+        api.await??;
+    }
+    announcing.abort();
+    reaping.abort();
+    Ok(ended)
+}
+
+/// The one line on standard output, for whoever waits for it.
+fn announce(address: std::net::SocketAddr) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    // Nobody has to read it.
+    let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which also is the end.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
