@@ -1,0 +1,116 @@
+//! `glimpse generate`: the same picture alone and by a server, and an exit code for every way to fail.
+
+#[cfg(test)]
+mod stack;
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use stack::{Process, binary};
+
+fn generate(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(binary("glimpse"));
+    command.arg("generate").args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.env("TMPDIR", folder).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alone_and_by_a_server_the_picture_is_the_same() {
+    let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
+    let address = server.address().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    for ending in ["jpg", "png", "webp"] {
+        let (alone, served) = (file(&format!("alone.{ending}")), file(&format!("served.{ending}")));
+        let prompt = "a blue circle on a yellow background";
+        let options = ["--seed", "5", "--steps", "6"];
+        let previews = file("previews");
+        let output = generate(
+            folder.path(),
+            &[&[prompt, "-o", &alone, "--preview-dir", &previews], &options[..]].concat(),
+        );
+        assert!(output.status.success(), "{}", text(&output));
+        assert!(text(&output).contains("6/6"), "{}", text(&output));
+        for step in ["00", "05"] {
+            assert!(image::open(format!("{previews}/preview-{step}.jpg")).is_ok());
+        }
+        let output =
+            generate(folder.path(), &[&[prompt, "-o", &served, "--server", &address], &options[..]].concat());
+        assert!(output.status.success(), "{}", text(&output));
+        assert!(text(&output).contains("6/6"), "{}", text(&output));
+        let (alone, served) = (std::fs::read(alone).unwrap(), std::fs::read(served).unwrap());
+        assert!(alone == served, "{ending}: {} and {} bytes", alone.len(), served.len());
+        assert_eq!(image::load_from_memory(&alone).unwrap().width(), 128);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_failure_has_its_exit_code_and_writes_nothing() {
+    let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
+    let address = server.address().await;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.png").display().to_string();
+    let nowhere = folder.path().join("no/such/folder/out.png").display().to_string();
+    let gif = folder.path().join("out.gif").display().to_string();
+    let cases: [(&[&str], i32, &str); 12] = [
+        (&["x", "-o", &out, "--steps", "0"], 2, "num_inference_steps"),
+        (&["x", "-o", &out, "--steps", "51", "--server", &address], 2, "num_inference_steps"),
+        (&["x", "-o", &out, "--width", "65"], 2, "width"),
+        (&["x", "-o", &out, "--height", "7", "--server", &address], 2, "height"),
+        (&["x", "-o", &out, "--seed", "-1"], 2, "seed"),
+        (&["", "-o", &out, "--server", &address], 2, "prompt"),
+        (&["x", "-o", &out, "--server", &address, "--app", "no/body"], 2, "no/body"),
+        (&["x", "-o", &gif], 2, "output"),
+        (&["x", "-o", &nowhere], 2, "output"),
+        (&["x", "-o", &out, "--model", "no/such/model"], 2, "no/such/model"),
+        (&["x", "-o", &out, "--server", "ftp://somewhere"], 2, "--server"),
+        (&["x", "-o", &out, "--server", "http://127.0.0.1:1"], 3, "http://127.0.0.1:1"),
+    ];
+    for (args, code, names) in cases {
+        let output = generate(folder.path(), args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", text(&output));
+        assert!(text(&output).contains(names), "{args:?} does not name {names}: {}", text(&output));
+        assert!(!Path::new(&out).exists(), "{args:?} wrote a file");
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_cancels_the_job() {
+    let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
+    let address = server.address().await;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.png").display().to_string();
+    let args = [
+        "generate", "x", "-o", &out, "--server", &address, "--steps", "50", "--width", "512", "--height",
+        "512",
+    ];
+    let mut client = Process::start("glimpse", &args);
+    let http = stack::client();
+    let busy = async || -> Option<String> {
+        let workers: serde_json::Value =
+            http.get(format!("{address}/v1/workers")).send().await.unwrap().json().await.unwrap();
+        workers["workers"][0]["job"].as_str().map(ToOwned::to_owned)
+    };
+    let begun = std::time::Instant::now();
+    let id = loop {
+        if let Some(id) = busy().await {
+            break id;
+        }
+        assert!(begun.elapsed() < stack::SOON, "the job never started: {}", client.log());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    client.signal("INT");
+    assert_eq!(client.exit(stack::SOON).await.code(), Some(130));
+    let job: serde_json::Value =
+        http.get(format!("{address}/v1/jobs/{id}")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(job["status"], "cancelled");
+    assert!(!Path::new(&out).exists());
+}

@@ -1,0 +1,164 @@
+//! What the end-to-end stories are played with: real processes of the binaries that cargo built, and a client
+//! that reads SSE as it comes.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use eventsource_stream::{Event, EventStream, Eventsource};
+use futures::{StreamExt, stream::BoxStream};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a story waits for something that must come, on a machine that is busy with other stories.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// A binary of the workspace: cargo puts all of them into one folder.
+pub fn binary(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_BIN_EXE_glimpse")).parent().unwrap();
+    let path = folder.join(name);
+    assert!(path.is_file(), "{} is not built: cargo build --workspace", path.display());
+    path
+}
+
+/// A running process of ours. Killed when dropped.
+pub struct Process {
+    pub name: String,
+    child: Child,
+    out: PathBuf,
+    log: PathBuf,
+    _folder: TempDir,
+}
+
+impl Process {
+    /// Starts a binary from the repository's root, with a clean environment.
+    pub fn start(name: &str, args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, log) = (folder.path().join("out"), folder.path().join("log"));
+        let child = Command::new(binary(name))
+            .args(args)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdin(Stdio::null())
+            .stdout(File::create(&out).unwrap())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Self { name: name.to_owned(), child, out, log, _folder: folder }
+    }
+
+    /// The address of the line `listening on http://ADDR`, as `http://ADDR`.
+    pub async fn address(&mut self) -> String {
+        let begun = Instant::now();
+        loop {
+            let out = std::fs::read_to_string(&self.out).unwrap();
+            if let Some(line) = out.lines().find(|_| out.ends_with('\n')) {
+                return line
+                    .strip_prefix("listening on ")
+                    .expect("the line is `listening on URL`")
+                    .to_owned();
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("{} ended with {status}: {}", self.name, self.log());
+            }
+            assert!(begun.elapsed() < SOON, "{} does not listen: {}", self.name, self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// `kill -SIGNAL`.
+    pub fn signal(&self, signal: &str) {
+        let done = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(done.success());
+    }
+
+    pub async fn exit(&mut self, within: Duration) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < within, "{} does not end: {}", self.name, self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of {}\n{}", self.name, self.log());
+        }
+    }
+}
+
+/// A client that waits for as long as a story does.
+pub fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
+/// A body being read event by event.
+pub struct Sse(EventStream<BoxStream<'static, reqwest::Result<bytes::Bytes>>>);
+
+impl Sse {
+    pub async fn open(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        assert!(status.is_success(), "{status}: {}", response.text().await.unwrap_or_default());
+        assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
+        Self(response.bytes_stream().boxed().eventsource())
+    }
+
+    /// The next event; `None` at the end of the body.
+    pub async fn next(&mut self) -> Option<Event> {
+        let event =
+            tokio::time::timeout(SOON, self.0.next()).await.expect("an event or an end within the deadline");
+        event.map(|event| event.expect("an unbroken stream"))
+    }
+
+    /// Every event up to the end of the body.
+    pub async fn rest(mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(event) = self.next().await {
+            events.push(event);
+        }
+        events
+    }
+}
+
+pub fn json(event: &Event) -> Value {
+    serde_json::from_str(&event.data).expect("JSON data")
+}
+
+/// The picture of a data URI.
+pub fn picture(url: &Value) -> image::RgbImage {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let url = url.as_str().expect("a URL");
+    let (head, data) = url.split_once(";base64,").expect("a data URI");
+    assert_eq!(head, "data:image/jpeg");
+    image::load_from_memory(&STANDARD.decode(data).unwrap()).expect("a picture").to_rgb8()
+}
+
+/// Mean absolute difference of two pictures, 0 to 255.
+pub fn distance(one: &image::RgbImage, other: &image::RgbImage) -> f64 {
+    assert_eq!(one.dimensions(), other.dimensions());
+    let sum: u64 = one.as_raw().iter().zip(other.as_raw()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum as f64 / one.as_raw().len() as f64
+}
