@@ -1,0 +1,67 @@
+# docker build --target api|worker|glimpse .        GPU: --target worker-cuda
+# Each binary is built alone, so the API's image holds no model code.
+
+FROM rust:1.95-bookworm AS source
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+COPY shared shared
+COPY api api
+COPY worker worker
+COPY tests tests
+
+FROM source AS build-api
+RUN cargo build --release --locked --package glimpse-api
+
+FROM source AS build-worker
+RUN cargo build --release --locked --package glimpse-worker
+
+FROM source AS build-glimpse
+RUN cargo build --release --locked --package glimpse
+
+FROM debian:bookworm-slim AS base
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --no-create-home glimpse
+USER glimpse
+WORKDIR /app
+
+FROM base AS api
+COPY --from=build-api /src/target/release/glimpse-api /usr/local/bin/
+ENV GLIMPSE_LISTEN=0.0.0.0:8080
+EXPOSE 8080
+ENTRYPOINT ["glimpse-api"]
+
+FROM base AS worker
+COPY --from=build-worker /src/target/release/glimpse-worker /usr/local/bin/
+COPY models/demo models/demo
+ENV GLIMPSE_MODEL=/app/models/demo GLIMPSE_APP=glimpse/demo
+ENTRYPOINT ["glimpse-worker"]
+
+FROM base AS glimpse
+COPY --from=build-glimpse /src/target/release/glimpse /usr/local/bin/
+COPY models/demo models/demo
+ENV GLIMPSE_LISTEN=0.0.0.0:8080
+EXPOSE 8080
+ENTRYPOINT ["glimpse"]
+
+FROM nvidia/cuda:13.0.1-cudnn-devel-ubuntu24.04 AS build-worker-cuda
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends curl ca-certificates build-essential \
+    && rm -rf /var/lib/apt/lists/*
+RUN curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain 1.95
+ENV PATH=/root/.cargo/bin:$PATH
+WORKDIR /src
+COPY --from=source /src .
+ARG CUDA_COMPUTE_CAP=90
+RUN cargo build --release --locked --package glimpse-worker --features cudnn
+
+FROM nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04 AS worker-cuda
+RUN useradd --system --no-create-home glimpse
+USER glimpse
+WORKDIR /app
+COPY --from=build-worker-cuda /src/target/release/glimpse-worker /usr/local/bin/
+COPY models/demo models/demo
+ENV GLIMPSE_MODEL=/app/models/demo GLIMPSE_APP=glimpse/demo GLIMPSE_DEVICE=cuda:0
+ENTRYPOINT ["glimpse-worker"]
