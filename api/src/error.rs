@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use axum::{
-    body::Body,
+    body,
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use glimpse_shared::{error::StoreError, event::ascii_json, id::App, request::FieldError};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// An answer that is not what was asked for, sorted by what the client does next.
@@ -134,10 +135,17 @@ impl From<StoreError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut body = json!({ "detail": self.detail() });
-        if let Self::AppUnknown { served, .. } = &self {
-            body["apps"] = json!(served);
+        #[derive(Serialize)]
+        struct Body<'a> {
+            detail: Value,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            apps: Option<&'a [App]>,
         }
+        let apps = match &self {
+            Self::AppUnknown { served, .. } => Some(&served[..]),
+            _ => None,
+        };
+        let body = Body { detail: self.detail(), apps };
         let mut response = json_response(self.status(), &body);
         if let Some(after) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().max(1).into());
@@ -147,8 +155,8 @@ impl IntoResponse for ApiError {
 }
 
 /// An answer in ASCII JSON.
-pub(crate) fn json_response<T: serde::Serialize>(status: StatusCode, body: &T) -> Response {
-    let mut response = Response::new(Body::from(ascii_json(body)));
+pub(crate) fn json_response<T: Serialize>(status: StatusCode, json: &T) -> Response {
+    let mut response = Response::new(body::Body::from(ascii_json(json)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -16,7 +16,8 @@ use glimpse_shared::{
     request::{Defaults, ImageSpec, PreviewSource, Unknown, parse_object},
 };
 use hyper::ext::ReasonPhrase;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{json, value::RawValue};
 
 use super::jobs::ANONYMOUS;
 use crate::{
@@ -207,8 +208,13 @@ impl Refusal {
 
     /// As an event: for people, since no client of fal's knows errors in a stream. The cut is for programs.
     fn write(&self, out: &mut Out) {
-        let json = ascii_json(&json!({ "error": self.error_type, "detail": self.detail }));
-        out.push(format!("data: {json}\n\n"));
+        #[derive(Serialize)]
+        struct ErrorEvent<'a> {
+            error: &'static str,
+            detail: &'a str,
+        }
+        let event = ErrorEvent { error: self.error_type, detail: &self.detail };
+        out.push(format!("data: {}\n\n", ascii_json(&event)));
         out.cut();
     }
 }
@@ -253,10 +259,10 @@ fn failure(frame: &Frame) -> Refusal {
 /// The pictures as one answer.
 fn completed(json: &[u8], prompt: &str) -> Result<Response, ApiError> {
     let completed = picture::of_completed(json).ok_or(ApiError::Defect)?;
-    #[derive(serde::Serialize)]
+    #[derive(Serialize)]
     struct Pictures<'a> {
-        images: &'a [&'a serde_json::value::RawValue],
-        image: Option<&'a &'a serde_json::value::RawValue>,
+        images: &'a [&'a RawValue],
+        image: Option<&'a &'a RawValue>,
         seed: u64,
         prompt: &'a str,
     }

@@ -134,7 +134,7 @@ async fn an_error_after_the_first_byte_is_an_event_and_a_cut() {
     stream.block().await.unwrap();
     worker.fail(lease, FailureCode::Internal, "it broke: \u{e9}").await;
     let error = stream.block().await.unwrap();
-    assert_eq!(error, r#"data: {"detail":"it broke: \u00e9","error":"internal_error"}"#);
+    assert_eq!(error, r#"data: {"error":"internal_error","detail":"it broke: \u00e9"}"#);
     assert!(stream.next().await.is_err(), "the body must not end as if it were whole");
 }
 
@@ -150,7 +150,7 @@ async fn a_cancel_by_id_ends_the_stream_early() {
     stream.block().await.unwrap();
     stack.ask("DELETE", &format!("/v1/jobs/{}", lease.job.id), "").await;
     let error = stream.block().await.unwrap();
-    assert_eq!(error, r#"data: {"detail":"Request was cancelled","error":"client_cancelled"}"#);
+    assert_eq!(error, r#"data: {"error":"client_cancelled","detail":"Request was cancelled"}"#);
     assert!(stream.next().await.is_err());
 }
 

@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test that is how a failure looks")]
 
+mod edge;
 mod events;
 mod fal_run;
 mod fal_stream;
+mod input;
 mod jobs;
+mod shutdown;
+mod store_away;
 mod support;

@@ -1,0 +1,103 @@
+//! What every answer has, and who may ask from where.
+
+use std::time::Duration;
+
+use glimpse_api::Config;
+
+use crate::support::Stack;
+
+#[tokio::test]
+async fn every_answer_has_an_id_and_may_be_read_from_any_page() {
+    let stack = Stack::start().await;
+    for path in ["/", "/playground/page.js", "/health/live", "/health/ready", "/v1/workers", "/nowhere"] {
+        let answer = stack.get(path).await;
+        let id = answer.header("x-fal-request-id").unwrap();
+        assert_eq!(id.len(), 36, "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(answer.header("access-control-expose-headers"), Some("*"));
+    }
+}
+
+#[tokio::test]
+async fn any_page_may_ask_before_it_asks() {
+    let stack = Stack::start().await;
+    for path in ["/glimpse/demo/stream", "/v1/jobs", "/nowhere"] {
+        let answer = stack.ask("OPTIONS", path, "").await;
+        assert_eq!((answer.status, answer.body.len()), (204, 0));
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(answer.header("access-control-allow-methods"), Some("*"));
+        let headers = "*, Authorization, Content-Type, X-Fal-Target-Url";
+        assert_eq!(answer.header("access-control-allow-headers"), Some(headers));
+        assert!(answer.header("x-fal-request-id").is_some());
+    }
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_requests() {
+    let stack = Stack::start().await;
+    let mut client = stack.client().await;
+    let body = vec![b' '; 17 << 20];
+    assert_eq!(client.ask("POST", "/v1/jobs", &[], &body).await.status, 413);
+    assert_eq!(client.ask("POST", "/v1/jobs", &[], b"{").await.status, 422);
+    assert_eq!(client.ask("GET", "/health/live", &[], b"").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_page_runs_no_script_of_anybody_else() {
+    let stack = Stack::start().await;
+    let page = stack.get("/").await;
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+    assert!(!page.text().contains("<script>") && !page.text().contains("style="), "the policy forbids it");
+    for file in ["/playground/page.js", "/playground/style.css"] {
+        assert!(page.text().contains(file));
+        assert_eq!(stack.get(file).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn more_streams_than_the_operator_allows_are_429() {
+    let stack = Stack::with(Config { max_streams: 2, ..Config::default() }).await;
+    let id = stack.submit("a heart").await;
+    let path = format!("/v1/jobs/{id}/events");
+    let first = stack.client().await.stream("GET", &path, &[], "").await;
+    let second = stack.client().await.stream("GET", &path, &[], "").await;
+    for (method, path) in [("GET", &*path), ("POST", "/glimpse/demo/stream")] {
+        let answer = stack.ask(method, path, r#"{"prompt":"a heart"}"#).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (429, Some("10")));
+    }
+    drop((first, second));
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while stack.client().await.ask("HEAD", &path, &[], b"").await.status != 200 {
+        assert!(tokio::time::Instant::now() < deadline, "the places of streams that ended stay taken");
+    }
+}
+
+#[tokio::test]
+async fn many_clients_follow_one_job() {
+    let stack = Stack::start().await;
+    let mut worker = stack.worker();
+    let id = stack.submit("a heart").await;
+    let path = format!("/v1/jobs/{id}/events");
+    let mut streams = Vec::new();
+    for _ in 0..200 {
+        let mut stream = stack.client().await.stream("GET", &path, &[], "").await;
+        assert_eq!(stream.block().await.unwrap(), "retry: 1000");
+        assert!(stream.block().await.unwrap().starts_with("id: 1\n"));
+        streams.push(stream);
+    }
+    let mut lease = worker.claim().await;
+    worker.preview(&mut lease, 0).await;
+    for stream in &mut streams {
+        assert!(stream.block().await.unwrap().starts_with("id: 2\n"));
+        assert!(stream.block().await.unwrap().starts_with("id: 3\n"));
+    }
+    worker.complete(lease).await;
+    for mut stream in streams {
+        let rest = stream.rest().await;
+        assert_eq!(rest.len(), 1);
+        assert!(rest[0].starts_with("id: 4\nevent: completed\n"));
+    }
+}

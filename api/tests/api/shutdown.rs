@@ -1,0 +1,128 @@
+//! How the process ends.
+
+use std::time::Duration;
+
+use glimpse_api::Config;
+use glimpse_shared::job::Status;
+use serde_json::json;
+use tokio::{net::TcpStream, time::Instant};
+
+use crate::support::{Client, PATIENCE, Stack, Worker};
+
+const BODY: &[u8] = br#"{"prompt":"a heart","seed":1}"#;
+
+async fn with_grace(grace: Duration) -> Stack {
+    Stack::with(Config { shutdown_grace: grace, ..Config::default() }).await
+}
+
+/// A client of fal's stream that has seen a preview, and the worker of its job.
+async fn watched(stack: &Stack) -> (crate::support::Stream, Worker, glimpse_shared::store::Lease) {
+    let mut worker = stack.worker();
+    let mut client = stack.client().await;
+    client.request("POST", "/glimpse/demo/stream", &[], BODY).await;
+    let mut lease = worker.claim().await;
+    worker.preview(&mut lease, 0).await;
+    let mut stream = client.opened().await;
+    stream.block().await.unwrap();
+    (stream, worker, lease)
+}
+
+#[tokio::test]
+async fn an_idle_process_ends_at_once() {
+    let mut stack = Stack::start().await;
+    let _never_used = TcpStream::connect(stack.address).await.unwrap();
+    let mut kept = stack.client().await;
+    assert_eq!(kept.ask("GET", "/health/live", &[], b"").await.status, 200);
+    let started = Instant::now();
+    stack.shut_down().await;
+    assert!(started.elapsed() < Duration::from_secs(5), "it waited for nobody");
+    assert!(!kept.more().await, "the idle connection is closed");
+}
+
+#[tokio::test]
+async fn followers_are_sent_elsewhere_at_different_times() {
+    let mut stack = Stack::start().await;
+    let id = stack.submit("a heart").await;
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let path = format!("/v1/jobs/{id}/events");
+        let mut stream = stack.client().await.stream("GET", &path, &[], "").await;
+        stream.block().await.unwrap();
+        assert!(stream.block().await.unwrap().starts_with("id: 1\n"));
+        streams.push(stream);
+    }
+    stack.shut_down().await;
+    let mut retries = Vec::new();
+    for mut stream in streams {
+        let rest = stream.rest().await;
+        assert_eq!(rest.len(), 1);
+        let retry: u64 = rest[0].strip_prefix("retry: ").unwrap().parse().unwrap();
+        assert!((1000..5000).contains(&retry));
+        retries.push(retry);
+    }
+    retries.dedup();
+    assert!(retries.len() > 1);
+    assert_eq!(stack.status(id).await.status, Status::Queued, "the job lives on");
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_resume_is_served_to_its_end_within_the_grace() {
+    let mut stack = with_grace(PATIENCE).await;
+    let (mut stream, worker, mut lease) = watched(&stack).await;
+    stack.ask_to_end();
+    // Nobody new is let in.
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(stack.address).await.is_ok() {
+        assert!(Instant::now() < deadline, "the listener stays open");
+    }
+    worker.preview(&mut lease, 5).await;
+    assert!(stream.block().await.unwrap().starts_with("data: "));
+    worker.complete(lease).await;
+    let rest = stream.rest().await;
+    assert!(rest[0].ends_with(r#","seed":1}"#));
+    stack.shut_down().await;
+}
+
+#[tokio::test]
+async fn after_the_grace_it_gets_an_error_and_a_cut_and_its_job_is_cancelled() {
+    let mut stack = with_grace(Duration::ZERO).await;
+    let (mut stream, _worker, lease) = watched(&stack).await;
+    stack.ask_to_end();
+    let error = stream.block().await.unwrap();
+    assert_eq!(error, r#"data: {"error":"runner_disconnected","detail":"This server is ending, try again"}"#);
+    assert!(stream.next().await.is_err(), "the body must not end as if it were whole");
+    stack.shut_down().await;
+    assert_eq!(stack.status(lease.job.id).await.status, Status::Cancelled);
+}
+
+#[tokio::test]
+async fn after_the_grace_who_waits_for_an_answer_gets_503() {
+    for path in ["/glimpse/demo", "/glimpse/demo/stream"] {
+        let mut stack = with_grace(Duration::ZERO).await;
+        let mut client = stack.client().await;
+        client.request("POST", path, &[], BODY).await;
+        let lease = stack.worker().claim().await;
+        stack.ask_to_end();
+        let answer = client.answer("POST").await;
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.json(), json!({ "detail": "This server is ending, try again" }));
+        assert_eq!(answer.header("x-fal-request-id"), Some(&*lease.job.id.to_string()));
+        stack.shut_down().await;
+        assert_eq!(stack.status(lease.job.id).await.status, Status::Cancelled);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_does_not_hold_the_end_up() {
+    let mut stack = with_grace(Duration::ZERO).await;
+    let mut worker = stack.worker();
+    let mut client: Client = stack.client().await;
+    client.request("POST", "/glimpse/demo/stream", &[], BODY).await;
+    let mut lease = worker.claim().await;
+    let large = glimpse_shared::event::Image::new("image/jpeg", 128, 128, &vec![7; 8 << 20]);
+    worker.preview_of(&mut lease, 0, large).await;
+    let started = Instant::now();
+    stack.shut_down().await;
+    assert!(started.elapsed() < Duration::from_secs(5));
+    drop(client);
+}

@@ -1,0 +1,152 @@
+//! While the store is away.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::stream::BoxStream;
+use glimpse_api::Config;
+use glimpse_shared::{
+    error::{StoreError, StoreResult},
+    event::{CancelledBy, Followed},
+    id::{App, JobId, Micros, Seq},
+    job::{Job, JobState, Release, SeenWorker, WorkerRecord},
+    store::{
+        Cancel, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Store, Submit,
+        memory::MemoryStore,
+    },
+};
+use tokio::time::Instant;
+
+use crate::support::{Stack, demo, record};
+
+/// A store that can be cut off.
+struct Cut {
+    store: MemoryStore,
+    away: AtomicBool,
+    silent: AtomicBool,
+}
+
+impl Cut {
+    async fn here(&self) -> StoreResult<&MemoryStore> {
+        if self.silent.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        if self.away.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("connection refused".to_owned()));
+        }
+        Ok(&self.store)
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Cut {
+    async fn submit(&self, job: &Job) -> StoreResult<Submit> {
+        self.here().await?.submit(job).await
+    }
+    async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
+        self.here().await?.try_claim(claim).await
+    }
+    async fn wait_for_work(&self, app: &App) -> StoreResult<()> {
+        self.here().await?.wait_for_work(app).await
+    }
+    async fn wake(&self, app: &App) -> StoreResult<()> {
+        self.here().await?.wake(app).await
+    }
+    async fn renew(&self, lease: &Lease) -> StoreResult<Hold> {
+        self.here().await?.renew(lease).await
+    }
+    async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
+        self.here().await?.publish(lease, preview).await
+    }
+    async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish> {
+        self.here().await?.finish(lease, ending).await
+    }
+    async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released> {
+        self.here().await?.release(lease, release).await
+    }
+    async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
+        self.here().await?.cancel(id, by).await
+    }
+    async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
+        self.here().await?.reap(seen).await
+    }
+    async fn now(&self) -> StoreResult<Micros> {
+        self.here().await?.now().await
+    }
+    async fn heartbeat(&self, worker: &WorkerRecord) -> StoreResult<()> {
+        self.here().await?.heartbeat(worker).await
+    }
+    async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
+        self.here().await?.workers().await
+    }
+    async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
+        self.here().await?.status(id).await
+    }
+    fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
+        self.store.follow(id, after)
+    }
+    fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
+        self.store.cancellations(app)
+    }
+    async fn forget(&self, id: JobId) -> StoreResult<()> {
+        self.here().await?.forget(id).await
+    }
+}
+
+async fn cut_stack() -> (Stack, Arc<Cut>) {
+    let store = MemoryStore::new(Config::default().rules(), Clock::default());
+    let cut = Arc::new(Cut { store, away: AtomicBool::new(false), silent: AtomicBool::new(false) });
+    let stack = Stack::over(cut.clone(), Config::default(), Clock::default()).await;
+    stack.store.heartbeat(&record("one", &demo())).await.unwrap();
+    (stack, cut)
+}
+
+const SUBMITS: [(&str, &str); 3] = [
+    ("/v1/jobs", r#"{"app":"glimpse/demo","prompt":"a heart"}"#),
+    ("/glimpse/demo", r#"{"prompt":"a heart"}"#),
+    ("/glimpse/demo/stream", r#"{"prompt":"a heart"}"#),
+];
+
+#[tokio::test]
+async fn every_route_says_so_and_the_process_lives() {
+    let (stack, cut) = cut_stack().await;
+    let id = stack.submit("a heart").await;
+    cut.away.store(true, Ordering::SeqCst);
+    for (path, body) in SUBMITS {
+        let answer = stack.post(path, body).await;
+        assert_eq!(answer.status, 503, "{path}");
+        assert!(answer.json()["detail"].is_string());
+        assert!(answer.header("retry-after").is_some());
+    }
+    for (method, path) in [
+        ("GET", format!("/v1/jobs/{id}")),
+        ("GET", format!("/v1/jobs/{id}/events")),
+        ("GET", format!("/v1/jobs/{id}/image")),
+        ("DELETE", format!("/v1/jobs/{id}")),
+        ("GET", "/v1/workers".to_owned()),
+        ("GET", "/health/ready".to_owned()),
+    ] {
+        assert_eq!(stack.ask(method, &path, "").await.status, 503, "{method} {path}");
+    }
+    assert_eq!(stack.get("/health/live").await.status, 200);
+    cut.away.store(false, Ordering::SeqCst);
+    assert_eq!(stack.get("/health/ready").await.status, 200);
+    assert_eq!(stack.get(&format!("/v1/jobs/{id}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_store_that_says_nothing_is_given_up_on_within_fifteen_seconds() {
+    let (stack, cut) = cut_stack().await;
+    cut.silent.store(true, Ordering::SeqCst);
+    let started = Instant::now();
+    let answers = SUBMITS.map(|(path, body)| stack.post(path, body));
+    for answer in futures::future::join_all(answers).await {
+        assert_eq!(answer.status, 503);
+    }
+    assert!(started.elapsed() < Duration::from_secs(15));
+}
