@@ -11,6 +11,7 @@ mod edge;
 mod error;
 mod inbox;
 mod intake;
+mod limits;
 mod picture;
 mod routes;
 mod server;
@@ -19,4 +20,5 @@ mod state;
 mod submit;
 
 pub use config::{Config, OnDisconnect};
+pub use limits::raise_connection_limit;
 pub use server::serve;

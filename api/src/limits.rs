@@ -1,0 +1,16 @@
+//! How many connections the system grants.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Raises the number of open files, and so of connections, as far as the system lets this process: the usual
+/// soft limit of 1,024 is a tenth of the streams that one API can hold. Call it once, at the start.
+pub fn raise_connection_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        Ok(()) => tracing::debug!(files = ?limit.maximum, "raised the limit of open files"),
+        Err(error) => tracing::warn!(%error, files = ?limit.current, "the limit of open files stays"),
+    }
+}
