@@ -94,6 +94,12 @@ cases! {
     euler4_empty_prompt_microcond
     euler4_fp16weights
     lightning4_euler_trailing
+    eulera4_cfg5
+    turbo1_eulera_trailing
+    ddim10_cfg5
+    dpmpp2m_karras20_cfg75
+    unipc8_cfg5
+    lcm4_nocfg
     extra_euler4_batch2_clipskip_rescale
     extra_euler4_vpred_zsnr
 }

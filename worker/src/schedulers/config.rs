@@ -4,7 +4,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::ddim::Ddim;
+use super::dpm_solver::DpmSolver;
 use super::euler::Euler;
+use super::euler_ancestral::EulerAncestral;
+use super::heun::Heun;
+use super::lcm::Lcm;
+use super::unipc::UniPc;
 use super::{Prediction, Sampler};
 use crate::sdxl::{LoadError, Settings};
 
@@ -12,11 +18,25 @@ use crate::sdxl::{LoadError, Settings};
 type Build = fn(&Settings, usize) -> Result<Box<dyn Sampler>, LoadError>;
 
 /// Every class that can be asked for, by diffusers' name.
-pub const SCHEDULERS: &[&str] = &["EulerDiscreteScheduler"];
+pub const SCHEDULERS: &[&str] = &[
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "DDIMScheduler",
+    "DPMSolverMultistepScheduler",
+    "UniPCMultistepScheduler",
+    "LCMScheduler",
+    "HeunDiscreteScheduler",
+];
 
 fn class(name: &str) -> Option<Build> {
     match name {
         "EulerDiscreteScheduler" => Some(|s, steps| Ok(Box::new(Euler::new(s, steps)?))),
+        "EulerAncestralDiscreteScheduler" => Some(|s, steps| Ok(Box::new(EulerAncestral::new(s, steps)?))),
+        "DDIMScheduler" => Some(|s, steps| Ok(Box::new(Ddim::new(s, steps)?))),
+        "DPMSolverMultistepScheduler" => Some(|s, steps| Ok(Box::new(DpmSolver::new(s, steps)?))),
+        "UniPCMultistepScheduler" => Some(|s, steps| Ok(Box::new(UniPc::new(s, steps)?))),
+        "LCMScheduler" => Some(|s, steps| Ok(Box::new(Lcm::new(s, steps)?))),
+        "HeunDiscreteScheduler" => Some(|s, steps| Ok(Box::new(Heun::new(s, steps)?))),
         _ => None,
     }
 }

@@ -4,80 +4,74 @@
 use candle_core::Tensor;
 
 use super::config::prediction;
-use super::noise_schedule::{Defaults, NoiseSchedule};
+use super::noise_schedule::{Defaults, NoiseSchedule, ZERO_SNR_FLOOR};
 use super::sigmas::{self, SigmaShape};
 use super::spacing::{self, Spacing};
 use super::{Noise, Prediction, Sampler, Stepped};
 use crate::sdxl::{LoadError, Settings};
 
-/// The last alpha_cumprod of a schedule that ends in pure noise: the smallest f16, so that the first
-/// sigma is 4096 and not infinite.
-pub(super) const ZERO_SNR_FLOOR: f32 = 5.960_464_5e-8;
-
-/// Tables of one job.
+/// Tables of the samplers that work on x = picture + sigma * noise.
 #[derive(Debug)]
-pub(super) struct Euler {
-    timesteps: Vec<f64>,
-    sigmas: Vec<f64>,
-    init_noise_sigma: f64,
-    prediction: Prediction,
+pub(super) struct Tables {
+    pub(super) timesteps: Vec<f64>,
+    pub(super) sigmas: Vec<f64>,
+    pub(super) prediction: Prediction,
+    spacing: Spacing,
+    trained: Vec<f32>,
 }
 
-impl Euler {
-    pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
+impl Tables {
+    /// The training noise levels at evenly spaced timesteps, without a last level.
+    pub(super) fn trained(s: &Settings, steps: usize) -> Result<Self, LoadError> {
         let trained = NoiseSchedule::read(s, Defaults::LINEAR, Some(ZERO_SNR_FLOOR))?.sigmas();
         let train = trained.len();
         let spacing = Spacing::read(s, "linspace")?;
         let offset: f64 = s.or("steps_offset", 0.0)?;
-        let mut timesteps = match spacing {
+        let timesteps: Vec<f64> = match spacing {
             // f32 as the reference rounds them.
-            Spacing::Linspace => spacing::linspace((train - 1) as f64, steps)
-                .into_iter()
-                .rev()
-                .map(|t| f64::from(t as f32))
-                .collect(),
-            Spacing::Leading => spacing::leading(train, steps, offset),
+            Spacing::Linspace => {
+                let ascending = spacing::linspace((train - 1) as f64, steps);
+                ascending.into_iter().rev().map(|t| f64::from(t as f32)).collect()
+            }
+            Spacing::Leading => spacing::leading(train / steps.max(1), steps, offset),
             Spacing::Trailing => spacing::trailing(train, steps),
         };
-        let mut sigmas = match s.or("interpolation_type", String::from("linear"))?.as_str() {
-            "linear" => sigmas::at_timesteps(&timesteps, &trained),
-            other => return Err(s.unsupported("interpolation_type", format!("{other:?}"))),
-        };
-        let count = timesteps.len();
-        let (first, last) = (sigmas[0], sigmas[count - 1]);
-        let max = s.or("sigma_max", first)?;
-        let min = s.or("sigma_min", last)?;
+        let sigmas = sigmas::at_timesteps(&timesteps, &trained);
+        Ok(Self { timesteps, sigmas, prediction: prediction(s)?, spacing, trained })
+    }
+
+    /// Places the levels between the first and the last as the configuration says.
+    pub(super) fn shaped(mut self, s: &Settings) -> Result<Self, LoadError> {
         let shape = SigmaShape::read(s)?;
-        match shape {
-            SigmaShape::Trained => {}
-            SigmaShape::Karras => sigmas = sigmas::karras(max, min, count),
-            SigmaShape::Exponential => sigmas = sigmas::exponential(max, min, count),
-        }
+        let count = self.sigmas.len();
+        let max = s.or("sigma_max", self.sigmas[0])?;
+        let min = s.or("sigma_min", self.sigmas[count - 1])?;
         if shape != SigmaShape::Trained {
-            timesteps = sigmas.iter().map(|sigma| sigmas::to_timestep(*sigma, &trained)).collect();
+            self.sigmas = shape.place(max, min, count);
+            self.timesteps =
+                self.sigmas.iter().map(|sigma| sigmas::to_timestep(*sigma, &self.trained)).collect();
         }
-        sigmas.push(match s.or("final_sigmas_type", String::from("zero"))?.as_str() {
-            "zero" => 0.0,
-            "sigma_min" => f64::from(trained[0]),
-            other => return Err(s.unsupported("final_sigmas_type", format!("{other:?}"))),
-        });
-        // Kept as f32, and so used.
-        let sigmas: Vec<f64> = sigmas.into_iter().map(|sigma| f64::from(sigma as f32)).collect();
-        let prediction = prediction(s)?;
-        match s.or("timestep_type", String::from("discrete"))?.as_str() {
-            "discrete" => {}
-            "continuous" if prediction == Prediction::Velocity => {
-                timesteps = sigmas[..count].iter().map(|sigma| 0.25 * sigma.ln()).collect();
-            }
-            "continuous" => {}
-            other => return Err(s.unsupported("timestep_type", format!("{other:?}"))),
-        }
-        let highest = sigmas.iter().copied().fold(0.0, f64::max);
-        let init_noise_sigma = match spacing {
+        Ok(self)
+    }
+
+    /// Adds the last level, and keeps all of them as f32 as the reference does.
+    pub(super) fn ending_at(mut self, last: f64) -> Self {
+        self.sigmas.push(last);
+        self.sigmas.iter_mut().for_each(|sigma| *sigma = f64::from(*sigma as f32));
+        self
+    }
+
+    pub(super) fn init_noise_sigma(&self) -> f64 {
+        let highest = self.sigmas.iter().copied().fold(0.0, f64::max);
+        match self.spacing {
+            // Leading does not begin at pure noise: the picture's own variance is added.
             Spacing::Leading => highest.hypot(1.0),
             Spacing::Linspace | Spacing::Trailing => highest,
-        };
-        Ok(Self { timesteps, sigmas, init_noise_sigma, prediction })
+        }
+    }
+
+    pub(super) fn input_scale(&self, step: usize) -> f64 {
+        1.0 / self.sigmas[step].hypot(1.0)
     }
 }
 
@@ -98,21 +92,48 @@ pub(super) fn denoise(
     }
 }
 
+/// One job's sampler.
+#[derive(Debug)]
+pub(super) struct Euler(Tables);
+
+impl Euler {
+    pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
+        s.only("interpolation_type", &["linear".into()])?;
+        let tables = Tables::trained(s, steps)?.shaped(s)?;
+        let last = match s.or("final_sigmas_type", String::from("zero"))?.as_str() {
+            "zero" => 0.0,
+            "sigma_min" => f64::from(tables.trained[0]),
+            other => return Err(s.unsupported("final_sigmas_type", format!("{other:?}"))),
+        };
+        let mut tables = tables.ending_at(last);
+        match s.or("timestep_type", String::from("discrete"))?.as_str() {
+            "discrete" => {}
+            "continuous" if tables.prediction == Prediction::Velocity => {
+                let levels = &tables.sigmas[..tables.timesteps.len()];
+                tables.timesteps = levels.iter().map(|sigma| 0.25 * sigma.ln()).collect();
+            }
+            "continuous" => {}
+            other => return Err(s.unsupported("timestep_type", format!("{other:?}"))),
+        }
+        Ok(Self(tables))
+    }
+}
+
 impl Sampler for Euler {
     fn timesteps(&self) -> &[f64] {
-        &self.timesteps
+        &self.0.timesteps
     }
 
     fn sigmas(&self) -> Option<&[f64]> {
-        Some(&self.sigmas)
+        Some(&self.0.sigmas)
     }
 
     fn init_noise_sigma(&self) -> f64 {
-        self.init_noise_sigma
+        self.0.init_noise_sigma()
     }
 
     fn input_scale(&self, step: usize) -> f64 {
-        1.0 / self.sigmas[step].hypot(1.0)
+        self.0.input_scale(step)
     }
 
     fn step(
@@ -122,8 +143,8 @@ impl Sampler for Euler {
         sample: &Tensor,
         _: &mut dyn Noise,
     ) -> candle_core::Result<Stepped> {
-        let (sigma, next) = (self.sigmas[step], self.sigmas[step + 1]);
-        let denoised = denoise(self.prediction, prediction, sample, sigma)?;
+        let (sigma, next) = (self.0.sigmas[step], self.0.sigmas[step + 1]);
+        let denoised = denoise(self.0.prediction, prediction, sample, sigma)?;
         let derivative = ((sample - &denoised)? / sigma)?;
         Ok(Stepped { sample: (sample + (derivative * (next - sigma))?)?, denoised })
     }

@@ -4,10 +4,17 @@
 //! from the checkpoint's `scheduler_config.json` and the job's changes to it.
 
 mod config;
+mod ddim;
+mod dpm_solver;
 mod euler;
+mod euler_ancestral;
+mod heun;
+mod lcm;
+mod multistep;
 mod noise_schedule;
 mod sigmas;
 mod spacing;
+mod unipc;
 
 pub use config::{SCHEDULERS, SchedulerConfig};
 

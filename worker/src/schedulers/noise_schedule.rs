@@ -2,6 +2,10 @@
 
 use crate::sdxl::{LoadError, Settings};
 
+/// The last alpha_cumprod of a schedule that ends in pure noise, for samplers that divide by it: the
+/// smallest f16, so that the first sigma is 4096 and not infinite.
+pub(super) const ZERO_SNR_FLOOR: f32 = 5.960_464_5e-8;
+
 /// The tables are f32, as torch keeps them: in f64 the last sigmas differ in the sixth digit, and with
 /// them every picture. Only the running product is wider, as torch's `cumprod` is on a CPU.
 #[derive(Debug, Clone)]

@@ -23,6 +23,22 @@ impl SigmaShape {
             (true, true) => Err(s.wrong("use_exponential_sigmas", "excludes use_karras_sigmas")),
         }
     }
+
+    /// `count` levels from `max` down to `min`.
+    pub(super) fn place(self, max: f64, min: f64, count: usize) -> Vec<f64> {
+        const RHO: f64 = 7.0;
+        let ramp = super::spacing::linspace(1.0, count).into_iter();
+        match self {
+            Self::Karras => {
+                let (low, high) = (min.powf(1.0 / RHO), max.powf(1.0 / RHO));
+                ramp.map(|r| (high + r * (low - high)).powf(RHO)).collect()
+            }
+            // The trained levels have no formula; whoever wants them interpolates.
+            Self::Trained | Self::Exponential => {
+                ramp.map(|r| (max.ln() + r * (min.ln() - max.ln())).exp()).collect()
+            }
+        }
+    }
 }
 
 /// `sigmas` at fractional timesteps, linearly between neighbours (`numpy.interp`).
@@ -49,17 +65,4 @@ pub(super) fn to_timestep(sigma: f64, sigmas: &[f32]) -> f64 {
     let low = above.saturating_sub(1).min(sigmas.len() - 2);
     let w = ((table(low) - target) / (table(low) - table(low + 1))).clamp(0.0, 1.0);
     (1.0 - w) * low as f64 + w * (low + 1) as f64
-}
-
-/// `count` levels from `max` down to `min`.
-pub(super) fn karras(max: f64, min: f64, count: usize) -> Vec<f64> {
-    const RHO: f64 = 7.0;
-    let (low, high) = (min.powf(1.0 / RHO), max.powf(1.0 / RHO));
-    super::spacing::linspace(1.0, count).iter().map(|r| (high + r * (low - high)).powf(RHO)).collect()
-}
-
-/// `count` levels from `max` down to `min`.
-pub(super) fn exponential(max: f64, min: f64, count: usize) -> Vec<f64> {
-    let (high, low) = (max.ln(), min.ln());
-    super::spacing::linspace(1.0, count).iter().map(|r| (high + r * (low - high)).exp()).collect()
 }

@@ -30,10 +30,9 @@ pub(super) fn linspace(last: f64, count: usize) -> Vec<f64> {
     (0..count).map(|i| if i > 0 && i + 1 == count { last } else { i as f64 * step }).collect()
 }
 
-/// `arange(count) * (train // count)`, latest first, plus `offset`.
-pub(super) fn leading(train: usize, count: usize, offset: f64) -> Vec<f64> {
-    let step = train / count.max(1);
-    (0..count).rev().map(|i| (i * step) as f64 + offset).collect()
+/// `arange(count) * stride`, latest first, plus `offset`.
+pub(super) fn leading(stride: usize, count: usize, offset: f64) -> Vec<f64> {
+    (0..count).rev().map(|i| (i * stride) as f64 + offset).collect()
 }
 
 /// `round(arange(train, 0, -train / count)) - 1`: where rounding makes numpy's `arange` one longer,

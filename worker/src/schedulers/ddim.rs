@@ -1,0 +1,94 @@
+//! diffusers' `DDIMScheduler` (`scheduling_ddim.py`): Song et al. 2021, equation 12 with eta = 0.
+
+use candle_core::Tensor;
+
+use super::config::prediction;
+use super::noise_schedule::{Defaults, NoiseSchedule};
+use super::spacing::{self, Spacing};
+use super::{Noise, Prediction, Sampler, Stepped};
+use crate::sdxl::{LoadError, Settings};
+
+/// One job's sampler.
+#[derive(Debug)]
+pub(super) struct Ddim {
+    timesteps: Vec<f64>,
+    /// alphas_cumprod at each timestep and after it.
+    levels: Vec<(f64, f64)>,
+    prediction: Prediction,
+    clip: Option<f64>,
+}
+
+impl Ddim {
+    pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
+        s.only("thresholding", &[false.into()])?;
+        let alphas = NoiseSchedule::read(s, Defaults::LINEAR, None)?.alphas_cumprod;
+        let train = alphas.len();
+        let offset: f64 = s.or("steps_offset", 0.0)?;
+        let timesteps: Vec<f64> = match Spacing::read(s, "leading")? {
+            Spacing::Linspace => {
+                let ascending = spacing::linspace((train - 1) as f64, steps);
+                ascending.into_iter().rev().map(f64::round_ties_even).collect()
+            }
+            Spacing::Leading => spacing::leading(train / steps.max(1), steps, offset),
+            Spacing::Trailing => spacing::trailing(train, steps),
+        };
+        let end = if s.or("set_alpha_to_one", true)? { 1.0 } else { f64::from(alphas[0]) };
+        let stride = (train / steps.max(1)) as f64;
+        let at = |t: f64| if t < 0.0 { end } else { f64::from(alphas[(t as usize).min(train - 1)]) };
+        let levels = timesteps.iter().map(|t| (at(*t), at(t - stride))).collect();
+        let clip = s.or("clip_sample", true)?.then_some(s.or("clip_sample_range", 1.0)?);
+        Ok(Self { timesteps, levels, prediction: prediction(s)?, clip })
+    }
+}
+
+/// Estimates of the picture and of the noise in alpha * picture + sigma * noise.
+pub(super) fn split(
+    kind: Prediction,
+    prediction: &Tensor,
+    sample: &Tensor,
+    alpha_prod: f64,
+) -> candle_core::Result<(Tensor, Tensor)> {
+    let (alpha, sigma) = (alpha_prod.sqrt(), (1.0 - alpha_prod).sqrt());
+    match kind {
+        Prediction::Epsilon => Ok((((sample - (prediction * sigma)?)? / alpha)?, prediction.clone())),
+        Prediction::Sample => Ok((prediction.clone(), ((sample - (prediction * alpha)?)? / sigma)?)),
+        Prediction::Velocity => {
+            let picture = ((sample * alpha)? - (prediction * sigma)?)?;
+            Ok((picture, ((prediction * alpha)? + (sample * sigma)?)?))
+        }
+    }
+}
+
+impl Sampler for Ddim {
+    fn timesteps(&self) -> &[f64] {
+        &self.timesteps
+    }
+
+    fn sigmas(&self) -> Option<&[f64]> {
+        None
+    }
+
+    fn init_noise_sigma(&self) -> f64 {
+        1.0
+    }
+
+    fn input_scale(&self, _: usize) -> f64 {
+        1.0
+    }
+
+    fn step(
+        &mut self,
+        step: usize,
+        prediction: &Tensor,
+        sample: &Tensor,
+        _: &mut dyn Noise,
+    ) -> candle_core::Result<Stepped> {
+        let (now, next) = self.levels[step];
+        let (mut denoised, noise) = split(self.prediction, prediction, sample, now)?;
+        if let Some(range) = self.clip {
+            denoised = denoised.clamp(-range, range)?;
+        }
+        let sample = ((&denoised * next.sqrt())? + (noise * (1.0 - next).sqrt())?)?;
+        Ok(Stepped { sample, denoised })
+    }
+}

@@ -1,0 +1,57 @@
+//! diffusers' `EulerAncestralDiscreteScheduler` (`scheduling_euler_ancestral_discrete.py`): an Euler step
+//! to a lower noise level than the next, and fresh noise up to it.
+
+use candle_core::Tensor;
+
+use super::euler::{Tables, denoise};
+use super::{Noise, Prediction, Sampler, Stepped};
+use crate::sdxl::{LoadError, Settings};
+
+/// One job's sampler.
+#[derive(Debug)]
+pub(super) struct EulerAncestral(Tables);
+
+impl EulerAncestral {
+    pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
+        let tables = Tables::trained(s, steps)?;
+        match tables.prediction {
+            Prediction::Sample => Err(s.unsupported("prediction_type", "\"sample\"")),
+            _ => Ok(Self(tables.ending_at(0.0))),
+        }
+    }
+}
+
+impl Sampler for EulerAncestral {
+    fn timesteps(&self) -> &[f64] {
+        &self.0.timesteps
+    }
+
+    fn sigmas(&self) -> Option<&[f64]> {
+        Some(&self.0.sigmas)
+    }
+
+    fn init_noise_sigma(&self) -> f64 {
+        self.0.init_noise_sigma()
+    }
+
+    fn input_scale(&self, step: usize) -> f64 {
+        self.0.input_scale(step)
+    }
+
+    fn step(
+        &mut self,
+        step: usize,
+        prediction: &Tensor,
+        sample: &Tensor,
+        noise: &mut dyn Noise,
+    ) -> candle_core::Result<Stepped> {
+        let (sigma, next) = (self.0.sigmas[step], self.0.sigmas[step + 1]);
+        let denoised = denoise(self.0.prediction, prediction, sample, sigma)?;
+        let up = (next * next * (sigma * sigma - next * next) / (sigma * sigma)).sqrt();
+        let down = (next * next - up * up).max(0.0).sqrt();
+        let derivative = ((sample - &denoised)? / sigma)?;
+        // Noise is drawn at the last step too, times 0: the generator moves on as in the reference.
+        let sample = ((sample + (derivative * (down - sigma))?)? + (noise.draw()? * up)?)?;
+        Ok(Stepped { sample, denoised })
+    }
+}

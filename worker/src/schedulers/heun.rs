@@ -1,0 +1,76 @@
+//! diffusers' `HeunDiscreteScheduler` (`scheduling_heun_discrete.py`): Karras et al. 2022, algorithm 1
+//! without churn. Each noise level but the last takes two calls of the UNet, so n steps are 2 n - 1.
+
+use candle_core::Tensor;
+
+use super::euler::{Tables, denoise};
+use super::{Noise, Sampler, Stepped};
+use crate::sdxl::{LoadError, Settings};
+
+/// One job's sampler.
+#[derive(Debug)]
+pub(super) struct Heun {
+    tables: Tables,
+    /// The latents and the slope of the first half of a step.
+    first: Option<(Tensor, Tensor)>,
+}
+
+impl Heun {
+    pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
+        s.only("clip_sample", &[false.into()])?;
+        let mut tables = Tables::trained(s, steps)?.shaped(s)?.ending_at(0.0);
+        // Every level but the first and the last is visited twice.
+        let twice = |values: &[f64]| {
+            values
+                .iter()
+                .enumerate()
+                .flat_map(|(i, v)| std::iter::repeat_n(*v, if i == 0 { 1 } else { 2 }))
+                .collect()
+        };
+        tables.timesteps = twice(&tables.timesteps);
+        let end = tables.sigmas.pop();
+        tables.sigmas = twice(&tables.sigmas);
+        tables.sigmas.extend(end);
+        Ok(Self { tables, first: None })
+    }
+}
+
+impl Sampler for Heun {
+    fn timesteps(&self) -> &[f64] {
+        &self.tables.timesteps
+    }
+
+    fn sigmas(&self) -> Option<&[f64]> {
+        Some(&self.tables.sigmas)
+    }
+
+    fn init_noise_sigma(&self) -> f64 {
+        self.tables.init_noise_sigma()
+    }
+
+    fn input_scale(&self, step: usize) -> f64 {
+        self.tables.input_scale(step)
+    }
+
+    fn step(
+        &mut self,
+        step: usize,
+        prediction: &Tensor,
+        sample: &Tensor,
+        _: &mut dyn Noise,
+    ) -> candle_core::Result<Stepped> {
+        let sigmas = &self.tables.sigmas;
+        let sigma = sigmas[step];
+        let denoised = denoise(self.tables.prediction, prediction, sample, sigma)?;
+        let slope = ((sample - &denoised)? / sigma)?;
+        let sample = match self.first.take() {
+            None => {
+                let next = (sample + (&slope * (sigmas[step + 1] - sigma))?)?;
+                self.first = Some((sample.clone(), slope));
+                next
+            }
+            Some((start, first)) => (start + ((first + slope)? * ((sigma - sigmas[step - 1]) / 2.0))?)?,
+        };
+        Ok(Stepped { sample, denoised })
+    }
+}

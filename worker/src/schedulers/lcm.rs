@@ -1,0 +1,90 @@
+//! diffusers' `LCMScheduler` (`scheduling_lcm.py`): multistep consistency sampling (Luo et al. 2023,
+//! "Latent Consistency Models", algorithm 3).
+
+use candle_core::Tensor;
+
+use super::config::prediction;
+use super::ddim::split;
+use super::noise_schedule::{Defaults, NoiseSchedule};
+use super::{Noise, Prediction, Sampler, Stepped};
+use crate::sdxl::{LoadError, Settings};
+
+/// Standard deviation of the pictures in the boundary condition; the reference has it fixed.
+const SIGMA_DATA: f64 = 0.5;
+
+/// One job's sampler.
+#[derive(Debug)]
+pub(super) struct Lcm {
+    timesteps: Vec<f64>,
+    /// alphas_cumprod at each timestep.
+    alphas: Vec<f64>,
+    timestep_scaling: f64,
+    prediction: Prediction,
+    clip: Option<f64>,
+}
+
+impl Lcm {
+    pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
+        s.only("thresholding", &[false.into()])?;
+        let defaults = Defaults { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear" };
+        let trained = NoiseSchedule::read(s, defaults, None)?.alphas_cumprod;
+        // The steps of the distillation, of which evenly spaced ones are taken, latest first.
+        let original: usize = s.or("original_inference_steps", 50)?;
+        if !(1..=trained.len()).contains(&original) || steps > original {
+            let message = format!("is {original}, and {steps} steps were asked for");
+            return Err(s.wrong("original_inference_steps", message));
+        }
+        let stride = trained.len() / original;
+        let indices: Vec<usize> =
+            (0..steps).map(|i| (original - i * original / steps.max(1)) * stride - 1).collect();
+        let clip = s.or("clip_sample", false)?.then_some(s.or("clip_sample_range", 1.0)?);
+        Ok(Self {
+            timesteps: indices.iter().map(|t| *t as f64).collect(),
+            alphas: indices.iter().map(|t| f64::from(trained[*t])).collect(),
+            timestep_scaling: s.or("timestep_scaling", 10.0)?,
+            prediction: prediction(s)?,
+            clip,
+        })
+    }
+}
+
+impl Sampler for Lcm {
+    fn timesteps(&self) -> &[f64] {
+        &self.timesteps
+    }
+
+    fn sigmas(&self) -> Option<&[f64]> {
+        None
+    }
+
+    fn init_noise_sigma(&self) -> f64 {
+        1.0
+    }
+
+    fn input_scale(&self, _: usize) -> f64 {
+        1.0
+    }
+
+    fn step(
+        &mut self,
+        step: usize,
+        prediction: &Tensor,
+        sample: &Tensor,
+        noise: &mut dyn Noise,
+    ) -> candle_core::Result<Stepped> {
+        let (mut denoised, _) = split(self.prediction, prediction, sample, self.alphas[step])?;
+        if let Some(range) = self.clip {
+            denoised = denoised.clamp(-range, range)?;
+        }
+        // At timestep 0 the answer is the input itself: the boundary condition of consistency models.
+        let t = self.timesteps[step] * self.timestep_scaling;
+        let variance = t * t + SIGMA_DATA * SIGMA_DATA;
+        let (skip, out) = (SIGMA_DATA * SIGMA_DATA / variance, t / variance.sqrt());
+        let finished = ((&denoised * out)? + (sample * skip)?)?;
+        let sample = match self.alphas.get(step + 1) {
+            Some(next) => ((finished * next.sqrt())? + (noise.draw()? * (1.0 - next).sqrt())?)?,
+            None => finished,
+        };
+        Ok(Stepped { sample, denoised })
+    }
+}

@@ -1,0 +1,97 @@
+//! What DPM-Solver++ and UniPC share: variance-preserving latents alpha * picture + sigma * noise, whole
+//! timesteps, and noise levels that are spaced one step denser than those of Euler.
+
+use candle_core::Tensor;
+
+use super::Prediction;
+use super::config::prediction;
+use super::noise_schedule::{Defaults, NoiseSchedule, ZERO_SNR_FLOOR};
+use super::sigmas::{self, SigmaShape};
+use super::spacing::{self, Spacing};
+use crate::sdxl::{LoadError, Settings};
+
+/// A noise level: alpha^2 + sigma^2 = 1, lambda = ln(alpha / sigma), which is infinite without noise.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Level {
+    pub(super) alpha: f64,
+    pub(super) sigma: f64,
+    pub(super) lambda: f64,
+}
+
+/// Tables of one job.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) timesteps: Vec<f64>,
+    /// sigma / alpha, as the reference lists them: S + 1.
+    pub(super) sigmas: Vec<f64>,
+    prediction: Prediction,
+}
+
+impl Tables {
+    /// `last_placed`: with Karras or exponential levels, `final_sigmas_type` "sigma_min" means the last
+    /// of them and not the smallest of the training.
+    pub(super) fn new(s: &Settings, steps: usize, last_placed: bool) -> Result<Self, LoadError> {
+        s.only("thresholding", &[false.into()])?;
+        for key in ["use_flow_sigmas", "use_dynamic_shifting", "use_lu_lambdas"] {
+            s.only(key, &[false.into()])?;
+        }
+        let trained = NoiseSchedule::read(s, Defaults::LINEAR, Some(ZERO_SNR_FLOOR))?.sigmas();
+        let train = trained.len();
+        let offset: f64 = s.or("steps_offset", 0.0)?;
+        let mut timesteps: Vec<f64> = match Spacing::read(s, "linspace")? {
+            Spacing::Linspace => {
+                let ascending = spacing::linspace((train - 1) as f64, steps + 1);
+                ascending.into_iter().rev().take(steps).map(f64::round_ties_even).collect()
+            }
+            Spacing::Leading => {
+                let mut all = spacing::leading(train / (steps + 1), steps + 1, offset);
+                all.truncate(steps);
+                all
+            }
+            Spacing::Trailing => spacing::trailing(train, steps),
+        };
+        let shape = SigmaShape::read(s)?;
+        let mut sigmas = if shape == SigmaShape::Trained {
+            sigmas::at_timesteps(&timesteps, &trained)
+        } else {
+            // Spans all of the training, not only the chosen timesteps.
+            let max = s.or("sigma_max", f64::from(trained[train - 1]))?;
+            let min = s.or("sigma_min", f64::from(trained[0]))?;
+            let placed = shape.place(max, min, steps);
+            let cosine = s.or("beta_schedule", String::new())? == "squaredcos_cap_v2" && !last_placed;
+            let whole =
+                |t: f64| if shape == SigmaShape::Karras && !cosine { t.round_ties_even() } else { t.trunc() };
+            timesteps = placed.iter().map(|sigma| whole(sigmas::to_timestep(*sigma, &trained))).collect();
+            placed
+        };
+        sigmas.push(match s.or("final_sigmas_type", String::from("zero"))?.as_str() {
+            "zero" => 0.0,
+            "sigma_min" if last_placed && shape != SigmaShape::Trained => sigmas[sigmas.len() - 1],
+            "sigma_min" => f64::from(trained[0]),
+            other => return Err(s.unsupported("final_sigmas_type", format!("{other:?}"))),
+        });
+        let sigmas = sigmas.into_iter().map(|sigma| f64::from(sigma as f32)).collect();
+        Ok(Self { timesteps, sigmas, prediction: prediction(s)? })
+    }
+
+    pub(super) fn level(&self, index: usize) -> Level {
+        let ratio = self.sigmas[index];
+        let alpha = 1.0 / ratio.hypot(1.0);
+        Level { alpha, sigma: ratio * alpha, lambda: -ratio.ln() }
+    }
+
+    /// The UNet's prediction as an estimate of the picture.
+    pub(super) fn denoise(
+        &self,
+        step: usize,
+        prediction: &Tensor,
+        sample: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        let Level { alpha, sigma, .. } = self.level(step);
+        match self.prediction {
+            Prediction::Sample => Ok(prediction.clone()),
+            Prediction::Epsilon => (sample - (prediction * sigma)?)? / alpha,
+            Prediction::Velocity => (sample * alpha)? - (prediction * sigma)?,
+        }
+    }
+}

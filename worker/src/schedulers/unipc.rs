@@ -1,0 +1,193 @@
+//! diffusers' `UniPCMultistepScheduler` (`scheduling_unipc_multistep.py`): UniPC (Zhao et al. 2023) with
+//! the estimate of the picture, a predictor that looks back, and a corrector from the second step on.
+
+use std::collections::VecDeque;
+
+use candle_core::Tensor;
+
+use super::multistep::{Level, Tables};
+use super::{Noise, Sampler, Stepped};
+use crate::sdxl::{LoadError, Settings};
+
+/// One job's sampler.
+#[derive(Debug)]
+pub(super) struct UniPc {
+    tables: Tables,
+    order: usize,
+    /// B(h) = h instead of exp(h) - 1.
+    bh1: bool,
+    lower_order_final: bool,
+    disable_corrector: Vec<usize>,
+    /// Estimates of the picture, newest first.
+    estimates: VecDeque<Tensor>,
+    /// The latents before the newest step, and its order.
+    last: Option<(Tensor, usize)>,
+}
+
+/// The coefficients of one update from level s to t over earlier levels (equation 9 and appendix of the
+/// paper).
+struct Update {
+    /// exp(-h) - 1.
+    phi: f64,
+    /// B(h).
+    b_h: f64,
+    /// (lambda_i - lambda_s) / h of the earlier levels, then 1.
+    ratios: Vec<f64>,
+    /// Right-hand side of the order conditions.
+    conditions: Vec<f64>,
+}
+
+impl UniPc {
+    pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
+        s.only("predict_x0", &[true.into()])?;
+        s.only("solver_p", &[])?;
+        s.only("shift_terminal", &[])?;
+        let bh1 = match s.or("solver_type", String::from("bh2"))?.as_str() {
+            "bh1" => true,
+            // Names of DPM-Solver's, which the reference reads as the default.
+            "bh2" | "midpoint" | "heun" | "logrho" => false,
+            other => return Err(s.unsupported("solver_type", format!("{other:?}"))),
+        };
+        let order = s.or("solver_order", 2)?;
+        if order == 0 {
+            return Err(s.unsupported("solver_order", order));
+        }
+        Ok(Self {
+            tables: Tables::new(s, steps, true)?,
+            order,
+            bh1,
+            lower_order_final: s.or("lower_order_final", true)?,
+            disable_corrector: s.or("disable_corrector", Vec::new())?,
+            estimates: VecDeque::new(),
+            last: None,
+        })
+    }
+
+    /// `earlier`: the levels before s that take part.
+    fn update(&self, s: Level, t: Level, earlier: &[Level]) -> Update {
+        let h = t.lambda - s.lambda;
+        let phi = (-h).exp_m1();
+        let b_h = if self.bh1 { -h } else { phi };
+        let mut ratios: Vec<f64> = earlier.iter().map(|e| (e.lambda - s.lambda) / h).collect();
+        ratios.push(1.0);
+        let mut phi_k = phi / -h - 1.0;
+        let mut factorial = 1.0;
+        let conditions = (1..=ratios.len())
+            .map(|k| {
+                let condition = phi_k * factorial / b_h;
+                factorial *= (k + 1) as f64;
+                phi_k = phi_k / -h - 1.0 / factorial;
+                condition
+            })
+            .collect();
+        Update { phi, b_h, ratios, conditions }
+    }
+
+    /// Differences of earlier estimates from the newest, each over its ratio.
+    fn differences(&self, update: &Update) -> candle_core::Result<Vec<Tensor>> {
+        let newest = &self.estimates[0];
+        let pairs = update.ratios.iter().zip(self.estimates.iter().skip(1));
+        pairs.take(update.ratios.len() - 1).map(|(r, m)| (m - newest)? / *r).collect()
+    }
+
+    /// Moves `x` from level s to t along the newest estimate, and by `terms` times B(h).
+    fn advance(
+        &self,
+        update: &Update,
+        (s, t): (Level, Level),
+        x: &Tensor,
+        terms: Vec<(f64, Tensor)>,
+    ) -> candle_core::Result<Tensor> {
+        let mut next = ((x * (t.sigma / s.sigma))? - (&self.estimates[0] * (t.alpha * update.phi))?)?;
+        for (weight, difference) in terms {
+            next = (next - (difference * (t.alpha * update.b_h * weight))?)?;
+        }
+        Ok(next)
+    }
+
+    fn levels_before(&self, index: usize, count: usize) -> Vec<Level> {
+        (1..=count).map(|k| self.tables.level(index - k)).collect()
+    }
+
+    /// UniC: the latents of this step again, now that their estimate is known.
+    fn correct(&self, step: usize, denoised: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let Some((before, order)) = &self.last else { return Ok(None) };
+        if self.disable_corrector.contains(&(step - 1)) {
+            return Ok(None);
+        }
+        let (s, t) = (self.tables.level(step - 1), self.tables.level(step));
+        let update = self.update(s, t, &self.levels_before(step - 1, order - 1));
+        let rho = if *order == 1 { vec![0.5] } else { solve(&update.ratios, &update.conditions) };
+        let mut terms: Vec<_> = rho.iter().copied().zip(self.differences(&update)?).collect();
+        terms.push((rho[rho.len() - 1], (denoised - &self.estimates[0])?));
+        self.advance(&update, (s, t), before, terms).map(Some)
+    }
+
+    /// UniP.
+    fn predict(&self, step: usize, sample: &Tensor, order: usize) -> candle_core::Result<Tensor> {
+        let (s, t) = (self.tables.level(step), self.tables.level(step + 1));
+        let update = self.update(s, t, &self.levels_before(step, order - 1));
+        let rho = match order {
+            1 => Vec::new(),
+            2 => vec![0.5],
+            _ => solve(&update.ratios[..order - 1], &update.conditions[..order - 1]),
+        };
+        let terms = rho.into_iter().zip(self.differences(&update)?).collect();
+        self.advance(&update, (s, t), sample, terms)
+    }
+}
+
+/// Solves the Vandermonde system sum_j ratio_j^i x_j = condition_i by elimination with pivots.
+fn solve(ratios: &[f64], conditions: &[f64]) -> Vec<f64> {
+    let n = ratios.len();
+    let mut rows: Vec<Vec<f64>> =
+        (0..n).map(|i| ratios.iter().map(|r| r.powi(i as i32)).chain([conditions[i]]).collect()).collect();
+    for column in 0..n {
+        let pivot = (column..n).max_by(|a, b| rows[*a][column].abs().total_cmp(&rows[*b][column].abs()));
+        rows.swap(column, pivot.unwrap_or(column));
+        let top = rows[column].clone();
+        for (i, row) in rows.iter_mut().enumerate().filter(|(i, _)| *i != column) {
+            debug_assert_ne!(i, column);
+            let factor = row[column] / top[column];
+            row.iter_mut().zip(&top).for_each(|(value, top)| *value -= factor * top);
+        }
+    }
+    rows.iter().enumerate().map(|(i, row)| row[n] / row[i]).collect()
+}
+
+impl Sampler for UniPc {
+    fn timesteps(&self) -> &[f64] {
+        &self.tables.timesteps
+    }
+
+    fn sigmas(&self) -> Option<&[f64]> {
+        Some(&self.tables.sigmas)
+    }
+
+    fn init_noise_sigma(&self) -> f64 {
+        1.0
+    }
+
+    fn input_scale(&self, _: usize) -> f64 {
+        1.0
+    }
+
+    fn step(
+        &mut self,
+        step: usize,
+        prediction: &Tensor,
+        sample: &Tensor,
+        _: &mut dyn Noise,
+    ) -> candle_core::Result<Stepped> {
+        let denoised = self.tables.denoise(step, prediction, sample)?;
+        let sample = self.correct(step, &denoised)?.unwrap_or_else(|| sample.clone());
+        self.estimates.push_front(denoised.clone());
+        self.estimates.truncate(self.order);
+        let left = self.tables.timesteps.len() - step;
+        let most = if self.lower_order_final { self.order.min(left) } else { self.order };
+        let order = most.min(self.estimates.len());
+        let next = self.predict(step, &sample, order)?;
+        self.last = Some((sample, order));
+        Ok(Stepped { sample: next, denoised })
+    }
+}
