@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let flags = Flags::parse();
     telemetry::init(&flags.log);
-    match run(flags) {
+    match start(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tracing::error!("{failure}");
@@ -61,7 +61,15 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
+fn start(flags: Flags) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::System("no threads to run on".to_owned(), error))?;
+    let ended = runtime.block_on(run(flags));
+    // All that matters has been waited for; a look-up of a name that hangs does not.
+    runtime.shutdown_background();
+    ended
+}
+
 async fn run(flags: Flags) -> Result<(), Failure> {
     let system = |what: &str| {
         let what = what.to_owned();

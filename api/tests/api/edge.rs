@@ -101,3 +101,18 @@ async fn many_clients_follow_one_job() {
         assert!(rest[0].starts_with("id: 4\nevent: completed\n"));
     }
 }
+
+/// Fifteen seconds of real time: the one promise here that a socket cannot be told about sooner.
+#[tokio::test]
+async fn silence_is_broken_every_fifteen_seconds() {
+    let stack = Stack::start().await;
+    let id = stack.submit("a heart").await;
+    let mut native = stack.client().await.stream("GET", &format!("/v1/jobs/{id}/events"), &[], "").await;
+    assert_eq!(native.block().await.unwrap(), "retry: 1000");
+    assert!(native.block().await.unwrap().starts_with("id: 1\n"));
+    let fal = stack.client().await;
+    let fal = fal.stream("POST", "/glimpse/demo/stream", &[], r#"{"prompt":"a heart"}"#);
+    let (comment, mut fal) = tokio::join!(native.block(), fal);
+    assert_eq!(comment.unwrap(), ": keep-alive");
+    assert_eq!(fal.block().await.unwrap(), ": keep-alive");
+}
