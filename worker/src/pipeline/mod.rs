@@ -9,6 +9,7 @@ mod denoising;
 mod device;
 mod error;
 mod inputs;
+mod load;
 mod picture;
 mod sdxl;
 
@@ -16,8 +17,9 @@ pub use denoising::SdxlDenoising;
 pub use device::parse_device;
 pub use error::PipelineError;
 pub use inputs::{Inputs, SchedulerChoice, Size};
+pub use load::LoadOptions;
 pub use picture::Rgb;
-pub use sdxl::{LoadOptions, SdxlPipeline};
+pub use sdxl::SdxlPipeline;
 
 /// How far a job in flight is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,7 @@ struct Geometry {
     out_width: usize,
 }
 
-/// `x` [B, I, H, W], `weight` [O, I, kh, kw], `bias` [O] gives [B, O, H', W'] with
+/// `x` \[B, I, H, W\], `weight` \[O, I, kh, kw\], `bias` \[O\] gives \[B, O, H', W'\] with
 /// H' = (H + before + after - kh) / stride + 1.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::gemm::{Keep, Matrix, multiply};
 use super::{PARALLEL_FLOOR, on_slices, portable};
 
-/// `x` [.., I], `weight` [O, I], `bias` [O] gives [.., O].
+/// `x` \[.., I\], `weight` \[O, I\], `bias` \[O\] gives \[.., O\].
 ///
 /// # Errors
 /// If the shapes do not agree or the device fails.

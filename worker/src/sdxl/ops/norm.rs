@@ -8,7 +8,7 @@ use super::{Activation, on_slices, portable, simd};
 /// Normalises each group of channels of each picture, scales and shifts each channel, then applies
 /// `activation` if there is one (SiLU follows nearly every group norm of a UNet: one pass less).
 ///
-/// `x` [B, C, ..], `weight` and `bias` [C]; `groups` divides C.
+/// `x` \[B, C, ..\], `weight` and `bias` \[C\]; `groups` divides C.
 ///
 /// # Errors
 /// If `groups` does not divide C or the device fails.
@@ -56,7 +56,7 @@ pub fn group_norm(
     })
 }
 
-/// Normalises the last axis: `x` [.., C], `weight` and `bias` [C].
+/// Normalises the last axis: `x` \[.., C\], `weight` and `bias` \[C\].
 ///
 /// # Errors
 /// If the device fails.
