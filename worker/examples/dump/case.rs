@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use candle_core::Device;
 use glimpse_worker::noise::GeneratorKind;
-use glimpse_worker::pipeline::{Inputs, SchedulerChoice, Size};
+use glimpse_worker::pipeline::{Inputs, Rgb, SchedulerChoice, Size};
 use glimpse_worker::sdxl::Precision;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -41,6 +42,7 @@ pub(crate) struct Case {
     pub(crate) preview_steps: Vec<usize>,
     #[serde(default)]
     pipeline: Kind,
+    strength: Option<f64>,
     /// What the fixtures say about the outcome; not part of the request.
     #[serde(rename = "info")]
     _info: Option<Value>,
@@ -86,14 +88,26 @@ impl Case {
         if self.weights == Weights::Fp16 { Precision::Half } else { Precision::Full }
     }
 
-    /// The request as the pipeline takes it, or the name of the field that it cannot do.
-    pub(crate) fn inputs(&self) -> Result<Inputs, String> {
+    /// What the request itself cannot hold.
+    fn image(&self, folder: &Path) -> Result<Rgb, String> {
+        let path = folder.join(format!("{}.safetensors", self.name));
+        let missing = |e: candle_core::Error| format!("field \"pipeline\": {}: {e}", path.display());
+        let tensors = candle_core::safetensors::load(&path, &Device::Cpu).map_err(missing)?;
+        let image = tensors.get("input_image_u8").ok_or("field \"pipeline\": no input_image_u8")?;
+        let data = image.flatten_all().and_then(|t| t.to_vec1()).map_err(missing)?;
+        Ok(Rgb { width: self.width, height: self.height, data })
+    }
+
+    /// The request as the pipeline takes it, or the name of the field that it cannot do; `folder` has
+    /// the files of the cases.
+    pub(crate) fn inputs(&self, folder: &Path) -> Result<Inputs, String> {
         if let Some(field) = self.other.keys().next() {
             return Err(format!("field {field:?} is not supported"));
         }
-        if self.pipeline == Kind::Img2img {
-            return Err("field \"pipeline\": img2img is not supported".into());
-        }
+        let image = match self.pipeline {
+            Kind::Txt2img => None,
+            Kind::Img2img => Some(self.image(folder)?),
+        };
         let size = |pair: [u32; 2]| Size { vertical: pair[0], horizontal: pair[1] };
         let plain = Inputs::new(&self.prompt, self.width, self.height);
         let mut changes = self.scheduler.clone();
@@ -121,6 +135,8 @@ impl Case {
                 .negative_crops_coords_top_left
                 .map_or(plain.negative_crops_coords_top_left, size),
             scheduler: (name.is_some() || !changes.is_empty()).then_some(SchedulerChoice { name, changes }),
+            image,
+            strength: self.strength.unwrap_or(plain.strength),
             ..plain
         })
     }

@@ -58,6 +58,7 @@ fn main() -> ExitCode {
 /// Runs what can be run, and says how many requests could not.
 fn dump(args: &Args) -> Result<usize, Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&args.out)?;
+    let folder = args.cases.with_file_name("cases");
     let mut pipelines = HashMap::new();
     let mut failed = 0;
     for case in Case::read(&args.cases)? {
@@ -69,7 +70,7 @@ fn dump(args: &Args) -> Result<usize, Box<dyn std::error::Error>> {
             Entry::Vacant(slot) => slot.insert(load(args, case.precision())?),
         };
         let outcome = case
-            .inputs()
+            .inputs(&folder)
             .map_err(Into::into)
             .and_then(|inputs| run::run(pipeline, &inputs, &case.preview_steps));
         match outcome {

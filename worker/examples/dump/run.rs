@@ -21,6 +21,12 @@ pub(crate) fn run(
         keep(&mut out, "noise", noise)?;
     }
     keep(&mut out, "init_latents", denoising.latents())?;
+    if let Some(image) = denoising.encoded_image() {
+        keep(&mut out, "encoder_mean", &image.mean)?;
+        keep(&mut out, "encoder_logvar", &image.logvar)?;
+        keep(&mut out, "encoder_noise", &image.noise)?;
+        keep(&mut out, "image_latents", &image.latents)?;
+    }
 
     let mut draws = 0;
     for step in 0..pipeline.progress(&denoising).steps {
@@ -86,10 +92,10 @@ fn prompts(out: &mut Tensors, denoising: &SdxlDenoising, pictures: usize) -> can
 
 fn tables(out: &mut Tensors, denoising: &SdxlDenoising) -> candle_core::Result<()> {
     let table = |values: &[f64]| Tensor::new(values, &Device::Cpu)?.to_dtype(DType::F32);
-    let sampler = denoising.sampler();
-    out.insert("timesteps".into(), table(sampler.timesteps())?);
+    let (sampler, first) = (denoising.sampler(), denoising.first_step());
+    out.insert("timesteps".into(), table(&sampler.timesteps()[first..])?);
     if let Some(sigmas) = sampler.sigmas() {
-        out.insert("sigmas".into(), table(sigmas)?);
+        out.insert("sigmas".into(), table(&sigmas[first..])?);
     }
     Ok(())
 }

@@ -110,7 +110,11 @@ impl Conditioning {
         Ok(Self {
             embeds: repeated(|h| &h.embeds)?,
             pooled: repeated(|h| &h.pooled)?,
-            time_ids: pair.repeat(pictures),
+            time_ids: match &inputs.image {
+                None => pair.repeat(pictures),
+                // Image-to-image repeats each row before it joins them.
+                Some(_) => pair.iter().flat_map(|row| std::iter::repeat_n(*row, pictures)).collect(),
+            },
         })
     }
 }

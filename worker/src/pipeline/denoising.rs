@@ -13,6 +13,9 @@ use crate::sdxl::unet::UnetInputs;
 #[derive(Debug)]
 pub struct SdxlDenoising {
     pub(super) step: usize,
+    /// The step it began with: not 0 where it began from a picture.
+    pub(super) first: usize,
+    pub(super) encoded: Option<EncodedImage>,
     pub(super) sampler: Box<dyn Sampler>,
     pub(super) noise: SeededNoise,
     pub(super) guidance: Option<Guidance>,
@@ -21,6 +24,19 @@ pub struct SdxlDenoising {
     pub(super) negative: Option<EncodedPrompt>,
     pub(super) latents: Tensor,
     pub(super) last: Option<LastStep>,
+}
+
+/// The picture a job began from; all [.., C, h, w].
+#[derive(Debug, Clone)]
+pub struct EncodedImage {
+    /// Mean of the autoencoder's posterior.
+    pub mean: Tensor,
+    /// Logarithm of its variance.
+    pub logvar: Tensor,
+    /// The draw that chose one point of it.
+    pub noise: Tensor,
+    /// That point, times the scaling factor.
+    pub latents: Tensor,
 }
 
 /// What the newest step computed on its way.
@@ -42,10 +58,18 @@ pub(super) struct SeededNoise {
     pub(super) newest: Option<Tensor>,
 }
 
+impl SeededNoise {
+    /// A draw for so many pictures.
+    pub(super) fn draw_for(&mut self, pictures: usize) -> candle_core::Result<Tensor> {
+        let [_, channels, height, width] = self.shape;
+        let values = self.generator.normal(pictures * channels * height * width);
+        Tensor::from_vec(values, (pictures, channels, height, width), &self.device)
+    }
+}
+
 impl Noise for SeededNoise {
     fn draw(&mut self) -> candle_core::Result<Tensor> {
-        let values = self.generator.normal(self.shape.iter().product());
-        let noise = Tensor::from_vec(values, self.shape.as_slice(), &self.device)?;
+        let noise = self.draw_for(self.shape[0])?;
         self.newest = Some(noise.clone());
         Ok(noise)
     }
@@ -143,6 +167,16 @@ impl SdxlDenoising {
     /// Size conditioning as the UNet gets it: G B rows.
     pub fn time_ids(&self) -> &[[f32; 6]] {
         &self.conditioning.time_ids
+    }
+
+    /// The picture it began from, if any.
+    pub fn encoded_image(&self) -> Option<&EncodedImage> {
+        self.encoded.as_ref()
+    }
+
+    /// The sampler's step that it began with: not 0 where it began from a picture.
+    pub fn first_step(&self) -> usize {
+        self.first
     }
 
     /// The sampler with its tables.

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::error::PipelineError;
+use super::picture::Rgb;
 use crate::noise::GeneratorKind;
 
 /// Height and width, or top and left, in pixels: the order that SDXL's conditioning has.
@@ -58,7 +59,7 @@ pub struct Inputs {
     pub crops_coords_top_left: Size,
     /// Size that it should look made for; the picture's own if `None`.
     pub target_size: Option<Size>,
-    /// As [`Inputs::original_size`], for what to avoid. Without this and
+    /// As [`Inputs::original_size`], for what to avoid. Without this or
     /// [`Inputs::negative_target_size`] the negative half has the sizes of the positive one.
     pub negative_original_size: Option<Size>,
     /// As [`Inputs::crops_coords_top_left`], for what to avoid.
@@ -67,6 +68,10 @@ pub struct Inputs {
     pub negative_target_size: Option<Size>,
     /// The sampler; the checkpoint's own if `None`.
     pub scheduler: Option<SchedulerChoice>,
+    /// A picture of the same size to begin from.
+    pub image: Option<Rgb>,
+    /// 0..1, with an image: the share of the steps to take, and with it how much of the picture is lost.
+    pub strength: f64,
 }
 
 impl Inputs {
@@ -93,6 +98,8 @@ impl Inputs {
             negative_crops_coords_top_left: Size { vertical: 0, horizontal: 0 },
             negative_target_size: None,
             scheduler: None,
+            image: None,
+            strength: 0.3,
         }
     }
 
@@ -121,6 +128,15 @@ impl Inputs {
         if !(0.0..=1.0).contains(&self.guidance_rescale) {
             return Err(PipelineError::bad("guidance_rescale", "is not in 0..1"));
         }
+        if let Some(image) = &self.image {
+            let bytes = 3 * self.width as usize * self.height as usize;
+            if (image.width, image.height, image.data.len()) != (self.width, self.height, bytes) {
+                return Err(PipelineError::bad("image", "is not of the size of the pictures"));
+            }
+            if !(0.0..=1.0).contains(&self.strength) {
+                return Err(PipelineError::bad("strength", "is not in 0..1"));
+            }
+        }
         Ok(())
     }
 
@@ -137,6 +153,12 @@ impl Inputs {
         );
         let negative = match (self.negative_original_size, self.negative_target_size) {
             (Some(original), Some(target)) => six(original, self.negative_crops_coords_top_left, target),
+            // From a picture, each negative size that is not given is the positive one.
+            (original, target) if self.image.is_some() => six(
+                original.or(self.original_size).unwrap_or(own),
+                self.negative_crops_coords_top_left,
+                target.or(self.target_size).unwrap_or(own),
+            ),
             _ => positive,
         };
         (positive, negative)

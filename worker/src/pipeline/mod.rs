@@ -13,7 +13,8 @@ mod load;
 mod picture;
 mod sdxl;
 
-pub use denoising::SdxlDenoising;
+pub use conditioning::EncodedPrompt;
+pub use denoising::{EncodedImage, SdxlDenoising};
 pub use device::parse_device;
 pub use error::PipelineError;
 pub use inputs::{Inputs, SchedulerChoice, Size};

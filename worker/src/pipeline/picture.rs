@@ -1,6 +1,6 @@
 //! Pictures as they leave the pipeline.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::error::PipelineError;
 
@@ -16,6 +16,13 @@ pub struct Rgb {
 }
 
 impl Rgb {
+    /// The picture as an encoder takes it: [1, 3, H, W] in -1..1.
+    pub(super) fn to_tensor(&self, device: &Device) -> candle_core::Result<Tensor> {
+        let values: Vec<f32> = self.data.iter().map(|byte| f32::from(*byte) / 255.0 * 2.0 - 1.0).collect();
+        let rows = Tensor::from_vec(values, (1, self.height as usize, self.width as usize, 3), device)?;
+        rows.permute((0, 3, 1, 2))?.contiguous()
+    }
+
     /// The pictures of a decoder's output, [B, 3, H, W] in -1..1: x/2 + 1/2, clamped, times 255, rounded
     /// half to even as numpy rounds.
     ///

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::conditioning::{Conditioning, TextEncoders};
-use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
+use super::denoising::{EncodedImage, Guidance, SdxlDenoising, SeededNoise};
 use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::load::LoadOptions;
@@ -59,6 +59,16 @@ impl SdxlPipeline {
         Ok(self.taesd.decode(&latents.to_dtype(self.options.dtype)?)?.to_dtype(DType::F32)?)
     }
 
+    fn encode_image(&self, image: &Rgb, noise: &mut SeededNoise) -> Result<EncodedImage, PipelineError> {
+        let picture = image.to_tensor(&self.options.device)?.to_dtype(self.vae_dtype)?;
+        let posterior = self.vae.encode(&picture)?;
+        let (mean, logvar) = (posterior.mean.to_dtype(DType::F32)?, posterior.logvar.to_dtype(DType::F32)?);
+        let draw = noise.draw_for(1)?;
+        let point = (&mean + ((&logvar * 0.5)?.exp()? * &draw)?)?;
+        let latents = (point * self.vae.config().scaling_factor)?;
+        Ok(EncodedImage { mean, logvar, noise: draw, latents })
+    }
+
     fn scheduler_of(&self, inputs: &Inputs) -> Result<SchedulerConfig, PipelineError> {
         let Some(choice) = &inputs.scheduler else { return Ok(self.scheduler.clone()) };
         let mut changes = choice.changes.clone();
@@ -96,12 +106,31 @@ impl Pipeline for SdxlPipeline {
             device: self.options.device.clone(),
             newest: None,
         };
-        let latents = (noise.draw()? * sampler.init_noise_sigma())?;
+        let (mut latents, mut encoded, mut first) = (None, None, 0);
+        if let Some(image) = &inputs.image {
+            // Whole steps of the end of the schedule, in double precision as in the reference.
+            let taken = (inputs.num_inference_steps as f64 * inputs.strength) as usize;
+            first = inputs.num_inference_steps.saturating_sub(taken) * sampler.calls_per_step();
+            if first >= sampler.timesteps().len() {
+                return Err(PipelineError::bad("strength", "leaves no step to take"));
+            }
+            // The posterior's noise is drawn before that of the latents.
+            let source = self.encode_image(image, &mut noise)?;
+            let repeated = source.latents.repeat((inputs.num_images_per_prompt, 1, 1, 1))?;
+            latents = Some(sampler.add_noise(first, &repeated, &noise.draw()?)?);
+            encoded = Some(source);
+        }
+        let latents = match latents {
+            Some(latents) => latents,
+            None => (noise.draw()? * sampler.init_noise_sigma())?,
+        };
         let guidance = inputs
             .guided()
             .then_some(Guidance { scale: inputs.guidance_scale, rescale: inputs.guidance_rescale });
         Ok(SdxlDenoising {
-            step: 0,
+            step: first,
+            first,
+            encoded,
             sampler,
             noise,
             guidance,
@@ -161,7 +190,8 @@ impl Pipeline for SdxlPipeline {
     }
 
     fn progress(&self, denoising: &SdxlDenoising) -> Progress {
-        Progress { step: denoising.step, steps: denoising.sampler.timesteps().len() }
+        let SdxlDenoising { step, first, sampler, .. } = denoising;
+        Progress { step: step - first, steps: sampler.timesteps().len() - first }
     }
 
     fn describe(&self) -> Description {

@@ -76,6 +76,11 @@ impl Sampler for Ddim {
         1.0
     }
 
+    fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> candle_core::Result<Tensor> {
+        let (alpha, _) = self.levels[step];
+        (latents * alpha.sqrt())? + (noise * (1.0 - alpha).sqrt())?
+    }
+
     fn step(
         &mut self,
         step: usize,

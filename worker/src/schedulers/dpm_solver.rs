@@ -91,6 +91,11 @@ impl Sampler for DpmSolver {
         1.0
     }
 
+    fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> candle_core::Result<Tensor> {
+        let level = self.tables.level(step);
+        (latents * level.alpha)? + (noise * level.sigma)?
+    }
+
     /// Symbols as in the paper: s the current level, t the next, h = lambda_t - lambda_s, D0 the newest
     /// estimate, D1 and D2 its finite differences.
     fn step(

@@ -136,6 +136,10 @@ impl Sampler for Euler {
         self.0.input_scale(step)
     }
 
+    fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> candle_core::Result<Tensor> {
+        latents + (noise * self.0.sigmas[step])?
+    }
+
     fn step(
         &mut self,
         step: usize,

@@ -38,6 +38,10 @@ impl Sampler for EulerAncestral {
         self.0.input_scale(step)
     }
 
+    fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> candle_core::Result<Tensor> {
+        latents + (noise * self.0.sigmas[step])?
+    }
+
     fn step(
         &mut self,
         step: usize,

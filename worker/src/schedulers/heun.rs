@@ -52,6 +52,14 @@ impl Sampler for Heun {
         self.tables.input_scale(step)
     }
 
+    fn calls_per_step(&self) -> usize {
+        2
+    }
+
+    fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> candle_core::Result<Tensor> {
+        latents + (noise * self.tables.sigmas[step])?
+    }
+
     fn step(
         &mut self,
         step: usize,

@@ -65,6 +65,11 @@ impl Sampler for Lcm {
         1.0
     }
 
+    fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> candle_core::Result<Tensor> {
+        let alpha = self.alphas[step];
+        (latents * alpha.sqrt())? + (noise * (1.0 - alpha).sqrt())?
+    }
+
     fn step(
         &mut self,
         step: usize,

@@ -52,6 +52,17 @@ pub trait Sampler: std::fmt::Debug + Send {
     /// The UNet's input at a step is the latents times this.
     fn input_scale(&self, step: usize) -> f64;
 
+    /// Clean latents with as much noise as those before step `step` have: where image-to-image begins.
+    ///
+    /// # Errors
+    /// If the shapes differ or the device fails.
+    fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> Result<Tensor>;
+
+    /// Calls of the UNet that one of the requested steps takes.
+    fn calls_per_step(&self) -> usize {
+        1
+    }
+
     /// Turns the latents of step `step` and the UNet's prediction into those of the next.
     ///
     /// # Errors

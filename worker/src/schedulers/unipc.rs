@@ -172,6 +172,11 @@ impl Sampler for UniPc {
         1.0
     }
 
+    fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> candle_core::Result<Tensor> {
+        let level = self.tables.level(step);
+        (latents * level.alpha)? + (noise * level.sigma)?
+    }
+
     fn step(
         &mut self,
         step: usize,
