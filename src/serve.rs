@@ -79,7 +79,7 @@ async fn serve(args: Args) -> Result<Ended, Error> {
     };
 
     let loading = args.model.clone();
-    let (engine, offers) = Engine::start(move || loading.load(&model)).await?;
+    let (engine, offers) = Engine::start(move || loading.load_warm(&model)).await?;
     let worker = Worker {
         store: store.clone(),
         app,
@@ -97,7 +97,7 @@ async fn serve(args: Args) -> Result<Ended, Error> {
     );
     let api = glimpse_api::serve(listener, store.clone(), args.api, until(stopped));
     let reaping = tokio::spawn(reaper::run(store, reaper::API_PERIOD));
-    let announce = async {
+    let announce = async move {
         if is_ready.await.is_ok() {
             announce(address);
         }

@@ -44,8 +44,7 @@ pub enum TorchGenerator {
 }
 
 impl ModelConfig {
-    /// Loads the checkpoint at `model` and makes one picture's worth of warm-up, so that the first job is not
-    /// slower than the rest. To be called on the thread that will use the pipeline.
+    /// Loads the checkpoint at `model`. To be called on the thread that will use the pipeline.
     ///
     /// # Errors
     /// What is wrong with the device, the model or the TAESD, by file.
@@ -62,6 +61,17 @@ impl ModelConfig {
             TorchGenerator::Cpu => GeneratorKind::Cpu,
         };
         SdxlPipeline::load(options)
+    }
+
+    /// Loads the checkpoint and makes a picture that nobody sees, so that the first job is not slower than the
+    /// rest.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::load`], or what keeps the model from making a picture.
+    pub fn load_warm(&self, model: &Path) -> Result<SdxlPipeline, String> {
+        let pipeline = self.load(model).map_err(|error| error.to_string())?;
+        pipeline.warm().map_err(|error| format!("{}: {error}", model.display()))?;
+        Ok(pipeline)
     }
 }
 

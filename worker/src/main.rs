@@ -77,7 +77,7 @@ async fn run(cli: Cli) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>
     let store: SharedStore =
         Arc::new(RedisStore::connect(url, &cli.redis.redis_prefix, Rules::default(), Clock::Store)?);
     let loading = cli.model.clone();
-    let (engine, offers) = Engine::start(move || loading.load(&model)).await?;
+    let (engine, offers) = Engine::start(move || loading.load_warm(&model)).await?;
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let worker = Worker {
         store: store.clone(),

@@ -1,12 +1,9 @@
 //! fal's own clients, unmodified, do `stream` and `run` against us. `scripts/test` installs them.
 
-#[cfg(test)]
-mod stack;
-
 use std::process::Command;
 
+use super::stack::{Process, picture};
 use serde_json::{Value, json};
-use stack::{Process, picture};
 
 async fn answers(program: &str, script: &str) -> Value {
     let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);

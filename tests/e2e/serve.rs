@@ -1,10 +1,7 @@
 //! The one command: `glimpse serve` in one process, as a person with curl meets it.
 
-#[cfg(test)]
-mod stack;
-
+use super::stack::{Process, Sse, client, distance, json as data, picture};
 use serde_json::{Value, json};
-use stack::{Process, Sse, client, distance, json as data, picture};
 
 const HEART: &str = "a red heart on a white background";
 
@@ -130,7 +127,7 @@ async fn it_stops_when_told_to() {
 async fn a_missing_model_is_named() {
     let mut process =
         Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0", "--model", "no/such/model"]);
-    let status = process.exit(stack::SOON).await;
+    let status = process.exit(super::stack::SOON).await;
     assert_eq!(status.code(), Some(2));
     assert!(process.log().contains("no/such/model"), "{}", process.log());
 }

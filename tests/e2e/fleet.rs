@@ -1,14 +1,11 @@
 //! A fleet of real processes around a real Redis: two APIs, two workers, and what befalls them.
 
-#[cfg(test)]
-mod stack;
-
 use std::{collections::BTreeSet, time::Duration};
 
+use super::stack::{Process, SOON, Sse, client, json as data};
 use futures::future::join_all;
 use glimpse_test_support::RedisServer;
 use serde_json::{Value, json};
-use stack::{Process, SOON, Sse, client, json as data};
 
 /// Two APIs and two workers.
 struct Fleet {

@@ -1,14 +1,11 @@
 //! `glimpse generate`: the same picture alone and by a server, and an exit code for every way to fail.
 
-#[cfg(test)]
-mod stack;
-
 use std::{
     path::Path,
     process::{Command, Output},
 };
 
-use stack::{Process, binary};
+use super::stack::{Process, binary};
 
 fn generate(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(binary("glimpse"));
@@ -93,7 +90,7 @@ async fn ctrl_c_cancels_the_job() {
         "512",
     ];
     let mut client = Process::start("glimpse", &args);
-    let http = stack::client();
+    let http = super::stack::client();
     let busy = async || -> Option<String> {
         let workers: serde_json::Value =
             http.get(format!("{address}/v1/workers")).send().await.unwrap().json().await.unwrap();
@@ -104,11 +101,11 @@ async fn ctrl_c_cancels_the_job() {
         if let Some(id) = busy().await {
             break id;
         }
-        assert!(begun.elapsed() < stack::SOON, "the job never started: {}", client.log());
+        assert!(begun.elapsed() < super::stack::SOON, "the job never started: {}", client.log());
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     };
     client.signal("INT");
-    assert_eq!(client.exit(stack::SOON).await.code(), Some(130));
+    assert_eq!(client.exit(super::stack::SOON).await.code(), Some(130));
     let job: serde_json::Value =
         http.get(format!("{address}/v1/jobs/{id}")).send().await.unwrap().json().await.unwrap();
     assert_eq!(job["status"], "cancelled");

@@ -1,0 +1,14 @@
+//! End to end: real processes of the binaries, a real redis-server, fal's own clients.
+
+#[cfg(test)]
+mod architecture;
+#[cfg(test)]
+mod fleet;
+#[cfg(test)]
+mod generate;
+#[cfg(test)]
+mod sdk;
+#[cfg(test)]
+mod serve;
+#[cfg(test)]
+mod stack;
