@@ -29,6 +29,10 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -
     if k.dims() != [batch, keys, width] || v.dims() != k.dims() || !width.is_multiple_of(heads) {
         candle_core::bail!("attention: {:?}, {:?} and {:?} with {heads} heads", q.dims(), k.dims(), v.dims());
     }
+    #[cfg(feature = "flash-attn")]
+    if q.device().is_cuda() && matches!(q.dtype(), candle_core::DType::F16 | candle_core::DType::BF16) {
+        return flash(q, k, v, heads, mask);
+    }
     if !q.device().is_cpu() {
         return portable::attention(q, k, v, heads, mask);
     }
@@ -75,4 +79,16 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -
         });
         y
     })
+}
+
+/// FlashAttention-2 (Dao 2023), which knows half precision alone.
+#[cfg(feature = "flash-attn")]
+fn flash(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -> Result<Tensor> {
+    let (batch, _, width) = q.dims3()?;
+    let d = width / heads;
+    // [B, N, H d] -> [B, N, H, d]
+    let split = |x: &Tensor| x.reshape((batch, (), heads, d));
+    let scale = 1.0 / (d as f32).sqrt();
+    let y = candle_flash_attn::flash_attn(&split(q)?, &split(k)?, &split(v)?, scale, mask == Mask::Causal)?;
+    y.reshape(q.shape())
 }
