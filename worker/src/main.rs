@@ -32,7 +32,7 @@ struct Cli {
     #[command(flatten)]
     fleet: FleetConfig,
     /// Where to serve `/health/live` and `/health/ready`. [default: nowhere]
-    #[arg(long, env = "GLIMPSE_WORKER_LISTEN", value_name = "ADDR")]
+    #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR")]
     listen: Option<SocketAddr>,
     #[command(flatten)]
     log: LogConfig,

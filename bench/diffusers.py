@@ -16,7 +16,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from diffusers import AutoencoderTiny, StableDiffusionXLPipeline
 
-DEMO = pathlib.Path(__file__).resolve().parents[2] / "models" / "demo"
+DEMO = pathlib.Path(__file__).resolve().parents[1] / "models" / "demo"
 
 
 def main():
