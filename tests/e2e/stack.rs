@@ -20,7 +20,7 @@ pub const SOON: Duration = Duration::from_secs(60);
 pub fn binary(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_BIN_EXE_glimpse")).parent().unwrap();
     let path = folder.join(name);
-    assert!(path.is_file(), "{} is not built: cargo build --workspace", path.display());
+    assert!(path.is_file(), "{} is not built: cargo test --workspace", path.display());
     path
 }
 

@@ -149,7 +149,9 @@ impl Sampler for Euler {
     ) -> candle_core::Result<Stepped> {
         let (sigma, next) = (self.0.sigmas[step], self.0.sigmas[step + 1]);
         let denoised = denoise(self.0.prediction, prediction, sample, sigma)?;
-        let derivative = ((sample - &denoised)? / sigma)?;
-        Ok(Stepped { sample: (sample + (derivative * (next - sigma))?)?, denoised })
+        // x + (x - x_0) / sigma (sigma' - sigma), written so that nothing cancels: at a zero-SNR schedule's first
+        // sigma of 4096 the two terms are a thousand times larger than their sum.
+        let noise = (sample - &denoised)?;
+        Ok(Stepped { sample: (&denoised + (noise * (next / sigma))?)?, denoised })
     }
 }
