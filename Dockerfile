@@ -50,8 +50,8 @@ FROM nvidia/cuda:13.0.1-cudnn-devel-ubuntu24.04 AS build-worker-cuda
 RUN apt-get update \
     && apt-get install -y --no-install-recommends curl ca-certificates build-essential \
     && rm -rf /var/lib/apt/lists/*
+ENV CARGO_HOME=/opt/cargo RUSTUP_HOME=/opt/rustup PATH=/opt/cargo/bin:$PATH
 RUN curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain 1.95
-ENV PATH=/root/.cargo/bin:$PATH
 WORKDIR /src
 COPY --from=source /src .
 ARG CUDA_COMPUTE_CAP=90

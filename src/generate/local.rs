@@ -6,7 +6,6 @@ use glimpse_shared::request::{Defaults, ImageRequest, ImageSpec, Offer, PreviewS
 use glimpse_worker::{
     config::ModelConfig,
     engine::{Engine, Order},
-    lease::{Stop, halt},
     outbox::Outbox,
     pipeline::{self, PipelineError},
     reporter, runner,
@@ -34,7 +33,7 @@ pub async fn make(
         .map_err(|error| Failure::BadInput(error.to_string()))?;
     let spec = check(request, &offers)?;
 
-    let (stop, stopped) = watch::channel(None);
+    let (_never, stopped) = watch::channel(None);
     let (done, mut end) = oneshot::channel();
     let (steps_done, mut progressed) = mpsc::unbounded_channel();
     let outbox = Arc::new(Outbox::default());
@@ -57,10 +56,6 @@ pub async fn make(
             Some(at) = progressed.recv() => progress.show(at.step as u32, at.steps as u32),
             shown = outbox.take() => write_preview(previews, &shown)?,
             made = &mut end => break made,
-            _ = tokio::signal::ctrl_c() => {
-                halt(&stop, Stop::Cancelled);
-                return Err(Failure::Interrupted);
-            }
         }
     };
     while let Some(shown) = outbox.try_take() {

@@ -93,7 +93,11 @@ async fn generate(args: Args) -> Result<(), Failure> {
     let progress = Progress::new();
     let picture = match &args.server {
         Some(server) => remote::make(server, args.app, &request, &progress, previews.as_ref()).await,
-        None => local::make(&args.model, &request, &progress, previews.as_ref()).await,
+        None => tokio::select! {
+            picture = local::make(&args.model, &request, &progress, previews.as_ref()) => picture,
+            // The pipeline's thread ends with the process.
+            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        },
     };
     progress.end();
     let Picture { encoded, seed } = picture?;

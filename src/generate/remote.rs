@@ -35,7 +35,18 @@ pub async fn make(
         Some(app) => app,
         None => server.only_app().await?,
     };
-    let job = server.submit(&app, request).await?;
+    let submit = server.submit(&app, request);
+    tokio::pin!(submit);
+    let job = tokio::select! {
+        job = &mut submit => job?,
+        _ = tokio::signal::ctrl_c() => {
+            // The job may be there by now: it is cancelled once its id is known.
+            if let Ok(Ok(job)) = tokio::time::timeout(ANSWER_WITHIN, submit).await {
+                server.cancel(&job).await?;
+            }
+            return Err(Failure::Interrupted);
+        }
+    };
     let steps = request.num_inference_steps.and_then(|steps| u32::try_from(steps).ok()).unwrap_or(20);
     tokio::select! {
         picture = server.follow(&job, steps, progress, previews) => picture,

@@ -1,11 +1,14 @@
 //! `glimpse generate`: the same picture alone and by a server, and an exit code for every way to fail.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output},
+    time::{Duration, Instant},
 };
 
-use super::stack::{Process, binary};
+use serde_json::Value;
+
+use super::stack::{Process, SOON, binary};
 
 fn generate(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(binary("glimpse"));
@@ -79,35 +82,46 @@ async fn every_failure_has_its_exit_code_and_writes_nothing() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_cancels_the_job() {
+/// A server, and a `generate` whose job it is working on: the job's URL, and where the picture would go.
+async fn at_work(folder: &Path) -> (Process, Process, String, PathBuf) {
     let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
     let address = server.address().await;
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("out.png").display().to_string();
+    let out = folder.join("out.png");
+    let file = out.display().to_string();
     let args = [
-        "generate", "x", "-o", &out, "--server", &address, "--steps", "50", "--width", "512", "--height",
+        "generate", "x", "-o", &file, "--server", &address, "--steps", "50", "--width", "512", "--height",
         "512",
     ];
-    let mut client = Process::start("glimpse", &args);
-    let http = super::stack::client();
-    let busy = async || -> Option<String> {
-        let workers: serde_json::Value =
-            http.get(format!("{address}/v1/workers")).send().await.unwrap().json().await.unwrap();
-        workers["workers"][0]["job"].as_str().map(ToOwned::to_owned)
-    };
-    let begun = std::time::Instant::now();
-    let id = loop {
-        if let Some(id) = busy().await {
-            break id;
+    let client = Process::start("glimpse", &args);
+    let begun = Instant::now();
+    loop {
+        let workers = super::stack::client().get(format!("{address}/v1/workers")).send().await.unwrap();
+        let workers: Value = workers.json().await.unwrap();
+        if let Some(id) = workers["workers"][0]["job"].as_str() {
+            return (server, client, format!("{address}/v1/jobs/{id}"), out);
         }
-        assert!(begun.elapsed() < super::stack::SOON, "the job never started: {}", client.log());
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    };
+        assert!(begun.elapsed() < SOON, "the job never started: {}", client.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_cancels_the_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_server, mut client, job, out) = at_work(folder.path()).await;
     client.signal("INT");
-    assert_eq!(client.exit(super::stack::SOON).await.code(), Some(130));
-    let job: serde_json::Value =
-        http.get(format!("{address}/v1/jobs/{id}")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(client.exit(SOON).await.code(), Some(130));
+    let job: Value = super::stack::client().get(job).send().await.unwrap().json().await.unwrap();
     assert_eq!(job["status"], "cancelled");
-    assert!(!Path::new(&out).exists());
+    assert!(!out.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_somebody_else_cancels_has_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_server, mut client, job, out) = at_work(folder.path()).await;
+    super::stack::client().delete(job).send().await.unwrap();
+    assert_eq!(client.exit(SOON).await.code(), Some(4));
+    assert!(client.log().contains("cancelled by client"), "{}", client.log());
+    assert!(!out.exists());
 }
