@@ -12,3 +12,5 @@ mod sdk;
 mod serve;
 #[cfg(test)]
 mod stack;
+#[cfg(test)]
+mod tls;

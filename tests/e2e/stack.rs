@@ -34,12 +34,18 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a binary from the repository's root, with a clean environment.
+    /// Starts a binary from the repository's root.
     pub fn start(name: &str, args: &[&str]) -> Self {
+        Self::start_with(name, args, &[])
+    }
+
+    /// Starts a binary with these environment variables too.
+    pub fn start_with(name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (out, log) = (folder.path().join("out"), folder.path().join("log"));
         let child = Command::new(binary(name))
             .args(args)
+            .envs(env.iter().copied())
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stdin(Stdio::null())
             .stdout(File::create(&out).unwrap())

@@ -1,0 +1,70 @@
+//! Redis over TLS, with a certificate authority of the operator's own.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use glimpse_test_support::RedisServer;
+use serde_json::json;
+
+use super::stack::{Process, SOON, client, picture};
+
+fn openssl(folder: &Path, args: &str) {
+    let run = Command::new("openssl").args(args.split(' ')).current_dir(folder).output().unwrap();
+    assert!(run.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// An authority `ca.pem`, and a certificate of 127.0.0.1 signed by it: `leaf.pem` and `leaf.key`.
+fn certificates(folder: &Path) {
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(folder, &format!("req -x509 {key} -days 2 -keyout ca.key -out ca.pem -subj /CN=authority"));
+    openssl(folder, &format!("req {key} -keyout leaf.key -out leaf.csr -subj /CN=redis"));
+    std::fs::write(folder.join("san"), "subjectAltName=IP:127.0.0.1").unwrap();
+    let sign =
+        "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out leaf.pem";
+    openssl(folder, sign);
+}
+
+async fn is_ready(address: &str) -> bool {
+    client().get(format!("{address}/health/ready")).send().await.unwrap().status() == 200
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_speaks_tls_with_its_redis() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let (cert, key, ca) = (file("leaf.pem"), file("leaf.key"), file("ca.pem"));
+    let tls =
+        ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+    let _redis = RedisServer::start_with(&[&tls[..], &["--tls-auth-clients", "no"]].concat());
+    let url = format!("rediss://127.0.0.1:{port}");
+
+    let api = ["--redis-url", &url, "--listen", "127.0.0.1:0"];
+    let trusting = [("SSL_CERT_FILE", ca.as_str())];
+    let mut trusts = Process::start_with("glimpse-api", &api, &trusting);
+    let address = trusts.address().await;
+    assert!(is_ready(&address).await, "{}", trusts.log());
+    // Whoever does not know the authority does not talk to it.
+    let mut distrusts = Process::start("glimpse-api", &api);
+    assert!(!is_ready(&distrusts.address().await).await);
+
+    let worker = ["--redis-url", &url, "--model", "models/demo", "--app", "glimpse/demo", "--device", "cpu"];
+    let worker = Process::start_with("glimpse-worker", &worker, &trusting);
+    let begun = Instant::now();
+    let body = json!({ "prompt": "a red heart on a white background", "num_inference_steps": 2 });
+    let answer = loop {
+        let answer = client().post(format!("{address}/glimpse/demo")).json(&body).send().await.unwrap();
+        if answer.status() != 404 {
+            break answer;
+        }
+        assert!(begun.elapsed() < SOON, "the worker never came: {}", worker.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let answer: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!(picture(&answer["image"]["url"]).width(), 128);
+}
