@@ -72,6 +72,7 @@ async fn serve(args: Args) -> Result<Ended, Error> {
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", args.api.listen))?;
     let address = listener.local_addr()?;
+    glimpse_api::raise_connection_limit();
     let (stop, stopped) = watch::channel(false);
     let told = async {
         signal::stop().await;

@@ -221,7 +221,7 @@ async fn a_drain_without_grace_gives_the_job_back_uncounted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_worker_drains_at_once_and_passes_its_wake_up_on() {
+async fn an_idle_worker_drains_at_once_and_others_serve_on() {
     let (store, script) = (memory(), Script::default());
     let mut worker = start(&store, &script, "w", GRACE).await;
     let mut other = start(&store, &script, "other", GRACE).await;
