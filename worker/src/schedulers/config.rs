@@ -1,7 +1,5 @@
 //! `scheduler_config.json`: which sampler, and the settings all of them share.
 
-use std::path::Path;
-
 use serde_json::{Map, Value};
 
 use super::ddim::Ddim;
@@ -49,12 +47,12 @@ pub struct SchedulerConfig {
 }
 
 impl SchedulerConfig {
-    /// Reads a checkpoint's configuration.
+    /// Reads a checkpoint's `scheduler_config.json`.
     ///
     /// # Errors
-    /// If the file is missing or asks for something that is not implemented.
-    pub fn open(path: &Path) -> Result<Self, LoadError> {
-        let config = Self::of(Settings::open(path, "a scheduler")?)?;
+    /// If it asks for something that is not implemented.
+    pub fn read(settings: Settings) -> Result<Self, LoadError> {
+        let config = Self::of(settings)?;
         config.settings.warn_unread();
         Ok(config)
     }

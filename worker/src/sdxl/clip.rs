@@ -137,7 +137,7 @@ impl ClipTextModel {
     /// Reads an encoder; `projected` for `CLIPTextModelWithProjection`.
     ///
     /// # Errors
-    /// If a tensor is missing, mis-shaped or superfluous.
+    /// If a tensor is missing or mis-shaped.
     pub fn new(
         files: &std::rc::Rc<WeightFiles>,
         config: ClipConfig,
@@ -145,7 +145,8 @@ impl ClipTextModel {
     ) -> Result<Self, LoadError> {
         let root = files.root();
         // transformers 5 writes a model without projection without this level of names.
-        let vars = if files.has_any("text_model.") { root.at("text_model") } else { root.clone() };
+        let flat = files.has_any("embeddings.token_embedding.weight");
+        let vars = if flat { root.clone() } else { root.at("text_model") };
         let embeddings = vars.at("embeddings");
         let token_embedding =
             embeddings.tensor("token_embedding.weight", &[config.vocab_size, config.hidden_size])?;

@@ -46,7 +46,7 @@ pub enum LoadError {
         /// What is wrong with its value.
         message: String,
     },
-    /// Tensors are missing, superfluous or of another shape than the configuration says.
+    /// Tensors are missing or of another shape than the configuration says.
     #[error("{0}")]
     Weights(WeightReport),
     /// The requested device cannot be used.
@@ -76,9 +76,9 @@ pub struct WeightReport {
 }
 
 impl WeightReport {
-    /// Nothing to complain about.
-    pub fn is_empty(&self) -> bool {
-        self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
+    /// Whether something that is needed is not there. What is superfluous is not used, as in diffusers.
+    pub fn is_fatal(&self) -> bool {
+        !self.missing.is_empty() || !self.mismatched.is_empty()
     }
 }
 

@@ -4,12 +4,12 @@ use candle_core::Tensor;
 
 use super::error::LoadError;
 use super::ops::{self, Activation, Padding};
-use super::weights::Vars;
+use super::weights::{Vars, Weight};
 
 /// A linear layer, x W^T + b.
 #[derive(Debug)]
 pub(crate) struct Linear {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
 }
 
@@ -28,7 +28,7 @@ impl Linear {
     /// # Errors
     /// If the device fails.
     pub(crate) fn without_bias(vars: &Vars, inputs: usize, outputs: usize) -> Result<Self, LoadError> {
-        Ok(Self { weight: vars.tensor("weight", &[outputs, inputs])?, bias: None })
+        Ok(Self { weight: vars.weight(&[outputs, inputs])?, bias: None })
     }
 
     /// [.., inputs] to [.., outputs].
@@ -36,14 +36,14 @@ impl Linear {
     /// # Errors
     /// If the device fails.
     pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        ops::linear(x, &self.weight, self.bias.as_ref())
+        ops::linear(x, &self.weight.get(), self.bias.as_ref())
     }
 }
 
 /// A convolution over pictures, NCHW.
 #[derive(Debug)]
 pub(crate) struct Conv2d {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
     padding: Padding,
     stride: usize,
@@ -70,7 +70,7 @@ impl Conv2d {
         outputs: usize,
         kernel: usize,
     ) -> Result<Self, LoadError> {
-        let weight = vars.tensor("weight", &[outputs, inputs, kernel, kernel])?;
+        let weight = vars.weight(&[outputs, inputs, kernel, kernel])?;
         Ok(Self { weight, bias: None, padding: Padding::even(kernel / 2), stride: 1 })
     }
 
@@ -85,7 +85,7 @@ impl Conv2d {
     /// # Errors
     /// If the device fails.
     pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        ops::conv2d(x, &self.weight, self.bias.as_ref(), self.padding, self.stride)
+        ops::conv2d(x, &self.weight.get(), self.bias.as_ref(), self.padding, self.stride)
     }
 }
 

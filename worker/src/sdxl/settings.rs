@@ -21,21 +21,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads `path`.
-    ///
-    /// # Errors
-    /// If the file is not there or is not a JSON object.
-    pub fn open(path: &Path, what: &'static str) -> Result<Self, LoadError> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(LoadError::Missing { path: path.into(), what });
-            }
-            Err(source) => return Err(LoadError::Unreadable { path: path.into(), source }),
-        };
-        Self::parse(&text, path)
-    }
-
     /// Settings from JSON text; `path` is where complaints say it came from.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::layers::Conv2d;
 use super::ops::Activation;
 use super::settings::Settings;
 use super::taps::Taps;
-use super::weights::{Vars, WeightFiles};
+use super::weights::{Naming, Shards, Stored, Vars, View, WeightFiles};
 
 /// Latents beyond this many standard deviations are squashed: `DecoderTiny.forward` has the number fixed.
 const CLAMP: f64 = 3.0;
@@ -55,6 +55,56 @@ impl TaesdConfig {
         Ok(config)
     }
 
+    /// Reads the shape of a decoder from the tensors of its author's file
+    /// (<https://github.com/madebyollin/taesd>), which has no settings beside it.
+    ///
+    /// # Errors
+    /// If the tensors are not those of such a decoder.
+    pub fn of_original(shards: &Shards) -> Result<Self, LoadError> {
+        let malformed = || LoadError::Malformed {
+            path: shards.path().into(),
+            message: "the tensors are not those of a TAESD decoder".into(),
+        };
+        let shape = |name: String| match shards.shape(&name) {
+            Some(&[outputs, inputs, _, _]) => Some((outputs, inputs)),
+            _ => None,
+        };
+        // A clamp, a convolution and its activation come first; resamplers and activations have no tensors.
+        let (mut channels, latent_channels) = shape("1.weight".into()).ok_or_else(malformed)?;
+        let (mut decoder_block_out_channels, mut num_decoder_blocks) = (Vec::new(), Vec::new());
+        let (mut number, mut blocks) = (3, 0);
+        loop {
+            if shape(format!("{number}.conv.0.weight")).is_some() {
+                (number, blocks) = (number + 1, blocks + 1);
+                continue;
+            }
+            decoder_block_out_channels.push(channels);
+            num_decoder_blocks.push(std::mem::take(&mut blocks));
+            if shape(format!("{number}.weight")).is_some() {
+                break;
+            }
+            (channels, _) = shape(format!("{}.weight", number + 1)).ok_or_else(malformed)?;
+            number += 2;
+        }
+        Ok(Self {
+            latent_channels,
+            decoder_block_out_channels,
+            num_decoder_blocks,
+            upsampling_scaling_factor: 2,
+            activation: Activation::Relu,
+        })
+    }
+
+    /// The names in that file: numbers alone, one higher than diffusers' for the clamp that it counts.
+    pub fn original_naming() -> Naming {
+        Naming::new("", |name| {
+            let below = name.strip_prefix("decoder.layers.").unwrap_or(name);
+            let (number, rest) = below.split_once('.').unwrap_or((below, ""));
+            let number = number.parse().map_or(number.to_owned(), |n: usize| (n + 1).to_string());
+            Stored { name: format!("{number}.{rest}"), view: View::Whole }
+        })
+    }
+
     /// Pixels of a picture per number of its latents, along one side.
     pub fn scale(&self) -> usize {
         self.upsampling_scaling_factor.pow(self.num_decoder_blocks.len() as u32 - 1)
@@ -87,7 +137,7 @@ impl Taesd {
     /// Reads the decoder's weights.
     ///
     /// # Errors
-    /// If a tensor is missing, mis-shaped or superfluous, or the device fails.
+    /// If a tensor is missing or mis-shaped, or the device fails.
     pub fn new(files: &Rc<WeightFiles>, config: TaesdConfig) -> Result<Self, LoadError> {
         let vars = files.root().at("decoder.layers");
         let first = config.decoder_block_out_channels[0];

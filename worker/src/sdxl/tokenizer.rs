@@ -12,8 +12,12 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
+use super::config_files::ConfigFiles;
 use super::error::LoadError;
 use super::settings::Settings;
+
+/// What its files are needed for.
+const WHAT: &str = "a tokenizer";
 
 /// How OpenAI's CLIP cuts text into words before the merges.
 const WORDS: &str =
@@ -39,19 +43,21 @@ pub struct ClipTokenizer {
 }
 
 impl ClipTokenizer {
-    /// Reads `vocab.json`, `merges.txt`, `tokenizer_config.json` and `special_tokens_map.json` of a folder.
+    /// Reads `vocab.json`, `merges.txt`, `tokenizer_config.json` and `special_tokens_map.json`.
     ///
     /// # Errors
     /// If one is missing or a special token is not in the vocabulary.
-    pub fn open(folder: &Path) -> Result<Self, LoadError> {
-        let config = Settings::open(&folder.join("tokenizer_config.json"), "a tokenizer")?;
+    pub fn open(files: &ConfigFiles) -> Result<Self, LoadError> {
+        let config = files.settings("tokenizer_config.json", WHAT)?;
         config.only("tokenizer_class", &["CLIPTokenizer".into(), "CLIPTokenizerFast".into()])?;
         config.only("add_prefix_space", &[false.into()])?;
         config.only("do_lower_case", &[true.into()])?;
         let length: usize = config.required("model_max_length")?;
-        let map = folder.join("special_tokens_map.json");
         // transformers lets the map overrule the configuration; it may be absent.
-        let map = map.is_file().then(|| Settings::open(&map, "a tokenizer")).transpose()?;
+        let map = match files.find("special_tokens_map.json")? {
+            Some(text) => Some(Settings::parse(&text, &files.path("special_tokens_map.json"))?),
+            None => None,
+        };
         let special = |key: &'static str| -> Result<String, LoadError> {
             let named = match &map {
                 Some(map) => map.get::<Value>(key)?,
@@ -72,11 +78,10 @@ impl ClipTokenizer {
         let (pad, unknown) = (special("pad_token")?, special("unk_token")?);
 
         let malformed = |path: &Path, e: String| LoadError::Malformed { path: path.into(), message: e };
-        let vocab_path = folder.join("vocab.json");
-        let merges_path = folder.join("merges.txt");
-        let vocab: HashMap<String, u32> =
-            serde_json::from_str(&text(&vocab_path)?).map_err(|e| malformed(&vocab_path, e.to_string()))?;
-        let merges = merges(&text(&merges_path)?)
+        let (vocab_path, merges_path) = (files.path("vocab.json"), files.path("merges.txt"));
+        let vocab: HashMap<String, u32> = serde_json::from_str(&files.text("vocab.json", WHAT)?)
+            .map_err(|e| malformed(&vocab_path, e.to_string()))?;
+        let merges = merges(&files.text("merges.txt", WHAT)?)
             .map_err(|line| malformed(&merges_path, format!("line {line} is not a pair")))?;
         let id = |token: &str| {
             vocab.get(token).copied().ok_or_else(|| malformed(&vocab_path, format!("no token {token:?}")))
@@ -91,7 +96,8 @@ impl ClipTokenizer {
             .end_of_word_suffix("</w>".into())
             .build()
             .map_err(|e| malformed(&merges_path, e.to_string()))?;
-        let broken = |e: tokenizers::Error| malformed(folder, e.to_string());
+        let folder = files.path("");
+        let broken = |e: tokenizers::Error| malformed(&folder, e.to_string());
         let mut tokenizer = Tokenizer::new(model);
         let spaces =
             Replace::new(tokenizers::normalizers::replace::ReplacePattern::Regex(r"\s+".into()), " ")
@@ -110,7 +116,7 @@ impl ClipTokenizer {
         if length < 2 {
             return Err(config.wrong("model_max_length", "leaves no room for the start and end tokens"));
         }
-        Ok(Self { tokenizer, folder: folder.into(), length, start: start_id, end: end_id, pad: pad_id })
+        Ok(Self { tokenizer, folder, length, start: start_id, end: end_id, pad: pad_id })
     }
 
     /// Number of ids that [`ClipTokenizer::encode`] gives.
@@ -155,13 +161,6 @@ impl std::fmt::Debug for ClipTokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClipTokenizer").field("folder", &self.folder).finish_non_exhaustive()
     }
-}
-
-fn text(path: &Path) -> Result<String, LoadError> {
-    std::fs::read_to_string(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => LoadError::Missing { path: path.into(), what: "a tokenizer" },
-        _ => LoadError::Unreadable { path: path.into(), source },
-    })
 }
 
 /// The pairs of `merges.txt`, or the number of a line that is none.

@@ -55,7 +55,7 @@ impl Unet {
     /// Reads the weights.
     ///
     /// # Errors
-    /// If a tensor is missing, mis-shaped or superfluous, or the device fails.
+    /// If a tensor is missing or mis-shaped, or the device fails.
     pub fn new(files: &Rc<WeightFiles>, config: UnetConfig, dtype: DType) -> Result<Self, LoadError> {
         let root = files.root();
         let c = &config;

@@ -17,7 +17,7 @@ use self::encoder::Encoder;
 use super::error::LoadError;
 use super::layers::Conv2d;
 use super::taps::Taps;
-use super::weights::WeightFiles;
+use super::weights::{Naming, Shards, Stored, View, WeightFiles};
 
 /// The distribution of a picture's latents: a normal one per number.
 #[derive(Debug, Clone)]
@@ -26,6 +26,20 @@ pub struct Posterior {
     pub mean: Tensor,
     /// Logarithm of the variance, [B, C, h, w], clamped to -30..20.
     pub logvar: Tensor,
+}
+
+/// The names in files of the diffusers layout: those from before diffusers 0.15 have others in their attention.
+pub fn naming(shards: &Shards) -> Naming {
+    if !shards.has_any("decoder.mid_block.attentions.0.query.") {
+        return Naming::diffusers();
+    }
+    Naming::new("", |name| {
+        let mut name = name.to_owned();
+        for (new, old) in [("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")] {
+            name = name.replace(&format!(".attentions.0.{new}."), &format!(".attentions.0.{old}."));
+        }
+        Stored { name, view: View::Whole }
+    })
 }
 
 /// The autoencoder.
@@ -42,7 +56,7 @@ impl Vae {
     /// Reads the weights.
     ///
     /// # Errors
-    /// If a tensor is missing, mis-shaped or superfluous, or the device fails.
+    /// If a tensor is missing or mis-shaped, or the device fails.
     pub fn new(files: &Rc<WeightFiles>, config: VaeConfig) -> Result<Self, LoadError> {
         let root = files.root();
         let conv = |name: &str, channels, wanted: bool| {

@@ -1,0 +1,121 @@
+//! The JSON files and tokenizers of a checkpoint: those of a folder in the diffusers layout, or the built-in ones
+//! of SDXL base 1.0 for a file that holds weights alone.
+
+use std::path::{Path, PathBuf};
+
+use super::error::LoadError;
+use super::settings::Settings;
+
+/// Where a checkpoint's configuration comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigFiles {
+    /// A folder in the diffusers layout, or one component of it.
+    Folder(PathBuf),
+    /// SDXL base 1.0 (<https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0>), or the component of
+    /// this name.
+    SdxlBase(&'static str),
+}
+
+/// Where complaints say that a built-in file came from.
+const BUILT_IN: &str = "(built-in SDXL base 1.0)";
+
+macro_rules! built_in {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("base/", $name)))),*]
+    };
+}
+
+/// Path and text of each.
+const FILES: &[(&str, &str)] = built_in! {
+    "model_index.json"
+    "scheduler/scheduler_config.json"
+    "text_encoder/config.json"
+    "text_encoder_2/config.json"
+    "tokenizer/merges.txt"
+    "tokenizer/special_tokens_map.json"
+    "tokenizer/tokenizer_config.json"
+    "tokenizer/vocab.json"
+    "tokenizer_2/special_tokens_map.json"
+    "tokenizer_2/tokenizer_config.json"
+    "unet/config.json"
+    "vae/config.json"
+};
+
+impl ConfigFiles {
+    /// The files of one component.
+    #[must_use]
+    pub fn component(&self, name: &'static str) -> Self {
+        match self {
+            Self::Folder(folder) => Self::Folder(folder.join(name)),
+            Self::SdxlBase(_) => Self::SdxlBase(name),
+        }
+    }
+
+    /// Where a file is, for complaints.
+    pub fn path(&self, name: &str) -> PathBuf {
+        match self {
+            Self::Folder(folder) => folder.join(name),
+            Self::SdxlBase(component) => Path::new(BUILT_IN).join(component).join(name),
+        }
+    }
+
+    /// The text of a file; `what` it is needed for.
+    ///
+    /// # Errors
+    /// If it is not there or cannot be read.
+    pub fn text(&self, name: &str, what: &'static str) -> Result<String, LoadError> {
+        self.find(name)?.ok_or_else(|| LoadError::Missing { path: self.path(name), what })
+    }
+
+    /// The text of a file that may be absent.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn find(&self, name: &str) -> Result<Option<String>, LoadError> {
+        match self {
+            Self::Folder(folder) => {
+                let path = folder.join(name);
+                match std::fs::read_to_string(&path) {
+                    Ok(text) => Ok(Some(text)),
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    Err(source) => Err(LoadError::Unreadable { path, source }),
+                }
+            }
+            Self::SdxlBase(component) => {
+                let built_in = |component: &str| {
+                    let path = Path::new(component).join(name);
+                    FILES.iter().find(|(file, _)| Path::new(file) == path).map(|(_, text)| (*text).to_owned())
+                };
+                // Both tokenizers have the one vocabulary of CLIP.
+                Ok(built_in(component)
+                    .or_else(|| if *component == "tokenizer_2" { built_in("tokenizer") } else { None }))
+            }
+        }
+    }
+
+    /// A JSON file as settings; `what` it is needed for.
+    ///
+    /// # Errors
+    /// If it is not there or is not a JSON object.
+    pub fn settings(&self, name: &str, what: &'static str) -> Result<Settings, LoadError> {
+        Settings::parse(&self.text(name, what)?, &self.path(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_files_are_whole() {
+        let base = ConfigFiles::SdxlBase("");
+        assert!(base.settings("model_index.json", "a test").is_ok());
+        for (component, file) in [("unet", "config.json"), ("tokenizer_2", "tokenizer_config.json")] {
+            assert!(base.component(component).settings(file, "a test").is_ok(), "{component}");
+        }
+        let merges = |component| base.component(component).text("merges.txt", "a test").expect("there");
+        assert_eq!(merges("tokenizer"), merges("tokenizer_2"));
+        let missing = base.component("vae").text("vocab.json", "a test").expect_err("not there").to_string();
+        assert!(missing.contains("built-in SDXL base 1.0)/vae/vocab.json"), "{missing}");
+    }
+}

@@ -1,0 +1,170 @@
+//! LoRA files: low-rank changes of a checkpoint's weights (Hu et al. 2021), in the names of peft (diffusers) and
+//! of kohya's scripts.
+
+mod alphas;
+mod names;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+
+use self::alphas::Alphas;
+use self::names::{Key, Part};
+use super::error::LoadError;
+use super::weights::Shards;
+
+pub use names::{Component, ModuleName};
+
+/// The change of one weight W: W + scale * alpha / rank * up down (section 4.1 of the paper).
+#[derive(Debug, Clone)]
+pub struct Delta {
+    /// [rank, inputs], with the kernel behind for a convolution; on the host, as it is stored.
+    down: Tensor,
+    /// [outputs, rank], with a kernel of 1 behind for a convolution.
+    up: Tensor,
+    /// alpha / rank.
+    factor: f64,
+}
+
+impl Delta {
+    /// Whether it changes a weight of this shape.
+    pub fn fits(&self, weight: &[usize]) -> bool {
+        let outputs = weight.first().copied().unwrap_or(0);
+        let inputs = weight.iter().skip(1).product::<usize>();
+        let rank = self.down.dims()[0];
+        self.up.elem_count() == outputs * rank
+            && self.up.dims()[0] == outputs
+            && self.down.elem_count() == rank * inputs
+    }
+
+    /// The change of a weight that it fits, times `scale`, f32 on `device`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn of(&self, weight: &Tensor, scale: f64) -> candle_core::Result<Tensor> {
+        let matrix = |tensor: &Tensor| {
+            tensor.to_device(weight.device())?.to_dtype(DType::F32)?.flatten_from(1)?.contiguous()
+        };
+        let up = matrix(&self.up)?;
+        let change = (up.matmul(&matrix(&self.down)?)? * (scale * self.factor))?;
+        change.reshape(weight.shape())
+    }
+}
+
+/// A parsed file.
+#[derive(Debug)]
+pub struct LoraFile {
+    path: PathBuf,
+    deltas: BTreeMap<(Component, ModuleName), Delta>,
+}
+
+impl LoraFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it is not there, cut, or has tensors that are none of a LoRA; the message names file and tensor.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        let shards = Shards::open(path)?;
+        let malformed = |message: String| LoadError::Malformed { path: path.into(), message };
+        let mut modules: BTreeMap<(Component, ModuleName), Parts> = BTreeMap::new();
+        for name in shards.names("") {
+            let key = Key::parse(name)
+                .ok_or_else(|| malformed(format!("{name} is no tensor of a LoRA that is supported")))?;
+            let parts = modules.entry((key.component, key.module)).or_default();
+            let slot = match key.part {
+                Part::Down => &mut parts.down,
+                Part::Up => &mut parts.up,
+                Part::Alpha => &mut parts.alpha,
+            };
+            *slot = Some(name.to_owned());
+        }
+        if modules.is_empty() {
+            return Err(malformed("no tensors".into()));
+        }
+        let alphas = Alphas::of(&shards).map_err(malformed)?;
+        let mut deltas = BTreeMap::new();
+        for ((component, module), parts) in modules {
+            let delta = parts.delta(&shards, |rank| alphas.factor(component, &module, rank));
+            let delta = delta.map_err(|e| match e {
+                Incomplete::Load(error) => error,
+                Incomplete::Lacks(part) => malformed(format!("{module} of the {component} has no {part}")),
+                Incomplete::Shape(what) => malformed(format!("{what} is no part of a LoRA")),
+            })?;
+            deltas.insert((component, module), delta);
+        }
+        Ok(Self { path: path.into(), deltas })
+    }
+
+    /// Where it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Each change with the module that it is for.
+    pub fn deltas(&self) -> impl Iterator<Item = (Component, &ModuleName, &Delta)> {
+        self.deltas.iter().map(|((component, module), delta)| (*component, module, delta))
+    }
+
+    /// Bytes in memory.
+    pub fn size(&self) -> usize {
+        let bytes = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
+        self.deltas.values().map(|d| bytes(&d.up) + bytes(&d.down)).sum()
+    }
+}
+
+/// The tensors of one module.
+#[derive(Debug, Default)]
+struct Parts {
+    down: Option<String>,
+    up: Option<String>,
+    alpha: Option<String>,
+}
+
+enum Incomplete {
+    Load(LoadError),
+    Lacks(&'static str),
+    Shape(String),
+}
+
+impl From<LoadError> for Incomplete {
+    fn from(error: LoadError) -> Self {
+        Self::Load(error)
+    }
+}
+
+impl From<candle_core::Error> for Incomplete {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Load(error.into())
+    }
+}
+
+impl Parts {
+    fn delta(self, shards: &Shards, unstated: impl Fn(usize) -> f64) -> Result<Delta, Incomplete> {
+        let load = |name: &str| match shards.shape(name) {
+            None => Err(Incomplete::Shape(name.to_owned())),
+            Some(_) => Ok(shards.load(name, &Device::Cpu)?),
+        };
+        let matrix = |name: Option<String>, part| {
+            let name = name.ok_or(Incomplete::Lacks(part))?;
+            let tensor = load(&name)?;
+            match tensor.rank() {
+                2 | 4 if tensor.elem_count() > 0 => Ok(tensor),
+                _ => Err(Incomplete::Shape(name)),
+            }
+        };
+        let (down, up) = (matrix(self.down, "lora_down or lora_A")?, matrix(self.up, "lora_up or lora_B")?);
+        let rank = down.dims()[0];
+        let factor = match self.alpha {
+            None => unstated(rank),
+            Some(name) => {
+                let alpha = load(&name)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+                match alpha[..] {
+                    [alpha] if alpha.is_finite() => f64::from(alpha) / rank as f64,
+                    _ => return Err(Incomplete::Shape(name)),
+                }
+            }
+        };
+        Ok(Delta { down, up, factor })
+    }
+}

@@ -1,0 +1,122 @@
+//! What the tensors of LoRA files are called.
+
+use std::fmt;
+
+/// Which model a module belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Component {
+    /// The denoiser.
+    Unet,
+    /// The first text encoder, or with 1 the second.
+    TextEncoder(usize),
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unet => "unet",
+            Self::TextEncoder(0) => "text_encoder",
+            Self::TextEncoder(_) => "text_encoder_2",
+        })
+    }
+}
+
+/// A module, as a file names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ModuleName {
+    /// diffusers' own name, as `mid_block.attentions.0.proj_in`.
+    Dotted(String),
+    /// The name with every dot an underscore, as kohya's scripts write it; for the UNet diffusers' or SGM's.
+    Underscored(String),
+}
+
+impl fmt::Display for ModuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Dotted(name) | Self::Underscored(name)) = self;
+        f.write_str(name)
+    }
+}
+
+/// Which tensor of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Down,
+    Up,
+    Alpha,
+}
+
+/// A tensor's name, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) component: Component,
+    pub(super) module: ModuleName,
+    pub(super) part: Part,
+}
+
+/// Beginnings of kohya's names. `lora_te` alone is the one encoder of older models, which is the first here.
+const UNDERSCORED: [(&str, Component); 4] = [
+    ("lora_unet_", Component::Unet),
+    ("lora_te1_", Component::TextEncoder(0)),
+    ("lora_te2_", Component::TextEncoder(1)),
+    ("lora_te_", Component::TextEncoder(0)),
+];
+
+/// Beginnings of diffusers' names.
+const DOTTED: [(&str, Component); 3] = [
+    ("unet.", Component::Unet),
+    ("text_encoder.", Component::TextEncoder(0)),
+    ("text_encoder_2.", Component::TextEncoder(1)),
+];
+
+const PARTS: [(&str, Part); 7] = [
+    (".lora_A.weight", Part::Down),
+    (".lora_B.weight", Part::Up),
+    (".lora_down.weight", Part::Down),
+    (".lora_up.weight", Part::Up),
+    (".lora.down.weight", Part::Down),
+    (".lora.up.weight", Part::Up),
+    (".alpha", Part::Alpha),
+];
+
+impl Key {
+    /// `None` if the name is none of a LoRA's: LoHa, LoKr and DoRA have others.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let (place, part) =
+            PARTS.iter().find_map(|(ending, part)| Some((name.strip_suffix(ending)?, *part)))?;
+        let dotted = DOTTED.iter().find_map(|(start, component)| {
+            Some((*component, ModuleName::Dotted(place.strip_prefix(start)?.to_owned())))
+        });
+        let (component, module) = dotted.or_else(|| {
+            UNDERSCORED.iter().find_map(|(start, component)| {
+                Some((*component, ModuleName::Underscored(place.strip_prefix(start)?.to_owned())))
+            })
+        })?;
+        Some(Self { component, module, part })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_both_kinds_are_taken_apart() {
+        let module = |name| Key::parse(name).map(|key| (key.component, key.module.to_string(), key.part));
+        let unet = |name: &str, part| Some((Component::Unet, name.to_owned(), part));
+        assert_eq!(
+            module("unet.mid_block.attentions.0.proj_in.lora_A.weight"),
+            unet("mid_block.attentions.0.proj_in", Part::Down)
+        );
+        assert_eq!(
+            module("lora_unet_middle_block_1_proj_in.alpha"),
+            unet("middle_block_1_proj_in", Part::Alpha)
+        );
+        assert_eq!(
+            module("lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight"),
+            Some((Component::TextEncoder(1), "text_model_encoder_layers_0_mlp_fc1".into(), Part::Up))
+        );
+        for other in ["lora_unet_x.hada_w1_a", "lora_unet_x.dora_scale", "unet.x.weight", "x.alpha"] {
+            assert_eq!(Key::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The text encoders: the first as transformers has it, the second as open_clip has it.
+
+use super::{Modules, rename};
+use crate::sdxl::clip::ClipConfig;
+use crate::sdxl::weights::{Naming, Stored, View};
+
+/// The first encoder's names.
+pub fn text_encoder() -> Naming {
+    Naming::new("conditioner.embedders.0.transformer.", |name| Stored {
+        name: name.to_owned(),
+        view: View::Whole,
+    })
+}
+
+/// The second encoder's names.
+pub fn text_encoder_2(config: &ClipConfig) -> Naming {
+    let mut modules = Modules::new();
+    for (transformers, open_clip) in [
+        ("text_model.embeddings.token_embedding", "token_embedding"),
+        ("text_model.embeddings.position_embedding.weight", "positional_embedding"),
+        ("text_model.final_layer_norm", "ln_final"),
+        ("text_projection.weight", "text_projection"),
+    ] {
+        modules.insert(transformers.to_owned(), open_clip.to_owned());
+    }
+    for i in 0..config.num_hidden_layers {
+        for (transformers, open_clip) in [
+            ("layer_norm1", "ln_1"),
+            ("layer_norm2", "ln_2"),
+            ("self_attn.out_proj", "attn.out_proj"),
+            ("mlp.fc1", "mlp.c_fc"),
+            ("mlp.fc2", "mlp.c_proj"),
+            ("self_attn.q_proj.weight", "attn.in_proj_weight"),
+            ("self_attn.k_proj.weight", "attn.in_proj_weight"),
+            ("self_attn.v_proj.weight", "attn.in_proj_weight"),
+            ("self_attn.q_proj.bias", "attn.in_proj_bias"),
+            ("self_attn.k_proj.bias", "attn.in_proj_bias"),
+            ("self_attn.v_proj.bias", "attn.in_proj_bias"),
+        ] {
+            modules.insert(
+                format!("text_model.encoder.layers.{i}.{transformers}"),
+                format!("transformer.resblocks.{i}.{open_clip}"),
+            );
+        }
+    }
+    Naming::new("conditioner.embedders.1.model.", move |name| Stored {
+        name: rename(&modules, name).unwrap_or_else(|| name.to_owned()),
+        view: view(name),
+    })
+}
+
+/// Queries, keys and values are one tensor there, and the projection is written from inputs to outputs.
+fn view(name: &str) -> View {
+    let third = ["q_proj", "k_proj", "v_proj"].iter().position(|part| name.contains(part));
+    match third {
+        Some(index) => View::Part { index, of: 3 },
+        None if name == "text_projection.weight" => View::Transposed,
+        None => View::Whole,
+    }
+}

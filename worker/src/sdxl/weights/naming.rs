@@ -1,0 +1,105 @@
+//! What a file calls a tensor that diffusers calls something else.
+
+use std::rc::Rc;
+
+use candle_core::Tensor;
+
+/// A tensor as a file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name there.
+    pub name: String,
+    /// What of it is wanted.
+    pub view: View,
+}
+
+/// How a wanted tensor lies in a stored one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// As it is.
+    Whole,
+    /// One of so many equal parts of the rows: open_clip keeps queries, keys and values in one tensor.
+    Part {
+        /// Which, from 0.
+        index: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// [inputs, outputs] instead of [outputs, inputs].
+    Transposed,
+    /// Perhaps a 1x1 convolution [outputs, inputs, 1, 1] instead of a linear layer.
+    Squeezed,
+}
+
+impl View {
+    /// The shape that a stored tensor should have.
+    pub(super) fn stored_shape(self, wanted: &[usize]) -> Vec<usize> {
+        let mut shape = wanted.to_vec();
+        match self {
+            Self::Whole | Self::Squeezed => {}
+            Self::Part { of, .. } => {
+                if let Some(rows) = shape.first_mut() {
+                    *rows *= of;
+                }
+            }
+            Self::Transposed => shape.reverse(),
+        }
+        shape
+    }
+
+    /// Whether a tensor of `stored` shape shows one of `wanted`.
+    pub(super) fn shows(self, stored: &[usize], wanted: &[usize]) -> bool {
+        let expected = self.stored_shape(wanted);
+        stored == expected || (self == Self::Squeezed && stored == [&expected[..], &[1, 1]].concat())
+    }
+
+    /// The wanted tensor.
+    pub(super) fn of(self, stored: Tensor, wanted: &[usize]) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Whole => Ok(stored),
+            Self::Squeezed => stored.reshape(wanted),
+            Self::Transposed => stored.t()?.contiguous(),
+            Self::Part { index, .. } => stored.narrow(0, index * wanted[0], wanted[0])?.contiguous(),
+        }
+    }
+}
+
+/// A component's names in a file.
+#[derive(Clone)]
+pub struct Naming {
+    prefix: String,
+    stored: Rc<dyn Fn(&str) -> Stored>,
+}
+
+impl Naming {
+    /// Files of the diffusers layout.
+    pub fn diffusers() -> Self {
+        Self::new("", |name| Stored { name: name.to_owned(), view: View::Whole })
+    }
+
+    /// Names below `prefix`, as `stored` says.
+    pub fn new(prefix: &str, stored: impl Fn(&str) -> Stored + 'static) -> Self {
+        let below = prefix.to_owned();
+        let stored = move |name: &str| {
+            let Stored { name, view } = stored(name);
+            Stored { name: format!("{below}{name}"), view }
+        };
+        Self { prefix: prefix.to_owned(), stored: Rc::new(stored) }
+    }
+
+    /// All names of the component begin like that.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Where the tensor that diffusers calls `name` is.
+    pub(super) fn stored(&self, name: &str) -> Stored {
+        (self.stored)(name)
+    }
+}
+
+impl std::fmt::Debug for Naming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Naming").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}

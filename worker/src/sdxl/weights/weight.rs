@@ -1,0 +1,37 @@
+//! A weight that adapters may change between two steps.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use candle_core::Tensor;
+
+/// The checkpoint's own tensor, and what stands in its place while adapters are active. Clones share both.
+#[derive(Debug, Clone)]
+pub struct Weight(Rc<Slot>);
+
+#[derive(Debug)]
+struct Slot {
+    own: Tensor,
+    adapted: RefCell<Option<Tensor>>,
+}
+
+impl Weight {
+    pub(super) fn new(own: Tensor) -> Self {
+        Self(Rc::new(Slot { own, adapted: RefCell::default() }))
+    }
+
+    /// The checkpoint's own.
+    pub fn own(&self) -> &Tensor {
+        &self.0.own
+    }
+
+    /// What to compute with.
+    pub fn get(&self) -> Tensor {
+        self.0.adapted.borrow().as_ref().unwrap_or(&self.0.own).clone()
+    }
+
+    /// Replaces what is computed with; `None` is the checkpoint's own again.
+    pub fn adapt(&self, adapted: Option<Tensor>) {
+        *self.0.adapted.borrow_mut() = adapted;
+    }
+}
