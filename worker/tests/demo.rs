@@ -1,17 +1,13 @@
 //! The checkpoint of the repository makes the pictures that it is asked for.
 
 use std::path::Path;
-use std::sync::OnceLock;
 
 use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, PreviewSource, Rgb, SdxlPipeline};
 
 #[cfg(test)]
-fn pipeline() -> &'static SdxlPipeline {
-    static PIPELINE: OnceLock<SdxlPipeline> = OnceLock::new();
-    PIPELINE.get_or_init(|| {
-        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo");
-        SdxlPipeline::load(LoadOptions::cpu(model)).unwrap_or_else(|e| panic!("{e}"))
-    })
+fn pipeline() -> SdxlPipeline {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo");
+    SdxlPipeline::load(LoadOptions::cpu(model)).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// A picture of the API's default settings, and the preview of its denoised estimate after step `at`.

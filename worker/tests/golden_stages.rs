@@ -20,7 +20,7 @@ use glimpse_worker::sdxl::taesd::{Taesd, TaesdConfig};
 use glimpse_worker::sdxl::tokenizer::ClipTokenizer;
 use glimpse_worker::sdxl::unet::{Unet, UnetConfig, UnetInputs};
 use glimpse_worker::sdxl::vae::{Vae, VaeConfig};
-use glimpse_worker::sdxl::{Precision, Settings, Taps, WeightFiles};
+use glimpse_worker::sdxl::{ConfigFiles, Precision, Settings, Taps, WeightFiles};
 use numbers::numbers;
 use serde::Deserialize;
 use support::parity;
@@ -31,7 +31,7 @@ const MODULE: f64 = 2e-5;
 
 #[cfg(test)]
 fn settings(folder: &str) -> Settings {
-    Settings::open(&parity().join(folder).join("config.json"), "a component").expect("config.json")
+    ConfigFiles::Folder(parity().join(folder)).settings("config.json", "a component").expect("config.json")
 }
 
 #[cfg(test)]
@@ -49,7 +49,8 @@ fn text_encoder(index: usize) -> ClipTextModel {
 
 #[cfg(test)]
 fn tokenizer(index: usize) -> ClipTokenizer {
-    ClipTokenizer::open(&parity().join(["model/tokenizer", "model/tokenizer_2"][index])).expect("tokenizer")
+    let folder = parity().join(["model/tokenizer", "model/tokenizer_2"][index]);
+    ClipTokenizer::open(&ConfigFiles::Folder(folder)).expect("tokenizer")
 }
 
 #[cfg(test)]

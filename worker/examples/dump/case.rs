@@ -1,10 +1,10 @@
 //! One request of a `cases.json`, in the field names of the parity fixtures.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use glimpse_worker::noise::GeneratorKind;
-use glimpse_worker::pipeline::{Inputs, Rgb, SchedulerChoice, Size};
+use glimpse_worker::pipeline::{Inputs, Lora, Rgb, SchedulerChoice, Size};
 use glimpse_worker::sdxl::Precision;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -43,6 +43,8 @@ pub(crate) struct Case {
     #[serde(default)]
     pipeline: Kind,
     strength: Option<f64>,
+    #[serde(default)]
+    loras: Vec<LoraField>,
     /// What the fixtures say about the outcome; not part of the request.
     #[serde(rename = "info")]
     _info: Option<Value>,
@@ -74,13 +76,32 @@ enum Kind {
     #[default]
     Txt2img,
     Img2img,
+    Inpaint,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoraField {
+    path: PathBuf,
+    scale: Option<f64>,
 }
 
 impl Case {
-    /// All requests of a file.
-    pub(crate) fn read(path: &Path) -> Result<Vec<Self>, Box<dyn std::error::Error>> {
+    /// All requests of a file, by name; one that cannot be read is so alone.
+    pub(crate) fn read(
+        path: &Path,
+    ) -> Result<Vec<(String, Result<Self, String>)>, Box<dyn std::error::Error>> {
         let text = std::fs::read_to_string(path)?;
-        Ok(serde_json::from_str(&glimpse_worker::sdxl::quote_non_finite(&text))?)
+        let all: Vec<Value> = serde_json::from_str(&glimpse_worker::sdxl::quote_non_finite(&text))?;
+        let named = all.into_iter().enumerate().map(|(number, value)| {
+            let name = value.get("name").and_then(Value::as_str).map(str::to_owned);
+            let case = serde_path_to_error::deserialize(&value).map_err(|e| match e.path().to_string() {
+                field if field == "." => e.into_inner().to_string(),
+                field => format!("field {field:?}: {}", e.into_inner()),
+            });
+            (name.unwrap_or_else(|| format!("request {number}")), case)
+        });
+        Ok(named.collect())
     }
 
     /// Which weight files to read.
@@ -89,13 +110,14 @@ impl Case {
     }
 
     /// What the request itself cannot hold.
-    fn image(&self, folder: &Path) -> Result<Rgb, String> {
+    fn image(&self, folder: &Path, tensor: &str) -> Result<Rgb, String> {
         let path = folder.join(format!("{}.safetensors", self.name));
         let missing = |e: candle_core::Error| format!("field \"pipeline\": {}: {e}", path.display());
         let tensors = candle_core::safetensors::load(&path, &Device::Cpu).map_err(missing)?;
-        let image = tensors.get("input_image_u8").ok_or("field \"pipeline\": no input_image_u8")?;
+        let image = tensors.get(tensor).ok_or(format!("field \"pipeline\": no {tensor}"))?;
+        let (_, height, width, _) = image.dims4().map_err(missing)?;
         let data = image.flatten_all().and_then(|t| t.to_vec1()).map_err(missing)?;
-        Ok(Rgb { width: self.width, height: self.height, data })
+        Ok(Rgb { width: width as u32, height: height as u32, data })
     }
 
     /// The request as the pipeline takes it, or the name of the field that it cannot do; `folder` has
@@ -104,9 +126,17 @@ impl Case {
         if let Some(field) = self.other.keys().next() {
             return Err(format!("field {field:?} is not supported"));
         }
-        let image = match self.pipeline {
-            Kind::Txt2img => None,
-            Kind::Img2img => Some(self.image(folder)?),
+        let given = |tensor: &str| self.image(folder, tensor).map(Some);
+        let (image, mask) = match self.pipeline {
+            Kind::Txt2img => (None, None),
+            Kind::Img2img => (given("input_image_u8")?, None),
+            Kind::Inpaint => (given("input_image_u8")?, given("input_mask_u8")?),
+        };
+        // A path is meant from the folder of the cases, if the file is there.
+        let lora = |lora: &LoraField| {
+            let beside = folder.with_file_name("").join(&lora.path);
+            let path = if beside.is_file() { beside } else { lora.path.clone() };
+            Lora { path, scale: lora.scale.unwrap_or(1.0) }
         };
         let size = |pair: [u32; 2]| Size { vertical: pair[0], horizontal: pair[1] };
         let plain = Inputs::new(&self.prompt, self.width, self.height);
@@ -136,6 +166,8 @@ impl Case {
                 .map_or(plain.negative_crops_coords_top_left, size),
             scheduler: (name.is_some() || !changes.is_empty()).then_some(SchedulerChoice { name, changes }),
             image,
+            mask,
+            loras: self.loras.iter().map(lora).collect(),
             strength: self.strength.unwrap_or(plain.strength),
             ..plain
         })

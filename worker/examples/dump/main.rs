@@ -17,11 +17,17 @@ use glimpse_worker::sdxl::{LoadError, Precision};
 
 #[derive(Debug, Parser)]
 struct Args {
-    /// Folder of the checkpoint, in the diffusers layout.
-    #[arg(long)]
+    /// The checkpoint: a folder in the diffusers layout, or a `.safetensors` file in SGM naming.
+    #[arg(long, value_name = "DIR_OR_FILE")]
     model: PathBuf,
+    /// JSON files and tokenizers, in the diffusers layout. [default: the folder's own; a file's: SDXL base 1.0's]
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// Another autoencoder than the checkpoint's.
+    #[arg(long, value_name = "DIR")]
+    vae: Option<PathBuf>,
     /// Folder of the preview decoder.
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     taesd: PathBuf,
     /// The requests.
     #[arg(long)]
@@ -61,29 +67,23 @@ fn dump(args: &Args) -> Result<usize, Box<dyn std::error::Error>> {
     let folder = args.cases.with_file_name("cases");
     let mut pipelines = HashMap::new();
     let mut failed = 0;
-    for case in Case::read(&args.cases)? {
-        if args.only.as_ref().is_some_and(|only| *only != case.name) {
+    for (name, case) in Case::read(&args.cases)? {
+        if args.only.as_ref().is_some_and(|only| *only != name) {
             continue;
         }
-        let pipeline = match pipelines.entry(case.precision() == Precision::Half) {
-            Entry::Occupied(loaded) => loaded.into_mut(),
-            Entry::Vacant(slot) => slot.insert(load(args, case.precision())?),
+        let run = || -> Result<(), Box<dyn std::error::Error>> {
+            let case = case?;
+            let inputs = case.inputs(&folder)?;
+            let pipeline = match pipelines.entry(case.precision() == Precision::Half) {
+                Entry::Occupied(loaded) => loaded.into_mut(),
+                Entry::Vacant(slot) => slot.insert(load(args, case.precision())?),
+            };
+            let tensors = run::run(pipeline, &inputs, &case.preview_steps)?;
+            Ok(candle_core::safetensors::save(&tensors, args.out.join(format!("{name}.safetensors")))?)
         };
-        let outcome = case
-            .inputs(&folder)
-            .map_err(Into::into)
-            .and_then(|inputs| run::run(pipeline, &inputs, &case.preview_steps));
-        match outcome {
-            Ok(tensors) => {
-                candle_core::safetensors::save(
-                    &tensors,
-                    args.out.join(format!("{}.safetensors", case.name)),
-                )?;
-            }
-            Err(error) => {
-                eprintln!("{}: {error}", case.name);
-                failed += 1;
-            }
+        if let Err(error) = run() {
+            eprintln!("{name}: {error}");
+            failed += 1;
         }
     }
     Ok(failed)
@@ -91,6 +91,8 @@ fn dump(args: &Args) -> Result<usize, Box<dyn std::error::Error>> {
 
 fn load(args: &Args, precision: Precision) -> Result<SdxlPipeline, LoadError> {
     SdxlPipeline::load(LoadOptions {
+        config: args.config.clone(),
+        vae: args.vae.clone(),
         taesd: Some(args.taesd.clone()),
         dtype: match args.dtype {
             Dtype::F32 => DType::F32,

@@ -2,6 +2,7 @@
 
 use candle_core::{D, Device, Tensor};
 
+use super::adapters::LoraSet;
 use super::conditioning::{Conditioning, EncodedPrompt};
 use super::error::PipelineError;
 use crate::noise::Generator;
@@ -16,6 +17,7 @@ pub struct SdxlDenoising {
     /// The step it began with: not 0 where it began from a picture.
     pub(super) first: usize,
     pub(super) encoded: Option<EncodedImage>,
+    pub(super) repaint: Option<Repaint>,
     pub(super) sampler: Box<dyn Sampler>,
     pub(super) noise: SeededNoise,
     pub(super) guidance: Option<Guidance>,
@@ -24,6 +26,7 @@ pub struct SdxlDenoising {
     pub(super) negative: Option<EncodedPrompt>,
     pub(super) latents: Tensor,
     pub(super) last: Option<LastStep>,
+    pub(super) loras: LoraSet,
 }
 
 /// The picture a job began from; all [.., C, h, w].
@@ -37,6 +40,29 @@ pub struct EncodedImage {
     pub noise: Tensor,
     /// That point, times the scaling factor.
     pub latents: Tensor,
+}
+
+/// A picture of which only a part is to change (diffusers' `StableDiffusionXLInpaintPipeline` with a UNet that is
+/// not told the mask).
+#[derive(Debug)]
+pub(super) struct Repaint {
+    /// 1 where the picture is to change: [1, 1, h, w].
+    pub(super) mask: Tensor,
+    /// The latents of the picture: [B, C, h, w].
+    pub(super) image: Tensor,
+    /// The noise that the first latents had: [B, C, h, w].
+    pub(super) noise: Tensor,
+}
+
+impl Repaint {
+    /// The latents before step `step`, with the picture's own, as noisy as they are, where it is to stay.
+    fn keep(&self, latents: &Tensor, step: usize, sampler: &dyn Sampler) -> candle_core::Result<Tensor> {
+        let own = match step < sampler.timesteps().len() {
+            true => sampler.add_noise(step, &self.image, &self.noise)?,
+            false => self.image.clone(),
+        };
+        own.broadcast_mul(&self.mask.affine(-1.0, 1.0)?)? + latents.broadcast_mul(&self.mask)?
+    }
 }
 
 /// What the newest step computed on its way.
@@ -56,6 +82,8 @@ pub(super) struct SeededNoise {
     pub(super) device: Device,
     /// The newest draw, for dumps: the first is that of the initial latents.
     pub(super) newest: Option<Tensor>,
+    /// Draws of the latents' whole shape so far.
+    pub(super) draws: usize,
 }
 
 impl SeededNoise {
@@ -71,6 +99,7 @@ impl Noise for SeededNoise {
     fn draw(&mut self) -> candle_core::Result<Tensor> {
         let noise = self.draw_for(self.shape[0])?;
         self.newest = Some(noise.clone());
+        self.draws += 1;
         Ok(noise)
     }
 }
@@ -133,7 +162,10 @@ impl SdxlDenoising {
         if !total.is_finite() || !sum.is_finite() {
             return Err(PipelineError::fault(format!("the latents of step {} are not finite", self.step)));
         }
-        self.latents = stepped.sample;
+        self.latents = match &self.repaint {
+            Some(repaint) => repaint.keep(&stepped.sample, self.step + 1, self.sampler.as_ref())?,
+            None => stepped.sample,
+        };
         self.last = Some(LastStep {
             unet_in: question.sample.clone(),
             unet_out: answer,

@@ -1,5 +1,7 @@
 //! What a picture is made from, in the names and defaults of diffusers' `StableDiffusionXLPipeline`.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value};
 
 use super::error::PipelineError;
@@ -22,6 +24,15 @@ pub struct SchedulerChoice {
     pub name: Option<String>,
     /// Keys of `scheduler_config.json` to replace.
     pub changes: Map<String, Value>,
+}
+
+/// A LoRA file and how strongly it acts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lora {
+    /// The file.
+    pub path: PathBuf,
+    /// 1 is as it was trained, 0 is not at all.
+    pub scale: f64,
 }
 
 /// One request for pictures.
@@ -68,8 +79,12 @@ pub struct Inputs {
     pub negative_target_size: Option<Size>,
     /// The sampler; the checkpoint's own if `None`.
     pub scheduler: Option<SchedulerChoice>,
-    /// A picture of the same size to begin from.
+    /// A picture to begin from. One of another size is resized as diffusers' `VaeImageProcessor` does.
     pub image: Option<Rgb>,
+    /// With a picture to begin from: white where it is to change, black where it is to stay.
+    pub mask: Option<Rgb>,
+    /// Changes of the weights for this job, added up.
+    pub loras: Vec<Lora>,
     /// 0..1, with an image: the share of the steps to take, and with it how much of the picture is lost.
     pub strength: f64,
 }
@@ -99,6 +114,8 @@ impl Inputs {
             negative_target_size: None,
             scheduler: None,
             image: None,
+            mask: None,
+            loras: Vec::new(),
             strength: 0.3,
         }
     }
@@ -128,14 +145,16 @@ impl Inputs {
         if !(0.0..=1.0).contains(&self.guidance_rescale) {
             return Err(PipelineError::bad("guidance_rescale", "is not in 0..1"));
         }
-        if let Some(image) = &self.image {
-            let bytes = 3 * self.width as usize * self.height as usize;
-            if (image.width, image.height, image.data.len()) != (self.width, self.height, bytes) {
-                return Err(PipelineError::bad("image", "is not of the size of the pictures"));
+        for (field, image) in [("image", &self.image), ("mask", &self.mask)] {
+            if image.as_ref().is_some_and(|image| !image.is_whole()) {
+                return Err(PipelineError::bad(field, "has another number of bytes than its size says"));
             }
-            if !(0.0..=1.0).contains(&self.strength) {
-                return Err(PipelineError::bad("strength", "is not in 0..1"));
-            }
+        }
+        if self.mask.is_some() && self.image.is_none() {
+            return Err(PipelineError::bad("mask", "needs an image"));
+        }
+        if self.image.is_some() && !(0.0..=1.0).contains(&self.strength) {
+            return Err(PipelineError::bad("strength", "is not in 0..1"));
         }
         Ok(())
     }

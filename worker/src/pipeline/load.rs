@@ -1,28 +1,33 @@
-//! From a folder to a pipeline: every configuration is read and compared with the others before the first
-//! weight is.
+//! From a checkpoint on disk to a pipeline: reads every component and checks that they fit together.
 
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::path::PathBuf;
 
 use candle_core::{DType, Device};
 
+use super::adapters::{Adapters, Weights};
+use super::autoencoder::Autoencoder;
 use super::conditioning::TextEncoders;
 use super::sdxl::SdxlPipeline;
+use super::source::{Source, TEXT_ENCODERS, TOKENIZERS, taesd};
 use crate::noise::GeneratorKind;
 use crate::schedulers::SchedulerConfig;
 use crate::sdxl::clip::{ClipConfig, ClipTextModel};
-use crate::sdxl::taesd::{Taesd, TaesdConfig};
 use crate::sdxl::tokenizer::ClipTokenizer;
 use crate::sdxl::unet::{Unet, UnetConfig};
-use crate::sdxl::vae::{Vae, VaeConfig};
-use crate::sdxl::{LoadError, Precision, Settings, WeightFiles};
+use crate::sdxl::vae::VaeConfig;
+use crate::sdxl::{ConfigFiles, LoadError, Precision, Settings};
 
 /// What to load, and where to.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
-    /// A folder in the diffusers layout.
+    /// A folder in the diffusers layout, or a `.safetensors` file with SGM's names.
     pub model: PathBuf,
-    /// The folder of an `AutoencoderTiny`; `taesd` in the model's folder if `None`.
+    /// A folder in the diffusers layout whose JSON files and tokenizers to use; the model's own if `None`, and
+    /// for a file those of SDXL base 1.0.
+    pub config: Option<PathBuf>,
+    /// Another autoencoder than the model's: a folder with `config.json`, or a `.safetensors` file.
+    pub vae: Option<PathBuf>,
+    /// The folder of an `AutoencoderTiny` or of TAESD's own files; `taesd` in the model's folder if `None`.
     pub taesd: Option<PathBuf>,
     /// Where the tensors live.
     pub device: Device,
@@ -41,6 +46,8 @@ impl LoadOptions {
     pub fn cpu(model: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
+            config: None,
+            vae: None,
             taesd: None,
             device: Device::Cpu,
             dtype: DType::F32,
@@ -58,58 +65,36 @@ impl SdxlPipeline {
     /// If a file is missing, cut or describes something that is not implemented; the message names the
     /// file, and the key or tensor in it.
     pub fn load(options: LoadOptions) -> Result<Self, LoadError> {
-        let model = &options.model;
-        if !model.is_dir() {
-            let id = model.to_string_lossy();
-            let named_as_on_the_hub = id.split('/').count() == 2 && !id.starts_with(['.', '/', '~']);
-            return Err(match named_as_on_the_hub && !model.exists() {
-                true => LoadError::HubId(id.into_owned()),
-                false => LoadError::Missing { path: model.clone(), what: "a folder in the diffusers layout" },
-            });
-        }
-        let index = Settings::open(&model.join("model_index.json"), "a model in the diffusers layout")?;
+        let source = Source::open(&options)?;
+        let config = source.config();
+        let index = config.settings("model_index.json", "a model in the diffusers layout")?;
         check_index(&index)?;
-        let scheduler = SchedulerConfig::open(&model.join("scheduler/scheduler_config.json"))?;
+        let scheduler = config.component("scheduler").settings("scheduler_config.json", "a scheduler")?;
+        source.check_prediction(&scheduler)?;
+        let scheduler = SchedulerConfig::read(scheduler)?;
+        let [first, second] = [text_encoder(&source, &options, 0)?, text_encoder(&source, &options, 1)?];
         let text = TextEncoders {
-            tokenizers: [
-                ClipTokenizer::open(&model.join("tokenizer"))?,
-                ClipTokenizer::open(&model.join("tokenizer_2"))?,
-            ],
-            encoders: [
-                text_encoder(&options, "text_encoder", false)?,
-                text_encoder(&options, "text_encoder_2", true)?,
-            ],
+            tokenizers: [first.tokenizer, second.tokenizer],
+            encoders: [first.encoder, second.encoder],
             force_zeros_for_empty_prompt: index.or("force_zeros_for_empty_prompt", true)?,
         };
-        let (unet, unet_settings) = component(&model.join("unet"), UnetConfig::read)?;
+        let (unet, unet_settings) = component(&config.component("unet"), UnetConfig::read)?;
         check_widths(&unet_settings, &unet, &text)?;
-        let (vae, _) = component(&model.join("vae"), VaeConfig::read)?;
-        for (key, channels) in [("in_channels", unet.in_channels), ("out_channels", unet.out_channels)] {
-            if channels != vae.latent_channels {
-                let message =
-                    format!("is {channels}, but latents of the autoencoder have {}", vae.latent_channels);
-                return Err(unet_settings.wrong(key, message));
-            }
-        }
-        let files = weights(&options, &model.join("unet"), "diffusion_pytorch_model", options.dtype)?;
+        let vae = Autoencoder::load(&source, &options)?;
+        check_latents(&unet_settings, &unet, vae.config())?;
+        let files = source.unet(&unet, options.dtype)?;
         let unet = Unet::new(&files, unet, options.dtype)?;
-        let vae_dtype = if vae.force_upcast { DType::F32 } else { options.dtype };
-        let files = weights(&options, &model.join("vae"), "diffusion_pytorch_model", vae_dtype)?;
-        let vae = Vae::new(&files, vae)?;
+        let adapters = Adapters::new(files.weights(), [first.weights, second.weights], unet.config());
 
-        let folder = options.taesd.clone().unwrap_or_else(|| model.join("taesd"));
-        if !folder.is_dir() {
-            return Err(LoadError::Missing { path: folder, what: "the preview decoder, an AutoencoderTiny" });
-        }
-        let (config, settings) = component(&folder, TaesdConfig::read)?;
-        if config.latent_channels != vae.config().latent_channels || config.scale() != vae.config().scale() {
+        let (taesd, settings) = taesd(&options)?;
+        if taesd.config().latent_channels != vae.config().latent_channels
+            || taesd.config().scale() != vae.config().scale()
+        {
             return Err(
                 settings.wrong("latent_channels", "or the number of levels differs from the model's VAE")
             );
         }
-        let taesd =
-            Taesd::new(&weights(&options, &folder, "diffusion_pytorch_model", options.dtype)?, config)?;
-        Ok(Self { text, unet, vae, vae_dtype, taesd, scheduler, options })
+        Ok(Self { text, unet, vae, taesd, scheduler, adapters, options })
     }
 }
 
@@ -131,7 +116,7 @@ fn check_index(index: &Settings) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Widths that two components must agree on.
+/// Widths that the UNet and the text encoders must agree on.
 fn check_widths(settings: &Settings, unet: &UnetConfig, text: &TextEncoders) -> Result<(), LoadError> {
     let [first, second] = [0, 1].map(|i| text.encoders[i].config());
     let width = first.hidden_size + second.hidden_size;
@@ -150,34 +135,45 @@ fn check_widths(settings: &Settings, unet: &UnetConfig, text: &TextEncoders) -> 
     Ok(())
 }
 
+/// Channels that the UNet and the autoencoder must agree on.
+fn check_latents(settings: &Settings, unet: &UnetConfig, vae: &VaeConfig) -> Result<(), LoadError> {
+    for (key, channels) in [("in_channels", unet.in_channels), ("out_channels", unet.out_channels)] {
+        if channels != vae.latent_channels {
+            let message =
+                format!("is {channels}, but latents of the autoencoder have {}", vae.latent_channels);
+            return Err(settings.wrong(key, message));
+        }
+    }
+    Ok(())
+}
+
 /// A component's configuration, with the settings it came from for later complaints.
-fn component<C>(
-    folder: &Path,
+pub(super) fn component<C>(
+    files: &ConfigFiles,
     read: impl FnOnce(&Settings) -> Result<C, LoadError>,
 ) -> Result<(C, Settings), LoadError> {
-    let settings = Settings::open(&folder.join("config.json"), "a component of the model")?;
+    let settings = files.settings("config.json", "a component of the model")?;
     Ok((read(&settings)?, settings))
 }
 
-fn weights(
-    options: &LoadOptions,
-    folder: &Path,
-    stem: &str,
-    dtype: DType,
-) -> Result<Rc<WeightFiles>, LoadError> {
-    WeightFiles::open(folder, stem, options.precision, dtype, &options.device)
+/// Half of the text side.
+struct TextEncoder {
+    tokenizer: ClipTokenizer,
+    encoder: ClipTextModel,
+    weights: Weights,
 }
 
-fn text_encoder(options: &LoadOptions, name: &str, projected: bool) -> Result<ClipTextModel, LoadError> {
-    let folder = options.model.join(name);
-    let (config, settings) = component(&folder, ClipConfig::read)?;
-    let tokenizer = ClipTokenizer::open(&options.model.join(name.replace("text_encoder", "tokenizer")))?;
+fn text_encoder(source: &Source<'_>, options: &LoadOptions, index: usize) -> Result<TextEncoder, LoadError> {
+    let files = source.config();
+    let (config, settings) = component(&files.component(TEXT_ENCODERS[index]), ClipConfig::read)?;
+    let tokenizer = ClipTokenizer::open(&files.component(TOKENIZERS[index]))?;
     if tokenizer.length() > config.max_position_embeddings {
         return Err(settings.wrong("max_position_embeddings", "is below the tokenizer's model_max_length"));
     }
     if tokenizer.highest_id() as usize >= config.vocab_size {
         return Err(settings.wrong("vocab_size", "is below the tokenizer's number of tokens"));
     }
-    let files = weights(options, &folder, "model", options.dtype)?;
-    ClipTextModel::new(&files, config, projected)
+    let files = source.text_encoder(index, &config, options.dtype)?;
+    let encoder = ClipTextModel::new(&files, config, index == 1)?;
+    Ok(TextEncoder { tokenizer, encoder, weights: files.weights() })
 }

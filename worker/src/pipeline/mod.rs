@@ -4,6 +4,9 @@
 //! lives on the runner's own thread, and its tensors never leave that thread: the runner takes one step
 //! at a time, and looks in between for cancellation, so that nothing below has to know about it.
 
+mod adapters;
+mod autoencoder;
+mod checkpoint;
 mod conditioning;
 mod denoising;
 mod device;
@@ -12,12 +15,14 @@ mod inputs;
 mod load;
 mod picture;
 mod sdxl;
+mod source;
+mod start;
 
 pub use conditioning::EncodedPrompt;
 pub use denoising::{EncodedImage, SdxlDenoising};
 pub use device::parse_device;
 pub use error::PipelineError;
-pub use inputs::{Inputs, SchedulerChoice, Size};
+pub use inputs::{Inputs, Lora, SchedulerChoice, Size};
 pub use load::LoadOptions;
 pub use picture::Rgb;
 pub use sdxl::SdxlPipeline;
@@ -74,6 +79,20 @@ pub trait Pipeline {
     /// # Errors
     /// [`PipelineError::BadRequest`] if the inputs ask for something that this model cannot do.
     fn begin(&self, inputs: &Inputs) -> Result<Self::Denoising, PipelineError>;
+
+    /// As [`Pipeline::begin`], and goes on where `checkpoint` was taken: the pictures are then, on the same
+    /// device, bit for bit those of a job that was never interrupted. A checkpoint that does not fit is left
+    /// aside.
+    ///
+    /// # Errors
+    /// As [`Pipeline::begin`].
+    fn resume(&self, inputs: &Inputs, checkpoint: &[u8]) -> Result<Self::Denoising, PipelineError>;
+
+    /// What [`Pipeline::resume`] needs, in a few hundred KB.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn checkpoint(&self, denoising: &Self::Denoising) -> Result<Vec<u8>, PipelineError>;
 
     /// Takes one step of each; they may be at different ones, and may be of different sizes.
     ///

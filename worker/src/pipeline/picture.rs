@@ -1,6 +1,9 @@
 //! Pictures as they leave the pipeline.
 
+use std::borrow::Cow;
+
 use candle_core::{DType, Device, Tensor};
+use image::{RgbImage, imageops};
 
 use super::error::PipelineError;
 
@@ -16,6 +19,40 @@ pub struct Rgb {
 }
 
 impl Rgb {
+    /// Whether there are as many bytes as the size says, and at least one pixel.
+    pub(super) fn is_whole(&self) -> bool {
+        let bytes = 3 * u64::from(self.width) * u64::from(self.height);
+        bytes > 0 && self.data.len() as u64 == bytes
+    }
+
+    /// The picture at another size, by Lanczos' filter as diffusers' `VaeImageProcessor.resize` has it.
+    pub(super) fn resized(&self, width: u32, height: u32) -> Cow<'_, Self> {
+        if (self.width, self.height) == (width, height) {
+            return Cow::Borrowed(self);
+        }
+        let Some(own) = RgbImage::from_raw(self.width, self.height, self.data.clone()) else {
+            return Cow::Borrowed(self);
+        };
+        let data = imageops::resize(&own, width, height, imageops::FilterType::Lanczos3).into_raw();
+        Cow::Owned(Self { width, height, data })
+    }
+
+    /// The picture as a mask of latents, one number per `scale` x `scale` pixels: 1 for white, 0 for black,
+    /// nothing between. [1, 1, h, w].
+    pub(super) fn mask(&self, scale: usize, device: &Device) -> candle_core::Result<Tensor> {
+        let (width, height) = (self.width as usize, self.height as usize);
+        // The pixel in the upper left corner speaks for all, as torch's nearest interpolation has it.
+        let corners = (0..height / scale).flat_map(|y| (0..width / scale).map(move |x| (x, y)));
+        let values = corners.map(|(x, y)| {
+            let at = 3 * (y * scale * width + x * scale);
+            // Luma as Pillow's convert("L") has it (ITU-R 601-2, in 16-bit fractions); white from one half on.
+            let [r, g, b] = [0, 1, 2].map(|channel| u32::from(self.data[at + channel]));
+            let luma = (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16;
+            if luma as f32 / 255.0 < 0.5 { 0f32 } else { 1.0 }
+        });
+        Tensor::from_iter(values, device)?.reshape((1, 1, height / scale, width / scale))
+    }
+
     /// The picture as an encoder takes it: [1, 3, H, W] in -1..1.
     pub(super) fn to_tensor(&self, device: &Device) -> candle_core::Result<Tensor> {
         let values: Vec<f32> = self.data.iter().map(|byte| f32::from(*byte) / 255.0 * 2.0 - 1.0).collect();

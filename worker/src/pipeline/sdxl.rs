@@ -2,28 +2,30 @@
 
 use candle_core::{DType, Tensor};
 
+use super::adapters::Adapters;
+use super::autoencoder::Autoencoder;
 use super::conditioning::{Conditioning, TextEncoders};
-use super::denoising::{EncodedImage, Guidance, SdxlDenoising, SeededNoise};
+use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
 use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::load::LoadOptions;
 use super::picture::Rgb;
+use super::start::Start;
 use super::{Description, Pipeline, PreviewSource, Progress, device};
 use crate::noise::Generator;
-use crate::schedulers::{Noise, SCHEDULERS, SchedulerConfig};
+use crate::schedulers::{SCHEDULERS, SchedulerConfig};
 use crate::sdxl::taesd::Taesd;
 use crate::sdxl::unet::{Unet, UnetInputs};
-use crate::sdxl::vae::Vae;
 
 /// A loaded checkpoint.
 #[derive(Debug)]
 pub struct SdxlPipeline {
     pub(super) text: TextEncoders,
     pub(super) unet: Unet,
-    pub(super) vae: Vae,
-    pub(super) vae_dtype: DType,
+    pub(super) vae: Autoencoder,
     pub(super) taesd: Taesd,
     pub(super) scheduler: SchedulerConfig,
+    pub(super) adapters: Adapters,
     pub(super) options: LoadOptions,
 }
 
@@ -48,7 +50,7 @@ impl SdxlPipeline {
     /// # Errors
     /// If the device fails.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor, PipelineError> {
-        Ok(self.vae.decode(&latents.to_dtype(self.vae_dtype)?)?.to_dtype(DType::F32)?)
+        self.vae.decode(latents)
     }
 
     /// The preview decoder's pictures of latents [B, C, h, w]: [B, 3, H, W] in about -1..1, not clamped.
@@ -57,16 +59,6 @@ impl SdxlPipeline {
     /// If the device fails.
     pub fn decode_preview(&self, latents: &Tensor) -> Result<Tensor, PipelineError> {
         Ok(self.taesd.decode(&latents.to_dtype(self.options.dtype)?)?.to_dtype(DType::F32)?)
-    }
-
-    fn encode_image(&self, image: &Rgb, noise: &mut SeededNoise) -> Result<EncodedImage, PipelineError> {
-        let picture = image.to_tensor(&self.options.device)?.to_dtype(self.vae_dtype)?;
-        let posterior = self.vae.encode(&picture)?;
-        let (mean, logvar) = (posterior.mean.to_dtype(DType::F32)?, posterior.logvar.to_dtype(DType::F32)?);
-        let draw = noise.draw_for(1)?;
-        let point = (&mean + ((&logvar * 0.5)?.exp()? * &draw)?)?;
-        let latents = (point * self.vae.config().scaling_factor)?;
-        Ok(EncodedImage { mean, logvar, noise: draw, latents })
     }
 
     fn scheduler_of(&self, inputs: &Inputs) -> Result<SchedulerConfig, PipelineError> {
@@ -93,6 +85,8 @@ impl Pipeline for SdxlPipeline {
             .scheduler_of(inputs)?
             .sampler(inputs.num_inference_steps)
             .map_err(|e| PipelineError::bad("num_inference_steps", e.to_string()))?;
+        let loras = self.adapters.load(&inputs.loras)?;
+        self.adapters.activate(&loras)?;
         let (positive, negative) = self.text.encode(inputs)?;
         let conditioning = Conditioning::new(inputs, &positive, negative.as_ref(), self.options.dtype)?;
         let mut noise = SeededNoise {
@@ -105,25 +99,9 @@ impl Pipeline for SdxlPipeline {
             ],
             device: self.options.device.clone(),
             newest: None,
+            draws: 0,
         };
-        let (mut latents, mut encoded, mut first) = (None, None, 0);
-        if let Some(image) = &inputs.image {
-            // Whole steps of the end of the schedule, in double precision as in the reference.
-            let taken = (inputs.num_inference_steps as f64 * inputs.strength) as usize;
-            first = inputs.num_inference_steps.saturating_sub(taken) * sampler.calls_per_step();
-            if first >= sampler.timesteps().len() {
-                return Err(PipelineError::bad("strength", "leaves no step to take"));
-            }
-            // The posterior's noise is drawn before that of the latents.
-            let source = self.encode_image(image, &mut noise)?;
-            let repeated = source.latents.repeat((inputs.num_images_per_prompt, 1, 1, 1))?;
-            latents = Some(sampler.add_noise(first, &repeated, &noise.draw()?)?);
-            encoded = Some(source);
-        }
-        let latents = match latents {
-            Some(latents) => latents,
-            None => (noise.draw()? * sampler.init_noise_sigma())?,
-        };
+        let Start { first, latents, encoded, repaint } = self.start(inputs, sampler.as_ref(), &mut noise)?;
         let guidance = inputs
             .guided()
             .then_some(Guidance { scale: inputs.guidance_scale, rescale: inputs.guidance_rescale });
@@ -131,6 +109,7 @@ impl Pipeline for SdxlPipeline {
             step: first,
             first,
             encoded,
+            repaint,
             sampler,
             noise,
             guidance,
@@ -139,11 +118,27 @@ impl Pipeline for SdxlPipeline {
             negative,
             latents,
             last: None,
+            loras,
         })
     }
 
+    fn resume(&self, inputs: &Inputs, checkpoint: &[u8]) -> Result<SdxlDenoising, PipelineError> {
+        let mut denoising = self.begin(inputs)?;
+        match denoising.restore(checkpoint) {
+            Ok(()) => Ok(denoising),
+            Err(reason) => {
+                tracing::warn!("a checkpoint does not fit and the job begins anew: {reason}");
+                self.begin(inputs)
+            }
+        }
+    }
+
+    fn checkpoint(&self, denoising: &SdxlDenoising) -> Result<Vec<u8>, PipelineError> {
+        denoising.save()
+    }
+
     fn step(&self, batch: &mut [&mut SdxlDenoising]) -> Result<(), PipelineError> {
-        // One UNet call per size, in the order the jobs came.
+        // One UNet call per size and set of LoRAs, in the order the jobs came.
         let mut waiting: Vec<&mut SdxlDenoising> = Vec::new();
         for denoising in batch.iter_mut() {
             if self.progress(denoising).is_done() {
@@ -152,10 +147,11 @@ impl Pipeline for SdxlPipeline {
             waiting.push(denoising);
         }
         while let Some(first) = waiting.first() {
-            let size = first.latents.dims()[2..].to_vec();
+            let (size, loras) = (first.latents.dims()[2..].to_vec(), first.loras.clone());
             let (mut group, others): (Vec<_>, Vec<_>) =
-                waiting.into_iter().partition(|d| d.latents.dims()[2..] == size);
+                waiting.into_iter().partition(|d| d.latents.dims()[2..] == size && d.loras == loras);
             waiting = others;
+            self.adapters.activate(&loras)?;
             let questions = group
                 .iter()
                 .map(|d| d.question(self.options.dtype))

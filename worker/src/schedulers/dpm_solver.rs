@@ -1,12 +1,10 @@
 //! diffusers' `DPMSolverMultistepScheduler` (`scheduling_dpmsolver_multistep.py`): DPM-Solver++ of order
 //! 1 to 3 (Lu et al. 2022, "DPM-Solver++", algorithm 2) and its stochastic form.
 
-use std::collections::VecDeque;
-
 use candle_core::Tensor;
 
-use super::multistep::Tables;
-use super::{Noise, Sampler, Stepped};
+use super::multistep::{Estimates, Tables};
+use super::{Noise, Sampler, State, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
 
 /// Below this many steps the last ones are of lower order.
@@ -23,8 +21,7 @@ pub(super) struct DpmSolver {
     lower_order_final: bool,
     /// The very last step is of first order.
     first_order_end: bool,
-    /// Estimates of the picture, newest first.
-    estimates: VecDeque<Tensor>,
+    estimates: Estimates,
 }
 
 impl DpmSolver {
@@ -59,7 +56,7 @@ impl DpmSolver {
             heun,
             lower_order_final: few,
             first_order_end,
-            estimates: VecDeque::new(),
+            estimates: Estimates::default(),
         })
     }
 
@@ -96,6 +93,15 @@ impl Sampler for DpmSolver {
         (latents * level.alpha)? + (noise * level.sigma)?
     }
 
+    fn state(&self) -> State {
+        self.estimates.state()
+    }
+
+    fn restore(&mut self, mut state: State) -> Result<(), String> {
+        self.estimates = Estimates::restore(&mut state);
+        all_taken(&state)
+    }
+
     /// Symbols as in the paper: s the current level, t the next, h = lambda_t - lambda_s, D0 the newest
     /// estimate, D1 and D2 its finite differences.
     fn step(
@@ -106,8 +112,7 @@ impl Sampler for DpmSolver {
         noise: &mut dyn Noise,
     ) -> candle_core::Result<Stepped> {
         let denoised = self.tables.denoise(step, prediction, sample)?;
-        self.estimates.push_front(denoised.clone());
-        self.estimates.truncate(self.order);
+        self.estimates.push(denoised.clone(), self.order);
         let order = self.order_at(step);
 
         let (s, t) = (self.tables.level(step), self.tables.level(step + 1));

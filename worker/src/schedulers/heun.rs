@@ -4,7 +4,7 @@
 use candle_core::Tensor;
 
 use super::euler::{Tables, denoise};
-use super::{Noise, Sampler, Stepped};
+use super::{Noise, Sampler, State, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
 
 /// One job's sampler.
@@ -54,6 +54,16 @@ impl Sampler for Heun {
 
     fn calls_per_step(&self) -> usize {
         2
+    }
+
+    fn state(&self) -> State {
+        let halves = self.first.iter().flat_map(|(start, slope)| [("start", start), ("slope", slope)]);
+        halves.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
+    }
+
+    fn restore(&mut self, mut state: State) -> Result<(), String> {
+        self.first = state.remove("start").zip(state.remove("slope"));
+        all_taken(&state)
     }
 
     fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> candle_core::Result<Tensor> {

@@ -18,6 +18,8 @@ mod unipc;
 
 pub use config::{SCHEDULERS, SchedulerConfig};
 
+use std::collections::HashMap;
+
 use candle_core::{Result, Tensor};
 
 /// What one step gives.
@@ -27,6 +29,17 @@ pub struct Stepped {
     pub sample: Tensor,
     /// The sampler's estimate of the finished latents.
     pub denoised: Tensor,
+}
+
+/// Tensors by name.
+pub type State = HashMap<String, Tensor>;
+
+/// Says what of a state nobody took.
+fn all_taken(state: &State) -> std::result::Result<(), String> {
+    match state.keys().next() {
+        Some(name) => Err(format!("this sampler has no {name}")),
+        None => Ok(()),
+    }
 }
 
 /// A source of fresh normal noise, shaped as the latents, for samplers that add some.
@@ -61,6 +74,19 @@ pub trait Sampler: std::fmt::Debug + Send {
     /// Calls of the UNet that one of the requested steps takes.
     fn calls_per_step(&self) -> usize {
         1
+    }
+
+    /// What the sampler remembers of earlier steps, by name; empty for most.
+    fn state(&self) -> State {
+        State::new()
+    }
+
+    /// Takes up what [`Sampler::state`] gave.
+    ///
+    /// # Errors
+    /// With what is wrong, if it is not this sampler's.
+    fn restore(&mut self, state: State) -> std::result::Result<(), String> {
+        all_taken(&state)
     }
 
     /// Turns the latents of step `step` and the UNet's prediction into those of the next.

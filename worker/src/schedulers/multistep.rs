@@ -1,13 +1,16 @@
 //! What DPM-Solver++ and UniPC share: variance-preserving latents alpha * picture + sigma * noise, whole
 //! timesteps, and noise levels that are spaced one step denser than those of Euler.
 
+use std::collections::VecDeque;
+use std::ops::Index;
+
 use candle_core::Tensor;
 
-use super::Prediction;
 use super::config::prediction;
 use super::noise_schedule::{Defaults, NoiseSchedule, ZERO_SNR_FLOOR};
 use super::sigmas::{self, SigmaShape};
 use super::spacing::{self, Spacing};
+use super::{Prediction, State};
 use crate::sdxl::{LoadError, Settings};
 
 /// A noise level: alpha^2 + sigma^2 = 1, lambda = ln(alpha / sigma), which is infinite without noise.
@@ -16,6 +19,44 @@ pub(super) struct Level {
     pub(super) alpha: f64,
     pub(super) sigma: f64,
     pub(super) lambda: f64,
+}
+
+/// Estimates of the picture by earlier steps, newest first.
+#[derive(Debug, Default)]
+pub(super) struct Estimates(VecDeque<Tensor>);
+
+impl Estimates {
+    /// Keeps the newest `most`.
+    pub(super) fn push(&mut self, newest: Tensor, most: usize) {
+        self.0.push_front(newest);
+        self.0.truncate(most);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Tensor> {
+        self.0.iter()
+    }
+
+    /// Names as `estimate.0`, the newest.
+    pub(super) fn state(&self) -> State {
+        self.0.iter().enumerate().map(|(i, tensor)| (format!("estimate.{i}"), tensor.clone())).collect()
+    }
+
+    /// Takes them out of what [`Estimates::state`] gave and a sampler may have added to.
+    pub(super) fn restore(state: &mut State) -> Self {
+        Self((0..).map_while(|i| state.remove(&format!("estimate.{i}"))).collect())
+    }
+}
+
+impl Index<usize> for Estimates {
+    type Output = Tensor;
+
+    fn index(&self, index: usize) -> &Tensor {
+        &self.0[index]
+    }
 }
 
 /// Tables of one job.

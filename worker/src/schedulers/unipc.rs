@@ -1,13 +1,14 @@
 //! diffusers' `UniPCMultistepScheduler` (`scheduling_unipc_multistep.py`): UniPC (Zhao et al. 2023) with
 //! the estimate of the picture, a predictor that looks back, and a corrector from the second step on.
 
-use std::collections::VecDeque;
-
 use candle_core::Tensor;
 
-use super::multistep::{Level, Tables};
-use super::{Noise, Sampler, Stepped};
+use super::multistep::{Estimates, Level, Tables};
+use super::{Noise, Sampler, State, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
+
+/// The latents before the newest step, in [`Sampler::state`]; its order follows.
+const LAST: &str = "last.";
 
 /// One job's sampler.
 #[derive(Debug)]
@@ -18,8 +19,7 @@ pub(super) struct UniPc {
     bh1: bool,
     lower_order_final: bool,
     disable_corrector: Vec<usize>,
-    /// Estimates of the picture, newest first.
-    estimates: VecDeque<Tensor>,
+    estimates: Estimates,
     /// The latents before the newest step, and its order.
     last: Option<(Tensor, usize)>,
 }
@@ -58,7 +58,7 @@ impl UniPc {
             bh1,
             lower_order_final: s.or("lower_order_final", true)?,
             disable_corrector: s.or("disable_corrector", Vec::new())?,
-            estimates: VecDeque::new(),
+            estimates: Estimates::default(),
             last: None,
         })
     }
@@ -172,6 +172,22 @@ impl Sampler for UniPc {
         1.0
     }
 
+    fn state(&self) -> State {
+        let mut state = self.estimates.state();
+        if let Some((latents, order)) = &self.last {
+            // Orders are few: one name for each.
+            state.insert(format!("{LAST}{order}"), latents.clone());
+        }
+        state
+    }
+
+    fn restore(&mut self, mut state: State) -> Result<(), String> {
+        self.estimates = Estimates::restore(&mut state);
+        self.last = (1..=self.order)
+            .find_map(|order| state.remove(&format!("{LAST}{order}")).map(|latents| (latents, order)));
+        all_taken(&state)
+    }
+
     fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> candle_core::Result<Tensor> {
         let level = self.tables.level(step);
         (latents * level.alpha)? + (noise * level.sigma)?
@@ -186,8 +202,7 @@ impl Sampler for UniPc {
     ) -> candle_core::Result<Stepped> {
         let denoised = self.tables.denoise(step, prediction, sample)?;
         let sample = self.correct(step, &denoised)?.unwrap_or_else(|| sample.clone());
-        self.estimates.push_front(denoised.clone());
-        self.estimates.truncate(self.order);
+        self.estimates.push(denoised.clone(), self.order);
         let left = self.tables.timesteps.len() - step;
         let most = if self.lower_order_final { self.order.min(left) } else { self.order };
         let order = most.min(self.estimates.len());

@@ -105,6 +105,15 @@ impl Pipeline for Script {
         }
     }
 
+    fn resume(&self, inputs: &Inputs, checkpoint: &[u8]) -> Result<Scene, PipelineError> {
+        let step = checkpoint.first().copied().unwrap_or(0).into();
+        Ok(Scene { step, ..self.begin(inputs)? })
+    }
+
+    fn checkpoint(&self, scene: &Scene) -> Result<Vec<u8>, PipelineError> {
+        Ok(vec![scene.step as u8])
+    }
+
     fn step(&self, batch: &mut [&mut Scene]) -> Result<(), PipelineError> {
         for scene in batch {
             self.gate.pass();

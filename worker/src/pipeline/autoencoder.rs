@@ -1,0 +1,83 @@
+//! The model's autoencoder, in the type that it can stand.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::error::PipelineError;
+use super::load::LoadOptions;
+use super::source::Source;
+use crate::sdxl::vae::{Posterior, Vae, VaeConfig};
+use crate::sdxl::{LoadError, Naming, Shards, WeightFiles};
+
+/// A VAE that computes in the model's type if its configuration allows it. One whose activations overflow there
+/// all the same is loaded again in float32, and used so from then on.
+#[derive(Debug)]
+pub(super) struct Autoencoder {
+    vae: Vae,
+    dtype: DType,
+    precise: OnceCell<Vae>,
+    /// Kept for the second load; the files are mapped, not read.
+    shards: Rc<Shards>,
+    naming: Naming,
+    device: Device,
+}
+
+impl Autoencoder {
+    /// Loads the model's autoencoder, or the one that the options name instead.
+    pub(super) fn load(source: &Source<'_>, options: &LoadOptions) -> Result<Self, LoadError> {
+        let config = source.vae_config()?;
+        let (shards, naming) = source.vae(&config)?;
+        let dtype = if config.force_upcast { DType::F32 } else { options.dtype };
+        let files = WeightFiles::new(shards.clone(), naming.clone(), dtype, &options.device);
+        let vae = Vae::new(&files, config)?;
+        Ok(Self { vae, dtype, precise: OnceCell::new(), shards, naming, device: options.device.clone() })
+    }
+
+    pub(super) fn config(&self) -> &VaeConfig {
+        self.vae.config()
+    }
+
+    /// Latents as the UNet has them, [B, C, h, w], to pictures [B, 3, H, W] in about -1..1, f32, not clamped.
+    pub(super) fn decode(&self, latents: &Tensor) -> Result<Tensor, PipelineError> {
+        self.finite(|vae, dtype| vae.decode(&latents.to_dtype(dtype)?)?.to_dtype(DType::F32))
+    }
+
+    /// Pictures [B, 3, H, W] in -1..1 to the distribution of their latents, f32, before the scaling factor.
+    pub(super) fn encode(&self, pictures: &Tensor) -> Result<Posterior, PipelineError> {
+        let moments = self.finite(|vae, dtype| {
+            let Posterior { mean, logvar } = vae.encode(&pictures.to_dtype(dtype)?)?;
+            Tensor::stack(&[mean.to_dtype(DType::F32)?, logvar.to_dtype(DType::F32)?], 0)
+        })?;
+        Ok(Posterior { mean: moments.get(0)?, logvar: moments.get(1)? })
+    }
+
+    /// The answer of the network, of the precise one if the other's is not finite.
+    fn finite(
+        &self,
+        ask: impl Fn(&Vae, DType) -> candle_core::Result<Tensor>,
+    ) -> Result<Tensor, PipelineError> {
+        if let Some(vae) = self.precise.get() {
+            return Ok(ask(vae, DType::F32)?);
+        }
+        let answer = ask(&self.vae, self.dtype)?;
+        if self.dtype == DType::F32 || is_finite(&answer)? {
+            return Ok(answer);
+        }
+        tracing::warn!(
+            "the autoencoder overflows in {}: this and all further pictures are decoded in float32",
+            self.dtype.as_str()
+        );
+        let files = WeightFiles::new(self.shards.clone(), self.naming.clone(), DType::F32, &self.device);
+        let vae = Vae::new(&files, self.config().clone())
+            .map_err(|e| PipelineError::fault(format!("the autoencoder in float32: {e}")))?;
+        Ok(ask(self.precise.get_or_init(|| vae), DType::F32)?)
+    }
+}
+
+fn is_finite(tensor: &Tensor) -> candle_core::Result<bool> {
+    // A sum alone could overflow; the largest value alone could hide a NaN.
+    let largest = tensor.abs()?.max_all()?.to_scalar::<f32>()?;
+    Ok(largest.is_finite() && tensor.mean_all()?.to_scalar::<f32>()?.is_finite())
+}

@@ -1,0 +1,154 @@
+//! Where a checkpoint's files are: a folder with a file or shards per component, or one file for all of them.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use candle_core::DType;
+
+use super::load::{LoadOptions, component};
+use crate::sdxl::clip::ClipConfig;
+use crate::sdxl::taesd::{Taesd, TaesdConfig};
+use crate::sdxl::unet::UnetConfig;
+use crate::sdxl::vae::{self, VaeConfig};
+use crate::sdxl::{ConfigFiles, LoadError, Naming, Settings, Shards, WeightFiles, sgm};
+
+/// The components of each text encoder, first and second.
+pub(super) const TEXT_ENCODERS: [&str; 2] = ["text_encoder", "text_encoder_2"];
+/// See [`TEXT_ENCODERS`].
+pub(super) const TOKENIZERS: [&str; 2] = ["tokenizer", "tokenizer_2"];
+
+/// What diffusers calls the weights of its own models.
+const STEM: &str = "diffusion_pytorch_model";
+
+/// An opened checkpoint.
+pub(super) struct Source<'a> {
+    options: &'a LoadOptions,
+    config: ConfigFiles,
+    weights: WeightSource,
+}
+
+#[derive(Clone)]
+enum WeightSource {
+    Folder(PathBuf),
+    File(Rc<Shards>),
+}
+
+impl<'a> Source<'a> {
+    /// Opens what the options name.
+    pub(super) fn open(options: &'a LoadOptions) -> Result<Self, LoadError> {
+        let model = &options.model;
+        let weights = if model.is_dir() {
+            WeightSource::Folder(model.clone())
+        } else if model.is_file() {
+            WeightSource::File(Rc::new(Shards::open(model)?))
+        } else {
+            let what = "a folder in the diffusers layout, or a .safetensors file";
+            return Err(LoadError::Missing { path: model.clone(), what });
+        };
+        let config = match (&options.config, &weights) {
+            (Some(folder), _) => ConfigFiles::Folder(folder.clone()),
+            (None, WeightSource::Folder(folder)) => ConfigFiles::Folder(folder.clone()),
+            (None, WeightSource::File(_)) => ConfigFiles::SdxlBase(""),
+        };
+        Ok(Self { options, config, weights })
+    }
+
+    /// The JSON files and tokenizers.
+    pub(super) fn config(&self) -> &ConfigFiles {
+        &self.config
+    }
+
+    /// A file says that it predicts velocities by a tensor of that name; its configuration must say so too.
+    pub(super) fn check_prediction(&self, scheduler: &Settings) -> Result<(), LoadError> {
+        let WeightSource::File(shards) = &self.weights else { return Ok(()) };
+        let says: String = scheduler.or("prediction_type", "epsilon".into())?;
+        if shards.names("v_pred").any(|name| name == "v_pred") && says != "v_prediction" {
+            let message =
+                format!("is {says:?}, but {} predicts velocities: see --config", shards.path().display());
+            return Err(scheduler.wrong("prediction_type", message));
+        }
+        Ok(())
+    }
+
+    /// The weights of a text encoder, 0 or 1.
+    pub(super) fn text_encoder(
+        &self,
+        index: usize,
+        config: &ClipConfig,
+        dtype: DType,
+    ) -> Result<Rc<WeightFiles>, LoadError> {
+        match &self.weights {
+            WeightSource::Folder(folder) => self.folder(&folder.join(TEXT_ENCODERS[index]), "model", dtype),
+            WeightSource::File(shards) => {
+                let naming = if index == 0 { sgm::text_encoder() } else { sgm::text_encoder_2(config) };
+                Ok(WeightFiles::new(shards.clone(), naming, dtype, &self.options.device))
+            }
+        }
+    }
+
+    /// The weights of the UNet.
+    pub(super) fn unet(&self, config: &UnetConfig, dtype: DType) -> Result<Rc<WeightFiles>, LoadError> {
+        match &self.weights {
+            WeightSource::Folder(folder) => self.folder(&folder.join("unet"), STEM, dtype),
+            WeightSource::File(shards) => {
+                Ok(WeightFiles::new(shards.clone(), sgm::unet(config), dtype, &self.options.device))
+            }
+        }
+    }
+
+    /// The autoencoder's configuration, from where its weights are if another one than the model's was named.
+    pub(super) fn vae_config(&self) -> Result<VaeConfig, LoadError> {
+        let files = match &self.options.vae {
+            Some(folder) if folder.is_dir() => ConfigFiles::Folder(folder.clone()),
+            _ => self.config.component("vae"),
+        };
+        Ok(component(&files, VaeConfig::read)?.0)
+    }
+
+    /// The files of the autoencoder, and what they call its tensors.
+    pub(super) fn vae(&self, config: &VaeConfig) -> Result<(Rc<Shards>, Naming), LoadError> {
+        let precision = self.options.precision;
+        let shards = match (&self.options.vae, &self.weights) {
+            (Some(path), _) if path.is_dir() => Rc::new(Shards::find(path, STEM, precision)?),
+            (Some(path), _) => Rc::new(Shards::open(path)?),
+            (None, WeightSource::Folder(folder)) => {
+                Rc::new(Shards::find(&folder.join("vae"), STEM, precision)?)
+            }
+            (None, WeightSource::File(shards)) => shards.clone(),
+        };
+        let naming = if shards.has_any(sgm::VAE_PREFIX) {
+            sgm::vae(sgm::VAE_PREFIX, config)
+        } else if shards.has_any("decoder.up.") {
+            sgm::vae("", config)
+        } else {
+            vae::naming(&shards)
+        };
+        Ok((shards, naming))
+    }
+
+    fn folder(&self, folder: &Path, stem: &str, dtype: DType) -> Result<Rc<WeightFiles>, LoadError> {
+        WeightFiles::open(folder, stem, self.options.precision, dtype, &self.options.device)
+    }
+}
+
+/// The preview decoder, from a folder of diffusers' or with the files of its author.
+pub(super) fn taesd(options: &LoadOptions) -> Result<(Taesd, Settings), LoadError> {
+    /// The decoder's name in <https://huggingface.co/madebyollin/taesdxl>.
+    const ORIGINAL: &str = "taesdxl_decoder.safetensors";
+    let inside = options.config.as_ref().unwrap_or(&options.model).join("taesd");
+    let folder = options.taesd.clone().unwrap_or(inside);
+    if !folder.is_dir() {
+        return Err(LoadError::Missing { path: folder, what: "the preview decoder, a TAESD: see --taesd" });
+    }
+    let original = folder.join(ORIGINAL);
+    if original.is_file() && !folder.join("config.json").is_file() {
+        let shards = Rc::new(Shards::open(&original)?);
+        let config = TaesdConfig::of_original(&shards)?;
+        let naming = TaesdConfig::original_naming();
+        let files = WeightFiles::new(shards, naming, options.dtype, &options.device);
+        return Ok((Taesd::new(&files, config)?, Settings::parse("{}", &original)?));
+    }
+    let (config, settings) = component(&ConfigFiles::Folder(folder.clone()), TaesdConfig::read)?;
+    let files = WeightFiles::open(&folder, STEM, options.precision, options.dtype, &options.device)?;
+    Ok((Taesd::new(&files, config)?, settings))
+}

@@ -1,0 +1,75 @@
+//! The first latents of a job: noise, or a picture with noise on it, as diffusers' `StableDiffusionXLPipeline`,
+//! `…Img2ImgPipeline` and `…InpaintPipeline` prepare them (`prepare_latents`, `prepare_mask_latents`).
+
+use candle_core::Tensor;
+
+use super::denoising::{EncodedImage, Repaint, SeededNoise};
+use super::error::PipelineError;
+use super::inputs::Inputs;
+use super::picture::Rgb;
+use super::sdxl::SdxlPipeline;
+use crate::schedulers::{Noise, Sampler};
+use crate::sdxl::vae::Posterior;
+
+/// Where a job begins.
+pub(super) struct Start {
+    /// The sampler's step.
+    pub(super) first: usize,
+    /// [B, C, h, w].
+    pub(super) latents: Tensor,
+    /// The picture it begins from.
+    pub(super) encoded: Option<EncodedImage>,
+    /// What of that picture stays.
+    pub(super) repaint: Option<Repaint>,
+}
+
+impl SdxlPipeline {
+    /// Draws the noise in the order that the reference draws it.
+    pub(super) fn start(
+        &self,
+        inputs: &Inputs,
+        sampler: &dyn Sampler,
+        noise: &mut SeededNoise,
+    ) -> Result<Start, PipelineError> {
+        let Some(image) = &inputs.image else {
+            let latents = (noise.draw()? * sampler.init_noise_sigma())?;
+            return Ok(Start { first: 0, latents, encoded: None, repaint: None });
+        };
+        // Whole steps of the end of the schedule, in double precision as in the reference.
+        let taken = (inputs.num_inference_steps as f64 * inputs.strength) as usize;
+        let first = inputs.num_inference_steps.saturating_sub(taken) * sampler.calls_per_step();
+        if first >= sampler.timesteps().len() {
+            return Err(PipelineError::bad("strength", "leaves no step to take"));
+        }
+        // The posterior's noise is drawn before that of the latents.
+        let encoded = self.encode_image(&image.resized(inputs.width, inputs.height), noise)?;
+        let repeated = encoded.latents.repeat((inputs.num_images_per_prompt, 1, 1, 1))?;
+        let drawn = noise.draw()?;
+        let noised = |sampler: &dyn Sampler| sampler.add_noise(first, &repeated, &drawn);
+        let (latents, repaint) = match &inputs.mask {
+            None => (noised(sampler)?, None),
+            Some(mask) => {
+                // Repainting at full strength begins from noise alone.
+                let latents = match inputs.strength {
+                    1.0 => (&drawn * sampler.init_noise_sigma())?,
+                    _ => noised(sampler)?,
+                };
+                // The reference encodes the masked picture as well, for UNets that are told it. Ours are not,
+                // but its draw moves the generator on for samplers that add noise.
+                noise.draw_for(1)?;
+                let scale = self.vae.config().scale();
+                let mask = mask.resized(inputs.width, inputs.height).mask(scale, &self.options.device)?;
+                (latents, Some(Repaint { mask, image: repeated, noise: drawn }))
+            }
+        };
+        Ok(Start { first, latents, encoded: Some(encoded), repaint })
+    }
+
+    fn encode_image(&self, image: &Rgb, noise: &mut SeededNoise) -> Result<EncodedImage, PipelineError> {
+        let Posterior { mean, logvar } = self.vae.encode(&image.to_tensor(&self.options.device)?)?;
+        let draw = noise.draw_for(1)?;
+        let point = (&mean + ((&logvar * 0.5)?.exp()? * &draw)?)?;
+        let latents = (point * self.vae.config().scaling_factor)?;
+        Ok(EncodedImage { mean, logvar, noise: draw, latents })
+    }
+}

@@ -1,0 +1,71 @@
+//! One request against what diffusers computed for it, intermediate by intermediate.
+//!
+//! Limits, all relative L2 in f32. One against two threads moves a UNet call of diffusers itself by up to
+//! 1e-5, so each leaves a margin of about ten; the mistakes of practice (a wrong epsilon, GELU, pad token
+//! or hidden layer) break them by a factor of ten or more.
+
+#[path = "../../examples/dump/case.rs"]
+mod case;
+#[path = "../support/close.rs"]
+mod close;
+#[path = "../support/numbers.rs"]
+mod numbers;
+#[path = "../../examples/dump/run.rs"]
+mod run;
+#[path = "../support/tensors.rs"]
+mod tensors;
+
+use std::path::Path;
+
+use case::Case;
+use close::assert_close;
+use glimpse_worker::pipeline::{LoadOptions, SdxlPipeline};
+use numbers::numbers;
+use tensors::load;
+
+/// The limit for a tensor, or `None` where it must be equal.
+fn limit(name: &str, last: usize) -> Option<f64> {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    match stem {
+        "input_ids_" | "negative_input_ids_" | "add_time_ids" => None,
+        "timesteps" | "sigmas" | "alphas_cumprod" => Some(2e-6),
+        "noise" | "init_latents" | "step_noise" | "encoder_noise" => Some(1e-5),
+        "latents" if name == format!("latents.{last}") => Some(1e-3),
+        "latents" => Some(2e-4),
+        "image" => Some(5e-4),
+        // The 0 of "pred_x0" goes with the digits of the step.
+        "preview" | "pred_x" | "preview_x" => Some(1e-3),
+        _ => Some(1e-4),
+    }
+}
+
+/// Runs `name` of `folder/cases.json` with the pipeline of `options` and compares everything that
+/// `folder/cases/name.safetensors` has.
+pub(crate) fn check(folder: &Path, name: &str, options: LoadOptions) {
+    let cases = Case::read(&folder.join("cases.json")).expect("cases.json");
+    let case = cases.into_iter().find(|(n, _)| n == name).expect("a case of that name").1.expect("a request");
+    let options = LoadOptions { precision: case.precision(), ..options };
+    let pipeline = SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));
+    let inputs = case.inputs(&folder.join("cases")).expect("supported");
+    let actual = run::run(&pipeline, &inputs, &case.preview_steps).unwrap_or_else(|e| panic!("{e}"));
+    let expected = load(folder.join("cases").join(format!("{name}.safetensors")));
+    let last = expected.keys().filter_map(|k| k.strip_prefix("latents.")?.parse().ok()).max().unwrap_or(0);
+    let given = ["alphas_cumprod", "input_image_u8", "input_mask_u8", "encoder_input"];
+    let mut names: Vec<_> = expected.keys().filter(|k| !given.contains(&k.as_str())).collect();
+    names.sort();
+    for name in names {
+        let (actual, expected) =
+            (actual.get(name).unwrap_or_else(|| panic!("{name} is missing")), &expected[name]);
+        if name == "image_u8" {
+            assert_eq!(actual.dims(), expected.dims());
+            let worst =
+                numbers(actual).iter().zip(numbers(expected)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(worst <= 2.0, "image_u8: {worst} of 255 apart");
+        } else {
+            match limit(name, last) {
+                Some(limit) => assert_close(name, actual, expected, limit),
+                None => assert_eq!(numbers(actual), numbers(expected), "{name}"),
+            }
+        }
+    }
+}
