@@ -153,12 +153,6 @@ fn missing_parts_are_named() {
 }
 
 #[test]
-fn a_hub_id_is_refused_as_one() {
-    let complaint = complaint(Path::new("stabilityai/stable-diffusion-xl-base-1.0"));
-    assert!(complaint.contains("Hub ids are not supported yet"), "{complaint}");
-}
-
-#[test]
 fn models_that_only_look_like_sdxl_are_refused_by_key() {
     for (file, key, value) in [
         ("model_index.json", "_class_name", json!("StableDiffusionPipeline")),

@@ -86,11 +86,12 @@ struct LoraField {
     scale: Option<f64>,
 }
 
+/// A request by its name, or what is wrong with it.
+type Named = (String, Result<Case, String>);
+
 impl Case {
     /// All requests of a file, by name; one that cannot be read is so alone.
-    pub(crate) fn read(
-        path: &Path,
-    ) -> Result<Vec<(String, Result<Self, String>)>, Box<dyn std::error::Error>> {
+    pub(crate) fn read(path: &Path) -> Result<Vec<Named>, Box<dyn std::error::Error>> {
         let text = std::fs::read_to_string(path)?;
         let all: Vec<Value> = serde_json::from_str(&glimpse_worker::sdxl::quote_non_finite(&text))?;
         let named = all.into_iter().enumerate().map(|(number, value)| {

@@ -1,0 +1,217 @@
+//! Weights as people have them: one file, another autoencoder, the preview decoder in its author's naming.
+
+#[cfg(test)]
+mod support;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, SdxlPipeline};
+use glimpse_worker::sdxl::LoadError;
+use support::parity;
+use tempfile::TempDir;
+
+/// The fixtures' single file, with the configuration it needs.
+#[cfg(test)]
+fn single() -> LoadOptions {
+    let variants = parity().join("variants");
+    LoadOptions {
+        config: Some(parity().join("model")),
+        taesd: Some(variants.join("taesdxl")),
+        ..LoadOptions::cpu(variants.join("model.safetensors"))
+    }
+}
+
+#[cfg(test)]
+fn tensors(path: &Path) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(path, &Device::Cpu).expect("tensors")
+}
+
+/// A copy of a file in which the tensors are changed.
+#[cfg(test)]
+fn changed(path: &Path, change: impl FnOnce(&mut HashMap<String, Tensor>)) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut all = tensors(path);
+    change(&mut all);
+    let copy = folder.path().join(path.file_name().expect("a file"));
+    candle_core::safetensors::save(&all, &copy).expect("saved");
+    (folder, copy)
+}
+
+#[cfg(test)]
+fn complaint(options: LoadOptions) -> String {
+    SdxlPipeline::load(options).expect_err("a damaged checkpoint").to_string()
+}
+
+#[cfg(test)]
+fn picture(pipeline: &SdxlPipeline) -> Vec<u8> {
+    let mut inputs = Inputs::new("a fox", 32, 32);
+    inputs.num_inference_steps = 2;
+    let mut denoising = pipeline.begin(&inputs).expect("begins");
+    for _ in 0..2 {
+        pipeline.step(&mut [&mut denoising]).expect("steps");
+    }
+    pipeline.finish(denoising).expect("finishes").remove(0).data
+}
+
+#[test]
+fn what_is_missing_is_named_as_the_file_names_it() {
+    let LoadOptions { model, .. } = single();
+    let (_folder, damaged) = changed(&model, |all| {
+        all.remove("model.diffusion_model.output_blocks.2.2.conv.bias").expect("there");
+        all.remove("model.diffusion_model.middle_block.1.proj_in.weight").expect("there");
+        let out = all["model.diffusion_model.out.2.weight"].narrow(0, 0, 2).expect("two rows");
+        all.insert("model.diffusion_model.out.2.weight".into(), out.contiguous().expect("two rows"));
+    });
+    let message = complaint(LoadOptions { model: damaged, ..single() });
+    for part in [
+        "model.safetensors",
+        "missing model.diffusion_model.output_blocks.2.2.conv.bias",
+        "missing model.diffusion_model.middle_block.1.proj_in.weight",
+        "model.diffusion_model.out.2.weight should be [4, 12, 3, 3] and is [2, 12, 3, 3]",
+    ] {
+        assert!(message.contains(part), "{part:?} in {message}");
+    }
+    for name in [
+        "conditioner.embedders.0.transformer.text_model.final_layer_norm.weight",
+        "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_bias",
+        "conditioner.embedders.1.model.token_embedding.weight",
+        "first_stage_model.decoder.mid.attn_1.q.weight",
+        "first_stage_model.encoder.down.0.downsample.conv.weight",
+    ] {
+        let (_folder, damaged) = changed(&model, |all| drop(all.remove(name).expect("there")));
+        let message = complaint(LoadOptions { model: damaged, ..single() });
+        assert!(message.contains(&format!("missing {name}")), "{message}");
+    }
+}
+
+#[test]
+fn a_cut_single_file_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cut = folder.path().join("cut.safetensors");
+    let whole = fs::read(single().model).expect("a file");
+    fs::write(&cut, &whole[..whole.len() / 2]).expect("written");
+    let message = complaint(LoadOptions { model: cut, ..single() });
+    assert!(message.contains("cut.safetensors") && message.contains("cut?"), "{message}");
+}
+
+#[test]
+fn without_a_configuration_a_single_file_is_taken_for_sdxl_base() {
+    let message = complaint(LoadOptions { config: None, ..single() });
+    // The built-in encoders are wider than the fixtures'.
+    assert!(message.contains("should be [49408, 768] and is"), "{message}");
+}
+
+#[test]
+fn a_file_that_predicts_velocities_needs_a_configuration_that_says_so() {
+    let (_folder, model) = changed(&single().model, |all| {
+        all.insert("v_pred".into(), Tensor::zeros((), DType::F32, &Device::Cpu).expect("a number"));
+    });
+    let message = complaint(LoadOptions { model, ..single() });
+    assert!(message.contains("prediction_type") && message.contains("--config"), "{message}");
+}
+
+#[test]
+fn another_autoencoder_takes_the_place_of_the_models() {
+    let model = parity().join("model");
+    let options = || LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(model.clone()) };
+    let load = |options| SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));
+    let own = picture(&load(options()));
+    let same = picture(&load(LoadOptions { vae: Some(model.join("vae")), ..options() }));
+    assert!(same == own, "its own as another");
+
+    // A folder from before diffusers renamed the attention, and with other numbers.
+    let weights = model.join("vae/diffusion_pytorch_model.safetensors");
+    let (folder, _) = changed(&weights, |all| {
+        for name in all.keys().cloned().collect::<Vec<_>>() {
+            let mut old = name.clone();
+            for (new, before) in
+                [("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")]
+            {
+                old = old.replace(&format!("attentions.0.{new}."), &format!("attentions.0.{before}."));
+            }
+            let tensor = all.remove(&name).expect("there");
+            all.insert(old, tensor);
+        }
+    });
+    fs::copy(model.join("vae/config.json"), folder.path().join("config.json")).expect("copied");
+    let old = picture(&load(LoadOptions { vae: Some(folder.path().into()), ..options() }));
+    assert!(old == own, "old names");
+
+    // The autoencoder of the single file, alone: half as precise, so another picture.
+    let file = single().model;
+    let (_folder, alone) = changed(&file, |all| {
+        let prefix = "first_stage_model.";
+        *all =
+            all.iter().filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_owned(), t.clone()))).collect();
+    });
+    let half = picture(&load(LoadOptions { vae: Some(alone), ..options() }));
+    let within = picture(&load(LoadOptions { vae: Some(file), ..options() }));
+    assert!(half == within, "with and without the prefix of a checkpoint");
+    let apart = half.iter().zip(&own).filter(|(a, b)| a != b).count();
+    assert!(0 < apart && apart < own.len() / 10, "{apart} of {}", own.len());
+}
+
+#[test]
+fn numbers_that_are_no_weights_of_ours_are_left_aside() {
+    let load = |options| SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));
+    let own = picture(&load(single()));
+    let (_folder, model) = changed(&single().model, |all| {
+        let tensor = Tensor::ones((2, 2), DType::F32, &Device::Cpu).expect("numbers");
+        all.insert("model.diffusion_model.extra.weight".into(), tensor.clone());
+        all.insert("optimizer.state".into(), tensor);
+    });
+    assert!(picture(&load(LoadOptions { model, ..single() })) == own);
+}
+
+#[test]
+fn a_preview_decoder_that_is_none_is_refused() {
+    let path = parity().join("variants/taesdxl/taesdxl_decoder.safetensors");
+    let (folder, _) = changed(&path, |all| drop(all.remove("1.weight")));
+    let message = complaint(LoadOptions { taesd: Some(folder.path().into()), ..single() });
+    assert!(message.contains("taesdxl_decoder.safetensors") && message.contains("TAESD"), "{message}");
+    let (folder, _) = changed(&path, |all| drop(all.remove("3.conv.2.bias")));
+    let message = complaint(LoadOptions { taesd: Some(folder.path().into()), ..single() });
+    assert!(message.contains("missing 3.conv.2.bias"), "{message}");
+}
+
+/// A VAE whose activations leave float16's range there, and not in float32.
+#[test]
+fn an_autoencoder_that_overflows_is_asked_again_in_float32() -> Result<(), LoadError> {
+    let model = parity().join("model");
+    let weights = model.join("vae/diffusion_pytorch_model.safetensors");
+    let (folder, _) = changed(&weights, |all| {
+        // The largest weights that float16 holds, before a norm that takes the size away again.
+        let name = "decoder.conv_in.weight";
+        let most = all[name].abs().and_then(|w| w.max_all()?.to_scalar::<f32>()).expect("a number");
+        let large = (&all[name] * (6e4 / f64::from(most))).expect("numbers");
+        all.insert(name.into(), large);
+    });
+    let mut config: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(model.join("vae/config.json")).expect("a file"))
+            .expect("JSON");
+    config["force_upcast"] = false.into();
+    fs::write(folder.path().join("config.json"), config.to_string()).expect("written");
+
+    let load = |dtype| {
+        SdxlPipeline::load(LoadOptions {
+            vae: Some(folder.path().into()),
+            taesd: Some(parity().join("taesdxl")),
+            dtype,
+            ..LoadOptions::cpu(model.clone())
+        })
+    };
+    let latents = Tensor::from_iter((0..256).map(|i| (i as f32 * 0.7).sin() * 2.0), &Device::Cpu)?;
+    let latents = latents.reshape((1, 4, 8, 8))?;
+    let numbers = |picture: Tensor| picture.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("numbers");
+    let precise = numbers(load(DType::F32)?.decode(&latents).expect("decodes"));
+    let pipeline = load(DType::F16)?;
+    // The second time it goes there at once.
+    for _ in 0..2 {
+        let same = numbers(pipeline.decode(&latents).expect("decodes")) == precise;
+        assert!(same, "not the picture of float32");
+    }
+    Ok(())
+}
