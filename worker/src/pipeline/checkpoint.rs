@@ -67,7 +67,7 @@ impl SdxlDenoising {
             let name = name.strip_prefix(SAMPLER).ok_or_else(|| format!("it has a tensor {name}"))?;
             sampler.insert(name.to_owned(), tensor);
         }
-        self.sampler.restore(sampler)?;
+        self.sampler.restore(step - self.first, sampler)?;
         while self.noise.draws < draws {
             crate::schedulers::Noise::draw(&mut self.noise).map_err(|e| e.to_string())?;
         }

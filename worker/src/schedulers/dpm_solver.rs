@@ -97,8 +97,8 @@ impl Sampler for DpmSolver {
         self.estimates.state()
     }
 
-    fn restore(&mut self, mut state: State) -> Result<(), String> {
-        self.estimates = Estimates::restore(&mut state);
+    fn restore(&mut self, taken: usize, mut state: State) -> Result<(), String> {
+        self.estimates = Estimates::restore(&mut state, taken, self.order)?;
         all_taken(&state)
     }
 

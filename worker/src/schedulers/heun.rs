@@ -61,8 +61,11 @@ impl Sampler for Heun {
         halves.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
     }
 
-    fn restore(&mut self, mut state: State) -> Result<(), String> {
+    fn restore(&mut self, taken: usize, mut state: State) -> Result<(), String> {
         self.first = state.remove("start").zip(state.remove("slope"));
+        if self.first.is_some() != (taken % 2 == 1) {
+            return Err(format!("it is of another half of a step than the one after {taken} calls"));
+        }
         all_taken(&state)
     }
 

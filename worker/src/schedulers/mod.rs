@@ -81,11 +81,11 @@ pub trait Sampler: std::fmt::Debug + Send {
         State::new()
     }
 
-    /// Takes up what [`Sampler::state`] gave.
+    /// Takes up what [`Sampler::state`] gave after `taken` steps.
     ///
     /// # Errors
     /// With what is wrong, if it is not this sampler's.
-    fn restore(&mut self, state: State) -> std::result::Result<(), String> {
+    fn restore(&mut self, _taken: usize, state: State) -> std::result::Result<(), String> {
         all_taken(&state)
     }
 

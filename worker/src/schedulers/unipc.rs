@@ -181,10 +181,13 @@ impl Sampler for UniPc {
         state
     }
 
-    fn restore(&mut self, mut state: State) -> Result<(), String> {
-        self.estimates = Estimates::restore(&mut state);
+    fn restore(&mut self, taken: usize, mut state: State) -> Result<(), String> {
+        self.estimates = Estimates::restore(&mut state, taken, self.order)?;
         self.last = (1..=self.order)
             .find_map(|order| state.remove(&format!("{LAST}{order}")).map(|latents| (latents, order)));
+        if self.last.is_some() != (taken > 0) {
+            return Err(format!("it has the wrong number of tensors after {taken} steps"));
+        }
         all_taken(&state)
     }
 

@@ -1,0 +1,169 @@
+//! LoRA files by job: what does not fit is refused by name, and nothing is left over.
+
+#[cfg(test)]
+mod support;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use glimpse_worker::pipeline::{Inputs, LoadOptions, Lora, Pipeline, PipelineError, SdxlPipeline};
+use support::parity;
+use tempfile::TempDir;
+
+#[cfg(test)]
+fn pipeline() -> SdxlPipeline {
+    let options =
+        LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(parity().join("model")) };
+    SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[cfg(test)]
+fn fixture(name: &str) -> PathBuf {
+    parity().join("variants").join(name)
+}
+
+#[cfg(test)]
+fn with(loras: &[(&Path, f64)]) -> Inputs {
+    let mut inputs = Inputs::new("a fox", 32, 32);
+    inputs.num_inference_steps = 2;
+    inputs.loras = loras.iter().map(|(path, scale)| Lora { path: path.into(), scale: *scale }).collect();
+    inputs
+}
+
+#[cfg(test)]
+fn latents(pipeline: &SdxlPipeline, inputs: &Inputs) -> Vec<f32> {
+    let mut denoising = pipeline.begin(inputs).unwrap_or_else(|e| panic!("{e}"));
+    for _ in 0..2 {
+        pipeline.step(&mut [&mut denoising]).expect("steps");
+    }
+    denoising.latents().flatten_all().and_then(|t| t.to_vec1()).expect("numbers")
+}
+
+/// A copy of a fixture in which the tensors are changed.
+#[cfg(test)]
+fn changed(name: &str, change: impl FnOnce(&mut HashMap<String, Tensor>)) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut all = candle_core::safetensors::load(fixture(name), &Device::Cpu).expect("tensors");
+    change(&mut all);
+    let copy = folder.path().join(name);
+    candle_core::safetensors::save(&all, &copy).expect("saved");
+    (folder, copy)
+}
+
+#[cfg(test)]
+fn refusal(pipeline: &SdxlPipeline, inputs: &Inputs) -> String {
+    match pipeline.begin(inputs) {
+        Err(PipelineError::BadRequest { field: "loras", message }) => message,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("not refused"),
+    }
+}
+
+#[test]
+fn a_job_without_loras_has_none_left_over() {
+    let pipeline = pipeline();
+    let file = fixture("kohya_sgm.safetensors");
+    let plain = latents(&pipeline, &with(&[]));
+    let changed = latents(&pipeline, &with(&[(&file, 1.0)]));
+    assert!(changed != plain, "the LoRA has an effect");
+    assert!(latents(&pipeline, &with(&[])) == plain, "left over after a job");
+    assert!(latents(&pipeline, &with(&[(&file, 1.0)])) == changed, "the same again");
+
+    // Nor after a job that failed while its LoRAs were looked at.
+    refusal(&pipeline, &with(&[(&file, 1.0), (Path::new("nowhere.safetensors"), 1.0)]));
+    assert!(latents(&pipeline, &with(&[])) == plain, "left over after a refusal");
+}
+
+#[test]
+fn jobs_with_other_sets_do_not_meet_in_one_call() {
+    let pipeline = pipeline();
+    let (kohya, peft) = (fixture("kohya_sgm.safetensors"), fixture("peft.safetensors"));
+    let wishes = [with(&[]), with(&[(&kohya, 1.0)]), with(&[(&kohya, 0.5)]), with(&[(&kohya, 1.0), (&peft, 1.0)])];
+    let alone = wishes.each_ref().map(|inputs| latents(&pipeline, inputs));
+    let mut jobs = wishes.each_ref().map(|inputs| pipeline.begin(inputs).expect("begins"));
+    for _ in 0..2 {
+        pipeline.step(&mut jobs.each_mut()).expect("steps");
+    }
+    for (i, (job, alone)) in jobs.iter().zip(&alone).enumerate() {
+        let together: Vec<f32> = job.latents().flatten_all().and_then(|t| t.to_vec1()).expect("numbers");
+        assert!(together == *alone, "job {i}");
+    }
+}
+
+#[test]
+fn a_scale_of_0_changes_nothing_and_a_changed_file_is_read_again() {
+    let pipeline = pipeline();
+    let plain = latents(&pipeline, &with(&[]));
+    let (_folder, copy) = changed("peft.safetensors", |_| ());
+    assert!(latents(&pipeline, &with(&[(&copy, 0.0)])) == plain);
+    let before = latents(&pipeline, &with(&[(&copy, 1.0)]));
+    std::fs::copy(fixture("kohya_sgm.safetensors"), &copy).expect("copied");
+    assert!(latents(&pipeline, &with(&[(&copy, 1.0)])) != before);
+}
+
+#[test]
+fn the_metadata_of_diffusers_says_how_strong_a_lora_is() {
+    let pipeline = pipeline();
+    let plain = fixture("peft.safetensors");
+    let all = candle_core::safetensors::load(&plain, &Device::Cpu).expect("tensors");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("scaled.safetensors");
+    let save = |settings: &str| {
+        let metadata = HashMap::from([("lora_adapter_metadata".to_owned(), settings.to_owned())]);
+        safetensors::serialize_to_file(&all, Some(metadata), &file).expect("saved");
+    };
+    // Rank 2 everywhere: an alpha of 1 is half the strength, in each component.
+    save(r#"{"unet.lora_alpha": 1, "text_encoder.lora_alpha": 1, "text_encoder_2.lora_alpha": 1, "unet.r": 2}"#);
+    let half = latents(&pipeline, &with(&[(&file, 1.0)]));
+    assert!(half == latents(&pipeline, &with(&[(&plain, 0.5)])));
+    save(r#"{"unet.use_dora": true}"#);
+    assert!(refusal(&pipeline, &with(&[(&file, 1.0)])).contains("use_dora"));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_name() {
+    let pipeline = pipeline();
+    let refused = |name: &str, change: &dyn Fn(&mut HashMap<String, Tensor>)| {
+        let (folder, file) = changed(name, change);
+        let message = refusal(&pipeline, &with(&[(&file, 1.0)]));
+        let place = folder.path().to_string_lossy().into_owned();
+        assert!(message.starts_with(name) && !message.contains(&place), "{message}");
+        message
+    };
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).expect("zeros");
+    let pair = |all: &mut HashMap<String, Tensor>, module: &str, (outputs, inputs): (usize, usize)| {
+        all.insert(format!("{module}.lora_A.weight"), zeros(&[2, inputs]));
+        all.insert(format!("{module}.lora_B.weight"), zeros(&[outputs, 2]));
+    };
+    let missing = refused("peft.safetensors", &|all| pair(all, "unet.down_blocks.7.attentions.0.proj_in", (4, 4)));
+    assert!(missing.contains("the unet has no module down_blocks.7.attentions.0.proj_in"), "{missing}");
+    let other = refused("peft.safetensors", &|all| pair(all, "unet.mid_block.attentions.0.proj_in", (640, 640)));
+    assert!(other.contains("mid_block.attentions.0.proj_in") && other.contains("another shape"), "{other}");
+    let half = refused("kohya_sgm.safetensors", &|all| {
+        all.retain(|name, _| name != "lora_unet_middle_block_1_proj_in.lora_up.weight");
+    });
+    assert!(half.contains("middle_block_1_proj_in of the unet has no lora_up"), "{half}");
+    let kind = refused("kohya_sgm.safetensors", &|all| {
+        all.insert("lora_unet_middle_block_1_proj_in.hada_w1_a".into(), zeros(&[1, 1]));
+    });
+    assert!(kind.contains("hada_w1_a"), "{kind}");
+    let none = refused("peft.safetensors", &|all| all.clear());
+    assert!(none.contains("no tensors"), "{none}");
+
+    let message = refusal(&pipeline, &with(&[(Path::new("/secret/place/x.safetensors"), 1.0)]));
+    assert_eq!(message, "x.safetensors: not found");
+    let message = refusal(&pipeline, &with(&[(&fixture("peft.safetensors"), f64::NAN)]));
+    assert!(message.contains("finite"), "{message}");
+}
+
+#[test]
+fn a_cut_lora_is_named() {
+    let pipeline = pipeline();
+    let whole = std::fs::read(fixture("peft.safetensors")).expect("a file");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("cut.safetensors");
+    std::fs::write(&file, &whole[..whole.len() - 10]).expect("written");
+    let message = refusal(&pipeline, &with(&[(&file, 1.0)]));
+    assert!(message.starts_with("cut.safetensors") && message.contains("cut?"), "{message}");
+}

@@ -1,0 +1,131 @@
+//! A job that is taken up again ends as if it had never been interrupted, bit for bit.
+
+#[cfg(test)]
+mod support;
+
+use std::collections::BTreeMap;
+
+use glimpse_worker::noise::GeneratorKind;
+use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, Rgb, SchedulerChoice, SdxlPipeline};
+use serde_json::{Value, json};
+use support::parity;
+
+#[cfg(test)]
+fn pipeline() -> SdxlPipeline {
+    let options =
+        LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(parity().join("model")) };
+    SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[cfg(test)]
+fn inputs(scheduler: &Value) -> Inputs {
+    let mut inputs = Inputs::new("a fox", 32, 40);
+    inputs.num_inference_steps = 7;
+    inputs.num_images_per_prompt = 2;
+    inputs.negative_prompt = Some(String::new());
+    let changes = scheduler.as_object().cloned().expect("an object");
+    let name = changes.get("_class_name").and_then(Value::as_str).map(str::to_owned);
+    inputs.scheduler = Some(SchedulerChoice { name, changes });
+    inputs
+}
+
+/// Every checkpoint on the way, by the steps taken, and the pictures.
+#[cfg(test)]
+fn run(pipeline: &SdxlPipeline, inputs: &Inputs) -> (BTreeMap<usize, Vec<u8>>, Vec<Rgb>) {
+    let mut job = pipeline.begin(inputs).unwrap_or_else(|e| panic!("{e}"));
+    let mut checkpoints = BTreeMap::new();
+    while !pipeline.progress(&job).is_done() {
+        checkpoints.insert(pipeline.progress(&job).step, pipeline.checkpoint(&job).expect("a checkpoint"));
+        pipeline.step(&mut [&mut job]).expect("steps");
+    }
+    (checkpoints, pipeline.finish(job).expect("finishes"))
+}
+
+#[cfg(test)]
+fn end_of(pipeline: &SdxlPipeline, inputs: &Inputs, checkpoint: &[u8]) -> (usize, Vec<Rgb>) {
+    let mut job = pipeline.resume(inputs, checkpoint).unwrap_or_else(|e| panic!("{e}"));
+    let begun = pipeline.progress(&job).step;
+    while !pipeline.progress(&job).is_done() {
+        pipeline.step(&mut [&mut job]).expect("steps");
+    }
+    (begun, pipeline.finish(job).expect("finishes"))
+}
+
+#[cfg(test)]
+fn check(scheduler: Value) {
+    let pipeline = pipeline();
+    for generator in [GeneratorKind::Cpu, GeneratorKind::Cuda] {
+        let inputs = Inputs { generator: Some(generator), ..inputs(&scheduler) };
+        let (checkpoints, whole) = run(&pipeline, &inputs);
+        for (step, checkpoint) in checkpoints {
+            // Another process would have loaded the model anew; this one has made other pictures in between.
+            let (begun, resumed) = end_of(&pipeline, &inputs, &checkpoint);
+            assert_eq!(begun, step, "{scheduler}");
+            assert!(resumed == whole, "{scheduler} with {generator:?}, resumed after {step} steps");
+        }
+    }
+}
+
+macro_rules! samplers {
+    ($($name:ident: $scheduler:tt)*) => {
+        $(#[test]
+        fn $name() {
+            check(json!($scheduler));
+        })*
+    };
+}
+
+samplers! {
+    euler: { "_class_name": "EulerDiscreteScheduler" }
+    euler_ancestral: { "_class_name": "EulerAncestralDiscreteScheduler" }
+    heun: { "_class_name": "HeunDiscreteScheduler" }
+    ddim: { "_class_name": "DDIMScheduler" }
+    dpm_solver: { "_class_name": "DPMSolverMultistepScheduler", "solver_order": 3 }
+    dpm_solver_sde: { "_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++" }
+    unipc: { "_class_name": "UniPCMultistepScheduler", "solver_order": 3 }
+    lcm: { "_class_name": "LCMScheduler" }
+}
+
+#[test]
+fn every_sampler_that_is_offered_is_in_this_file() {
+    let here = include_str!("resume.rs");
+    for name in pipeline().describe().schedulers {
+        assert!(here.contains(&format!("{{ \"_class_name\": \"{name}\"")), "{name}");
+    }
+}
+
+#[test]
+fn repainting_goes_on_from_a_checkpoint() {
+    let pipeline = pipeline();
+    let picture = |f: fn(u32, u32) -> u8| {
+        let data = (0..40).flat_map(|y| (0..32).flat_map(move |x| [f(x, y); 3])).collect();
+        Some(Rgb { width: 32, height: 40, data })
+    };
+    let mut inputs = inputs(&json!({ "_class_name": "EulerAncestralDiscreteScheduler" }));
+    inputs.image = picture(|x, y| (x * 5 + y * 2) as u8);
+    inputs.mask = picture(|x, _| if x < 16 { 255 } else { 0 });
+    inputs.strength = 0.8;
+    let (checkpoints, whole) = run(&pipeline, &inputs);
+    assert_eq!(checkpoints.len(), 5);
+    for (step, checkpoint) in checkpoints {
+        assert!(end_of(&pipeline, &inputs, &checkpoint) == (step, whole.clone()), "after {step} steps");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_job_is_left_aside() {
+    let pipeline = pipeline();
+    let own = inputs(&json!({ "_class_name": "UniPCMultistepScheduler" }));
+    let (checkpoints, whole) = run(&pipeline, &own);
+    let larger = Inputs { width: 48, ..own.clone() };
+    let longer = Inputs { num_inference_steps: 9, ..own.clone() };
+    let simpler = inputs(&json!({ "_class_name": "EulerDiscreteScheduler" }));
+    for other in [larger, longer, simpler] {
+        let (theirs, _) = run(&pipeline, &other);
+        assert!(end_of(&pipeline, &own, &theirs[&3]) == (0, whole.clone()), "a checkpoint of {other:?}");
+    }
+    let cut = &checkpoints[&3][..checkpoints[&3].len() / 2];
+    for garbage in [&[][..], b"garbage", cut] {
+        assert!(end_of(&pipeline, &own, garbage) == (0, whole.clone()), "garbage");
+    }
+}
