@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 /// One wrong field: an entry of a 422's `detail`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FieldError {
-    /// Where: `["body", field]`.
+    /// Where: `["body", field]`, and further down into it.
     pub loc: Vec<Loc>,
     /// What is wrong, for people.
     pub msg: String,
@@ -29,18 +29,25 @@ pub enum Loc {
     Name(String),
     /// A place in a text that is not JSON.
     Offset(usize),
+    /// An entry of a list.
+    Index(usize),
 }
 
 impl FieldError {
     /// An error about a field of the body.
     pub fn body(field: &str, kind: &'static str, msg: impl Into<String>, input: &Value) -> Self {
-        Self {
-            loc: vec![Loc::Name("body".to_owned()), Loc::Name(field.to_owned())],
-            msg: msg.into(),
-            kind,
-            input: Some(shown(input)),
-            ctx: None,
-        }
+        Self::within_body([Loc::Name(field.to_owned())], kind, msg, input)
+    }
+
+    /// An error about a part of the body: the path to it.
+    pub fn within_body(
+        path: impl IntoIterator<Item = Loc>,
+        kind: &'static str,
+        msg: impl Into<String>,
+        input: &Value,
+    ) -> Self {
+        let loc = std::iter::once(Loc::Name("body".to_owned())).chain(path).collect();
+        Self { loc, msg: msg.into(), kind, input: Some(shown(input)), ctx: None }
     }
 
     /// An error about a header.
@@ -63,9 +70,9 @@ impl FieldError {
         self
     }
 
-    /// The field's name: the last part of the location.
+    /// The field's name: of the whole field, also where only a part of it is wrong.
     pub fn field(&self) -> String {
-        match self.loc.last() {
+        match self.loc.get(1) {
             Some(Loc::Name(name)) => name.clone(),
             _ => "body".to_owned(),
         }

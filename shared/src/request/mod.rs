@@ -5,11 +5,22 @@
 
 mod check;
 mod field_error;
+mod fields;
+mod input_image;
+mod jpeg;
+mod lora;
+mod pictures;
+mod size;
 
 use serde::{Deserialize, Serialize};
 
 pub use check::{Defaults, Offer, Unknown};
 pub use field_error::{FieldError, Loc, parse_object};
+pub use input_image::{InputFormat, InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES};
+pub use lora::{Lora, LoraName, NoLoraName};
+pub use pictures::{Fetched, NotFetched, PictureSource, picture_sources};
+
+use pictures::Original;
 
 /// The pictures to make when a request does not say: diffusers' example for SDXL, as fal streams it.
 mod default {
@@ -89,6 +100,14 @@ pub struct ImageSpec {
     width: u32,
     height: u32,
     guidance_scale: f64,
+    #[serde(default)]
+    guidance_rescale: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    clip_skip: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    loras: Vec<Lora>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    original: Option<Original>,
     seed: u64,
     num_images: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,6 +146,44 @@ impl ImageSpec {
     /// How strongly the prompt pulls: 0 to 30; guidance is on above 1.
     pub fn guidance_scale(&self) -> f64 {
         self.guidance_scale
+    }
+
+    /// 0 to 1: how far the spread of the guided prediction is brought back.
+    pub fn guidance_rescale(&self) -> f64 {
+        self.guidance_rescale
+    }
+
+    /// 0 to 12: layers of the text encoders to leave out at the end, as diffusers counts them, to whom 0 and none
+    /// are the same layer.
+    pub fn clip_skip(&self) -> Option<u32> {
+        self.clip_skip
+    }
+
+    /// Changes to the model, at most 8.
+    pub fn loras(&self) -> &[Lora] {
+        &self.loras
+    }
+
+    /// The picture to begin from; of any size.
+    pub fn image(&self) -> Option<&InputImage> {
+        self.original.as_ref().map(|original| &original.image)
+    }
+
+    /// Where to repaint the picture to begin from: white is repainted. Of any size; never without
+    /// [`ImageSpec::image`].
+    pub fn mask(&self) -> Option<&InputImage> {
+        self.original.as_ref()?.mask.as_ref()
+    }
+
+    /// The share of the steps to take, above 0 to 1: less than 1 only with [`ImageSpec::image`], which keeps the
+    /// more of itself the fewer they are.
+    pub fn strength(&self) -> f64 {
+        self.original.as_ref().map_or(1.0, |original| original.strength)
+    }
+
+    /// How many of the [`num_inference_steps`](ImageSpec::num_inference_steps) are taken: at least 1.
+    pub fn steps_to_take(&self) -> u32 {
+        Original::steps(self.strength(), self.num_inference_steps)
     }
 
     /// 0 to 2^53: the same seed gives the same pictures.

@@ -1,0 +1,166 @@
+//! Members of an object as they are read: each reader takes one, holds it to its rule, and leaves an error where
+//! it is wrong.
+
+use serde_json::{Map, Number, Value, json};
+
+use super::{FieldError, Loc};
+
+/// The members not read yet, and what was wrong with those read. A reader answers `None` for a member that is
+/// absent, `null` or wrong; a wrong one has left its error.
+pub(super) struct Fields {
+    /// Where the object lies in the body; its members are below.
+    at: Vec<Loc>,
+    pub(super) body: Map<String, Value>,
+    pub(super) errors: Vec<FieldError>,
+}
+
+/// Where the numbers begin that a field may have.
+#[derive(Clone, Copy)]
+pub(super) enum Least {
+    /// At this one.
+    From(f64),
+    /// After this one.
+    Above(f64),
+}
+
+impl Fields {
+    /// The members of the whole body.
+    pub(super) fn new(body: Map<String, Value>) -> Self {
+        Self::at(Vec::new(), body)
+    }
+
+    /// The members of an object within the body.
+    pub(super) fn at(at: Vec<Loc>, body: Map<String, Value>) -> Self {
+        Self { at, body, errors: Vec::new() }
+    }
+
+    pub(super) fn take(&mut self, field: &str) -> Option<Value> {
+        self.body.remove(field).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn wrong(&mut self, field: &str, kind: &'static str, msg: impl Into<String>, input: &Value) {
+        let within = self.at.iter().cloned().chain([Loc::Name(field.to_owned())]);
+        self.errors.push(FieldError::within_body(within, kind, msg, input));
+    }
+
+    pub(super) fn out_of_bounds(
+        &mut self,
+        field: &str,
+        kind: &'static str,
+        msg: impl Into<String>,
+        input: &Value,
+        ctx: Value,
+    ) {
+        self.wrong(field, kind, msg, input);
+        if let Some(error) = self.errors.last_mut() {
+            error.ctx = Some(ctx);
+        }
+    }
+
+    /// A text that must be there; the empty one in place of one that is wrong.
+    pub(super) fn required_text(&mut self, field: &str, least: usize, most: usize) -> String {
+        if self.body.get(field).is_none_or(Value::is_null) {
+            let body = Value::Object(self.body.clone());
+            self.body.remove(field);
+            self.wrong(field, "missing", "Field required", &body);
+            return String::new();
+        }
+        self.text(field, least, most).unwrap_or_default()
+    }
+
+    pub(super) fn text(&mut self, field: &str, least: usize, most: usize) -> Option<String> {
+        let value = self.take(field)?;
+        let Value::String(text) = &value else {
+            self.wrong(field, "string_type", "Input should be a valid string", &value);
+            return None;
+        };
+        let chars = text.chars().count();
+        if chars < least {
+            let msg = format!("String should have at least {least} character");
+            self.out_of_bounds(field, "string_too_short", msg, &value, json!({ "min_length": least }));
+            return None;
+        }
+        if chars > most {
+            let msg = format!("String should have at most {most} characters");
+            self.out_of_bounds(field, "string_too_long", msg, &value, json!({ "max_length": most }));
+            return None;
+        }
+        let Value::String(text) = value else { return None };
+        Some(text)
+    }
+
+    fn number(&mut self, field: &str, kind: &'static str, msg: &str) -> Option<Number> {
+        match self.take(field)? {
+            Value::Number(number) => Some(number),
+            other => {
+                self.wrong(field, kind, msg, &other);
+                None
+            }
+        }
+    }
+
+    pub(super) fn integer(&mut self, field: &str, least: u64, most: u64) -> Option<u64> {
+        let number = self.number(field, "int_type", "Input should be a valid integer")?;
+        let input = Value::Number(number.clone());
+        // 20.0 is an integer to JavaScript, which writes it as 20, and to pydantic.
+        let float = number.as_f64().unwrap_or(f64::NAN);
+        if number.as_u64().is_none() && float.fract() != 0.0 {
+            let msg = "Input should be a valid integer, got a number with a fractional part";
+            self.wrong(field, "int_from_float", msg, &input);
+            return None;
+        }
+        if float < least as f64 {
+            let msg = format!("Input should be greater than or equal to {least}");
+            self.out_of_bounds(field, "greater_than_equal", msg, &input, json!({ "ge": least }));
+            return None;
+        }
+        let value = number.as_u64().unwrap_or(float as u64);
+        if value > most || float > most as f64 {
+            let msg = format!("Input should be less than or equal to {most}");
+            self.out_of_bounds(field, "less_than_equal", msg, &input, json!({ "le": most }));
+            return None;
+        }
+        Some(value)
+    }
+
+    pub(super) fn float(&mut self, field: &str, least: Least, most: f64) -> Option<f64> {
+        let number = self.number(field, "float_type", "Input should be a valid number")?;
+        let value = number.as_f64().unwrap_or(f64::NAN);
+        let input = Value::Number(number);
+        match least {
+            Least::From(least) if value < least || value.is_nan() => {
+                let msg = format!("Input should be greater than or equal to {least}");
+                self.out_of_bounds(field, "greater_than_equal", msg, &input, json!({ "ge": least }));
+                None
+            }
+            Least::Above(least) if value <= least || value.is_nan() => {
+                let msg = format!("Input should be greater than {least}");
+                self.out_of_bounds(field, "greater_than", msg, &input, json!({ "gt": least }));
+                None
+            }
+            _ if value > most => {
+                let msg = format!("Input should be less than or equal to {most}");
+                self.out_of_bounds(field, "less_than_equal", msg, &input, json!({ "le": most }));
+                None
+            }
+            _ => Some(value),
+        }
+    }
+
+    pub(super) fn one_of<T: Copy>(&mut self, field: &str, choices: &[(&str, T)]) -> Option<T> {
+        let value = self.take(field)?;
+        let chosen = choices.iter().find(|(word, _)| value.as_str() == Some(word));
+        if chosen.is_none() {
+            let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+            let msg = format!("Input should be one of {}", words.join(", "));
+            self.out_of_bounds(field, "one_of", msg, &value, json!({ "expected": words }));
+        }
+        chosen.map(|(_, value)| *value)
+    }
+
+    pub(super) fn refuse_rest(&mut self) {
+        for (field, value) in std::mem::take(&mut self.body) {
+            self.wrong(&field, "extra_forbidden", "Extra inputs are not permitted", &value);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Small changes to a model that a request may name: which, and how much of each.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    FieldError, Loc,
+    check::Unknown,
+    fields::{Fields, Least},
+};
+
+const MAX_LORAS: usize = 8;
+const MAX_SCALE: f64 = 10.0;
+const MAX_NAME_CHARS: usize = 255;
+
+/// A change to the model, by the name of its file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lora {
+    #[serde(rename = "path")]
+    name: LoraName,
+    scale: f64,
+}
+
+impl Lora {
+    /// The file.
+    pub fn name(&self) -> &LoraName {
+        &self.name
+    }
+
+    /// How much of it: -10 to 10.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+}
+
+/// A file under the worker's folder of LoRAs, and never one outside of it: parts divided by `/`, none of which
+/// leads up or away.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LoraName(String);
+
+/// The text is no name of a file under a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Input should name a file under the workers' LoRA folder: at most {MAX_NAME_CHARS} characters, parts divided \
+     by /, without empty parts, . and .., and without \\, :, control characters and a leading ~"
+)]
+pub struct NoLoraName;
+
+impl LoraName {
+    /// The name, relative to the folder.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for LoraName {
+    type Error = NoLoraName;
+
+    fn try_from(name: String) -> Result<Self, NoLoraName> {
+        // An empty part is also what a leading `/` leaves; `:` makes a drive or a URL of a name.
+        let parts = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        let chars = !name.chars().any(|c| matches!(c, '\\' | ':') || c.is_control());
+        let right = parts && chars && !name.starts_with('~') && name.chars().count() <= MAX_NAME_CHARS;
+        right.then_some(Self(name)).ok_or(NoLoraName)
+    }
+}
+
+impl From<LoraName> for String {
+    fn from(name: LoraName) -> Self {
+        name.0
+    }
+}
+
+impl std::fmt::Display for LoraName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Fields {
+    /// `loras`: those that are right; each wrong one has left its errors.
+    pub(super) fn loras(&mut self, unknown: Unknown) -> Vec<Lora> {
+        let field = "loras";
+        let entries = match self.take(field) {
+            None => return Vec::new(),
+            Some(Value::Array(entries)) => entries,
+            Some(other) => {
+                self.wrong(field, "list_type", "Input should be a valid list", &other);
+                return Vec::new();
+            }
+        };
+        if entries.len() > MAX_LORAS {
+            let msg = format!("List should have at most {MAX_LORAS} items");
+            let ctx = json!({ "max_length": MAX_LORAS });
+            self.out_of_bounds(field, "sequence_too_long", msg, &Value::Array(entries), ctx);
+            return Vec::new();
+        }
+        let mut loras = Vec::with_capacity(entries.len());
+        for (index, entry) in entries.into_iter().enumerate() {
+            let at = vec![Loc::Name(field.to_owned()), Loc::Index(index)];
+            let Value::Object(members) = entry else {
+                let msg = "Input should be a valid dictionary or object to extract fields from";
+                self.errors.push(FieldError::within_body(at, "model_attributes_type", msg, &entry));
+                continue;
+            };
+            let mut fields = Fields::at(at, members);
+            let name = fields.lora_name();
+            let scale = fields.float("scale", Least::From(-MAX_SCALE), MAX_SCALE).unwrap_or(1.0);
+            if unknown == Unknown::Refused {
+                fields.refuse_rest();
+            }
+            self.errors.append(&mut fields.errors);
+            loras.extend(name.map(|name| Lora { name, scale }));
+        }
+        loras
+    }
+
+    fn lora_name(&mut self) -> Option<LoraName> {
+        let field = "path";
+        let errors = self.errors.len();
+        let name = self.required_text(field, 1, usize::MAX);
+        if self.errors.len() > errors {
+            return None;
+        }
+        let input = Value::from(&name[..]);
+        let name = LoraName::try_from(name);
+        if let Err(error) = &name {
+            self.wrong(field, "lora_name", error.to_string(), &input);
+        }
+        name.ok()
+    }
+}

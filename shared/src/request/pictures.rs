@@ -1,0 +1,166 @@
+//! The pictures of a request: what to begin from, and where to repaint it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{
+    check::Unknown,
+    fields::{Fields, Least},
+    input_image::{InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES},
+};
+
+/// The share of the steps that is taken from a picture, as diffusers has it for SDXL: the whole picture changes a
+/// little, and what a mask shows is painted anew.
+const STRENGTH: f64 = 0.3;
+const STRENGTH_OF_MASK: f64 = 0.9999;
+
+/// Each field of a picture, and fal's word for it.
+const FIELDS: [(&str, &str); 2] = [("image", "image_url"), ("mask", "mask_url")];
+
+/// What a picture is made from, beside words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Original {
+    pub(super) image: InputImage,
+    /// White is repainted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mask: Option<InputImage>,
+    pub(super) strength: f64,
+}
+
+impl Original {
+    /// How many of so many steps are taken.
+    pub(super) fn steps(strength: f64, of: u32) -> u32 {
+        (f64::from(of) * strength) as u32
+    }
+}
+
+/// Where a picture of a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PictureSource<'a> {
+    /// In the request.
+    Inline,
+    /// Behind an address of http or https.
+    Url(&'a str),
+}
+
+/// Where the pictures of a request are, unchecked: a request without any is cheap to check, one with addresses
+/// needs them fetched first.
+pub fn picture_sources(body: &Map<String, Value>, unknown: Unknown) -> Vec<PictureSource<'_>> {
+    let names = FIELDS.iter().flat_map(|(own, fal)| [Some(*own), unknown.is_fal().then_some(*fal)]);
+    let texts = names.flatten().filter_map(|name| body.get(name)?.as_str());
+    texts.map(|text| if is_url(text) { PictureSource::Url(text) } else { PictureSource::Inline }).collect()
+}
+
+fn is_url(text: &str) -> bool {
+    ["http://", "https://"]
+        .iter()
+        .any(|scheme| text.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)))
+}
+
+/// What was found at the addresses of a request. An address that is not here may not be fetched.
+#[derive(Debug, Clone, Default)]
+pub struct Fetched(BTreeMap<String, Result<Bytes, NotFetched>>);
+
+impl FromIterator<(String, Result<Bytes, NotFetched>)> for Fetched {
+    fn from_iter<I: IntoIterator<Item = (String, Result<Bytes, NotFetched>)>>(found: I) -> Self {
+        Self(found.into_iter().collect())
+    }
+}
+
+/// Why there is nothing of an address. Says no more: what lies behind an address is not the client's to find out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotFetched {
+    /// The operator does not want it asked.
+    #[error("The address is not allowed")]
+    Forbidden,
+    /// It has more bytes than a picture may have.
+    #[error("A picture should have at most {MAX_INPUT_IMAGE_BYTES} bytes")]
+    TooManyBytes,
+    /// Anything else.
+    #[error("The picture could not be fetched")]
+    Failed,
+}
+
+impl Fields {
+    /// `image`, `mask` and `strength`, of a request for so many steps.
+    pub(super) fn original(&mut self, steps: u32, unknown: Unknown, fetched: &Fetched) -> Option<Original> {
+        let [image, mask] = FIELDS.map(|field| self.either(field, unknown));
+        let strength_given = self.body.get("strength").cloned().filter(|value| !value.is_null());
+        let strength = self.float("strength", Least::Above(0.0), 1.0);
+        let Some(image) = image else {
+            for (field, value) in mask.into_iter().chain(strength_given.map(|value| ("strength", value))) {
+                self.wrong(field, "missing_image", "Input should come with an image", &value);
+            }
+            return None;
+        };
+        let default = if mask.is_some() { STRENGTH_OF_MASK } else { STRENGTH };
+        let strength = strength.unwrap_or(default);
+        if Original::steps(strength, steps) == 0 {
+            let msg = "Leaves no step: num_inference_steps times strength should be at least 1";
+            self.wrong("strength", "too_few_steps", msg, &strength.into());
+        }
+        // Both are looked at, so that both errors are told.
+        let image = self.picture(image, fetched);
+        let mask = match mask {
+            Some(mask) => Some(self.picture(mask, fetched)?),
+            None => None,
+        };
+        Some(Original { image: image?, mask, strength })
+    }
+
+    /// A field by its own name or by fal's, and the name that it has.
+    fn either(
+        &mut self,
+        (own, fal): (&'static str, &'static str),
+        unknown: Unknown,
+    ) -> Option<(&'static str, Value)> {
+        let by_own = self.take(own).map(|value| (own, value));
+        if !unknown.is_fal() {
+            return by_own;
+        }
+        let by_fal = self.take(fal).map(|value| (fal, value));
+        if let (Some(_), Some((_, value))) = (&by_own, &by_fal) {
+            let msg = format!("Input should be given as {own} or as {fal}, not as both");
+            self.wrong(fal, "given_twice", msg, value);
+        }
+        by_own.or(by_fal)
+    }
+
+    /// Decodes the picture once, to know that it can be.
+    fn picture(&mut self, (field, value): (&'static str, Value), fetched: &Fetched) -> Option<InputImage> {
+        let Value::String(text) = &value else {
+            self.wrong(field, "string_type", "Input should be a valid string", &value);
+            return None;
+        };
+        let found = if is_url(text) {
+            match fetched.0.get(text) {
+                Some(Ok(bytes)) => InputImage::new(bytes.clone()),
+                Some(Err(NotFetched::TooManyBytes)) => Err(InputImageError::TooManyBytes),
+                Some(Err(error)) => {
+                    self.wrong(field, "file_download_error", error.to_string(), &value);
+                    return None;
+                }
+                None => {
+                    let msg = "This server fetches no pictures: input should be a data URI";
+                    self.wrong(field, "feature_not_supported", msg, &value);
+                    return None;
+                }
+            }
+        } else {
+            InputImage::from_data_uri(text)
+        };
+        match found.and_then(|image| image.decode().map(|_| image)) {
+            Ok(image) => Some(image),
+            Err(error) => {
+                match error.ctx() {
+                    Some(ctx) => self.out_of_bounds(field, error.kind(), error.to_string(), &value, ctx),
+                    None => self.wrong(field, error.kind(), error.to_string(), &value),
+                }
+                None
+            }
+        }
+    }
+}

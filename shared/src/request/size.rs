@@ -1,0 +1,72 @@
+//! How large a picture becomes that begins from another one.
+
+/// Pixels that a side may have.
+pub(super) const SIDE: std::ops::RangeInclusive<u32> = 64..=2048;
+/// What a side is a multiple of: a latent pixel's side.
+pub(super) const GRID: u32 = 8;
+
+/// Width and height in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) width: u32,
+    pub(super) height: u32,
+}
+
+impl Size {
+    pub(super) fn pixels(self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+
+    /// The size of what is made from a picture of this size: a side that is not given follows from the shape,
+    /// and without both the picture's own size is taken, as near as the rules allow. If `most` has room for no
+    /// picture at all, the answer has too many pixels.
+    pub(super) fn made_from(self, width: Option<u32>, height: Option<u32>, most: u64) -> Self {
+        match (width, height) {
+            (Some(width), Some(height)) => Self { width, height },
+            (Some(width), None) => Self { width, height: other(width, self.width, self.height, most) },
+            (None, Some(height)) => Self { width: other(height, self.height, self.width, most), height },
+            (None, None) => self.bounded(most),
+        }
+    }
+
+    fn bounded(self, most: u64) -> Self {
+        let own = Self { width: on_grid(self.width.into()), height: on_grid(self.height.into()) };
+        if SIDE.contains(&own.width) && SIDE.contains(&own.height) && own.pixels() <= most {
+            return own;
+        }
+        let (width, height) = (f64::from(self.width), f64::from(self.height));
+        let grow = (f64::from(*SIDE.start()) / width.min(height)).max(1.0);
+        let (width, height) = (width * grow, height * grow);
+        let by_side = f64::from(*SIDE.end()) / width.max(height);
+        let shrink = by_side.min((most as f64 / (width * height)).sqrt()).min(1.0);
+        let side = |side: f64| on_grid(side * shrink).clamp(*SIDE.start(), *SIDE.end());
+        let bounded = Self { width: side(width), height: side(height) };
+        // A shape so long that its short side is at the least: the long one gives way.
+        if bounded.pixels() <= most {
+            bounded
+        } else if bounded.width > bounded.height {
+            Self { width: longest(bounded.height, most), ..bounded }
+        } else {
+            Self { height: longest(bounded.width, most), ..bounded }
+        }
+    }
+}
+
+/// The side across from `given`, where the picture has `along` and `across`.
+fn other(given: u32, along: u32, across: u32, most: u64) -> u32 {
+    let side = f64::from(given) * f64::from(across) / f64::from(along);
+    let nearest = (side / f64::from(GRID)).round() * f64::from(GRID);
+    (nearest as u32).clamp(*SIDE.start(), *SIDE.end()).min(longest(given, most))
+}
+
+/// The longest side across from one, so that there are at most so many pixels.
+fn longest(across: u32, most: u64) -> u32 {
+    let longest = most / u64::from(across.max(1));
+    on_grid(longest as f64).clamp(*SIDE.start(), *SIDE.end())
+}
+
+/// The largest multiple of the grid that is no more; a hair less than a multiple is that multiple, which is what
+/// the divisions above leave of a whole number.
+fn on_grid(side: f64) -> u32 {
+    (side + 1e-6) as u32 / GRID * GRID
+}
