@@ -79,6 +79,7 @@ async fn serve(args: Args) -> Result<Ended, Error> {
         stop.send_replace(true);
     };
 
+    let loras = args.model.loras()?;
     let loading = args.model.clone();
     let (engine, offers) = Engine::start(move || loading.load_warm(&model)).await?;
     let worker = Worker {
@@ -87,6 +88,8 @@ async fn serve(args: Args) -> Result<Ended, Error> {
         id: WorkerId::new("local"),
         engine,
         offers,
+        loras,
+        checkpoint_every: args.fleet.checkpoint_every,
         drain_grace: args.fleet.drain_grace(),
     };
     let (ready, is_ready) = oneshot::channel();

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use glimpse_shared::request::{Defaults, ImageRequest, ImageSpec, Offer, PreviewSource, Unknown};
 use glimpse_worker::{
+    checkpoints::Checkpoints,
     config::ModelConfig,
     engine::{Engine, Order},
     outbox::Outbox,
     pipeline::{self, PipelineError},
-    reporter, runner,
+    reporter, request, runner,
 };
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,6 +27,7 @@ pub async fn make(
     progress: &Progress,
     previews: Option<&PreviewDir>,
 ) -> Result<Picture, Failure> {
+    let loras = config.loras().map_err(Failure::BadInput)?;
     let path = model::or_demo(config.model.clone()).map_err(Failure::BadInput)?;
     let loading = config.clone();
     let (engine, offers) = Engine::start(move || loading.load(&path))
@@ -37,9 +39,12 @@ pub async fn make(
     let (done, mut end) = oneshot::channel();
     let (steps_done, mut progressed) = mpsc::unbounded_channel();
     let outbox = Arc::new(Outbox::default());
+    let asked = spec.clone();
     let (of_step, wanted) = (spec.clone(), previews.is_some());
     engine.order(Order {
-        inputs: runner::inputs(&spec),
+        prepare: Box::new(move || request::inputs(&asked, loras.as_ref())),
+        resume: None,
+        checkpoints: Checkpoints::never(),
         observer: Box::new(move |at| {
             // The receiver lives as long as this function does.
             let _ = steps_done.send(at);

@@ -11,17 +11,32 @@ use glimpse_shared::id::App;
 use crate::{
     noise::GeneratorKind,
     pipeline::{LoadOptions, SdxlPipeline, parse_device},
+    request::LoraDir,
     sdxl::{LoadError, Precision},
 };
 
 /// Which model to load, and onto what.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ModelConfig {
-    /// An SDXL checkpoint: a folder in the diffusers layout.
+    /// An SDXL checkpoint: a folder in the diffusers layout, or a `.safetensors` file as model sites share them.
     #[arg(long, env = "GLIMPSE_MODEL", value_name = "DIR_OR_HUB_ID")]
     pub model: Option<PathBuf>,
 
-    /// A TAESD for the previews: a folder with an `AutoencoderTiny`. [default: MODEL/taesd]
+    /// JSON files and tokenizers to use, a folder in the diffusers layout. [default: MODEL's own; for a file those
+    /// of SDXL base 1.0]
+    #[arg(long, env = "GLIMPSE_CONFIG", value_name = "DIR")]
+    pub config: Option<PathBuf>,
+
+    /// Another autoencoder than the model's, as one that float16 can hold.
+    #[arg(long, env = "GLIMPSE_VAE", value_name = "DIR_OR_HUB_ID")]
+    pub vae: Option<PathBuf>,
+
+    /// The folder of the LoRA files that requests may name. [default: none may be named]
+    #[arg(long, env = "GLIMPSE_LORA_DIR", value_name = "DIR")]
+    pub lora_dir: Option<PathBuf>,
+
+    /// A TAESD for the previews: a folder with an `AutoencoderTiny`, or with `taesdxl_decoder.safetensors`.
+    /// [default: MODEL/taesd]
     #[arg(long, env = "GLIMPSE_TAESD", value_name = "DIR_OR_HUB_ID")]
     pub taesd: Option<PathBuf>,
 
@@ -54,6 +69,8 @@ impl ModelConfig {
         if !device.is_cpu() {
             (options.dtype, options.precision) = (DType::F16, Precision::Half);
         }
+        options.config.clone_from(&self.config);
+        options.vae.clone_from(&self.vae);
         options.taesd.clone_from(&self.taesd);
         options.device = device;
         options.generator = match self.generator {
@@ -61,6 +78,17 @@ impl ModelConfig {
             TorchGenerator::Cpu => GeneratorKind::Cpu,
         };
         SdxlPipeline::load(options)
+    }
+
+    /// The folder of [`ModelConfig::lora_dir`].
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn loras(&self) -> Result<Option<LoraDir>, String> {
+        let open = |folder: &PathBuf| {
+            LoraDir::open(folder).map_err(|e| format!("--lora-dir {}: {e}", folder.display()))
+        };
+        self.lora_dir.as_ref().map(open).transpose()
     }
 
     /// Loads the checkpoint and makes a picture that nobody sees, so that the first job is not slower than the
@@ -85,6 +113,22 @@ pub struct FleetConfig {
     /// Seconds that the job at hand may go on after SIGTERM; then it goes back to the queue. 0: at once.
     #[arg(long, env = "GLIMPSE_DRAIN_GRACE", value_name = "SECONDS", default_value_t = 30)]
     pub drain_grace: u64,
+
+    /// Seconds between the checkpoints of a job that takes long: another worker goes on from the newest if this
+    /// one is lost. 0: none.
+    #[arg(
+        long,
+        env = "GLIMPSE_CHECKPOINT_EVERY",
+        value_name = "SECONDS",
+        default_value = "5",
+        value_parser = seconds
+    )]
+    pub checkpoint_every: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "should be a number of seconds, 0 or more".to_owned())
 }
 
 impl FleetConfig {

@@ -15,6 +15,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 use crate::{
+    checkpoints::Checkpoints,
     lease::Stop,
     outbox::{Outbox, Shown},
     pipeline::{Description, Inputs, Pipeline, PipelineError, PreviewSource, Progress, Rgb},
@@ -22,8 +23,12 @@ use crate::{
 
 /// What the thread is asked to make.
 pub struct Order {
-    /// The pipeline's inputs.
-    pub inputs: Inputs,
+    /// Gives the pipeline's inputs: called on its thread, for pictures are decoded there.
+    pub prepare: Prepare,
+    /// A checkpoint of an earlier attempt to go on from.
+    pub resume: Option<Vec<u8>>,
+    /// Where this attempt's own go.
+    pub checkpoints: Checkpoints,
     /// Told after each step; answers what a preview shall show, if there is to be one.
     pub observer: Observer,
     /// Set when nobody wants the pictures any more; looked at between steps.
@@ -33,6 +38,9 @@ pub struct Order {
     /// Where the end goes. Dropped without an answer if the work was stopped.
     pub done: oneshot::Sender<Result<Made, PipelineError>>,
 }
+
+/// See [`Order::prepare`].
+pub type Prepare = Box<dyn FnOnce() -> Result<Inputs, PipelineError> + Send>;
 
 /// See [`Order::observer`].
 pub type Observer = Box<dyn FnMut(Progress) -> Option<PreviewSource> + Send>;
@@ -103,9 +111,21 @@ impl Engine {
 
 /// Makes one job's pictures, whatever happens in between.
 fn serve<P: Pipeline>(pipeline: &P, order: Order) {
-    let Order { inputs, observer, stop, outbox, done } = order;
-    // A panic costs the attempt, not the worker: the model is never written after loading.
-    let made = catch_unwind(AssertUnwindSafe(|| make(pipeline, &inputs, observer, &stop, &outbox)));
+    let Order { prepare, resume, checkpoints, observer, stop, outbox, done } = order;
+    // A panic costs the attempt, not the worker: what a panic leaves half changed is made anew for each job.
+    let made = catch_unwind(AssertUnwindSafe(|| {
+        if stop.borrow().is_some() {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let inputs = prepare()?;
+        let denoising = match resume {
+            Some(checkpoint) => pipeline.resume(&inputs, &checkpoint)?,
+            None => pipeline.begin(&inputs)?,
+        };
+        let at = InFlight { pipeline, stop: &stop, outbox: &outbox, checkpoints: &checkpoints, begun };
+        at.make(denoising, observer)
+    }));
     let made = made.unwrap_or_else(|panic| Err(PipelineError::Fault { message: message(&*panic) }));
     if let Some(made) = made.transpose() {
         // The job may have been given back without waiting for us.
@@ -113,36 +133,45 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order) {
     }
 }
 
-/// `None` if the work was stopped.
-fn make<P: Pipeline>(
-    pipeline: &P,
-    inputs: &Inputs,
-    mut observer: Observer,
-    stop: &watch::Receiver<Option<Stop>>,
-    outbox: &Outbox,
-) -> Result<Option<Made>, PipelineError> {
-    let begun = Instant::now();
-    if stop.borrow().is_some() {
-        return Ok(None);
+/// What a job in flight looks at between its steps.
+struct InFlight<'a, P> {
+    pipeline: &'a P,
+    stop: &'a watch::Receiver<Option<Stop>>,
+    outbox: &'a Outbox,
+    checkpoints: &'a Checkpoints,
+    begun: Instant,
+}
+
+impl<P: Pipeline> InFlight<'_, P> {
+    /// `None` if the work was stopped.
+    fn make(
+        &self,
+        mut denoising: P::Denoising,
+        mut observer: Observer,
+    ) -> Result<Option<Made>, PipelineError> {
+        let mut due = self.checkpoints.next(self.begun);
+        loop {
+            let at = self.pipeline.progress(&denoising);
+            if at.is_done() {
+                break;
+            }
+            self.pipeline.step(&mut [&mut denoising])?;
+            if self.stop.borrow().is_some() {
+                return Ok(None);
+            }
+            if due.is_some_and(|due| due <= Instant::now()) {
+                self.checkpoints.put(self.pipeline.checkpoint(&denoising)?);
+                due = self.checkpoints.next(Instant::now());
+            }
+            if let Some(source) = observer(self.pipeline.progress(&denoising)) {
+                let picture = self.pipeline.preview(&denoising, source)?;
+                self.outbox.put(Shown { step: at.step as u32, steps: at.steps as u32, picture });
+            }
+        }
+        let inference = self.begun.elapsed();
+        let pictures = self.pipeline.finish(denoising)?;
+        Ok(Some(Made { pictures, inference, decode: self.begun.elapsed() - inference }))
     }
-    let mut denoising = pipeline.begin(inputs)?;
-    loop {
-        let at = pipeline.progress(&denoising);
-        if at.is_done() {
-            break;
-        }
-        pipeline.step(&mut [&mut denoising])?;
-        if stop.borrow().is_some() {
-            return Ok(None);
-        }
-        if let Some(source) = observer(pipeline.progress(&denoising)) {
-            let picture = pipeline.preview(&denoising, source)?;
-            outbox.put(Shown { step: at.step as u32, steps: at.steps as u32, picture });
-        }
-    }
-    let inference = begun.elapsed();
-    let pictures = pipeline.finish(denoising)?;
-    Ok(Some(Made { pictures, inference, decode: begun.elapsed() - inference }))
 }
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {

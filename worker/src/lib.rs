@@ -3,6 +3,7 @@
 //! `runner -> {lease, reporter, engine}`, `engine -> pipeline -> {sdxl, schedulers, noise}`; below the pipeline
 //! there is no tokio, no store and no job.
 
+pub mod checkpoints;
 pub mod config;
 pub mod engine;
 pub mod health;
@@ -12,6 +13,7 @@ pub mod outbox;
 pub mod pipeline;
 pub mod registration;
 pub mod reporter;
+pub mod request;
 pub mod runner;
 pub mod schedulers;
 pub mod sdxl;

@@ -61,6 +61,7 @@ async fn run(cli: Cli) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>
     };
     let url = cli.redis.redis_url.as_ref().unwrap_or_else(|| missing("--redis-url"));
     let model = cli.model.model.clone().unwrap_or_else(|| missing("--model"));
+    let loras = cli.model.loras()?;
     let app = cli.fleet.app.clone().unwrap_or_else(|| missing("--app"));
 
     let (ready, is_ready) = watch::channel(false);
@@ -85,6 +86,8 @@ async fn run(cli: Cli) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>
         id: WorkerId::new(&host),
         engine,
         offers,
+        loras,
+        checkpoint_every: cli.fleet.checkpoint_every,
         drain_grace: cli.fleet.drain_grace(),
     };
     let reaping = tokio::spawn(reaper::run(store, reaper::WORKER_PERIOD));

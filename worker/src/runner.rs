@@ -6,18 +6,20 @@ use futures::StreamExt;
 use glimpse_shared::{
     id::{App, JobId, WorkerId},
     job::WorkerState,
-    request::{self, ImageSpec},
+    request::PreviewSource as Wanted,
     store::{Claim, Lease, SharedStore},
 };
 use tokio::sync::{oneshot, watch};
 
 use crate::{
+    checkpoints::Checkpoints,
     engine::{Engine, Order},
     lease::{Held, Retry, Stop, halt},
     outbox::Outbox,
-    pipeline::{Description, Inputs, PreviewSource, Progress, SchedulerChoice},
+    pipeline::{Description, PreviewSource, Progress},
     registration::{self, Doing},
     reporter::{self, Settled},
+    request::{self, LoraDir},
 };
 
 /// A loaded worker.
@@ -32,6 +34,10 @@ pub struct Worker {
     pub engine: Engine,
     /// What the pipeline offers.
     pub offers: Description,
+    /// Where requests find LoRAs, if anywhere.
+    pub loras: Option<LoraDir>,
+    /// How often a long attempt leaves a checkpoint; 0 for never.
+    pub checkpoint_every: Duration,
     /// How long a job at hand may go on after the worker is told to stop.
     pub drain_grace: Duration,
 }
@@ -147,12 +153,16 @@ impl Worker {
         let outbox = Arc::new(Outbox::default());
         let (done, end) = oneshot::channel();
         let spec = lease.job.spec.clone();
+        let (asked, loras) = (spec.clone(), self.loras.clone());
+        let checkpoints = Checkpoints::every(self.checkpoint_every);
         let source = match spec.preview_source() {
-            request::PreviewSource::Latents => PreviewSource::Latents,
-            request::PreviewSource::Denoised => PreviewSource::Denoised,
+            Wanted::Latents => PreviewSource::Latents,
+            Wanted::Denoised => PreviewSource::Denoised,
         };
         let order = Order {
-            inputs: inputs(&spec),
+            prepare: Box::new(move || request::inputs(&asked, loras.as_ref())),
+            resume: None,
+            checkpoints: checkpoints.clone(),
             observer: Box::new(move |at| spec.has_preview_after(index(at)).then_some(source)),
             stop: stopped.clone(),
             outbox: outbox.clone(),
@@ -161,21 +171,6 @@ impl Worker {
         let held = Held::new(self.store.clone(), lease, stop);
         self.engine.order(order);
         reporter::report(held, outbox, stopped, end).await
-    }
-}
-
-/// The pipeline's inputs for a checked request.
-pub fn inputs(spec: &ImageSpec) -> Inputs {
-    Inputs {
-        negative_prompt: Some(spec.negative_prompt().to_owned()),
-        num_inference_steps: spec.num_inference_steps() as usize,
-        guidance_scale: spec.guidance_scale(),
-        seed: spec.seed(),
-        num_images_per_prompt: spec.num_images() as usize,
-        scheduler: spec
-            .scheduler()
-            .map(|name| SchedulerChoice { name: Some(name.to_owned()), changes: Default::default() }),
-        ..Inputs::new(spec.prompt(), spec.width(), spec.height())
     }
 }
 

@@ -5,7 +5,9 @@ mod support;
 
 use candle_core::{DType, Device, Tensor};
 use glimpse_worker::noise::GeneratorKind;
-use glimpse_worker::pipeline::{Inputs, LoadOptions, Lora, Pipeline, Rgb, SchedulerChoice, SdxlPipeline, Size};
+use glimpse_worker::pipeline::{
+    Inputs, LoadOptions, Lora, Pipeline, Rgb, SchedulerChoice, SdxlPipeline, Size,
+};
 use glimpse_worker::sdxl::ops::{self, Mask};
 use support::parity;
 
@@ -69,8 +71,13 @@ fn an_absent_negative_prompt_is_not_the_empty_one() {
         let negative_prompt = negative.map(str::to_owned);
         latents(&pipeline, &Inputs { prompt: prompt.into(), negative_prompt, ..fox() })
     };
-    let pictures =
-        [with("", None), with("", Some("")), with("", Some("a fox")), with("a fox", None), with("a fox", Some(""))];
+    let pictures = [
+        with("", None),
+        with("", Some("")),
+        with("", Some("a fox")),
+        with("a fox", None),
+        with("a fox", Some("")),
+    ];
     for (i, a) in pictures.iter().enumerate() {
         assert!(a.iter().all(|v| v.is_finite()));
         for b in &pictures[..i] {
@@ -159,7 +166,10 @@ fn every_input_matters_and_none_is_remembered() {
         change(&mut inputs);
         let after_others = latents(&busy, &inputs);
         assert!(!seen.contains(&after_others), "{name} does not matter");
-        assert!(latents(&load(DType::F32), &inputs) == after_others, "{name}: other jobs have left something");
+        assert!(
+            latents(&load(DType::F32), &inputs) == after_others,
+            "{name}: other jobs have left something"
+        );
         assert!(latents(&busy, &base()) == plain, "{name} is remembered");
         seen.push(after_others);
     }

@@ -79,7 +79,8 @@ fn a_job_without_loras_has_none_left_over() {
 fn jobs_with_other_sets_do_not_meet_in_one_call() {
     let pipeline = pipeline();
     let (kohya, peft) = (fixture("kohya_sgm.safetensors"), fixture("peft.safetensors"));
-    let wishes = [with(&[]), with(&[(&kohya, 1.0)]), with(&[(&kohya, 0.5)]), with(&[(&kohya, 1.0), (&peft, 1.0)])];
+    let wishes =
+        [with(&[]), with(&[(&kohya, 1.0)]), with(&[(&kohya, 0.5)]), with(&[(&kohya, 1.0), (&peft, 1.0)])];
     let alone = wishes.each_ref().map(|inputs| latents(&pipeline, inputs));
     let mut jobs = wishes.each_ref().map(|inputs| pipeline.begin(inputs).expect("begins"));
     for _ in 0..2 {
@@ -114,7 +115,9 @@ fn the_metadata_of_diffusers_says_how_strong_a_lora_is() {
         safetensors::serialize_to_file(&all, Some(metadata), &file).expect("saved");
     };
     // Rank 2 everywhere: an alpha of 1 is half the strength, in each component.
-    save(r#"{"unet.lora_alpha": 1, "text_encoder.lora_alpha": 1, "text_encoder_2.lora_alpha": 1, "unet.r": 2}"#);
+    save(
+        r#"{"unet.lora_alpha": 1, "text_encoder.lora_alpha": 1, "text_encoder_2.lora_alpha": 1, "unet.r": 2}"#,
+    );
     let half = latents(&pipeline, &with(&[(&file, 1.0)]));
     assert!(half == latents(&pipeline, &with(&[(&plain, 0.5)])));
     save(r#"{"unet.use_dora": true}"#);
@@ -136,9 +139,11 @@ fn what_does_not_fit_is_refused_by_name() {
         all.insert(format!("{module}.lora_A.weight"), zeros(&[2, inputs]));
         all.insert(format!("{module}.lora_B.weight"), zeros(&[outputs, 2]));
     };
-    let missing = refused("peft.safetensors", &|all| pair(all, "unet.down_blocks.7.attentions.0.proj_in", (4, 4)));
+    let missing =
+        refused("peft.safetensors", &|all| pair(all, "unet.down_blocks.7.attentions.0.proj_in", (4, 4)));
     assert!(missing.contains("the unet has no module down_blocks.7.attentions.0.proj_in"), "{missing}");
-    let other = refused("peft.safetensors", &|all| pair(all, "unet.mid_block.attentions.0.proj_in", (640, 640)));
+    let other =
+        refused("peft.safetensors", &|all| pair(all, "unet.mid_block.attentions.0.proj_in", (640, 640)));
     assert!(other.contains("mid_block.attentions.0.proj_in") && other.contains("another shape"), "{other}");
     let half = refused("kohya_sgm.safetensors", &|all| {
         all.retain(|name, _| name != "lora_unet_middle_block_1_proj_in.lora_up.weight");

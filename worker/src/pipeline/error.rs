@@ -26,7 +26,8 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
-    pub(super) fn bad(field: &'static str, message: impl Into<String>) -> Self {
+    /// The job asks for something that cannot be done.
+    pub fn bad(field: &'static str, message: impl Into<String>) -> Self {
         Self::BadRequest { field, message: message.into() }
     }
 

@@ -48,8 +48,7 @@ impl Estimates {
     /// Takes them out of what [`Estimates::state`] gave and a sampler may have added to: one per step taken, at
     /// most `most`.
     pub(super) fn restore(state: &mut State, taken: usize, most: usize) -> Result<Self, String> {
-        let estimates: VecDeque<_> =
-            (0..).map_while(|i| state.remove(&format!("estimate.{i}"))).collect();
+        let estimates: VecDeque<_> = (0..).map_while(|i| state.remove(&format!("estimate.{i}"))).collect();
         match estimates.len() == taken.min(most) {
             true => Ok(Self(estimates)),
             false => Err(format!("it has {} estimates after {taken} steps", estimates.len())),

@@ -207,8 +207,16 @@ impl Running {
 pub async fn start(store: &SharedStore, script: &Script, name: &str, drain_grace: Duration) -> Running {
     let script = script.clone();
     let (engine, offers) = Engine::start(move || Ok::<_, std::io::Error>(script)).await.unwrap();
-    let worker =
-        Worker { store: store.clone(), app: app(), id: WorkerId::new(name), engine, offers, drain_grace };
+    let worker = Worker {
+        store: store.clone(),
+        app: app(),
+        id: WorkerId::new(name),
+        engine,
+        offers,
+        loras: None,
+        checkpoint_every: Duration::from_secs(5),
+        drain_grace,
+    };
     let (ready, is_ready) = oneshot::channel();
     let (drain, told) = oneshot::channel();
     let ended = tokio::spawn(worker.run(|| ready.send(()).unwrap(), async {
