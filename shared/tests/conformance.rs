@@ -22,6 +22,10 @@ macro_rules! stories {
                 cancelling_twice_is_no_error, a_job_nobody_takes_times_out, a_job_that_takes_too_long_times_out,
                 a_run_deadline_is_never_set_anew, a_lost_worker_gives_its_job_back_in_its_place,
                 a_late_reap_does_nothing, three_faults_kill_a_job, drains_do_not_count, reaping_looks_again;
+            checkpoint: a_lost_workers_checkpoint_goes_to_the_next, a_renewal_with_a_checkpoint_is_a_renewal,
+                a_drained_job_keeps_its_checkpoint, a_fault_takes_the_checkpoint_with_it,
+                a_zombie_keeps_no_checkpoint, no_checkpoint_outlives_its_job,
+                the_largest_checkpoint_arrives_whole;
             follow: a_follower_sees_everything_in_order,
                 a_follower_that_returns_misses_and_repeats_nothing, a_late_follower_gets_the_terminal_event_alone,
                 a_job_that_never_was_is_lost, a_cursor_from_the_future_is_a_gap,

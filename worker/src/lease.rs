@@ -94,7 +94,7 @@ async fn keep(store: SharedStore, lease: Lease, stop: watch::Sender<Option<Stop>
         tokio::time::sleep_until(next).await;
         let mut retry = Retry::new("renew");
         let hold = loop {
-            match store.renew(&lease).await {
+            match store.renew(&lease, None).await {
                 Ok(hold) => break hold,
                 Err(error) => retry.pause(&error).await,
             }

@@ -16,8 +16,8 @@ use glimpse_shared::{
     id::{App, JobId, Micros, Seq},
     job::{Job, JobState, Release, SeenWorker, WorkerRecord},
     store::{
-        Cancel, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Store, Submit,
-        memory::MemoryStore,
+        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Store,
+        Submit, memory::MemoryStore,
     },
 };
 use tokio::time::Instant;
@@ -57,8 +57,8 @@ impl Store for Cut {
     async fn wake(&self, app: &App) -> StoreResult<()> {
         self.here().await?.wake(app).await
     }
-    async fn renew(&self, lease: &Lease) -> StoreResult<Hold> {
-        self.here().await?.renew(lease).await
+    async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
+        self.here().await?.renew(lease, checkpoint).await
     }
     async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
         self.here().await?.publish(lease, preview).await

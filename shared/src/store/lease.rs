@@ -1,5 +1,9 @@
 //! What a worker holds and what it says about it.
 
+use std::fmt;
+
+use bytes::Bytes;
+
 use crate::{
     event::{Event, EventKind, FailureCode, Frame, Image, Timings},
     id::{App, Seq, WorkerId},
@@ -26,8 +30,36 @@ pub struct Lease {
     pub attempt: u32,
     /// Whose try.
     pub worker: WorkerId,
+    /// Where an earlier try got to: this one may go on from there.
+    pub checkpoint: Option<Checkpoint>,
     /// The newest event's number: while a job runs its worker alone writes, so the next event is this + 1.
     pub(crate) seq: Seq,
+}
+
+/// Where an attempt has got to, in the worker's own words: the store keeps it and does not look inside.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Checkpoint(Bytes);
+
+impl Checkpoint {
+    /// The most that is kept: twice the latents, in f32, of four pictures of the largest size.
+    pub const MAX_BYTES: usize = 4 << 20;
+
+    /// `None` for what is not kept: more than [`Checkpoint::MAX_BYTES`], or nothing.
+    pub fn new(bytes: impl Into<Bytes>) -> Option<Self> {
+        let bytes = bytes.into();
+        (1..=Self::MAX_BYTES).contains(&bytes.len()).then_some(Self(bytes))
+    }
+
+    /// What the worker wrote.
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Checkpoint({} bytes)", self.0.len())
+    }
 }
 
 /// A preview, serialised once for log, channel and every follower.

@@ -11,7 +11,8 @@ use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use super::{
-    Cancel, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Rules, Store, Submit,
+    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Rules, Store,
+    Submit,
     transition::{self, Command, Effect, Fence, Outcome, ReapOutcome, State},
 };
 use crate::{
@@ -124,8 +125,8 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn renew(&self, lease: &Lease) -> StoreResult<Hold> {
-        match self.apply(Command::Renew(Fence::from(lease))) {
+    async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
+        match self.apply(Command::Renew(Fence::from(lease), checkpoint.cloned())) {
             Outcome::Renew(hold) => Ok(hold),
             other => Err(unexpected(other)),
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-pub use lease::{Claim, Ending, Lease, Preview};
+pub use lease::{Checkpoint, Claim, Ending, Lease, Preview};
 pub use rules::{Clock, Rules};
 
 use crate::{
@@ -125,8 +125,9 @@ pub trait Store: Send + Sync + 'static {
     /// Passes a wake-up on: for a worker that was woken and will not claim.
     async fn wake(&self, app: &App) -> StoreResult<()>;
 
-    /// Holds the job for another lease's time.
-    async fn renew(&self, lease: &Lease) -> StoreResult<Hold>;
+    /// Holds the job for another lease's time, and with it keeps a checkpoint for the next attempt, in place of
+    /// the one before. A store that is full holds the job all the same, without the new checkpoint.
+    async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold>;
 
     /// Appends a preview and renews the lease. An unanswered preview may be sent again, or replaced by a newer
     /// one.
@@ -135,7 +136,8 @@ pub trait Store: Send + Sync + 'static {
     /// Ends the job.
     async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish>;
 
-    /// Gives the job back.
+    /// Gives the job back. Its checkpoint stays after a drain, as after a lost lease, and goes with a fault: it
+    /// may be what is wrong.
     async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released>;
 
     /// Ends the job for somebody who does not hold it, at once, waiting or running.

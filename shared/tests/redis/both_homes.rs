@@ -9,7 +9,8 @@ use glimpse_shared::{
     id::{App, JobId, Micros, WorkerId},
     job::{Class, Job, Release, WorkerRecord, WorkerState},
     store::{
-        Claim, Clock, Ending, Lease, Preview, Rules, Store, Submit, memory::MemoryStore, redis::RedisStore,
+        Checkpoint, Claim, Clock, Ending, Lease, Preview, Rules, Store, Submit, memory::MemoryStore,
+        redis::RedisStore,
     },
 };
 use glimpse_test_support::{RedisServer, Reply};
@@ -26,7 +27,7 @@ const OTHERS: (usize, usize) = (JOBS - 1, WORKERS - 1);
 enum Step {
     Submit { job: usize, other_body: bool },
     Claim { worker: usize, number: Number },
-    Renew { lease: usize },
+    Renew { lease: usize, checkpoint: Option<u8> },
     Publish { lease: usize, step: u32, old: bool },
     Finish { lease: usize, failed: bool, old: bool },
     Release { lease: usize, fault: Option<usize> },
@@ -57,7 +58,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (job(), prop::bool::weighted(0.1)).prop_map(|(job, other_body)| Step::Submit { job, other_body }),
         6 => (0..WORKERS, number).prop_map(|(worker, number)| Step::Claim { worker, number }),
-        2 => lease().prop_map(|lease| Step::Renew { lease }),
+        3 => (lease(), prop::option::weighted(0.6, any::<u8>()))
+            .prop_map(|(lease, checkpoint)| Step::Renew { lease, checkpoint }),
         6 => (lease(), 0..50_u32, prop::bool::weighted(0.2))
             .prop_map(|(lease, step, old)| Step::Publish { lease, step, old }),
         2 => (lease(), any::<bool>(), prop::bool::weighted(0.3))
@@ -151,10 +153,15 @@ impl Pair {
                 assert_eq!(same.0, same.1);
             }
             Step::Claim { worker, number } => self.claim(*worker, *number).await,
-            Step::Renew { lease } => {
+            Step::Renew { lease, checkpoint } => {
                 let Some(at) = self.lease(*lease) else { return };
                 let held = &self.leases[at].now;
-                let answers = (self.memory.renew(&held.0).await, self.redis.renew(&held.1).await);
+                let checkpoint = checkpoint.and_then(|byte| Checkpoint::new(vec![byte, 0xff, 0]));
+                let checkpoint = checkpoint.as_ref();
+                let answers = (
+                    self.memory.renew(&held.0, checkpoint).await,
+                    self.redis.renew(&held.1, checkpoint).await,
+                );
                 assert_eq!(answers.0.unwrap(), answers.1.unwrap());
             }
             Step::Publish { lease, step, old } => {
@@ -304,6 +311,10 @@ fn check_keys(server: &RedisServer, prefix: &str) {
         assert_eq!(ttl == -1, lasting, "{key} lives for {ttl} ms");
         if kind == Some("wake") {
             assert_eq!(server.ask(&["LLEN", key]), Reply::Number(1));
+        }
+        if kind == Some("ckpt") {
+            let status = server.ask(&["HGET", &key.replace(":ckpt:", ":job:"), "status"]);
+            assert!(matches!(status.text(), "queued" | "running"), "{key} of a job that is {status:?}");
         }
         if kind == Some("job") {
             let (stem, id) = key.split_once("job:").unwrap();

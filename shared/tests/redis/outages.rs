@@ -144,7 +144,8 @@ async fn a_frozen_redis_answers_unavailable_and_reaps_nothing_late() {
 
     server.pause();
     let since = Instant::now();
-    let (renewed, reaped, state) = tokio::join!(store.renew(&lease), store.reap(seen), store.status(job.id));
+    let (renewed, reaped, state) =
+        tokio::join!(store.renew(&lease, None), store.reap(seen), store.status(job.id));
     unavailable(renewed);
     unavailable(reaped);
     unavailable(state);
@@ -152,7 +153,7 @@ async fn a_frozen_redis_answers_unavailable_and_reaps_nothing_late() {
     server.resume();
 
     // The lease ran out while Redis was frozen; the round that lay in its socket came too late to tell.
-    assert_eq!(answered(|| store.renew(&lease)).await, Hold::Held);
+    assert_eq!(answered(|| store.renew(&lease, None)).await, Hold::Held);
     let state = store.status(job.id).await.unwrap().unwrap();
     assert_eq!((state.status, state.attempt), (Status::Running, 1));
     let reaped = store.reap(seen).await.unwrap();

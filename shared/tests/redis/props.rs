@@ -34,6 +34,10 @@ pub fn log_key(id: JobId) -> String {
     key(&format!("log:{id}"))
 }
 
+pub fn checkpoint_key(id: JobId) -> String {
+    key(&format!("ckpt:{id}"))
+}
+
 /// The next job, which must be there.
 pub async fn claim(store: &RedisStore, name: &str, number: u64) -> Lease {
     let claim = Claim { worker: worker(name), app: app(), number };

@@ -7,12 +7,14 @@ use glimpse_shared::{
     event::CancelledBy,
     id::Micros,
     job::{Release, Status},
-    store::{Cancel, Claim, Clock, Finish, Hold, Released, Rules, Store, Submit},
+    store::{Cancel, Checkpoint, Claim, Clock, Finish, Hold, Released, Rules, Store, Submit},
 };
 use glimpse_test_support::{RedisServer, Reply};
 
 use crate::{
-    props::{claim, eventually, job_key, key, log_key, number, store, store_with, unavailable},
+    props::{
+        checkpoint_key, claim, eventually, job_key, key, log_key, number, store, store_with, unavailable,
+    },
     suite::{START, app, completed, job, preview, worker},
 };
 
@@ -26,13 +28,18 @@ async fn a_full_redis_still_finishes_its_work() {
     let mut finished = claim(&store, "w1", 1).await;
     let released = claim(&store, "w2", 1).await;
     let cancelled = claim(&store, "w3", 1).await;
+    let [older, newer] = ["after step 5", "after step 10"].map(|text| Checkpoint::new(text).unwrap());
+    assert_eq!(store.renew(&released, Some(&older)).await.unwrap(), Hold::Held);
     server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
 
     unavailable(store.submit(&job("one too many")).await);
     unavailable(store.try_claim(&Claim { worker: worker("w4"), app: app(), number: 1 }).await);
     let step = preview(&finished, 0);
     unavailable(store.publish(&mut finished, &step).await);
-    assert_eq!(store.renew(&finished).await.unwrap(), Hold::Held);
+    // The lease holds on, and the checkpoint from before the new one stays.
+    assert_eq!(store.renew(&finished, None).await.unwrap(), Hold::Held);
+    assert_eq!(store.renew(&released, Some(&newer)).await.unwrap(), Hold::Held);
+    assert_eq!(server.ask(&["GET", &checkpoint_key(released.job.id)]).text(), "after step 5");
     assert_eq!(store.finish(&mut finished, &completed()).await.unwrap(), Finish::Finished);
     assert_eq!(store.release(&released, &Release::Drain).await.unwrap(), Released::Released);
     assert_eq!(store.cancel(cancelled.job.id, CancelledBy::Client).await.unwrap(), Cancel::Cancelled);
@@ -78,7 +85,7 @@ async fn ids_without_a_job_are_dropped_by_claim_and_reap() {
 }
 
 #[tokio::test]
-async fn a_log_left_behind_does_not_stop_its_job_from_coming_again() {
+async fn what_was_left_behind_does_not_stop_its_job_from_coming_again() {
     let server = RedisServer::start_with(&[]);
     let store = store(&server.url());
     let job = job("a heart");
@@ -88,11 +95,17 @@ async fn a_log_left_behind_does_not_stop_its_job_from_coming_again() {
         let step = preview(&lease, step);
         store.publish(&mut lease, &step).await.unwrap();
     }
+    store.renew(&lease, Checkpoint::new("after step 4").as_ref()).await.unwrap();
+    let key = checkpoint_key(job.id);
+    let (of_checkpoint, of_job) =
+        (number(&server, &["PTTL", &key]), number(&server, &["PTTL", &job_key(job.id)]));
+    assert!((0..1000).contains(&(of_checkpoint - of_job)), "{of_checkpoint} and {of_job}");
     // Its log's newest id is 7; the job begins again at 1.
     server.ask(&["DEL", &job_key(job.id)]);
     assert_eq!(store.submit(&job).await.unwrap(), Submit::Submitted { position: 0 });
     assert_eq!(number(&server, &["XLEN", &log_key(job.id)]), 1);
-    assert_eq!(claim(&store, "w1", 2).await.attempt, 1);
+    let lease = claim(&store, "w1", 2).await;
+    assert_eq!((lease.attempt, lease.checkpoint), (1, None));
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ pub async fn a_running_job_is_cancelled_and_its_worker_told(home: &Home) {
     let told = tokio::time::timeout(SOON, cancellations.next()).await.unwrap();
     assert_eq!(told, Some(job.id));
 
-    assert_eq!(home.store.renew(&lease).await.unwrap(), Hold::Cancelled);
+    assert_eq!(home.store.renew(&lease, None).await.unwrap(), Hold::Cancelled);
     let late = preview(&lease, 5);
     assert_eq!(home.store.publish(&mut lease, &late).await.unwrap(), Hold::Cancelled);
     assert_eq!(home.store.release(&lease, &Release::Drain).await.unwrap(), Released::Cancelled);
@@ -78,7 +78,7 @@ pub async fn a_job_that_takes_too_long_times_out(home: &Home) {
     home.pass(100);
     let mut lease = home.claim("w1").await;
     home.pass(10);
-    home.store.renew(&lease).await.unwrap();
+    home.store.renew(&lease, None).await.unwrap();
     home.pass(10);
     assert_eq!(home.reap().await, (vec![short.id], vec![]));
     assert_eq!(home.store.finish(&mut lease, &completed()).await.unwrap(), Finish::Lost);
@@ -182,6 +182,6 @@ pub async fn reaping_looks_again(home: &Home) {
     let lease = home.claim("w1").await;
     home.pass(16);
     // Late, but before anybody reaped: the lease holds on.
-    assert_eq!(home.store.renew(&lease).await.unwrap(), Hold::Held);
+    assert_eq!(home.store.renew(&lease, None).await.unwrap(), Hold::Held);
     assert_eq!(home.reap().await, (vec![], vec![]));
 }

@@ -12,7 +12,7 @@ use super::{Home, completed, job, preview, worker};
 async fn is_lost(home: &Home, zombie: &Lease) {
     let before = home.log(zombie.job.id).await;
     let mut zombie = zombie.clone();
-    assert_eq!(home.store.renew(&zombie).await.unwrap(), Hold::Lost);
+    assert_eq!(home.store.renew(&zombie, None).await.unwrap(), Hold::Lost);
     let late = preview(&zombie, 10);
     assert_eq!(home.store.publish(&mut zombie, &late).await.unwrap(), Hold::Lost);
     assert_eq!(home.store.finish(&mut zombie, &completed()).await.unwrap(), Finish::Lost);
@@ -48,7 +48,7 @@ pub async fn another_worker_with_the_same_attempt_is_lost(home: &Home) {
     let mut impostor = lease.clone();
     impostor.worker = worker("w2");
     is_lost(home, &impostor).await;
-    assert_eq!(home.store.renew(&lease).await.unwrap(), Hold::Held);
+    assert_eq!(home.store.renew(&lease, None).await.unwrap(), Hold::Held);
 }
 
 pub async fn a_repeated_preview_is_written_once(home: &Home) {
@@ -135,7 +135,7 @@ pub async fn a_publish_renews_the_lease(home: &Home) {
     home.publish(&mut lease, 0).await;
     home.pass(10);
     assert_eq!(home.reap().await, (vec![], vec![]));
-    assert_eq!(home.store.renew(&lease).await.unwrap(), Hold::Held);
+    assert_eq!(home.store.renew(&lease, None).await.unwrap(), Hold::Held);
     home.pass(14);
     assert_eq!(home.reap().await, (vec![], vec![]));
     home.pass(2);

@@ -1,5 +1,6 @@
 //! The stories, and the props they share.
 
+pub mod checkpoint;
 pub mod ending;
 pub mod fence;
 pub mod follow;

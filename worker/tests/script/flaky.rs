@@ -10,7 +10,8 @@ use glimpse_shared::{
     id::{App, JobId, Micros, Seq},
     job::{Job, JobState, Release, SeenWorker, WorkerRecord},
     store::{
-        Cancel, Claim, Ending, Finish, Hold, Lease, Preview, Reaped, Released, SharedStore, Store, Submit,
+        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, Preview, Reaped, Released, SharedStore,
+        Store, Submit,
     },
 };
 
@@ -45,8 +46,8 @@ impl Store for Flaky {
     async fn wake(&self, app: &App) -> StoreResult<()> {
         self.open()?.wake(app).await
     }
-    async fn renew(&self, lease: &Lease) -> StoreResult<Hold> {
-        self.open()?.renew(lease).await
+    async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
+        self.open()?.renew(lease, checkpoint).await
     }
     async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
         self.open()?.publish(lease, preview).await

@@ -4,13 +4,13 @@ use super::{
     Door,
     keys::PartitionKeys,
     queue::{exhausted_around, millis},
-    scripts::{FINISH, Outcome, PUBLISH, RELEASE, RENEW, unexpected},
+    scripts::{CHECKPOINT, FINISH, Outcome, PUBLISH, RELEASE, RENEW, unexpected},
 };
 use crate::{
     error::StoreResult,
     id::Seq,
     job::Release,
-    store::{Ending, Finish, Hold, Lease, Preview, Released},
+    store::{Checkpoint, Ending, Finish, Hold, Lease, Preview, Released},
 };
 
 impl Door {
@@ -18,7 +18,24 @@ impl Door {
         self.keys.of_app(&lease.job.app)
     }
 
-    pub(super) async fn renew(&self, lease: &Lease) -> StoreResult<Hold> {
+    pub(super) async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
+        let answer = match checkpoint {
+            Some(checkpoint) => self.renew_with(lease, checkpoint).await?,
+            None => None,
+        };
+        let answer = match answer {
+            Some(answer) => answer,
+            None => self.renew_alone(lease).await?,
+        };
+        match answer {
+            Outcome::Held { .. } => Ok(Hold::Held),
+            Outcome::Cancelled => Ok(Hold::Cancelled),
+            Outcome::Lost => Ok(Hold::Lost),
+            other => unexpected(other),
+        }
+    }
+
+    async fn renew_alone(&self, lease: &Lease) -> StoreResult<Outcome> {
         let keys = self.keys_of(lease);
         let call = RENEW
             .keys([keys.job(lease.job.id), keys.due()])
@@ -27,12 +44,21 @@ impl Door {
             .value(lease.attempt)
             .text(lease.worker.as_str())
             .value(self.rules.lease.as_micros());
-        match call.run(&self.nodes).await? {
-            Outcome::Held { .. } => Ok(Hold::Held),
-            Outcome::Cancelled => Ok(Hold::Cancelled),
-            Outcome::Lost => Ok(Hold::Lost),
-            other => unexpected(other),
-        }
+        call.run(&self.nodes).await
+    }
+
+    /// `None` if Redis is full: nothing was done. The lease must hold on even then, and a checkpoint need not.
+    async fn renew_with(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<Option<Outcome>> {
+        let keys = self.keys_of(lease);
+        let call = CHECKPOINT
+            .keys([keys.job(lease.job.id), keys.due(), keys.checkpoint(lease.job.id)])
+            .now(self.now())
+            .value(lease.job.id)
+            .value(lease.attempt)
+            .text(lease.worker.as_str())
+            .value(self.rules.lease.as_micros())
+            .bytes(checkpoint.bytes());
+        call.run_if_room(&self.nodes).await
     }
 
     pub(super) async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
@@ -70,6 +96,7 @@ impl Door {
                     keys.log(lease.job.id),
                     keys.queue(&lease.job.app),
                     keys.due(),
+                    keys.checkpoint(lease.job.id),
                 ])
                 .now(self.now())
                 .value(lease.job.id)
@@ -104,6 +131,7 @@ impl Door {
                 keys.due(),
                 keys.wake(&lease.job.app),
                 keys.dead(),
+                keys.checkpoint(lease.job.id),
             ])
             .now(self.now())
             .value(lease.job.id)

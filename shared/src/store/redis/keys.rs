@@ -7,6 +7,7 @@
 //! | `glimpse:{p}:job:<id>` | hash | the job and where it stands; below |
 //! | `glimpse:{p}:log:<id>` | stream | its events, entry id `<seq>-0`, field `e`: `<seq> <json>` |
 //! | `glimpse:{p}:log:<id>` | channel | the same, at once; `<seq> ` alone for what is above 256 KB |
+//! | `glimpse:{p}:ckpt:<id>` | string | where an attempt has got to: the worker's bytes |
 //! | `glimpse:{p}:queue:<app>` | zset | waiting jobs, scored by class x 2^51 + arrival in us |
 //! | `glimpse:{p}:wake:<app>` | list | at most one token |
 //! | `glimpse:{p}:due` | zset | unfinished jobs, scored by when reap must look at them |
@@ -79,6 +80,15 @@ impl PartitionKeys {
     /// What the log keys begin with.
     pub(super) fn logs(&self) -> String {
         format!("{}log:", self.stem)
+    }
+
+    pub(super) fn checkpoint(&self, id: JobId) -> String {
+        format!("{}{id}", self.checkpoints())
+    }
+
+    /// What the checkpoint keys begin with.
+    pub(super) fn checkpoints(&self) -> String {
+        format!("{}ckpt:", self.stem)
     }
 
     pub(super) fn queue(&self, app: &App) -> String {

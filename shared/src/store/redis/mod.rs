@@ -38,7 +38,8 @@ pub use config::{ConfigError, Prefix, RedisConfig, RedisUrl};
 
 use self::{hub::Hub, keys::Keys, nodes::Nodes, wait::Waiting};
 use super::{
-    Cancel, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Rules, Store, Submit,
+    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Rules, Store,
+    Submit,
 };
 use crate::{
     error::StoreResult,
@@ -97,8 +98,8 @@ impl Store for RedisStore {
         self.door.wake(app).await
     }
 
-    async fn renew(&self, lease: &Lease) -> StoreResult<Hold> {
-        self.door.renew(lease).await
+    async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
+        self.door.renew(lease, checkpoint).await
     }
 
     async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {

@@ -45,6 +45,11 @@ impl Failure {
     pub(super) fn is_noscript(&self) -> bool {
         matches!(self, Self::Redis(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
     }
+
+    /// Whether the server has no memory for what is not necessary.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.code() == Some("OOM"))
+    }
 }
 
 impl From<RedisError> for Failure {

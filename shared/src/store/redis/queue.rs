@@ -35,7 +35,14 @@ impl Door {
         let ttl = job.start_timeout + job.run_timeout + BEYOND_DEADLINES;
         let json = ascii_json(job);
         let call = SUBMIT
-            .keys([keys.job(job.id), keys.log(job.id), keys.queue(&job.app), keys.due(), keys.wake(&job.app)])
+            .keys([
+                keys.job(job.id),
+                keys.log(job.id),
+                keys.queue(&job.app),
+                keys.due(),
+                keys.wake(&job.app),
+                keys.checkpoint(job.id),
+            ])
             .now(self.now())
             .value(job.id)
             .value(self.rules.queue_limit)
@@ -57,7 +64,7 @@ impl Door {
 
     pub(super) async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
         let keys = self.keys.of_app(&claim.app);
-        let (jobs, logs) = (keys.jobs(), keys.logs());
+        let (jobs, logs, checkpoints) = (keys.jobs(), keys.logs(), keys.checkpoints());
         let call = CLAIM
             .keys([keys.queue(&claim.app), keys.wake(&claim.app), keys.due(), keys.claim(&claim.worker)])
             .now(self.now())
@@ -66,12 +73,13 @@ impl Door {
             .value(self.rules.lease.as_micros())
             .text(&jobs)
             .text(&logs)
+            .text(&checkpoints)
             .value(millis(self.rules.lease + BEYOND_CLAIM));
         match call.run(&self.nodes).await? {
-            Outcome::Claimed { job, attempt, seq } => {
+            Outcome::Claimed { job, attempt, seq, checkpoint } => {
                 let job =
                     serde_json::from_str(&job).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-                Ok(Some(Lease { job, attempt, worker: claim.worker.clone(), seq }))
+                Ok(Some(Lease { job, attempt, worker: claim.worker.clone(), checkpoint, seq }))
             }
             Outcome::None => Ok(None),
             other => unexpected(other),
@@ -91,7 +99,14 @@ impl Door {
         let keys = self.keys.of_app(&app);
         let json = Event::Cancelled { by }.to_json();
         let call = CANCEL
-            .keys([keys.job(id), keys.log(id), keys.queue(&app), keys.due(), keys.cancel()])
+            .keys([
+                keys.job(id),
+                keys.log(id),
+                keys.queue(&app),
+                keys.due(),
+                keys.checkpoint(id),
+                keys.cancel(),
+            ])
             .now(self.now())
             .value(id)
             .text(app.as_str())
@@ -154,7 +169,7 @@ impl Door {
         let run_timeout = failed(FailureCode::RunTimeout, RUN_TIMEOUT);
         let (head, tail) = exhausted_around(WORKER_LOST);
         let call = REAP
-            .keys([keys.job(id), keys.log(id), queue, keys.due(), wake, keys.dead()])
+            .keys([keys.job(id), keys.log(id), queue, keys.due(), wake, keys.dead(), keys.checkpoint(id)])
             .now(self.now())
             .value(id)
             .text(app.as_ref().map_or("", App::as_str))

@@ -4,26 +4,26 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use redis::{Cmd, Value};
 
-use super::nodes::Nodes;
+use super::nodes::{Failure, Nodes};
 use crate::{
     error::{StoreError, StoreResult},
     id::{Micros, Seq},
     job::Status,
+    store::Checkpoint,
 };
 
 /// A Lua script: the file's first line (its flags), what it shares with others, and the rest of it.
 pub(super) struct Script {
-    name: &'static str,
     code: String,
     sha: String,
 }
 
 impl Script {
-    fn new(name: &'static str, shared: &[&str], own: &str) -> Self {
+    fn new(shared: &[&str], own: &str) -> Self {
         let (flags, body) = own.split_once('\n').unwrap_or((own, ""));
         let code = format!("{flags}\n{}\n{body}", shared.concat());
         let sha = redis::Script::new(&code).get_hash().to_owned();
-        Self { name, code, sha }
+        Self { code, sha }
     }
 
     /// Begins a call; its keys must be those that the script's header names, in that order.
@@ -39,7 +39,7 @@ const GIVE_BACK: &str = include_str!("lua/give_back.lua");
 macro_rules! scripts {
     ($($constant:ident = $name:literal $(+ $shared:ident)*;)+) => {
         $(pub(super) static $constant: LazyLock<Script> = LazyLock::new(|| {
-            Script::new($name, &[SHARED $(, $shared)*], include_str!(concat!("lua/", $name, ".lua")))
+            Script::new(&[SHARED $(, $shared)*], include_str!(concat!("lua/", $name, ".lua")))
         });)+
     };
 }
@@ -49,6 +49,7 @@ scripts! {
     CLAIM = "claim";
     WAKE = "wake";
     RENEW = "renew" + FENCE;
+    CHECKPOINT = "checkpoint" + FENCE;
     PUBLISH = "publish" + FENCE;
     FINISH = "finish" + FENCE;
     RELEASE = "release" + FENCE + GIVE_BACK;
@@ -104,21 +105,32 @@ impl<'a> Call<'a> {
 
     /// Runs a script that answers in data.
     pub(super) async fn read(self, nodes: &Nodes) -> StoreResult<Value> {
-        let Some(first) = self.keys.first() else {
-            return Err(nonsense("a script without keys", &self.script.name));
-        };
+        Ok(self.query(nodes).await?)
+    }
+
+    async fn query(&self, nodes: &Nodes) -> Result<Value, Failure> {
+        // Every script names a key; one that named none would be refused by the server.
+        let first = self.keys.first().map_or("", String::as_str);
         match nodes.query(first, &self.command("EVALSHA", &self.script.sha)).await {
             // New to this server, or flushed there: the code itself has the same effect and makes it known.
             Err(failure) if failure.is_noscript() => {
-                Ok(nodes.query(first, &self.command("EVAL", &self.script.code)).await?)
+                nodes.query(first, &self.command("EVAL", &self.script.code)).await
             }
-            answered => Ok(answered?),
+            answered => answered,
         }
     }
 
     /// Runs a script that answers with an outcome.
     pub(super) async fn run(self, nodes: &Nodes) -> StoreResult<Outcome> {
         decode(self.read(nodes).await?)
+    }
+
+    /// The same; `None` if the server did not run it because its memory is full.
+    pub(super) async fn run_if_room(self, nodes: &Nodes) -> StoreResult<Option<Outcome>> {
+        match self.query(nodes).await {
+            Err(failure) if failure.is_full() => Ok(None),
+            answered => decode(answered?).map(Some),
+        }
     }
 
     fn command(&self, verb: &str, script: &str) -> Cmd {
@@ -138,7 +150,7 @@ pub(super) enum Outcome {
     Duplicate,
     Conflict,
     Full { waiting: u64 },
-    Claimed { job: String, attempt: u32, seq: Seq },
+    Claimed { job: String, attempt: u32, seq: Seq, checkpoint: Option<Checkpoint> },
     None,
     Held { seq: Seq },
     Cancelled,
@@ -156,17 +168,29 @@ pub(super) enum Outcome {
 
 /// The one dictionary from the scripts' words.
 fn decode(answer: Value) -> StoreResult<Outcome> {
-    let words: Vec<String> =
-        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let Value::Array(mut answer) = answer else { return Err(nonsense("outcome", &answer)) };
+    // The only part that is no text.
+    let checkpoint = match answer.get(4) {
+        Some(Value::BulkString(_)) => answer.pop(),
+        _ => None,
+    };
+    let words: Vec<String> = redis::from_redis_value(Value::Array(answer))
+        .map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Ok(match words[..] {
         ["submitted", position] => Outcome::Submitted { position: number(position)? },
         ["duplicate"] => Outcome::Duplicate,
         ["conflict"] => Outcome::Conflict,
         ["full", waiting] => Outcome::Full { waiting: number(waiting)? },
-        ["claimed", job, attempt, seq] => {
-            Outcome::Claimed { job: job.to_owned(), attempt: number(attempt)?, seq: Seq(number(seq)?) }
-        }
+        ["claimed", job, attempt, seq] => Outcome::Claimed {
+            job: job.to_owned(),
+            attempt: number(attempt)?,
+            seq: Seq(number(seq)?),
+            checkpoint: match checkpoint {
+                Some(Value::BulkString(bytes)) => Checkpoint::new(bytes),
+                _ => None,
+            },
+        },
         ["none"] => Outcome::None,
         ["held", seq] => Outcome::Held { seq: Seq(number(seq)?) },
         ["cancelled"] => Outcome::Cancelled,

@@ -89,6 +89,7 @@ impl Change<'_> {
         record.status = status;
         record.finished_at = Some(self.now);
         record.lease_until = None;
+        record.checkpoint = None;
         record.log.clear();
         self.state.expiry.insert((self.now.after(self.rules.ended_ttl), id));
         self.append_frame(id, frame);

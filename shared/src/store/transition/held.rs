@@ -5,14 +5,17 @@ use crate::{
     event::Frame,
     id::Seq,
     job::{Release, Status},
-    store::{Finish, Hold, Released},
+    store::{Checkpoint, Finish, Hold, Released},
 };
 
 impl Change<'_> {
-    pub(super) fn renew(&mut self, fence: &Fence) -> Hold {
+    pub(super) fn renew(&mut self, fence: &Fence, checkpoint: Option<Checkpoint>) -> Hold {
         let hold = self.hold(fence);
         if hold == Hold::Held {
             self.extend(fence);
+            if let Some(record) = self.state.jobs.get_mut(&fence.id).filter(|_| checkpoint.is_some()) {
+                record.checkpoint = checkpoint;
+            }
         }
         hold
     }
@@ -65,6 +68,9 @@ impl Change<'_> {
                     Release::Drain => None,
                     Release::Fault(reason) => Some(reason),
                 };
+                if let Some(record) = self.state.jobs.get_mut(&fence.id).filter(|_| reason.is_some()) {
+                    record.checkpoint = None;
+                }
                 self.give_back(fence.id, reason);
                 Released::Released
             }

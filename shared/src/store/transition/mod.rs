@@ -14,7 +14,7 @@ use crate::{
     event::{CancelledBy, Frame},
     id::{App, JobId, Micros, Seq, WorkerId},
     job::{Job, Release, Status, WorkerRecord},
-    store::{Cancel, Claim, Finish, Hold, Lease, Released, Rules, Submit},
+    store::{Cancel, Checkpoint, Claim, Finish, Hold, Lease, Released, Rules, Submit},
 };
 
 /// One thing that is asked of the store.
@@ -29,7 +29,7 @@ pub enum Command {
     /// Puts the app's wake-up token there, if it is not.
     Wake(App),
     /// See [`Store::renew`](super::Store::renew).
-    Renew(Fence),
+    Renew(Fence, Option<Checkpoint>),
     /// See [`Store::publish`](super::Store::publish).
     Publish(Fence, Frame, u32),
     /// See [`Store::finish`](super::Store::finish). The frame is numbered by the worker's guess.
@@ -126,7 +126,7 @@ pub fn apply(state: &mut State, rules: &Rules, command: Command, now: Micros) ->
             change.wake(&app);
             Outcome::Done
         }
-        Command::Renew(fence) => Outcome::Renew(change.renew(&fence)),
+        Command::Renew(fence, checkpoint) => Outcome::Renew(change.renew(&fence, checkpoint)),
         Command::Publish(fence, frame, step) => change.publish(&fence, frame, step),
         Command::Finish(fence, frame, status) => change.finish(&fence, frame, status),
         Command::Release(fence, release) => Outcome::Release(change.release(&fence, release)),

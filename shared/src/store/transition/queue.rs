@@ -35,6 +35,7 @@ impl Change<'_> {
             finished_at: None,
             lease_until: None,
             run_deadline: None,
+            checkpoint: None,
             log: VecDeque::new(),
             job,
         };
@@ -122,5 +123,11 @@ impl Change<'_> {
 }
 
 fn lease(record: &Record, claim: &Claim) -> Lease {
-    Lease { job: record.job.clone(), attempt: record.attempt, worker: claim.worker.clone(), seq: record.seq }
+    Lease {
+        job: record.job.clone(),
+        attempt: record.attempt,
+        worker: claim.worker.clone(),
+        checkpoint: record.checkpoint.clone(),
+        seq: record.seq,
+    }
 }

@@ -6,7 +6,7 @@ use crate::{
     event::Frame,
     id::{App, JobId, Micros, Seq, WorkerId},
     job::{Job, JobState, SeenWorker, Status},
-    store::Rules,
+    store::{Checkpoint, Rules},
 };
 
 /// All that the store holds.
@@ -59,6 +59,8 @@ pub struct Record {
     pub(super) finished_at: Option<Micros>,
     pub(super) lease_until: Option<Micros>,
     pub(super) run_deadline: Option<Micros>,
+    /// What the newest attempt that left one got to.
+    pub(super) checkpoint: Option<Checkpoint>,
     pub(super) log: VecDeque<Frame>,
 }
 

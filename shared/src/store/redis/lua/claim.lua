@@ -1,12 +1,12 @@
 #!lua
 -- Gives the first waiting job to a worker.
--- KEYS  queue, wake, due, claim; and of the job that is found, its job and its log
--- ARGV  now ('' for the server's), worker, claim number, lease (us), prefixes of job and log keys,
+-- KEYS  queue, wake, due, claim; and of the job that is found, its job, log and checkpoint
+-- ARGV  now ('' for the server's), worker, claim number, lease (us), prefixes of job, log and checkpoint keys,
 --       how long the claim is kept (ms)
--- Answers  claimed <job> <attempt> <seq>   none
+-- Answers  claimed <job> <attempt> <seq> <checkpoint, '' for none>   none
 local keys = {queue = KEYS[1], wake = KEYS[2], due = KEYS[3], claim = KEYS[4]}
 local worker, number, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local jobs, logs, kept = ARGV[5], ARGV[6], ARGV[7]
+local jobs, logs, checkpoints, kept = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local now = clock(ARGV[1])
 
 local known = redis.call('GET', keys.claim)
@@ -15,7 +15,7 @@ if known then
   if now < tonumber(till) and number <= tonumber(last) then
     local job = redis.call('HMGET', jobs .. id, 'status', 'attempt', 'worker', 'job', 'seq')
     if number == tonumber(last) and job[1] == 'running' and job[2] == attempt and job[3] == worker then
-      return {'claimed', job[4], attempt, job[5]}
+      return {'claimed', job[4], attempt, job[5], redis.call('GET', checkpoints .. id) or ''}
     end
     return {'none'}
   end
@@ -47,4 +47,4 @@ redis.call('SET', keys.claim, int(number) .. ' ' .. id .. ' ' .. attempt .. ' ' 
 if redis.call('ZCARD', keys.queue) > 0 then
   wake(keys.wake)
 end
-return {'claimed', job[4], attempt, int(seq)}
+return {'claimed', job[4], attempt, int(seq), redis.call('GET', checkpoints .. id) or ''}

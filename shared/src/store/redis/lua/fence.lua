@@ -10,3 +10,9 @@ local function hold(status, attempt, worker, wanted_attempt, wanted_worker)
   end
   return 'lost'
 end
+
+-- Holds the job until `till`, or until its run deadline.
+local function extend(keys, id, run, till)
+  redis.call('HSET', keys.job, 'lease', int(till))
+  redis.call('ZADD', keys.due, int(math.min(tonumber(run), till)), id)
+end

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- Ends a job by its worker's word.
--- KEYS  job, log, queue, due
+-- KEYS  job, log, queue, due, checkpoint
 -- ARGV  now ('' for the server's), id, attempt, worker, status, seq, frame, time to live (ms)
 -- Answers  finished   cancelled   lost   seq <the right one>: nothing was written, the frame's number is wrong
-local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4]}
+local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], checkpoint = KEYS[5]}
 local id, attempt, worker, status = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local seq, frame, ttl = tonumber(ARGV[6]), ARGV[7], ARGV[8]
 

@@ -16,12 +16,11 @@ if seq ~= job[4] + 1 then
   return {'held', job[4]}
 end
 
-local till = clock(ARGV[1]) + lease
 local first = job[6] ~= '' and tonumber(job[6]) or seq
-redis.call('HSET', keys.job, 'seq', int(seq), 'step', step, 'first', int(first), 'lease', int(till))
+redis.call('HSET', keys.job, 'seq', int(seq), 'step', step, 'first', int(first))
 if seq - kept >= first then
   redis.call('XDEL', keys.log, int(seq - kept) .. '-0')
 end
 append(keys.log, seq, frame)
-redis.call('ZADD', keys.due, int(math.min(tonumber(job[5]), till)), id)
+extend(keys, id, job[5], clock(ARGV[1]) + lease)
 return {'held', int(seq)}

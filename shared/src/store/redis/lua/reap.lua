@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 -- Ends a job that is overdue, or takes it from a worker whose lease ran out.
--- KEYS  job, log, queue, due, wake, dead
+-- KEYS  job, log, queue, due, wake, dead, checkpoint
 -- ARGV  now ('' for the server's), id, app, the caller's last known time, how old that may be (us),
 --       allowed attempts, the failed events of start timeout and run timeout (JSON), and of the last attempt
 --       before and after the number of attempts, times to live of an ended and of a dead job (ms),
 --       dead jobs kept
 -- Answers  ended   given_back   nothing
-local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5], dead = KEYS[6]}
+local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5], dead = KEYS[6],
+  checkpoint = KEYS[7]}
 local id, app, seen, within = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local start_timeout, run_timeout, fault, ended_ttl = ARGV[7], ARGV[8], {ARGV[9], ARGV[10]}, ARGV[11]
 local rules = {attempts = tonumber(ARGV[6]), dead_ttl = ARGV[12], dead_kept = tonumber(ARGV[13])}

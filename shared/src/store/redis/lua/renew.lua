@@ -12,7 +12,5 @@ if answer ~= 'held' then
   return {answer}
 end
 
-local till = clock(ARGV[1]) + lease
-redis.call('HSET', keys.job, 'lease', int(till))
-redis.call('ZADD', keys.due, int(math.min(tonumber(job[5]), till)), id)
+extend(keys, id, job[5], clock(ARGV[1]) + lease)
 return {'held', job[4]}
