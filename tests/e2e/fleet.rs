@@ -16,9 +16,9 @@ struct Fleet {
 }
 
 fn worker(redis: &RedisServer) -> Process {
-    let args =
-        ["--redis-url", &redis.url(), "--model", "models/demo", "--app", "glimpse/demo", "--device", "cpu"];
-    Process::start("glimpse-worker", &args)
+    let url = redis.url();
+    let args = ["--redis-url", &url, "--model", "models/demo", "--app", "glimpse/demo", "--device", "cpu"];
+    Process::start("glimpse-worker", &[&args[..], &["--checkpoint-every", "0.2"]].concat())
 }
 
 impl Fleet {
@@ -154,7 +154,10 @@ async fn a_killed_workers_job_is_finished_by_the_other() {
     let body = slow();
     let request = client().post(fleet.url(0, "/glimpse/demo/stream")).json(&body);
     let mut stream = Sse::open(request).await;
-    stream.next().await.expect("a first preview");
+    // Some steps, so that there is a checkpoint to go on from.
+    for _ in 0..6 {
+        stream.next().await.expect("a preview");
+    }
     let busy =
         fleet.workers().await.into_iter().find(|worker| worker["state"] == "busy").expect("a busy worker");
     let (id, at) = (busy["job"].as_str().unwrap().to_owned(), fleet.process_of(busy["id"].as_str().unwrap()));
@@ -177,6 +180,12 @@ async fn a_killed_workers_job_is_finished_by_the_other() {
     let job: Value =
         client().get(fleet.url(1, &format!("/v1/jobs/{id}"))).send().await.unwrap().json().await.unwrap();
     assert_eq!(job["attempt"], 2);
+    // It went on where the first worker was, and nobody can see in the picture that there were two.
+    let resumed = log[second..].iter().find(|event| event.event == "preview").expect("a preview");
+    assert!(data(resumed)["step"].as_u64().unwrap() >= 4, "it began anew");
+    let undisturbed = client().post(fleet.url(0, "/glimpse/demo")).json(&body).send().await.unwrap();
+    let undisturbed: Value = undisturbed.json().await.unwrap();
+    assert!(data(rest.last().unwrap())["image"]["url"] == undisturbed["image"]["url"], "another picture");
     assert!(killed.elapsed() < Duration::from_secs(120));
 }
 

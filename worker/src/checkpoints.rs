@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use glimpse_shared::store::Checkpoint;
 use tokio::sync::watch;
 
 /// How often there is to be one, and where it goes. Clones share the place.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
     every: Duration,
-    newest: watch::Sender<Option<Vec<u8>>>,
+    newest: watch::Sender<Option<Checkpoint>>,
 }
 
 impl Checkpoints {
@@ -27,13 +28,17 @@ impl Checkpoints {
         if self.every.is_zero() { None } else { from.checked_add(self.every) }
     }
 
-    /// Leaves one; it replaces an older one that was not fetched.
+    /// Leaves one; it replaces an older one that was not fetched. One that is too large for the store is dropped.
     pub(crate) fn put(&self, checkpoint: Vec<u8>) {
-        self.newest.send_replace(Some(checkpoint));
+        let size = checkpoint.len();
+        match Checkpoint::new(checkpoint) {
+            Some(checkpoint) => drop(self.newest.send_replace(Some(checkpoint))),
+            None => tracing::debug!(size, "a checkpoint is too large to be kept"),
+        }
     }
 
     /// Hears of each.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Vec<u8>>> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Checkpoint>> {
         self.newest.subscribe()
     }
 }

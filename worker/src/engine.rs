@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use glimpse_shared::store::Checkpoint;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
@@ -26,7 +27,7 @@ pub struct Order {
     /// Gives the pipeline's inputs: called on its thread, for pictures are decoded there.
     pub prepare: Prepare,
     /// A checkpoint of an earlier attempt to go on from.
-    pub resume: Option<Vec<u8>>,
+    pub resume: Option<Checkpoint>,
     /// Where this attempt's own go.
     pub checkpoints: Checkpoints,
     /// Told after each step; answers what a preview shall show, if there is to be one.
@@ -120,7 +121,7 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order) {
         let begun = Instant::now();
         let inputs = prepare()?;
         let denoising = match resume {
-            Some(checkpoint) => pipeline.resume(&inputs, &checkpoint)?,
+            Some(checkpoint) => pipeline.resume(&inputs, checkpoint.bytes())?,
             None => pipeline.begin(&inputs)?,
         };
         let at = InFlight { pipeline, stop: &stop, outbox: &outbox, checkpoints: &checkpoints, begun };

@@ -5,9 +5,11 @@ use std::time::Duration;
 use glimpse_shared::{
     error::StoreError,
     job::Release,
-    store::{Ending, Finish, Hold, Lease, Preview, Released, SharedStore},
+    store::{Checkpoint, Ending, Finish, Hold, Lease, Preview, Released, SharedStore},
 };
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
+
+use crate::checkpoints::Checkpoints;
 
 /// How often a lease of 15 s is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
@@ -35,9 +37,15 @@ pub struct Held {
 }
 
 impl Held {
-    /// Begins to renew a fresh lease. `stop` hears of a cancelled or lost job, whoever notices first.
-    pub fn new(store: SharedStore, lease: Lease, stop: watch::Sender<Option<Stop>>) -> Self {
-        let keeper = tokio::spawn(keep(store.clone(), lease.clone(), stop.clone()));
+    /// Begins to renew a fresh lease, and to hand on the checkpoints of its job. `stop` hears of a cancelled or lost job, whoever notices first.
+    pub fn new(
+        store: SharedStore,
+        lease: Lease,
+        stop: watch::Sender<Option<Stop>>,
+        checkpoints: &Checkpoints,
+    ) -> Self {
+        let keeper = keep(store.clone(), lease.clone(), stop.clone(), checkpoints.subscribe());
+        let keeper = tokio::spawn(keeper);
         Self { store, lease, stop, keeper }
     }
 
@@ -87,14 +95,22 @@ impl Drop for Held {
     }
 }
 
-/// Renews until the job is no longer ours.
-async fn keep(store: SharedStore, lease: Lease, stop: watch::Sender<Option<Stop>>) {
+/// Renews until the job is no longer ours: when it is time, and as soon as there is a checkpoint to go with it.
+async fn keep(
+    store: SharedStore,
+    lease: Lease,
+    stop: watch::Sender<Option<Stop>>,
+    mut checkpoints: watch::Receiver<Option<Checkpoint>>,
+) {
     let mut next = Instant::now() + RENEW_EVERY;
     loop {
-        tokio::time::sleep_until(next).await;
+        let checkpoint = tokio::select! {
+            () = tokio::time::sleep_until(next) => None,
+            checkpoint = newest(&mut checkpoints) => Some(checkpoint),
+        };
         let mut retry = Retry::new("renew");
         let hold = loop {
-            match store.renew(&lease, None).await {
+            match store.renew(&lease, checkpoint.as_ref()).await {
                 Ok(hold) => break hold,
                 Err(error) => retry.pause(&error).await,
             }
@@ -104,6 +120,19 @@ async fn keep(store: SharedStore, lease: Lease, stop: watch::Sender<Option<Stop>
             return;
         }
         next = Instant::now() + RENEW_EVERY;
+    }
+}
+
+/// The next checkpoint, as soon as there is one.
+async fn newest(checkpoints: &mut watch::Receiver<Option<Checkpoint>>) -> Checkpoint {
+    loop {
+        // Without a sender there will be none any more; the pipeline has let go of the job.
+        if checkpoints.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        if let Some(checkpoint) = checkpoints.borrow_and_update().clone() {
+            return checkpoint;
+        }
     }
 }
 

@@ -161,14 +161,14 @@ impl Worker {
         };
         let order = Order {
             prepare: Box::new(move || request::inputs(&asked, loras.as_ref())),
-            resume: None,
+            resume: lease.checkpoint.clone(),
             checkpoints: checkpoints.clone(),
             observer: Box::new(move |at| spec.has_preview_after(index(at)).then_some(source)),
             stop: stopped.clone(),
             outbox: outbox.clone(),
             done,
         };
-        let held = Held::new(self.store.clone(), lease, stop);
+        let held = Held::new(self.store.clone(), lease, stop, &checkpoints);
         self.engine.order(order);
         reporter::report(held, outbox, stopped, end).await
     }

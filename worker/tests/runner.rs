@@ -4,10 +4,7 @@
 mod script;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -18,7 +15,7 @@ use glimpse_shared::{
     store::{Clock, Rules, SharedStore, memory::MemoryStore},
 };
 use glimpse_worker::runner::Ended;
-use script::{Mishap, Script, all, flaky::Flaky, next, start, submit, until};
+use script::{Mishap, Script, all, flaky::Flaky, next, start, start_with, submit, until};
 
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -136,7 +133,7 @@ async fn a_cancel_stops_the_work_within_a_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_whose_message_was_lost_is_learnt_from_the_next_publish() {
     let memory = memory();
-    let flaky = Flaky { store: memory, up: AtomicBool::new(true), refused: AtomicUsize::new(0) };
+    let flaky = Flaky::new(memory, true);
     let store: SharedStore = Arc::new(flaky);
     let script = Script::default();
     let _worker = start(&store, &script, "w", GRACE).await;
@@ -175,7 +172,7 @@ async fn a_zombie_falls_silent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finished_picture_outlives_an_outage() {
-    let flaky = Arc::new(Flaky { store: memory(), up: AtomicBool::new(true), refused: AtomicUsize::new(0) });
+    let flaky = Arc::new(Flaky::new(memory(), true));
     let store: SharedStore = flaky.clone();
     let script = Script::default();
     let _worker = start(&store, &script, "w", GRACE).await;
@@ -245,4 +242,46 @@ async fn the_record_says_what_the_worker_does() {
     until(async || (record().await.state, record().await.job) == (WorkerState::Busy, Some(id))).await;
     script.gate.open();
     until(async || record().await.state == WorkerState::Idle).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_given_back_goes_on_from_its_checkpoint() {
+    let flaky = Arc::new(Flaky::new(memory(), true));
+    let (store, script): (SharedStore, _) = (flaky.clone(), Script::default());
+    let every_step = Duration::from_nanos(1);
+    let mut first = start_with(&store, &script, "first", Duration::ZERO, every_step).await;
+    let id = submit(&store, "a heart").await;
+    script.gate.let_through(5);
+    until(async || flaky.kept.lock().unwrap().as_ref().is_some_and(|kept| kept.bytes()[..] == [5])).await;
+    first.drain();
+    assert_eq!(first.end().await, Ended::Drained);
+    // The step that its pipeline was in the middle of.
+    script.gate.let_through(1);
+    until(async || script.steps.load(Ordering::SeqCst) == 6).await;
+
+    let _second = start_with(&store, &script, "second", GRACE, every_step).await;
+    script.gate.open();
+    let events = all(&store, id).await;
+    assert!(matches!(events.last(), Some(Event::Completed { .. })), "{:?}", kinds(&events));
+    // Ten steps, and the one that came to nothing.
+    assert_eq!(script.steps.load(Ordering::SeqCst), 11);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_checkpoints_a_job_begins_anew() {
+    let flaky = Arc::new(Flaky::new(memory(), true));
+    let (store, script): (SharedStore, _) = (flaky.clone(), Script::default());
+    let mut first = start_with(&store, &script, "first", Duration::ZERO, Duration::ZERO).await;
+    let id = submit(&store, "a heart").await;
+    script.gate.let_through(5);
+    until(async || script.steps.load(Ordering::SeqCst) == 5 && script.gate.is_waited_at()).await;
+    first.drain();
+    first.end().await;
+    script.gate.let_through(1);
+    until(async || script.steps.load(Ordering::SeqCst) == 6).await;
+    let _second = start_with(&store, &script, "second", GRACE, Duration::ZERO).await;
+    script.gate.open();
+    all(&store, id).await;
+    assert_eq!(script.steps.load(Ordering::SeqCst), 16);
+    assert_eq!(*flaky.kept.lock().unwrap(), None);
 }

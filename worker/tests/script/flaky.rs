@@ -1,6 +1,9 @@
 //! A store that is away for a while.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -20,9 +23,15 @@ pub struct Flaky {
     pub store: SharedStore,
     pub up: AtomicBool,
     pub refused: AtomicUsize,
+    /// The newest checkpoint that was kept.
+    pub kept: Mutex<Option<Checkpoint>>,
 }
 
 impl Flaky {
+    pub fn new(store: SharedStore, up: bool) -> Self {
+        Self { store, up: up.into(), refused: AtomicUsize::new(0), kept: Mutex::default() }
+    }
+
     fn open(&self) -> StoreResult<&SharedStore> {
         if self.up.load(Ordering::SeqCst) {
             return Ok(&self.store);
@@ -47,7 +56,11 @@ impl Store for Flaky {
         self.open()?.wake(app).await
     }
     async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
-        self.open()?.renew(lease, checkpoint).await
+        let hold = self.open()?.renew(lease, checkpoint).await?;
+        if let (Hold::Held, Some(checkpoint)) = (hold, checkpoint) {
+            *self.kept.lock().unwrap() = Some(checkpoint.clone());
+        }
+        Ok(hold)
     }
     async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
         self.open()?.publish(lease, preview).await

@@ -205,6 +205,17 @@ impl Running {
 
 /// Starts a worker and waits until it is ready.
 pub async fn start(store: &SharedStore, script: &Script, name: &str, drain_grace: Duration) -> Running {
+    start_with(store, script, name, drain_grace, Duration::from_secs(5)).await
+}
+
+/// Starts a worker that leaves checkpoints so often.
+pub async fn start_with(
+    store: &SharedStore,
+    script: &Script,
+    name: &str,
+    drain_grace: Duration,
+    checkpoint_every: Duration,
+) -> Running {
     let script = script.clone();
     let (engine, offers) = Engine::start(move || Ok::<_, std::io::Error>(script)).await.unwrap();
     let worker = Worker {
@@ -214,7 +225,7 @@ pub async fn start(store: &SharedStore, script: &Script, name: &str, drain_grace
         engine,
         offers,
         loras: None,
-        checkpoint_every: Duration::from_secs(5),
+        checkpoint_every,
         drain_grace,
     };
     let (ready, is_ready) = oneshot::channel();
