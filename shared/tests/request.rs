@@ -1,7 +1,8 @@
 //! Every rule of a request, at its edges.
 
 use glimpse_shared::request::{
-    Defaults, FieldError, ImageSpec, MAX_SEED, Offer, OutputFormat, PreviewSource, Unknown, parse_object,
+    Defaults, FieldError, ImageSpec, LoraName, MAX_SEED, Offer, OutputFormat, PreviewSource, Unknown,
+    parse_object,
 };
 use serde_json::{Value, json};
 
@@ -32,6 +33,7 @@ fn a_bare_prompt_gets_every_default() {
     assert_eq!((spec.width(), spec.height()), (128, 96));
     assert!(spec.seed() < 1 << 32);
     assert_eq!((spec.scheduler(), spec.preview_source()), (None, PreviewSource::Latents));
+    assert_eq!((spec.guidance_rescale(), spec.clip_skip(), spec.loras()), (0.0, None, &[][..]));
     assert_eq!(spec.output_format(), OutputFormat::Jpeg);
     let previews: Vec<u32> = (0..20).filter(|step| spec.has_preview_after(*step)).collect();
     assert_eq!(previews, [0, 5, 10, 15]);
@@ -55,6 +57,8 @@ fn every_bound_holds_what_it_names() {
         { "prompt": "x", "width": 1024, "height": 1024 },
         { "prompt": "x", "guidance_scale": 0, "num_images": 4 },
         { "prompt": "x", "guidance_scale": 30.0, "seed": MAX_SEED },
+        { "prompt": "x", "guidance_rescale": 0, "clip_skip": 0, "loras": [] },
+        { "prompt": "x", "guidance_rescale": 1.0, "clip_skip": 12.0, "loras": null },
         { "prompt": "x", "scheduler": "DDIM", "output_format": "webp" },
         { "prompt": "x", "scheduler": "EulerDiscreteScheduler", "preview_source": "denoised" },
     ]);
@@ -93,6 +97,14 @@ fn every_wrong_value_names_its_field() {
         (json!({ "prompt": "x", "guidance_scale": -0.1 }), "guidance_scale", "greater_than_equal"),
         (json!({ "prompt": "x", "guidance_scale": 30.5 }), "guidance_scale", "less_than_equal"),
         (json!({ "prompt": "x", "guidance_scale": "5" }), "guidance_scale", "float_type"),
+        (json!({ "prompt": "x", "guidance_rescale": -0.1 }), "guidance_rescale", "greater_than_equal"),
+        (json!({ "prompt": "x", "guidance_rescale": 1.1 }), "guidance_rescale", "less_than_equal"),
+        (json!({ "prompt": "x", "guidance_rescale": [] }), "guidance_rescale", "float_type"),
+        (json!({ "prompt": "x", "clip_skip": -1 }), "clip_skip", "greater_than_equal"),
+        (json!({ "prompt": "x", "clip_skip": 13 }), "clip_skip", "less_than_equal"),
+        (json!({ "prompt": "x", "clip_skip": 0.5 }), "clip_skip", "int_from_float"),
+        (json!({ "prompt": "x", "loras": "a" }), "loras", "list_type"),
+        (json!({ "prompt": "x", "loras": vec![json!({ "path": "a" }); 9] }), "loras", "sequence_too_long"),
         (json!({ "prompt": "x", "seed": -1 }), "seed", "greater_than_equal"),
         (json!({ "prompt": "x", "seed": MAX_SEED + 1 }), "seed", "less_than_equal"),
         (json!({ "prompt": "x", "num_images": 0 }), "num_images", "greater_than_equal"),
@@ -138,6 +150,101 @@ fn an_error_has_the_shape_that_fal_clients_read() {
 }
 
 #[test]
+fn loras_are_read_with_their_scales() {
+    let long = "é".repeat(255);
+    let names = ["a", "styles/ink.safetensors", "..a/b..", "a b/ü~", "...", "-x", &long];
+    let loras: Vec<_> = names.iter().map(|name| json!({ "path": name })).collect();
+    let spec = check(json!({ "prompt": "x", "loras": loras })).unwrap();
+    let read: Vec<_> = spec.loras().iter().map(|lora| (lora.name().as_str(), lora.scale())).collect();
+    assert_eq!(read, names.map(|name| (name, 1.0)));
+
+    let scales = [-10.0, -0.5, 0.0, 1.0, 10.0];
+    let loras: Vec<_> = scales.iter().map(|scale| json!({ "path": "a", "scale": scale })).collect();
+    let spec = check(json!({ "prompt": "x", "loras": loras })).unwrap();
+    let read: Vec<_> = spec.loras().iter().map(|lora| lora.scale()).collect();
+    assert_eq!(read, scales);
+    let spec = check(json!({ "prompt": "x", "loras": [{ "path": "a", "scale": null }] })).unwrap();
+    assert_eq!(spec.loras()[0].scale(), 1.0);
+    assert_eq!(
+        check(json!({ "prompt": "x", "loras": vec![json!({ "path": "a" }); 8] })).unwrap().loras().len(),
+        8
+    );
+}
+
+#[test]
+fn a_lora_is_never_outside_of_its_folder() {
+    let long = "x".repeat(256);
+    for name in [
+        "/a",
+        "a/",
+        "a//b",
+        ".",
+        "..",
+        "../a",
+        "a/..",
+        "a/../b",
+        "a/./b",
+        "./a",
+        "a\\b",
+        "..\\a",
+        "~",
+        "~/a",
+        "~root/a",
+        "C:/a",
+        "c:a",
+        "http://example.com/a",
+        "https://example.com/a",
+        "file:///a",
+        "data:,",
+        "a\0",
+        "a\nb",
+        "a\u{85}b",
+        "\u{7f}",
+        "/",
+        "//",
+        &long,
+    ] {
+        let errors = check(json!({ "prompt": "x", "loras": [{ "path": name }] })).unwrap_err();
+        assert_eq!((errors.len(), errors[0].kind), (1, "lora_name"), "{name:?}");
+        let stored = serde_json::to_string(name).unwrap();
+        assert!(serde_json::from_str::<LoraName>(&stored).is_err(), "{name:?} comes back from the store");
+    }
+}
+
+#[test]
+fn an_error_in_a_list_says_where() {
+    let loras = json!([
+        { "path": "good" },
+        { "path": "../bad", "scale": 10.5 },
+        { "scale": "1" },
+        "a",
+        { "path": "", "scale": -11 },
+        { "path": 7, "weight": 1, "width": 2 },
+    ]);
+    let located = |unknown| {
+        let errors = check_as(json!({ "prompt": "x", "loras": loras }), unknown).unwrap_err();
+        assert!(errors.iter().all(|error| error.field() == "loras"));
+        errors.iter().map(|error| json!([error.loc, error.kind])).collect::<Vec<_>>()
+    };
+    let ignored = [
+        json!([["body", "loras", 1, "path"], "lora_name"]),
+        json!([["body", "loras", 1, "scale"], "less_than_equal"]),
+        json!([["body", "loras", 2, "path"], "missing"]),
+        json!([["body", "loras", 2, "scale"], "float_type"]),
+        json!([["body", "loras", 3], "model_attributes_type"]),
+        json!([["body", "loras", 4, "path"], "string_too_short"]),
+        json!([["body", "loras", 4, "scale"], "greater_than_equal"]),
+        json!([["body", "loras", 5, "path"], "string_type"]),
+    ];
+    assert_eq!(located(Unknown::Ignored), ignored);
+    let refused = [
+        json!([["body", "loras", 5, "weight"], "extra_forbidden"]),
+        json!([["body", "loras", 5, "width"], "extra_forbidden"]),
+    ];
+    assert_eq!(located(Unknown::Refused), [&ignored[..], &refused].concat());
+}
+
+#[test]
 fn unknown_fields_are_refused_or_ignored() {
     let body = json!({ "prompt": "x", "enable_safety_checker": true, "sync_mode": true });
     assert_eq!(check_as(body.clone(), Unknown::Refused).unwrap_err().len(), 2);
@@ -174,8 +281,23 @@ fn megabytes_are_not_sent_back() {
 
 #[test]
 fn a_spec_survives_the_store() {
-    let spec =
-        check(json!({ "prompt": "Москва \"🪁\"", "guidance_scale": 7.3, "scheduler": "DDIM" })).unwrap();
+    let spec = check(json!({
+        "prompt": "Москва \"🪁\"", "guidance_scale": 7.3, "guidance_rescale": 0.7, "clip_skip": 0, "scheduler": "DDIM",
+        "loras": [{ "path": "a/b", "scale": -0.1 }, { "path": "ü" }],
+    }))
+    .unwrap();
     let stored = serde_json::to_string(&spec).unwrap();
     assert_eq!(serde_json::from_str::<ImageSpec>(&stored).unwrap(), spec);
+}
+
+#[test]
+fn a_spec_of_an_older_release_is_read() {
+    let stored = json!({
+        "prompt": "x", "negative_prompt": "", "num_inference_steps": 20, "width": 64, "height": 64,
+        "guidance_scale": 5.0, "seed": 1, "num_images": 1, "preview_every": 5, "preview_source": "latents",
+        "output_format": "png",
+    });
+    let spec: ImageSpec = serde_json::from_value(stored).unwrap();
+    assert_eq!((spec.guidance_rescale(), spec.clip_skip(), spec.strength()), (0.0, None, 1.0));
+    assert!(spec.loras().is_empty() && spec.image().is_none());
 }
