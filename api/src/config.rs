@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use glimpse_shared::store::Rules;
+
+use crate::fetch::{FetchLimits, ImageHost};
 
 /// The flags of the API.
 #[derive(Debug, Clone, clap::Args)]
@@ -14,6 +17,26 @@ pub struct Config {
     /// Largest body of a request, in bytes; a larger one is answered 413. Pictures in data URIs count.
     #[arg(long, env = "GLIMPSE_BODY_LIMIT", value_name = "BYTES", default_value_t = 16 << 20)]
     pub body_limit: u64,
+
+    /// Fetches the pictures that requests name by address (`image`, `mask`), from public hosts alone. Without it a
+    /// request must bring its pictures as data URIs.
+    #[arg(long, env = "GLIMPSE_ALLOW_IMAGE_URLS", value_parser = FalseyValueParser::new())]
+    pub allow_image_urls: bool,
+
+    /// The only hosts to fetch pictures from, names or addresses; these may be in a private network. [default: all
+    /// public ones]
+    #[arg(
+        long,
+        env = "GLIMPSE_ALLOW_IMAGE_HOSTS",
+        value_name = "HOST",
+        value_delimiter = ',',
+        requires = "allow_image_urls"
+    )]
+    pub allow_image_hosts: Vec<ImageHost>,
+
+    /// How far fetching a picture may go.
+    #[arg(skip)]
+    pub fetch_limits: FetchLimits,
 
     /// What becomes of a job whose client hangs up from `/OWNER/APP/stream` or `/OWNER/APP`, where the request
     /// does not say so itself (`X-Glimpse-On-Disconnect`).
@@ -74,6 +97,9 @@ impl Default for Config {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
             body_limit: 16 << 20,
+            allow_image_urls: false,
+            allow_image_hosts: Vec::new(),
+            fetch_limits: FetchLimits::default(),
             on_disconnect: OnDisconnect::Cancel,
             start_timeout: Duration::from_secs(3600),
             run_timeout: Duration::from_secs(3600),

@@ -51,6 +51,11 @@ pub(crate) enum ApiError {
         /// How many it holds.
         limit: usize,
     },
+    /// Come back later: this process has its fill of pictures to fetch.
+    FetchesFull {
+        /// How many it fetches at once.
+        limit: usize,
+    },
     /// Come back later: the store is away.
     StoreAway,
     /// Ask another replica: this process ends.
@@ -74,7 +79,9 @@ impl ApiError {
             Self::MethodUnknown => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::QueueFull { .. } | Self::StreamsFull { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::QueueFull { .. } | Self::StreamsFull { .. } | Self::FetchesFull { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::StoreAway | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
             Self::Defect => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -102,6 +109,9 @@ impl ApiError {
             Self::StreamsFull { limit } => {
                 format!("This server has {limit} streams open, which is as many as it may").into()
             }
+            Self::FetchesFull { limit } => {
+                format!("This server fetches {limit} pictures at once, which is as many as it may").into()
+            }
             Self::StoreAway => "The store is unavailable, try again".into(),
             Self::Ending => "This server is ending, try again".into(),
             Self::Defect => "Internal Server Error".into(),
@@ -112,7 +122,7 @@ impl ApiError {
         match self {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
             Self::StreamsFull { .. } => Some(Duration::from_secs(10)),
-            Self::StoreAway | Self::Ending => Some(Duration::from_secs(2)),
+            Self::FetchesFull { .. } | Self::StoreAway | Self::Ending => Some(Duration::from_secs(2)),
             _ => None,
         }
     }

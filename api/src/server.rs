@@ -23,6 +23,7 @@ use tower::ServiceExt;
 
 use crate::{
     config::Config,
+    fetch::Fetcher,
     routes::router,
     state::{Api, Shared},
 };
@@ -47,7 +48,8 @@ const OUT_OF_CONNECTIONS: Duration = Duration::from_millis(100);
 /// once when nobody is connected, and 4 s after the grace at the latest.
 ///
 /// # Errors
-/// When the listener cannot say its address or accept at all.
+/// When the listener cannot say its address or accept at all; when pictures may be fetched and the system has no
+/// certificates to trust. If they may, rustls must have a provider by now.
 pub async fn serve(
     listener: TcpListener,
     store: SharedStore,
@@ -55,7 +57,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let grace = config.shutdown_grace;
-    let api = Shared::new(store, config);
+    let fetcher = Fetcher::new(&config)?;
+    let api = Shared::new(store, config, fetcher);
     let connections = Connections {
         router: router(api.clone()),
         open: TaskTracker::new(),

@@ -1,12 +1,15 @@
 //! What every route shares. Nothing about a job is here: any replica answers for any job.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use glimpse_shared::{error::StoreResult, store::SharedStore};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{admission::Admission, config::Config, error::ApiError};
+use crate::{admission::Admission, config::Config, error::ApiError, fetch::Fetcher};
 
 /// How long a client waits for the store before it is told that the store is away: within the 15 s that are
 /// promised, after the 5 s that the store gives one command and its repetition.
@@ -17,6 +20,10 @@ pub(crate) struct Shared {
     pub(crate) store: SharedStore,
     pub(crate) config: Config,
     pub(crate) admission: Admission,
+    /// Fetches pictures; none where the operator does not want it.
+    pub(crate) fetcher: Option<Fetcher>,
+    /// One permit for each request whose pictures are being decoded.
+    pub(crate) decoding: Arc<Semaphore>,
     /// One permit for each open event stream.
     streams: Arc<Semaphore>,
     /// Cancelled when this process takes no more requests: followers that can resume go elsewhere.
@@ -31,9 +38,11 @@ pub(crate) struct Shared {
 pub(crate) type Api = Arc<Shared>;
 
 impl Shared {
-    pub(crate) fn new(store: SharedStore, config: Config) -> Api {
+    pub(crate) fn new(store: SharedStore, config: Config, fetcher: Option<Fetcher>) -> Api {
         Arc::new(Self {
             admission: Admission::new(store.clone()),
+            fetcher,
+            decoding: Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, Into::into))),
             streams: Arc::new(Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS))),
             store,
             config,
@@ -57,5 +66,28 @@ pub(crate) async fn ask<T>(answer: impl Future<Output = StoreResult<T>>) -> Resu
 
 /// The same for several questions in a row.
 pub(crate) async fn in_time<T>(answer: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
-    tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(ApiError::StoreAway))
+    Patience::default().with(answer).await
+}
+
+/// How long one client still waits for the store: over all that is asked on its behalf, without the time that its
+/// pictures take.
+pub(crate) struct Patience(Duration);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(PATIENCE)
+    }
+}
+
+impl Patience {
+    /// The answer, or what the client is told when there is none in time.
+    pub(crate) async fn with<T>(
+        &mut self,
+        answer: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let asked = Instant::now();
+        let answer = tokio::time::timeout(self.0, answer).await.unwrap_or(Err(ApiError::StoreAway));
+        self.0 = self.0.saturating_sub(asked.elapsed());
+        answer
+    }
 }

@@ -13,7 +13,7 @@ use glimpse_shared::{
     event::{Event, EventKind, FailureCode, Followed, Frame, ascii_json},
     id::{App, JobId},
     job::Job,
-    request::{Defaults, ImageSpec, PreviewSource, Unknown, parse_object},
+    request::{Defaults, PreviewSource, Unknown, parse_object},
 };
 use hyper::ext::ReasonPhrase;
 use serde::Serialize;
@@ -21,13 +21,14 @@ use serde_json::{json, value::RawValue};
 
 use super::jobs::ANONYMOUS;
 use crate::{
+    check::checked,
     edge::{REQUEST_ID, id_value},
     error::{ApiError, FAL_ERROR_TYPE, json_response},
     inbox::Inbox,
     intake::{Headers, digest},
     picture,
     sse::{KEEP_ALIVE, Out, Relay, Wire, respond},
-    state::{Api, in_time},
+    state::{Api, Patience},
     submit::{Waited, submit_waited},
 };
 
@@ -116,41 +117,42 @@ async fn accept(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<(Waited, String), ApiError> {
-    in_time(async {
+    let mut patience = Patience::default();
+    let admitted = patience.with(async {
         let app = app(api, path).await?;
         let served = api.admission.served(&app).await?;
-        let mut headers = Headers::new(headers);
-        let class = headers.class();
-        let start_timeout = headers.start_timeout().unwrap_or(api.config.start_timeout);
-        let on_disconnect = headers.on_disconnect().unwrap_or(api.config.on_disconnect);
-        let mut errors = std::mem::take(&mut headers.errors);
-        let fields = parse_object(body).map_err(ApiError::Fields)?;
-        let digest = digest(&fields);
-        let spec = ImageSpec::check(fields, &served.offer, FAL);
-        let spec = match spec {
-            Ok(spec) if errors.is_empty() => spec,
-            wrong => {
-                errors.extend(wrong.err().unwrap_or_default());
-                return Err(ApiError::Fields(errors));
-            }
-        };
-        let prompt = spec.prompt().to_owned();
-        let job = Job {
-            id: JobId::new(&app),
-            app,
-            tenant: ANONYMOUS.to_owned(),
-            class,
-            spec,
-            digest,
-            start_timeout,
-            run_timeout: api.config.run_timeout,
-            retry_of: None,
-            traceparent: headers.traceparent(),
-        };
-        let (waited, _) = submit_waited(api, job, served.workers, on_disconnect).await?;
-        Ok((waited, prompt))
-    })
-    .await
+        Ok((app, served))
+    });
+    let (app, served) = admitted.await?;
+    let mut headers = Headers::new(headers);
+    let class = headers.class();
+    let start_timeout = headers.start_timeout().unwrap_or(api.config.start_timeout);
+    let on_disconnect = headers.on_disconnect().unwrap_or(api.config.on_disconnect);
+    let mut errors = std::mem::take(&mut headers.errors);
+    let fields = parse_object(body).map_err(ApiError::Fields)?;
+    let digest = digest(&fields);
+    let spec = match checked(api, fields, served.offer, FAL).await? {
+        Ok(spec) if errors.is_empty() => spec,
+        wrong => {
+            errors.extend(wrong.err().unwrap_or_default());
+            return Err(ApiError::Fields(errors));
+        }
+    };
+    let prompt = spec.prompt().to_owned();
+    let job = Job {
+        id: JobId::new(&app),
+        app,
+        tenant: ANONYMOUS.to_owned(),
+        class,
+        spec,
+        digest,
+        start_timeout,
+        run_timeout: api.config.run_timeout,
+        retry_of: None,
+        traceparent: headers.traceparent(),
+    };
+    let (waited, _) = patience.with(submit_waited(api, job, served.workers, on_disconnect)).await?;
+    Ok((waited, prompt))
 }
 
 async fn app(api: &Api, path: AppPath) -> Result<App, ApiError> {

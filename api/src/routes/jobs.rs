@@ -13,18 +13,19 @@ use glimpse_shared::{
     event::{CancelledBy, Event, FailureCode, Frame},
     id::{App, JobId, WorkerId},
     job::{Class, Job, JobState, Status},
-    request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown, parse_object},
+    request::{Defaults, Offer, PreviewSource, Unknown, parse_object},
     store::Cancel,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
+    check::checked,
     config::OnDisconnect,
     error::{ApiError, json_response},
     intake::{Headers, Members, digest},
     picture,
-    state::{Api, ask, in_time},
+    state::{Api, Patience, ask},
     submit::{Accepted, conflict, submit_waited},
 };
 
@@ -39,29 +40,28 @@ pub(crate) async fn submit(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    in_time(async {
-        let request = Submission::read(&api, &headers, &body).await?;
-        if let Some(known) = request.known(&api).await? {
-            return Ok(accepted(StatusCode::OK, &known.job, known.status, known.position));
+    let mut patience = Patience::default();
+    let request = Submission::read(&api, &headers, &body).await?;
+    if let Some(known) = patience.with(request.known(&api)).await? {
+        return Ok(accepted(StatusCode::OK, &known.job, known.status, known.position));
+    }
+    let served = patience.with(api.admission.served(&request.app)).await?;
+    let keyed = request.keyed;
+    let job = request.job(&api, served.offer).await?;
+    // Whoever hangs up before it knows the id cannot find the job; with a key it can ask again.
+    let orphan = if keyed { OnDisconnect::Detach } else { OnDisconnect::Cancel };
+    let submitted = submit_waited(&api, job.clone(), served.workers, orphan);
+    let (mut waited, submitted) = patience.with(submitted).await?;
+    waited.ended();
+    match submitted {
+        Accepted::Now { position } => {
+            Ok(accepted(StatusCode::ACCEPTED, &job, Status::Queued, Some(position)))
         }
-        let served = api.admission.served(&request.app).await?;
-        let keyed = request.keyed;
-        let job = request.job(&served.offer)?;
-        // Whoever hangs up before it knows the id cannot find the job; with a key it can ask again.
-        let orphan = if keyed { OnDisconnect::Detach } else { OnDisconnect::Cancel };
-        let (mut waited, submitted) = submit_waited(&api, job.clone(), served.workers, orphan).await?;
-        waited.ended();
-        match submitted {
-            Accepted::Now { position } => {
-                Ok(accepted(StatusCode::ACCEPTED, &job, Status::Queued, Some(position)))
-            }
-            Accepted::Before => {
-                let known = known(&api, job.id).await?;
-                Ok(accepted(StatusCode::OK, &known.job, known.status, known.position))
-            }
+        Accepted::Before => {
+            let known = patience.with(known(&api, job.id)).await?;
+            Ok(accepted(StatusCode::OK, &known.job, known.status, known.position))
         }
-    })
-    .await
+    }
 }
 
 /// A request for a job, as far as it can be read without knowing what the app offers.
@@ -90,8 +90,8 @@ impl Submission {
         let Members { body: fields, mut errors } = members;
         let Some(app) = app.filter(|_| errors.is_empty()) else {
             // All that is wrong is told at once, also where the app is.
-            let offer = api.admission.anything().await?;
-            errors.extend(ImageSpec::check(fields, &offer, OWN).err().unwrap_or_default());
+            let offer = ask(api.admission.anything()).await?;
+            errors.extend(checked(api, fields, offer, OWN).await?.err().unwrap_or_default());
             return Err(ApiError::Fields(errors));
         };
         let id = match &key {
@@ -114,9 +114,9 @@ impl Submission {
         }
     }
 
-    fn job(self, offer: &Offer) -> Result<Job, ApiError> {
+    async fn job(self, api: &Api, offer: Offer) -> Result<Job, ApiError> {
         Ok(Job {
-            spec: ImageSpec::check(self.fields, offer, OWN).map_err(ApiError::Fields)?,
+            spec: checked(api, self.fields, offer, OWN).await?.map_err(ApiError::Fields)?,
             id: self.id,
             app: self.app,
             tenant: ANONYMOUS.to_owned(),
@@ -214,7 +214,7 @@ pub(crate) async fn status(
     }
 
     let state = known(&api, job_id(path)?).await?;
-    let steps = state.job.spec.num_inference_steps();
+    let steps = state.job.spec.steps_to_take();
     let end = state.newest.as_ref().filter(|_| state.status.is_terminal());
     let json = end.map(Frame::json).unwrap_or_default();
     let view = JobView {

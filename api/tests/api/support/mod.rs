@@ -1,6 +1,7 @@
 //! A running API, a client that sees every byte, and workers that do what a test says.
 
 mod client;
+mod shelf;
 mod worker;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -14,6 +15,7 @@ use glimpse_shared::{
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::Instant};
 
 pub(crate) use client::{Answer, Client, Stream};
+pub(crate) use shelf::Shelf;
 pub(crate) use worker::{Worker, picture, record};
 
 /// How long anything may take here before a test fails rather than hangs.
