@@ -1,5 +1,7 @@
 //! The pictures of a request, at the edges of their rules.
 
+#![expect(clippy::unwrap_used, reason = "in a test that is how a failure looks")]
+
 use std::io::Cursor;
 
 use base64::{Engine, engine::general_purpose::STANDARD};

@@ -116,7 +116,7 @@ impl ImageSpec {
             guidance_rescale: fields.float("guidance_rescale", Least::From(0.0), 1.0).unwrap_or(0.0),
             clip_skip: fields.integer("clip_skip", 0, MAX_CLIP_SKIP).map(|layers| layers as u32),
             loras: fields.loras(defaults.unknown),
-            original,
+            original: original.map(Box::new),
             seed: fields.integer("seed", 0, MAX_SEED).unwrap_or_else(|| rand::random::<u32>().into()),
             num_images: fields.integer("num_images", 1, MAX_IMAGES).unwrap_or(1) as u32,
             scheduler: fields.scheduler(offer),

@@ -50,12 +50,40 @@ pub struct ImageRequest {
     /// Pixels, a multiple of 8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<i64>,
+    /// 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_rescale: Option<f64>,
+    /// 0 to 12.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_skip: Option<i64>,
+    /// Changes to the model, at most 8.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<LoraRequest>,
+    /// The picture to begin from: a data URI, or an address if the server fetches any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Where to repaint it, as a picture: white is repainted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
+    /// The share of the steps to take from the picture, above 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
     /// 0 to 2^53.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
     /// Encoding of the final pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_format: Option<OutputFormat>,
+}
+
+/// A change to the model as a client asks for it, unchecked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct LoraRequest {
+    /// The file, under the workers' folder of LoRAs.
+    pub path: String,
+    /// -10 to 10; 1 if the request does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
 }
 
 /// What a preview shows.
@@ -107,7 +135,7 @@ pub struct ImageSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     loras: Vec<Lora>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    original: Option<Original>,
+    original: Option<Box<Original>>,
     seed: u64,
     num_images: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
