@@ -57,8 +57,13 @@ impl Failure {
 pub fn line(field: &str, message: &str) -> String {
     match field {
         "num_inference_steps" => format!("{field} (--steps): {message}"),
-        "width" | "height" | "seed" => format!("{field} (--{field}): {message}"),
+        "width" | "height" | "seed" | "image" | "mask" | "strength" => {
+            format!("{field} (--{field}): {message}")
+        }
         "negative_prompt" => format!("{field} (--negative-prompt): {message}"),
+        "guidance_rescale" => format!("{field} (--guidance-rescale): {message}"),
+        "clip_skip" => format!("{field} (--clip-skip): {message}"),
+        "loras" => format!("{field} (--lora): {message}"),
         _ => format!("{field}: {message}"),
     }
 }

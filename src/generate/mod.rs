@@ -1,6 +1,7 @@
 //! `glimpse generate`: one picture from the command line.
 
 mod failure;
+mod input;
 mod local;
 mod output;
 mod progress;
@@ -17,6 +18,7 @@ use glimpse_shared::{
 use glimpse_worker::config::ModelConfig;
 
 use failure::Failure;
+use input::LoraArg;
 use output::{Output, PreviewDir};
 use progress::Progress;
 
@@ -43,6 +45,24 @@ pub struct Args {
     /// What not to draw.
     #[arg(long, value_name = "TEXT")]
     negative_prompt: Option<String>,
+    /// A picture to begin from: PNG, JPEG or WebP.
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// Where to repaint it: a picture, of which white is repainted.
+    #[arg(long, value_name = "FILE", requires = "image")]
+    mask: Option<PathBuf>,
+    /// How much of the picture is made anew, above 0 to 1. [default: 0.3, with a mask 0.9999]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, requires = "image")]
+    strength: Option<f64>,
+    /// A LoRA under the workers' folder of them, and how much of it; may be given several times. [default scale: 1]
+    #[arg(long = "lora", value_name = "NAME[:SCALE]")]
+    loras: Vec<LoraArg>,
+    /// How far the spread of the guided prediction is brought back, 0 to 1. [default: 0]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    guidance_rescale: Option<f64>,
+    /// Layers of the text encoders to leave out, 0 to 12. [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    clip_skip: Option<i64>,
     /// Where previews go, as they come: `preview-STEP.jpg`.
     #[arg(long, value_name = "DIR")]
     preview_dir: Option<PathBuf>,
@@ -87,6 +107,12 @@ async fn generate(args: Args) -> Result<(), Failure> {
         num_inference_steps: args.steps,
         width: args.width,
         height: args.height,
+        guidance_rescale: args.guidance_rescale,
+        clip_skip: args.clip_skip,
+        loras: args.loras.into_iter().map(|LoraArg(lora)| lora).collect(),
+        image: args.image.map(|path| input::picture("image", &path)).transpose()?,
+        mask: args.mask.map(|path| input::picture("mask", &path)).transpose()?,
+        strength: args.strength,
         seed: args.seed,
         output_format: Some(output.format()),
     };

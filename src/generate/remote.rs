@@ -238,7 +238,7 @@ fn detail(body: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(entries) => {
             let lines = entries.iter().map(|entry| {
-                let field = entry["loc"].as_array().and_then(|loc| loc.last()?.as_str()).unwrap_or("body");
+                let field = entry["loc"][1].as_str().unwrap_or("body");
                 line(field, entry["msg"].as_str().unwrap_or("wrong"))
             });
             lines.collect::<Vec<_>>().join("; ")

@@ -58,7 +58,8 @@ async fn every_failure_has_its_exit_code_and_writes_nothing() {
     let out = folder.path().join("out.png").display().to_string();
     let nowhere = folder.path().join("no/such/folder/out.png").display().to_string();
     let gif = folder.path().join("out.gif").display().to_string();
-    let cases: [(&[&str], i32, &str); 12] = [
+    let picture = "docs/images/forming.png";
+    let cases: [(&[&str], i32, &str); 23] = [
         (&["x", "-o", &out, "--steps", "0"], 2, "num_inference_steps"),
         (&["x", "-o", &out, "--steps", "51", "--server", &address], 2, "num_inference_steps"),
         (&["x", "-o", &out, "--width", "65"], 2, "width"),
@@ -66,6 +67,17 @@ async fn every_failure_has_its_exit_code_and_writes_nothing() {
         (&["x", "-o", &out, "--seed", "-1"], 2, "seed"),
         (&["", "-o", &out, "--server", &address], 2, "prompt"),
         (&["x", "-o", &out, "--server", &address, "--app", "no/body"], 2, "no/body"),
+        (&["x", "-o", &out, "--image", "no/such.png"], 2, "--image"),
+        (&["x", "-o", &out, "--image", "Cargo.toml"], 2, "--image"),
+        (&["x", "-o", &out, "--image", picture, "--mask", "Cargo.toml"], 2, "--mask"),
+        (&["x", "-o", &out, "--mask", picture], 2, "--image"),
+        (&["x", "-o", &out, "--image", picture, "--strength", "0"], 2, "--strength"),
+        (&["x", "-o", &out, "--image", picture, "--strength", "-1", "--server", &address], 2, "--strength"),
+        (&["x", "-o", &out, "--lora", "../a:0.5"], 2, "--lora"),
+        (&["x", "-o", &out, "--lora", "a", "--lora", "b:11", "--server", &address], 2, "--lora"),
+        (&["x", "-o", &out, "--lora", "a:NaN"], 2, "--lora"),
+        (&["x", "-o", &out, "--guidance-rescale", "1.5"], 2, "--guidance-rescale"),
+        (&["x", "-o", &out, "--clip-skip", "13", "--server", &address], 2, "--clip-skip"),
         (&["x", "-o", &gif], 2, "output"),
         (&["x", "-o", &nowhere], 2, "output"),
         (&["x", "-o", &out, "--model", "no/such/model"], 2, "no/such/model"),
