@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::Parser;
 use glimpse_api::{Config, FetchLimits};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -236,6 +237,27 @@ async fn more_than_so_many_fetches_at_once_are_429() {
     let deadline = Instant::now() + PATIENCE;
     while submit(&stack, &shelf.url("/picture")).await.status != 202 {
         assert!(Instant::now() < deadline, "the place stays taken");
+    }
+}
+
+#[derive(clap::Parser)]
+struct Flags {
+    #[command(flatten)]
+    api: Config,
+}
+
+#[test]
+fn an_operator_says_what_is_fetched() {
+    let parse = |flags: &[&str]| Flags::try_parse_from([&["x"], flags].concat()).map(|flags| flags.api);
+    assert!(!parse(&[]).unwrap().allow_image_urls);
+    assert!(parse(&["--allow-image-urls"]).unwrap().allow_image_hosts.is_empty());
+    let listed = parse(&["--allow-image-urls", "--allow-image-hosts", "a.b,::1"]).unwrap();
+    assert_eq!(listed.allow_image_hosts, ["a.b", "[::1]"].map(|host| host.parse().unwrap()));
+    assert_eq!(listed.fetch_limits, FetchLimits::default());
+    for flags in
+        [&["--allow-image-hosts", "a.b"][..], &["--allow-image-urls", "--allow-image-hosts", "a.b,c:80"]]
+    {
+        assert!(parse(flags).is_err(), "{flags:?}");
     }
 }
 
