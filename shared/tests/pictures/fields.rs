@@ -1,0 +1,159 @@
+//! What a picture means for the rest of its request, and where it may stand.
+
+use bytes::Bytes;
+use glimpse_shared::request::{
+    Fetched, InputFormat, InputImage, NotFetched, PictureSource, Unknown, picture_sources,
+};
+use image::ImageFormat;
+use serde_json::{Value, json};
+
+use crate::support::{check, check_with, file, lying_jpeg, png, uri, wrong};
+
+#[test]
+fn without_a_picture_nothing_changes() {
+    let spec = check(json!({ "prompt": "x", "image": null, "mask": null, "strength": null })).unwrap();
+    assert_eq!((spec.image(), spec.mask(), spec.strength()), (None, None, 1.0));
+    assert_eq!((spec.width(), spec.height(), spec.steps_to_take()), (128, 96, 20));
+}
+
+#[test]
+fn the_size_follows_the_picture() {
+    for ((width, height), made) in [
+        ((512, 512), (512, 512)),
+        ((519, 575), (512, 568)),
+        ((64, 71), (64, 64)),
+        // Too many pixels, and sides that are too long.
+        ((1536, 1536), (1024, 1024)),
+        ((2000, 1000), (1448, 720)),
+        ((4096, 256), (2048, 128)),
+        // Sides that are too short.
+        ((32, 64), (64, 128)),
+        ((63, 63), (64, 64)),
+        ((1, 1), (64, 64)),
+        // Shapes that no picture can have.
+        ((8192, 8), (2048, 64)),
+        ((8, 8192), (64, 2048)),
+    ] {
+        let spec = check(json!({ "prompt": "x", "image": png(width, height) })).unwrap();
+        assert_eq!((spec.width(), spec.height()), made, "{width}x{height}");
+    }
+    for (members, made) in [
+        (json!({ "width": 256 }), (256, 128)),
+        (json!({ "height": 256 }), (512, 256)),
+        (json!({ "width": 72 }), (72, 64)),
+        (json!({ "height": 1024 }), (1024, 1024)),
+        (json!({ "width": 256, "height": 256 }), (256, 256)),
+    ] {
+        let mut body = json!({ "prompt": "x", "image": png(400, 200) });
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let spec = check(body).unwrap();
+        assert_eq!((spec.width(), spec.height()), made, "{members}");
+    }
+    let lying = check(json!({ "prompt": "x", "image": uri("jpeg", &lying_jpeg(128, 64)) })).unwrap();
+    assert_eq!((lying.width(), lying.height()), (64, 128), "a photograph stands upright");
+    assert_eq!(lying.image().unwrap().decode().unwrap().width(), 64);
+}
+
+#[test]
+fn strength_is_a_share_of_the_steps() {
+    let of = |members: Value| {
+        let mut body = json!({ "prompt": "x", "image": png(64, 64) });
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        body
+    };
+    for (members, strength, steps) in [
+        (json!({}), 0.3, 6),
+        (json!({ "mask": png(64, 64) }), 0.9999, 19),
+        (json!({ "mask": png(64, 64), "strength": 0.5 }), 0.5, 10),
+        (json!({ "strength": 1 }), 1.0, 20),
+        (json!({ "strength": 0.05 }), 0.05, 1),
+        (json!({ "strength": 1, "num_inference_steps": 1 }), 1.0, 1),
+        (json!({ "num_inference_steps": 4 }), 0.3, 1),
+    ] {
+        let spec = check(of(members.clone())).unwrap();
+        assert_eq!((spec.strength(), spec.steps_to_take()), (strength, steps), "{members}");
+    }
+    for (members, kind) in [
+        (json!({ "strength": 0 }), "greater_than"),
+        (json!({ "strength": -0.5 }), "greater_than"),
+        (json!({ "strength": 1.01 }), "less_than_equal"),
+        (json!({ "strength": "1" }), "float_type"),
+        (json!({ "strength": 0.04 }), "too_few_steps"),
+        (json!({ "num_inference_steps": 3 }), "too_few_steps"),
+        (json!({ "num_inference_steps": 1, "mask": png(64, 64) }), "too_few_steps"),
+    ] {
+        assert_eq!(
+            wrong(of(members.clone()), Unknown::Refused),
+            [("strength".to_owned(), kind)],
+            "{members}"
+        );
+    }
+}
+
+#[test]
+fn a_mask_and_a_strength_belong_to_a_picture() {
+    for unknown in [Unknown::Refused, Unknown::Ignored] {
+        let body = json!({ "prompt": "x", "mask": png(64, 64), "strength": 0.5 });
+        let missing = |field: &str| (field.to_owned(), "missing_image");
+        assert_eq!(wrong(body, unknown), [missing("mask"), missing("strength")]);
+    }
+    let body = json!({ "prompt": "x", "image": 7, "mask": ["a"] });
+    let string = |field: &str| (field.to_owned(), "string_type");
+    assert_eq!(wrong(body, Unknown::Refused), [string("image"), string("mask")]);
+}
+
+#[test]
+fn fal_s_words_are_understood_on_fal_s_routes() {
+    let nothing = Fetched::default();
+    let body = json!({ "prompt": "x", "image_url": png(64, 72), "mask_url": png(8, 8) });
+    let spec = check_with(body.clone(), Unknown::Ignored, &nothing).unwrap();
+    assert_eq!((spec.height(), spec.mask().map(InputImage::width)), (72, Some(8)));
+    let extra = |field: &str| (field.to_owned(), "extra_forbidden");
+    assert_eq!(wrong(body, Unknown::Refused), [extra("image_url"), extra("mask_url")]);
+
+    let body = json!({ "prompt": "x", "image": png(64, 64), "image_url": png(64, 64) });
+    assert_eq!(wrong(body, Unknown::Ignored), [("image_url".to_owned(), "given_twice")]);
+    let body = json!({ "prompt": "x", "image": null, "image_url": png(64, 64), "mask_url": "data:," });
+    assert_eq!(wrong(body, Unknown::Ignored), [("mask_url".to_owned(), "image_load_error")]);
+}
+
+#[test]
+fn an_address_is_what_was_found_there() {
+    let [good, bad, away, forbidden, huge] =
+        ["good", "bad", "away", "forbidden", "huge"].map(|name| format!("https://example.com/{name}"));
+    let fetched: Fetched = [
+        (good.clone(), Ok(Bytes::from(file(72, 64, ImageFormat::WebP)))),
+        (bad.clone(), Ok(Bytes::from_static(b"<html>secret</html>"))),
+        (away.clone(), Err(NotFetched::Failed)),
+        (forbidden.clone(), Err(NotFetched::Forbidden)),
+        (huge.clone(), Err(NotFetched::TooManyBytes)),
+    ]
+    .into_iter()
+    .collect();
+    let spec = check_with(json!({ "prompt": "x", "image": good }), Unknown::Refused, &fetched).unwrap();
+    assert_eq!((spec.width(), spec.image().unwrap().format()), (72, InputFormat::Webp));
+    let stored = serde_json::to_string(&spec).unwrap();
+    assert!(!stored.contains("example.com"), "a job has its pictures with it");
+    for (address, kind) in [
+        (bad, "unsupported_image_format"),
+        (away, "file_download_error"),
+        (forbidden, "file_download_error"),
+        (huge, "file_too_large"),
+        ("http://not.asked/".to_owned(), "feature_not_supported"),
+        ("HTTPS://not.asked/".to_owned(), "feature_not_supported"),
+    ] {
+        let body = json!({ "prompt": "x", "image": address });
+        let errors = check_with(body, Unknown::Refused, &fetched).unwrap_err();
+        assert_eq!((errors[0].field(), errors[0].kind), ("image".to_owned(), kind), "{address}");
+        assert!(!serde_json::to_string(&errors).unwrap().contains("secret"));
+    }
+}
+
+#[test]
+fn the_sources_of_a_request_are_where_its_fields_say() {
+    let body = json!({ "prompt": "http://x", "image": "data:,", "mask_url": "HTTP://a/b", "mask": 7 });
+    let body = body.as_object().unwrap();
+    assert_eq!(picture_sources(body, Unknown::Refused), [PictureSource::Inline]);
+    let both = [PictureSource::Inline, PictureSource::Url("HTTP://a/b")];
+    assert_eq!(picture_sources(body, Unknown::Ignored), both);
+}

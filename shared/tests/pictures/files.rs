@@ -1,0 +1,148 @@
+//! Which files are pictures to begin from.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use glimpse_shared::request::{ImageSpec, InputFormat, InputImage, InputImageError, Unknown};
+use image::ImageFormat;
+use serde_json::json;
+
+use crate::support::{FORMATS, check, file, png, png_of_size, uri, wrong};
+
+#[test]
+fn a_picture_comes_in_each_format_and_is_itself_again_in_the_store() {
+    for (format, name) in FORMATS {
+        let file = file(72, 64, format);
+        let body = json!({ "prompt": "x", "image": uri(name, &file), "mask": png(5, 5), "strength": 1 });
+        let spec = check(body).unwrap();
+        let image = spec.image().unwrap();
+        assert_eq!(
+            (image.format().content_type(), &image.bytes()[..]),
+            (&*format!("image/{name}"), &file[..])
+        );
+        assert_eq!((image.width(), image.height(), spec.width(), spec.height()), (72, 64, 72, 64));
+        assert_eq!(spec.mask().map(|mask| (mask.width(), mask.format())), Some((5, InputFormat::Png)));
+        assert_eq!((spec.strength(), spec.steps_to_take()), (1.0, 20));
+        assert_eq!(image.decode().unwrap().width(), 72);
+
+        let stored = serde_json::to_string(&spec).unwrap();
+        assert!(stored.contains(&uri(name, &file)));
+        assert_eq!(serde_json::from_str::<ImageSpec>(&stored).unwrap(), spec);
+        let shown = format!("{spec:?}");
+        assert!(shown.len() < 1_000, "a picture's bytes are not for a log: {shown}");
+    }
+}
+
+#[test]
+fn the_header_of_a_data_uri_is_read_as_browsers_do() {
+    let data = STANDARD.encode(file(64, 64, ImageFormat::Png));
+    for header in [
+        "data:image/png;base64",
+        "DATA:IMAGE/PNG;BASE64",
+        "data:image/png;charset=utf-8;base64",
+        "data:image/png;name=a.jpeg;x;base64",
+    ] {
+        assert!(InputImage::from_data_uri(&format!("{header},{data}")).is_ok(), "{header}");
+    }
+    let unpadded = data.trim_end_matches('=');
+    assert_ne!(unpadded, data, "the file's length is such that there is padding");
+    assert!(InputImage::from_data_uri(&format!("data:image/png;base64,{unpadded}")).is_ok());
+
+    for text in [
+        String::new(),
+        data.clone(),
+        format!("data:image/png,{data}"),
+        format!("data:image/png;base64;x,{data}"),
+        format!("data:;base64,{data}"),
+        format!("data:image/gif;base64,{data}"),
+        format!("data:image/svg+xml;base64,{data}"),
+        format!("data:text/plain;base64,{data}"),
+        format!(" data:image/png;base64,{data}"),
+        "file:///etc/passwd".to_owned(),
+        "/etc/passwd".to_owned(),
+        "ftp://example.com/a.png".to_owned(),
+    ] {
+        assert_eq!(InputImage::from_data_uri(&text), Err(InputImageError::Uri), "{text:.40}");
+    }
+    for data in [
+        format!("{data}!"),
+        format!("{}\n{}", &data[..8], &data[8..]),
+        data.replacen('+', "-", 1).replacen('/', "_", 1),
+        format!("{data}=="),
+        "A".to_owned(),
+        "=".to_owned(),
+    ] {
+        let found = InputImage::from_data_uri(&format!("data:image/png;base64,{data}"));
+        assert_eq!(found, Err(InputImageError::Base64), "{data:.40}");
+    }
+}
+
+#[test]
+fn a_picture_is_what_its_header_says() {
+    let jpeg = uri("png", &file(64, 64, ImageFormat::Jpeg));
+    let errors = check(json!({ "prompt": "x", "image": jpeg })).unwrap_err();
+    assert_eq!(errors[0].msg, "The data URI says image/png, the bytes are image/jpeg");
+    for (bytes, kind) in [
+        (&b""[..], "unsupported_image_format"),
+        (b"GIF89a\x01\0\x01\0\0\0\0;", "unsupported_image_format"),
+        (b"<svg/>", "unsupported_image_format"),
+        (b"\x89PNG\r\n\x1a\n", "image_load_error"),
+        (b"\xff\xd8\xff", "image_load_error"),
+        (b"RIFF\x04\0\0\0WEBP", "image_load_error"),
+    ] {
+        let body = json!({ "prompt": "x", "image": uri("png", bytes) });
+        assert_eq!(wrong(body, Unknown::Refused), [("image".to_owned(), kind)], "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_cut_picture_is_refused_wherever_it_was_cut() {
+    for (format, name) in FORMATS {
+        let whole = file(96, 96, format);
+        // What a PNG and a WebP end with says nothing about the pixels.
+        let end = if format == ImageFormat::Jpeg { 1 } else { 20 };
+        for at in (0..whole.len() - end).step_by(whole.len() / 60).chain([whole.len() - end]) {
+            let body = json!({ "prompt": "x", "image": uri(name, &whole[..at]) });
+            let errors = check(body).expect_err(&format!("{name} of {} bytes, cut at {at}", whole.len()));
+            assert_eq!((errors.len(), errors[0].field()), (1, "image".to_owned()));
+        }
+        let longer = [&whole[..], b"\xff\xda film"].concat();
+        assert_eq!(
+            check(json!({ "prompt": "x", "image": uri(name, &longer) })).map(|_| ()),
+            Ok(()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_picture_that_says_to_be_huge_is_never_decoded() {
+    for (width, height) in [(100_000, 100_000), (8193, 1), (1, 8193), (8192, 2049), (i32::MAX as u32, 1)] {
+        let image = uri("png", &png_of_size(width, height));
+        let field = |field: &str| vec![(field.to_owned(), "image_too_large")];
+        assert_eq!(wrong(json!({ "prompt": "x", "image": image }), Unknown::Refused), field("image"));
+        let body = json!({ "prompt": "x", "image": png(64, 64), "mask": image });
+        assert_eq!(wrong(body, Unknown::Refused), field("mask"), "{width}x{height}");
+    }
+    // These are in bounds, and so only their pixels are missing.
+    for (width, height) in [(8192, 2048), (8192, 1), (4096, 4096)] {
+        let image = uri("png", &png_of_size(width, height));
+        let wrong = wrong(json!({ "prompt": "x", "image": image }), Unknown::Refused);
+        assert_eq!(wrong, [("image".to_owned(), "image_load_error")], "{width}x{height}");
+    }
+}
+
+#[test]
+fn a_file_has_at_most_12_mib() {
+    let mut largest = file(64, 64, ImageFormat::Png);
+    largest.resize(12 << 20, 0);
+    assert!(check(json!({ "prompt": "x", "image": uri("png", &largest) })).is_ok());
+    for more in [1, 2, 3, 1 << 20] {
+        largest.resize((12 << 20) + more, 0);
+        let image = uri("png", &largest);
+        let errors = check(json!({ "prompt": "x", "image": image })).unwrap_err();
+        assert_eq!(
+            (errors[0].kind, &errors[0].ctx),
+            ("file_too_large", &Some(json!({ "max_size": 12 << 20 })))
+        );
+        assert!(serde_json::to_string(&errors).unwrap().len() < 1_000, "the picture is not sent back");
+    }
+}

@@ -1,0 +1,8 @@
+//! The pictures of a request, at the edges of their rules.
+
+#![expect(clippy::unwrap_used, reason = "in a test that is how a failure looks")]
+
+mod any;
+mod fields;
+mod files;
+mod support;
