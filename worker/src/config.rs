@@ -9,6 +9,7 @@ use candle_core::DType;
 use glimpse_shared::id::App;
 
 use crate::{
+    hub::{self, Component, HubError, HubOptions},
     noise::GeneratorKind,
     pipeline::{LoadOptions, SdxlPipeline, parse_device},
     request::LoraDir,
@@ -18,8 +19,11 @@ use crate::{
 /// Which model to load, and onto what.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ModelConfig {
-    /// An SDXL checkpoint: a folder in the diffusers layout, or a `.safetensors` file as model sites share them.
-    #[arg(long, env = "GLIMPSE_MODEL", value_name = "DIR_OR_HUB_ID")]
+    /// An SDXL checkpoint: a folder in the diffusers layout, a `.safetensors` file as model sites share them, or
+    /// `OWNER/NAME` on the Hugging Face Hub, with `@REVISION` if it is not to be `main`. That is downloaded once,
+    /// into the Hub's cache; `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` mean what they mean to
+    /// Hugging Face's own tools.
+    #[arg(long, env = "GLIMPSE_MODEL", value_name = "DIR_FILE_OR_HUB_ID")]
     pub model: Option<PathBuf>,
 
     /// JSON files and tokenizers to use, a folder in the diffusers layout. [default: MODEL's own; for a file those
@@ -27,15 +31,16 @@ pub struct ModelConfig {
     #[arg(long, env = "GLIMPSE_CONFIG", value_name = "DIR")]
     pub config: Option<PathBuf>,
 
-    /// Another autoencoder than the model's, as one that float16 can hold.
-    #[arg(long, env = "GLIMPSE_VAE", value_name = "DIR_OR_HUB_ID")]
+    /// Another autoencoder than the model's, as one that float16 can hold: a folder, a file or its name on the Hub.
+    #[arg(long, env = "GLIMPSE_VAE", value_name = "DIR_FILE_OR_HUB_ID")]
     pub vae: Option<PathBuf>,
 
     /// The folder of the LoRA files that requests may name. [default: none may be named]
     #[arg(long, env = "GLIMPSE_LORA_DIR", value_name = "DIR")]
     pub lora_dir: Option<PathBuf>,
 
-    /// A TAESD for the previews: a folder with an `AutoencoderTiny`, or with `taesdxl_decoder.safetensors`.
+    /// A TAESD for the previews: a folder with an `AutoencoderTiny` or with `taesdxl_decoder.safetensors`, or its
+    /// name on the Hub.
     /// [default: MODEL/taesd]
     #[arg(long, env = "GLIMPSE_TAESD", value_name = "DIR_OR_HUB_ID")]
     pub taesd: Option<PathBuf>,
@@ -58,26 +63,43 @@ pub enum TorchGenerator {
     Cpu,
 }
 
+/// Why there is no pipeline.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The model or the TAESD is not to be had from the Hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// It is here, and cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
 impl ModelConfig {
-    /// Loads the checkpoint at `model`. To be called on the thread that will use the pipeline.
+    /// Loads the checkpoint that `model` names, a path or a Hub id. To be called on the thread that will use
+    /// the pipeline.
     ///
     /// # Errors
-    /// What is wrong with the device, the model or the TAESD, by file.
-    pub fn load(&self, model: &Path) -> Result<SdxlPipeline, LoadError> {
+    /// What is wrong with the device, the download, the model or the TAESD, by file.
+    pub fn load(&self, model: &Path) -> Result<SdxlPipeline, ModelError> {
         let device = parse_device(&self.device)?;
         let mut options = LoadOptions::cpu(model);
         if !device.is_cpu() {
             (options.dtype, options.precision) = (DType::F16, Precision::Half);
         }
+        let hub = HubOptions::from_env();
+        let path = |named: &Path, component| hub::resolve(named, component, options.precision, &hub);
+        let autoencoder = |named: &Option<PathBuf>| {
+            named.as_deref().map(|named| path(named, Component::Autoencoder)).transpose()
+        };
+        let (vae, taesd) = (autoencoder(&self.vae)?, autoencoder(&self.taesd)?);
+        (options.model, options.vae, options.taesd) = (path(model, Component::Model)?, vae, taesd);
         options.config.clone_from(&self.config);
-        options.vae.clone_from(&self.vae);
-        options.taesd.clone_from(&self.taesd);
         options.device = device;
         options.generator = match self.generator {
             TorchGenerator::Cuda => GeneratorKind::Cuda,
             TorchGenerator::Cpu => GeneratorKind::Cpu,
         };
-        SdxlPipeline::load(options)
+        Ok(SdxlPipeline::load(options)?)
     }
 
     /// The folder of [`ModelConfig::lora_dir`].

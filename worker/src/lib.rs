@@ -1,12 +1,13 @@
 //! The GPU side of Glimpse: claims jobs, makes pictures, reports each preview.
 //!
-//! `runner -> {lease, reporter, engine}`, `engine -> pipeline -> {sdxl, schedulers, noise}`; below the pipeline
-//! there is no tokio, no store and no job.
+//! `runner -> {lease, reporter, engine}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config -> {hub,
+//! pipeline}`; below the pipeline there is no tokio, no store and no job.
 
 pub mod checkpoints;
 pub mod config;
 pub mod engine;
 pub mod health;
+pub mod hub;
 pub mod lease;
 pub mod noise;
 pub mod outbox;

@@ -7,11 +7,6 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The model is named as on the Hugging Face Hub, `owner/name`.
-    #[error(
-        "{0:?} is not a folder, and Hub ids are not supported yet: download the model and give its folder"
-    )]
-    HubId(String),
     /// A file or folder that must be there is not.
     #[error("{}: not found ({what})", .path.display())]
     Missing {

@@ -1,0 +1,159 @@
+//! One file, from the Hub into the cache: begun where the last attempt ended, and known to be whole before it
+//! gets its name.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::cache::ModelCache;
+use super::client::{Client, Remote};
+use super::error::Problem;
+use super::options::HubOptions;
+use super::progress::Progress;
+
+/// Gets a file of a commit into its snapshot, unless the same contents are there under another name.
+pub async fn fetch(
+    client: &Client,
+    cache: &ModelCache,
+    commit: &str,
+    file: &str,
+    options: &HubOptions,
+) -> Result<(), Problem> {
+    let mut patience = Patience::new(options);
+    let remote = loop {
+        match client.describe(commit, file).await {
+            Ok(remote) => break remote,
+            Err(problem) => patience.after(problem).await?,
+        }
+    };
+    cache.prepare()?;
+    let _lock = cache.lock(&remote.etag)?;
+    if !cache.blob(&remote.etag).is_file() {
+        let partial = cache.partial(&remote.etag);
+        fill(&partial, client, commit, file, &remote, options).await?;
+        check(&partial, file, &remote)?;
+        fs::rename(&partial, cache.blob(&remote.etag)).map_err(Problem::cache(partial))?;
+    }
+    cache.link(commit, file, &remote.etag)
+}
+
+/// Appends to `partial` until it is as long as it shall be.
+async fn fill(
+    partial: &Path,
+    client: &Client,
+    commit: &str,
+    file: &str,
+    remote: &Remote,
+    options: &HubOptions,
+) -> Result<(), Problem> {
+    let io = || Problem::cache(partial);
+    let mut out = File::options().create(true).append(true).open(partial).map_err(io())?;
+    let length = |out: &File| out.metadata().map(|data| data.len()).map_err(io());
+    if length(&out)? > remote.size {
+        out.set_len(0).map_err(io())?;
+    }
+    let mut progress = Progress::begin(file, remote.size, length(&out)?);
+    let mut patience = Patience::new(options);
+    loop {
+        let before = length(&out)?;
+        if before == remote.size {
+            return out.sync_all().map_err(io());
+        }
+        let poured = pour(&mut out, partial, client, commit, file, remote, &mut progress).await;
+        // Whatever came is a reason to go on.
+        if length(&out)? > before {
+            patience = Patience::new(options);
+        }
+        if let Err(problem) = poured {
+            patience.after(problem).await?;
+        }
+    }
+}
+
+/// One connection's worth.
+async fn pour(
+    out: &mut File,
+    partial: &Path,
+    client: &Client,
+    commit: &str,
+    file: &str,
+    remote: &Remote,
+    progress: &mut Progress,
+) -> Result<(), Problem> {
+    let io = || Problem::cache(partial);
+    let have = out.metadata().map_err(io())?.len();
+    let (mut body, mut at) = client.open(commit, file, have).await?;
+    if at != have {
+        out.set_len(at).map_err(io())?;
+    }
+    let host = body.url().clone();
+    loop {
+        match body.chunk().await.map_err(|error| Client::unreachable(&host, error))? {
+            Some(chunk) if at + chunk.len() as u64 <= remote.size => {
+                out.write_all(&chunk).map_err(io())?;
+                at += chunk.len() as u64;
+                progress.at(at);
+            }
+            Some(_) => {
+                // Not what was announced, and nobody knows from which byte on.
+                fs::remove_file(partial).map_err(io())?;
+                let message = format!("more than {} bytes", remote.size);
+                return Err(Problem::Damaged { file: file.to_owned(), message });
+            }
+            None if at == remote.size => return Ok(()),
+            None => return Err(Client::cut(&host)),
+        }
+    }
+}
+
+/// Large files go by their SHA-256, so they can be told from others of the same length.
+fn check(partial: &Path, file: &str, remote: &Remote) -> Result<(), Problem> {
+    let is_sha256 = remote.etag.len() == 64 && remote.etag.bytes().all(|b| b.is_ascii_hexdigit());
+    if !is_sha256 {
+        return Ok(());
+    }
+    let hash = sha256(partial).map_err(Problem::cache(partial))?;
+    if hash.eq_ignore_ascii_case(&remote.etag) {
+        return Ok(());
+    }
+    fs::remove_file(partial).map_err(Problem::cache(partial))?;
+    let message = format!("its SHA-256 is {hash}, not {}", remote.etag);
+    Err(Problem::Damaged { file: file.to_owned(), message })
+}
+
+fn sha256(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            read => hash.update(&buffer[..read]),
+        }
+    }
+}
+
+/// How much more of what a network makes fail is borne.
+pub struct Patience {
+    options: HubOptions,
+    failed: u32,
+}
+
+impl Patience {
+    /// All of it is there.
+    pub fn new(options: &HubOptions) -> Self {
+        Self { options: options.clone(), failed: 0 }
+    }
+
+    /// Waits, or gives the problem back if waiting is of no use any more.
+    pub async fn after(&mut self, problem: Problem) -> Result<(), Problem> {
+        self.failed += 1;
+        if !problem.may_pass() || self.failed >= self.options.tries {
+            return Err(problem);
+        }
+        tracing::warn!(%problem, "the download goes on in a moment");
+        tokio::time::sleep(self.options.pause * self.failed).await;
+        Ok(())
+    }
+}

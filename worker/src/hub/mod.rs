@@ -1,0 +1,94 @@
+//! Models by their name on the Hugging Face Hub: downloaded once, into the cache that Hugging Face's own
+//! library uses, and from then on a folder like any other.
+//!
+//! `resolve -> {id, options, wanted, cache, download}`, `download -> {client, cache, progress}`. Why this is not
+//! the `hf-hub` crate: docs/decisions/0006.
+
+mod cache;
+mod client;
+mod download;
+mod error;
+mod id;
+mod options;
+mod progress;
+mod wanted;
+
+use std::path::{Path, PathBuf};
+
+pub use error::{HubError, Problem};
+pub use options::{HubOptions, Token};
+pub use wanted::Component;
+
+use crate::sdxl::Precision;
+use cache::ModelCache;
+use client::Client;
+use download::Patience;
+use id::HubId;
+
+/// The path of what was named: itself, if it is a path; if it is `owner/name` or `owner/name@revision` and there
+/// is no such file or folder, that of the model's copy in the cache, downloaded if need be.
+///
+/// Blocks for as long as a download takes; not to be called where a runtime's tasks run.
+///
+/// # Errors
+/// Why the model cannot be had, and what to do about it.
+pub fn resolve(
+    named: &Path,
+    component: Component,
+    precision: Precision,
+    options: &HubOptions,
+) -> Result<PathBuf, HubError> {
+    match HubId::parse(named).filter(|_| !named.exists()) {
+        None => Ok(named.to_owned()),
+        Some(id) => snapshot(&id, component, precision, options)
+            .map_err(|problem| HubError { model: id.to_string(), problem }),
+    }
+}
+
+fn snapshot(
+    id: &HubId,
+    component: Component,
+    precision: Precision,
+    options: &HubOptions,
+) -> Result<PathBuf, Problem> {
+    let cache = ModelCache::new(&options.cache, id);
+    // What the cache alone has to offer: a commit, if all is there that a load reads.
+    let commit = cache.commit_of(&id.revision).unwrap_or_default();
+    let kept = wanted::wanted(&cache.files(&commit), component, precision).map(|_| cache.snapshot(&commit));
+    match kept {
+        Ok(folder) if options.offline || id.is_pinned() => return Ok(folder),
+        Err(file) if options.offline => {
+            return Err(Problem::Offline { file, folder: options.cache.clone() });
+        }
+        _ => {}
+    }
+    let kept = kept.ok();
+    let client = Client::new(id, options)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Problem::cache("a runtime for the download"))?;
+    runtime.block_on(async {
+        let mut patience = Patience::new(options);
+        let listing = loop {
+            match (client.listing().await, &kept) {
+                (Ok(listing), _) => break listing,
+                (Err(problem), Some(folder)) if problem.may_pass() => {
+                    tracing::warn!(model = %id, %problem, "using the copy in the cache");
+                    return Ok(folder.clone());
+                }
+                (Err(problem), _) => patience.after(problem).await?,
+            }
+        };
+        let files = wanted::wanted(&listing.files, component, precision)
+            .map_err(|file| Problem::Missing { hub: client.hub(), file })?;
+        for file in files.iter().filter(|file| !cache.has(&listing.commit, file)) {
+            download::fetch(&client, &cache, &listing.commit, file, options).await?;
+        }
+        // Only now: an offline start must not find a commit of which half is missing.
+        cache.remember(&id.revision, &listing.commit)?;
+        let folder = cache.snapshot(&listing.commit);
+        tracing::info!(model = %id, folder = %folder.display(), "the model is in the cache");
+        Ok(folder)
+    })
+}

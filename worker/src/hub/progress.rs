@@ -1,0 +1,96 @@
+//! How far a file is: a bar on a terminal, else a line in the log now and then.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A file on its way.
+pub struct Progress {
+    file: String,
+    size: u64,
+    begun: Instant,
+    first: u64,
+    bar: Option<ProgressBar>,
+    pace: Pace,
+}
+
+impl Progress {
+    /// So many bytes of so many are there from an earlier attempt.
+    pub fn begin(file: &str, size: u64, have: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(size).with_message(file.to_owned()).with_position(have);
+            // A template that does not parse would only cost the decoration.
+            if let Ok(style) = ProgressStyle::with_template(
+                "{msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
+            ) {
+                bar.set_style(style);
+            }
+            bar.reset_eta();
+            bar
+        });
+        if bar.is_none() {
+            tracing::info!(file, size, have, "downloading");
+        }
+        let begun = Instant::now();
+        Self { file: file.to_owned(), size, begun, first: have, bar, pace: Pace { at: have, told: begun } }
+    }
+
+    /// So many bytes are there.
+    pub fn at(&mut self, position: u64) {
+        let now = Instant::now();
+        if let Some(bar) = &self.bar {
+            bar.set_position(position);
+        } else if self.pace.is_due(position, self.size, now) {
+            let seconds = now.duration_since(self.begun).as_secs_f64().max(1e-3);
+            let rate = (position.saturating_sub(self.first) as f64 / seconds) as u64;
+            let percent = position * 100 / self.size.max(1);
+            tracing::info!(file = self.file, percent, bytes_per_second = rate, "downloading");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// When the last line was written, and where the file was then.
+struct Pace {
+    at: u64,
+    told: Instant,
+}
+
+impl Pace {
+    /// Every tenth of the file, but not of a small one; and every ten seconds.
+    fn is_due(&mut self, position: u64, size: u64, now: Instant) -> bool {
+        let step = (size / 10).max(64 << 20);
+        let due = position >= self.at + step || now >= self.told + Duration::from_secs(10);
+        if due {
+            (self.at, self.told) = (position, now);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_per_tenth_or_ten_seconds() {
+        let start = Instant::now();
+        let later = |seconds| start + Duration::from_secs(seconds);
+        let size = 5 << 30;
+        let mut pace = Pace { at: 0, told: start };
+        assert!(!pace.is_due(size / 10 - 1, size, later(1)));
+        assert!(pace.is_due(size / 10, size, later(1)));
+        assert!(!pace.is_due(size / 10 + 1, size, later(10)));
+        assert!(pace.is_due(size / 10 + 2, size, later(11)));
+        let mut pace = Pace { at: 0, told: start };
+        assert!(!pace.is_due(1 << 20, 1 << 20, later(1)), "a small file needs no lines");
+    }
+}

@@ -1,0 +1,68 @@
+//! Each way in which a model cannot be had says which it is, and what to do.
+
+use glimpse_worker::{
+    hub::{HubError, Token},
+    sdxl::Precision,
+};
+
+use super::props::{Story, UNET};
+
+#[track_caller]
+fn assert_says(error: &HubError, parts: &[&str]) {
+    let text = error.to_string();
+    for part in parts {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+}
+
+#[test]
+fn gated_and_private_models() {
+    for (status, code) in [(401, "RepoNotFound"), (403, "GatedRepo"), (401, "")] {
+        let mut story = Story::new();
+        story.server.refuse(status, code);
+        let hub = story.server.endpoint();
+        let parts = ["glimpse/demo", &hub, &status.to_string(), "set HF_TOKEN", "licence"];
+        assert_says(&story.resolve().unwrap_err(), &parts);
+        story.options.token = Token::new("hf_secret");
+        let error = story.resolve().unwrap_err();
+        assert_says(&error, &["glimpse/demo", &hub, "licence", "account"]);
+        assert!(!format!("{error} {error:?}").contains("hf_secret"));
+    }
+}
+
+#[test]
+fn models_and_revisions_that_do_not_exist() {
+    let story = Story::new();
+    let error = story.resolve_as("glimpse/dmeo", Precision::Full).unwrap_err();
+    assert_says(&error, &["glimpse/dmeo", "no such model", "no such folder", &story.server.endpoint()]);
+    let error = story.resolve_as("glimpse/demo@v2", Precision::Full).unwrap_err();
+    assert_says(&error, &["glimpse/demo@v2", "no revision \"v2\""]);
+}
+
+#[test]
+fn models_of_another_layout_cost_no_download() {
+    let story = Story::new();
+    story.server.remove(UNET);
+    story.server.put("unet/diffusion_pytorch_model.bin", b"pickled");
+    assert_says(&story.resolve().unwrap_err(), &["glimpse/demo", UNET, "safetensors", "diffusers"]);
+    assert_eq!(story.server.downloads(), Vec::<String>::new());
+}
+
+#[test]
+fn endpoints_that_are_none() {
+    let mut story = Story::new();
+    story.options.endpoint = "ftp://somewhere".into();
+    assert_says(&story.resolve().unwrap_err(), &["HF_ENDPOINT"]);
+    // A page, not a Hub: every address below it is missing, without the Hub's word for why.
+    story.options.endpoint = format!("{}/mirror", story.server.endpoint());
+    assert_says(&story.resolve().unwrap_err(), &["no such model"]);
+}
+
+#[test]
+fn tokens_that_are_none() {
+    let mut story = Story::new();
+    story.options.token = Token::new("hf_\u{1}secret");
+    let error = story.resolve().unwrap_err();
+    assert_says(&error, &["HF_TOKEN"]);
+    assert!(!format!("{error:?}").contains("secret"));
+}
