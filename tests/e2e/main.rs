@@ -7,6 +7,8 @@ mod fleet;
 #[cfg(test)]
 mod generate;
 #[cfg(test)]
+mod hub;
+#[cfg(test)]
 mod sdk;
 #[cfg(test)]
 mod serve;

@@ -1,0 +1,60 @@
+//! `--model owner/name`: the binaries take the Hub, its cache and the token from their environment.
+
+use std::{path::Path, process::Command};
+
+use glimpse_test_support::HubServer;
+
+use super::stack::binary;
+
+fn demo() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo")
+}
+
+/// A binary that knows this Hub and has an empty home.
+fn command(name: &str, home: &Path, server: &HubServer) -> Command {
+    let mut command = Command::new(binary(name));
+    command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("HF_HOME", home)
+        .env("HF_ENDPOINT", server.endpoint());
+    for other in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN_PATH"] {
+        command.env_remove(other);
+    }
+    command.env("HF_TOKEN", "hf_secret");
+    command
+}
+
+#[test]
+fn a_model_of_the_hub_draws_what_the_folder_draws() {
+    let (server, home) = (HubServer::of("glimpse/demo", &demo()), tempfile::tempdir().unwrap());
+    let draw = |model: &str, offline: &str| {
+        let out = home.path().join("out.png");
+        let mut command = command("glimpse", home.path(), &server);
+        command.args(["generate", "a red heart on a white background", "--seed", "1", "--steps", "2"]);
+        command.args(["--width", "64", "--height", "64", "--model", model, "--taesd", "models/demo/taesd"]);
+        let run = command.env("HF_HUB_OFFLINE", offline).arg("-o").arg(&out).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        std::fs::read(out).unwrap()
+    };
+    let from_folder = draw("models/demo", "");
+    assert_eq!(server.asked(), []);
+    assert!(draw("glimpse/demo", "") == from_folder);
+    let asked = server.asked();
+    assert!(asked.iter().any(|asked| asked.authorization.as_deref() == Some("Bearer hf_secret")));
+    assert!(home.path().join("hub/models--glimpse--demo").is_dir());
+    assert!(draw("glimpse/demo", "1") == from_folder);
+    assert_eq!(server.asked(), [], "offline");
+}
+
+#[test]
+fn a_worker_whose_model_is_refused_says_what_to_do() {
+    let (server, home) = (HubServer::of("glimpse/demo", &demo()), tempfile::tempdir().unwrap());
+    server.refuse(403, "GatedRepo");
+    // No Redis is asked for anything before the model is loaded.
+    let flags = ["--redis-url", "redis://127.0.0.1:1", "--model", "glimpse/demo", "--app", "glimpse/demo"];
+    let run = command("glimpse-worker", home.path(), &server).args(flags).output().unwrap();
+    let log = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(2), "{log}");
+    assert!(log.contains("glimpse/demo") && log.contains("accept the model's licence"), "{log}");
+    assert!(!log.contains("hf_secret"), "{log}");
+}
