@@ -35,7 +35,7 @@ async fn submit(api: &Api, job: &Job, workers: usize) -> Result<Accepted, ApiErr
         }
         Submit::Duplicate => Ok(Accepted::Before),
         Submit::Conflict => Err(conflict()),
-        Submit::Full { waiting } => Err(ApiError::QueueFull { waiting, retry_after: wait(waiting, workers) }),
+        Submit::Full { waiting } => Err(full(waiting, workers)),
     }
 }
 
@@ -47,6 +47,11 @@ pub(crate) fn conflict() -> ApiError {
         "Another request was sent with this key before",
         "",
     ))
+}
+
+/// No more jobs may wait.
+pub(crate) fn full(waiting: u64, workers: usize) -> ApiError {
+    ApiError::QueueFull { waiting, retry_after: wait(waiting, workers) }
 }
 
 /// When a client should come back: as if each worker took a second for a job, and at most a minute.

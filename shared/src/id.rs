@@ -115,6 +115,16 @@ impl JobId {
         Self::stamped(Uuid::new_v8(bytes).into_bytes(), app)
     }
 
+    /// The id (UUIDv8) of the job that tries this one again: one job, however often it is asked for.
+    pub fn retried(&self) -> Self {
+        let digest: [u8; 32] = Sha256::new().chain_update("retry").chain_update(self.0).finalize().into();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        let mut bytes = Uuid::new_v8(bytes).into_bytes();
+        bytes[15] = self.0.as_bytes()[15];
+        Self(Uuid::from_bytes(bytes))
+    }
+
     /// A v7 id of a given time and random part, for tests that compare two stores.
     pub fn from_parts(app: &App, millis: u64, random: u64) -> Self {
         let mut tail = [0; 10];

@@ -126,6 +126,30 @@ pub struct JobState {
     pub newest: Option<Frame>,
 }
 
+impl Job {
+    /// The job that tries this one again, once it has been given up on: all the same but its name.
+    pub fn retried(&self) -> Self {
+        Self { id: self.id.retried(), retry_of: Some(self.id), ..self.clone() }
+    }
+}
+
+/// A job that was given up on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadJob {
+    /// Its name.
+    pub id: JobId,
+    /// Whose workers could not make it.
+    pub app: App,
+    /// Why it failed, for programs.
+    pub code: FailureCode,
+    /// Why, for people.
+    pub message: String,
+    /// When.
+    pub finished_at: Micros,
+    /// Its last try: they are numbered from 1, drains included.
+    pub attempt: u32,
+}
+
 /// Why a job was given back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Release {

@@ -26,6 +26,9 @@ macro_rules! stories {
                 a_drained_job_keeps_its_checkpoint, a_fault_takes_the_checkpoint_with_it,
                 a_zombie_keeps_no_checkpoint, no_checkpoint_outlives_its_job,
                 the_largest_checkpoint_arrives_whole;
+            dead: the_dead_are_listed_newest_first, a_dead_job_is_retried_as_a_new_one,
+                a_retry_asked_for_many_times_is_one_job, only_the_dead_are_retried,
+                a_retried_job_that_dies_is_retried_again, a_retry_into_a_full_queue_changes_nothing;
             follow: a_follower_sees_everything_in_order,
                 a_follower_that_returns_misses_and_repeats_nothing, a_late_follower_gets_the_terminal_event_alone,
                 a_job_that_never_was_is_lost, a_cursor_from_the_future_is_a_gap,

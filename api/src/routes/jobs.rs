@@ -130,7 +130,7 @@ impl Submission {
     }
 }
 
-fn accepted(code: StatusCode, job: &Job, status: Status, position: Option<u64>) -> Response {
+pub(crate) fn accepted(code: StatusCode, job: &Job, status: Status, position: Option<u64>) -> Response {
     #[derive(Serialize)]
     struct AcceptedJob<'a> {
         id: JobId,

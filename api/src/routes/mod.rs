@@ -1,5 +1,6 @@
 //! The routes, grouped by wire: each wire is a thin translation of the same job.
 
+mod dead;
 mod events;
 mod fal;
 mod health;
@@ -27,6 +28,8 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::cancel))
         .route("/v1/jobs/{id}/events", get(events::follow))
         .route("/v1/jobs/{id}/image", get(jobs::image))
+        .route("/v1/dead", get(dead::list))
+        .route("/v1/dead/{id}/retry", post(dead::retry))
         .route("/v1/workers", get(workers::list))
         .route("/{owner}/{app}", post(fal::run))
         .route("/{owner}/{app}/stream", post(fal::stream))

@@ -14,10 +14,10 @@ use glimpse_shared::{
     error::{StoreError, StoreResult},
     event::{CancelledBy, Followed},
     id::{App, JobId, Micros, Seq},
-    job::{Job, JobState, Release, SeenWorker, WorkerRecord},
+    job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     store::{
-        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Store,
-        Submit, memory::MemoryStore,
+        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry,
+        Store, Submit, memory::MemoryStore,
     },
 };
 use tokio::time::Instant;
@@ -71,6 +71,12 @@ impl Store for Cut {
     }
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
         self.here().await?.cancel(id, by).await
+    }
+    async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
+        self.here().await?.dead(app).await
+    }
+    async fn retry(&self, id: JobId) -> StoreResult<Retry> {
+        self.here().await?.retry(id).await
     }
     async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
         self.here().await?.reap(seen).await
@@ -128,6 +134,8 @@ async fn every_route_says_so_and_the_process_lives() {
         ("GET", format!("/v1/jobs/{id}/events")),
         ("GET", format!("/v1/jobs/{id}/image")),
         ("DELETE", format!("/v1/jobs/{id}")),
+        ("GET", "/v1/dead".to_owned()),
+        ("POST", format!("/v1/dead/{id}/retry")),
         ("GET", "/v1/workers".to_owned()),
         ("GET", "/health/ready".to_owned()),
     ] {

@@ -11,15 +11,15 @@ use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use super::{
-    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Rules, Store,
-    Submit,
+    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Rules,
+    Store, Submit,
     transition::{self, Command, Effect, Fence, Outcome, ReapOutcome, State},
 };
 use crate::{
     error::{StoreError, StoreResult},
     event::{CancelledBy, Followed, Frame},
     id::{App, JobId, Micros, Seq},
-    job::{Job, JobState, Release, SeenWorker, WorkerRecord},
+    job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
 };
 
 /// How long a worker waits for a wake-up before it looks by itself.
@@ -166,6 +166,17 @@ impl Store for MemoryStore {
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
         match self.apply(Command::Cancel(id, by)) {
             Outcome::Cancel(cancel) => Ok(cancel),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
+        Ok(lock(&self.inner).state.dead(app, &self.rules))
+    }
+
+    async fn retry(&self, id: JobId) -> StoreResult<Retry> {
+        match self.apply(Command::Retry(id)) {
+            Outcome::Retry(retry) => Ok(retry),
             other => Err(unexpected(other)),
         }
     }

@@ -26,7 +26,7 @@ use crate::{
     error::StoreResult,
     event::{CancelledBy, Followed},
     id::{App, JobId, Micros, Seq},
-    job::{Job, JobState, Release, SeenWorker, Status, WorkerRecord},
+    job::{DeadJob, Job, JobState, Release, SeenWorker, Status, WorkerRecord},
 };
 
 /// A store that many tasks share.
@@ -49,6 +49,30 @@ pub enum Submit {
         /// How many.
         waiting: u64,
     },
+}
+
+/// The answer to a retry.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Retry {
+    /// A new job waits behind `position` others, and the dead one is off the list.
+    Submitted {
+        /// The new job.
+        id: JobId,
+        /// How many waiting jobs are served first.
+        position: u64,
+    },
+    /// It was retried before.
+    Duplicate {
+        /// The job that was made then.
+        id: JobId,
+    },
+    /// Too many jobs of the app wait. The dead one stays on the list.
+    Full {
+        /// How many.
+        waiting: u64,
+    },
+    /// No such job is on the list.
+    Unknown,
 }
 
 /// The answer to a worker that claims to hold a job.
@@ -142,6 +166,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends the job for somebody who does not hold it, at once, waiting or running.
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel>;
+
+    /// The jobs that were given up on and not retried, of one app or of all, newest first; at most
+    /// [`Rules::dead_kept`].
+    async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>>;
+
+    /// Submits a job of the dead list once more, as a new job ([`Job::retried`]), and takes it off the list. The
+    /// new job's id is made of the old one's: there is one, however often and at the same moment it is asked for.
+    async fn retry(&self, id: JobId) -> StoreResult<Retry>;
 
     /// Ends what is overdue and gives back what lost its worker. Does nothing if `seen`, the store's time at the
     /// caller's previous answer, is more than [`Rules::reap_within`] ago: a round that lay in a frozen server's

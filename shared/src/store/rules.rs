@@ -25,7 +25,7 @@ pub struct Rules {
     pub ended_ttl: Duration,
     /// How long a job that was given up on can be asked for.
     pub dead_ttl: Duration,
-    /// How many of those are listed.
+    /// How many of those are listed, of each partition and in one answer.
     pub dead_kept: usize,
     /// The oldest `seen` that a reap acts on.
     pub reap_within: Duration,

@@ -25,17 +25,54 @@ const OTHERS: (usize, usize) = (JOBS - 1, WORKERS - 1);
 
 #[derive(Debug, Clone)]
 enum Step {
-    Submit { job: usize, other_body: bool },
-    Claim { worker: usize, number: Number },
-    Renew { lease: usize, checkpoint: Option<u8> },
-    Publish { lease: usize, step: u32, old: bool },
-    Finish { lease: usize, failed: bool, old: bool },
-    Release { lease: usize, fault: Option<usize> },
-    Cancel { job: usize, by: CancelledBy },
-    Reap { late: u64 },
-    Pass { micros: u64 },
-    Heartbeat { worker: usize, busy: bool },
-    Forget { job: usize },
+    Submit {
+        job: usize,
+        other_body: bool,
+    },
+    Claim {
+        worker: usize,
+        number: Number,
+    },
+    Renew {
+        lease: usize,
+        checkpoint: Option<u8>,
+    },
+    Publish {
+        lease: usize,
+        step: u32,
+        old: bool,
+    },
+    Finish {
+        lease: usize,
+        failed: bool,
+        old: bool,
+    },
+    Release {
+        lease: usize,
+        fault: Option<usize>,
+    },
+    Cancel {
+        job: usize,
+        by: CancelledBy,
+    },
+    Reap {
+        late: u64,
+    },
+    Pass {
+        micros: u64,
+    },
+    Heartbeat {
+        worker: usize,
+        busy: bool,
+    },
+    /// Of the job itself, or of the one that was made of it.
+    Retry {
+        job: usize,
+        of_retried: bool,
+    },
+    Forget {
+        job: usize,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +109,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => prop_oneof![6 => (1..4_u64).prop_map(|n| n * 5_000_000), 1 => Just(1)]
             .prop_map(|micros| Step::Pass { micros }),
         1 => (0..WORKERS, any::<bool>()).prop_map(|(worker, busy)| Step::Heartbeat { worker, busy }),
+        3 => (job(), prop::bool::weighted(0.3)).prop_map(|(job, of_retried)| Step::Retry { job, of_retried }),
         2 => job().prop_map(|job| Step::Forget { job }),
     ]
 }
@@ -85,6 +123,7 @@ fn rules() -> Rules {
         previews_kept: 2,
         ended_ttl: forever,
         dead_ttl: forever,
+        dead_kept: 2,
         ..Rules::default()
     }
 }
@@ -237,6 +276,12 @@ impl Pair {
                 self.memory.heartbeat(&record).await.unwrap();
                 self.redis.heartbeat(&record).await.unwrap();
             }
+            Step::Retry { job, of_retried } => {
+                let id = self.jobs[*job].id;
+                let id = if *of_retried { id.retried() } else { id };
+                let answers = (self.memory.retry(id).await, self.redis.retry(id).await);
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+            }
             Step::Forget { job } => {
                 let id = self.jobs[*job].id;
                 self.memory.forget(id).await.unwrap();
@@ -264,19 +309,28 @@ impl Pair {
         }
     }
 
+    /// Every job, with those that a retry makes of it.
+    fn ids(&self) -> impl Iterator<Item = JobId> {
+        self.jobs.iter().flat_map(|job| [job.id, job.id.retried(), job.id.retried().retried()])
+    }
+
     /// Compares all that can be read.
     async fn compare(&self) {
-        let compared = self.jobs.iter().map(|job| async {
-            let states = (self.memory.status(job.id).await, self.redis.status(job.id).await);
+        let compared = self.ids().map(|id| async move {
+            let states = (self.memory.status(id).await, self.redis.status(id).await);
             assert_eq!(states.0.unwrap(), states.1.unwrap());
         });
         futures::future::join_all(compared).await;
+        for app in [None, Some(&self.apps[0])] {
+            let lists = (self.memory.dead(app).await, self.redis.dead(app).await);
+            assert_eq!(lists.0.unwrap(), lists.1.unwrap());
+        }
         assert_eq!(self.memory.workers().await.unwrap(), self.redis.workers().await.unwrap());
     }
 
     async fn compare_logs(&self) {
-        for job in &self.jobs {
-            let logs = (log(&self.memory, job.id).await, log(&self.redis, job.id).await);
+        for id in self.ids() {
+            let logs = (log(&self.memory, id).await, log(&self.redis, id).await);
             assert_eq!(logs.0, logs.1);
         }
     }

@@ -1,6 +1,7 @@
 //! The stories, and the props they share.
 
 pub mod checkpoint;
+pub mod dead;
 pub mod ending;
 pub mod fence;
 pub mod follow;

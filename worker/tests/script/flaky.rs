@@ -11,10 +11,10 @@ use glimpse_shared::{
     error::{StoreError, StoreResult},
     event::{CancelledBy, Followed},
     id::{App, JobId, Micros, Seq},
-    job::{Job, JobState, Release, SeenWorker, WorkerRecord},
+    job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     store::{
-        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, Preview, Reaped, Released, SharedStore,
-        Store, Submit,
+        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry,
+        SharedStore, Store, Submit,
     },
 };
 
@@ -73,6 +73,12 @@ impl Store for Flaky {
     }
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
         self.open()?.cancel(id, by).await
+    }
+    async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
+        self.open()?.dead(app).await
+    }
+    async fn retry(&self, id: JobId) -> StoreResult<Retry> {
+        self.open()?.retry(id).await
     }
     async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
         self.open()?.reap(seen).await

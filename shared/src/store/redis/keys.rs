@@ -24,7 +24,10 @@
 //! Only queue, wake, due, dead and workers live without a time to live.
 
 use super::config::Prefix;
-use crate::id::{App, JobId, Partition, WorkerId};
+use crate::{
+    id::{App, JobId, Partition, WorkerId},
+    job::Job,
+};
 
 /// The names of a fleet.
 #[derive(Debug, Clone)]
@@ -119,6 +122,12 @@ impl PartitionKeys {
 
     pub(super) fn claim(&self, worker: &WorkerId) -> String {
         format!("{}claim:{worker}", self.stem)
+    }
+
+    /// All that a new job touches, the first keys of the scripts that put one into its queue.
+    pub(super) fn entering(&self, job: &Job) -> [String; 6] {
+        let (id, app) = (job.id, &job.app);
+        [self.job(id), self.log(id), self.queue(app), self.due(), self.wake(app), self.checkpoint(id)]
     }
 
     /// The channel of cancelled jobs.

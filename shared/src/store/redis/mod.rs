@@ -6,7 +6,7 @@
 //! nodes.rs     connections, and who holds a key    scripts.rs  the Lua files and their outcomes
 //! queue.rs     submit, claim, reap, cancel         hold.rs     renew, publish, finish, release
 //! log.rs       a job's state and its log           roster.rs   the workers on record
-//! wait.rs      blocking on the wake-up token
+//! wait.rs      blocking on the wake-up token           dead.rs     what was given up on
 //! hub.rs       follow and cancellations            line.rs     one pub/sub connection
 //! inbox.rs     what a listener has not taken yet   follower.rs one stream of a job's events
 //! ```
@@ -16,6 +16,7 @@
 
 mod backoff;
 mod config;
+mod dead;
 mod follower;
 mod hold;
 mod hub;
@@ -38,14 +39,14 @@ pub use config::{ConfigError, Prefix, RedisConfig, RedisUrl};
 
 use self::{hub::Hub, keys::Keys, nodes::Nodes, wait::Waiting};
 use super::{
-    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Rules, Store,
-    Submit,
+    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Rules,
+    Store, Submit,
 };
 use crate::{
     error::StoreResult,
     event::{CancelledBy, Followed},
     id::{App, JobId, Micros, Seq},
-    job::{Job, JobState, Release, SeenWorker, WorkerRecord},
+    job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
 };
 
 /// See the module.
@@ -116,6 +117,14 @@ impl Store for RedisStore {
 
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
         self.door.cancel(id, by).await
+    }
+
+    async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
+        self.door.dead(app).await
+    }
+
+    async fn retry(&self, id: JobId) -> StoreResult<Retry> {
+        self.door.retry(id).await
     }
 
     async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {

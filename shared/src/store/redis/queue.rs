@@ -32,27 +32,8 @@ impl Door {
         if job.id.partition() != Some(job.app.partition()) {
             return Err(StoreError::Corrupt(format!("{} cannot be a job of {}", job.id, job.app)));
         }
-        let ttl = job.start_timeout + job.run_timeout + BEYOND_DEADLINES;
         let json = ascii_json(job);
-        let call = SUBMIT
-            .keys([
-                keys.job(job.id),
-                keys.log(job.id),
-                keys.queue(&job.app),
-                keys.due(),
-                keys.wake(&job.app),
-                keys.checkpoint(job.id),
-            ])
-            .now(self.now())
-            .value(job.id)
-            .value(self.rules.queue_limit)
-            .text(&json)
-            .text(job.app.as_str())
-            .text(&job.digest)
-            .value(job.class.rank())
-            .value(job.start_timeout.as_micros())
-            .value(job.run_timeout.as_micros())
-            .value(millis(ttl));
+        let call = self.entering(SUBMIT.keys(keys.entering(job)), job, &json);
         match call.run(&self.nodes).await? {
             Outcome::Submitted { position } => Ok(Submit::Submitted { position }),
             Outcome::Duplicate => Ok(Submit::Duplicate),
@@ -60,6 +41,21 @@ impl Door {
             Outcome::Full { waiting } => Ok(Submit::Full { waiting }),
             other => unexpected(other),
         }
+    }
+
+    /// A new job, the first arguments of the scripts that put one into its queue.
+    pub(super) fn entering<'a>(&self, call: Call<'a>, job: &'a Job, json: &'a str) -> Call<'a> {
+        let ttl = job.start_timeout + job.run_timeout + BEYOND_DEADLINES;
+        call.now(self.now())
+            .value(job.id)
+            .value(self.rules.queue_limit)
+            .text(json)
+            .text(job.app.as_str())
+            .text(&job.digest)
+            .value(job.class.rank())
+            .value(job.start_timeout.as_micros())
+            .value(job.run_timeout.as_micros())
+            .value(millis(ttl))
     }
 
     pub(super) async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {

@@ -27,12 +27,13 @@ impl Script {
     }
 
     /// Begins a call; its keys must be those that the script's header names, in that order.
-    pub(super) fn keys<const N: usize>(&'static self, keys: [String; N]) -> Call<'static> {
+    pub(super) fn keys(&'static self, keys: impl Into<Vec<String>>) -> Call<'static> {
         Call { script: self, keys: keys.into(), args: Vec::new() }
     }
 }
 
 const SHARED: &str = include_str!("lua/shared.lua");
+const ENTER: &str = include_str!("lua/enter.lua");
 const FENCE: &str = include_str!("lua/fence.lua");
 const GIVE_BACK: &str = include_str!("lua/give_back.lua");
 
@@ -45,7 +46,8 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = "submit";
+    SUBMIT = "submit" + ENTER;
+    RETRY = "retry" + ENTER;
     CLAIM = "claim";
     WAKE = "wake";
     RENEW = "renew" + FENCE;
@@ -56,6 +58,7 @@ scripts! {
     CANCEL = "cancel";
     REAP = "reap" + GIVE_BACK;
     DUE = "due";
+    DEAD = "dead";
     FORGET = "forget";
     STATUS = "status";
     READ = "read";

@@ -95,24 +95,14 @@ impl Change<'_> {
         self.append_frame(id, frame);
     }
 
-    /// Puts an ended job on the dead list.
-    fn bury(&mut self, id: JobId) {
-        self.state.expiry.remove(&(self.now.after(self.rules.ended_ttl), id));
-        self.state.expiry.insert((self.now.after(self.rules.dead_ttl), id));
-        self.state.dead.insert((self.now, id));
-        while self.state.dead.len() > self.rules.dead_kept {
-            self.state.dead.pop_first();
-        }
-    }
-
     pub(super) fn forget(&mut self, id: JobId) {
-        let Some(record) = self.state.jobs.get(&id).filter(|record| record.status.is_terminal()) else {
-            return;
-        };
+        let ended = self.state.jobs.get(&id).filter(|record| record.status.is_terminal());
+        let Some(record) = ended else { return };
         if let Some(at) = record.finished_at {
+            let partition = record.job.app.partition();
             self.state.expiry.remove(&(at.after(self.rules.ended_ttl), id));
             self.state.expiry.remove(&(at.after(self.rules.dead_ttl), id));
-            self.state.dead.remove(&(at, id));
+            self.unlist(partition, at, id);
         }
         self.state.jobs.remove(&id);
         self.effects.push(Effect::Forgotten(id));

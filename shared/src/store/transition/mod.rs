@@ -3,18 +3,20 @@
 //! No clock, lock, channel or I/O: what is here can be explored exhaustively, compared with the Lua scripts
 //! command by command, and read in one sitting. The memory home adds the rest.
 
+mod dead;
 pub mod ending;
 mod held;
 mod queue;
 mod state;
 
+pub use dead::newest_first;
 pub use state::{Record, State};
 
 use crate::{
     event::{CancelledBy, Frame},
     id::{App, JobId, Micros, Seq, WorkerId},
     job::{Job, Release, Status, WorkerRecord},
-    store::{Cancel, Checkpoint, Claim, Finish, Hold, Lease, Released, Rules, Submit},
+    store::{Cancel, Checkpoint, Claim, Finish, Hold, Lease, Released, Retry, Rules, Submit},
 };
 
 /// One thing that is asked of the store.
@@ -38,6 +40,8 @@ pub enum Command {
     Release(Fence, Release),
     /// See [`Store::cancel`](super::Store::cancel).
     Cancel(JobId, CancelledBy),
+    /// See [`Store::retry`](super::Store::retry).
+    Retry(JobId),
     /// Looks at one job that may be overdue; the caller last heard the store's time `seen`.
     Reap(JobId, Micros),
     /// See [`Store::heartbeat`](super::Store::heartbeat).
@@ -85,6 +89,8 @@ pub enum Outcome {
     Release(Released),
     /// To Cancel.
     Cancel(Cancel),
+    /// To Retry.
+    Retry(Retry),
     /// To Reap.
     Reap(ReapOutcome),
     /// To Wake, Heartbeat and Forget.
@@ -131,6 +137,7 @@ pub fn apply(state: &mut State, rules: &Rules, command: Command, now: Micros) ->
         Command::Finish(fence, frame, status) => change.finish(&fence, frame, status),
         Command::Release(fence, release) => Outcome::Release(change.release(&fence, release)),
         Command::Cancel(id, by) => Outcome::Cancel(change.cancel(id, by)),
+        Command::Retry(id) => Outcome::Retry(change.retry(id)),
         Command::Reap(id, seen) => Outcome::Reap(change.reap(id, seen)),
         Command::Heartbeat(worker) => {
             change.heartbeat(worker);

@@ -18,10 +18,20 @@ impl Change<'_> {
         if let Some(known) = self.state.jobs.get(&job.id) {
             return if known.job.digest == job.digest { Submit::Duplicate } else { Submit::Conflict };
         }
-        let waiting = self.state.queues.get(&job.app).map_or(0, |queue| queue.len() as u64);
-        if waiting >= self.rules.queue_limit {
+        if let Some(waiting) = self.full(&job.app) {
             return Submit::Full { waiting };
         }
+        Submit::Submitted { position: self.enter(job) }
+    }
+
+    /// How many jobs of the app wait, if no more may.
+    pub(super) fn full(&self, app: &App) -> Option<u64> {
+        let waiting = self.state.queues.get(app).map_or(0, |queue| queue.len() as u64);
+        (waiting >= self.rules.queue_limit).then_some(waiting)
+    }
+
+    /// Makes a new job and answers its position.
+    pub(super) fn enter(&mut self, job: Job) -> u64 {
         let record = Record {
             status: Status::Queued,
             attempt: 0,
@@ -41,7 +51,7 @@ impl Change<'_> {
         };
         let id = record.job.id;
         self.state.jobs.insert(id, record);
-        Submit::Submitted { position: self.enqueue(id) }
+        self.enqueue(id)
     }
 
     pub(super) fn try_claim(&mut self, claim: Claim) -> Option<Lease> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
     event::Frame,
-    id::{App, JobId, Micros, Seq, WorkerId},
+    id::{App, JobId, Micros, Partition, Seq, WorkerId},
     job::{Job, JobState, SeenWorker, Status},
     store::{Checkpoint, Rules},
 };
@@ -18,7 +18,7 @@ pub struct State {
     /// Every unfinished job, by when reap must look at it.
     pub(super) due: BTreeSet<(Micros, JobId)>,
     /// Jobs given up on, oldest first.
-    pub(super) dead: BTreeSet<(Micros, JobId)>,
+    pub(super) dead: BTreeMap<Partition, BTreeSet<(Micros, JobId)>>,
     /// Ended jobs, by when they are forgotten.
     pub(super) expiry: BTreeSet<(Micros, JobId)>,
     /// Apps whose wake-up token is there.
@@ -121,11 +121,6 @@ impl State {
             .filter(|seen| now.since(seen.last_seen) <= rules.worker_known)
             .cloned()
             .collect()
-    }
-
-    /// The jobs on the dead list, oldest first.
-    pub fn dead(&self) -> Vec<JobId> {
-        self.dead.iter().map(|(_, id)| *id).collect()
     }
 
     pub(super) fn position(&self, record: &Record) -> u64 {

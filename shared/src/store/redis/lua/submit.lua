@@ -1,33 +1,10 @@
 #!lua
 -- Puts a new job into its app's queue.
--- KEYS  job, log, queue, due, wake, checkpoint
--- ARGV  now ('' for the server's), id, how many may wait, job (JSON), app, digest, class,
---       start timeout, run timeout (us), time to live of the unfinished job (ms)
+-- KEYS  those of enter.lua
+-- ARGV  those of enter.lua
 -- Answers  submitted <position>   duplicate   conflict   full <waiting>
-local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5],
-  checkpoint = KEYS[6]}
-local id, limit, job, app, digest = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
-local class, start_timeout, run_timeout, ttl = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
-
 local known = redis.call('HGET', keys.job, 'digest')
 if known then
   return {known == digest and 'duplicate' or 'conflict'}
 end
-local waiting = redis.call('ZCARD', keys.queue)
-if waiting >= limit then
-  return {'full', waiting}
-end
-
-local now = clock(ARGV[1])
--- The class weighs more than any arrival time; both are exact in the double that a score is.
-local score = class * 2 ^ 51 + now
-redis.call('HSET', keys.job, 'job', job, 'app', app, 'digest', digest, 'status', 'queued', 'attempt', '0',
-  'faults', '0', 'worker', '', 'seq', '1', 'step', '', 'first', '', 'score', int(score),
-  'created', int(now), 'started', '', 'finished', '', 'lease', '', 'run', '',
-  'start', int(now + start_timeout), 'run_timeout', run_timeout)
--- A log without its job is a leftover whose ids may be above ours; a checkpoint is another job's.
-redis.call('DEL', keys.log, keys.checkpoint)
-local position = enqueue(keys, id, score, now + start_timeout, 1)
-redis.call('PEXPIRE', keys.job, ttl)
-redis.call('PEXPIRE', keys.log, ttl)
-return {'submitted', position}
+return full() or {'submitted', enter()}

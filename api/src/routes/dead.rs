@@ -1,0 +1,98 @@
+//! Jobs that were given up on: they are listed, and can be tried again.
+
+use axum::{
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::StatusCode,
+    response::Response,
+};
+use glimpse_shared::{
+    event::FailureCode,
+    id::{App, JobId},
+    job::DeadJob,
+    request::FieldError,
+    store::Retry,
+};
+use serde::{Deserialize, Serialize};
+
+use super::jobs::{accepted, job_id, known};
+use crate::{
+    error::{ApiError, json_response},
+    state::{Api, ask, in_time},
+    submit::full,
+};
+
+/// The query of the list.
+#[derive(Deserialize)]
+pub(crate) struct Of {
+    app: Option<String>,
+}
+
+/// `GET /v1/dead`, newest first.
+pub(crate) async fn list(
+    State(api): State<Api>,
+    query: Result<Query<Of>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    #[derive(Serialize)]
+    struct List {
+        jobs: Vec<Listed>,
+    }
+    #[derive(Serialize)]
+    struct Listed {
+        id: JobId,
+        app: App,
+        code: FailureCode,
+        message: String,
+        finished_at: String,
+        attempts: u32,
+    }
+
+    let app = app(query.ok().and_then(|Query(of)| of.app))?;
+    let dead = ask(api.store.dead(app.as_ref())).await?;
+    let listed = |dead: DeadJob| Listed {
+        id: dead.id,
+        app: dead.app,
+        code: dead.code,
+        message: dead.message,
+        finished_at: dead.finished_at.rfc3339(),
+        attempts: dead.attempt,
+    };
+    Ok(json_response(StatusCode::OK, &List { jobs: dead.into_iter().map(listed).collect() }))
+}
+
+fn app(text: Option<String>) -> Result<Option<App>, ApiError> {
+    let Some(text) = text else { return Ok(None) };
+    match text.parse::<App>() {
+        Ok(app) => Ok(Some(app)),
+        Err(wrong) => Err(ApiError::field(FieldError::query("app", "app_parsing", wrong.to_string(), &text))),
+    }
+}
+
+/// `POST /v1/dead/{id}/retry`: asked twice, it answers with the same new job.
+pub(crate) async fn retry(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let old = job_id(path)?;
+    in_time(async {
+        let job = known(&api, old).await?.job;
+        let mut workers = 0;
+        if api.store.status(old.retried()).await?.is_none() {
+            // A job that nobody takes would end for good: whoever waits too long is not on the list.
+            workers = api.admission.served(&job.app).await?.workers;
+        }
+        match api.store.retry(old).await? {
+            Retry::Submitted { id, position } => {
+                tracing::info!(job = %id, retry_of = %old, app = %job.app, position, "submitted");
+            }
+            Retry::Duplicate { .. } => {}
+            Retry::Full { waiting } => return Err(full(waiting, workers)),
+            Retry::Unknown => return Err(ApiError::JobUnknown),
+        }
+        let new = known(&api, old.retried()).await?;
+        Ok(accepted(StatusCode::ACCEPTED, &new.job, new.status, new.position))
+    })
+    .await
+}

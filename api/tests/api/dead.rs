@@ -1,0 +1,98 @@
+//! Jobs that were given up on.
+
+use glimpse_api::Config;
+use glimpse_shared::job::{Release, Status};
+use serde_json::json;
+
+use crate::support::Stack;
+
+/// A job that had its last attempt.
+async fn dead(stack: &Stack) -> glimpse_shared::id::JobId {
+    let id = stack.submit("poison").await;
+    let mut worker = stack.worker();
+    for _ in 0..3 {
+        let lease = worker.claim().await;
+        assert_eq!(lease.job.id, id);
+        stack.store.release(&lease, &Release::Fault("out of memory".to_owned())).await.unwrap();
+    }
+    assert_eq!(stack.status(id).await.status, Status::Failed);
+    id
+}
+
+#[tokio::test]
+async fn the_dead_are_listed() {
+    let stack = Stack::start().await;
+    assert_eq!(stack.get("/v1/dead").await.json(), json!({ "jobs": [] }));
+    let id = dead(&stack).await;
+    let listed = json!({ "jobs": [{
+        "id": id, "app": "glimpse/demo", "code": "attempts_exhausted",
+        "message": "given up after 3 attempts: out of memory",
+        "finished_at": "2023-11-14T22:13:20Z", "attempts": 3,
+    }] });
+    let answer = stack.get("/v1/dead").await;
+    assert_eq!((answer.status, answer.json()), (200, listed.clone()));
+    assert_eq!(stack.get("/v1/dead?app=glimpse/demo").await.json(), listed);
+    assert_eq!(stack.get("/v1/dead?app=glimpse/other").await.json(), json!({ "jobs": [] }));
+    let wrong = stack.get("/v1/dead?app=demo").await;
+    assert_eq!((wrong.status, &wrong.json()["detail"][0]["loc"]), (422, &json!(["query", "app"])));
+}
+
+#[tokio::test]
+async fn a_dead_job_is_tried_again_once() {
+    let stack = Stack::start().await;
+    let old = dead(&stack).await;
+    let path = format!("/v1/dead/{old}/retry");
+    let first = stack.post(&path, "").await;
+    assert_eq!(first.status, 202);
+    let id = first.json()["id"].as_str().unwrap().to_owned();
+    assert_ne!(id, old.to_string());
+    assert_eq!(
+        first.json(),
+        json!({
+            "id": id, "app": "glimpse/demo", "status": "queued", "position": 0,
+            "urls": {
+                "job": format!("/v1/jobs/{id}"),
+                "events": format!("/v1/jobs/{id}/events"),
+                "image": format!("/v1/jobs/{id}/image"),
+            },
+        })
+    );
+    assert_eq!(first.header("location"), Some(&*format!("/v1/jobs/{id}")));
+    assert_eq!(stack.get("/v1/dead").await.json(), json!({ "jobs": [] }));
+
+    let again = stack.post(&path, "").await;
+    assert_eq!((again.status, again.json()), (202, first.json()));
+    stack.worker().make_next().await;
+    let new = stack.get(&format!("/v1/jobs/{id}")).await.json();
+    assert_eq!((&new["status"], &new["retry_of"]), (&json!("completed"), &json!(old)));
+    assert_eq!(new["result"]["seed"], 7);
+    assert_eq!(stack.post(&path, "").await.json()["id"], json!(id));
+    assert_eq!(stack.get(&format!("/v1/jobs/{old}")).await.json()["status"], "failed");
+}
+
+#[tokio::test]
+async fn what_is_not_dead_is_not_tried_again() {
+    let stack = Stack::start().await;
+    let waiting = stack.submit("a heart").await;
+    for id in [waiting.to_string(), "00000000-0000-7000-8000-000000000001".to_owned(), "x".to_owned()] {
+        let answer = stack.post(&format!("/v1/dead/{id}/retry"), "").await;
+        assert_eq!((answer.status, answer.json()), (404, json!({ "detail": "Job not found" })), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_can_take_stays_on_the_list() {
+    let stack = Stack::with(Config { queue_limit: 1, ..Config::default() }).await;
+    let old = dead(&stack).await;
+    let path = format!("/v1/dead/{old}/retry");
+    stack.submit("a heart").await;
+    let full = stack.post(&path, "").await;
+    assert_eq!((full.status, full.header("retry-after")), (429, Some("1")));
+
+    // The app's workers vanish. Another replica has not heard of them.
+    stack.clock.advance(std::time::Duration::from_secs(61));
+    let replica = Stack::over(stack.store.clone(), Config::default(), stack.clock.clone()).await;
+    let answer = replica.post(&path, "").await;
+    assert_eq!((answer.status, answer.json()["apps"].clone()), (404, json!([])));
+    assert_eq!(stack.get("/v1/dead").await.json()["jobs"][0]["id"], json!(old));
+}

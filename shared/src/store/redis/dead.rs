@@ -1,0 +1,77 @@
+//! Jobs that were given up on: they are listed, and can be tried again.
+
+use bytes::Bytes;
+
+use super::{
+    Door,
+    scripts::{DEAD, Outcome, RETRY, nonsense, number, unexpected},
+};
+use crate::{
+    error::{StoreError, StoreResult},
+    event::{Event, Frame, ascii_json},
+    id::{App, JobId, Micros, Partition},
+    job::DeadJob,
+    store::{Retry, transition::newest_first},
+};
+
+impl Door {
+    pub(super) async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
+        let partitions: Vec<_> = match app {
+            Some(app) => vec![app.partition()],
+            None => Partition::all().collect(),
+        };
+        let lists = partitions.into_iter().map(|partition| self.dead_of(partition, app));
+        let mut dead = futures::future::try_join_all(lists).await?.concat();
+        newest_first(&mut dead, &self.rules);
+        Ok(dead)
+    }
+
+    async fn dead_of(&self, partition: Partition, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
+        let keys = self.keys.of(partition);
+        let (jobs, logs) = (keys.jobs(), keys.logs());
+        let call = DEAD.keys([keys.dead()]).text(app.map_or("", App::as_str)).text(&jobs).text(&logs);
+        let answer: Vec<Vec<Vec<u8>>> = redis::from_redis_value(call.read(&self.nodes).await?)
+            .map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let listed = answer.into_iter().map(listed).collect::<StoreResult<Vec<_>>>()?;
+        Ok(listed.into_iter().flatten().collect())
+    }
+
+    pub(super) async fn retry(&self, id: JobId) -> StoreResult<Retry> {
+        // What it is made of never changes; the script looks whether the id is another job's by now.
+        let Some(old) = self.status(id).await? else { return Ok(Retry::Unknown) };
+        let job = old.job.retried();
+        let keys = self.keys.of_app(&job.app);
+        let mut names = Vec::from(keys.entering(&job));
+        names.extend([keys.dead(), keys.job(id)]);
+        let json = ascii_json(&job);
+        let call = self.entering(RETRY.keys(names), &job, &json).value(id);
+        match call.run(&self.nodes).await? {
+            Outcome::Submitted { position } => Ok(Retry::Submitted { id: job.id, position }),
+            Outcome::Duplicate => Ok(Retry::Duplicate { id: job.id }),
+            Outcome::Full { waiting } => Ok(Retry::Full { waiting }),
+            Outcome::Unknown => Ok(Retry::Unknown),
+            other => unexpected(other),
+        }
+    }
+}
+
+/// One line of the list; `None` if its event is a newer version's.
+fn listed(line: Vec<Vec<u8>>) -> StoreResult<Option<DeadJob>> {
+    let Ok([id, app, attempt, finished, frame]) = <[Vec<u8>; 5]>::try_from(line) else {
+        return Err(nonsense("dead", &"a line of another length"));
+    };
+    let Some(Event::Failed { code, message }) =
+        Frame::parse(Bytes::from(frame)).and_then(|frame| frame.event())
+    else {
+        return Ok(None);
+    };
+    let text = |bytes| String::from_utf8(bytes).map_err(|error| nonsense("text", &error.into_bytes()));
+    Ok(Some(DeadJob {
+        id: number(&text(id)?)?,
+        app: number(&text(app)?)?,
+        code,
+        message,
+        finished_at: Micros(number(&text(finished)?)?),
+        attempt: number(&text(attempt)?)?,
+    }))
+}

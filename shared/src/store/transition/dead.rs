@@ -1,0 +1,74 @@
+//! Jobs that were given up on: they are listed, and can be tried again.
+
+use super::{Change, State};
+use crate::{
+    event::Event,
+    id::{App, JobId, Micros, Partition},
+    job::DeadJob,
+    store::{Retry, Rules},
+};
+
+impl Change<'_> {
+    /// Puts a job that ended now on the dead list.
+    pub(super) fn bury(&mut self, id: JobId) {
+        let Some(record) = self.state.jobs.get(&id) else { return };
+        self.state.expiry.remove(&(self.now.after(self.rules.ended_ttl), id));
+        self.state.expiry.insert((self.now.after(self.rules.dead_ttl), id));
+        let list = self.state.dead.entry(record.job.app.partition()).or_default();
+        list.insert((self.now, id));
+        while list.len() > self.rules.dead_kept {
+            list.pop_first();
+        }
+    }
+
+    /// Takes a job that ended `at` off the dead list; answers whether it was there.
+    pub(super) fn unlist(&mut self, partition: Partition, at: Micros, id: JobId) -> bool {
+        self.state.dead.get_mut(&partition).is_some_and(|list| list.remove(&(at, id)))
+    }
+
+    pub(super) fn retry(&mut self, id: JobId) -> Retry {
+        let Some(record) = self.state.jobs.get(&id) else { return Retry::Unknown };
+        let (job, finished_at) = (record.job.retried(), record.finished_at);
+        if self.state.jobs.contains_key(&job.id) {
+            return Retry::Duplicate { id: job.id };
+        }
+        let partition = job.app.partition();
+        let listed =
+            |at: &Micros| self.state.dead.get(&partition).is_some_and(|list| list.contains(&(*at, id)));
+        let Some(at) = finished_at.filter(listed) else { return Retry::Unknown };
+        if let Some(waiting) = self.full(&job.app) {
+            return Retry::Full { waiting };
+        }
+        self.unlist(partition, at, id);
+        Retry::Submitted { id: job.id, position: self.enter(job) }
+    }
+}
+
+impl State {
+    /// The dead list of one app, or of all, newest first.
+    pub fn dead(&self, app: Option<&App>, rules: &Rules) -> Vec<DeadJob> {
+        let listed = self.dead.values().flatten().filter_map(|(_, id)| self.jobs.get(id));
+        let mut dead: Vec<_> = listed
+            .filter(|record| app.is_none_or(|app| record.job.app == *app))
+            .filter_map(|record| {
+                let Event::Failed { code, message } = record.log.back()?.event()? else { return None };
+                Some(DeadJob {
+                    id: record.job.id,
+                    app: record.job.app.clone(),
+                    code,
+                    message,
+                    finished_at: record.finished_at?,
+                    attempt: record.attempt,
+                })
+            })
+            .collect();
+        newest_first(&mut dead, rules);
+        dead
+    }
+}
+
+/// As many of the newest as one answer may have; the id decides where two died in one microsecond.
+pub fn newest_first(dead: &mut Vec<DeadJob>, rules: &Rules) {
+    dead.sort_by_key(|dead| std::cmp::Reverse((dead.finished_at, dead.id)));
+    dead.truncate(rules.dead_kept);
+}
