@@ -3,7 +3,13 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use glimpse_shared::{error::StoreResult, id::App, job::SeenWorker, request::Offer, store::SharedStore};
+use glimpse_shared::{
+    error::StoreResult,
+    id::{App, Micros},
+    job::{SeenWorker, WorkerState},
+    request::Offer,
+    store::SharedStore,
+};
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::error::ApiError;
@@ -11,11 +17,19 @@ use crate::error::ApiError;
 /// How old the list of workers may be that a job is checked against.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How long after it was last seen a worker counts as alive.
+const ALIVE: Duration = Duration::from_secs(30);
+
+/// Whether a worker is alive by what was heard of it.
+pub(crate) fn is_alive(worker: &SeenWorker, now: Micros) -> bool {
+    now.since(worker.last_seen) <= ALIVE
+}
+
 /// The app's workers, as far as a request is concerned.
 pub(crate) struct Served {
     /// What they offer.
     pub(crate) offer: Offer,
-    /// How many there are.
+    /// How many of them take jobs.
     pub(crate) workers: usize,
 }
 
@@ -23,10 +37,14 @@ pub(crate) struct Served {
 pub(crate) struct Admission {
     store: SharedStore,
     /// Locked while the store is asked, so that many requests at once ask once.
-    seen: Mutex<Option<(Instant, Workers)>>,
+    seen: Mutex<Option<(Instant, Arc<Roster>)>>,
 }
 
-type Workers = Arc<[SeenWorker]>;
+/// The workers on record at one moment.
+struct Roster {
+    now: Micros,
+    workers: Vec<SeenWorker>,
+}
 
 impl Admission {
     pub(crate) fn new(store: SharedStore) -> Self {
@@ -37,39 +55,64 @@ impl Admission {
     /// app outlives a rolling restart.
     pub(crate) async fn served(&self, app: &App) -> Result<Served, ApiError> {
         let asked = Instant::now();
-        let workers = self.workers(fresh(asked)).await?;
-        if let Some(served) = offered(&workers, |worker| worker.record.app == *app) {
+        if let Some(served) = self.roster(fresh(asked)).await?.served(app) {
             return Ok(served);
         }
         // The app's first worker may have come since.
-        let workers = self.workers(asked).await?;
-        offered(&workers, |worker| worker.record.app == *app)
-            .ok_or_else(|| ApiError::AppUnknown { app: app.to_string(), served: apps(&workers) })
+        let roster = self.roster(asked).await?;
+        roster.served(app).ok_or_else(|| ApiError::AppUnknown { app: app.to_string(), served: roster.apps() })
+    }
+
+    /// How many workers of `app` are alive and take jobs.
+    pub(crate) async fn takers(&self, app: &App) -> StoreResult<usize> {
+        Ok(self.roster(fresh(Instant::now())).await?.takers(app))
     }
 
     /// The apps that are served.
     pub(crate) async fn apps(&self) -> StoreResult<Vec<App>> {
-        Ok(apps(&self.workers(Instant::now()).await?))
+        Ok(self.roster(Instant::now()).await?.apps())
     }
 
     /// What some worker offers, whatever its app: for naming the wrong fields of a request whose app is wrong.
     pub(crate) async fn anything(&self) -> StoreResult<Offer> {
-        let workers = self.workers(fresh(Instant::now())).await?;
-        Ok(offered(&workers, |_| true).map_or_else(nothing, |served| served.offer))
+        let roster = self.roster(fresh(Instant::now())).await?;
+        Ok(offered(roster.workers.iter()).unwrap_or_else(nothing))
     }
 
     /// The workers as they were at `since` or later.
-    async fn workers(&self, since: Instant) -> StoreResult<Workers> {
+    async fn roster(&self, since: Instant) -> StoreResult<Arc<Roster>> {
         let mut seen = self.seen.lock().await;
-        if let Some((at, workers)) = &*seen
+        if let Some((at, roster)) = &*seen
             && *at >= since
         {
-            return Ok(workers.clone());
+            return Ok(roster.clone());
         }
         let at = Instant::now();
-        let workers: Workers = self.store.workers().await?.into();
-        *seen = Some((at, workers.clone()));
-        Ok(workers)
+        let (now, workers) = tokio::try_join!(self.store.now(), self.store.workers())?;
+        let roster = Arc::new(Roster { now, workers });
+        *seen = Some((at, roster.clone()));
+        Ok(roster)
+    }
+}
+
+impl Roster {
+    fn of<'a>(&'a self, app: &'a App) -> impl Iterator<Item = &'a SeenWorker> {
+        self.workers.iter().filter(move |worker| worker.record.app == *app)
+    }
+
+    fn served(&self, app: &App) -> Option<Served> {
+        Some(Served { offer: offered(self.of(app))?, workers: self.takers(app) })
+    }
+
+    fn takers(&self, app: &App) -> usize {
+        let takes =
+            |worker: &SeenWorker| worker.record.state != WorkerState::Draining && is_alive(worker, self.now);
+        self.of(app).filter(|worker| takes(worker)).count()
+    }
+
+    fn apps(&self) -> Vec<App> {
+        let apps: BTreeSet<_> = self.workers.iter().map(|worker| worker.record.app.clone()).collect();
+        apps.into_iter().collect()
     }
 }
 
@@ -78,23 +121,17 @@ fn fresh(now: Instant) -> Instant {
     now.checked_sub(FRESH).unwrap_or(now)
 }
 
-fn apps(workers: &[SeenWorker]) -> Vec<App> {
-    let apps: BTreeSet<_> = workers.iter().map(|worker| worker.record.app.clone()).collect();
-    apps.into_iter().collect()
-}
-
 /// The native size of the newest worker, and the most of everything else: a job that one worker can serve is
 /// let in.
-fn offered(workers: &[SeenWorker], of: impl Fn(&SeenWorker) -> bool) -> Option<Served> {
-    let workers: Vec<_> = workers.iter().filter(|worker| of(worker)).collect();
+fn offered<'a>(workers: impl Iterator<Item = &'a SeenWorker>) -> Option<Offer> {
+    let workers: Vec<_> = workers.collect();
     let newest = &workers.iter().max_by_key(|worker| worker.last_seen)?.record;
-    let offer = Offer {
+    Some(Offer {
         native_width: newest.native_width,
         native_height: newest.native_height,
         max_pixels: workers.iter().map(|worker| worker.record.max_pixels).max()?,
         schedulers: workers.iter().flat_map(|worker| worker.record.schedulers.iter().cloned()).collect(),
-    };
-    Some(Served { offer, workers: workers.len() })
+    })
 }
 
 /// The widest offer, so that only the request's own faults are named.

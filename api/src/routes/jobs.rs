@@ -183,6 +183,9 @@ pub(crate) async fn status(
         worker: Option<&'a WorkerId>,
         #[serde(skip_serializing_if = "Option::is_none")]
         position: Option<u64>,
+        /// Who may take it: 0 where all of its app's workers have vanished since the submit.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        workers: Option<usize>,
         #[serde(skip_serializing_if = "Option::is_none")]
         progress: Option<Progress>,
         created_at: String,
@@ -214,6 +217,10 @@ pub(crate) async fn status(
     }
 
     let state = known(&api, job_id(path)?).await?;
+    let workers = match state.status {
+        Status::Queued => Some(ask(api.admission.takers(&state.job.app)).await?),
+        _ => None,
+    };
     let steps = state.job.spec.steps_to_take();
     let end = state.newest.as_ref().filter(|_| state.status.is_terminal());
     let json = end.map(Frame::json).unwrap_or_default();
@@ -224,6 +231,7 @@ pub(crate) async fn status(
         attempt: Some(state.attempt).filter(|attempt| *attempt > 0),
         worker: state.worker.as_ref(),
         position: state.position,
+        workers,
         progress: state.step.map(|step| Progress { step, steps }),
         created_at: state.created_at.rfc3339(),
         started_at: state.started_at.map(|at| at.rfc3339()),

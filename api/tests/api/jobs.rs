@@ -1,6 +1,9 @@
 //! Our own wire but for its events.
 
-use glimpse_shared::{event::FailureCode, job::Status};
+use glimpse_shared::{
+    event::FailureCode,
+    job::{Status, WorkerRecord, WorkerState},
+};
 use serde_json::json;
 
 use crate::support::{Stack, demo, picture, record};
@@ -49,7 +52,10 @@ async fn the_life_of_a_job_can_be_read() {
     let created = "2023-11-14T22:13:20Z";
     assert_eq!(
         stack.get(&path).await.json(),
-        json!({ "id": id, "app": "glimpse/demo", "status": "queued", "position": 0, "created_at": created })
+        json!({
+            "id": id, "app": "glimpse/demo", "status": "queued", "position": 0, "workers": 1,
+            "created_at": created,
+        })
     );
     assert_eq!(stack.get(&format!("{path}/image")).await.status, 404);
 
@@ -194,6 +200,28 @@ async fn an_app_whose_workers_are_long_gone_is_404() {
     assert_eq!(answer.status, 404);
     let detail = "No worker serves the app glimpse/demo, nor any other at the moment";
     assert_eq!(answer.json(), json!({ "detail": detail, "apps": [] }));
+}
+
+#[tokio::test]
+async fn a_waiting_job_says_how_many_may_take_it() {
+    let stack = Stack::start().await;
+    let draining = WorkerRecord { state: WorkerState::Draining, ..record("two", &demo()) };
+    stack.store.heartbeat(&draining).await.unwrap();
+    stack.store.heartbeat(&record("three", &"glimpse/other".parse().unwrap())).await.unwrap();
+    let id = stack.submit("a heart").await;
+    let path = format!("/v1/jobs/{id}");
+    assert_eq!(stack.get(&path).await.json()["workers"], 1);
+
+    // All vanish. Another replica has not heard of them.
+    stack.clock.advance(std::time::Duration::from_secs(31));
+    let replica = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
+    let job = replica.get(&path).await.json();
+    assert_eq!((&job["status"], &job["workers"]), (&json!("queued"), &json!(0)));
+    stack.clock.advance(std::time::Duration::from_secs(3600));
+    stack.store.reap(stack.store.now().await.unwrap()).await.unwrap();
+    let job = replica.get(&path).await.json();
+    assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &json!("start_timeout")));
+    assert!(job.get("workers").is_none());
 }
 
 #[tokio::test]
