@@ -15,6 +15,11 @@ use crate::{
 /// time: as long as an outage may last that no lease outlives.
 const CANCEL_TRIES: u32 = 5;
 
+/// How long a job takes where none was completed of late.
+const UNMEASURED: Duration = Duration::from_secs(10);
+/// The longest that a client is sent away for, in seconds.
+const LONGEST_WAIT: u64 = 3600;
+
 /// A job that is in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accepted {
@@ -35,7 +40,7 @@ async fn submit(api: &Api, job: &Job, workers: usize) -> Result<Accepted, ApiErr
         }
         Submit::Duplicate => Ok(Accepted::Before),
         Submit::Conflict => Err(conflict()),
-        Submit::Full { waiting } => Err(full(waiting, workers)),
+        Submit::Full { waiting, pace } => Err(full(api, waiting, pace, workers)),
     }
 }
 
@@ -50,13 +55,16 @@ pub(crate) fn conflict() -> ApiError {
 }
 
 /// No more jobs may wait.
-pub(crate) fn full(waiting: u64, workers: usize) -> ApiError {
-    ApiError::QueueFull { waiting, retry_after: wait(waiting, workers) }
+pub(crate) fn full(api: &Api, waiting: u64, pace: Option<Duration>, workers: usize) -> ApiError {
+    let retry_after = retry_after(waiting, api.config.queue_limit, pace, workers);
+    ApiError::QueueFull { waiting, retry_after }
 }
 
-/// When a client should come back: as if each worker took a second for a job, and at most a minute.
-fn wait(waiting: u64, workers: usize) -> Duration {
-    Duration::from_secs((waiting / workers.max(1) as u64).clamp(1, 60))
+/// When a place is free: once the jobs that are too many have been taken, by `workers` that take `pace` for one.
+fn retry_after(waiting: u64, limit: u64, pace: Option<Duration>, workers: usize) -> Duration {
+    let too_many = (waiting + 1).saturating_sub(limit).max(1) as f64;
+    let seconds = pace.unwrap_or(UNMEASURED).as_secs_f64() * too_many / workers.max(1) as f64;
+    Duration::from_secs((seconds.ceil() as u64).clamp(1, LONGEST_WAIT))
 }
 
 /// Submits a job, whose app `workers` serve, on behalf of a client who waits on this connection.
@@ -129,4 +137,26 @@ async fn cancel(api: Api, id: JobId) {
         pause *= 2;
     }
     tracing::warn!(job = %id, "the client has gone, but the store does not take the cancel: the job runs on");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_comes_back_when_a_place_may_be_free() {
+        let pace = |seconds: f64| Some(Duration::from_secs_f64(seconds));
+        for (waiting, limit, pace, workers, seconds) in [
+            (100, 100, pace(7.0), 1, 7),
+            (100, 100, pace(7.0), 4, 2),
+            // Another replica lets more wait.
+            (104, 100, pace(7.0), 1, 35),
+            (100, 100, None, 2, 5),
+            (100, 100, pace(0.01), 1, 1),
+            (100, 100, pace(7.0), 0, 7),
+            (u64::MAX - 1, 1, pace(1e6), 1, 3600),
+        ] {
+            assert_eq!(retry_after(waiting, limit, pace, workers), Duration::from_secs(seconds));
+        }
+    }
 }

@@ -9,6 +9,7 @@ macro_rules! stories {
         $tell! { $argument;
             queue: positions_count_those_ahead, a_repeated_submit_is_a_duplicate,
                 another_request_under_the_same_id_conflicts, a_full_queue_still_recognises_its_jobs,
+                a_full_queue_says_how_long_its_jobs_take,
                 classes_before_arrivals, a_repeated_claim_gets_the_same_lease, an_old_claim_number_gets_nothing,
                 a_claim_number_is_forgotten_with_the_lease, apps_do_not_share_jobs, workers_are_known_for_a_minute,
                 a_forgotten_id_can_be_used_again, state_tells_the_whole_story;

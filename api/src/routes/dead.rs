@@ -88,7 +88,7 @@ pub(crate) async fn retry(
                 tracing::info!(job = %id, retry_of = %old, app = %job.app, position, "submitted");
             }
             Retry::Duplicate { .. } => {}
-            Retry::Full { waiting } => return Err(full(waiting, workers)),
+            Retry::Full { waiting, pace } => return Err(full(&api, waiting, pace, workers)),
             Retry::Unknown => return Err(ApiError::JobUnknown),
         }
         let new = known(&api, old.retried()).await?;

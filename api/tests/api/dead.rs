@@ -87,7 +87,7 @@ async fn a_job_that_nobody_can_take_stays_on_the_list() {
     let path = format!("/v1/dead/{old}/retry");
     stack.submit("a heart").await;
     let full = stack.post(&path, "").await;
-    assert_eq!((full.status, full.header("retry-after")), (429, Some("1")));
+    assert_eq!((full.status, full.header("retry-after")), (429, Some("10")));
 
     // The app's workers vanish. Another replica has not heard of them.
     stack.clock.advance(std::time::Duration::from_secs(61));

@@ -168,15 +168,25 @@ async fn timeouts_are_members_of_the_body() {
 #[tokio::test]
 async fn a_full_queue_is_429_on_every_submitting_route() {
     let config = glimpse_api::Config { queue_limit: 1, ..Default::default() };
-    let stack = Stack::with(config).await;
+    let stack = Stack::with(config.clone()).await;
     stack.submit("a heart").await;
     for path in ["/v1/jobs", "/glimpse/demo", "/glimpse/demo/stream"] {
         let body = if path == "/v1/jobs" { BODY } else { r#"{"prompt":"a heart"}"# };
         let answer = stack.post(path, body).await;
         assert_eq!(answer.status, 429);
-        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert_eq!(answer.header("retry-after"), Some("10"));
         assert!(answer.json()["detail"].is_string());
     }
+
+    // What is measured counts from then on, shared among the workers.
+    let mut worker = stack.worker();
+    let lease = worker.claim().await;
+    stack.clock.advance(std::time::Duration::from_secs(25));
+    worker.complete(lease).await;
+    stack.submit("a heart").await;
+    stack.store.heartbeat(&record("two", &demo())).await.unwrap();
+    let replica = Stack::over(stack.store.clone(), config, stack.clock.clone()).await;
+    assert_eq!(replica.post("/v1/jobs", BODY).await.header("retry-after"), Some("13"));
 }
 
 #[tokio::test]

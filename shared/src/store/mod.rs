@@ -14,7 +14,7 @@ pub mod redis;
 mod rules;
 pub mod transition;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -48,6 +48,8 @@ pub enum Submit {
     Full {
         /// How many.
         waiting: u64,
+        /// How long the app's jobs take of late, from the first claim to the end; `None` if none was completed.
+        pace: Option<Duration>,
     },
 }
 
@@ -70,6 +72,8 @@ pub enum Retry {
     Full {
         /// How many.
         waiting: u64,
+        /// How long the app's jobs take of late, from the first claim to the end; `None` if none was completed.
+        pace: Option<Duration>,
     },
     /// No such job is on the list.
     Unknown,

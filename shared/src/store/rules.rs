@@ -27,6 +27,8 @@ pub struct Rules {
     pub dead_ttl: Duration,
     /// How many of those are listed, of each partition and in one answer.
     pub dead_kept: usize,
+    /// How long what was measured of an app's jobs counts after the newest of them.
+    pub pace_ttl: Duration,
     /// The oldest `seen` that a reap acts on.
     pub reap_within: Duration,
     /// How long after its last heartbeat a worker is on record.
@@ -43,6 +45,7 @@ impl Default for Rules {
             ended_ttl: Duration::from_secs(10 * 60),
             dead_ttl: Duration::from_secs(7 * 24 * 3600),
             dead_kept: 1000,
+            pace_ttl: Duration::from_secs(24 * 3600),
             reap_within: Duration::from_secs(5),
             worker_known: Duration::from_secs(60),
         }

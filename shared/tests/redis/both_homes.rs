@@ -124,6 +124,7 @@ fn rules() -> Rules {
         ended_ttl: forever,
         dead_ttl: forever,
         dead_kept: 2,
+        pace_ttl: Duration::from_secs(20),
         ..Rules::default()
     }
 }

@@ -143,7 +143,7 @@ pub async fn a_retry_into_a_full_queue_changes_nothing(home: &Home) {
         home.submit(&job(&format!("job {n}"))).await;
     }
     let waiting = home.rules.queue_limit;
-    assert_eq!(home.store.retry(old.id).await.unwrap(), Retry::Full { waiting });
+    assert_eq!(home.store.retry(old.id).await.unwrap(), Retry::Full { waiting, pace: None });
     assert_eq!(dead(home, None).await, ids(&[&old]));
     assert_eq!(home.store.status(old.id.retried()).await.unwrap(), None);
     home.claim("w1").await;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use glimpse_shared::{
-    event::Event,
+    event::{Event, FailureCode},
     id::{App, JobId},
     job::{Class, Status, WorkerRecord, WorkerState},
-    store::{Claim, Submit},
+    store::{Claim, Ending, Submit},
 };
 
 use super::{Home, START, app, completed, job, job_of, worker};
@@ -47,11 +47,44 @@ pub async fn a_full_queue_still_recognises_its_jobs(home: &Home) {
     }
     assert_eq!(
         home.store.submit(&job("one more")).await.unwrap(),
-        Submit::Full { waiting: home.rules.queue_limit }
+        Submit::Full { waiting: home.rules.queue_limit, pace: None }
     );
     assert_eq!(home.store.submit(&jobs[3]).await.unwrap(), Submit::Duplicate);
     home.claim("w1").await;
     home.submit(&job("now there is room")).await;
+}
+
+pub async fn a_full_queue_says_how_long_its_jobs_take(home: &Home) {
+    let pace = async || {
+        for n in 0.. {
+            if let Submit::Full { pace, .. } = home.store.submit(&job(&format!("job {n}"))).await.unwrap() {
+                return pace.map(|pace| pace.as_micros());
+            }
+        }
+        unreachable!()
+    };
+    let take = async |seconds: u64, ending: &Ending| {
+        let mut lease = home.claim("w1").await;
+        home.pass(seconds);
+        home.store.finish(&mut lease, ending).await.unwrap();
+    };
+    assert_eq!(pace().await, None);
+    take(8, &completed()).await;
+    assert_eq!(pace().await, Some(8_000_000));
+    // The newest weighs an eighth, and only what was completed counts.
+    take(13, &completed()).await;
+    take(30, &Ending::failed(FailureCode::BadRequest, "too strange".to_owned())).await;
+    assert_eq!(pace().await, Some(8_625_000));
+
+    // Another app has its own, and what is old no longer counts.
+    let other: App = "glimpse/other".parse().unwrap();
+    home.submit(&job_of(&other, "a house")).await;
+    let claim = Claim { worker: worker("w2"), app: other, number: 1 };
+    let mut lease = home.store.try_claim(&claim).await.unwrap().unwrap();
+    home.store.finish(&mut lease, &completed()).await.unwrap();
+    assert_eq!(pace().await, Some(8_625_000));
+    home.clock.advance(home.rules.pace_ttl);
+    assert_eq!(pace().await, None);
 }
 
 pub async fn classes_before_arrivals(home: &Home) {

@@ -48,7 +48,7 @@ impl Door {
         match call.run(&self.nodes).await? {
             Outcome::Submitted { position } => Ok(Retry::Submitted { id: job.id, position }),
             Outcome::Duplicate => Ok(Retry::Duplicate { id: job.id }),
-            Outcome::Full { waiting } => Ok(Retry::Full { waiting }),
+            Outcome::Full { waiting, pace } => Ok(Retry::Full { waiting, pace }),
             Outcome::Unknown => Ok(Retry::Unknown),
             other => unexpected(other),
         }

@@ -3,7 +3,7 @@
 use super::{
     Door,
     keys::PartitionKeys,
-    queue::{exhausted_around, millis},
+    queue::{BEYOND_CLOCK, exhausted_around, millis},
     scripts::{CHECKPOINT, FINISH, Outcome, PUBLISH, RELEASE, RENEW, unexpected},
 };
 use crate::{
@@ -97,6 +97,7 @@ impl Door {
                     keys.queue(&lease.job.app),
                     keys.due(),
                     keys.checkpoint(lease.job.id),
+                    keys.pace(&lease.job.app),
                 ])
                 .now(self.now())
                 .value(lease.job.id)
@@ -105,7 +106,9 @@ impl Door {
                 .text(ending.status().as_str())
                 .value(frame.seq)
                 .bytes(frame.bytes())
-                .value(millis(self.rules.ended_ttl));
+                .value(millis(self.rules.ended_ttl))
+                .value(self.rules.pace_ttl.as_micros())
+                .value(millis(self.rules.pace_ttl + BEYOND_CLOCK));
             match call.run(&self.nodes).await? {
                 Outcome::Finished => return Ok(Finish::Finished),
                 Outcome::Cancelled => return Ok(Finish::Cancelled),

@@ -10,6 +10,7 @@
 //! | `glimpse:{p}:ckpt:<id>` | string | where an attempt has got to: the worker's bytes |
 //! | `glimpse:{p}:queue:<app>` | zset | waiting jobs, scored by class x 2^51 + arrival in us |
 //! | `glimpse:{p}:wake:<app>` | list | at most one token |
+//! | `glimpse:{p}:pace:<app>` | string | `<mean> <until>`: how long the app's jobs take, in us |
 //! | `glimpse:{p}:due` | zset | unfinished jobs, scored by when reap must look at them |
 //! | `glimpse:{p}:dead` | zset | jobs given up on, scored by when |
 //! | `glimpse:{p}:claim:<worker>` | string | `<number> <job> <attempt> <until>`: the worker's last answered claim |
@@ -112,6 +113,10 @@ impl PartitionKeys {
         format!("{}wake:", self.stem)
     }
 
+    pub(super) fn pace(&self, app: &App) -> String {
+        format!("{}pace:{app}", self.stem)
+    }
+
     pub(super) fn due(&self) -> String {
         format!("{}due", self.stem)
     }
@@ -125,9 +130,17 @@ impl PartitionKeys {
     }
 
     /// All that a new job touches, the first keys of the scripts that put one into its queue.
-    pub(super) fn entering(&self, job: &Job) -> [String; 6] {
+    pub(super) fn entering(&self, job: &Job) -> [String; 7] {
         let (id, app) = (job.id, &job.app);
-        [self.job(id), self.log(id), self.queue(app), self.due(), self.wake(app), self.checkpoint(id)]
+        [
+            self.job(id),
+            self.log(id),
+            self.queue(app),
+            self.due(),
+            self.wake(app),
+            self.checkpoint(id),
+            self.pace(app),
+        ]
     }
 
     /// The channel of cancelled jobs.

@@ -22,9 +22,9 @@ use crate::{
 /// How much longer than its deadlines an unfinished job is kept: time for a fleet that was away to come back and
 /// end it in good order.
 const BEYOND_DEADLINES: Duration = Duration::from_secs(3600);
-/// How much longer than it counts an answered claim is kept. The script decides by the time that stands in it;
-/// the time to live only cleans up.
-const BEYOND_CLAIM: Duration = Duration::from_secs(60);
+/// How much longer than it counts is kept what has its time written in it: an answered claim, an app's pace. The
+/// scripts decide by that; the time to live only cleans up.
+pub(super) const BEYOND_CLOCK: Duration = Duration::from_secs(60);
 
 impl Door {
     pub(super) async fn submit(&self, job: &Job) -> StoreResult<Submit> {
@@ -38,7 +38,7 @@ impl Door {
             Outcome::Submitted { position } => Ok(Submit::Submitted { position }),
             Outcome::Duplicate => Ok(Submit::Duplicate),
             Outcome::Conflict => Ok(Submit::Conflict),
-            Outcome::Full { waiting } => Ok(Submit::Full { waiting }),
+            Outcome::Full { waiting, pace } => Ok(Submit::Full { waiting, pace }),
             other => unexpected(other),
         }
     }
@@ -70,7 +70,7 @@ impl Door {
             .text(&jobs)
             .text(&logs)
             .text(&checkpoints)
-            .value(millis(self.rules.lease + BEYOND_CLAIM));
+            .value(millis(self.rules.lease + BEYOND_CLOCK));
         match call.run(&self.nodes).await? {
             Outcome::Claimed { job, attempt, seq, checkpoint } => {
                 let job =

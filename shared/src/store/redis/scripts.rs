@@ -1,6 +1,6 @@
 //! The scripts, how they are called, and what they answer.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::{borrow::Cow, sync::LazyLock, time::Duration};
 
 use redis::{Cmd, Value};
 
@@ -33,6 +33,7 @@ impl Script {
 }
 
 const SHARED: &str = include_str!("lua/shared.lua");
+const PACE: &str = include_str!("lua/pace.lua");
 const ENTER: &str = include_str!("lua/enter.lua");
 const FENCE: &str = include_str!("lua/fence.lua");
 const GIVE_BACK: &str = include_str!("lua/give_back.lua");
@@ -46,14 +47,14 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = "submit" + ENTER;
-    RETRY = "retry" + ENTER;
+    SUBMIT = "submit" + PACE + ENTER;
+    RETRY = "retry" + PACE + ENTER;
     CLAIM = "claim";
     WAKE = "wake";
     RENEW = "renew" + FENCE;
     CHECKPOINT = "checkpoint" + FENCE;
     PUBLISH = "publish" + FENCE;
-    FINISH = "finish" + FENCE;
+    FINISH = "finish" + FENCE + PACE;
     RELEASE = "release" + FENCE + GIVE_BACK;
     CANCEL = "cancel";
     REAP = "reap" + GIVE_BACK;
@@ -152,7 +153,7 @@ pub(super) enum Outcome {
     Submitted { position: u64 },
     Duplicate,
     Conflict,
-    Full { waiting: u64 },
+    Full { waiting: u64, pace: Option<Duration> },
     Claimed { job: String, attempt: u32, seq: Seq, checkpoint: Option<Checkpoint> },
     None,
     Held { seq: Seq },
@@ -184,7 +185,10 @@ fn decode(answer: Value) -> StoreResult<Outcome> {
         ["submitted", position] => Outcome::Submitted { position: number(position)? },
         ["duplicate"] => Outcome::Duplicate,
         ["conflict"] => Outcome::Conflict,
-        ["full", waiting] => Outcome::Full { waiting: number(waiting)? },
+        ["full", waiting] => Outcome::Full { waiting: number(waiting)?, pace: None },
+        ["full", waiting, pace] => {
+            Outcome::Full { waiting: number(waiting)?, pace: Some(Duration::from_micros(number(pace)?)) }
+        }
         ["claimed", job, attempt, seq] => Outcome::Claimed {
             job: job.to_owned(),
             attempt: number(attempt)?,

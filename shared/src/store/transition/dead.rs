@@ -37,7 +37,7 @@ impl Change<'_> {
             |at: &Micros| self.state.dead.get(&partition).is_some_and(|list| list.contains(&(*at, id)));
         let Some(at) = finished_at.filter(listed) else { return Retry::Unknown };
         if let Some(waiting) = self.full(&job.app) {
-            return Retry::Full { waiting };
+            return Retry::Full { waiting, pace: self.pace(&job.app) };
         }
         self.unlist(partition, at, id);
         Retry::Submitted { id: job.id, position: self.enter(job) }

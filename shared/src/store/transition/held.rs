@@ -53,11 +53,15 @@ impl Change<'_> {
                 return Outcome::Finish(if again { Finish::Finished } else { Finish::Lost });
             }
         }
-        let next = self.state.jobs.get(&fence.id).map_or(Seq::default(), |record| record.seq.next());
-        if frame.seq != next {
-            return Outcome::Renumber(next);
+        let Some(record) = self.state.jobs.get(&fence.id) else { return Outcome::Finish(Finish::Lost) };
+        if frame.seq != record.seq.next() {
+            return Outcome::Renumber(record.seq.next());
         }
+        let (app, started_at) = (record.job.app.clone(), record.started_at);
         self.end(fence.id, status, frame);
+        if let Some(at) = started_at.filter(|_| status == Status::Completed) {
+            self.measure(app, self.now.since(at));
+        }
         Outcome::Finish(Finish::Finished)
     }
 

@@ -1,10 +1,10 @@
 //! Into the queue, out of it, and back.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
     Change, Effect,
-    state::{Claimed, Record},
+    state::{Claimed, Pace, Record},
 };
 use crate::{
     event::{Event, Frame},
@@ -19,7 +19,7 @@ impl Change<'_> {
             return if known.job.digest == job.digest { Submit::Duplicate } else { Submit::Conflict };
         }
         if let Some(waiting) = self.full(&job.app) {
-            return Submit::Full { waiting };
+            return Submit::Full { waiting, pace: self.pace(&job.app) };
         }
         Submit::Submitted { position: self.enter(job) }
     }
@@ -28,6 +28,20 @@ impl Change<'_> {
     pub(super) fn full(&self, app: &App) -> Option<u64> {
         let waiting = self.state.queues.get(app).map_or(0, |queue| queue.len() as u64);
         (waiting >= self.rules.queue_limit).then_some(waiting)
+    }
+
+    /// How long the app's jobs take, if that was measured of late.
+    pub(super) fn pace(&self, app: &App) -> Option<Duration> {
+        self.state.pace.get(app).filter(|pace| self.now < pace.until).map(|pace| pace.mean)
+    }
+
+    /// A job of the app was completed that `took` so long.
+    pub(super) fn measure(&mut self, app: App, took: Duration) {
+        let mean =
+            self.pace(&app).map_or(took.as_micros(), |mean| (mean.as_micros() * 7 + took.as_micros()) / 8);
+        let pace =
+            Pace { mean: Duration::from_micros(mean as u64), until: self.now.after(self.rules.pace_ttl) };
+        self.state.pace.insert(app, pace);
     }
 
     /// Makes a new job and answers its position.

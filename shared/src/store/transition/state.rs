@@ -1,6 +1,9 @@
 //! What the store holds, and how it is read.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use crate::{
     event::Frame,
@@ -25,6 +28,8 @@ pub struct State {
     pub(super) wake: BTreeSet<App>,
     /// Each worker's newest claim that was answered with a lease.
     pub(super) claims: BTreeMap<WorkerId, Claimed>,
+    /// How long each app's completed jobs took.
+    pub(super) pace: BTreeMap<App, Pace>,
     pub(super) workers: BTreeMap<WorkerId, SeenWorker>,
 }
 
@@ -37,6 +42,13 @@ pub(super) struct Claimed {
     pub(super) number: u64,
     pub(super) job: JobId,
     pub(super) attempt: u32,
+    pub(super) until: Micros,
+}
+
+/// How long an app's jobs take: the mean of those completed, the newest weighing an eighth.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Pace {
+    pub(super) mean: Duration,
     pub(super) until: Micros,
 }
 

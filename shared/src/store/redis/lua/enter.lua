@@ -1,21 +1,22 @@
--- How a job comes into its queue; for submit and retry. Stands after shared.lua. Of both scripts
--- the first keys are   job, log, queue, due, wake, checkpoint
+-- How a job comes into its queue; for submit and retry. Stands after shared.lua and pace.lua. Of both scripts
+-- the first keys are   job, log, queue, due, wake, checkpoint, pace
 -- and the arguments    now ('' for the server's), id, how many may wait, job (JSON), app, digest, class,
 --                      start timeout, run timeout (us), time to live of the unfinished job (ms)
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5],
-  checkpoint = KEYS[6]}
+  checkpoint = KEYS[6], pace = KEYS[7]}
 local id, limit, json, app, digest = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
+local now = clock(ARGV[1])
 local class, start_timeout, run_timeout, ttl = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
 
 -- The answer where no more jobs may wait.
 local function full()
   local waiting = redis.call('ZCARD', keys.queue)
-  return waiting >= limit and {'full', waiting}
+  local pace = pace_of(keys.pace, now)
+  return waiting >= limit and {'full', waiting, pace and int(pace) or nil}
 end
 
 -- Makes the job and answers its position.
 local function enter()
-  local now = clock(ARGV[1])
   -- The class weighs more than any arrival time; both are exact in the double that a score is.
   local score = class * 2 ^ 51 + now
   redis.call('HSET', keys.job, 'job', json, 'app', app, 'digest', digest, 'status', 'queued', 'attempt', '0',

@@ -1,13 +1,16 @@
 #!lua flags=allow-oom
 -- Ends a job by its worker's word.
--- KEYS  job, log, queue, due, checkpoint
--- ARGV  now ('' for the server's), id, attempt, worker, status, seq, frame, time to live (ms)
+-- KEYS  job, log, queue, due, checkpoint, pace
+-- ARGV  now ('' for the server's), id, attempt, worker, status, seq, frame, time to live (ms),
+--       how long a pace counts (us), and is kept (ms)
 -- Answers  finished   cancelled   lost   seq <the right one>: nothing was written, the frame's number is wrong
-local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], checkpoint = KEYS[5]}
+local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], checkpoint = KEYS[5],
+  pace = KEYS[6]}
 local id, attempt, worker, status = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local seq, frame, ttl = tonumber(ARGV[6]), ARGV[7], ARGV[8]
+local counts, kept = tonumber(ARGV[9]), ARGV[10]
 
-local job = redis.call('HMGET', keys.job, 'status', 'attempt', 'worker', 'seq')
+local job = redis.call('HMGET', keys.job, 'status', 'attempt', 'worker', 'seq', 'started')
 local answer = hold(job[1], job[2], job[3], attempt, worker)
 if answer == 'cancelled' then
   return {'cancelled'}
@@ -22,5 +25,11 @@ if seq ~= job[4] + 1 then
   return {'seq', int(job[4] + 1)}
 end
 
-conclude(keys, id, status, clock(ARGV[1]), ttl, seq, frame)
+local now = clock(ARGV[1])
+local pace = status == 'completed' and pace_with(keys.pace, now, now - job[5])
+
+conclude(keys, id, status, now, ttl, seq, frame)
+if pace then
+  redis.call('SET', keys.pace, int(pace) .. ' ' .. int(now + counts), 'PX', kept)
+end
 return {'finished'}

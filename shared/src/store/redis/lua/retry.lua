@@ -2,8 +2,8 @@
 -- Submits a job that was given up on once more, as a new job, and takes it off the dead list.
 -- KEYS  those of enter.lua for the new job; dead, old job
 -- ARGV  those of enter.lua for the new job; old id
--- Answers  submitted <position>   duplicate   full <waiting>   unknown
-local dead, old, old_id = KEYS[7], KEYS[8], ARGV[11]
+-- Answers  submitted <position>   duplicate   full <waiting> <pace, if it was measured>   unknown
+local dead, old, old_id = KEYS[8], KEYS[9], ARGV[11]
 
 -- The new job was made of what the caller read of the old one before.
 local job = redis.call('HMGET', old, 'app', 'digest', 'finished')

@@ -1,0 +1,13 @@
+-- How long an app's jobs take: '<mean> <until>' in us; for finish, submit and retry. Stands after shared.lua.
+
+-- The mean, if it counts still.
+local function pace_of(key, now)
+  local mean, till = string.match(redis.call('GET', key) or '', '^(%d+) (%d+)$')
+  return mean and now < tonumber(till) and tonumber(mean)
+end
+
+-- The mean with one more job, which weighs an eighth.
+local function pace_with(key, now, took)
+  local mean = pace_of(key, now)
+  return mean and math.floor((mean * 7 + took) / 8) or took
+end
