@@ -5,6 +5,7 @@ mod golden;
 #[cfg(test)]
 mod support;
 
+use candle_core::DType;
 use glimpse_worker::pipeline::LoadOptions;
 use golden::check;
 use support::parity;
@@ -63,4 +64,15 @@ fn a_single_file_is_the_folder_it_was_made_from() {
         ..LoadOptions::cpu(variants.join("model.safetensors"))
     };
     check(&parity(), "euler4_fp16weights", options);
+}
+
+#[test]
+fn half_precision_costs_no_more_than_it_costs_diffusers() {
+    for dtype in [DType::F16, DType::BF16] {
+        for name in
+            ["euler20_cfg5", "ddim10_cfg5", "dpmpp2m_karras20_cfg75", "unipc8_cfg5", "euler1_nocfg_unicode"]
+        {
+            check(&parity(), name, LoadOptions { dtype, ..model() });
+        }
+    }
 }

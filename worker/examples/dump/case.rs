@@ -19,12 +19,12 @@ pub(crate) struct Case {
     negative_prompt_2: Option<String>,
     steps: usize,
     guidance_scale: f64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     guidance_rescale: f64,
     height: u32,
     width: u32,
     seed: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     scheduler: Map<String, Value>,
     num_images_per_prompt: Option<usize>,
     clip_skip: Option<usize>,
@@ -34,16 +34,16 @@ pub(crate) struct Case {
     negative_original_size: Option<[u32; 2]>,
     negative_target_size: Option<[u32; 2]>,
     negative_crops_coords_top_left: Option<[u32; 2]>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     weights: Weights,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     generator: Generator,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) preview_steps: Vec<usize>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pipeline: Kind,
     strength: Option<f64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     loras: Vec<LoraField>,
     /// What the fixtures say about the outcome; not part of the request.
     #[serde(rename = "info")]
@@ -52,6 +52,15 @@ pub(crate) struct Case {
     _tensors: Option<Value>,
     #[serde(flatten)]
     other: Map<String, Value>,
+}
+
+/// `null` says as little as leaving the field out.
+fn null_is_default<'de, D, T>(value: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(value)?.unwrap_or_default())
 }
 
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
