@@ -16,7 +16,8 @@ import make_fixtures as mf
 import torch
 from safetensors.torch import load_file
 
-STAGES = ("prompt_embeds", "pooled_prompt_embeds", "noise_pred", "latents", "preview", "pred_x0", "preview_x0", "image")
+STAGES = ("prompt_embeds", "pooled_prompt_embeds", "negative_prompt_embeds", "negative_pooled_prompt_embeds",
+          "noise_pred", "latents", "preview", "pred_x0", "preview_x0", "image")
 
 
 def distance(a, b):
