@@ -55,6 +55,11 @@ pub struct Config {
     #[arg(long, env = "GLIMPSE_QUEUE_LIMIT", value_name = "JOBS", default_value_t = 10_000)]
     pub queue_limit: u64,
 
+    /// Replicas of Redis that must have a job before its submit is confirmed. Where fewer have it within a second
+    /// the answer is 503, though the job is there. With 0 a failover may lose what was submitted just before.
+    #[arg(long, env = "GLIMPSE_SUBMIT_WAIT_REPLICAS", value_name = "REPLICAS", default_value_t = 0)]
+    pub submit_wait_replicas: u32,
+
     /// Event streams that this process holds open; more are answered 429.
     #[arg(long, env = "GLIMPSE_MAX_STREAMS", value_name = "STREAMS", default_value_t = 10_000)]
     pub max_streams: usize,
@@ -87,7 +92,11 @@ impl OnDisconnect {
 impl Config {
     /// The rules of the store that this API is to use.
     pub fn rules(&self) -> Rules {
-        Rules { queue_limit: self.queue_limit, ..Rules::default() }
+        Rules {
+            queue_limit: self.queue_limit,
+            submit_replicas: self.submit_wait_replicas,
+            ..Rules::default()
+        }
     }
 }
 
@@ -104,6 +113,7 @@ impl Default for Config {
             start_timeout: Duration::from_secs(3600),
             run_timeout: Duration::from_secs(3600),
             queue_limit: 10_000,
+            submit_wait_replicas: 0,
             max_streams: 10_000,
             shutdown_grace: Duration::from_secs(30),
         }

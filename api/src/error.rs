@@ -8,7 +8,12 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use glimpse_shared::{error::StoreError, event::ascii_json, id::App, request::FieldError};
+use glimpse_shared::{
+    error::StoreError,
+    event::ascii_json,
+    id::{App, JobId},
+    request::FieldError,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -56,6 +61,15 @@ pub(crate) enum ApiError {
         /// How many it fetches at once.
         limit: usize,
     },
+    /// The job is there, but a failover of the store may lose it: ask for it, or send it again with its key.
+    Unconfirmed {
+        /// The job.
+        id: JobId,
+        /// How many replicas have it.
+        replicas: u32,
+        /// How many should.
+        wanted: u32,
+    },
     /// Come back later: the store is away.
     StoreAway,
     /// Ask another replica: this process ends.
@@ -82,7 +96,7 @@ impl ApiError {
             Self::QueueFull { .. } | Self::StreamsFull { .. } | Self::FetchesFull { .. } => {
                 StatusCode::TOO_MANY_REQUESTS
             }
-            Self::StoreAway | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unconfirmed { .. } | Self::StoreAway | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
             Self::Defect => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -112,6 +126,10 @@ impl ApiError {
             Self::FetchesFull { limit } => {
                 format!("This server fetches {limit} pictures at once, which is as many as it may").into()
             }
+            Self::Unconfirmed { id, replicas, wanted } => format!(
+                "The job {id} was accepted, but only {replicas} of {wanted} replicas of the store have it by now"
+            )
+            .into(),
             Self::StoreAway => "The store is unavailable, try again".into(),
             Self::Ending => "This server is ending, try again".into(),
             Self::Defect => "Internal Server Error".into(),
@@ -122,7 +140,9 @@ impl ApiError {
         match self {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
             Self::StreamsFull { .. } => Some(Duration::from_secs(10)),
-            Self::FetchesFull { .. } | Self::StoreAway | Self::Ending => Some(Duration::from_secs(2)),
+            Self::FetchesFull { .. } | Self::Unconfirmed { .. } | Self::StoreAway | Self::Ending => {
+                Some(Duration::from_secs(2))
+            }
             _ => None,
         }
     }
@@ -150,12 +170,18 @@ impl IntoResponse for ApiError {
             detail: Value,
             #[serde(skip_serializing_if = "Option::is_none")]
             apps: Option<&'a [App]>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            id: Option<JobId>,
         }
         let apps = match &self {
             Self::AppUnknown { served, .. } => Some(&served[..]),
             _ => None,
         };
-        let body = Body { detail: self.detail(), apps };
+        let id = match self {
+            Self::Unconfirmed { id, .. } => Some(id),
+            _ => None,
+        };
+        let body = Body { detail: self.detail(), apps, id };
         let mut response = json_response(self.status(), &body);
         if let Some(after) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().max(1).into());

@@ -28,6 +28,11 @@ pub(crate) enum Accepted {
         /// How many waiting jobs are served first.
         position: u64,
     },
+    /// Since now, but so few replicas of the store have it that a failover may lose it.
+    Unconfirmed {
+        /// How many.
+        replicas: u32,
+    },
     /// Since an earlier request of the same key.
     Before,
 }
@@ -37,6 +42,10 @@ async fn submit(api: &Api, job: &Job, workers: usize) -> Result<Accepted, ApiErr
         Submit::Submitted { position } => {
             tracing::info!(job = %job.id, app = %job.app, position, "submitted");
             Ok(Accepted::Now { position })
+        }
+        Submit::Unconfirmed { replicas } => {
+            tracing::warn!(job = %job.id, app = %job.app, replicas, "submitted, with too few replicas");
+            Ok(Accepted::Unconfirmed { replicas })
         }
         Submit::Duplicate => Ok(Accepted::Before),
         Submit::Conflict => Err(conflict()),
@@ -52,6 +61,11 @@ pub(crate) fn conflict() -> ApiError {
         "Another request was sent with this key before",
         "",
     ))
+}
+
+/// Too few replicas of the store have the job.
+pub(crate) fn unconfirmed(api: &Api, id: JobId, replicas: u32) -> ApiError {
+    ApiError::Unconfirmed { id, replicas, wanted: api.config.submit_wait_replicas }
 }
 
 /// No more jobs may wait.

@@ -21,7 +21,7 @@ use super::jobs::{accepted, job_id, known};
 use crate::{
     error::{ApiError, json_response},
     state::{Api, ask, in_time},
-    submit::full,
+    submit::{full, unconfirmed},
 };
 
 /// The query of the list.
@@ -87,6 +87,7 @@ pub(crate) async fn retry(
             Retry::Submitted { id, position } => {
                 tracing::info!(job = %id, retry_of = %old, app = %job.app, position, "submitted");
             }
+            Retry::Unconfirmed { id, replicas } => return Err(unconfirmed(&api, id, replicas)),
             Retry::Duplicate { .. } => {}
             Retry::Full { waiting, pace } => return Err(full(&api, waiting, pace, workers)),
             Retry::Unknown => return Err(ApiError::JobUnknown),

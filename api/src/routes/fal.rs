@@ -29,7 +29,7 @@ use crate::{
     picture,
     sse::{KEEP_ALIVE, Out, Relay, Wire, respond},
     state::{Api, Patience},
-    submit::{Waited, submit_waited},
+    submit::{Accepted, Waited, submit_waited, unconfirmed},
 };
 
 const FAL: Defaults = Defaults { unknown: Unknown::Ignored, preview_source: PreviewSource::Latents };
@@ -151,8 +151,12 @@ async fn accept(
         retry_of: None,
         traceparent: headers.traceparent(),
     };
-    let (waited, _) = patience.with(submit_waited(api, job, served.workers, on_disconnect)).await?;
-    Ok((waited, prompt))
+    let (waited, accepted) = patience.with(submit_waited(api, job, served.workers, on_disconnect)).await?;
+    match accepted {
+        // Nobody waits for it any more: what becomes of it is what becomes of a job whose client hangs up.
+        Accepted::Unconfirmed { replicas } => Err(unconfirmed(api, waited.id(), replicas)),
+        Accepted::Now { .. } | Accepted::Before => Ok((waited, prompt)),
+    }
 }
 
 async fn app(api: &Api, path: AppPath) -> Result<App, ApiError> {

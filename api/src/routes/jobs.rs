@@ -26,7 +26,7 @@ use crate::{
     intake::{Headers, Members, digest},
     picture,
     state::{Api, Patience, ask},
-    submit::{Accepted, conflict, submit_waited},
+    submit::{Accepted, conflict, submit_waited, unconfirmed},
 };
 
 /// Whose jobs they are without keys.
@@ -57,6 +57,7 @@ pub(crate) async fn submit(
         Accepted::Now { position } => {
             Ok(accepted(StatusCode::ACCEPTED, &job, Status::Queued, Some(position)))
         }
+        Accepted::Unconfirmed { replicas } => Err(unconfirmed(&api, job.id, replicas)),
         Accepted::Before => {
             let known = patience.with(known(&api, job.id)).await?;
             Ok(accepted(StatusCode::OK, &known.job, known.status, known.position))

@@ -11,6 +11,7 @@ mod fetch;
 mod input;
 mod jobs;
 mod pictures;
+mod replicas;
 mod shutdown;
 mod store_away;
 mod support;

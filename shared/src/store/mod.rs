@@ -40,6 +40,12 @@ pub enum Submit {
         /// How many waiting jobs are served first.
         position: u64,
     },
+    /// The job waits, but too few replicas of the store had it in time ([`Rules::submit_replicas`]): if the store
+    /// fails over now, the job may be gone. Submitted again it is a Duplicate.
+    Unconfirmed {
+        /// How many had it.
+        replicas: u32,
+    },
     /// The same request was submitted under this id before.
     Duplicate,
     /// Another request was submitted under this id before.
@@ -62,6 +68,13 @@ pub enum Retry {
         id: JobId,
         /// How many waiting jobs are served first.
         position: u64,
+    },
+    /// The same, but too few replicas of the store had it in time.
+    Unconfirmed {
+        /// The new job.
+        id: JobId,
+        /// How many had it.
+        replicas: u32,
     },
     /// It was retried before.
     Duplicate {

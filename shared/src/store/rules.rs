@@ -19,6 +19,9 @@ pub struct Rules {
     pub attempts: u32,
     /// How many jobs of one app may wait.
     pub queue_limit: u64,
+    /// How many replicas must have a new job before its submit is confirmed. The memory home has none and waits for
+    /// none.
+    pub submit_replicas: u32,
     /// How many previews of a running job the log keeps.
     pub previews_kept: u64,
     /// How long an ended job can be asked for.
@@ -41,6 +44,7 @@ impl Default for Rules {
             lease: Duration::from_secs(15),
             attempts: 3,
             queue_limit: 10_000,
+            submit_replicas: 0,
             previews_kept: 16,
             ended_ttl: Duration::from_secs(10 * 60),
             dead_ttl: Duration::from_secs(7 * 24 * 3600),

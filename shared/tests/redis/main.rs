@@ -17,6 +17,8 @@ mod outages;
 #[cfg(test)]
 mod props;
 #[cfg(test)]
+mod replicas;
+#[cfg(test)]
 mod scripts;
 #[cfg(test)]
 mod slots;

@@ -48,6 +48,18 @@ impl RedisServer {
         panic!("redis-server does not start: {}", log_of(folder.path()));
     }
 
+    /// Starts a replica of this server and waits until it has all of it.
+    pub fn start_replica(&self) -> Self {
+        // Else the master waits five seconds for more replicas before it sends what it has.
+        self.ask(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
+        let replica = Self::start_with(&["--replicaof", "127.0.0.1", &self.port.to_string()]);
+        until("the replica to follow", SOON, || {
+            replica.ask(&["INFO", "replication"]).text().contains("master_link_status:up")
+                && self.ask(&["INFO", "replication"]).text().contains("state=online")
+        });
+        replica
+    }
+
     /// Where it listens, on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port

@@ -45,12 +45,16 @@ impl Door {
         names.extend([keys.dead(), keys.job(id)]);
         let json = ascii_json(&job);
         let call = self.entering(RETRY.keys(names), &job, &json).value(id);
-        match call.run(&self.nodes).await? {
-            Outcome::Submitted { position } => Ok(Retry::Submitted { id: job.id, position }),
-            Outcome::Duplicate => Ok(Retry::Duplicate { id: job.id }),
-            Outcome::Full { waiting, pace } => Ok(Retry::Full { waiting, pace }),
-            Outcome::Unknown => Ok(Retry::Unknown),
-            other => unexpected(other),
+        let wanted = self.rules.submit_replicas;
+        match call.run_replicated(&self.nodes, wanted).await? {
+            (Outcome::Submitted { .. }, replicas) if replicas < wanted => {
+                Ok(Retry::Unconfirmed { id: job.id, replicas })
+            }
+            (Outcome::Submitted { position }, _) => Ok(Retry::Submitted { id: job.id, position }),
+            (Outcome::Duplicate, _) => Ok(Retry::Duplicate { id: job.id }),
+            (Outcome::Full { waiting, pace }, _) => Ok(Retry::Full { waiting, pace }),
+            (Outcome::Unknown, _) => Ok(Retry::Unknown),
+            (other, _) => unexpected(other),
         }
     }
 }

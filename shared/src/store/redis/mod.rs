@@ -3,7 +3,7 @@
 //! ```text
 //! mod.rs       RedisStore: the contract, each command handed to the file that knows it
 //! config.rs    the URL and the prefix              keys.rs     every name in Redis
-//! nodes.rs     connections, and who holds a key    scripts.rs  the Lua files and their outcomes
+//! nodes.rs     connections to those who hold a key  scripts.rs  the Lua files and their outcomes
 //! queue.rs     submit, claim, reap, cancel         hold.rs     renew, publish, finish, release
 //! log.rs       a job's state and its log           roster.rs   the workers on record
 //! wait.rs      blocking on the wake-up token           dead.rs     what was given up on
@@ -28,6 +28,7 @@ mod nodes;
 mod queue;
 mod roster;
 mod scripts;
+mod slots;
 mod wait;
 
 use std::sync::Arc;

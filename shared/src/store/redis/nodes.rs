@@ -6,12 +6,12 @@
 
 use std::{
     collections::HashMap,
-    ops::RangeInclusive,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use deadpool_redis::{Connection, Manager, Pool, PoolConfig, PoolError, Runtime, Timeouts};
+pub(super) use deadpool_redis::Connection;
+use deadpool_redis::{Manager, Pool, PoolConfig, PoolError, Runtime, Timeouts};
 use rand::seq::SliceRandom;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, ProtocolVersion,
@@ -19,13 +19,18 @@ use redis::{
     aio::{ConnectionLike, MultiplexedConnection},
 };
 
-use super::config::Target;
+use super::{
+    config::Target,
+    slots::{Map, parse_map, slot},
+};
 use crate::error::StoreError;
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long a command may take, and how long it may wait for a connection before.
 pub(super) const COMMAND: Duration = Duration::from_secs(5);
+/// How long replicas may take to get what was written.
+const REPLICATION: Duration = Duration::from_secs(1);
 /// Connections to one node, for commands.
 const POOL: usize = 16;
 /// How often a command follows a slot that has moved.
@@ -74,9 +79,6 @@ impl From<Failure> for StoreError {
     }
 }
 
-/// Ranges of slots and who holds them.
-type Map = Vec<(RangeInclusive<u16>, ConnectionAddr)>;
-
 /// The servers.
 pub(super) struct Nodes {
     target: Target,
@@ -105,6 +107,15 @@ impl Nodes {
 
     /// Sends a command to the node that holds `key`, the command's first.
     pub(super) async fn query(&self, key: &str, command: &Cmd) -> Result<Value, Failure> {
+        self.query_through(key, command).await.map(|(answer, _)| answer)
+    }
+
+    /// The same; answers with the connection that the command went through.
+    pub(super) async fn query_through(
+        &self,
+        key: &str,
+        command: &Cmd,
+    ) -> Result<(Value, Connection), Failure> {
         let mut moves = 0;
         loop {
             let pool = self.pool(self.locate(key).await?)?;
@@ -129,7 +140,7 @@ impl Nodes {
                     }
                     return Err(error.into());
                 }
-                Ok(value) => return Ok(value),
+                Ok(value) => return Ok((value, connection)),
             }
         }
     }
@@ -223,6 +234,14 @@ impl Nodes {
     }
 }
 
+/// How many replicas have all that was written through this connection, once `wanted` have it, or after a second.
+pub(super) async fn replicas_with(connection: &mut Connection, wanted: u32) -> Result<u32, Failure> {
+    let mut wait = redis::cmd("WAIT");
+    wait.arg(wanted).arg(REPLICATION.as_millis() as u64);
+    let replicas = connection.req_packed_command(&wait).await.and_then(Value::extract_error)?;
+    Ok(redis::from_redis_value(replicas).map_err(RedisError::from)?)
+}
+
 async fn open(info: ConnectionInfo, config: AsyncConnectionConfig) -> Result<MultiplexedConnection, Failure> {
     // The library's own timeout covers the socket, not the handshake with a server that is frozen.
     let client = Client::open(info)?;
@@ -259,62 +278,4 @@ fn is_misplaced(error: &RedisError) -> bool {
 fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
     // Nothing under this lock can leave it half changed.
     known.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Reads `CLUSTER SLOTS`: of each range its first node, the master. A node that does not know its own name means
-/// the one that was asked.
-fn parse_map(map: Value, asked: &ConnectionAddr) -> Map {
-    type Node = (Option<String>, u16);
-    let Value::Array(ranges) = map else { return Vec::new() };
-    let range = |range: Value| {
-        let Value::Array(parts) = range else { return None };
-        let mut parts = parts.into_iter();
-        let first: u16 = redis::from_redis_value(parts.next()?).ok()?;
-        let last: u16 = redis::from_redis_value(parts.next()?).ok()?;
-        let Value::Array(mut node) = parts.next()? else { return None };
-        node.truncate(2);
-        let (host, port): Node = redis::from_redis_value(Value::Array(node)).ok()?;
-        Some((first..=last, at(asked, host.filter(|host| !host.is_empty() && host != "?"), port)))
-    };
-    ranges.into_iter().filter_map(range).collect()
-}
-
-/// The address of another node, spoken to as the one that was asked.
-fn at(asked: &ConnectionAddr, name: Option<String>, number: u16) -> ConnectionAddr {
-    match asked.clone() {
-        ConnectionAddr::Tcp(host, _) => ConnectionAddr::Tcp(name.unwrap_or(host), number),
-        ConnectionAddr::TcpTls { host, insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host: name.unwrap_or(host), port: number, insecure, tls_params }
-        }
-        other => other,
-    }
-}
-
-/// The slot of a key: CRC16 (XMODEM) of its hash tag, as the cluster's specification has it.
-fn slot(key: &str) -> u16 {
-    let tag = key
-        .split_once('{')
-        .and_then(|(_, rest)| rest.split_once('}'))
-        .map(|(tag, _)| tag)
-        .filter(|tag| !tag.is_empty())
-        .unwrap_or(key);
-    let crc = tag.bytes().fold(0_u16, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
-            if crc & 0x8000 != 0 { (crc << 1) ^ 0x1021 } else { crc << 1 }
-        })
-    });
-    crc % 16_384
-}
-
-#[cfg(test)]
-mod tests {
-    use super::slot;
-
-    #[test]
-    fn slots_are_those_of_the_specification() {
-        assert_eq!(slot("123456789"), 0x31c3);
-        assert_eq!(slot("glimpse:{7}:job:x"), slot("7"));
-        assert_eq!(slot("{}empty"), slot("{}empty"));
-        assert_eq!(slot("foo"), 12_182);
-    }
 }

@@ -34,12 +34,16 @@ impl Door {
         }
         let json = ascii_json(job);
         let call = self.entering(SUBMIT.keys(keys.entering(job)), job, &json);
-        match call.run(&self.nodes).await? {
-            Outcome::Submitted { position } => Ok(Submit::Submitted { position }),
-            Outcome::Duplicate => Ok(Submit::Duplicate),
-            Outcome::Conflict => Ok(Submit::Conflict),
-            Outcome::Full { waiting, pace } => Ok(Submit::Full { waiting, pace }),
-            other => unexpected(other),
+        let wanted = self.rules.submit_replicas;
+        match call.run_replicated(&self.nodes, wanted).await? {
+            (Outcome::Submitted { .. }, replicas) if replicas < wanted => {
+                Ok(Submit::Unconfirmed { replicas })
+            }
+            (Outcome::Submitted { position }, _) => Ok(Submit::Submitted { position }),
+            (Outcome::Duplicate, _) => Ok(Submit::Duplicate),
+            (Outcome::Conflict, _) => Ok(Submit::Conflict),
+            (Outcome::Full { waiting, pace }, _) => Ok(Submit::Full { waiting, pace }),
+            (other, _) => unexpected(other),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::LazyLock, time::Duration};
 
 use redis::{Cmd, Value};
 
-use super::nodes::{Failure, Nodes};
+use super::nodes::{Connection, Failure, Nodes, replicas_with};
 use crate::{
     error::{StoreError, StoreResult},
     id::{Micros, Seq},
@@ -112,13 +112,29 @@ impl<'a> Call<'a> {
         Ok(self.query(nodes).await?)
     }
 
+    /// Runs a script that may make a job. If it does and `wanted` replicas are to have it, waits for them, through
+    /// the same connection, and answers how many have it when it cannot wait longer.
+    pub(super) async fn run_replicated(self, nodes: &Nodes, wanted: u32) -> StoreResult<(Outcome, u32)> {
+        let (answer, mut connection) = self.query_through(nodes).await?;
+        match decode(answer)? {
+            made @ Outcome::Submitted { .. } if wanted > 0 => {
+                Ok((made, replicas_with(&mut connection, wanted).await?))
+            }
+            other => Ok((other, 0)),
+        }
+    }
+
     async fn query(&self, nodes: &Nodes) -> Result<Value, Failure> {
+        self.query_through(nodes).await.map(|(answer, _)| answer)
+    }
+
+    async fn query_through(&self, nodes: &Nodes) -> Result<(Value, Connection), Failure> {
         // Every script names a key; one that named none would be refused by the server.
         let first = self.keys.first().map_or("", String::as_str);
-        match nodes.query(first, &self.command("EVALSHA", &self.script.sha)).await {
+        match nodes.query_through(first, &self.command("EVALSHA", &self.script.sha)).await {
             // New to this server, or flushed there: the code itself has the same effect and makes it known.
             Err(failure) if failure.is_noscript() => {
-                nodes.query(first, &self.command("EVAL", &self.script.code)).await
+                nodes.query_through(first, &self.command("EVAL", &self.script.code)).await
             }
             answered => answered,
         }
