@@ -58,7 +58,7 @@ async fn paint_for_ever(
         job: None,
     };
     for number in 1.. {
-        let claim = Claim { worker: record.id.clone(), app: record.app.clone(), number };
+        let claim = Claim { worker: record.id.clone(), app: record.app.clone(), affinity: None, number };
         let lease = loop {
             store.heartbeat(&record).await?;
             match store.try_claim(&claim).await? {

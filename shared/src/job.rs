@@ -32,6 +32,10 @@ pub struct Job {
     /// The dead job that this one tries again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<JobId>,
+    /// What a worker had best have loaded: a hex digest, at most 64 characters, of all that its model needs besides
+    /// the checkpoint; `None` for a job that needs nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<String>,
     /// W3C trace context of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,

@@ -42,6 +42,14 @@ pub struct Worker {
     pub drain_grace: Duration,
 }
 
+/// What the next claim says.
+struct Asked {
+    /// How many claims were answered.
+    number: u64,
+    /// What the pipeline has loaded for the job before: the next one like it costs no change.
+    loaded: Option<String>,
+}
+
 /// How a worker came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -88,11 +96,12 @@ impl Worker {
         current: &Current,
         drained: watch::Receiver<bool>,
     ) -> Ended {
-        let mut number = 0;
+        let mut asked = Asked { number: 0, loaded: None };
         loop {
             doing.send_replace((state(&drained), None));
-            let Some(lease) = self.claim(&mut number, drained.clone()).await else { return Ended::Drained };
+            let Some(lease) = self.claim(&mut asked, drained.clone()).await else { return Ended::Drained };
             let id = lease.job.id;
+            asked.loaded.clone_from(&lease.job.affinity);
             doing.send_replace((WorkerState::Busy, Some(id)));
             tracing::info!(job = %id, attempt = lease.attempt, "job claimed");
             let (stop, stopped) = watch::channel(None);
@@ -107,17 +116,22 @@ impl Worker {
 
     /// The next job; `None` once the worker drains. Claims first, then waits: a job that came before the wait
     /// is not slept past.
-    async fn claim(&self, number: &mut u64, mut drained: watch::Receiver<bool>) -> Option<Lease> {
+    async fn claim(&self, asked: &mut Asked, mut drained: watch::Receiver<bool>) -> Option<Lease> {
         let mut retry = Retry::new("claim");
         loop {
             if *drained.borrow() {
                 return None;
             }
-            let claim = Claim { worker: self.id.clone(), app: self.app.clone(), number: *number };
+            let claim = Claim {
+                worker: self.id.clone(),
+                app: self.app.clone(),
+                affinity: asked.loaded.clone(),
+                number: asked.number,
+            };
             match self.store.try_claim(&claim).await {
                 Ok(lease) => {
                     // Answered: the next claim is another one.
-                    *number += 1;
+                    asked.number += 1;
                     if lease.is_some() {
                         return lease;
                     }

@@ -144,6 +144,7 @@ async fn accept(
         app,
         tenant: ANONYMOUS.to_owned(),
         class,
+        affinity: spec.affinity(),
         spec,
         digest,
         start_timeout,

@@ -116,8 +116,10 @@ impl Submission {
     }
 
     async fn job(self, api: &Api, offer: Offer) -> Result<Job, ApiError> {
+        let spec = checked(api, self.fields, offer, OWN).await?.map_err(ApiError::Fields)?;
         Ok(Job {
-            spec: checked(api, self.fields, offer, OWN).await?.map_err(ApiError::Fields)?,
+            affinity: spec.affinity(),
+            spec,
             id: self.id,
             app: self.app,
             tenant: ANONYMOUS.to_owned(),

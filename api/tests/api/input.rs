@@ -40,6 +40,7 @@ async fn assert_no_job(stack: &Stack) {
     let claim = glimpse_shared::store::Claim {
         worker: "looks".parse().unwrap(),
         app: crate::support::demo(),
+        affinity: None,
         number: 1,
     };
     assert_eq!(stack.store.try_claim(&claim).await.unwrap(), None, "bad input became a job");

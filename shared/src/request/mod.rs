@@ -13,6 +13,7 @@ mod pictures;
 mod size;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 pub use check::{Defaults, Offer, Unknown};
 pub use field_error::{FieldError, Loc, parse_object};
@@ -190,6 +191,22 @@ impl ImageSpec {
     /// Changes to the model, at most 8.
     pub fn loras(&self) -> &[Lora] {
         &self.loras
+    }
+
+    /// What a worker had best have loaded for this request: a digest of its LoRAs, in their order and with their
+    /// scales; `None` without any. See [`Job::affinity`](crate::job::Job::affinity).
+    pub fn affinity(&self) -> Option<String> {
+        if self.loras.is_empty() {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        for lora in &self.loras {
+            // A name has no NUL in it.
+            hash.update(lora.name().as_str());
+            hash.update([0]);
+            hash.update(lora.scale().to_le_bytes());
+        }
+        Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The picture to begin from; of any size.

@@ -17,6 +17,8 @@ pub struct Claim {
     pub worker: WorkerId,
     /// Whose queue.
     pub app: App,
+    /// What it has loaded, in the words of [`Job::affinity`].
+    pub affinity: Option<String>,
     /// Rises by one with each claim that was answered; the same number asks for the same answer again.
     pub number: u64,
 }

@@ -156,7 +156,9 @@ pub trait Store: Send + Sync + 'static {
     /// Puts a job into its app's queue. Idempotent by the job's id: Duplicate and Conflict come before Full.
     async fn submit(&self, job: &Job) -> StoreResult<Submit>;
 
-    /// Takes the first waiting job of `claim.app`, if any. The same claim number gets the same lease again for
+    /// Takes a waiting job of `claim.app`, if any: of the first few ([`Rules::affinity_reach`]) the first that needs
+    /// what the worker has loaded, or else the head of the queue. No head is passed over more often than
+    /// [`Rules::passed_over`]. The same claim number gets the same lease again for
     /// one lease's time.
     async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>>;
 

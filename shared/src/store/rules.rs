@@ -19,6 +19,10 @@ pub struct Rules {
     pub attempts: u32,
     /// How many jobs of one app may wait.
     pub queue_limit: u64,
+    /// How many of the first waiting jobs a worker chooses from.
+    pub affinity_reach: usize,
+    /// How often the head of a queue is passed over for a job that suits the worker better.
+    pub passed_over: u32,
     /// How many replicas must have a new job before its submit is confirmed. The memory home has none and waits for
     /// none.
     pub submit_replicas: u32,
@@ -44,6 +48,8 @@ impl Default for Rules {
             lease: Duration::from_secs(15),
             attempts: 3,
             queue_limit: 10_000,
+            affinity_reach: 8,
+            passed_over: 8,
             submit_replicas: 0,
             previews_kept: 16,
             ended_ttl: Duration::from_secs(10 * 60),

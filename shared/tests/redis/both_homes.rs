@@ -18,7 +18,7 @@ use proptest::prelude::*;
 
 use crate::suite::{self, START, completed, image, worker};
 
-const JOBS: usize = 5;
+const JOBS: usize = 7;
 const WORKERS: usize = 3;
 /// The job and the worker of the second app.
 const OTHERS: (usize, usize) = (JOBS - 1, WORKERS - 1);
@@ -31,6 +31,7 @@ enum Step {
     },
     Claim {
         worker: usize,
+        affinity: usize,
         number: Number,
     },
     Renew {
@@ -82,6 +83,9 @@ enum Number {
     Before,
 }
 
+/// What jobs need and workers have loaded.
+const AFFINITIES: [Option<&str>; 3] = [None, Some("a1"), Some("b2")];
+
 const REASONS: [&str; 4] =
     ["out of memory", "\"quoted\" \\ and \n new", "naïve — 🪁", "4294967295 attempts: %s %1 {}"];
 
@@ -93,13 +97,14 @@ fn step() -> impl Strategy<Value = Step> {
         prop_oneof![Just(CancelledBy::Client), Just(CancelledBy::Disconnect), Just(CancelledBy::Operator)];
     let number = prop_oneof![6 => Just(Number::Next), 2 => Just(Number::Same), 1 => Just(Number::Before)];
     prop_oneof![
-        6 => (job(), prop::bool::weighted(0.1)).prop_map(|(job, other_body)| Step::Submit { job, other_body }),
-        6 => (0..WORKERS, number).prop_map(|(worker, number)| Step::Claim { worker, number }),
+        9 => (job(), prop::bool::weighted(0.1)).prop_map(|(job, other_body)| Step::Submit { job, other_body }),
+        8 => (0..WORKERS, 0..AFFINITIES.len(), number)
+            .prop_map(|(worker, affinity, number)| Step::Claim { worker, affinity, number }),
         3 => (lease(), prop::option::weighted(0.6, any::<u8>()))
             .prop_map(|(lease, checkpoint)| Step::Renew { lease, checkpoint }),
         6 => (lease(), 0..50_u32, prop::bool::weighted(0.2))
             .prop_map(|(lease, step, old)| Step::Publish { lease, step, old }),
-        2 => (lease(), any::<bool>(), prop::bool::weighted(0.3))
+        4 => (lease(), prop::bool::weighted(0.25), prop::bool::weighted(0.3))
             .prop_map(|(lease, failed, old)| Step::Finish { lease, failed, old }),
         3 => (lease(), prop::option::weighted(0.8, 0..REASONS.len()))
             .prop_map(|(lease, fault)| Step::Release { lease, fault }),
@@ -115,16 +120,18 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Low enough for a few dozen steps to reach every bound; what is kept does not expire by itself.
-fn rules() -> Rules {
+fn rules(queue_limit: u64) -> Rules {
     let forever = Duration::from_secs(1_000_000);
     Rules {
-        queue_limit: 2,
+        queue_limit,
+        affinity_reach: 2,
+        passed_over: 2,
         attempts: 2,
         previews_kept: 2,
         ended_ttl: forever,
         dead_ttl: forever,
         dead_kept: 2,
-        pace_ttl: Duration::from_secs(20),
+        pace_ttl: Duration::from_secs(60),
         ..Rules::default()
     }
 }
@@ -147,12 +154,14 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(url: &str, prefix: &str) -> Self {
+    fn new(url: &str, prefix: &str, queue_limit: u64) -> Self {
+        let rules = rules(queue_limit);
         let clock = Clock::manual(START);
         let apps: [App; 2] = ["glimpse/demo".parse().unwrap(), "glimpse/other".parse().unwrap()];
         let jobs = (0..JOBS)
             .map(|n| Job {
                 id: JobId::from_parts(&apps[usize::from(n == OTHERS.0)], 1_700_000_000_000, 1000 - n as u64),
+                affinity: AFFINITIES[n / 2 % 3].map(str::to_owned),
                 class: if n % 3 == 2 { Class::Low } else { Class::Normal },
                 start_timeout: Duration::from_secs([20, 3600][n % 2]),
                 run_timeout: Duration::from_secs([25, 3600][n / 2 % 2]),
@@ -160,9 +169,8 @@ impl Pair {
             })
             .collect();
         Self {
-            memory: MemoryStore::new(rules(), clock.clone()),
-            redis: RedisStore::connect(&url.into(), &prefix.parse().unwrap(), rules(), clock.clone())
-                .unwrap(),
+            memory: MemoryStore::new(rules.clone(), clock.clone()),
+            redis: RedisStore::connect(&url.into(), &prefix.parse().unwrap(), rules, clock.clone()).unwrap(),
             clock,
             jobs,
             apps,
@@ -192,7 +200,9 @@ impl Pair {
                 let same: (Submit, Submit) = (answers.0.unwrap(), answers.1.unwrap());
                 assert_eq!(same.0, same.1);
             }
-            Step::Claim { worker, number } => self.claim(*worker, *number).await,
+            Step::Claim { worker, affinity, number } => {
+                self.claim(*worker, AFFINITIES[*affinity], *number).await;
+            }
             Step::Renew { lease, checkpoint } => {
                 let Some(at) = self.lease(*lease) else { return };
                 let held = &self.leases[at].now;
@@ -291,7 +301,7 @@ impl Pair {
         }
     }
 
-    async fn claim(&mut self, n: usize, number: Number) {
+    async fn claim(&mut self, n: usize, affinity: Option<&str>, number: Number) {
         let (worker, app) = self.worker(n);
         let last = *self.numbers.get(&n).unwrap_or(&1);
         let number = match number {
@@ -299,7 +309,7 @@ impl Pair {
             Number::Same => last,
             Number::Before => last - 1,
         };
-        let claim = Claim { worker, app: app.clone(), number };
+        let claim = Claim { worker, app: app.clone(), affinity: affinity.map(str::to_owned), number };
         self.numbers.insert(n, last.max(number));
         let answers = (self.memory.try_claim(&claim).await, self.redis.try_claim(&claim).await);
         let (of_memory, of_redis) = (answers.0.unwrap(), answers.1.unwrap());
@@ -396,11 +406,12 @@ fn both_homes_agree() {
     };
     let case = std::cell::Cell::new(0);
     let mut runner = proptest::test_runner::TestRunner::new(config);
-    let told = runner.run(&prop::collection::vec(step(), 1..120), |steps| {
+    // A short queue is full often, a long one leaves a choice.
+    let told = runner.run(&(prop::collection::vec(step(), 1..120), 1..6_u64), |(steps, queue_limit)| {
         case.set(case.get() + 1);
         let prefix = format!("case-{}", case.get());
         runtime.block_on(async {
-            let mut pair = Pair::new(&server.url(), &prefix);
+            let mut pair = Pair::new(&server.url(), &prefix, queue_limit);
             for step in &steps {
                 pair.take(step).await;
                 pair.compare().await;

@@ -168,7 +168,7 @@ async fn a_waiting_worker_survives_a_restart() {
         let store: Arc<_> = store.clone();
         async move {
             loop {
-                let claim = Claim { worker: worker("w1"), app: app(), number: 1 };
+                let claim = Claim { worker: worker("w1"), app: app(), affinity: None, number: 1 };
                 if let Some(lease) = answered(|| store.try_claim(&claim)).await {
                     return lease.job.id;
                 }

@@ -40,7 +40,7 @@ pub fn checkpoint_key(id: JobId) -> String {
 
 /// The next job, which must be there.
 pub async fn claim(store: &RedisStore, name: &str, number: u64) -> Lease {
-    let claim = Claim { worker: worker(name), app: app(), number };
+    let claim = Claim { worker: worker(name), app: app(), affinity: None, number };
     store.try_claim(&claim).await.unwrap().expect("a job to claim")
 }
 

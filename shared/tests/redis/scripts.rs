@@ -33,7 +33,9 @@ async fn a_full_redis_still_finishes_its_work() {
     server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
 
     unavailable(store.submit(&job("one too many")).await);
-    unavailable(store.try_claim(&Claim { worker: worker("w4"), app: app(), number: 1 }).await);
+    unavailable(
+        store.try_claim(&Claim { worker: worker("w4"), app: app(), affinity: None, number: 1 }).await,
+    );
     let step = preview(&finished, 0);
     unavailable(store.publish(&mut finished, &step).await);
     // The lease holds on, and the checkpoint from before the new one stays.

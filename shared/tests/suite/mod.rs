@@ -1,5 +1,6 @@
 //! The stories, and the props they share.
 
+pub mod affinity;
 pub mod checkpoint;
 pub mod dead;
 pub mod ending;
@@ -73,6 +74,7 @@ pub fn job_of(app: &App, prompt: &str) -> Job {
         start_timeout: Duration::from_secs(3600),
         run_timeout: Duration::from_secs(3600),
         retry_of: None,
+        affinity: None,
         traceparent: None,
     }
 }
@@ -108,7 +110,7 @@ impl Home {
     }
 
     pub async fn try_claim(&self, worker: &WorkerId, number: u64) -> Option<Lease> {
-        let claim = Claim { worker: worker.clone(), app: app(), number };
+        let claim = Claim { worker: worker.clone(), app: app(), affinity: None, number };
         self.store.try_claim(&claim).await.unwrap()
     }
 

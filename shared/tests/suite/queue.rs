@@ -79,7 +79,7 @@ pub async fn a_full_queue_says_how_long_its_jobs_take(home: &Home) {
     // Another app has its own, and what is old no longer counts.
     let other: App = "glimpse/other".parse().unwrap();
     home.submit(&job_of(&other, "a house")).await;
-    let claim = Claim { worker: worker("w2"), app: other, number: 1 };
+    let claim = Claim { worker: worker("w2"), app: other, affinity: None, number: 1 };
     let mut lease = home.store.try_claim(&claim).await.unwrap().unwrap();
     home.store.finish(&mut lease, &completed()).await.unwrap();
     assert_eq!(pace().await, Some(8_625_000));
@@ -144,7 +144,7 @@ pub async fn a_claim_number_is_forgotten_with_the_lease(home: &Home) {
 pub async fn apps_do_not_share_jobs(home: &Home) {
     let other: App = "glimpse/other".parse().unwrap();
     home.submit(&job("a heart")).await;
-    let claim = Claim { worker: worker("w1"), app: other.clone(), number: 1 };
+    let claim = Claim { worker: worker("w1"), app: other.clone(), affinity: None, number: 1 };
     assert_eq!(home.store.try_claim(&claim).await.unwrap(), None);
     let theirs = job_of(&other, "a house");
     assert_eq!(home.submit(&theirs).await, 0);

@@ -13,7 +13,7 @@ fn start_waiting(home: &Home, tasks: &mut JoinSet<()>, name: &str) {
     let worker = worker(name);
     tasks.spawn(async move {
         for number in 1.. {
-            let claim = Claim { worker: worker.clone(), app: app(), number };
+            let claim = Claim { worker: worker.clone(), app: app(), affinity: None, number };
             if store.try_claim(&claim).await.unwrap().is_some() {
                 return;
             }

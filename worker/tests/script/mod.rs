@@ -181,6 +181,7 @@ pub async fn submit(store: &SharedStore, prompt: &str) -> JobId {
         start_timeout: Duration::from_secs(3600),
         run_timeout: Duration::from_secs(3600),
         retry_of: None,
+        affinity: None,
         traceparent: None,
     };
     assert!(matches!(store.submit(&job).await.unwrap(), Submit::Submitted { .. }));

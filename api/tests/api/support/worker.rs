@@ -43,7 +43,8 @@ impl Worker {
     /// The next job.
     pub(crate) async fn claim(&mut self) -> Lease {
         self.claims += 1;
-        let claim = Claim { worker: self.id.clone(), app: self.app.clone(), number: self.claims };
+        let claim =
+            Claim { worker: self.id.clone(), app: self.app.clone(), affinity: None, number: self.claims };
         loop {
             if let Some(lease) = self.store.try_claim(&claim).await.unwrap() {
                 return lease;

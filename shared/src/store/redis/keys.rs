@@ -19,8 +19,8 @@
 //!
 //! A job's hash: `job` (JSON, what never changes), `app`, `digest`, `run_timeout` and `score` (what of it scripts
 //! need), `status`, `attempt`, `faults`, `worker`, `seq`, `step` and `first` (the attempt's newest preview's step
-//! and first preview's seq), `created`, `started`, `finished`, `start`, `run` and `lease` (times and deadlines in
-//! us). A field without a value is the empty string.
+//! and first preview's seq), `affinity`, `passed` (how often it was the head of its queue and another was taken),
+//! `created`, `started`, `finished`, `start`, `run` and `lease` (times and deadlines in us). A field without a value is the empty string.
 //!
 //! Only queue, wake, due, dead and workers live without a time to live.
 

@@ -60,6 +60,7 @@ impl Door {
             .value(job.start_timeout.as_micros())
             .value(job.run_timeout.as_micros())
             .value(millis(ttl))
+            .text(job.affinity.as_deref().unwrap_or_default())
     }
 
     pub(super) async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
@@ -74,7 +75,10 @@ impl Door {
             .text(&jobs)
             .text(&logs)
             .text(&checkpoints)
-            .value(millis(self.rules.lease + BEYOND_CLOCK));
+            .value(millis(self.rules.lease + BEYOND_CLOCK))
+            .text(claim.affinity.as_deref().unwrap_or_default())
+            .value(self.rules.affinity_reach)
+            .value(self.rules.passed_over);
         match call.run(&self.nodes).await? {
             Outcome::Claimed { job, attempt, seq, checkpoint } => {
                 let job =

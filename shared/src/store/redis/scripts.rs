@@ -35,6 +35,7 @@ impl Script {
 const SHARED: &str = include_str!("lua/shared.lua");
 const PACE: &str = include_str!("lua/pace.lua");
 const ENTER: &str = include_str!("lua/enter.lua");
+const CHOOSE: &str = include_str!("lua/choose.lua");
 const FENCE: &str = include_str!("lua/fence.lua");
 const GIVE_BACK: &str = include_str!("lua/give_back.lua");
 
@@ -49,7 +50,7 @@ macro_rules! scripts {
 scripts! {
     SUBMIT = "submit" + PACE + ENTER;
     RETRY = "retry" + PACE + ENTER;
-    CLAIM = "claim";
+    CLAIM = "claim" + CHOOSE;
     WAKE = "wake";
     RENEW = "renew" + FENCE;
     CHECKPOINT = "checkpoint" + FENCE;

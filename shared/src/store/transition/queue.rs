@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     Change, Effect,
-    state::{Claimed, Pace, Record},
+    state::{Claimed, Pace, Place, Record},
 };
 use crate::{
     event::{Event, Frame},
@@ -59,6 +59,7 @@ impl Change<'_> {
             finished_at: None,
             lease_until: None,
             run_deadline: None,
+            passed: 0,
             checkpoint: None,
             log: VecDeque::new(),
             job,
@@ -79,7 +80,7 @@ impl Change<'_> {
                 && record.worker.as_ref() == Some(&claim.worker);
             return (claim.number == known.number && held).then(|| lease(record, &claim));
         }
-        let (_, _, id) = self.state.queues.get_mut(&claim.app)?.pop_first()?;
+        let id = self.choose(&claim)?;
         let record = self.state.jobs.get_mut(&id)?;
         let due = record.due();
         record.status = Status::Running;
@@ -97,6 +98,26 @@ impl Change<'_> {
             self.wake(&claim.app);
         }
         self.state.jobs.get(&id).map(|record| lease(record, &claim))
+    }
+
+    /// Takes the job that the worker gets out of its queue.
+    fn choose(&mut self, claim: &Claim) -> Option<JobId> {
+        let queue = self.state.queues.get_mut(&claim.app)?;
+        let jobs = &mut self.state.jobs;
+        let head = *queue.first()?;
+        let loaded = claim.affinity.as_deref().unwrap_or_default();
+        let suits = |(_, _, id): &&Place| {
+            jobs.get(id).is_some_and(|record| record.job.affinity.as_deref().unwrap_or_default() == loaded)
+        };
+        let suitable = queue.iter().take(self.rules.affinity_reach).find(suits).copied();
+        let (_, _, first) = head;
+        let patient = jobs.get(&first).is_some_and(|record| record.passed < self.rules.passed_over);
+        let chosen = suitable.filter(|_| patient).unwrap_or(head);
+        queue.remove(&chosen);
+        if let Some(record) = jobs.get_mut(&first).filter(|_| chosen != head) {
+            record.passed += 1;
+        }
+        Some(chosen.2)
     }
 
     /// Puts a job that is `queued` into its queue, says so, and answers its position.

@@ -71,6 +71,8 @@ pub struct Record {
     pub(super) finished_at: Option<Micros>,
     pub(super) lease_until: Option<Micros>,
     pub(super) run_deadline: Option<Micros>,
+    /// How often the job was the head of its queue and another was taken.
+    pub(super) passed: u32,
     /// What the newest attempt that left one got to.
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) log: VecDeque<Frame>,

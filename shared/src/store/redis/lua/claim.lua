@@ -1,12 +1,14 @@
 #!lua
--- Gives the first waiting job to a worker.
+-- Gives a waiting job to a worker.
 -- KEYS  queue, wake, due, claim; and of the job that is found, its job, log and checkpoint
 -- ARGV  now ('' for the server's), worker, claim number, lease (us), prefixes of job, log and checkpoint keys,
---       how long the claim is kept (ms)
+--       how long the claim is kept (ms), affinity ('' for none), how many of the first jobs to choose from,
+--       how often the first may be passed over
 -- Answers  claimed <job> <attempt> <seq> <checkpoint, '' for none>   none
 local keys = {queue = KEYS[1], wake = KEYS[2], due = KEYS[3], claim = KEYS[4]}
 local worker, number, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local jobs, logs, checkpoints, kept = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local affinity, reach, patience = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
 local now = clock(ARGV[1])
 
 local known = redis.call('GET', keys.claim)
@@ -21,23 +23,20 @@ if known then
   end
 end
 
-local id, job
-repeat
-  id = redis.call('ZRANGE', keys.queue, 0, 0)[1]
-  if not id then
-    return {'none'}
-  end
-  job = redis.call('HMGET', jobs .. id, 'status', 'attempt', 'seq', 'job', 'started', 'run', 'run_timeout')
-  redis.call('ZREM', keys.queue, id)
-  if not job[1] then
-    -- Its hash is gone: it expired while nobody claimed or reaped.
-    redis.call('ZREM', keys.due, id)
-  end
-until job[1] == 'queued'
-
+local id, head = choose(keys, jobs, affinity, reach, patience)
+if not id then
+  return {'none'}
+end
+local job = redis.call('HMGET', jobs .. id, 'status', 'attempt', 'seq', 'job', 'started', 'run', 'run_timeout')
+local checkpoint = redis.call('GET', checkpoints .. id) or ''
 local attempt, seq, till = int(job[2] + 1), job[3] + 1, now + lease
 local started = job[5] ~= '' and job[5] or int(now)
 local run = job[6] ~= '' and tonumber(job[6]) or now + job[7]
+
+redis.call('ZREM', keys.queue, id)
+if id ~= head then
+  redis.call('HINCRBY', jobs .. head, 'passed', 1)
+end
 redis.call('HSET', jobs .. id, 'status', 'running', 'attempt', attempt, 'worker', worker, 'started', started,
   'run', int(run), 'lease', int(till), 'seq', int(seq))
 redis.call('ZADD', keys.due, int(math.min(run, till)), id)
@@ -47,4 +46,4 @@ redis.call('SET', keys.claim, int(number) .. ' ' .. id .. ' ' .. attempt .. ' ' 
 if redis.call('ZCARD', keys.queue) > 0 then
   wake(keys.wake)
 end
-return {'claimed', job[4], attempt, int(seq), redis.call('GET', checkpoints .. id) or ''}
+return {'claimed', job[4], attempt, int(seq), checkpoint}
