@@ -9,6 +9,7 @@ mod generate;
 #[cfg(test)]
 mod hub;
 #[cfg(test)]
+mod pictures;
 mod sdk;
 #[cfg(test)]
 mod serve;

@@ -15,7 +15,8 @@ use glimpse_shared::{
     store::{Clock, Rules, SharedStore, memory::MemoryStore},
 };
 use glimpse_worker::runner::Ended;
-use script::{Mishap, Script, all, flaky::Flaky, next, start, start_with, submit, until};
+use script::{Mishap, Script, all, flaky::Flaky, next, start, start_with, submit, submit_with, until};
+use serde_json::json;
 
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -284,4 +285,23 @@ async fn without_checkpoints_a_job_begins_anew() {
     all(&store, id).await;
     assert_eq!(script.steps.load(Ordering::SeqCst), 16);
     assert_eq!(*flaky.kept.lock().unwrap(), None);
+}
+
+/// The scripted worker has no folder of LoRAs: the jobs fail, but in the order in which it takes them.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_with_the_loras_that_are_loaded_come_first() {
+    let store = memory();
+    let (one, other) = (json!([{ "path": "one" }]), json!([{ "path": "other" }]));
+    let first = submit_with(&store, "a heart", one.clone()).await;
+    let third = submit_with(&store, "a heart", other).await;
+    let second = submit_with(&store, "a heart", one).await;
+    let _worker = start(&store, &Script::default(), "w", GRACE).await;
+    let mut ended = Vec::new();
+    for id in [first, second, third] {
+        let end = all(&store, id).await.pop().unwrap();
+        let message = "loras: this worker has no LoRAs (--lora-dir)".to_owned();
+        assert_eq!(end, Event::Failed { code: FailureCode::BadRequest, message });
+        ended.push(store.status(id).await.unwrap().unwrap().finished_at);
+    }
+    assert!(ended.is_sorted(), "{ended:?}");
 }

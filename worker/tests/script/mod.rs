@@ -167,21 +167,28 @@ pub fn app() -> App {
 
 /// Submits a job of 10 steps with previews after 0, 4 and 8.
 pub async fn submit(store: &SharedStore, prompt: &str) -> JobId {
+    submit_with(store, prompt, json!([])).await
+}
+
+/// The same with these LoRAs.
+pub async fn submit_with(store: &SharedStore, prompt: &str, loras: serde_json::Value) -> JobId {
     let offer =
         Offer { native_width: 16, native_height: 8, max_pixels: 1 << 20, schedulers: Default::default() };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
-    let body = json!({ "prompt": prompt, "num_inference_steps": 10, "preview_every": 4, "seed": 9, "num_images": 2 });
+    let body = json!({ "prompt": prompt, "num_inference_steps": 10, "preview_every": 4, "seed": 9,
+        "num_images": 2, "loras": loras });
+    let spec = ImageSpec::check(body.as_object().unwrap().clone(), &offer, defaults).unwrap();
     let job = Job {
         id: JobId::new(&app()),
         app: app(),
         tenant: "anonymous".to_owned(),
         class: Class::Normal,
-        spec: ImageSpec::check(body.as_object().unwrap().clone(), &offer, defaults).unwrap(),
+        affinity: spec.affinity(),
+        spec,
         digest: String::new(),
         start_timeout: Duration::from_secs(3600),
         run_timeout: Duration::from_secs(3600),
         retry_of: None,
-        affinity: None,
         traceparent: None,
     };
     assert!(matches!(store.submit(&job).await.unwrap(), Submit::Submitted { .. }));
