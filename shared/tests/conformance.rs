@@ -82,3 +82,7 @@ mod redis {
 mod redis_cluster {
     stories!(in_turn, crate::suite::redis::Cluster::start());
 }
+
+mod redis_user {
+    stories!(in_turn, crate::suite::redis::Users::start());
+}

@@ -7,6 +7,8 @@
 mod suite;
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod both_homes;
 #[cfg(test)]
 mod config;

@@ -1,4 +1,4 @@
-//! The homes in Redis: a server for each story, or one cluster for all.
+//! The homes in Redis: a server for each story, or one cluster or one server with users for all.
 
 use std::{any::Any, sync::Arc};
 
@@ -26,6 +26,36 @@ impl Cluster {
     pub async fn home(&self, prefix: &str) -> Home {
         let (clock, store) = connect(&self.0.url(), prefix);
         let listening = listen(&store, self.0.masters(), prefix);
+        Home { store, clock, rules: rules(), _keep: Box::new(listening) }
+    }
+}
+
+/// The configuration that an operator is given.
+pub const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redis.conf");
+
+/// The user that it names, as the command that makes one of that name for that prefix.
+pub fn shipped_user(prefix: &str) -> Vec<String> {
+    let file = std::fs::read_to_string(SHIPPED).unwrap();
+    let user = file.lines().find_map(|line| line.strip_prefix("# user glimpse ")).expect("the user's line");
+    let rights = user.replace("glimpse:*", &format!("{prefix}:*"));
+    ["ACL", "SETUSER", prefix].into_iter().chain(rights.split(' ')).map(str::to_owned).collect()
+}
+
+/// A server of the shipped configuration, where each story is a user with no more rights than it needs.
+pub struct Users(RedisServer);
+
+impl Users {
+    pub fn start() -> Self {
+        Self(RedisServer::start_with(&[SHIPPED]))
+    }
+
+    pub async fn home(&self, prefix: &str) -> Home {
+        let words = shipped_user(prefix);
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        assert_eq!(self.0.ask(&words).text(), "OK");
+        let url = format!("redis://{prefix}:change-me@127.0.0.1:{}", self.0.port());
+        let (clock, store) = connect(&url, prefix);
+        let listening = listen(&store, std::slice::from_ref(&self.0), prefix);
         Home { store, clock, rules: rules(), _keep: Box::new(listening) }
     }
 }

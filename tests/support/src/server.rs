@@ -33,7 +33,7 @@ impl RedisServer {
         Self::start_with(&["--appendonly", "yes"])
     }
 
-    /// Starts a server with `args` and waits until it answers.
+    /// Starts a server with `args` and waits until it answers. A configuration file comes first, if any.
     pub fn start_with(args: &[&str]) -> Self {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         let folder = tempfile::tempdir().expect("a folder for Redis' data");
@@ -99,6 +99,18 @@ impl RedisServer {
         );
     }
 
+    /// Starts it again with `args` too, and does not wait until it has read its file: it answers `LOADING` before.
+    pub fn restart_loading(&mut self, args: &[&str]) {
+        self.kill();
+        self.args.extend(args.iter().map(|&arg| arg.to_owned()));
+        self.process = spawn(self.port, self.folder.path(), &self.args);
+        until(
+            "redis-server to load",
+            SOON,
+            || matches!(self.try_ask(&["PING"]), Ok(Reply::Error(why)) if why.starts_with("LOADING")),
+        );
+    }
+
     /// Freezes it: it takes connections and answers nothing.
     pub fn pause(&self) {
         self.signal("-STOP");
@@ -123,7 +135,10 @@ impl Drop for RedisServer {
 
 fn spawn(port: u16, folder: &Path, args: &[String]) -> Child {
     let log = File::create(folder.join("log")).expect("a log file for Redis");
+    let has_file = args.first().is_some_and(|arg| !arg.starts_with('-'));
+    let (file, args) = args.split_at(usize::from(has_file));
     Command::new("redis-server")
+        .args(file)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
         .arg("--dir")
         .arg(folder)

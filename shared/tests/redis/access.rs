@@ -1,0 +1,123 @@
+//! The configuration that is shipped, and the rights of the user that it names.
+
+use glimpse_shared::{
+    error::StoreError,
+    job::Status,
+    store::{Finish, Hold, Store},
+};
+use glimpse_test_support::{RedisServer, Reply};
+
+use crate::{
+    props::{answered, claim, eventually, store},
+    suite::{
+        completed, frame, job, next, over, preview,
+        redis::{SHIPPED, shipped_user},
+    },
+};
+
+/// A server of the shipped file and, on it, the shipped user.
+fn shipped() -> (RedisServer, String) {
+    let server = RedisServer::start_with(&[SHIPPED]);
+    let words = shipped_user("glimpse");
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    assert_eq!(server.ask(&words), Reply::Text("OK".to_owned()));
+    let url = format!("redis://glimpse:change-me@127.0.0.1:{}", server.port());
+    (server, url)
+}
+
+#[tokio::test]
+async fn the_shipped_file_serves_and_keeps_a_job() {
+    let (mut server, _) = shipped();
+    let config = |name: &str| server.ask(&["CONFIG", "GET", name]).texts().concat();
+    assert_eq!(config("appendfsync"), "appendfsynceverysec");
+    assert_eq!(config("maxmemory-policy"), "maxmemory-policynoeviction");
+    assert!(config("client-output-buffer-limit").contains("pubsub 268435456 67108864 60"));
+    let store = store(&server.url());
+    let job = job("a heart");
+    store.submit(&job).await.unwrap();
+    let mut lease = claim(&store, "w1", 1).await;
+    let mut stream = store.follow(job.id, None);
+    for seq in [1, 2] {
+        assert_eq!(frame(next(&mut stream).await).0, seq);
+    }
+    // The process dies at once after its last answer: what it answered is in its file.
+    let step = preview(&lease, 0);
+    assert_eq!(store.publish(&mut lease, &step).await.unwrap(), Hold::Held);
+    server.restart();
+    assert_eq!(frame(next(&mut stream).await).0, 3);
+    let finish = answered(|| {
+        let (store, mut lease) = (store.clone(), lease.clone());
+        async move { store.finish(&mut lease, &completed()).await }
+    });
+    assert_eq!(finish.await, Finish::Finished);
+    assert_eq!(frame(next(&mut stream).await).0, 4);
+    over(&mut stream).await;
+}
+
+/// Why a store did not answer, as it is logged.
+fn why<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
+    answer.expect_err("a refusal").to_string()
+}
+
+#[tokio::test]
+async fn a_user_without_rights_is_told_so_and_gets_on_with_them() {
+    let (server, url) = shipped();
+    let store = store(&url);
+    let job = job("a heart");
+    store.submit(&job).await.unwrap();
+    for (taken, given, told) in [
+        ("-evalsha", "+evalsha", "evalsha"),
+        ("-hset", "+hset", "user executing the script"),
+        ("resetkeys", "~glimpse:*", "keys"),
+        ("off", "on", "authentication failed"),
+    ] {
+        server.ask(&["ACL", "SETUSER", "glimpse", taken]);
+        // A user who is turned off keeps the connections that are open.
+        server.ask(&["CLIENT", "KILL", "USER", "glimpse"]);
+        let refusal = why(store.submit(&crate::suite::job("another")).await);
+        assert!(refusal.contains(told), "without {given}: {refusal}");
+        server.ask(&["ACL", "SETUSER", "glimpse", given]);
+        answered(|| store.status(job.id)).await;
+    }
+    // Of the names of others it has none.
+    server.ask(&["SET", "precious", "thing"]);
+    let strange = server.ask(&["ACL", "DRYRUN", "glimpse", "DEL", "precious"]);
+    assert!(strange.text().contains("has no permissions"), "{strange:?}");
+    let flush = server.ask(&["ACL", "DRYRUN", "glimpse", "FLUSHALL"]);
+    assert!(flush.text().contains("has no permissions"), "{flush:?}");
+}
+
+#[tokio::test]
+async fn a_follower_without_rights_to_its_channel_hears_with_them() {
+    let (server, url) = shipped();
+    let store = store(&url);
+    let job = job("a heart");
+    store.submit(&job).await.unwrap();
+    server.ask(&["ACL", "SETUSER", "glimpse", "resetchannels"]);
+    let mut stream = store.follow(job.id, None);
+    let following = tokio::spawn(async move { (frame(next(&mut stream).await).0, stream) });
+    eventually("a refusal", || server.ask(&["ACL", "LOG"]) != Reply::List(Vec::new())).await;
+    server.ask(&["ACL", "SETUSER", "glimpse", "&glimpse:*"]);
+    let (first, mut stream) = following.await.unwrap();
+    assert_eq!(first, 1);
+    let mut lease = claim(&store, "w1", 1).await;
+    assert_eq!(frame(next(&mut stream).await).0, 2);
+    store.finish(&mut lease, &completed()).await.unwrap();
+    assert_eq!(frame(next(&mut stream).await).0, 3);
+    over(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_and_not_repeated() {
+    let (server, _) = shipped();
+    let told = why(store(&format!("redis://glimpse:secret@127.0.0.1:{}", server.port())).now().await);
+    assert!(told.contains("Password authentication failed"), "{told}");
+    assert!(!told.contains("secret"), "{told}");
+    server.ask(&["ACL", "SETUSER", "default", "resetpass", ">secret"]);
+    let told = why(store(&server.url()).now().await);
+    assert!(told.contains("NOAUTH"), "{told}");
+    let store = store(&format!("redis://:secret@127.0.0.1:{}", server.port()));
+    let job = job("a heart");
+    store.submit(&job).await.unwrap();
+    assert_eq!(store.status(job.id).await.unwrap().unwrap().status, Status::Queued);
+}
