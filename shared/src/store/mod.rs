@@ -199,7 +199,7 @@ pub trait Store: Send + Sync + 'static {
     /// socket must not run before the workers' renewals.
     async fn reap(&self, seen: Micros) -> StoreResult<Reaped>;
 
-    /// The store's time.
+    /// The store's time, if it does its work: one that has a clock and takes no writes does not answer.
     async fn now(&self) -> StoreResult<Micros>;
 
     /// Registers a worker, or says that it still lives.

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use redis::Value;
-
 use super::{
     Door,
-    scripts::{CANCEL, CLAIM, Call, DUE, FORGET, Outcome, REAP, SUBMIT, WAKE, nonsense, number, unexpected},
+    scripts::{CANCEL, CLAIM, Call, DUE, FORGET, NOW, Outcome, REAP, SUBMIT, WAKE, number, unexpected},
 };
 use crate::{
     error::{StoreError, StoreResult},
@@ -201,21 +199,17 @@ impl Door {
         }
     }
 
-    /// Redis' time; of a cluster the first partition's node's, so its nodes' clocks must agree to well within
+    /// Redis' time, if it does its work; of a cluster the first partition's node's, so its nodes' clocks must agree to well within
     /// [`Rules::reap_within`](crate::store::Rules::reap_within).
     pub(super) async fn time(&self) -> StoreResult<Micros> {
         if let Some(now) = self.now() {
             return Ok(now);
         }
-        // TIME names no key; any of the first partition leads to its node.
-        let key = Partition::all().next().map(|first| self.keys.of(first).due()).unwrap_or_default();
-        let (seconds, micros): (String, String) = match self.nodes.query(&key, &redis::cmd("TIME")).await? {
-            value @ Value::Array(_) => {
-                redis::from_redis_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))?
-            }
-            other => return Err(nonsense("time", &other)),
-        };
-        Ok(Micros(number::<u64>(&seconds)? * 1_000_000 + number::<u64>(&micros)?))
+        let first = Partition::all().next().map(|first| self.keys.of(first).due()).unwrap_or_default();
+        let answer = NOW.keys([first]).read(&self.nodes).await?;
+        let micros: String =
+            redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        Ok(Micros(number(&micros)?))
     }
 }
 

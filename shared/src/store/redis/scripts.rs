@@ -60,6 +60,7 @@ scripts! {
     CANCEL = "cancel";
     REAP = "reap" + GIVE_BACK;
     DUE = "due";
+    NOW = "now";
     DEAD = "dead";
     FORGET = "forget";
     STATUS = "status";
