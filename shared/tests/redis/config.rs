@@ -24,6 +24,9 @@ fn every_form_of_a_url_is_taken() {
         "redis+cluster://10.0.0.1:7000,10.0.0.2:7000,10.0.0.3:7000",
         "redis+cluster://user:p,a@ss@one:7000,two:7001/",
         "rediss+cluster://user:pass@one,two",
+        "redis+sentinel://one,two:26380,[::1],[::1]:26381/fleet",
+        "redis+sentinel://user:pass@one:26379/fleet/3?sentinel_username=u&sentinel_password=p%40ss",
+        "rediss+sentinel://:pass@one/fleet?sentinel_password=pass",
     ] {
         assert_eq!(connect(url), Ok(()), "{url}");
     }
@@ -40,6 +43,12 @@ fn a_wrong_url_is_told_without_its_password() {
         "redis+cluster://",
         "redis+cluster://user:secret@one,,two",
         "redis+cluster://user:secret@one:7000/3",
+        "redis+sentinel://user:secret@one:26379",
+        "redis+sentinel://user:secret@one:26379/",
+        "redis+sentinel://user:secret@one,,two/fleet",
+        "redis+sentinel://user:secret@one/fleet/three",
+        "redis+sentinel://user@one/fleet?secret",
+        "redis+elsewhere://user:secret@one",
     ] {
         let wrong = connect(url).expect_err(url);
         assert!(wrong.starts_with("--redis-url: "), "{wrong}");
@@ -52,7 +61,16 @@ fn a_url_prints_without_its_password() {
     let url: RedisUrl = "redis://user:sec@ret@host:6379/1".into();
     assert_eq!(url.to_string(), "redis://…@host:6379/1");
     assert_eq!(format!("{url:?}"), "redis://…@host:6379/1");
-    assert_eq!(RedisUrl::from("redis://host").to_string(), "redis://host");
+    for (url, printed) in [
+        ("redis://host", "redis://host"),
+        ("redis+sentinel://a:1,b:2/fleet", "redis+sentinel://a:1,b:2/fleet"),
+        ("redis+sentinel://u:secret@a/fleet?sentinel_password=secret", "redis+sentinel://…@a/fleet?…"),
+        ("redis+sentinel://a/fleet?sentinel_password=p@secret", "redis+sentinel://…"),
+        ("redis://user:p?a@secret@host", "redis://…"),
+        ("secret", "…"),
+    ] {
+        assert_eq!(RedisUrl::from(url).to_string(), printed);
+    }
 }
 
 #[test]

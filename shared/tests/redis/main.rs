@@ -13,11 +13,17 @@ mod both_homes;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod followers;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod props;
+#[cfg(test)]
+mod relay;
 #[cfg(test)]
 mod replicas;
 #[cfg(test)]

@@ -66,6 +66,17 @@ pub async fn eventually(for_what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until a replica has all that its master has at the moment.
+pub async fn caught_up(master: &RedisServer, replica: &RedisServer) {
+    let at = |server: &RedisServer| {
+        let info = server.ask(&["INFO", "replication"]);
+        let line = info.text().lines().find_map(|line| line.strip_prefix("master_repl_offset:"));
+        line.expect("an offset").parse::<u64>().unwrap()
+    };
+    let wanted = at(master);
+    eventually("the replica to have it all", || at(replica) >= wanted).await;
+}
+
 /// What an answer must be while Redis cannot give one.
 pub fn unavailable<T: std::fmt::Debug>(answer: StoreResult<T>) {
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");

@@ -1,4 +1,4 @@
-//! What tests run against: a Redis server or cluster of their own, on free ports and in a folder that goes with
+//! What tests run against: a Redis server, a watched pair or a cluster of their own, on free ports and in a folder that goes with
 //! it; a Hub of models. Speaks RESP and HTTP itself and depends on nothing of ours, so any test of the workspace
 //! may use it. Failures are panics with the server's own words: a test that has no Redis has nothing to say.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "runs in tests alone")]
@@ -6,11 +6,13 @@
 mod cluster;
 mod hub;
 mod resp;
+mod sentinel;
 mod server;
 
 pub use cluster::RedisCluster;
 pub use hub::{Asked, COMMIT, HubServer};
 pub use resp::Reply;
+pub use sentinel::Sentinels;
 pub use server::RedisServer;
 
 use std::time::{Duration, Instant};

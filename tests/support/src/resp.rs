@@ -33,6 +33,14 @@ impl Reply {
         }
     }
 
+    /// The first item's text; empty if it is no list.
+    pub fn first(&self) -> &str {
+        match self {
+            Self::List(items) => items.first().map_or("", Self::text),
+            _ => "",
+        }
+    }
+
     /// The items as texts; empty if it is no list.
     pub fn texts(&self) -> Vec<&str> {
         match self {

@@ -1,9 +1,10 @@
-//! The store in Redis, for a fleet: one server or a cluster, 7.0 or later.
+//! The store in Redis, for a fleet: one server, a master that sentinels watch, or a cluster; 7.0 or later.
 //!
 //! ```text
 //! mod.rs       RedisStore: the contract, each command handed to the file that knows it
 //! config.rs    the URL and the prefix              keys.rs     every name in Redis
 //! nodes.rs     connections to those who hold a key  scripts.rs  the Lua files and their outcomes
+//! discovery.rs asking who that is, in a cluster or of sentinels
 //! queue.rs     submit, claim, reap, cancel         hold.rs     renew, publish, finish, release
 //! log.rs       a job's state and its log           roster.rs   the workers on record
 //! wait.rs      blocking on the wake-up token           dead.rs     what was given up on
@@ -17,6 +18,7 @@
 mod backoff;
 mod config;
 mod dead;
+mod discovery;
 mod follower;
 mod hold;
 mod hub;

@@ -1,8 +1,9 @@
 //! Which server holds a key, and the connections to it.
 //!
 //! Every command of ours touches one slot, so one pool per node and a map of slots are all that a cluster takes;
-//! a single server is a cluster of one node that is never asked for its map. Nothing is sent twice behind the
-//! caller's back, except where the server says that it did not do it (`MOVED`).
+//! a single server is a cluster of one node that is never asked for its map, and a master that sentinels name is
+//! one whose map is asked of them. Nothing is sent twice behind the caller's back, except where the server says
+//! that it did not do it (`MOVED`).
 
 use std::{
     collections::HashMap,
@@ -12,7 +13,6 @@ use std::{
 
 pub(super) use deadpool_redis::Connection;
 use deadpool_redis::{Manager, Pool, PoolConfig, PoolError, Runtime, Timeouts};
-use rand::seq::SliceRandom;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, ProtocolVersion,
     RedisError, ServerErrorKind, Value,
@@ -20,13 +20,14 @@ use redis::{
 };
 
 use super::{
-    config::Target,
-    slots::{Map, parse_map, slot},
+    config::{Target, Topology},
+    discovery,
+    slots::{Map, slot},
 };
 use crate::error::StoreError;
 
 /// How long a connection may take to come up.
-const CONNECT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
 /// How long a command may take, and how long it may wait for a connection before.
 pub(super) const COMMAND: Duration = Duration::from_secs(5);
 /// How long replicas may take to get what was written.
@@ -102,7 +103,7 @@ impl Nodes {
     }
 
     pub(super) fn is_cluster(&self) -> bool {
-        self.target.cluster
+        self.target.topology == Topology::Cluster
     }
 
     /// Sends a command to the node that holds `key`, the command's first.
@@ -118,7 +119,9 @@ impl Nodes {
     ) -> Result<(Value, Connection), Failure> {
         let mut moves = 0;
         loop {
-            let pool = self.pool(self.locate(key).await?)?;
+            let at = self.locate(key).await?;
+            let address = at.addr().to_string();
+            let pool = self.pool(at)?;
             let mut connection = match tokio::time::timeout(COMMAND, pool.get()).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(error)) => {
@@ -137,6 +140,10 @@ impl Nodes {
                         // A demoted master answers PING like any other: the pool would keep the connection.
                         drop(Connection::take(connection));
                         self.forget();
+                    }
+                    if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
+                        // So are its others, and what they read may be old.
+                        lock(&self.known).pools.remove(&address);
                     }
                     return Err(error.into());
                 }
@@ -183,54 +190,31 @@ impl Nodes {
     }
 
     async fn locate(&self, key: &str) -> Result<ConnectionInfo, Failure> {
-        let first = &self.target.first;
-        if !self.target.cluster {
-            return Ok(first.clone());
+        if self.target.topology == Topology::Server {
+            return Ok(self.target.like.clone());
         }
         let slot = slot(key);
-        if let Some(info) = self.mapped(slot, first) {
+        if let Some(info) = self.mapped(slot) {
             return Ok(info);
         }
         let _mapping = self.mapping.lock().await;
-        if let Some(info) = self.mapped(slot, first) {
+        if let Some(info) = self.mapped(slot) {
             return Ok(info);
         }
-        let slots = self.fetch_map().await?;
+        let masters = lock(&self.known).masters.clone();
+        let slots = discovery::map(&self.target, &masters).await?;
         {
             let mut known = lock(&self.known);
             known.masters = slots.iter().map(|(_, address)| address.clone()).collect();
             known.slots = slots;
         }
-        self.mapped(slot, first).ok_or_else(|| Failure::Away(format!("no node holds slot {slot}")))
+        self.mapped(slot).ok_or_else(|| Failure::Away(format!("no node holds slot {slot}")))
     }
 
-    fn mapped(&self, slot: u16, like: &ConnectionInfo) -> Option<ConnectionInfo> {
+    fn mapped(&self, slot: u16) -> Option<ConnectionInfo> {
         let known = lock(&self.known);
         let (_, address) = known.slots.iter().find(|(range, _)| range.contains(&slot))?;
-        Some(like.clone().set_addr(address.clone()))
-    }
-
-    /// Asks one node after the other, in random order, for the map of slots.
-    async fn fetch_map(&self) -> Result<Map, Failure> {
-        let first = &self.target.first;
-        let mut nodes = self.target.others.clone();
-        nodes.push(first.clone());
-        nodes.extend(lock(&self.known).masters.iter().map(|address| first.clone().set_addr(address.clone())));
-        nodes.shuffle(&mut rand::rng());
-        let mut failure = Failure::Away("no node was asked".to_owned());
-        for node in nodes {
-            let asked = async {
-                let mut connection = open(node.clone(), timeouts(CONNECT)).await?;
-                let map = connection.req_packed_command(redis::cmd("CLUSTER").arg("SLOTS")).await?;
-                Ok(parse_map(map.extract_error()?, node.addr()))
-            };
-            match asked.await {
-                Ok(slots) if !slots.is_empty() => return Ok(slots),
-                Ok(_) => failure = Failure::Away("the cluster has no slots".to_owned()),
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
+        Some(self.target.like.clone().set_addr(address.clone()))
     }
 }
 
@@ -242,7 +226,10 @@ pub(super) async fn replicas_with(connection: &mut Connection, wanted: u32) -> R
     Ok(redis::from_redis_value(replicas).map_err(RedisError::from)?)
 }
 
-async fn open(info: ConnectionInfo, config: AsyncConnectionConfig) -> Result<MultiplexedConnection, Failure> {
+pub(super) async fn open(
+    info: ConnectionInfo,
+    config: AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, Failure> {
     // The library's own timeout covers the socket, not the handshake with a server that is frozen.
     let client = Client::open(info)?;
     let opening = client.get_multiplexed_async_connection_with_config(&config);

@@ -1,0 +1,66 @@
+//! Asking who holds which slots: the nodes of a cluster, or the sentinels that watch a master.
+
+use rand::seq::SliceRandom;
+use redis::{ConnectionAddr, ConnectionInfo, Value, aio::ConnectionLike};
+
+use super::{
+    config::{Target, Topology},
+    nodes::{CONNECT, Failure, open, timeouts},
+    slots::{Map, parse_map},
+};
+
+/// The last slot.
+const LAST: i64 = 16_383;
+
+/// Asks one after the other, in random order, until somebody knows. The seeds of a long-lived process may be
+/// gone: of a cluster those who were on the last map, `masters`, are asked too.
+pub(super) async fn map(target: &Target, masters: &[ConnectionAddr]) -> Result<Map, Failure> {
+    let mut asked = target.seeds.clone();
+    if target.topology == Topology::Cluster {
+        asked.extend(masters.iter().map(|address| target.like.clone().set_addr(address.clone())));
+    }
+    asked.shuffle(&mut rand::rng());
+    let mut failure = Failure::Away("nobody was asked".to_owned());
+    for node in asked {
+        let answer = match &target.topology {
+            Topology::Sentinel(service) => of_sentinel(&target.like, service, node).await,
+            Topology::Cluster | Topology::Server => of_cluster(node).await,
+        };
+        match answer {
+            Ok(slots) if !slots.is_empty() => return Ok(slots),
+            Ok(_) => failure = Failure::Away("the cluster has no slots".to_owned()),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+async fn of_cluster(node: ConnectionInfo) -> Result<Map, Failure> {
+    let address = node.addr().clone();
+    let mut connection = open(node, timeouts(CONNECT)).await?;
+    let map = connection.req_packed_command(redis::cmd("CLUSTER").arg("SLOTS")).await?;
+    Ok(parse_map(map.extract_error()?, &address))
+}
+
+/// A map on which the master holds all.
+async fn of_sentinel(like: &ConnectionInfo, service: &str, sentinel: ConnectionInfo) -> Result<Map, Failure> {
+    let address = sentinel.addr().clone();
+    let mut connection = open(sentinel, timeouts(CONNECT)).await?;
+    let ask = redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(service).to_owned();
+    let master = connection.req_packed_command(&ask).await?.extract_error()?;
+    let all = [Value::Int(0), Value::Int(LAST), master];
+    let map = parse_map(Value::Array(vec![Value::Array(all.into())]), &address);
+    let Some((_, master)) = map.first() else {
+        return Err(Failure::Away(format!("the sentinel at {address} watches nothing named {service}")));
+    };
+    // A sentinel that was cut off may name one that has been a replica since: reading there would be reading old
+    // news.
+    let mut connection = open(like.clone().set_addr(master.clone()), timeouts(CONNECT)).await?;
+    let role = connection.req_packed_command(&redis::cmd("ROLE")).await?.extract_error()?;
+    match role {
+        Value::Array(role) if matches!(role.first(), Some(Value::BulkString(word)) if word == b"master") => {
+            Ok(map)
+        }
+        _ => Err(Failure::Away(format!("{master}, which the sentinel at {address} names, is no master"))),
+    }
+}

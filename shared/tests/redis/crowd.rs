@@ -1,0 +1,139 @@
+//! Jobs, the workers that work on them and a follower of each, while something befalls Redis.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::StreamExt;
+use glimpse_shared::{
+    event::Followed,
+    id::JobId,
+    store::{Claim, Store, redis::RedisStore},
+};
+use tokio::{task::JoinHandle, time::Instant};
+
+use crate::{
+    props::{answered, eventually},
+    suite::{app, completed, job, preview, worker},
+};
+
+const PREVIEWS: u32 = 6;
+/// How long a worker takes for a step.
+const STEP: Duration = Duration::from_millis(10);
+/// How long all may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub struct Crowd {
+    begun: Instant,
+    ended: Arc<AtomicUsize>,
+    followers: Vec<JoinHandle<(bool, usize)>>,
+    others: Vec<JoinHandle<()>>,
+}
+
+/// What the followers were told.
+#[derive(Debug)]
+pub struct Told {
+    /// Terminal events.
+    pub ends: usize,
+    /// Streams that ended because Redis does not know the job.
+    pub lost: usize,
+    pub gaps: usize,
+    pub took: Duration,
+}
+
+impl Crowd {
+    /// Submits `jobs` jobs and has `workers` workers work on them.
+    pub async fn start(store: &Arc<RedisStore>, jobs: usize, workers: usize) -> Self {
+        let ended = Arc::new(AtomicUsize::new(0));
+        let mut followers = Vec::new();
+        for n in 0..jobs {
+            let job = job(&format!("job {n}"));
+            answered(|| store.submit(&job)).await;
+            followers.push(tokio::spawn(follow(store.clone(), job.id, ended.clone())));
+        }
+        let mut others: Vec<_> =
+            (0..workers).map(|n| tokio::spawn(work(store.clone(), format!("w{n}")))).collect();
+        others.push(tokio::spawn(reap(store.clone())));
+        Self { begun: Instant::now(), ended, followers, others }
+    }
+
+    /// Waits until so many streams are over.
+    pub async fn until_ended(&self, count: usize) {
+        eventually("jobs to end", || self.ended.load(Ordering::SeqCst) >= count).await;
+    }
+
+    /// Waits for the end of every stream.
+    pub async fn told(self) -> Told {
+        let mut told = Told { ends: 0, lost: 0, gaps: 0, took: Duration::ZERO };
+        for follower in self.followers {
+            let (lost, gaps) = follower.await.unwrap();
+            told.lost += usize::from(lost);
+            told.ends += usize::from(!lost);
+            told.gaps += gaps;
+        }
+        told.took = self.begun.elapsed();
+        self.others.iter().for_each(JoinHandle::abort);
+        told
+    }
+}
+
+/// Follows a job to its end; whether it was lost, and how many gaps there were.
+async fn follow(store: Arc<RedisStore>, id: JobId, ended: Arc<AtomicUsize>) -> (bool, usize) {
+    let mut stream = store.follow(id, None);
+    let (mut last, mut gaps) = (0, 0);
+    let lost = loop {
+        let next = tokio::time::timeout(DEADLINE, stream.next()).await.expect("news in time");
+        match next.expect("an end before the end") {
+            Followed::Frame(frame) => {
+                assert!(frame.seq.0 > last, "{id}: {} after {last}", frame.seq.0);
+                last = frame.seq.0;
+                if frame.kind.is_terminal() {
+                    break false;
+                }
+            }
+            Followed::Gap => (last, gaps) = (0, gaps + 1),
+            Followed::Lost => break true,
+        }
+    };
+    assert_eq!(stream.next().await, None);
+    ended.fetch_add(1, Ordering::SeqCst);
+    (lost, gaps)
+}
+
+/// What a worker does: it repeats what is not answered, but for previews.
+async fn work(store: Arc<RedisStore>, name: String) {
+    for number in 1.. {
+        let claim = Claim { worker: worker(&name), app: app(), affinity: None, number };
+        let Some(mut lease) = answered(|| store.try_claim(&claim)).await else {
+            answered(|| store.wait_for_work(&claim.app)).await;
+            continue;
+        };
+        for step in 0..PREVIEWS {
+            tokio::time::sleep(STEP).await;
+            let preview = preview(&lease, step);
+            // One that the store did not take is old by the time it would.
+            let _ = store.publish(&mut lease, &preview).await;
+        }
+        answered(|| {
+            let (store, mut lease) = (store.clone(), lease.clone());
+            async move { store.finish(&mut lease, &completed()).await }
+        })
+        .await;
+    }
+}
+
+/// Gives back what a failover made running that nobody works on. By the shortest way: whoever is given back too
+/// early is fenced like anybody.
+async fn reap(store: Arc<RedisStore>) {
+    loop {
+        if let Ok(now) = store.now().await {
+            let _ = store.reap(now).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}

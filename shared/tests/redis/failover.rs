@@ -1,0 +1,187 @@
+//! Another server takes over: what it has not got is a gap or a lost job, and nothing hangs.
+
+use std::time::Duration;
+
+use glimpse_shared::{
+    event::{Event, Followed},
+    job::Status,
+    store::{Claim, Clock, Finish, Hold, Rules, Store},
+};
+use glimpse_test_support::{RedisServer, Sentinels};
+use tokio::time::Instant;
+
+use crate::{
+    crowd::Crowd,
+    props::{answered, caught_up, claim, eventually, store, store_with, unavailable},
+    relay::Relay,
+    suite::{app, completed, cursor, frame, job, next, over, preview, worker},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_lacks_the_last_writes_takes_over() {
+    let master = RedisServer::start();
+    let replica = master.start_replica();
+    let address = Relay::to(master.port()).await;
+    let store = store(&address.url());
+    // One job runs and its followers are ahead of the replica; one was claimed, one even submitted behind its back.
+    let (ahead, claimed, unknown) = (job("ahead"), job("claimed"), job("unknown"));
+    store.submit(&ahead).await.unwrap();
+    let mut held = claim(&store, "w1", 1).await;
+    let step = preview(&held, 0);
+    store.publish(&mut held, &step).await.unwrap();
+    store.submit(&claimed).await.unwrap();
+    caught_up(&master, &replica).await;
+    replica.ask(&["REPLICAOF", "NO", "ONE"]);
+
+    for step in [5, 10] {
+        let step = preview(&held, step);
+        store.publish(&mut held, &step).await.unwrap();
+    }
+    let mut zombie = claim(&store, "w2", 1).await;
+    assert_eq!((zombie.job.id, zombie.attempt), (claimed.id, 1));
+    store.submit(&unknown).await.unwrap();
+    let mut lost = claim(&store, "w3", 1).await;
+    let mut of_ahead = store.follow(ahead.id, cursor(4));
+    assert_eq!(frame(next(&mut of_ahead).await).0, 5);
+    let mut of_claimed = store.follow(claimed.id, cursor(1));
+    assert_eq!(frame(next(&mut of_claimed).await).0, 2);
+    let mut of_unknown = store.follow(unknown.id, cursor(1));
+    assert_eq!(frame(next(&mut of_unknown).await).0, 2);
+
+    drop(master);
+    address.lead_to(replica.port());
+    // The cursor is beyond the log: a gap, and on from where the log ends.
+    assert_eq!(next(&mut of_ahead).await, Followed::Gap);
+    // The worker goes on: its number is wrong once, then it is the job's.
+    let again = preview(&held, 15);
+    assert_eq!(answered(|| store.renew(&held, None)).await, Hold::Held);
+    for _ in 0..2 {
+        assert_eq!(store.publish(&mut held, &again).await.unwrap(), Hold::Held);
+    }
+    assert!(matches!(frame(next(&mut of_ahead).await), (4, Event::Preview { step: 15, .. })));
+    assert_eq!(store.finish(&mut held, &completed()).await.unwrap(), Finish::Finished);
+    assert!(matches!(frame(next(&mut of_ahead).await), (5, Event::Completed { .. })));
+    over(&mut of_ahead).await;
+
+    // The attempt's number is given to another worker, and the first one is nobody.
+    assert_eq!(next(&mut of_claimed).await, Followed::Gap);
+    let mut second = claim(&store, "w4", 1).await;
+    assert_eq!((second.job.id, second.attempt), (claimed.id, zombie.attempt));
+    let step = preview(&zombie, 0);
+    assert_eq!(store.renew(&zombie, None).await.unwrap(), Hold::Lost);
+    assert_eq!(store.publish(&mut zombie, &step).await.unwrap(), Hold::Lost);
+    assert_eq!(store.finish(&mut zombie, &completed()).await.unwrap(), Finish::Lost);
+    assert_eq!(frame(next(&mut of_claimed).await), (2, Event::Started { attempt: 1, worker: worker("w4") }));
+    assert_eq!(store.finish(&mut second, &completed()).await.unwrap(), Finish::Finished);
+    assert!(matches!(frame(next(&mut of_claimed).await), (3, Event::Completed { .. })));
+    over(&mut of_claimed).await;
+
+    // Nobody knows the third: its stream ends, and so does its worker's work.
+    assert_eq!(next(&mut of_unknown).await, Followed::Lost);
+    over(&mut of_unknown).await;
+    assert_eq!(store.finish(&mut lost, &completed()).await.unwrap(), Finish::Lost);
+    assert_eq!(store.status(unknown.id).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_takes_no_writes_until_it_is_the_master() {
+    let mut master = RedisServer::start();
+    let replica = master.start_replica();
+    let store = store(&replica.url());
+    let job = job("a heart");
+    unavailable(store.submit(&job).await);
+    // It has a clock and a list of what is due; that is not enough to be ready, or to reap.
+    unavailable(store.now().await);
+    unavailable(store.reap(Default::default()).await);
+    unavailable(store.wait_for_work(&app()).await);
+    unavailable(
+        store.try_claim(&Claim { worker: worker("w1"), app: app(), affinity: None, number: 1 }).await,
+    );
+    let mut stream = store.follow(job.id, None);
+    assert_eq!(next(&mut stream).await, Followed::Lost);
+    master.kill();
+    replica.ask(&["REPLICAOF", "NO", "ONE"]);
+    // The same connections, and the server is another.
+    store.submit(&job).await.unwrap();
+    store.wait_for_work(&app()).await.unwrap();
+    let mut lease = claim(&store, "w1", 1).await;
+    assert_eq!(store.finish(&mut lease, &completed()).await.unwrap(), Finish::Finished);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_is_demoted_is_left_with_all_its_connections() {
+    let first = RedisServer::start();
+    let second = first.start_replica();
+    let address = Relay::to(first.port()).await;
+    let store = store(&address.url());
+    let job = job("a heart");
+    store.submit(&job).await.unwrap();
+    // As many connections as the store can have, all idle.
+    futures::future::join_all((0..64).map(|_| store.status(job.id))).await;
+    caught_up(&first, &second).await;
+    second.ask(&["REPLICAOF", "NO", "ONE"]);
+    first.ask(&["REPLICAOF", "127.0.0.1", &second.port().to_string()]);
+    // New connections lead to the new master; the old ones still answer, and only a write tells.
+    address.reroute(second.port());
+    assert_eq!(store.status(job.id).await.unwrap().unwrap().status, Status::Queued);
+    let first_try = Claim { worker: worker("w1"), app: app(), affinity: None, number: 1 };
+    unavailable(store.try_claim(&first_try).await);
+    // One write is enough: from then on nothing is asked of the demoted one, which may lag behind.
+    first.pause();
+    let mut lease = claim(&store, "w1", 1).await;
+    for _ in 0..32 {
+        assert_eq!(store.status(job.id).await.unwrap().unwrap().status, Status::Running);
+    }
+    assert_eq!(store.finish(&mut lease, &completed()).await.unwrap(), Finish::Finished);
+    first.resume();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn jobs_run_through_a_failover_of_sentinels() {
+    let mut servers = Sentinels::start();
+    let rules = Rules { lease: Duration::from_secs(3), ..Rules::default() };
+    let store = store_with(&servers.url(), rules, Clock::Store);
+    let crowd = Crowd::start(&store, 40, 3).await;
+    let [first, second] = servers.pair();
+    caught_up(first, second).await;
+    crowd.until_ended(5).await;
+    servers.first().kill();
+    let told = crowd.told().await;
+    assert_eq!(servers.pair()[1].ask(&["ROLE"]).first(), "master");
+    assert_eq!(told.lost, 0, "every job was on the replica");
+    assert_eq!(told.ends, 40);
+    let latest = Duration::from_secs(30);
+    assert!(told.took < latest, "{:?}", told.took);
+
+    // And back: the first comes up as a replica, is promoted in its turn, and one sentinel is away.
+    servers.first().restart();
+    let port = servers.first().port().to_string();
+    eventually("the first to follow", || {
+        servers.first().ask(&["INFO", "replication"]).text().contains("master_link_status:up")
+    })
+    .await;
+    let [away, awake, ..] = servers.sentinels_mut() else { panic!("three sentinels") };
+    away.kill();
+    eventually("the sentinel to fail over", || {
+        awake.ask(&["SENTINEL", "FAILOVER", "fleet"]);
+        let master = awake.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "fleet"]);
+        master.texts().get(1) == Some(&&*port)
+    })
+    .await;
+    let job = job("after both");
+    answered(|| store.submit(&job)).await;
+    assert_eq!(servers.pair()[0].ask(&["ROLE"]).first(), "master");
+    assert_eq!(store.status(job.id).await.unwrap().unwrap().status, Status::Queued);
+}
+
+#[tokio::test]
+async fn what_sentinels_do_not_watch_is_told() {
+    let servers = Sentinels::start();
+    let url = servers.url().replace("/fleet", "/flotilla");
+    let told = store(&url).now().await.expect_err("no such service").to_string();
+    assert!(told.contains("watches nothing named flotilla"), "{told}");
+    // Nobody there at all.
+    let since = Instant::now();
+    unavailable(store("redis+sentinel://127.0.0.1:1,127.0.0.1:2/fleet").now().await);
+    assert!(since.elapsed() < Duration::from_secs(5));
+}
