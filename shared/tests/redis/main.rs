@@ -30,3 +30,5 @@ mod replicas;
 mod scripts;
 #[cfg(test)]
 mod slots;
+#[cfg(test)]
+mod strain;

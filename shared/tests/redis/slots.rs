@@ -1,15 +1,19 @@
 //! A cluster whose slots move, and whose nodes die, under a running job.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use glimpse_shared::{
     event::{CancelledBy, Followed},
     job::{Release, Status},
-    store::{Cancel, Finish, Released, Store},
+    store::{Cancel, Clock, Finish, Released, Rules, Store},
 };
 use glimpse_test_support::RedisCluster;
+use tokio::time::Instant;
 
 use crate::{
-    props::{answered, claim, job_key, store},
+    crowd::Crowd,
+    props::{answered, caught_up, claim, job_key, key, store, store_with, unavailable},
     suite::{app, completed, cursor, frame, job, next, over, preview},
 };
 
@@ -69,4 +73,69 @@ async fn a_node_that_dies_comes_back_with_its_jobs() {
     assert_eq!(cancel, Cancel::AlreadyDone(Status::Completed));
     let mut unknown = store.follow(crate::suite::job("never submitted").id, None);
     assert_eq!(next(&mut unknown).await, Followed::Lost);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_takes_over_takes_the_followers_along() {
+    let cluster = RedisCluster::start_with_replicas();
+    let store = store(&cluster.url());
+    let job = job("a heart");
+    store.submit(&job).await.unwrap();
+    let mut lease = claim(&store, "w1", 1).await;
+    let mut stream = store.follow(job.id, cursor(1));
+    assert_eq!(frame(next(&mut stream).await).0, 2);
+    // Both live on: the connection to the old master stays open, and nothing is said on it any more.
+    cluster.fail_over(&job_key(job.id));
+    let since = Instant::now();
+    let preview = preview(&lease, 0);
+    lease = answered(|| {
+        let (store, preview, mut lease) = (store.clone(), preview.clone(), lease.clone());
+        async move { store.publish(&mut lease, &preview).await.map(|_| lease) }
+    })
+    .await;
+    assert_eq!(frame(next(&mut stream).await).0, 3);
+    assert!(since.elapsed() < Duration::from_secs(18), "{:?}", since.elapsed());
+    assert_eq!(store.finish(&mut lease, &completed()).await.unwrap(), Finish::Finished);
+    assert_eq!(frame(next(&mut stream).await).0, 4);
+    over(&mut stream).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn jobs_run_while_slots_move_and_a_master_dies() {
+    let mut cluster = RedisCluster::start_with_replicas();
+    // A replica may lack the last writes: what it makes running again must be given back soon.
+    let rules = Rules { lease: Duration::from_secs(3), ..Rules::default() };
+    let store = store_with(&cluster.url(), rules, Clock::Store);
+    let crowd = Crowd::start(&store, 60, 3).await;
+    let key = key("due");
+    for ended in [5, 10, 15] {
+        crowd.until_ended(ended).await;
+        cluster.move_slot(&key);
+    }
+    crowd.until_ended(20).await;
+    let at = cluster.master_of(&key);
+    let [master, replica] = cluster.pair(at);
+    caught_up(master, replica).await;
+    cluster.masters_mut()[at].kill();
+    let told = crowd.told().await;
+    assert_eq!((told.ends, told.lost), (60, 0), "{told:?}");
+    assert!(told.took < Duration::from_secs(40), "{:?}", told.took);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_round_that_a_node_does_not_answer_is_none() {
+    let mut cluster = RedisCluster::start();
+    let store = store(&cluster.url());
+    store.reap(Default::default()).await.unwrap();
+    for master in cluster.masters() {
+        // Else the others stop too, a while after one has died.
+        master.ask(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+    }
+    // Any node but the one that is asked for the time.
+    let at = (cluster.master_of("glimpse:{0}:due") + 1) % cluster.masters().len();
+    cluster.masters_mut()[at].kill();
+    store.now().await.unwrap();
+    unavailable(store.reap(Default::default()).await);
+    cluster.masters_mut()[at].restart();
+    answered(|| store.reap(Default::default())).await;
 }

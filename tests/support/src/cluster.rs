@@ -1,21 +1,22 @@
-//! Three masters that share the slots.
+//! Three masters that share the slots, each with a replica if it is to be outlived.
 
 use crate::{RedisServer, Reply, SOON, until};
 
 const SLOTS: u32 = 16_384;
 const MASTERS: u32 = 3;
 
-/// A Redis Cluster of three masters without replicas.
+/// A Redis Cluster of three masters.
 #[derive(Debug)]
 pub struct RedisCluster {
     masters: Vec<RedisServer>,
+    /// One of each master, in their order, or none.
+    replicas: Vec<RedisServer>,
 }
 
 impl RedisCluster {
     /// Starts the servers, joins them and waits until each finds the cluster whole.
     pub fn start() -> Self {
-        let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--appendonly", "yes"];
-        let masters: Vec<_> = (0..MASTERS).map(|_| RedisServer::start_with(&args)).collect();
+        let masters: Vec<_> = (0..MASTERS).map(|_| node()).collect();
         for (master, n) in masters.iter().zip(0..) {
             let (first, end) = (n * SLOTS / MASTERS, (n + 1) * SLOTS / MASTERS);
             ok(master, &["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &(end - 1).to_string()]);
@@ -25,19 +26,61 @@ impl RedisCluster {
         for master in &masters[1..] {
             ok(master, &["CLUSTER", "MEET", "127.0.0.1", &masters[0].port().to_string()]);
         }
-        let cluster = Self { masters };
+        let cluster = Self { masters, replicas: Vec::new() };
         cluster.until_whole();
         cluster
     }
 
+    /// The same with a replica of each master.
+    pub fn start_with_replicas() -> Self {
+        let mut cluster = Self::start();
+        cluster.replicas = (0..MASTERS).map(|_| node()).collect();
+        for replica in &cluster.replicas {
+            ok(replica, &["CLUSTER", "MEET", "127.0.0.1", &cluster.masters[0].port().to_string()]);
+        }
+        cluster.until_whole();
+        for (master, replica) in cluster.masters.iter().zip(&cluster.replicas) {
+            ok(master, &["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
+            ok(replica, &["CLUSTER", "REPLICATE", master.ask(&["CLUSTER", "MYID"]).text()]);
+            until("the replica to follow", SOON, || {
+                replica.ask(&["INFO", "replication"]).text().contains("master_link_status:up")
+            });
+        }
+        cluster
+    }
+
+    /// Lets the replica of the master that holds `key` take over from it, both alive, as an operator does.
+    pub fn fail_over(&self, key: &str) {
+        let at = self.master_of(key);
+        let replica = self.replicas.get(at).expect("a cluster with replicas");
+        until("the replica to take over", SOON, || {
+            // The vote may be missed; asked again, it is taken again.
+            replica.ask(&["CLUSTER", "FAILOVER"]);
+            replica.ask(&["ROLE"]).first() == "master"
+        });
+    }
+
+    /// A master and its replica.
+    pub fn pair(&self, at: usize) -> [&RedisServer; 2] {
+        [&self.masters[at], &self.replicas[at]]
+    }
+
+    /// Which of the masters holds `key`; after a failover none does.
+    pub fn master_of(&self, key: &str) -> usize {
+        // A node answers for its own slots and redirects for the others.
+        let owns = |master: &RedisServer| !matches!(master.ask(&["EXISTS", key]), Reply::Error(_));
+        self.masters.iter().position(owns).expect("a master for every slot")
+    }
+
     /// Waits until every node sees three masters and all slots.
     pub fn until_whole(&self) {
-        for master in &self.masters {
+        let nodes = self.masters.len() + self.replicas.len();
+        for master in self.masters.iter().chain(&self.replicas) {
             until("the cluster to be whole", SOON, || {
                 let info = master.ask(&["CLUSTER", "INFO"]);
                 info.text().contains("cluster_state:ok")
                     && info.text().contains(&format!("cluster_slots_ok:{SLOTS}"))
-                    && info.text().contains(&format!("cluster_known_nodes:{MASTERS}"))
+                    && info.text().contains(&format!("cluster_known_nodes:{nodes}"))
             });
         }
     }
@@ -48,11 +91,7 @@ impl RedisCluster {
             panic!("{key} has no slot");
         };
         let slot = slot.to_string();
-        let owns = |master: &RedisServer| {
-            // A node answers for its own slots and redirects for the others.
-            !matches!(master.ask(&["EXISTS", key]), Reply::Error(_))
-        };
-        let at = self.masters.iter().position(owns).expect("a master for every slot");
+        let at = self.master_of(key);
         let (source, target) = (&self.masters[at], &self.masters[(at + 1) % self.masters.len()]);
         let id = |master: &RedisServer| master.ask(&["CLUSTER", "MYID"]).text().to_owned();
         ok(target, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(source)]);
@@ -83,6 +122,11 @@ impl RedisCluster {
     pub fn masters_mut(&mut self) -> &mut [RedisServer] {
         &mut self.masters
     }
+}
+
+fn node() -> RedisServer {
+    let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--appendonly", "yes"];
+    RedisServer::start_with(&args)
 }
 
 fn ok(server: &RedisServer, words: &[&str]) {
