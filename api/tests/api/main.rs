@@ -1,4 +1,4 @@
-//! The API over real connections and the store in memory, with workers that do what a test says.
+//! The API over real connections and mostly the store in memory, with workers that do what a test says.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test that is how a failure looks")]
 
@@ -8,6 +8,7 @@ mod events;
 mod fal_run;
 mod fal_stream;
 mod fetch;
+mod full_redis;
 mod input;
 mod jobs;
 mod pictures;

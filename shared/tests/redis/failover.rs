@@ -7,7 +7,7 @@ use glimpse_shared::{
     job::Status,
     store::{Claim, Clock, Finish, Hold, Rules, Store},
 };
-use glimpse_test_support::{RedisServer, Sentinels};
+use glimpse_test_support::{RedisServer, Sentinel, Sentinels};
 use tokio::time::Instant;
 
 use crate::{
@@ -161,10 +161,10 @@ async fn jobs_run_through_a_failover_of_sentinels() {
     })
     .await;
     let [away, awake, ..] = servers.sentinels_mut() else { panic!("three sentinels") };
-    away.kill();
+    away.server.kill();
     eventually("the sentinel to fail over", || {
-        awake.ask(&["SENTINEL", "FAILOVER", "fleet"]);
-        let master = awake.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "fleet"]);
+        awake.server.ask(&["SENTINEL", "FAILOVER", "fleet"]);
+        let master = awake.server.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "fleet"]);
         master.texts().get(1) == Some(&&*port)
     })
     .await;
@@ -175,11 +175,40 @@ async fn jobs_run_through_a_failover_of_sentinels() {
 }
 
 #[tokio::test]
-async fn what_sentinels_do_not_watch_is_told() {
-    let servers = Sentinels::start();
-    let url = servers.url().replace("/fleet", "/flotilla");
-    let told = store(&url).now().await.expect_err("no such service").to_string();
-    assert!(told.contains("watches nothing named flotilla"), "{told}");
+async fn sentinels_and_their_master_have_passwords_of_their_own() {
+    let master = RedisServer::start_with(&[]);
+    let sentinel = Sentinel::of(&master, 1);
+    master.ask(&["ACL", "SETUSER", "fleet", "on", ">of master", "~*", "&*", "+@all"]);
+    sentinel.server.ask(&[
+        "ACL",
+        "SETUSER",
+        "asker",
+        "on",
+        ">of sentinel",
+        "+sentinel|get-master-addr-by-name",
+    ]);
+    // From now on nobody is answered who does not say who he is.
+    for server in [&master, &sentinel.server] {
+        server.ask(&["ACL", "SETUSER", "default", "off"]);
+    }
+    let at = format!("127.0.0.1:{}", sentinel.server.port());
+    let with = "sentinel_username=asker&sentinel_password=of%20sentinel";
+    let fleet = store(&format!("redis+sentinel://fleet:of%20master@{at}/fleet/3?{with}"));
+    let job = job("a heart");
+    fleet.submit(&job).await.unwrap();
+    let mut stream = fleet.follow(job.id, None);
+    assert_eq!(frame(next(&mut stream).await).0, 1);
+    for (url, told) in [
+        (format!("redis+sentinel://fleet:of%20master@{at}/fleet"), "NOAUTH"),
+        (format!("redis+sentinel://fleet:wrong@{at}/fleet?{with}"), "authentication failed"),
+        (
+            format!("redis+sentinel://fleet:of%20master@{at}/flotilla?{with}"),
+            "watches nothing named flotilla",
+        ),
+    ] {
+        let refusal = store(&url).now().await.expect_err("a refusal").to_string();
+        assert!(refusal.contains(told), "{refusal}");
+    }
     // Nobody there at all.
     let since = Instant::now();
     unavailable(store("redis+sentinel://127.0.0.1:1,127.0.0.1:2/fleet").now().await);

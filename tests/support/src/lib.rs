@@ -12,7 +12,7 @@ mod server;
 pub use cluster::RedisCluster;
 pub use hub::{Asked, COMMIT, HubServer};
 pub use resp::Reply;
-pub use sentinel::Sentinels;
+pub use sentinel::{Sentinel, Sentinels};
 pub use server::RedisServer;
 
 use std::time::{Duration, Instant};

@@ -5,17 +5,41 @@ use tempfile::TempDir;
 use crate::{RedisServer, SOON, until};
 
 const SENTINELS: usize = 3;
-/// What the sentinels call the master.
+/// What sentinels call the master.
 const SERVICE: &str = "fleet";
+
+/// One sentinel.
+#[derive(Debug)]
+pub struct Sentinel {
+    /// It answers like any server.
+    pub server: RedisServer,
+    /// Where it writes down what it knows: the file that it was started with.
+    _file: TempDir,
+}
+
+impl Sentinel {
+    /// Starts one that watches `master` and finds it dead where `quorum` sentinels think so.
+    pub fn of(master: &RedisServer, quorum: usize) -> Self {
+        let watch = format!(
+            "sentinel monitor {SERVICE} 127.0.0.1 {} {quorum}\n\
+             sentinel down-after-milliseconds {SERVICE} 500\n\
+             sentinel failover-timeout {SERVICE} 4000\n",
+            master.port()
+        );
+        let folder = tempfile::tempdir().expect("a folder for a sentinel");
+        let file = folder.path().join("sentinel.conf");
+        std::fs::write(&file, &watch).expect("a sentinel's file");
+        let server = RedisServer::start_with(&[&file.display().to_string(), "--sentinel"]);
+        Self { server, _file: folder }
+    }
+}
 
 /// Three sentinels around a master and its replica, quick to notice a death.
 #[derive(Debug)]
 pub struct Sentinels {
-    sentinels: Vec<RedisServer>,
+    sentinels: Vec<Sentinel>,
     master: RedisServer,
     replica: RedisServer,
-    /// What the sentinels write down: the files that they were started with.
-    _files: Vec<TempDir>,
 }
 
 impl Sentinels {
@@ -23,39 +47,25 @@ impl Sentinels {
     pub fn start() -> Self {
         let master = RedisServer::start();
         let replica = master.start_replica();
-        let watch = format!(
-            "sentinel monitor {SERVICE} 127.0.0.1 {} 2\n\
-             sentinel down-after-milliseconds {SERVICE} 500\n\
-             sentinel failover-timeout {SERVICE} 4000\n",
-            master.port()
-        );
-        let mut sentinels = Vec::new();
-        let mut files = Vec::new();
-        for _ in 0..SENTINELS {
-            let folder = tempfile::tempdir().expect("a folder for a sentinel");
-            let file = folder.path().join("sentinel.conf");
-            std::fs::write(&file, &watch).expect("a sentinel's file");
-            sentinels.push(RedisServer::start_with(&[&file.display().to_string(), "--sentinel"]));
-            files.push(folder);
-        }
-        let this = Self { sentinels, master, replica, _files: files };
-        for sentinel in &this.sentinels {
+        let sentinels: Vec<_> = (0..SENTINELS).map(|_| Sentinel::of(&master, SENTINELS / 2 + 1)).collect();
+        for sentinel in &sentinels {
             until("the sentinels to find each other", SOON, || {
                 let known = format!("slaves=1,sentinels={SENTINELS}");
-                sentinel.ask(&["INFO", "sentinel"]).text().contains(&known)
+                sentinel.server.ask(&["INFO", "sentinel"]).text().contains(&known)
             });
         }
-        this
+        Self { sentinels, master, replica }
     }
 
     /// `redis+sentinel://…` with every sentinel.
     pub fn url(&self) -> String {
-        let hosts: Vec<_> = self.sentinels.iter().map(|one| format!("127.0.0.1:{}", one.port())).collect();
+        let hosts: Vec<_> =
+            self.sentinels.iter().map(|one| format!("127.0.0.1:{}", one.server.port())).collect();
         format!("redis+sentinel://{}/{SERVICE}", hosts.join(","))
     }
 
     /// The sentinels.
-    pub fn sentinels_mut(&mut self) -> &mut [RedisServer] {
+    pub fn sentinels_mut(&mut self) -> &mut [Sentinel] {
         &mut self.sentinels
     }
 

@@ -6,7 +6,7 @@
 //! that it did not do it (`MOVED`).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -207,6 +207,9 @@ impl Nodes {
             let mut known = lock(&self.known);
             known.masters = slots.iter().map(|(_, address)| address.clone()).collect();
             known.slots = slots;
+            // Whoever is off the map is asked nothing more: a fleet may outlive many servers.
+            let on_it: HashSet<_> = known.masters.iter().map(ConnectionAddr::to_string).collect();
+            known.pools.retain(|address, _| on_it.contains(address));
         }
         self.mapped(slot).ok_or_else(|| Failure::Away(format!("no node holds slot {slot}")))
     }
