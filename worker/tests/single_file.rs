@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, SdxlPipeline};
-use glimpse_worker::sdxl::LoadError;
+use glimpse_worker::sdxl::tokenizer::ClipTokenizer;
+use glimpse_worker::sdxl::{ConfigFiles, LoadError};
 use support::parity;
 use tempfile::TempDir;
 
@@ -214,4 +215,25 @@ fn an_autoencoder_that_overflows_is_asked_again_in_float32() -> Result<(), LoadE
         assert!(same, "not the picture of float32");
     }
     Ok(())
+}
+
+/// CLIP's own ids.
+#[test]
+fn the_built_in_tokenizers_are_clips() {
+    let open = |component| ClipTokenizer::open(&ConfigFiles::SdxlBase(component)).expect("built in");
+    let [first, second] = [open("tokenizer"), open("tokenizer_2")];
+    let words = [49406, 320, 1125, 539, 320, 2368, 49407];
+    for (tokenizer, pad) in [(&first, 49407), (&second, 0)] {
+        assert_eq!(tokenizer.highest_id(), 49407);
+        let ids = tokenizer.encode("a photo of a CAT").expect("ids").ids;
+        assert_eq!(ids[..7], words);
+        assert!(ids[7..].iter().all(|id| *id == pad) && ids.len() == 77);
+    }
+    // As transformers' CLIPTokenizer and open_clip's SimpleTokenizer cut it, alike.
+    let odd = "naïve café — 北京 🚀 it's 2024!";
+    let cut = [
+        49406, 1097, 35689, 563, 15304, 2005, 161, 234, 245, 21078, 361, 13542, 585, 568, 273, 271, 273, 275,
+        256, 49407,
+    ];
+    assert_eq!(first.encode(odd).expect("ids").ids[..20], cut);
 }
