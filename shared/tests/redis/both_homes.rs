@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use glimpse_shared::{
-    event::{CancelledBy, FailureCode, Followed, Frame},
+    event::{FailureCode, Followed, Frame},
     id::{App, JobId, Micros, WorkerId},
-    job::{Class, Job, Release, WorkerRecord, WorkerState},
+    job::{Class, Job, JobState, Release, WorkerRecord, WorkerState},
     store::{
         Checkpoint, Claim, Clock, Ending, Lease, Preview, Rules, Store, Submit, memory::MemoryStore,
         redis::RedisStore,
@@ -16,108 +16,11 @@ use glimpse_shared::{
 use glimpse_test_support::{RedisServer, Reply};
 use proptest::prelude::*;
 
-use crate::suite::{self, START, completed, image, worker};
-
-const JOBS: usize = 7;
-const WORKERS: usize = 3;
-/// The job and the worker of the second app.
-const OTHERS: (usize, usize) = (JOBS - 1, WORKERS - 1);
-
-#[derive(Debug, Clone)]
-enum Step {
-    Submit {
-        job: usize,
-        other_body: bool,
-    },
-    Claim {
-        worker: usize,
-        affinity: usize,
-        number: Number,
-    },
-    Renew {
-        lease: usize,
-        checkpoint: Option<u8>,
-    },
-    Publish {
-        lease: usize,
-        step: u32,
-        old: bool,
-    },
-    Finish {
-        lease: usize,
-        failed: bool,
-        old: bool,
-    },
-    Release {
-        lease: usize,
-        fault: Option<usize>,
-    },
-    Cancel {
-        job: usize,
-        by: CancelledBy,
-    },
-    Reap {
-        late: u64,
-    },
-    Pass {
-        micros: u64,
-    },
-    Heartbeat {
-        worker: usize,
-        busy: bool,
-    },
-    /// Of the job itself, or of the one that was made of it.
-    Retry {
-        job: usize,
-        of_retried: bool,
-    },
-    Forget {
-        job: usize,
-    },
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Number {
-    Next,
-    Same,
-    Before,
-}
-
-/// What jobs need and workers have loaded.
-const AFFINITIES: [Option<&str>; 3] = [None, Some("a1"), Some("b2")];
-
-const REASONS: [&str; 4] =
-    ["out of memory", "\"quoted\" \\ and \n new", "naïve — 🪁", "4294967295 attempts: %s %1 {}"];
-
-fn step() -> impl Strategy<Value = Step> {
-    let job = || 0..JOBS;
-    // Mostly those that are held now; of old ones too few would be lost.
-    let lease = || prop_oneof![4 => Just(0), 3 => 1..4_usize, 1 => 4..9_usize];
-    let by =
-        prop_oneof![Just(CancelledBy::Client), Just(CancelledBy::Disconnect), Just(CancelledBy::Operator)];
-    let number = prop_oneof![6 => Just(Number::Next), 2 => Just(Number::Same), 1 => Just(Number::Before)];
-    prop_oneof![
-        9 => (job(), prop::bool::weighted(0.1)).prop_map(|(job, other_body)| Step::Submit { job, other_body }),
-        8 => (0..WORKERS, 0..AFFINITIES.len(), number)
-            .prop_map(|(worker, affinity, number)| Step::Claim { worker, affinity, number }),
-        3 => (lease(), prop::option::weighted(0.6, any::<u8>()))
-            .prop_map(|(lease, checkpoint)| Step::Renew { lease, checkpoint }),
-        6 => (lease(), 0..50_u32, prop::bool::weighted(0.2))
-            .prop_map(|(lease, step, old)| Step::Publish { lease, step, old }),
-        4 => (lease(), prop::bool::weighted(0.25), prop::bool::weighted(0.3))
-            .prop_map(|(lease, failed, old)| Step::Finish { lease, failed, old }),
-        3 => (lease(), prop::option::weighted(0.8, 0..REASONS.len()))
-            .prop_map(|(lease, fault)| Step::Release { lease, fault }),
-        1 => (job(), by).prop_map(|(job, by)| Step::Cancel { job, by }),
-        4 => prop_oneof![4 => Just(0), 1 => 4_999_999..5_000_002_u64].prop_map(|late| Step::Reap { late }),
-        // Whole fives meet every deadline to the microsecond; a one misses it.
-        4 => prop_oneof![6 => (1..4_u64).prop_map(|n| n * 5_000_000), 1 => Just(1)]
-            .prop_map(|micros| Step::Pass { micros }),
-        1 => (0..WORKERS, any::<bool>()).prop_map(|(worker, busy)| Step::Heartbeat { worker, busy }),
-        3 => (job(), prop::bool::weighted(0.3)).prop_map(|(job, of_retried)| Step::Retry { job, of_retried }),
-        2 => job().prop_map(|job| Step::Forget { job }),
-    ]
-}
+use crate::{
+    invariants,
+    steps::{AFFINITIES, JOBS, Number, OTHERS, REASONS, Step, step},
+    suite::{self, START, completed, image, worker},
+};
 
 /// Low enough for a few dozen steps to reach every bound; what is kept does not expire by itself.
 fn rules(queue_limit: u64) -> Rules {
@@ -151,6 +54,8 @@ struct Pair {
     apps: [App; 2],
     leases: Vec<Held>,
     numbers: BTreeMap<usize, u64>,
+    /// Where each job stood before the step.
+    seen: BTreeMap<JobId, JobState>,
 }
 
 impl Pair {
@@ -176,6 +81,7 @@ impl Pair {
             apps,
             leases: Vec::new(),
             numbers: BTreeMap::new(),
+            seen: BTreeMap::new(),
         }
     }
 
@@ -199,6 +105,7 @@ impl Pair {
                 let answers = (self.memory.submit(&job).await, self.redis.submit(&job).await);
                 let same: (Submit, Submit) = (answers.0.unwrap(), answers.1.unwrap());
                 assert_eq!(same.0, same.1);
+                invariants::submitted(self.seen.get(&job.id), &same.0).unwrap();
             }
             Step::Claim { worker, affinity, number } => {
                 self.claim(*worker, AFFINITIES[*affinity], *number).await;
@@ -326,17 +233,51 @@ impl Pair {
     }
 
     /// Compares all that can be read.
-    async fn compare(&self) {
-        let compared = self.ids().map(|id| async move {
-            let states = (self.memory.status(id).await, self.redis.status(id).await);
-            assert_eq!(states.0.unwrap(), states.1.unwrap());
+    async fn compare(&mut self, fence: Option<&Lease>) {
+        let ids: Vec<_> = self.ids().collect();
+        let compared = ids.iter().map(|id| async {
+            let states = (self.memory.status(*id).await, self.redis.status(*id).await);
+            let (of_memory, of_redis) = (states.0.unwrap(), states.1.unwrap());
+            assert_eq!(of_memory, of_redis);
+            (*id, of_memory)
         });
-        futures::future::join_all(compared).await;
+        let states = futures::future::join_all(compared).await;
+        for (id, after) in states {
+            let before = self.seen.get(&id);
+            invariants::changed(before, after.as_ref()).unwrap();
+            if let Some(lease) = fence.filter(|lease| lease.job.id == id) {
+                invariants::fenced(lease.attempt, &lease.worker, before, after.as_ref()).unwrap();
+            }
+            match after {
+                Some(state) => drop(self.seen.insert(id, state)),
+                None => drop(self.seen.remove(&id)),
+            }
+        }
         for app in [None, Some(&self.apps[0])] {
             let lists = (self.memory.dead(app).await, self.redis.dead(app).await);
             assert_eq!(lists.0.unwrap(), lists.1.unwrap());
         }
         assert_eq!(self.memory.workers().await.unwrap(), self.redis.workers().await.unwrap());
+    }
+
+    /// The lease that a step writes by.
+    fn fence(&self, step: &Step) -> Option<Lease> {
+        let (Step::Renew { lease, .. }
+        | Step::Publish { lease, .. }
+        | Step::Finish { lease, .. }
+        | Step::Release { lease, .. }) = step
+        else {
+            return None;
+        };
+        self.lease(*lease).map(|at| self.leases[at].now.0.clone())
+    }
+
+    /// Lets all deadlines pass: every job ends.
+    async fn end(&mut self) {
+        self.take(&Step::Pass { micros: 10_000_000_000 }).await;
+        self.take(&Step::Reap { late: 0 }).await;
+        self.compare(None).await;
+        self.seen.values().for_each(|state| invariants::ended(Some(state)).unwrap());
     }
 
     async fn compare_logs(&self) {
@@ -413,10 +354,12 @@ fn both_homes_agree() {
         runtime.block_on(async {
             let mut pair = Pair::new(&server.url(), &prefix, queue_limit);
             for step in &steps {
+                let fence = pair.fence(step);
                 pair.take(step).await;
-                pair.compare().await;
+                pair.compare(fence.as_ref()).await;
             }
             pair.compare_logs().await;
+            pair.end().await;
         });
         check_keys(&server, &prefix);
         Ok(())

@@ -6,6 +6,11 @@
 #[path = "../suite/mod.rs"]
 mod suite;
 
+// Stated once, for the model too.
+#[cfg(test)]
+#[path = "../model/invariants.rs"]
+mod invariants;
+
 #[cfg(test)]
 mod access;
 #[cfg(test)]
@@ -30,5 +35,7 @@ mod replicas;
 mod scripts;
 #[cfg(test)]
 mod slots;
+#[cfg(test)]
+mod steps;
 #[cfg(test)]
 mod strain;

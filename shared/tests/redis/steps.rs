@@ -1,0 +1,105 @@
+//! What the property test does to both homes, at random.
+
+use glimpse_shared::event::CancelledBy;
+use proptest::prelude::*;
+
+pub const JOBS: usize = 7;
+pub const WORKERS: usize = 3;
+/// The job and the worker of the second app.
+pub const OTHERS: (usize, usize) = (JOBS - 1, WORKERS - 1);
+
+#[derive(Debug, Clone)]
+pub enum Step {
+    Submit {
+        job: usize,
+        other_body: bool,
+    },
+    Claim {
+        worker: usize,
+        affinity: usize,
+        number: Number,
+    },
+    Renew {
+        lease: usize,
+        checkpoint: Option<u8>,
+    },
+    Publish {
+        lease: usize,
+        step: u32,
+        old: bool,
+    },
+    Finish {
+        lease: usize,
+        failed: bool,
+        old: bool,
+    },
+    Release {
+        lease: usize,
+        fault: Option<usize>,
+    },
+    Cancel {
+        job: usize,
+        by: CancelledBy,
+    },
+    Reap {
+        late: u64,
+    },
+    Pass {
+        micros: u64,
+    },
+    Heartbeat {
+        worker: usize,
+        busy: bool,
+    },
+    /// Of the job itself, or of the one that was made of it.
+    Retry {
+        job: usize,
+        of_retried: bool,
+    },
+    Forget {
+        job: usize,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Number {
+    Next,
+    Same,
+    Before,
+}
+
+/// What jobs need and workers have loaded.
+pub const AFFINITIES: [Option<&str>; 3] = [None, Some("a1"), Some("b2")];
+
+pub const REASONS: [&str; 4] =
+    ["out of memory", "\"quoted\" \\ and \n new", "naïve — 🪁", "4294967295 attempts: %s %1 {}"];
+
+pub fn step() -> impl Strategy<Value = Step> {
+    let job = || 0..JOBS;
+    // Mostly those that are held now; of old ones too few would be lost.
+    let lease = || prop_oneof![4 => Just(0), 3 => 1..4_usize, 1 => 4..9_usize];
+    let by =
+        prop_oneof![Just(CancelledBy::Client), Just(CancelledBy::Disconnect), Just(CancelledBy::Operator)];
+    let number = prop_oneof![6 => Just(Number::Next), 2 => Just(Number::Same), 1 => Just(Number::Before)];
+    prop_oneof![
+        9 => (job(), prop::bool::weighted(0.1)).prop_map(|(job, other_body)| Step::Submit { job, other_body }),
+        8 => (0..WORKERS, 0..AFFINITIES.len(), number)
+            .prop_map(|(worker, affinity, number)| Step::Claim { worker, affinity, number }),
+        3 => (lease(), prop::option::weighted(0.6, any::<u8>()))
+            .prop_map(|(lease, checkpoint)| Step::Renew { lease, checkpoint }),
+        6 => (lease(), 0..50_u32, prop::bool::weighted(0.2))
+            .prop_map(|(lease, step, old)| Step::Publish { lease, step, old }),
+        4 => (lease(), prop::bool::weighted(0.25), prop::bool::weighted(0.3))
+            .prop_map(|(lease, failed, old)| Step::Finish { lease, failed, old }),
+        3 => (lease(), prop::option::weighted(0.8, 0..REASONS.len()))
+            .prop_map(|(lease, fault)| Step::Release { lease, fault }),
+        1 => (job(), by).prop_map(|(job, by)| Step::Cancel { job, by }),
+        4 => prop_oneof![4 => Just(0), 1 => 4_999_999..5_000_002_u64].prop_map(|late| Step::Reap { late }),
+        // Whole fives meet every deadline to the microsecond; a one misses it.
+        4 => prop_oneof![6 => (1..4_u64).prop_map(|n| n * 5_000_000), 1 => Just(1)]
+            .prop_map(|micros| Step::Pass { micros }),
+        1 => (0..WORKERS, any::<bool>()).prop_map(|(worker, busy)| Step::Heartbeat { worker, busy }),
+        3 => (job(), prop::bool::weighted(0.3)).prop_map(|(job, of_retried)| Step::Retry { job, of_retried }),
+        2 => job().prop_map(|job| Step::Forget { job }),
+    ]
+}
