@@ -4,6 +4,7 @@
 pub mod error;
 pub mod event;
 pub mod id;
+pub mod jitter;
 pub mod job;
 pub mod reaper;
 pub mod request;

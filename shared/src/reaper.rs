@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{id::Micros, store::SharedStore};
+use crate::{id::Micros, jitter, store::SharedStore};
 
 /// How long the store must have answered without a break before a process reaps: after an outage, healthy
 /// workers renew first.
@@ -20,7 +20,7 @@ pub async fn run(store: SharedStore, period: Duration) {
     let mut answering_since: Option<Instant> = None;
     let mut seen = None;
     loop {
-        tokio::time::sleep(period.mul_f64(0.95 + 0.1 * rand::random::<f64>())).await;
+        tokio::time::sleep(period.mul_f64(0.95 + 0.1 * jitter::fraction())).await;
         let settled = answering_since.is_some_and(|since| since.elapsed() >= SETTLED);
         let answer = match seen.filter(|_| settled) {
             Some(seen) => store.reap(seen).await.map(|reaped| {

@@ -24,12 +24,12 @@ impl Checkpoints {
     }
 
     /// When the next one is due, counted from the attempt's begin or from the last one.
-    pub(crate) fn next(&self, from: Instant) -> Option<Instant> {
+    pub fn next(&self, from: Instant) -> Option<Instant> {
         if self.every.is_zero() { None } else { from.checked_add(self.every) }
     }
 
     /// Leaves one; it replaces an older one that was not fetched. One that is too large for the store is dropped.
-    pub(crate) fn put(&self, checkpoint: Vec<u8>) {
+    pub fn put(&self, checkpoint: Vec<u8>) {
         let size = checkpoint.len();
         match Checkpoint::new(checkpoint) {
             Some(checkpoint) => drop(self.newest.send_replace(Some(checkpoint))),

@@ -7,13 +7,13 @@
 use std::{
     fmt::Display,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use glimpse_shared::store::Checkpoint;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     checkpoints::Checkpoints,
@@ -73,7 +73,7 @@ pub enum StartError {
 /// A handle to the thread; dropping it ends the thread after the job at hand.
 #[derive(Clone)]
 pub struct Engine {
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::UnboundedSender<Order>,
 }
 
 impl Engine {
@@ -88,13 +88,13 @@ impl Engine {
         P: Pipeline,
         E: Display,
     {
-        let (orders, waiting) = mpsc::channel::<Order>();
+        let (orders, mut waiting) = mpsc::unbounded_channel();
         let (loaded, description) = oneshot::channel();
         thread::Builder::new().name("pipeline".to_owned()).spawn(move || match load() {
             Ok(pipeline) => {
                 // Whoever started the engine may have gone; then so do we, for `waiting` has no sender.
                 let _ = loaded.send(Ok(pipeline.describe()));
-                for order in waiting {
+                while let Some(order) = waiting.blocking_recv() {
                     serve(&pipeline, order);
                 }
             }
@@ -102,6 +102,11 @@ impl Engine {
         })?;
         let description = description.await.unwrap_or(Err(StartError::Died))?;
         Ok((Self { orders }, description))
+    }
+
+    /// An engine whose orders somebody else serves: a simulation, where time is not a thread's.
+    pub fn from_orders(orders: mpsc::UnboundedSender<Order>) -> Self {
+        Self { orders }
     }
 
     /// Hands an order over. If the thread is gone, the order's `done` is dropped and its receiver says so.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use glimpse_shared::{
     error::StoreError,
+    jitter,
     job::Release,
     store::{Checkpoint, Ending, Finish, Hold, Lease, Preview, Released, SharedStore},
 };
@@ -105,8 +106,9 @@ async fn keep(
     let mut next = Instant::now() + RENEW_EVERY;
     loop {
         let checkpoint = tokio::select! {
-            () = tokio::time::sleep_until(next) => None,
+            biased;
             checkpoint = newest(&mut checkpoints) => Some(checkpoint),
+            () = tokio::time::sleep_until(next) => None,
         };
         let mut retry = Retry::new("renew");
         let hold = loop {
@@ -169,7 +171,7 @@ impl Retry {
     pub(crate) async fn pause(&mut self, error: &StoreError) {
         tracing::warn!(%error, "{} will be tried again", self.what);
         // Jitter: a fleet must not come back all at once.
-        tokio::time::sleep(self.wait.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+        tokio::time::sleep(self.wait.mul_f64(0.5 + jitter::fraction() / 2.0)).await;
         self.wait = (self.wait * 2).min(BACKOFF.1);
     }
 }

@@ -45,6 +45,7 @@ pub async fn first(store: &SharedStore, record: &WorkerRecord) {
 pub async fn keep(store: SharedStore, mut record: WorkerRecord, mut doing: watch::Receiver<Doing>) {
     loop {
         let closed = tokio::select! {
+            biased;
             changed = doing.changed() => changed.is_err(),
             () = tokio::time::sleep(EVERY) => false,
         };

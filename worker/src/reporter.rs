@@ -22,6 +22,8 @@ use crate::{
 const PREVIEW_QUALITY: u8 = 70;
 /// JPEG quality of a final picture.
 const FINAL_QUALITY: u8 = 95;
+/// A picture of no more pixels is encoded on the spot: handing it to another thread takes as long.
+const SMALL: u32 = 64 * 64;
 
 /// What became of a job in this worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +128,9 @@ async fn failed(held: Held, error: PipelineError) -> Settled {
 
 /// Encodes a picture on a thread that may block.
 async fn encode(picture: Rgb, format: OutputFormat, quality: u8) -> Result<Image, EncodeError> {
+    if picture.width.saturating_mul(picture.height) <= SMALL {
+        return encode_now(&picture, format, quality);
+    }
     let encoded = tokio::task::spawn_blocking(move || encode_now(&picture, format, quality)).await;
     encoded.map_err(|error| EncodeError(error.to_string()))?
 }

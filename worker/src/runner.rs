@@ -67,19 +67,28 @@ impl Worker {
     pub async fn run(self, ready: impl FnOnce(), drain: impl Future<Output = ()> + Send + 'static) -> Ended {
         // Before the first claim, so that no cancellation is missed while a job is at hand.
         let cancellations = self.store.cancellations(&self.app);
-        let record = registration::record(self.id.clone(), self.app.clone(), &self.offers);
-        registration::first(&self.store, &record).await;
-        ready();
-        tracing::info!(worker = %self.id, app = %self.app, device = %self.offers.device, "ready for jobs");
-
-        let (doing, told) = watch::channel::<Doing>((WorkerState::Idle, None));
-        let registered = tokio::spawn(registration::keep(self.store.clone(), record, told));
         let (current, at_hand) = watch::channel(None);
         let current: Arc<Current> = Arc::new(current);
-        let canceller = tokio::spawn(heed_cancellations(cancellations, at_hand));
         let (draining, drained) = watch::channel(false);
         let grace = tokio::spawn(drain_after(drain, draining, current.clone(), self.drain_grace));
 
+        let record = registration::record(self.id.clone(), self.app.clone(), &self.offers);
+        let mut early = drained.clone();
+        tokio::select! {
+            biased;
+            // The store may be away for long; who is told to go meanwhile has nothing to finish.
+            () = told(&mut early) => {
+                grace.abort();
+                return Ended::Drained;
+            }
+            () = registration::first(&self.store, &record) => {}
+        }
+        ready();
+        tracing::info!(worker = %self.id, app = %self.app, device = %self.offers.device, "ready for jobs");
+
+        let (doing, done) = watch::channel::<Doing>((WorkerState::Idle, None));
+        let registered = tokio::spawn(registration::keep(self.store.clone(), record, done));
+        let canceller = tokio::spawn(heed_cancellations(cancellations, at_hand));
         let ended = self.work(&doing, &current, drained).await;
 
         canceller.abort();
@@ -143,7 +152,7 @@ impl Worker {
                 }
             }
             let woken = tokio::select! {
-                woken = self.store.wait_for_work(&self.app) => woken,
+                biased;
                 () = told(&mut drained) => {
                     // A wake-up may have come in the same moment; somebody else must have it.
                     if let Err(error) = self.store.wake(&self.app).await {
@@ -151,6 +160,7 @@ impl Worker {
                     }
                     return None;
                 }
+                woken = self.store.wait_for_work(&self.app) => woken,
             };
             if let Err(error) = woken {
                 retry.pause(&error).await;

@@ -233,6 +233,18 @@ async fn an_idle_worker_drains_at_once_and_others_serve_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_told_to_go_before_it_is_registered_goes() {
+    let flaky = Arc::new(Flaky::new(memory(), false));
+    let store: SharedStore = flaky.clone();
+    let (mut worker, mut is_ready) =
+        script::launch(&store, &Script::default(), "w", GRACE, Duration::ZERO).await;
+    until(async || flaky.refused.load(Ordering::SeqCst) > 1).await;
+    worker.drain();
+    assert_eq!(worker.end().await, Ended::Drained);
+    assert!(is_ready.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_record_says_what_the_worker_does() {
     let (store, script) = (memory(), Script::default());
     let _worker = start(&store, &script, "w", GRACE).await;

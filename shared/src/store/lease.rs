@@ -39,7 +39,7 @@ pub struct Lease {
 }
 
 /// Where an attempt has got to, in the worker's own words: the store keeps it and does not look inside.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Checkpoint(Bytes);
 
 impl Checkpoint {

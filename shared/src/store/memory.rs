@@ -27,10 +27,14 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Cancellations that a worker may be behind before it misses some (it learns of them by its next renew).
 const CANCELLATIONS_KEPT: usize = 1024;
 
+/// What a command does: [`transition::apply`], or what a test puts around it to watch it or to break it.
+pub type Apply = dyn Fn(&mut State, &Rules, Command, Micros) -> (Outcome, Vec<Effect>) + Send + Sync;
+
 /// See the module.
 pub struct MemoryStore {
     rules: Rules,
     clock: Clock,
+    apply: Box<Apply>,
     inner: Arc<Mutex<Inner>>,
     cancellations: broadcast::Sender<(App, JobId)>,
 }
@@ -46,8 +50,13 @@ struct Inner {
 impl MemoryStore {
     /// An empty store.
     pub fn new(rules: Rules, clock: Clock) -> Self {
+        Self::with(rules, clock, Box::new(transition::apply))
+    }
+
+    /// An empty store whose commands do what `apply` says.
+    pub fn with(rules: Rules, clock: Clock, apply: Box<Apply>) -> Self {
         let (cancellations, _) = broadcast::channel(CANCELLATIONS_KEPT);
-        Self { rules, clock, inner: Arc::default(), cancellations }
+        Self { rules, clock, apply, inner: Arc::default(), cancellations }
     }
 
     fn time(&self) -> Micros {
@@ -56,7 +65,7 @@ impl MemoryStore {
 
     fn apply(&self, command: Command) -> Outcome {
         let mut inner = lock(&self.inner);
-        let (outcome, effects) = transition::apply(&mut inner.state, &self.rules, command, self.time());
+        let (outcome, effects) = (self.apply)(&mut inner.state, &self.rules, command, self.time());
         for effect in effects {
             match effect {
                 Effect::Appended(id, frame) => {
@@ -280,6 +289,7 @@ async fn follow(
             }
         }
         tokio::select! {
+            biased;
             // An error means forgotten; the next round finds out.
             _ = changes.changed() => {}
             () = events.closed() => return Ok(()),

@@ -224,6 +224,19 @@ pub async fn start_with(
     drain_grace: Duration,
     checkpoint_every: Duration,
 ) -> Running {
+    let (running, is_ready) = launch(store, script, name, drain_grace, checkpoint_every).await;
+    tokio::time::timeout(SOON, is_ready).await.unwrap().unwrap();
+    running
+}
+
+/// Starts a worker; the receiver hears when it is ready.
+pub async fn launch(
+    store: &SharedStore,
+    script: &Script,
+    name: &str,
+    drain_grace: Duration,
+    checkpoint_every: Duration,
+) -> (Running, oneshot::Receiver<()>) {
     let script = script.clone();
     let (engine, offers) = Engine::start(move || Ok::<_, std::io::Error>(script)).await.unwrap();
     let worker = Worker {
@@ -243,8 +256,7 @@ pub async fn start_with(
             std::future::pending::<()>().await;
         }
     }));
-    tokio::time::timeout(SOON, is_ready).await.unwrap().unwrap();
-    Running { ended, drain: Some(drain) }
+    (Running { ended, drain: Some(drain) }, is_ready)
 }
 
 /// The next event of a job; it must come soon.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::jitter;
+
 /// Doubling, bounded, and jittered, so that a fleet does not come back in one moment.
 #[derive(Debug)]
 pub(super) struct Backoff {
@@ -17,7 +19,7 @@ impl Backoff {
 
     /// The next wait: between half and all of what is due.
     pub(super) fn next(&mut self) -> Duration {
-        let wait = self.next.mul_f64(0.5 + 0.5 * rand::random::<f64>());
+        let wait = self.next.mul_f64(0.5 + 0.5 * jitter::fraction());
         self.next = (self.next * 2).min(self.most);
         wait
     }

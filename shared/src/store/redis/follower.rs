@@ -18,6 +18,7 @@ use super::{
 use crate::{
     event::{EventKind, Followed, Frame},
     id::{JobId, Seq},
+    jitter,
 };
 
 /// How long a job may be silent before its log is read: a subscription that Redis forgot is silent too.
@@ -150,7 +151,7 @@ impl Follower {
 
 /// Readings spread out: many followers of silent jobs began in the same moment.
 fn next_reading() -> Instant {
-    Instant::now() + SILENCE.mul_f64(0.9 + 0.2 * rand::random::<f64>())
+    Instant::now() + SILENCE.mul_f64(0.9 + 0.2 * jitter::fraction())
 }
 
 /// The newest previews that an inbox would hold, and all that is no preview.

@@ -52,7 +52,7 @@ pub enum Command {
 
 /// What a worker's write must match: the job is running, as this attempt, by this worker. The attempt alone is
 /// not enough: a failover can hand out a number twice, and an idempotency key can revive an id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fence {
     /// The job.
     pub id: JobId,

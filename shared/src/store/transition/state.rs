@@ -118,6 +118,11 @@ impl State {
         Some(record.log.iter().filter(|frame| Some(frame.seq) > cursor).cloned().collect())
     }
 
+    /// What the job's next attempt would go on from.
+    pub fn checkpoint(&self, id: JobId) -> Option<&Checkpoint> {
+        self.jobs.get(&id)?.checkpoint.as_ref()
+    }
+
     /// The jobs that reap must look at.
     pub fn due(&self, now: Micros) -> Vec<JobId> {
         self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()

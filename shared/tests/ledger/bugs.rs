@@ -1,0 +1,231 @@
+//! Defects to plant: the transition with one rule broken, to prove that a breach is found.
+//!
+//! Each stands around the transition's public function and changes what goes in or comes out, so that no line of
+//! the transition has to know of it. Where a broken rule would change the state in a way that no command can, the
+//! answer and the event alone are forged: a promise is broken when somebody is told so.
+
+use glimpse_shared::{
+    event::Frame,
+    id::{JobId, Micros},
+    job::{Job, JobState, Release, Status},
+    store::{
+        Cancel, Finish, Hold, Released, Rules, Submit,
+        transition::{Command, Effect, Fence, Outcome, ReapOutcome, State, apply},
+    },
+};
+
+/// A transition.
+pub type Apply = fn(&mut State, &Rules, Command, Micros) -> (Outcome, Vec<Effect>);
+
+/// Every defect, by name.
+pub const ALL: [(&str, Apply); 12] = [
+    ("a fence without the status", fence_without_status),
+    ("a fence without the attempt", fence_without_attempt),
+    ("a fence without the worker", fence_without_worker),
+    ("a preview's number is not checked", unnumbered_preview),
+    ("reap does not look again", hasty_reap),
+    ("full before duplicate", full_before_duplicate),
+    ("an end is not final", end_not_final),
+    ("a wake-up is not passed on", wake_kept),
+    ("reap forgets the cancel", reap_forgets_cancel),
+    ("a give-back is lost", give_back_lost),
+    ("a fault is taken for a drain", fault_as_drain),
+    ("a write of an old attempt is accepted", old_attempt_accepted),
+];
+
+fn fence(command: &mut Command) -> Option<&mut Fence> {
+    match command {
+        Command::Renew(fence, _)
+        | Command::Publish(fence, ..)
+        | Command::Finish(fence, ..)
+        | Command::Release(fence, _) => Some(fence),
+        _ => None,
+    }
+}
+
+fn job_of(state: &State, command: &mut Command) -> Option<JobState> {
+    state.status(fence(command)?.id)
+}
+
+fn fence_without_status(
+    state: &mut State,
+    rules: &Rules,
+    mut command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    let at_rest = |job: &JobState| !matches!(job.status, Status::Running | Status::Cancelled);
+    let Some(job) = job_of(state, &mut command).filter(at_rest) else {
+        return apply(state, rules, command, now);
+    };
+    let passes = fence(&mut command).is_some_and(|fence| {
+        fence.attempt == job.attempt && job.worker.as_ref().is_none_or(|worker| *worker == fence.worker)
+    });
+    match command {
+        Command::Renew(..) if passes => (Outcome::Renew(Hold::Held), Vec::new()),
+        Command::Publish(fence, frame, _) if passes && frame.seq == job.seq.next() => {
+            (Outcome::Publish(Hold::Held, frame.seq), vec![Effect::Appended(fence.id, frame)])
+        }
+        Command::Finish(fence, frame, _) if passes && frame.seq == job.seq.next() => {
+            (Outcome::Finish(Finish::Finished), vec![Effect::Appended(fence.id, frame)])
+        }
+        Command::Release(..) if passes => (Outcome::Release(Released::Released), Vec::new()),
+        command => apply(state, rules, command, now),
+    }
+}
+
+fn fence_without_attempt(
+    state: &mut State,
+    rules: &Rules,
+    mut command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    if let Some(job) = job_of(state, &mut command)
+        && let Some(fence) = fence(&mut command)
+    {
+        fence.attempt = job.attempt;
+    }
+    apply(state, rules, command, now)
+}
+
+fn fence_without_worker(
+    state: &mut State,
+    rules: &Rules,
+    mut command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    if let Some(worker) = job_of(state, &mut command).and_then(|job| job.worker)
+        && let Some(fence) = fence(&mut command)
+    {
+        fence.worker = worker;
+    }
+    apply(state, rules, command, now)
+}
+
+fn old_attempt_accepted(
+    state: &mut State,
+    rules: &Rules,
+    mut command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    if let Some(job) = job_of(state, &mut command)
+        && let (Some(fence), Some(worker)) = (fence(&mut command), job.worker)
+    {
+        (fence.attempt, fence.worker) = (job.attempt, worker);
+    }
+    apply(state, rules, command, now)
+}
+
+fn unnumbered_preview(
+    state: &mut State,
+    rules: &Rules,
+    mut command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    if let (Some(job), Command::Publish(_, frame, _)) = (job_of(state, &mut command), &mut command) {
+        let json = String::from_utf8(frame.json().to_vec()).unwrap();
+        *frame = Frame::from_json(job.seq.next(), frame.kind, &json);
+    }
+    apply(state, rules, command, now)
+}
+
+/// It goes by the time that was read when the due jobs were listed.
+fn hasty_reap(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
+    match command {
+        Command::Reap(id, _) if state.status(id).is_some_and(|job| job.status == Status::Running) => {
+            let due = now.max(due_at(state, id));
+            apply(state, rules, Command::Reap(id, due), due)
+        }
+        command => apply(state, rules, command, now),
+    }
+}
+
+/// When reap must look at an unfinished job.
+fn due_at(state: &State, id: JobId) -> Micros {
+    let (mut before, mut due) = (0, u64::MAX);
+    while before < due {
+        let middle = before + (due - before) / 2;
+        if state.due(Micros(middle)).contains(&id) { due = middle } else { before = middle + 1 }
+    }
+    Micros(due)
+}
+
+fn full_before_duplicate(
+    state: &mut State,
+    rules: &Rules,
+    command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    if let Command::Submit(job) = &command {
+        let another = Job { id: job.id.retried(), ..job.clone() };
+        let answer = apply(&mut state.clone(), rules, Command::Submit(another), now);
+        if matches!(answer.0, Outcome::Submit(Submit::Full { .. })) {
+            return answer;
+        }
+    }
+    apply(state, rules, command, now)
+}
+
+fn end_not_final(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
+    match &command {
+        Command::Cancel(id, _) if state.status(*id).is_some_and(|job| job.status == Status::Completed) => {
+            begin_anew(state, rules, *id, now);
+            let (_, effects) = apply(state, rules, command, now);
+            (Outcome::Cancel(Cancel::Cancelled), effects)
+        }
+        _ => apply(state, rules, command, now),
+    }
+}
+
+fn reap_forgets_cancel(
+    state: &mut State,
+    rules: &Rules,
+    command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    match &command {
+        Command::Reap(id, _) if state.status(*id).is_some_and(|job| job.status == Status::Cancelled) => {
+            let effects = begin_anew(state, rules, *id, now);
+            (Outcome::Reap(ReapOutcome::GivenBack), effects)
+        }
+        _ => apply(state, rules, command, now),
+    }
+}
+
+/// The job waits as if it had not ended.
+fn begin_anew(state: &mut State, rules: &Rules, id: JobId, now: Micros) -> Vec<Effect> {
+    let Some(ended) = state.status(id) else { return Vec::new() };
+    apply(state, rules, Command::Forget(id), now);
+    apply(state, rules, Command::Submit(ended.job), now).1
+}
+
+fn wake_kept(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
+    let claims = matches!(command, Command::TryClaim(_));
+    let (outcome, mut effects) = apply(state, rules, command, now);
+    let woken = effects.iter().find_map(|effect| match effect {
+        Effect::Woken(app) if claims => Some(app.clone()),
+        _ => None,
+    });
+    if let Some(app) = woken {
+        apply(state, rules, Command::TakeWake(app), now);
+        effects.retain(|effect| !matches!(effect, Effect::Woken(_)));
+    }
+    (outcome, effects)
+}
+
+/// The worker is told that the job waits again, and nothing of the kind is done.
+fn give_back_lost(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
+    let held = matches!(command, Command::Release(..))
+        && matches!(
+            apply(&mut state.clone(), rules, command.clone(), now).0,
+            Outcome::Release(Released::Released)
+        );
+    if held { (Outcome::Release(Released::Released), Vec::new()) } else { apply(state, rules, command, now) }
+}
+
+fn fault_as_drain(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
+    let command = match command {
+        Command::Release(fence, Release::Fault(_)) => Command::Release(fence, Release::Drain),
+        command => command,
+    };
+    apply(state, rules, command, now)
+}

@@ -1,0 +1,141 @@
+//! Somebody who wants a picture: submits, follows, now and then asks twice, leaves and comes back, or cancels.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use glimpse_shared::{
+    event::{CancelledBy, Followed, Frame},
+    id::{App, JobId, Seq},
+    job::{Class, Job},
+    request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
+    store::{Cancel, Store, Submit},
+};
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+
+use super::{
+    chance::Chance,
+    engine::MISHAPS,
+    wire::{Process, Wire},
+    world::World,
+};
+
+pub fn app() -> App {
+    "glimpse/demo".parse().unwrap()
+}
+
+/// The `number`th job of a run.
+pub fn job(number: u64, chance: &mut Chance) -> Job {
+    let prompt = if chance.of(0.3) { chance.pick(&MISHAPS) } else { "a heart" };
+    let offer =
+        Offer { native_width: 64, native_height: 64, max_pixels: 1 << 20, schedulers: Default::default() };
+    let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
+    let body = json!({
+        "prompt": prompt,
+        "seed": number,
+        "num_inference_steps": chance.number(2..14),
+        "preview_every": chance.number(0..5),
+    });
+    let hasty = chance.of(0.15);
+    Job {
+        id: JobId::from_parts(&app(), 1_795_564_800_000, chance.number(0..u64::MAX)),
+        app: app(),
+        tenant: "anonymous".to_owned(),
+        class: if chance.of(0.2) { Class::Low } else { Class::Normal },
+        spec: ImageSpec::check(body.as_object().unwrap().clone(), &offer, defaults).unwrap(),
+        digest: number.to_string(),
+        start_timeout: if hasty { chance.millis(1_000..30_000) } else { Duration::from_secs(3600) },
+        run_timeout: if hasty || prompt == "stalls" {
+            chance.millis(5_000..90_000)
+        } else {
+            Duration::from_secs(3600)
+        },
+        retry_of: None,
+        affinity: chance.of(0.3).then(|| "a lora".to_owned()),
+        traceparent: None,
+    }
+}
+
+/// One job's client, from before its submit until after its end.
+pub async fn live(world: Arc<World>, job: Job, storm: Duration, mut chance: Chance) {
+    sleep(chance.millis(0..storm.as_millis() as u64)).await;
+    let wire = Arc::new(Wire::new(world.clone(), Arc::new(Process::default()), chance.split()));
+    if chance.of(0.05) {
+        // The same request by another way, as with an idempotency key.
+        let (other, job) = (Arc::new(Wire::new(world.clone(), Arc::default(), chance.split())), job.clone());
+        let later = chance.millis(0..3_000);
+        tokio::spawn(async move {
+            sleep(later).await;
+            submit(&other, &job).await
+        });
+    }
+    if !submit(&wire, &job).await {
+        return world.count("refused");
+    }
+    if chance.of(0.12) {
+        let (wire, later) = (wire.clone(), chance.about(Duration::from_secs(8)));
+        let (id, world) = (job.id, world.clone());
+        tokio::spawn(async move {
+            sleep(later).await;
+            while let Err(_) | Ok(Cancel::Unknown) = wire.cancel(id, CancelledBy::Client).await {
+                sleep(Duration::from_secs(1)).await;
+            }
+            world.count("cancels");
+        });
+    }
+    if let Some(end) = follow(&world, job.id, &mut chance).await {
+        let newest = world.store.status(job.id).await.unwrap().and_then(|state| state.newest);
+        if newest.is_some_and(|newest| newest != end) {
+            world.broken(|| format!("{}: the end that was followed is not the end", job.id));
+        }
+    }
+}
+
+/// Submits until that is answered; whether the job was taken.
+async fn submit(wire: &Wire, job: &Job) -> bool {
+    loop {
+        match wire.submit(job).await {
+            Ok(Submit::Full { .. }) => return false,
+            Ok(_) => return true,
+            Err(_) => sleep(Duration::from_millis(500)).await,
+        }
+    }
+}
+
+/// Follows a job to its end, on one connection or on many.
+async fn follow(world: &World, id: JobId, chance: &mut Chance) -> Option<Frame> {
+    let broken = |what: &str| world.broken(|| format!("{id}: a follower {what}"));
+    let mut last: Option<Seq> = None;
+    let mut stay = chance.of(0.7);
+    loop {
+        let mut events = world.store.follow(id, last);
+        let patience = if stay { Duration::MAX / 4 } else { chance.about(Duration::from_secs(6)) };
+        let cut = sleep(patience);
+        tokio::pin!(cut);
+        loop {
+            let followed = tokio::select! {
+                biased;
+                followed = events.next() => followed,
+                () = &mut cut => break,
+            };
+            let Some(Followed::Frame(frame)) = followed else {
+                broken("was left without an end");
+                return None;
+            };
+            if Some(frame.seq) <= last {
+                broken("heard an event twice");
+            }
+            last = Some(frame.seq);
+            if frame.kind.is_terminal() {
+                let over = timeout(Duration::from_secs(1), events.next()).await;
+                if over != Ok(None) {
+                    broken("heard something after the end");
+                }
+                return Some(frame);
+            }
+        }
+        stay = chance.of(0.3);
+        drop(events);
+        sleep(chance.millis(0..4_000)).await;
+    }
+}

@@ -1,0 +1,117 @@
+//! The pipeline's thread as a task: serves orders in virtual time, and plays the mishap that a job's prompt names.
+
+use std::{sync::Arc, time::Duration};
+
+use glimpse_worker::{
+    engine::{Made, Order},
+    pipeline::{Description, PipelineError, Progress, Rgb},
+    runner::index,
+};
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, sleep},
+};
+
+use super::{chance::Chance, wire::Process, world::World};
+
+/// What goes wrong with a job, by its prompt.
+pub const MISHAPS: [&str; 7] =
+    ["refused", "poison", "faulty once", "device lost once", "thread dies once", "stalls", "lasts"];
+
+/// What a worker offers whose engine is this.
+pub fn offers() -> Description {
+    Description {
+        native_width: 64,
+        native_height: 64,
+        multiple: 8,
+        max_pixels: 1 << 20,
+        schedulers: Vec::new(),
+        device: "simulated".to_owned(),
+    }
+}
+
+/// Serves one order after the other.
+pub async fn serve(
+    mut orders: UnboundedReceiver<Order>,
+    world: Arc<World>,
+    process: Arc<Process>,
+    mut chance: Chance,
+) {
+    // A frozen process' device may go on.
+    let freezes = chance.of(0.5).then_some(&*process);
+    while let Some(order) = orders.recv().await {
+        if order.stop.borrow().is_some() {
+            continue;
+        }
+        make(order, &world, freezes, &mut chance).await;
+    }
+}
+
+/// Makes one job's pictures; drops `done` if the work was stopped, as the thread does.
+async fn make(order: Order, world: &World, freezes: Option<&Process>, chance: &mut Chance) {
+    let Order { prepare, resume, checkpoints, mut observer, stop, outbox, done } = order;
+    let inputs = prepare().unwrap();
+    let (mishap, steps, job) = (inputs.prompt.as_str(), inputs.num_inference_steps, inputs.seed);
+    let first = world.tries(job) == 1;
+    if mishap == "refused" {
+        return drop(done.send(Err(PipelineError::bad("width", "this model is square"))));
+    }
+    let mut step = match &resume {
+        Some(checkpoint) => {
+            if checkpoint.bytes()[..8] != job.to_be_bytes() {
+                world.broken(|| format!("job {job} goes on from another's checkpoint"));
+            }
+            checkpoint.bytes()[8].into()
+        }
+        None => 0,
+    };
+    let pace = match mishap {
+        "stalls" => Duration::from_secs(40),
+        "lasts" => chance.millis(1500..4000),
+        _ => chance.millis(50..700),
+    };
+    let mut due = checkpoints.next(Instant::now().into_std());
+    while step < steps {
+        sleep(pace).await;
+        if let Some(process) = freezes {
+            process.thawed().await;
+        }
+        if step + 1 >= steps / 2 {
+            let failed = match mishap {
+                "poison" => Some(PipelineError::Fault { message: "out of memory".to_owned() }),
+                "faulty once" if first => Some(PipelineError::Fault { message: "not finite".to_owned() }),
+                "device lost once" if first => {
+                    Some(PipelineError::Device { message: "off the bus".to_owned() })
+                }
+                "thread dies once" if first => return,
+                _ => None,
+            };
+            if let Some(failed) = failed {
+                return drop(done.send(Err(failed)));
+            }
+        }
+        step += 1;
+        if stop.borrow().is_some() {
+            return;
+        }
+        if due.is_some_and(|due| due <= Instant::now().into_std()) {
+            checkpoints.put([&job.to_be_bytes()[..], &[step as u8]].concat());
+            due = checkpoints.next(Instant::now().into_std());
+        }
+        let at = Progress { step, steps };
+        if observer(at).is_some() {
+            outbox.put(glimpse_worker::outbox::Shown {
+                step: index(at),
+                steps: steps as u32,
+                picture: grey(),
+            });
+        }
+    }
+    sleep(chance.millis(10..300)).await;
+    let pictures = (0..inputs.num_images_per_prompt).map(|_| grey()).collect();
+    drop(done.send(Ok(Made { pictures, inference: Duration::ZERO, decode: Duration::ZERO })));
+}
+
+fn grey() -> Rgb {
+    Rgb { width: 8, height: 8, data: vec![128; 8 * 8 * 3] }
+}

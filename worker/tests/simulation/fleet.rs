@@ -1,0 +1,138 @@
+//! The processes: workers that are killed, frozen and told to go while the storm lasts, and started again; and
+//! who reaps.
+
+use std::{sync::Arc, time::Duration};
+
+use glimpse_shared::{
+    id::WorkerId,
+    reaper,
+    store::{SharedStore, Store},
+};
+use glimpse_worker::{
+    engine::Engine,
+    runner::{Ended, Worker},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::{
+    chance::Chance,
+    client::app,
+    engine,
+    wire::{Process, Wire},
+    world::World,
+};
+
+/// The reaper of an API.
+pub fn api(world: &Arc<World>, chance: &mut Chance) {
+    let wire = Wire::new(world.clone(), Arc::default(), chance.split());
+    tokio::spawn(reaper::run(Arc::new(wire), reaper::API_PERIOD));
+}
+
+/// One machine's worker, and the next when that has ended, and so on.
+pub async fn machine(world: Arc<World>, number: u64, mut chance: Chance) {
+    for start in 0.. {
+        let worker = Running::start(&world, &format!("w{number}-{start}"), &mut chance);
+        worker.live(&world, &mut chance).await;
+        sleep(chance.millis(200..6_000)).await;
+    }
+}
+
+/// A worker process.
+struct Running {
+    process: Arc<Process>,
+    work: JoinHandle<Ended>,
+    engine: JoinHandle<()>,
+    reaper: JoinHandle<()>,
+    drain: oneshot::Sender<()>,
+}
+
+impl Running {
+    fn start(world: &Arc<World>, name: &str, chance: &mut Chance) -> Self {
+        let process = Arc::new(Process::default());
+        let wire: Arc<dyn Store> = Arc::new(Wire::new(world.clone(), process.clone(), chance.split()));
+        let store: SharedStore = wire;
+        let (orders, waiting) = mpsc::unbounded_channel();
+        let (drain, told) = oneshot::channel::<()>();
+        let worker = Worker {
+            store: store.clone(),
+            app: app(),
+            id: name.parse::<WorkerId>().unwrap(),
+            engine: Engine::from_orders(orders),
+            offers: engine::offers(),
+            loras: None,
+            checkpoint_every: chance.pick(&[0, 300, 300, 1500, 5000].map(Duration::from_millis)),
+            drain_grace: chance.pick(&[Duration::ZERO, Duration::from_secs(3), Duration::from_secs(30)]),
+        };
+        let told = async move {
+            if told.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        Self {
+            work: tokio::spawn(worker.run(|| (), told)),
+            engine: tokio::spawn(engine::serve(waiting, world.clone(), process.clone(), chance.split())),
+            reaper: tokio::spawn(reaper::run(store, reaper::WORKER_PERIOD)),
+            process,
+            drain,
+        }
+    }
+
+    /// Until its end, whatever that is.
+    async fn live(mut self, world: &World, chance: &mut Chance) {
+        loop {
+            let next = Instant::now() + chance.about(Duration::from_secs(40));
+            let next = if next < world.weather.calm_from { next } else { Instant::now() + FOREVER };
+            if let Ok(ended) = timeout_at(next, &mut self.work).await {
+                match ended {
+                    Ok(Ended::DeviceFault) => world.count("devices lost"),
+                    Ok(Ended::Drained) => world.broken(|| "a worker drained that nobody told to".to_owned()),
+                    Err(error) => world.broken(|| error.to_string()),
+                }
+                return self.kill();
+            }
+            match chance.number(0..3) {
+                0 => {
+                    world.count("killed");
+                    return self.kill();
+                }
+                1 => {
+                    world.count("drained");
+                    return self.drain(world).await;
+                }
+                _ => {
+                    world.count("frozen");
+                    self.process.freeze(chance.millis(500..40_000));
+                }
+            }
+        }
+    }
+
+    async fn drain(self, world: &World) {
+        let Self { process, work, engine, reaper, drain } = self;
+        // It may have ended by itself in this very moment.
+        let _ = drain.send(());
+        process.told_to_go();
+        match work.await {
+            Ok(_) => {}
+            Err(error) => world.broken(|| error.to_string()),
+        }
+        process.kill();
+        engine.abort();
+        reaper.abort();
+    }
+
+    /// Its tasks are dropped. Those that it has spawned itself hang on its connection, which goes nowhere now.
+    fn kill(self) {
+        self.process.kill();
+        self.work.abort();
+        self.engine.abort();
+        self.reaper.abort();
+    }
+}
+
+/// Longer than any run.
+const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -1,0 +1,278 @@
+//! A process' connection to the store, with everything that can happen to one.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use glimpse_shared::{
+    error::{StoreError, StoreResult},
+    event::{CancelledBy, Followed},
+    id::{App, JobId, Micros, Seq},
+    job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
+    store::{
+        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Store,
+        Submit, memory::MemoryStore,
+    },
+};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::{chance::Chance, world::World};
+
+/// How long a command may take, as in the Redis home.
+const COMMAND: Duration = Duration::from_secs(5);
+
+/// How a process fares.
+#[derive(Default)]
+pub struct Process {
+    dead: AtomicBool,
+    frozen_until: Mutex<Option<Instant>>,
+    told_to_go: Mutex<Option<Instant>>,
+}
+
+impl Process {
+    /// From now on it does nothing any more. What it has sent is on its way all the same.
+    pub fn kill(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+    }
+
+    /// Nothing leaves it or reaches it for so long.
+    pub fn freeze(&self, long: Duration) {
+        *self.frozen_until.lock().unwrap() = Some(Instant::now() + long);
+    }
+
+    /// It was told to drain.
+    pub fn told_to_go(&self) {
+        *self.told_to_go.lock().unwrap() = Some(Instant::now());
+    }
+
+    /// Waits for as long as the process is frozen: forever, if it is dead.
+    pub async fn thawed(&self) {
+        loop {
+            if self.dead.load(Ordering::SeqCst) {
+                pending::<()>().await;
+            }
+            let until = *self.frozen_until.lock().unwrap();
+            match until.filter(|until| *until > Instant::now()) {
+                Some(until) => sleep_until(until).await,
+                None => return,
+            }
+        }
+    }
+}
+
+/// See the module.
+pub struct Wire {
+    world: Arc<World>,
+    process: Arc<Process>,
+    chance: Mutex<Chance>,
+}
+
+type Answer<T> = BoxFuture<'static, T>;
+
+impl Wire {
+    pub fn new(world: Arc<World>, process: Arc<Process>, chance: Chance) -> Self {
+        Self { world, process, chance: Mutex::new(chance) }
+    }
+
+    /// Sends a command. Once it is on its way it no longer hangs on whoever sent it.
+    async fn send<T: Send + 'static>(
+        &self,
+        ask: impl Fn(Arc<MemoryStore>) -> Answer<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.process.thawed().await;
+        let fate = self.world.weather.fate(&mut self.chance.lock().unwrap());
+        let (answer, answered) = oneshot::channel();
+        let world = self.world.clone();
+        tokio::spawn(async move {
+            sleep(fate.there).await;
+            if fate.arrives && world.weather.taken().await {
+                world.tick();
+                let got = ask(world.store.clone()).await;
+                if let Some(later) = fate.again {
+                    sleep(later).await;
+                    world.tick();
+                    ask(world.store.clone()).await;
+                }
+                sleep(fate.back).await;
+                if fate.answered && world.weather.is_up() {
+                    // Its sender may have given up, or died.
+                    let _ = answer.send(got);
+                    return;
+                }
+            }
+            if fate.silent {
+                sleep(COMMAND).await;
+            }
+        });
+        let answer = timeout(COMMAND, answered).await;
+        self.process.thawed().await;
+        answer.ok().and_then(Result::ok).ok_or_else(away)
+    }
+}
+
+fn away() -> StoreError {
+    StoreError::Unavailable("the simulated connection broke".to_owned())
+}
+
+#[async_trait]
+impl Store for Wire {
+    async fn submit(&self, job: &Job) -> StoreResult<Submit> {
+        let job = job.clone();
+        self.send(move |store| {
+            let job = job.clone();
+            Box::pin(async move { store.submit(&job).await })
+        })
+        .await?
+    }
+
+    async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
+        let told = *self.process.told_to_go.lock().unwrap();
+        if told.is_some_and(|told| told < Instant::now()) {
+            self.world.broken(|| format!("{} was told to drain and claims", claim.worker));
+        }
+        let claim = claim.clone();
+        self.send(move |store| {
+            let claim = claim.clone();
+            Box::pin(async move { store.try_claim(&claim).await })
+        })
+        .await?
+    }
+
+    async fn wait_for_work(&self, app: &App) -> StoreResult<()> {
+        self.process.thawed().await;
+        if !self.world.weather.is_up() {
+            sleep(Duration::from_millis(20)).await;
+            return Err(away());
+        }
+        self.world.store.wait_for_work(app).await?;
+        // A caller that goes now takes the token with it.
+        let fate = self.world.weather.fate(&mut self.chance.lock().unwrap());
+        sleep(fate.back).await;
+        self.process.thawed().await;
+        if fate.answered { Ok(()) } else { Err(away()) }
+    }
+
+    async fn wake(&self, app: &App) -> StoreResult<()> {
+        let app = app.clone();
+        self.send(move |store| {
+            let app = app.clone();
+            Box::pin(async move { store.wake(&app).await })
+        })
+        .await?
+    }
+
+    async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
+        let (lease, checkpoint) = (lease.clone(), checkpoint.cloned());
+        self.send(move |store| {
+            let (lease, checkpoint) = (lease.clone(), checkpoint.clone());
+            Box::pin(async move { store.renew(&lease, checkpoint.as_ref()).await })
+        })
+        .await?
+    }
+
+    async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
+        let (sent, preview) = (lease.clone(), preview.clone());
+        let (hold, answered) = self
+            .send(move |store| {
+                let (mut lease, preview) = (sent.clone(), preview.clone());
+                Box::pin(async move { (store.publish(&mut lease, &preview).await, lease) })
+            })
+            .await?;
+        *lease = answered;
+        hold
+    }
+
+    async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish> {
+        let (sent, ending) = (lease.clone(), ending.clone());
+        let (finish, answered) = self
+            .send(move |store| {
+                let (mut lease, ending) = (sent.clone(), ending.clone());
+                Box::pin(async move { (store.finish(&mut lease, &ending).await, lease) })
+            })
+            .await?;
+        *lease = answered;
+        finish
+    }
+
+    async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released> {
+        let (lease, release) = (lease.clone(), release.clone());
+        self.send(move |store| {
+            let (lease, release) = (lease.clone(), release.clone());
+            Box::pin(async move { store.release(&lease, &release).await })
+        })
+        .await?
+    }
+
+    async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
+        self.send(move |store| Box::pin(async move { store.cancel(id, by).await })).await?
+    }
+
+    async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
+        self.send(move |store| Box::pin(async move { store.reap(seen).await })).await?
+    }
+
+    async fn now(&self) -> StoreResult<Micros> {
+        self.send(move |store| Box::pin(async move { store.now().await })).await?
+    }
+
+    async fn heartbeat(&self, worker: &WorkerRecord) -> StoreResult<()> {
+        let worker = worker.clone();
+        self.send(move |store| {
+            let worker = worker.clone();
+            Box::pin(async move { store.heartbeat(&worker).await })
+        })
+        .await?
+    }
+
+    async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
+        self.send(move |store| Box::pin(async move { store.status(id).await })).await?
+    }
+
+    async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
+        self.world.store.dead(app).await
+    }
+
+    async fn retry(&self, id: JobId) -> StoreResult<Retry> {
+        self.world.store.retry(id).await
+    }
+
+    async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
+        self.world.store.workers().await
+    }
+
+    async fn forget(&self, id: JobId) -> StoreResult<()> {
+        self.world.store.forget(id).await
+    }
+
+    fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
+        self.world.store.follow(id, after)
+    }
+
+    /// Messages come late, and some do not.
+    fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
+        let mut chance = self.chance.lock().unwrap().split();
+        let (world, process) = (self.world.clone(), self.process.clone());
+        let heard = self.world.store.cancellations(app);
+        heard
+            .filter_map(move |id| {
+                let fate = world.weather.fate(&mut chance);
+                let process = process.clone();
+                async move {
+                    process.thawed().await;
+                    sleep(fate.back).await;
+                    fate.answered.then_some(id)
+                }
+            })
+            .boxed()
+    }
+}

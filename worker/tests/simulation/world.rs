@@ -1,0 +1,161 @@
+//! The store that all connections of a run lead to, watched by the ledger, on a clock that follows virtual time.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
+};
+
+use glimpse_shared::{
+    id::Micros,
+    store::{
+        Clock, Finish, Hold, Released, Rules,
+        memory::MemoryStore,
+        transition::{Effect, Outcome},
+    },
+};
+use tokio::time::Instant;
+
+use super::weather::Weather;
+use crate::ledger::{Broken, Ledger, bugs::Apply};
+
+/// 2026-11-25, in microseconds.
+const START: Micros = Micros(1_795_564_800_000_000);
+
+/// What happened in a run, and how often: a simulation of fair weather alone would prove little.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally(BTreeMap<&'static str, u64>);
+
+impl Tally {
+    pub fn count(&mut self, what: &'static str) {
+        *self.0.entry(what).or_default() += 1;
+    }
+
+    pub fn of(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or_default()
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        for (what, times) in &other.0 {
+            *self.0.entry(what).or_default() += times;
+        }
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    ledger: Ledger,
+    broken: Option<Broken>,
+    tally: Tally,
+    trace: DefaultHasher,
+    /// How often each job was begun, by its seed.
+    tries: BTreeMap<u64, u64>,
+}
+
+/// See the module.
+pub struct World {
+    pub store: Arc<MemoryStore>,
+    pub weather: Weather,
+    clock: Clock,
+    begun: Instant,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl World {
+    pub fn new(rules: Rules, weather: Weather, apply: Apply) -> Self {
+        let clock = Clock::manual(START);
+        let seen: Arc<Mutex<Seen>> = Arc::default();
+        let watched = {
+            let seen = seen.clone();
+            Box::new(move |state: &mut _, rules: &Rules, command, now| {
+                let (outcome, effects) = apply(state, rules, Clone::clone(&command), now);
+                let mut seen = lock(&seen);
+                let entered = seen.ledger.enter(rules, &command, (&outcome, &effects), state, now);
+                seen.note(now, &outcome, &effects);
+                if let Err(broken) = entered {
+                    seen.broken.get_or_insert(broken);
+                }
+                (outcome, effects)
+            })
+        };
+        let store = Arc::new(MemoryStore::with(rules, clock.clone(), watched));
+        Self { store, weather, clock, begun: Instant::now(), seen }
+    }
+
+    /// Lets the store's clock show the virtual time.
+    pub fn tick(&self) {
+        if let Clock::Manual(now) = &self.clock {
+            now.store(START.after(self.begun.elapsed()).0, Ordering::SeqCst);
+        }
+    }
+
+    pub fn count(&self, what: &'static str) {
+        lock(&self.seen).tally.count(what);
+    }
+
+    /// A promise of a worker, or to a client, was broken.
+    pub fn broken(&self, what: impl FnOnce() -> Broken) {
+        lock(&self.seen).broken.get_or_insert_with(what);
+    }
+
+    /// Which try at a job this is.
+    pub fn tries(&self, seed: u64) -> u64 {
+        let mut seen = lock(&self.seen);
+        let tries = seen.tries.entry(seed).or_default();
+        *tries += 1;
+        *tries
+    }
+
+    /// What is broken, if anything.
+    pub fn verdict(&self) -> Result<(), Broken> {
+        lock(&self.seen).broken.clone().map_or(Ok(()), Err)
+    }
+
+    /// How many accepted jobs have not ended.
+    pub fn unfinished(&self) -> usize {
+        lock(&self.seen).ledger.lives().filter(|(_, life)| life.ended.is_none()).count()
+    }
+
+    /// What happened, and a number that stands for all of it in its order.
+    pub fn told(&self) -> (Tally, u64) {
+        let mut seen = lock(&self.seen);
+        let ends: Vec<_> =
+            seen.ledger.lives().map(|(_, life)| (life.ended, life.attempt, life.counted)).collect();
+        for (ended, attempt, counted) in ends {
+            seen.tally.count("lives");
+            seen.tally.count(ended.map_or("unfinished", |ended| ended.as_str()));
+            if attempt > 1 {
+                seen.tally.count("tried again");
+            }
+            if counted > 0 {
+                seen.tally.count("lost or faulty");
+            }
+        }
+        (seen.tally.clone(), seen.trace.finish())
+    }
+}
+
+impl Seen {
+    fn note(&mut self, now: Micros, outcome: &Outcome, effects: &[Effect]) {
+        (now, std::mem::discriminant(outcome)).hash(&mut self.trace);
+        for effect in effects {
+            if let Effect::Appended(id, frame) = effect {
+                (id, frame.seq, frame.kind).hash(&mut self.trace);
+            }
+        }
+        match outcome {
+            Outcome::Renew(Hold::Lost)
+            | Outcome::Publish(Hold::Lost, _)
+            | Outcome::Finish(Finish::Lost)
+            | Outcome::Release(Released::Lost) => self.tally.count("fenced writes"),
+            Outcome::Finish(Finish::Finished) if effects.is_empty() => self.tally.count("repeated finishes"),
+            Outcome::Claim(Some(_)) if effects.is_empty() => self.tally.count("repeated claims"),
+            Outcome::Claim(Some(lease)) if lease.checkpoint.is_some() => self.tally.count("resumed"),
+            _ => {}
+        }
+    }
+}
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap()
+}
