@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use glimpse_test_support::RedisServer;
+use glimpse_test_support::{RedisServer, Sentinel};
 use serde_json::json;
 
 use super::stack::{Process, SOON, client, picture};
@@ -28,6 +28,30 @@ fn certificates(folder: &Path) {
     openssl(folder, sign);
 }
 
+fn file(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Arguments of a server that listens for TLS too.
+fn listening(folder: &Path, port: u16) -> Vec<String> {
+    let (cert, key, ca) = (file(folder, "leaf.pem"), file(folder, "leaf.key"), file(folder, "ca.pem"));
+    format!(
+        "--tls-port {port} --tls-cert-file {cert} --tls-key-file {key} --tls-ca-cert-file {ca} \
+         --tls-auth-clients no"
+    )
+    .split(' ')
+    .map(str::to_owned)
+    .collect()
+}
+
+fn words(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
 async fn is_ready(address: &str) -> bool {
     client().get(format!("{address}/health/ready")).send().await.unwrap().status() == 200
 }
@@ -36,15 +60,12 @@ async fn is_ready(address: &str) -> bool {
 async fn a_fleet_speaks_tls_with_its_redis() {
     let folder = tempfile::tempdir().unwrap();
     certificates(folder.path());
-    let file = |name: &str| folder.path().join(name).display().to_string();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    let (cert, key, ca) = (file("leaf.pem"), file("leaf.key"), file("ca.pem"));
-    let tls =
-        ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
-    let _redis = RedisServer::start_with(&[&tls[..], &["--tls-auth-clients", "no"]].concat());
+    let port = free_port();
+    let _redis = RedisServer::start_with(&words(&listening(folder.path(), port)));
     let url = format!("rediss://127.0.0.1:{port}");
 
     let api = ["--redis-url", &url, "--listen", "127.0.0.1:0"];
+    let ca = file(folder.path(), "ca.pem");
     let trusting = [("SSL_CERT_FILE", ca.as_str())];
     let mut trusts = Process::start_with("glimpse-api", &api, &trusting);
     let address = trusts.address().await;
@@ -67,4 +88,25 @@ async fn a_fleet_speaks_tls_with_its_redis() {
     };
     let answer: serde_json::Value = answer.json().await.unwrap();
     assert_eq!(picture(&answer["image"]["url"]).width(), 128);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_and_their_master_are_spoken_to_by_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let (port, sentinel) = (free_port(), free_port());
+    let _redis = RedisServer::start_with(&words(&listening(folder.path(), port)));
+    let mut args = listening(folder.path(), sentinel);
+    args.extend(["--tls-replication", "yes"].map(str::to_owned));
+    let _sentinel = Sentinel::at(port, 1, &words(&args));
+    let ca = file(folder.path(), "ca.pem");
+    for (scheme, trusts, ready) in [("rediss", true, true), ("rediss", false, false), ("redis", true, false)]
+    {
+        let url = format!("{scheme}+sentinel://127.0.0.1:{sentinel}/fleet");
+        let trusting: &[(&str, &str)] = if trusts { &[("SSL_CERT_FILE", &ca)] } else { &[] };
+        let args = ["--redis-url", &url, "--listen", "127.0.0.1:0"];
+        let mut api = Process::start_with("glimpse-api", &args, trusting);
+        let address = api.address().await;
+        assert_eq!(is_ready(&address).await, ready, "{scheme}, trusts: {trusts}: {}", api.log());
+    }
 }

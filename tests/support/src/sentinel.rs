@@ -20,16 +20,21 @@ pub struct Sentinel {
 impl Sentinel {
     /// Starts one that watches `master` and finds it dead where `quorum` sentinels think so.
     pub fn of(master: &RedisServer, quorum: usize) -> Self {
+        Self::at(master.port(), quorum, &[])
+    }
+
+    /// The same for a master at that port of 127.0.0.1, with arguments of the sentinel's own.
+    pub fn at(master: u16, quorum: usize, args: &[&str]) -> Self {
         let watch = format!(
-            "sentinel monitor {SERVICE} 127.0.0.1 {} {quorum}\n\
+            "sentinel monitor {SERVICE} 127.0.0.1 {master} {quorum}\n\
              sentinel down-after-milliseconds {SERVICE} 500\n\
-             sentinel failover-timeout {SERVICE} 4000\n",
-            master.port()
+             sentinel failover-timeout {SERVICE} 4000\n"
         );
         let folder = tempfile::tempdir().expect("a folder for a sentinel");
         let file = folder.path().join("sentinel.conf");
         std::fs::write(&file, &watch).expect("a sentinel's file");
-        let server = RedisServer::start_with(&[&file.display().to_string(), "--sentinel"]);
+        let file = file.display().to_string();
+        let server = RedisServer::start_with(&[&[&file, "--sentinel"], args].concat());
         Self { server, _file: folder }
     }
 }
