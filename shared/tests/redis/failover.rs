@@ -214,3 +214,30 @@ async fn sentinels_and_their_master_have_passwords_of_their_own() {
     unavailable(store("redis+sentinel://127.0.0.1:1,127.0.0.1:2/fleet").now().await);
     assert!(since.elapsed() < Duration::from_secs(5));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_do_not_say_who_the_master_is_keep_nobody_waiting() {
+    let master = RedisServer::start_with(&[]);
+    let sentinel = Sentinel::of(&master, 1);
+    // It takes connections and says nothing.
+    let frozen = RedisServer::start_with(&[]);
+    frozen.pause();
+    let silent = format!("127.0.0.1:{},", frozen.port()).repeat(4);
+    let since = Instant::now();
+    let url = format!("redis+sentinel://{silent}127.0.0.1:{}/fleet", sentinel.server.port());
+    store(&url).now().await.unwrap();
+    assert!(since.elapsed() < Duration::from_millis(1900), "{:?}", since.elapsed());
+
+    // Where nobody speaks, all who ask are told so together.
+    let silent = silent.trim_end_matches(',');
+    for url in [format!("redis+cluster://{silent}"), format!("redis+sentinel://{silent}/fleet")] {
+        let since = Instant::now();
+        let store = store(&url);
+        let job = job("a heart");
+        for answer in futures::future::join_all((0..50).map(|_| store.status(job.id))).await {
+            unavailable(answer);
+        }
+        assert!(since.elapsed() < Duration::from_secs(8), "{url}: {:?}", since.elapsed());
+    }
+    frozen.resume();
+}

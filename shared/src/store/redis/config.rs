@@ -11,8 +11,8 @@ const SENTINELS_PORT: &str = ":26379";
 #[derive(Debug, Clone, clap::Args)]
 pub struct RedisConfig {
     /// Redis that carries the queue and the events: `redis://USER:PASSWORD@HOST:PORT/DB`, of which all but the
-    /// host may be left out; of a Redis Cluster some of its nodes, `redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT`;
-    /// of a master that sentinels watch the sentinels, `redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DB`,
+    /// host may be left out; of a Redis Cluster some of its nodes, `redis+cluster://USER:PASSWORD@HOST,HOST:PORT`;
+    /// of a master that sentinels watch the sentinels, `redis+sentinel://USER:PASSWORD@HOST,HOST:PORT/SERVICE/DB`,
     /// with `?sentinel_username=…&sentinel_password=…` where they want them. With TLS `rediss` for `redis`.
     #[arg(long, env = "GLIMPSE_REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis_url: Option<RedisUrl>,
@@ -27,8 +27,9 @@ pub struct RedisConfig {
 #[error("{0}")]
 pub struct ConfigError(String);
 
-/// A URL as an operator wrote it. It may hold a password, so it prints without what stands before its `@` or
-/// after its `?`, and it is read only by [`RedisStore::connect`](super::RedisStore::connect), whose complaints do not repeat it.
+/// A URL as an operator wrote it. It may hold a password, so it prints without what stands before its `@` or after
+/// its `?`, and it is read only by [`RedisStore::connect`](super::RedisStore::connect), whose complaints do not
+/// repeat it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl(String);
 

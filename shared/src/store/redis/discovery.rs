@@ -1,5 +1,6 @@
 //! Asking who holds which slots: the nodes of a cluster, or the sentinels that watch a master.
 
+use futures::{FutureExt, future::select_ok};
 use rand::seq::SliceRandom;
 use redis::{ConnectionAddr, ConnectionInfo, Value, aio::ConnectionLike};
 
@@ -12,21 +13,20 @@ use super::{
 /// The last slot.
 const LAST: i64 = 16_383;
 
-/// Asks one after the other, in random order, until somebody knows. The seeds of a long-lived process may be
-/// gone: of a cluster those who were on the last map, `masters`, are asked too.
+/// Asks until somebody knows. The seeds of a long-lived process may be gone: of a cluster those who were on the
+/// last map, `masters`, are asked too.
 pub(super) async fn map(target: &Target, masters: &[ConnectionAddr]) -> Result<Map, Failure> {
-    let mut asked = target.seeds.clone();
-    if target.topology == Topology::Cluster {
-        asked.extend(masters.iter().map(|address| target.like.clone().set_addr(address.clone())));
+    if let Topology::Sentinel(service) = &target.topology {
+        // All at once: there are few, and one that names a master which has just died costs seconds.
+        let asked = target.seeds.iter().map(|sentinel| of_sentinel(&target.like, service, sentinel).boxed());
+        return select_ok(asked).await.map(|(map, _)| map);
     }
-    asked.shuffle(&mut rand::rng());
-    let mut failure = Failure::Away("nobody was asked".to_owned());
-    for node in asked {
-        let answer = match &target.topology {
-            Topology::Sentinel(service) => of_sentinel(&target.like, service, node).await,
-            Topology::Cluster | Topology::Server => of_cluster(node).await,
-        };
-        match answer {
+    let mut nodes = target.seeds.clone();
+    nodes.extend(masters.iter().map(|address| target.like.clone().set_addr(address.clone())));
+    nodes.shuffle(&mut rand::rng());
+    let mut failure = Failure::Away("no node was asked".to_owned());
+    for node in nodes {
+        match of_cluster(node).await {
             Ok(slots) if !slots.is_empty() => return Ok(slots),
             Ok(_) => failure = Failure::Away("the cluster has no slots".to_owned()),
             Err(error) => failure = error,
@@ -43,13 +43,17 @@ async fn of_cluster(node: ConnectionInfo) -> Result<Map, Failure> {
 }
 
 /// A map on which the master holds all.
-async fn of_sentinel(like: &ConnectionInfo, service: &str, sentinel: ConnectionInfo) -> Result<Map, Failure> {
-    let address = sentinel.addr().clone();
-    let mut connection = open(sentinel, timeouts(CONNECT)).await?;
+async fn of_sentinel(
+    like: &ConnectionInfo,
+    service: &str,
+    sentinel: &ConnectionInfo,
+) -> Result<Map, Failure> {
+    let address = sentinel.addr();
+    let mut connection = open(sentinel.clone(), timeouts(CONNECT)).await?;
     let ask = redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(service).to_owned();
     let master = connection.req_packed_command(&ask).await?.extract_error()?;
     let all = [Value::Int(0), Value::Int(LAST), master];
-    let map = parse_map(Value::Array(vec![Value::Array(all.into())]), &address);
+    let map = parse_map(Value::Array(vec![Value::Array(all.into())]), address);
     let Some((_, master)) = map.first() else {
         return Err(Failure::Away(format!("the sentinel at {address} watches nothing named {service}")));
     };

@@ -190,6 +190,14 @@ impl Nodes {
     }
 
     async fn locate(&self, key: &str) -> Result<ConnectionInfo, Failure> {
+        // Where nobody answers, those who wait would otherwise find that out one after the other.
+        match tokio::time::timeout(COMMAND, self.find(key)).await {
+            Ok(found) => found,
+            Err(_) => Err(Failure::Away("nobody said within 5 s who holds the key".to_owned())),
+        }
+    }
+
+    async fn find(&self, key: &str) -> Result<ConnectionInfo, Failure> {
         if self.target.topology == Topology::Server {
             return Ok(self.target.like.clone());
         }
