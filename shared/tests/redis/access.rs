@@ -1,5 +1,7 @@
 //! The configuration that is shipped, and the rights of the user that it names.
 
+use std::collections::BTreeSet;
+
 use glimpse_shared::{
     error::StoreError,
     job::Status,
@@ -52,6 +54,25 @@ async fn the_shipped_file_serves_and_keeps_a_job() {
     assert_eq!(finish.await, Finish::Finished);
     assert_eq!(frame(next(&mut stream).await).0, 4);
     over(&mut stream).await;
+}
+
+/// What is sent besides scripts: to connect, to keep connections, and what no script can do.
+const SENT: &str = "hello select ping unwatch role wait time cluster|slots eval evalsha \
+    ssubscribe sunsubscribe blpop hget";
+
+#[test]
+fn the_user_may_do_what_the_scripts_do_and_no_more() {
+    let user = shipped_user("glimpse");
+    let rights: BTreeSet<_> =
+        user.iter().filter_map(|word| word.strip_prefix('+')).map(str::to_owned).collect();
+    let mut used: BTreeSet<_> = SENT.split(' ').map(str::to_owned).collect();
+    let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/redis/lua");
+    for file in std::fs::read_dir(scripts).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let calls = text.split("redis.call('").skip(1).filter_map(|rest| rest.split('\'').next());
+        used.extend(calls.map(str::to_lowercase));
+    }
+    assert_eq!(rights, used);
 }
 
 /// Why a store did not answer, as it is logged.
