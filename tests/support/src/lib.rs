@@ -1,6 +1,6 @@
-//! What tests run against: a Redis server, a watched pair or a cluster of their own, on free ports and in a folder that goes with
-//! it; a Hub of models. Speaks RESP and HTTP itself and depends on nothing of ours, so any test of the workspace
-//! may use it. Failures are panics with the server's own words: a test that has no Redis has nothing to say.
+//! What tests run against: a Redis server, a watched pair or a cluster of their own, on free ports and in a folder
+//! that goes with it; a Hub of models. Speaks RESP and HTTP itself and depends on nothing of ours, so any test of the
+//! workspace may use it. Failures are panics with the server's own words: a test that has no Redis has nothing to say.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "runs in tests alone")]
 
 mod cluster;

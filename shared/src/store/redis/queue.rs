@@ -199,8 +199,8 @@ impl Door {
         }
     }
 
-    /// Redis' time, if it does its work; of a cluster the first partition's node's, so its nodes' clocks must agree to well within
-    /// [`Rules::reap_within`](crate::store::Rules::reap_within).
+    /// Redis' time, if it does its work; of a cluster the first partition's node's, so its nodes' clocks must agree
+    /// to well within [`Rules::reap_within`](crate::store::Rules::reap_within).
     pub(super) async fn time(&self) -> StoreResult<Micros> {
         if let Some(now) = self.now() {
             return Ok(now);
