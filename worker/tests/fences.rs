@@ -108,7 +108,8 @@ fn the_end_token_survives_truncation() {
 /// Nothing that is kept between jobs may forget one of the inputs.
 #[test]
 fn every_input_matters_and_none_is_remembered() {
-    let changes: [(&str, fn(&mut Inputs)); 21] = [
+    type Change = fn(&mut Inputs);
+    let changes: [(&str, Change); 21] = [
         ("prompt", |i| i.prompt = "a bird".into()),
         ("prompt_2", |i| i.prompt_2 = Some("a bird".into())),
         ("negative_prompt", |i| i.negative_prompt = Some("a bird".into())),
