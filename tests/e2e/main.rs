@@ -10,6 +10,7 @@ mod generate;
 mod hub;
 #[cfg(test)]
 mod pictures;
+#[cfg(test)]
 mod sdk;
 #[cfg(test)]
 mod serve;
