@@ -39,6 +39,8 @@ struct Times {
     begin: f64,
     step: f64,
     preview: f64,
+    checkpoint: f64,
+    checkpoint_bytes: usize,
     finish: f64,
     /// Without previews.
     picture: f64,
@@ -50,6 +52,8 @@ impl Times {
             begin: self.begin.min(other.begin),
             step: self.step.min(other.step),
             preview: self.preview.min(other.preview),
+            checkpoint: self.checkpoint.min(other.checkpoint),
+            checkpoint_bytes: self.checkpoint_bytes.min(other.checkpoint_bytes),
             finish: self.finish.min(other.finish),
             picture: self.picture.min(other.picture),
         }
@@ -83,6 +87,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "encode_prompts_ms": round(best.begin),
         "step_ms": round(best.step),
         "preview_ms": round(best.preview),
+        "checkpoint_ms": round(best.checkpoint),
+        "checkpoint_bytes": best.checkpoint_bytes,
         "decode_ms": round(best.finish),
         "picture_ms": round(best.picture),
     });
@@ -95,9 +101,18 @@ fn one_picture(pipeline: &SdxlPipeline, inputs: &Inputs) -> Result<Times, Pipeli
     let (mut denoising, begin) = timed(|| pipeline.begin(inputs))?;
     let ((), steps) = timed(|| all_steps(pipeline, &mut denoising))?;
     let (_, preview) = timed(|| pipeline.preview(&denoising, PreviewSource::Latents))?;
+    let (kept, checkpoint) = timed(|| pipeline.checkpoint(&denoising))?;
     let taken = pipeline.progress(&denoising).steps;
     let (_, finish) = timed(|| pipeline.finish(denoising))?;
-    Ok(Times { begin, step: steps / taken as f64, preview, finish, picture: begin + steps + finish })
+    Ok(Times {
+        begin,
+        step: steps / taken as f64,
+        preview,
+        checkpoint,
+        checkpoint_bytes: kept.len(),
+        finish,
+        picture: begin + steps + finish,
+    })
 }
 
 fn all_steps(pipeline: &SdxlPipeline, denoising: &mut SdxlDenoising) -> Result<(), PipelineError> {

@@ -1,0 +1,115 @@
+//! What checkpoints cost Redis: renewals of one lease with and without one, in Redis' own CPU time and bytes.
+//!
+//! `cargo run --release -p glimpse-shared --example checkpoints -- --redis-url redis://127.0.0.1:6379`, on a Redis
+//! that does nothing else. Prints one line of JSON.
+
+use std::time::Duration;
+
+use clap::Parser;
+use glimpse_shared::{
+    id::{App, JobId, WorkerId},
+    job::{Class, Job},
+    request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
+    store::{
+        Checkpoint, Claim, Clock, Hold, Lease, Rules, Store,
+        redis::{RedisConfig, RedisStore},
+    },
+};
+use serde_json::json;
+
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(flatten)]
+    redis: RedisConfig,
+    /// Size of a checkpoint: 260 KB are the latents of 1024x1024 pixels with a sampler that remembers nothing.
+    #[arg(long, default_value_t = 262_400)]
+    bytes: usize,
+    /// Renewals of each kind.
+    #[arg(long, default_value_t = 2000)]
+    renewals: u32,
+}
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
+    let args = Args::parse();
+    let url = args.redis.redis_url.as_ref().ok_or("--redis-url is required")?;
+    let store = RedisStore::connect(url, &args.redis.redis_prefix, Rules::default(), Clock::Store)?;
+    let plain =
+        redis::Client::open(std::env::args().skip_while(|arg| arg != "--redis-url").nth(1).ok_or("a URL")?)?;
+    let mut plain = plain.get_multiplexed_async_connection().await?;
+
+    let lease = lease(&store).await?;
+    let checkpoint = Checkpoint::new(vec![7; args.bytes]).ok_or("too large to be kept")?;
+    let mut costs = Vec::new();
+    for kept in [None, Some(&checkpoint)] {
+        let before = usage(&mut plain).await?;
+        for _ in 0..args.renewals {
+            if store.renew(&lease, kept).await? != Hold::Held {
+                return Err("the lease was lost".into());
+            }
+        }
+        let after = usage(&mut plain).await?;
+        let each = f64::from(args.renewals);
+        costs.push(json!({
+            "checkpoint_bytes": kept.map_or(0, |kept| kept.bytes().len()),
+            "redis_cpu_us": ((after.cpu - before.cpu) / each * 1e7).round() / 10.0,
+            "received_bytes": ((after.received - before.received) / each).round(),
+        }));
+    }
+    use std::io::Write;
+    writeln!(std::io::stdout(), "{}", json!({ "renewals": args.renewals, "each": costs }))?;
+    store.cancel(lease.job.id, glimpse_shared::event::CancelledBy::Operator).await?;
+    Ok(())
+}
+
+async fn lease(store: &RedisStore) -> Result<Lease, Failed> {
+    let app: App = "bench/checkpoints".parse()?;
+    let offer = Offer {
+        native_width: 1024,
+        native_height: 1024,
+        max_pixels: 1 << 21,
+        schedulers: Default::default(),
+    };
+    let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
+    let body = json!({ "prompt": "a heart" }).as_object().cloned().unwrap_or_default();
+    let spec = ImageSpec::check(body, &offer, defaults).map_err(|errors| format!("{errors:?}"))?;
+    let hour = Duration::from_secs(3600);
+    let job = Job {
+        id: JobId::new(&app),
+        app: app.clone(),
+        tenant: "anonymous".to_owned(),
+        class: Class::Normal,
+        affinity: spec.affinity(),
+        spec,
+        digest: String::new(),
+        start_timeout: hour,
+        run_timeout: hour,
+        retry_of: None,
+        traceparent: None,
+    };
+    store.submit(&job).await?;
+    let claim = Claim { worker: WorkerId::new("bench"), app, affinity: None, number: 0 };
+    Ok(store.try_claim(&claim).await?.ok_or("no job to claim")?)
+}
+
+/// What Redis says of itself.
+struct Usage {
+    /// Seconds.
+    cpu: f64,
+    /// Bytes.
+    received: f64,
+}
+
+async fn usage(connection: &mut redis::aio::MultiplexedConnection) -> Result<Usage, Failed> {
+    let info: String = redis::cmd("INFO").arg("everything").query_async(connection).await?;
+    let number = |key: &str| -> Result<f64, Failed> {
+        let line = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        Ok(line.ok_or_else(|| format!("Redis does not say {key}"))?.trim().parse()?)
+    };
+    Ok(Usage {
+        cpu: number("used_cpu_sys")? + number("used_cpu_user")?,
+        received: number("total_net_input_bytes")?,
+    })
+}
