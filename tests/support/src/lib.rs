@@ -1,16 +1,21 @@
 //! What tests run against: a Redis server, a watched pair or a cluster of their own, on free ports and in a folder
-//! that goes with it; a Hub of models. Speaks RESP and HTTP itself and depends on nothing of ours, so any test of the
-//! workspace may use it. Failures are panics with the server's own words: a test that has no Redis has nothing to say.
+//! that goes with it; a Hub of models; a proxy that disturbs. Speaks RESP and HTTP itself and depends on nothing of
+//! ours, so any test of the workspace may use it. Failures are panics with the server's own words: a test that has no
+//! Redis has nothing to say.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "runs in tests alone")]
 
 mod cluster;
 mod hub;
+mod monitor;
+mod proxy;
 mod resp;
 mod sentinel;
 mod server;
 
 pub use cluster::RedisCluster;
 pub use hub::{Asked, COMMIT, HubServer};
+pub use monitor::Monitor;
+pub use proxy::{Proxy, Weather};
 pub use resp::Reply;
 pub use sentinel::{Sentinel, Sentinels};
 pub use server::RedisServer;

@@ -52,18 +52,27 @@ impl Reply {
 
 /// Sends one command on a connection of its own.
 pub(crate) fn ask(port: u16, words: &[&str]) -> Result<Reply> {
+    let mut stream = connect(port)?;
+    send(&mut stream, words)?;
+    read(&mut BufReader::new(stream))
+}
+
+pub(crate) fn connect(port: u16) -> Result<TcpStream> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
+    Ok(stream)
+}
+
+pub(crate) fn send(stream: &mut TcpStream, words: &[&str]) -> Result<()> {
     let mut command = format!("*{}\r\n", words.len());
     for word in words {
         command += &format!("${}\r\n{word}\r\n", word.len());
     }
-    stream.write_all(command.as_bytes())?;
-    read(&mut BufReader::new(stream))
+    stream.write_all(command.as_bytes())
 }
 
-fn read(stream: &mut impl BufRead) -> Result<Reply> {
+pub(crate) fn read(stream: &mut impl BufRead) -> Result<Reply> {
     let mut line = String::new();
     stream.read_line(&mut line)?;
     let line = line.trim_end();

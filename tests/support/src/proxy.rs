@@ -1,0 +1,302 @@
+//! A TCP proxy that misbehaves when it is told to: what may befall the way to a server.
+//!
+//! Threads and blocking sockets, two a connection: a fleet of a test has a hundred connections, not thousands.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    thread,
+    time::Duration,
+};
+
+/// What becomes of what is sent, on every connection, until the weather changes. Nothing is lost on a connection
+/// that lives: as with TCP itself, what was held arrives late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weather {
+    /// It arrives.
+    Clear,
+    /// Every piece arrives so much later.
+    Slow(Duration),
+    /// Nothing arrives, either way, not even the end of a connection.
+    Silent,
+    /// What clients send arrives; the answers do not.
+    Deaf,
+}
+
+/// A proxy before one server. Its connections end when it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    weather: Weather,
+    refusing: bool,
+    gone: bool,
+    next: usize,
+    open: Vec<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    number: usize,
+    client: TcpStream,
+    server: TcpStream,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    There,
+    Back,
+}
+
+impl Proxy {
+    /// Listens on a free port of 127.0.0.1, in clear weather, before the server at `port`.
+    pub fn before(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("the port");
+        let state =
+            State { weather: Weather::Clear, refusing: false, gone: false, next: 0, open: Vec::new() };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let accepting = shared.clone();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                if accepting.lock().gone {
+                    return;
+                }
+                let shared = accepting.clone();
+                // A client that has gone already is a client's right.
+                let Ok(client) = client else { continue };
+                thread::spawn(move || {
+                    if !shared.lock().refusing
+                        && let Ok(server) = TcpStream::connect(("127.0.0.1", port))
+                    {
+                        shared.carry(client, server);
+                    }
+                });
+            }
+        });
+        Self { address, shared }
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Changes the weather.
+    pub fn set(&self, weather: Weather) {
+        self.shared.lock().weather = weather;
+        self.shared.changed.notify_all();
+    }
+
+    /// Whether new connections are ended at once.
+    pub fn refuse(&self, refusing: bool) {
+        self.shared.lock().refusing = refusing;
+    }
+
+    /// Ends every connection, both ways, with all that was on its way.
+    pub fn cut(&self) {
+        for connection in self.shared.lock().open.drain(..) {
+            connection.end();
+        }
+        self.shared.changed.notify_all();
+    }
+
+    /// Ends the answers' way of every connection: its client reads an end, and what it sends still arrives.
+    pub fn half_close(&self) {
+        for connection in &self.shared.lock().open {
+            // One that has ended meanwhile is closed already.
+            let _ = connection.client.shutdown(Shutdown::Write);
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.lock().gone = true;
+        self.cut();
+        // Wakes the listener, which then looks.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl Connection {
+    fn end(&self) {
+        for stream in [&self.client, &self.server] {
+            // The other side may have ended it before.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no thread panics with it")
+    }
+
+    /// Carries a connection to its end.
+    fn carry(&self, client: TcpStream, server: TcpStream) {
+        let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { return };
+        let (Ok(to_client), Ok(to_server)) = (client.try_clone(), server.try_clone()) else { return };
+        let number = {
+            let mut state = self.lock();
+            state.next += 1;
+            let number = state.next;
+            state.open.push(Connection { number, client, server });
+            number
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| self.pump(number, Way::There, from_client, to_server));
+            self.pump(number, Way::Back, from_server, to_client);
+        });
+        self.lock().open.retain(|connection| connection.number != number);
+    }
+
+    fn pump(&self, number: usize, way: Way, mut from: TcpStream, mut to: TcpStream) {
+        let mut buffer = [0; 16 << 10];
+        loop {
+            let read = from.read(&mut buffer).unwrap_or(0);
+            if !self.lets_pass(number, way) {
+                return;
+            }
+            if read == 0 {
+                // An end is passed on like bytes; the other way may still be in use.
+                let _ = to.shutdown(Shutdown::Write);
+                return;
+            }
+            if to.write_all(&buffer[..read]).is_err() {
+                // Nobody reads any more: whoever writes must learn of it.
+                let _ = from.shutdown(Shutdown::Both);
+                return;
+            }
+        }
+    }
+
+    /// Waits until the weather lets a piece through; `false` if the connection was cut meanwhile.
+    fn lets_pass(&self, number: usize, way: Way) -> bool {
+        let is_open = |state: &State| state.open.iter().any(|connection| connection.number == number);
+        let held = |weather| weather == Weather::Silent || (weather == Weather::Deaf && way == Way::Back);
+        let state = self.lock();
+        let waiting = |state: &mut State| is_open(state) && held(state.weather);
+        let state = self.changed.wait_while(state, waiting).expect("no thread panics with it");
+        let Weather::Slow(by) = state.weather else { return is_open(&state) };
+        drop(state);
+        thread::sleep(by);
+        is_open(&self.lock())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use super::{Proxy, Weather};
+    use crate::{SOON, until};
+
+    const SHORT: Duration = Duration::from_millis(100);
+
+    /// A client of a server that answers each byte with the next one.
+    fn scene() -> (Proxy, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                thread::spawn(move || {
+                    let mut byte = [0];
+                    while stream.read_exact(&mut byte).is_ok() && stream.write_all(&[byte[0] + 1]).is_ok() {}
+                });
+            }
+        });
+        let proxy = Proxy::before(port);
+        let client = connect(&proxy);
+        (proxy, client)
+    }
+
+    fn connect(proxy: &Proxy) -> TcpStream {
+        let client = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
+        client.set_read_timeout(Some(SOON)).unwrap();
+        client
+    }
+
+    fn ask(client: &mut TcpStream, byte: u8) -> Option<u8> {
+        let mut answer = [0];
+        client.write_all(&[byte]).ok()?;
+        client.read_exact(&mut answer).ok()?;
+        Some(answer[0])
+    }
+
+    #[test]
+    fn bytes_pass_in_clear_weather_and_late_in_slow() {
+        let (proxy, mut client) = scene();
+        assert_eq!(ask(&mut client, 1), Some(2));
+        proxy.set(Weather::Slow(SHORT));
+        let begun = Instant::now();
+        assert_eq!(ask(&mut client, 3), Some(4));
+        assert!(begun.elapsed() >= 2 * SHORT, "there and back");
+    }
+
+    #[test]
+    fn what_was_held_arrives_when_the_weather_clears() {
+        for weather in [Weather::Silent, Weather::Deaf] {
+            let (proxy, mut client) = scene();
+            assert_eq!(ask(&mut client, 1), Some(2));
+            proxy.set(weather);
+            client.set_read_timeout(Some(SHORT)).unwrap();
+            assert_eq!(ask(&mut client, 3), None, "{weather:?}");
+            proxy.set(Weather::Clear);
+            client.set_read_timeout(Some(SOON)).unwrap();
+            let mut answer = [0];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(answer, [4]);
+        }
+    }
+
+    #[test]
+    fn a_cut_ends_what_was_held_too() {
+        let (proxy, mut client) = scene();
+        assert_eq!(ask(&mut client, 1), Some(2));
+        proxy.set(Weather::Silent);
+        client.write_all(&[3]).unwrap();
+        proxy.cut();
+        assert_eq!(client.read(&mut [0]).unwrap_or(0), 0);
+        proxy.set(Weather::Clear);
+        assert_eq!(ask(&mut connect(&proxy), 5), Some(6), "a new connection");
+        until("the dead connection to be forgotten", SOON, || proxy.shared.lock().open.len() <= 1);
+    }
+
+    #[test]
+    fn a_half_closed_connection_reads_an_end_and_still_sends() {
+        let (proxy, mut client) = scene();
+        assert_eq!(ask(&mut client, 1), Some(2));
+        proxy.half_close();
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        client.write_all(&[3]).expect("the other way is open");
+    }
+
+    #[test]
+    fn a_refusing_proxy_ends_new_connections_alone() {
+        let (proxy, mut client) = scene();
+        assert_eq!(ask(&mut client, 1), Some(2));
+        proxy.refuse(true);
+        assert_eq!(ask(&mut connect(&proxy), 3), None);
+        assert_eq!(ask(&mut client, 3), Some(4));
+        proxy.refuse(false);
+        assert_eq!(ask(&mut connect(&proxy), 5), Some(6));
+    }
+}
