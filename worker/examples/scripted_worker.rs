@@ -1,0 +1,174 @@
+//! A worker of a fleet with a scripted pipeline in place of a model: `glimpse-worker` in all but the pictures, so
+//! that a fleet of these can be killed, frozen and drained by the hundred (`tests/chaos`).
+//!
+//! The prompt is the script, words of the form `KEY=NUMBER`: `pace=20`, the milliseconds a step takes; `fault=3`,
+//! `panic=3`, `device=3`, what goes wrong with that step (0-based); `refused=0`, a request that this model cannot
+//! serve. Pictures depend on the seed and on every step, so an attempt that goes on from the wrong place shows.
+
+use std::{panic::resume_unwind, process::ExitCode, sync::Arc, thread, time::Duration};
+
+use clap::Parser;
+use glimpse_shared::{
+    id::WorkerId,
+    reaper,
+    store::{
+        Clock, Rules, SharedStore,
+        redis::{RedisConfig, RedisStore},
+    },
+    telemetry::{self, LogConfig},
+};
+use glimpse_worker::{
+    config::FleetConfig,
+    engine::Engine,
+    pipeline::{Description, Inputs, Pipeline, PipelineError, PreviewSource, Progress, Rgb},
+    runner::{Ended, Worker},
+    signal,
+};
+
+const SIDE: u32 = 64;
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    redis: RedisConfig,
+    #[command(flatten)]
+    fleet: FleetConfig,
+    #[command(flatten)]
+    log: LogConfig,
+}
+
+struct Script;
+
+struct Scene {
+    prompt: String,
+    step: usize,
+    steps: usize,
+    pictures: usize,
+    /// What the steps so far have made of the seed.
+    state: u64,
+}
+
+impl Scene {
+    fn word(&self, key: &str) -> Option<u64> {
+        let mut words = self.prompt.split_whitespace().filter_map(|word| word.split_once('='));
+        words.find(|(word, _)| *word == key).and_then(|(_, number)| number.parse().ok())
+    }
+
+    /// Stripes, one for each bit of the state.
+    fn picture(&self) -> Rgb {
+        let bits = (0..SIDE * SIDE).map(|at| 255 * (self.state >> (at % SIDE) & 1) as u8);
+        Rgb { width: SIDE, height: SIDE, data: bits.flat_map(|bit| [bit; 3]).collect() }
+    }
+}
+
+impl Pipeline for Script {
+    type Denoising = Scene;
+
+    fn begin(&self, inputs: &Inputs) -> Result<Scene, PipelineError> {
+        let scene = Scene {
+            prompt: inputs.prompt.clone(),
+            step: 0,
+            steps: inputs.num_inference_steps,
+            pictures: inputs.num_images_per_prompt,
+            state: inputs.seed,
+        };
+        match scene.word("refused") {
+            Some(_) => Err(PipelineError::bad("prompt", "this model refuses it")),
+            None => Ok(scene),
+        }
+    }
+
+    fn resume(&self, inputs: &Inputs, checkpoint: &[u8]) -> Result<Scene, PipelineError> {
+        let scene = self.begin(inputs)?;
+        let Ok(checkpoint) = <[u8; 16]>::try_from(checkpoint) else { return Ok(scene) };
+        let [step, state] = [0, 8].map(|at| {
+            checkpoint[at..at + 8].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+        });
+        Ok(Scene { step: step as usize, state, ..scene })
+    }
+
+    fn checkpoint(&self, scene: &Scene) -> Result<Vec<u8>, PipelineError> {
+        Ok([(scene.step as u64).to_le_bytes(), scene.state.to_le_bytes()].concat())
+    }
+
+    fn step(&self, batch: &mut [&mut Scene]) -> Result<(), PipelineError> {
+        for scene in batch {
+            thread::sleep(Duration::from_millis(scene.word("pace").unwrap_or(5)));
+            let now = Some(scene.step as u64);
+            if scene.word("fault") == now {
+                return Err(PipelineError::Fault { message: "a scripted fault".to_owned() });
+            }
+            if scene.word("device") == now {
+                return Err(PipelineError::Device { message: "a scripted device fault".to_owned() });
+            }
+            if scene.word("panic") == now {
+                // Without the hook's words on standard error: those of a real panic shall be the only ones there.
+                resume_unwind(Box::new("a scripted panic"));
+            }
+            scene.step += 1;
+            scene.state =
+                (scene.state ^ scene.step as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        }
+        Ok(())
+    }
+
+    fn preview(&self, scene: &Scene, _: PreviewSource) -> Result<Rgb, PipelineError> {
+        Ok(scene.picture())
+    }
+
+    fn finish(&self, scene: Scene) -> Result<Vec<Rgb>, PipelineError> {
+        Ok((0..scene.pictures).map(|_| scene.picture()).collect())
+    }
+
+    fn progress(&self, scene: &Scene) -> Progress {
+        Progress { step: scene.step, steps: scene.steps }
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            native_width: SIDE,
+            native_height: SIDE,
+            multiple: 8,
+            max_pixels: 1 << 20,
+            schedulers: Vec::new(),
+            device: "script".to_owned(),
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let flags = Flags::parse();
+    telemetry::init(&flags.log);
+    match run(flags).await {
+        Ok(Ended::Drained) => ExitCode::SUCCESS,
+        Ok(Ended::DeviceFault) => ExitCode::FAILURE,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(flags: Flags) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>> {
+    let url = flags.redis.redis_url.as_ref().ok_or("--redis-url is required")?;
+    let app = flags.fleet.app.clone().ok_or("--app is required")?;
+    let drain = signal::stop();
+    let store = RedisStore::connect(url, &flags.redis.redis_prefix, Rules::default(), Clock::Store)?;
+    let store: SharedStore = Arc::new(store);
+    let (engine, offers) = Engine::start(|| Ok::<_, String>(Script)).await?;
+    let worker = Worker {
+        store: store.clone(),
+        app,
+        id: WorkerId::new("scripted"),
+        engine,
+        offers,
+        loras: None,
+        checkpoint_every: flags.fleet.checkpoint_every,
+        drain_grace: flags.fleet.drain_grace(),
+    };
+    let reaping = tokio::spawn(reaper::run(store, reaper::WORKER_PERIOD));
+    let ended = worker.run(|| {}, drain).await;
+    reaping.abort();
+    Ok(ended)
+}
