@@ -1,0 +1,154 @@
+//! Doing to the fleet what the plan says.
+
+use std::time::{Duration, Instant};
+
+use glimpse_test_support::Weather;
+
+use crate::{
+    dice::Dice,
+    fleet::Fleet,
+    plan::{Fault, Strike},
+    process::{Place, Process},
+};
+
+/// How long a process may take that was told to end.
+const ENDS: Duration = Duration::from_secs(40);
+/// From here on a worker that is not heard, or does not hear, may lose its lease of 15 s: it renews every 5 s, and
+/// gives each renewal 5 s.
+const LONG: Duration = Duration::from_secs(8);
+/// How long a fault looks for somebody who is not being struck already.
+const LOOKING: Duration = Duration::from_secs(30);
+
+impl Fleet {
+    pub async fn strike(&self, Strike { fault, mut dice, .. }: Strike) {
+        match fault {
+            Fault::KillWorker { down } => {
+                let Some((place, mut process)) = self.aim(&mut dice, false).await else { return };
+                self.take_from(fault, &process);
+                self.kill(place, &mut process, down).await;
+            }
+            Fault::KillApi { down } => {
+                let Some((place, mut process)) = self.aim(&mut dice, true).await else { return };
+                self.kill(place, &mut process, down).await;
+            }
+            Fault::FreezeWorker { frozen } | Fault::FreezeApi { frozen } => {
+                let api = matches!(fault, Fault::FreezeApi { .. });
+                let Some((_, process)) = self.aim(&mut dice, api).await else { return };
+                self.take_from(fault, &process);
+                process.signal("STOP");
+                tokio::time::sleep(frozen).await;
+                process.signal("CONT");
+            }
+            Fault::DrainWorker | Fault::DrainApi => {
+                let api = fault == Fault::DrainApi;
+                let Some((place, mut process)) = self.aim(&mut dice, api).await else { return };
+                self.take_from(fault, &process);
+                self.drain(place, &mut process).await;
+            }
+            Fault::RestartRedis { down } => self.restart_redis(down).await,
+            Fault::FreezeRedis { frozen } => {
+                let _turn = self.redis_turn.lock().await;
+                self.redis.read().unwrap().pause();
+                tokio::time::sleep(frozen).await;
+                self.redis.read().unwrap().resume();
+            }
+            Fault::Cut => self.any_place(&mut dice).proxy.cut(),
+            Fault::HalfClose => self.any_place(&mut dice).proxy.half_close(),
+            Fault::Weather { weather, lasts, cut } => {
+                let place = self.any_place(&mut dice);
+                let _way = place.way.lock().await;
+                place.proxy.set(weather);
+                if lasts >= LONG && !matches!(weather, Weather::Slow(_)) {
+                    self.notes.lock().unwrap().struck.extend(place.worker());
+                }
+                tokio::time::sleep(lasts).await;
+                if cut {
+                    place.proxy.cut();
+                }
+                place.proxy.set(Weather::Clear);
+            }
+        }
+        *self.notes.lock().unwrap().faults.entry(fault.kind()).or_default() += 1;
+    }
+
+    fn any_place(&self, dice: &mut Dice) -> &Place {
+        &self.places[dice.among(0..self.places.len() as u64) as usize]
+    }
+
+    /// An API, or a worker that has a job in hand, whom nothing else is being done to. If all workers are idle, an
+    /// idle one.
+    async fn aim(
+        &self,
+        dice: &mut Dice,
+        api: bool,
+    ) -> Option<(&Place, tokio::sync::MutexGuard<'_, Process>)> {
+        let mut places: Vec<_> = self.places.iter().filter(|place| place.is_api() == api).collect();
+        dice.shuffle(&mut places);
+        let begun = Instant::now();
+        let patience = Duration::from_secs(2);
+        while begun.elapsed() < LOOKING {
+            for place in &places {
+                let Ok(mut process) = place.process.try_lock() else { continue };
+                let worker = process.worker();
+                let busy = worker.as_ref().is_some_and(|worker| self.watcher.job_of(worker).is_some());
+                let good = api || busy || (worker.is_some() && begun.elapsed() > patience);
+                if good && process.ended().is_none() {
+                    return Some((place, process));
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        None
+    }
+
+    /// Notes that a worker may lose its job now.
+    fn take_from(&self, fault: Fault, process: &Process) {
+        let Some(worker) = process.worker() else { return };
+        let mut notes = self.notes.lock().unwrap();
+        if let Some(job) = self.watcher.job_of(&worker) {
+            notes.lost.push((fault.kind(), job, Instant::now()));
+        }
+        notes.struck.insert(worker);
+    }
+
+    async fn kill(&self, place: &Place, process: &mut Process, down: Duration) {
+        place.leave();
+        process.signal("KILL");
+        if process.exit(ENDS).await.is_none() {
+            self.broken(format!("{} outlives a kill", place.name));
+        }
+        tokio::time::sleep(down).await;
+        place.start(process).await;
+    }
+
+    async fn drain(&self, place: &Place, process: &mut Process) {
+        place.leave();
+        process.signal("TERM");
+        match process.exit(ENDS).await {
+            Some(status) if status.success() => {}
+            // A poison job may have broken the device as the worker drained.
+            Some(status) if status.code() == Some(1) && process.log().contains("scripted device fault") => {}
+            Some(status) => self.broken(format!("{} was told to end, and ended with {status}", place.name)),
+            None => {
+                self.broken(format!("{} was told to end and did not within {ENDS:?}", place.name));
+                process.signal("KILL");
+                process.exit(ENDS).await;
+            }
+        }
+        place.start(process).await;
+    }
+
+    async fn restart_redis(&self, down: Duration) {
+        let _turn = self.redis_turn.lock().await;
+        // Nobody reaches the new server before the watcher does.
+        self.places.iter().for_each(|place| place.proxy.refuse(true));
+        tokio::task::block_in_place(|| self.redis.write().unwrap().kill());
+        tokio::time::sleep(down).await;
+        tokio::task::block_in_place(|| {
+            let mut redis = self.redis.write().unwrap();
+            redis.restart();
+            self.watcher.listen(&redis);
+        });
+        self.places.iter().for_each(|place| place.proxy.refuse(false));
+    }
+}

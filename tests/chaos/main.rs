@@ -1,0 +1,167 @@
+//! Nothing is lost: a fleet of real processes serves hundreds of jobs while its processes are killed, frozen and
+//! drained, its connections cut, delayed and silenced, and its Redis restarted. Then everything that anybody saw is
+//! held against the rules in `oracle.rs`.
+//!
+//! A seed decides what happens and when; it is printed, and `CHAOS_SEED`, `CHAOS_JOBS` and `CHAOS_FAULTS` play it
+//! again, or a longer one. How the threads of a machine run is not in it: a seed that failed may pass.
+//!
+//! ```text
+//! plan.rs     what happens when, from the seed     faults.rs   doing it to the fleet
+//! fleet.rs    the processes around one Redis       process.rs  one of them, behind its proxy
+//! visitor.rs  what clients do                      client.rs   how they go on when something breaks
+//! watcher.rs  every event, from Redis itself       audit.rs    what is there after each end and after all
+//! story.rs    what was seen                        oracle.rs   the rules
+//! ```
+
+#[cfg(test)]
+mod audit;
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod dice;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod fleet;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod plan;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod report;
+#[cfg(test)]
+mod sse;
+#[cfg(test)]
+mod story;
+#[cfg(test)]
+mod verdicts;
+#[cfg(test)]
+mod visitor;
+#[cfg(test)]
+mod watcher;
+
+#[cfg(test)]
+mod run {
+    use std::{sync::Arc, time::Instant};
+
+    use futures::future::join_all;
+    use reqwest::Client;
+    use tokio::{sync::watch, task::JoinHandle};
+
+    use crate::{
+        audit::Auditor,
+        dice::Dice,
+        fleet::Fleet,
+        oracle::judge,
+        plan::Plan,
+        report::Report,
+        story::{Fate, Story, World},
+        visitor::{Testimony, visit},
+    };
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_is_lost() {
+        let plan = Plan::from_env();
+        println!("{}", plan.command());
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        let fleet = Arc::new(Fleet::start().await);
+        let resident = fleet.resident().await;
+        let begun = Instant::now();
+
+        let supervisor = tokio::spawn({
+            let fleet = fleet.clone();
+            async move { fleet.supervise().await }
+        });
+        let auditor = |of| Auditor { fleet: fleet.clone(), http: http.clone(), dice: Dice::new(of) };
+        let (all, over) = watch::channel(false);
+        let auditing = tokio::spawn(auditor(1).watch(over));
+        let visits = visits(&plan, &fleet, &http, begun);
+        strikes(&plan, &fleet, begun).await;
+        fleet.heal().await;
+        fleet.calm.send_replace(Some(tokio::time::Instant::now()));
+        let testimonies: Vec<Testimony> = join_all(visits).await.into_iter().map(Result::unwrap).collect();
+        let mut auditor = auditor(2);
+        let left = auditor.left().await;
+        let took = begun.elapsed();
+        all.send_replace(true);
+        let audits = auditing.await.unwrap();
+        supervisor.abort();
+
+        let mut world = World { left, dead: auditor.dead().await, ..World::default() };
+        for (id, audit) in audits {
+            world.stories.entry(id).or_default().audit = Some(audit);
+        }
+        // Of whom nobody knows the id, nobody knows the fate: such a client may have hung up.
+        world.stories.values_mut().for_each(|story| story.fate = Fate::Unwanted);
+        let unanswered = testimonies.iter().map(|testimony| testimony.unanswered).sum();
+        testimonies.into_iter().for_each(|testimony| hear(&mut world, testimony));
+        for (id, watched) in fleet.watcher.jobs() {
+            world.stories.entry(id).or_default().watched = watched;
+        }
+        for app in Fleet::apps() {
+            world.fresh.insert(app.to_owned(), auditor.fresh(app).await);
+        }
+        world.immortal = auditor.immortal();
+        world.blinks = fleet.watcher.blinks();
+        world.broken.extend(fleet.panics());
+        {
+            let mut notes = fleet.notes.lock().unwrap();
+            world.broken.append(&mut notes.broken);
+            world.struck.clone_from(&notes.struck);
+        }
+        let memory = [resident, fleet.resident().await];
+        println!("{}", Report::of(&fleet, &world, took, memory, unanswered));
+
+        let breaches = judge(&world);
+        for breach in &breaches {
+            println!("{:?} {}: {}", breach.rule, breach.of, breach.why);
+            println!("    {:?}", world.stories.get(&breach.of));
+        }
+        if !breaches.is_empty() {
+            panic!(
+                "{} rules broken; logs in {}; {}",
+                breaches.len(),
+                fleet.keep_logs().display(),
+                plan.command()
+            );
+        }
+    }
+
+    fn visits(plan: &Plan, fleet: &Arc<Fleet>, http: &Client, begun: Instant) -> Vec<JoinHandle<Testimony>> {
+        let visits = plan.visits().into_iter().enumerate().map(|(n, planned)| {
+            let (fleet, http) = (fleet.clone(), http.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep_until((begun + planned.at).into()).await;
+                visit(fleet, http, n, planned).await
+            })
+        });
+        visits.collect()
+    }
+
+    async fn strikes(plan: &Plan, fleet: &Arc<Fleet>, begun: Instant) {
+        let strikes = plan.strikes().into_iter().map(|planned| {
+            let fleet = fleet.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep_until((begun + planned.at).into()).await;
+                fleet.strike(planned).await;
+            })
+        });
+        join_all(strikes.collect::<Vec<_>>()).await.into_iter().for_each(Result::unwrap);
+    }
+
+    fn hear(world: &mut World, testimony: Testimony) {
+        for job in testimony.jobs {
+            let story: &mut Story = world.stories.entry(job.id).or_default();
+            story.fate = job.fate;
+            story.request = job.request;
+            story.follows.extend(job.follow);
+            story.told.extend(job.told);
+        }
+        world.keys.extend(testimony.keys);
+        world.retried.extend(testimony.retried);
+        world.broken.extend(testimony.complaints);
+    }
+}

@@ -1,0 +1,287 @@
+//! What must hold, whatever happens: the rules, each once, and the judge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::story::{Fate, Follow, Heard, Seen, Story, What, World};
+
+/// The promises of `docs/guarantees.md`, as a run can break them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// Every job that anybody heard of ends.
+    Ends,
+    /// There is one terminal event; log, status and every follower have the same one.
+    EndsOnce,
+    /// An ended job's log is its terminal event alone.
+    LogIsTheEnd,
+    /// Who stays or returns hears the end.
+    Told,
+    /// Nobody hears the end twice, or anything after it.
+    ToldOnce,
+    /// Ids rise strictly, for every follower, over all its connections.
+    IdsRise,
+    /// The numbers of a log have no holes.
+    NoHoles,
+    /// Attempts rise, and a preview is of the newest one: a worker that lost its job says nothing about it.
+    Fenced,
+    /// A preview is sent once per attempt and step.
+    PreviewsOnce,
+    /// No attempt is lost without a fault that struck its worker.
+    NoLossWithoutCause,
+    /// A job ends as its request deserves.
+    Deserved,
+    /// What DELETE answers is how the job ended.
+    CancelKept,
+    /// The same request gives the same pictures, however many attempts it takes.
+    SamePictures,
+    /// One idempotency key is one job, and so is a dead one's retry.
+    OneJob,
+    /// Who was given up on is on the dead list, and nobody else; a retry takes it off.
+    Buried,
+    /// Nothing is left to do.
+    NothingLeft,
+    /// Every key but those of the design has a time to live.
+    Mortal,
+    /// No process panics, or ends by itself.
+    Sound,
+    /// The fleet serves on.
+    Serves,
+}
+
+/// A rule that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breach {
+    pub rule: Rule,
+    /// A job's id, or what else it is about.
+    pub of: String,
+    pub why: String,
+}
+
+/// As many attempts as a job may lose.
+const ATTEMPTS: usize = 3;
+const EXHAUSTED: What = What::Failed("attempts_exhausted");
+
+pub fn judge(world: &World) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    for (id, story) in &world.stories {
+        let mut case = Case { world, id, story, breaches: &mut breaches };
+        case.end();
+        case.log();
+        case.previews();
+        case.losses();
+        case.burial();
+        for follow in &story.follows {
+            case.follow(follow);
+        }
+    }
+    let mut breach = |rule, of: &str, why: String| breaches.push(Breach { rule, of: of.to_owned(), why });
+    for (key, ids) in world.keys.iter().chain(&world.retried).filter(|(_, ids)| ids.len() > 1) {
+        breach(Rule::OneJob, key, format!("{ids:?}"));
+    }
+    for (request, pictures) in pictures(world).into_iter().filter(|(_, pictures)| pictures.len() > 1) {
+        breach(Rule::SamePictures, request, format!("{pictures:?}"));
+    }
+    for id in world.dead.iter().filter(|id| !world.stories.contains_key(*id)) {
+        breach(Rule::Buried, id, "listed, and nobody knows it".to_owned());
+    }
+    for (rule, found) in
+        [(Rule::NothingLeft, &world.left), (Rule::Mortal, &world.immortal), (Rule::Sound, &world.broken)]
+    {
+        found.iter().for_each(|found| breach(rule, found, String::new()));
+    }
+    for (app, end) in world.fresh.iter().filter(|(_, end)| *end != "completed") {
+        breach(Rule::Serves, app, format!("a fresh job ended {end}"));
+    }
+    breaches
+}
+
+/// Every picture that a request was given, and for whom.
+fn pictures(world: &World) -> BTreeMap<&str, BTreeMap<u64, Vec<&str>>> {
+    let mut pictures: BTreeMap<&str, BTreeMap<u64, Vec<&str>>> = BTreeMap::new();
+    for (id, story) in &world.stories {
+        if let (Some(request), Some(What::Completed(hash))) =
+            (&story.request, end_of(story).map(|end| &end.what))
+        {
+            pictures.entry(request).or_default().entry(*hash).or_default().push(id);
+        }
+    }
+    pictures
+}
+
+/// The end, by the first of the witnesses who has one: what the log holds counts most.
+fn end_of(story: &Story) -> Option<&Seen> {
+    let log = story.audit.iter().flat_map(|audit| &audit.log);
+    log.chain(&story.watched).find(|seen| seen.is_terminal())
+}
+
+struct Case<'a> {
+    world: &'a World,
+    id: &'a str,
+    story: &'a Story,
+    breaches: &'a mut Vec<Breach>,
+}
+
+impl Case<'_> {
+    fn breach(&mut self, rule: Rule, why: String) {
+        self.breaches.push(Breach { rule, of: self.id.to_owned(), why });
+    }
+
+    /// Ends, EndsOnce, LogIsTheEnd, CancelKept, Deserved.
+    fn end(&mut self) {
+        let story = self.story;
+        let Some(end) = end_of(story) else {
+            return self
+                .breach(Rule::Ends, format!("no end; status {:?}", story.audit.as_ref().map(|a| &a.status)));
+        };
+        let follows = story.follows.iter().flat_map(Follow::events);
+        let late = story.audit.iter().flat_map(|audit| &audit.late);
+        for other in
+            story.watched.iter().chain(follows).chain(late).filter(|seen| seen.is_terminal() && *seen != end)
+        {
+            self.breach(Rule::EndsOnce, format!("{other:?}, and by the log {end:?}"));
+        }
+        match &story.audit {
+            None => self.breach(Rule::Ends, "it was never looked at after its end".to_owned()),
+            Some(audit) => {
+                if audit.status.as_deref() != end.status() {
+                    self.breach(Rule::EndsOnce, format!("status {:?}, and by the log {end:?}", audit.status));
+                }
+                if audit.log != [end.clone()] {
+                    self.breach(Rule::LogIsTheEnd, format!("{:?}", audit.log));
+                }
+                if audit.late != audit.log {
+                    self.breach(Rule::Told, format!("late, one hears {:?}", audit.late));
+                }
+            }
+        }
+        for told in story.told.iter().filter(|told| Some(told.as_str()) != end.status()) {
+            self.breach(Rule::CancelKept, format!("DELETE answered {told}, and by the log {end:?}"));
+        }
+        let deserved = match (&end.what, story.fate) {
+            (What::Completed(_), Fate::Innocent | Fate::Unwanted)
+            | (What::Cancelled("client" | "disconnect"), Fate::Unwanted)
+            | (What::Failed("bad_request"), Fate::Refused) => true,
+            (exhausted, fate) => {
+                *exhausted == EXHAUSTED && (fate == Fate::Poison || self.struck() >= ATTEMPTS)
+            }
+        };
+        if !deserved {
+            self.breach(Rule::Deserved, format!("{:?} ends with {end:?}", story.fate));
+        }
+    }
+
+    /// How many of its attempts may have been lost to faults.
+    fn struck(&self) -> usize {
+        let attempts = self.story.watched.iter().filter_map(|seen| match &seen.what {
+            What::Started { worker, .. } => Some(worker),
+            _ => None,
+        });
+        attempts.filter(|worker| self.world.struck.contains(*worker)).count()
+    }
+
+    /// IdsRise, NoHoles and Fenced, of what Redis wrote.
+    fn log(&mut self) {
+        let watched = &self.story.watched;
+        let Some(last) = watched.iter().map(|seen| seen.seq).max() else { return };
+        if !watched.is_sorted_by(|one, next| one.seq < next.seq) {
+            self.breach(Rule::IdsRise, "in the log itself".to_owned());
+        }
+        let missing = last as usize - watched.len().min(last as usize);
+        // When Redis is killed, one turn of its loop may be in its file and not told to the watcher: a worker waits for
+        // each answer, so that is one event of its own, and one of somebody else's.
+        if missing > 2 * self.world.blinks {
+            self.breach(Rule::NoHoles, format!("{missing} of {last} are missing"));
+        }
+        self.fenced(watched);
+    }
+
+    fn fenced<'s>(&mut self, events: impl IntoIterator<Item = &'s Seen>) {
+        let mut newest = 0;
+        for seen in events {
+            match seen.what {
+                What::Started { attempt, .. } if attempt <= newest => {
+                    self.breach(Rule::Fenced, format!("attempt {attempt} starts after {newest}"));
+                }
+                What::Preview { attempt, .. } if attempt < newest => {
+                    self.breach(Rule::Fenced, format!("{seen:?} after attempt {newest} had started"));
+                }
+                What::Started { attempt, .. } | What::Preview { attempt, .. } => newest = attempt,
+                _ => {}
+            }
+        }
+    }
+
+    fn previews(&mut self) {
+        let mut sent = BTreeSet::new();
+        for seen in &self.story.watched {
+            if let What::Preview { attempt, step } = seen.what
+                && !sent.insert((attempt, step))
+            {
+                self.breach(Rule::PreviewsOnce, format!("{seen:?} again"));
+            }
+        }
+    }
+
+    /// An attempt after which the job waits again, or has failed, has lost its worker.
+    fn losses(&mut self) {
+        let mut holder = None;
+        for seen in &self.story.watched {
+            let lost = match &seen.what {
+                What::Started { worker, .. } => {
+                    holder = Some(worker);
+                    None
+                }
+                What::Queued => holder.take(),
+                what if *what == EXHAUSTED => holder.take(),
+                _ => None,
+            };
+            if let Some(worker) = lost.filter(|worker| !self.world.struck.contains(*worker))
+                && self.story.fate != Fate::Poison
+            {
+                self.breach(Rule::NoLossWithoutCause, format!("{worker} lost it before {seen:?}"));
+            }
+        }
+    }
+
+    fn burial(&mut self) {
+        let exhausted = end_of(self.story).is_some_and(|end| end.what == EXHAUSTED);
+        let expected = exhausted && !self.world.retried.contains_key(self.id);
+        if expected != self.world.dead.contains(self.id) {
+            let not = if expected { "not " } else { "" };
+            self.breach(Rule::Buried, format!("it is {not}on the dead list"));
+        }
+    }
+
+    /// Told, ToldOnce, IdsRise, Fenced, of one follower.
+    fn follow(&mut self, follow: &Follow) {
+        let ends = follow.events().filter(|seen| seen.is_terminal()).count();
+        if follow.stayed && ends == 0 {
+            self.breach(Rule::Told, format!("a follower heard {:?}", follow.heard));
+        }
+        let last = follow.events().last();
+        if ends > 1 || (ends == 1 && last.is_some_and(|last| !last.is_terminal())) {
+            self.breach(Rule::ToldOnce, format!("a follower heard {:?}", follow.heard));
+        }
+        // A gap is before what a follower was not fast enough for; to go back is for a store that lost writes, and
+        // none did.
+        if !follow.events().is_sorted_by(|one, next| one.seq < next.seq) {
+            self.breach(Rule::IdsRise, format!("a follower heard {:?}", follow.heard));
+        }
+        // Without a gap said, only a terminal event that stands alone may skip anything.
+        let mut known: Option<u64> = None;
+        let mut gap = false;
+        for heard in &follow.heard {
+            match heard {
+                Heard::Gap => gap = true,
+                Heard::Again => {}
+                Heard::Event(seen) => {
+                    let skips = known.is_some_and(|known| seen.seq > known + 1);
+                    if skips && !gap {
+                        self.breach(Rule::NoHoles, format!("a follower heard {:?}", follow.heard));
+                    }
+                    (known, gap) = (Some(seen.seq), false);
+                }
+            }
+        }
+        self.fenced(follow.events());
+    }
+}

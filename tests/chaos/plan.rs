@@ -1,0 +1,252 @@
+//! What happens in a run and when: all of it from the seed, before anything has started.
+
+use std::{str::FromStr, time::Duration};
+
+use glimpse_test_support::Weather;
+use serde_json::{Value, json};
+
+use crate::{dice::Dice, story::Fate};
+
+/// How far apart faults are on average: so that one heals while the next ones strike.
+const FAULTS_APART: Duration = Duration::from_millis(2500);
+/// The same for jobs: they keep a good half of the workers busy.
+const JOBS_APART: Duration = Duration::from_millis(250);
+
+pub const SCRIPTED: &str = "chaos/scripted";
+pub const DEMO: &str = "glimpse/demo";
+
+/// What befalls the fleet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fault {
+    /// `kill -9`, and a new one after a while. A busy one, if there is one.
+    KillWorker { down: Duration },
+    /// SIGSTOP for longer than a lease, then SIGCONT: a zombie.
+    FreezeWorker { frozen: Duration },
+    /// SIGTERM, and a new one once it has ended.
+    DrainWorker,
+    /// `kill -9`, and a new one after a while.
+    KillApi { down: Duration },
+    /// SIGSTOP, then SIGCONT.
+    FreezeApi { frozen: Duration },
+    /// SIGTERM, and a new one once it has ended.
+    DrainApi,
+    /// `kill -9`, and again with its data.
+    RestartRedis { down: Duration },
+    /// SIGSTOP, then SIGCONT.
+    FreezeRedis { frozen: Duration },
+    /// Every connection of one process to Redis ends.
+    Cut,
+    /// The answers' way of these connections ends.
+    HalfClose,
+    /// One process' way to Redis has bad weather for a while; then its connections end, or go on with all that was held.
+    Weather { weather: Weather, lasts: Duration, cut: bool },
+}
+
+impl Fault {
+    /// Its kind, as a report counts it.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::KillWorker { .. } => "kill worker",
+            Self::FreezeWorker { .. } => "freeze worker",
+            Self::DrainWorker => "drain worker",
+            Self::KillApi { .. } => "kill API",
+            Self::FreezeApi { .. } => "freeze API",
+            Self::DrainApi => "drain API",
+            Self::RestartRedis { .. } => "restart Redis",
+            Self::FreezeRedis { .. } => "freeze Redis",
+            Self::Cut => "cut",
+            Self::HalfClose => "half-close",
+            Self::Weather { weather: Weather::Slow(_), .. } => "slow way",
+            Self::Weather { weather: Weather::Silent, .. } => "silent way",
+            Self::Weather { .. } => "deaf way",
+        }
+    }
+}
+
+/// What a client does with its job.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Conduct {
+    /// Follows to the end, by whichever API there is.
+    Follow,
+    /// Submits with a key, hangs up before the answer or doubts it, and submits again.
+    Repeat,
+    /// Watches fal's stream with `detach`, and follows by id when that breaks.
+    Detach,
+    /// Watches fal's stream and hangs up after some events.
+    Vanish { after: u64 },
+    /// Cancels by DELETE after a while, and follows.
+    Cancel { after: Duration },
+    /// Follows, finds the job on the dead list, and has it tried again.
+    Bury,
+}
+
+/// A request and who sends it.
+#[derive(Debug, Clone)]
+pub struct Visit {
+    pub at: Duration,
+    pub conduct: Conduct,
+    pub fate: Fate,
+    pub app: &'static str,
+    pub body: Value,
+    pub dice: Dice,
+}
+
+/// A fault, when, and what its choices are made by.
+#[derive(Debug, Clone)]
+pub struct Strike {
+    pub at: Duration,
+    pub fault: Fault,
+    pub dice: Dice,
+}
+
+/// How much happens.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    pub seed: u64,
+    pub jobs: usize,
+    pub faults: usize,
+}
+
+impl Plan {
+    /// `CHAOS_SEED` (else one from the clock), `CHAOS_JOBS`, `CHAOS_FAULTS`.
+    pub fn from_env() -> Self {
+        let clock = std::time::UNIX_EPOCH.elapsed().unwrap();
+        Self {
+            seed: env("CHAOS_SEED").unwrap_or(clock.as_millis() as u64 % 1_000_000),
+            jobs: env("CHAOS_JOBS").unwrap_or(320),
+            faults: env("CHAOS_FAULTS").unwrap_or(32),
+        }
+    }
+
+    /// How the same happens again.
+    pub fn command(&self) -> String {
+        let Self { seed, jobs, faults } = self;
+        format!(
+            "CHAOS_SEED={seed} CHAOS_JOBS={jobs} CHAOS_FAULTS={faults} cargo test --workspace --test chaos"
+        )
+    }
+
+    fn span(&self) -> Duration {
+        (JOBS_APART * self.jobs as u32).max(FAULTS_APART * self.faults as u32)
+    }
+
+    pub fn strikes(&self) -> Vec<Strike> {
+        let mut dice = Dice::new(self.seed).fork();
+        let apart = self.span() / self.faults.max(1) as u32;
+        let mut deck = Vec::new();
+        (0..self.faults)
+            .map(|n| {
+                if deck.is_empty() {
+                    deck = full_deck(&mut dice);
+                }
+                // Each in its own part of the span: a run of bad luck does not leave the rest in peace.
+                let at = apart * n as u32 + apart.mul_f64(dice.among(0..1000) as f64 / 1000.0);
+                Strike { at, fault: deck.pop().unwrap(), dice: dice.fork() }
+            })
+            .collect()
+    }
+
+    pub fn visits(&self) -> Vec<Visit> {
+        let mut dice = Dice::new(!self.seed).fork();
+        let span = self.span();
+        (0..self.jobs)
+            .map(|n| {
+                let at = span.mul_f64((n as f64 + dice.among(0..1000) as f64 / 1000.0) / self.jobs as f64);
+                visit(at, n, dice.fork())
+            })
+            .collect()
+    }
+}
+
+fn env<T: FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text}")))
+}
+
+/// Every kind of fault, the commoner ones more often, in the order that the dice give: a run has all of them.
+fn full_deck(dice: &mut Dice) -> Vec<Fault> {
+    let mut millis = |range| Duration::from_millis(dice.among(range));
+    let mut deck = Vec::new();
+    for _ in 0..5 {
+        deck.push(Fault::KillWorker { down: millis(200..2000) });
+    }
+    for _ in 0..3 {
+        deck.push(Fault::FreezeWorker { frozen: millis(17_000..20_000) });
+        deck.push(Fault::DrainWorker);
+        deck.push(Fault::KillApi { down: millis(200..2000) });
+        deck.extend([Fault::Cut, Fault::HalfClose]);
+    }
+    for cut in [true, false] {
+        deck.push(Fault::DrainApi);
+        deck.push(Fault::Weather { weather: Weather::Slow(millis(20..300)), lasts: millis(2000..6000), cut });
+        deck.push(Fault::Weather { weather: Weather::Silent, lasts: millis(1000..20_000), cut });
+        deck.push(Fault::Weather { weather: Weather::Deaf, lasts: millis(1000..12_000), cut });
+    }
+    deck.push(Fault::FreezeApi { frozen: millis(2000..8000) });
+    deck.push(Fault::RestartRedis { down: millis(200..3000) });
+    deck.push(Fault::FreezeRedis { frozen: millis(1000..8000) });
+    dice.shuffle(&mut deck);
+    deck
+}
+
+fn visit(at: Duration, n: usize, mut dice: Dice) -> Visit {
+    // Few seeds: the same request comes again and again, and must give the same picture.
+    let (seed, pace) = (dice.among(0..4), dice.among(5..40));
+    let steps = [8, 20, 50][dice.among(0..3) as usize];
+    let every = [1, 3, 5][dice.among(0..3) as usize];
+    let mut body = json!({ "prompt": format!("pace={pace}"), "seed": seed, "num_inference_steps": steps,
+        "preview_every": every, "output_format": "png" });
+    let (conduct, fate) = match n % 20 {
+        0..7 => (Conduct::Follow, Fate::Innocent),
+        7..11 => (Conduct::Repeat, Fate::Innocent),
+        11..14 => (Conduct::Detach, Fate::Innocent),
+        14..16 => (Conduct::Vanish { after: dice.among(0..4) }, Fate::Unwanted),
+        16..18 => (Conduct::Cancel { after: Duration::from_millis(dice.among(0..1500)) }, Fate::Unwanted),
+        18 => (Conduct::Repeat, if n % 40 == 18 { Fate::Refused } else { Fate::Innocent }),
+        _ => (Conduct::Bury, Fate::Poison),
+    };
+    match fate {
+        Fate::Refused => body["prompt"] = json!("refused=0"),
+        Fate::Poison => {
+            // A device fault costs a process, three times: fewer of these.
+            let what = ["fault", "panic", "fault", "panic", "device"][dice.among(0..5) as usize];
+            body["prompt"] = json!(format!("pace={pace} {what}={}", dice.among(0..8)));
+        }
+        Fate::Innocent | Fate::Unwanted => {}
+    }
+    let mut app = SCRIPTED;
+    if fate == Fate::Innocent && n % 20 == 3 {
+        app = DEMO;
+        body["prompt"] = json!("a red heart on a white background");
+        body["num_inference_steps"] = json!(10);
+    }
+    Visit { at, conduct, fate, app, body, dice }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const PLAN: Plan = Plan { seed: 7, jobs: 320, faults: 32 };
+
+    #[test]
+    fn a_seed_decides_everything() {
+        let plan = |seed| Plan { seed, ..PLAN };
+        let told = |plan: Plan| format!("{:?} {:?}", plan.strikes(), plan.visits());
+        assert_eq!(told(plan(1)), told(plan(1)));
+        assert_ne!(told(plan(1)), told(plan(2)));
+    }
+
+    #[test]
+    fn a_default_run_has_every_kind_of_fault_and_of_client() {
+        let kinds: BTreeSet<_> = PLAN.strikes().iter().map(|strike| strike.fault.kind()).collect();
+        assert_eq!(kinds.len(), 13, "{kinds:?}");
+        let fates: Vec<_> = PLAN.visits().iter().map(|visit| visit.fate).collect();
+        for fate in [Fate::Innocent, Fate::Unwanted, Fate::Poison, Fate::Refused] {
+            assert!(fates.iter().filter(|of| **of == fate).count() >= 8, "{fate:?}");
+        }
+        assert!(PLAN.visits().iter().filter(|visit| visit.app == DEMO).count() >= 10);
+    }
+}

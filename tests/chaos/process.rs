@@ -1,0 +1,191 @@
+//! One place of the fleet: a process that dies and comes again, and its own way to Redis.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use glimpse_test_support::Proxy;
+
+use crate::plan::{DEMO, SCRIPTED};
+
+/// How long something may take that must come, on a machine that is busy.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// What a place runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Api,
+    /// A scripted worker that gives its job back at once when it drains, or finishes it within the grace.
+    Scripted {
+        drain_grace: &'static str,
+    },
+    /// The real worker, with the demo model.
+    Demo,
+}
+
+/// A place of the fleet.
+pub struct Place {
+    pub name: String,
+    pub role: Role,
+    pub proxy: Proxy,
+    /// Held by what is being done to the process: one thing at a time.
+    pub process: tokio::sync::Mutex<Process>,
+    /// The same for its way to Redis.
+    pub way: tokio::sync::Mutex<()>,
+    /// Where its API is to be found.
+    pub address: Mutex<Option<String>>,
+    folder: PathBuf,
+    starts: AtomicUsize,
+}
+
+impl Place {
+    pub fn new(name: String, role: Role, redis: u16, folder: &Path) -> Self {
+        let (proxy, starts) = (Proxy::before(redis), AtomicUsize::new(0));
+        let process = Process::start(&name, role, proxy.port(), folder, 0);
+        let (folder, address) = (folder.to_owned(), Mutex::default());
+        let (process, way) = (tokio::sync::Mutex::new(process), tokio::sync::Mutex::default());
+        Self { name, role, proxy, process, way, address, folder, starts }
+    }
+
+    pub fn is_api(&self) -> bool {
+        self.role == Role::Api
+    }
+
+    /// Starts another process in place of one that has ended.
+    pub async fn start(&self, process: &mut Process) {
+        let number = self.starts.fetch_add(1, Ordering::SeqCst) + 1;
+        *process = Process::start(&self.name, self.role, self.proxy.port(), &self.folder, number);
+        self.until_started(process).await;
+    }
+
+    /// Waits until an API listens, and says where.
+    pub async fn until_started(&self, process: &mut Process) {
+        if self.is_api() {
+            let address = process.address().await;
+            *self.address.lock().unwrap() = Some(address);
+        }
+    }
+
+    /// The newest worker that was ready here, whatever is being done to it.
+    pub fn worker(&self) -> Option<String> {
+        let log = log_file(&self.folder, &self.name, self.starts.load(Ordering::SeqCst));
+        worker_of(&std::fs::read_to_string(log).unwrap_or_default())
+    }
+
+    /// Nobody finds its API any more.
+    pub fn leave(&self) {
+        *self.address.lock().unwrap() = None;
+    }
+}
+
+/// A running process. Killed when dropped.
+pub struct Process {
+    child: Child,
+    out: PathBuf,
+    log: PathBuf,
+}
+
+impl Process {
+    fn start(name: &str, role: Role, redis: u16, folder: &Path, number: usize) -> Self {
+        let url = format!("redis://127.0.0.1:{redis}");
+        let scripted = ["--app", SCRIPTED, "--checkpoint-every", "0.3", "--drain-grace"];
+        let (binary, args) = match role {
+            Role::Api => ("glimpse-api", vec!["--listen", "127.0.0.1:0", "--shutdown-grace", "3"]),
+            Role::Scripted { drain_grace } => {
+                ("examples/scripted_worker", [&scripted[..], &[drain_grace]].concat())
+            }
+            Role::Demo => {
+                ("glimpse-worker", vec!["--app", DEMO, "--model", "models/demo", "--device", "cpu"])
+            }
+        };
+        // Cargo puts all binaries of the workspace into one folder, and examples into one beside them.
+        let binary = Path::new(env!("CARGO_BIN_EXE_glimpse")).parent().unwrap().join(binary);
+        assert!(binary.is_file(), "{} is not built: cargo test --workspace", binary.display());
+        let (out, log) = (folder.join(format!("{name}-{number}.out")), log_file(folder, name, number));
+        let child = Command::new(binary)
+            .args(["--redis-url", &url])
+            .args(args)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdin(Stdio::null())
+            .stdout(File::create(&out).unwrap())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, out, log }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The id under which a worker is known; `None` until it is ready for jobs, by its own log.
+    pub fn worker(&self) -> Option<String> {
+        worker_of(&self.log())
+    }
+
+    /// `kill -SIGNAL`. A process that has just ended by itself hears nothing.
+    pub fn signal(&self, signal: &str) {
+        let _ = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
+    }
+
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Waits for its end; `None` if it does not come.
+    pub async fn exit(&mut self, within: Duration) -> Option<ExitStatus> {
+        let begun = Instant::now();
+        loop {
+            let ended = self.ended();
+            if ended.is_some() || begun.elapsed() > within {
+                return ended;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+    }
+
+    /// The address of the line `listening on http://ADDR`.
+    async fn address(&mut self) -> String {
+        let begun = Instant::now();
+        loop {
+            let out = std::fs::read_to_string(&self.out).unwrap_or_default();
+            if let Some(address) = out.strip_prefix("listening on ").and_then(|rest| rest.strip_suffix('\n'))
+            {
+                return address.to_owned();
+            }
+            assert!(self.ended().is_none() && begun.elapsed() < SOON, "no API: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn log_file(folder: &Path, name: &str, number: usize) -> PathBuf {
+    folder.join(format!("{name}-{number}.log"))
+}
+
+fn worker_of(log: &str) -> Option<String> {
+    let line = log.lines().find(|line| line.contains("ready for jobs"))?;
+    line.split_once("worker=")?.1.split_whitespace().next().map(str::to_owned)
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,155 @@
+//! What was seen of a job, by everyone who looked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use glimpse_shared::event::Event;
+
+/// What a request deserves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fate {
+    /// Its pictures.
+    #[default]
+    Innocent,
+    /// As innocent, but somebody may cancel it.
+    Unwanted,
+    /// To be given up on: every attempt faults.
+    Poison,
+    /// `bad_request`.
+    Refused,
+}
+
+/// An event, as far as the rules look at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub seq: u64,
+    pub what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    Queued,
+    Started {
+        attempt: u32,
+        worker: String,
+    },
+    Preview {
+        attempt: u32,
+        step: u32,
+    },
+    /// With a hash of the pictures.
+    Completed(u64),
+    Failed(&'static str),
+    Cancelled(&'static str),
+}
+
+impl Seen {
+    /// `None` for what is no event of ours.
+    pub fn read(seq: &str, json: &str) -> Option<Self> {
+        let what = match serde_json::from_str(json).ok()? {
+            Event::Queued { .. } => What::Queued,
+            Event::Started { attempt, worker } => {
+                What::Started { attempt, worker: worker.as_str().to_owned() }
+            }
+            Event::Preview { attempt, step, .. } => What::Preview { attempt, step },
+            Event::Completed { images, .. } => {
+                let mut hasher = DefaultHasher::new();
+                images.iter().for_each(|image| image.url.hash(&mut hasher));
+                What::Completed(hasher.finish())
+            }
+            Event::Failed { code, .. } => What::Failed(code.as_str()),
+            Event::Cancelled { by } => What::Cancelled(by.as_str()),
+        };
+        Some(Self { seq: seq.parse().ok()?, what })
+    }
+
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.what, What::Completed(_) | What::Failed(_) | What::Cancelled(_))
+    }
+
+    /// The status of a job that ended thus.
+    pub fn status(&self) -> Option<&'static str> {
+        match self.what {
+            What::Completed(_) => Some("completed"),
+            What::Failed(_) => Some("failed"),
+            What::Cancelled(_) => Some("cancelled"),
+            _ => None,
+        }
+    }
+}
+
+/// What one follower got, over all its connections.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Follow {
+    pub heard: Vec<Heard>,
+    /// It followed until the end or until it gave up waiting: it must have heard the terminal event.
+    pub stayed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    Event(Seen),
+    Gap,
+    /// The connection ended and another one goes on from the cursor.
+    Again,
+}
+
+impl Follow {
+    pub fn events(&self) -> impl Iterator<Item = &Seen> {
+        self.heard.iter().filter_map(|heard| match heard {
+            Heard::Event(seen) => Some(seen),
+            Heard::Gap | Heard::Again => None,
+        })
+    }
+}
+
+/// What was there of a job once it had ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Audit {
+    /// By `GET /v1/jobs/{id}`.
+    pub status: Option<String>,
+    /// The log itself.
+    pub log: Vec<Seen>,
+    /// What one got who followed from the beginning, after the end.
+    pub late: Vec<Seen>,
+}
+
+/// Everything about one job.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Story {
+    pub fate: Fate,
+    /// App and body: jobs of the same request have the same pictures.
+    pub request: Option<String>,
+    /// Every entry that its log ever had, as Redis wrote them.
+    pub watched: Vec<Seen>,
+    pub follows: Vec<Follow>,
+    /// The statuses that DELETE answered.
+    pub told: Vec<String>,
+    pub audit: Option<Audit>,
+}
+
+/// Everything about a run.
+#[derive(Debug, Default)]
+pub struct World {
+    pub stories: BTreeMap<String, Story>,
+    /// How often the watcher may have missed something.
+    pub blinks: usize,
+    /// Workers that a fault struck from which a lost attempt may come.
+    pub struck: BTreeSet<String>,
+    /// The ids that each idempotency key was answered with.
+    pub keys: BTreeMap<String, BTreeSet<String>>,
+    /// On the dead list at the end.
+    pub dead: BTreeSet<String>,
+    /// Tried again, and the job that was made for it by each asking.
+    pub retried: BTreeMap<String, BTreeSet<String>>,
+    /// What is left in `due` and the queues.
+    pub left: Vec<String>,
+    /// Keys without a time to live that should have one.
+    pub immortal: Vec<String>,
+    /// Processes that panicked, or ended when nobody told them to.
+    pub broken: Vec<String>,
+    /// How a job of each app ended that came after all.
+    pub fresh: BTreeMap<String, String>,
+}
