@@ -19,30 +19,53 @@ const LONG: Duration = Duration::from_secs(8);
 /// How long a fault looks for somebody who is not being struck already.
 const LOOKING: Duration = Duration::from_secs(30);
 
+/// How long a fault waits for a worker that has a job.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two looks.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// The right to do something to a process.
+type Turn<'a> = tokio::sync::MutexGuard<'a, Process>;
+
 impl Fleet {
     pub async fn strike(&self, Strike { fault, mut dice, .. }: Strike) {
+        match self.inflict(fault, &mut dice).await {
+            Some(()) => *self.notes.lock().unwrap().faults.entry(fault.kind()).or_default() += 1,
+            None => self.broken(format!("there was nobody for {fault:?} to strike")),
+        }
+    }
+
+    /// `None` if there was nobody to do it to.
+    async fn inflict(&self, fault: Fault, dice: &mut Dice) -> Option<()> {
         match fault {
             Fault::KillWorker { down } => {
-                let Some((place, mut process)) = self.aim(&mut dice, false).await else { return };
+                let (place, mut process) = self.stopped_worker(dice).await?;
                 self.take_from(fault, &process);
                 self.kill(place, &mut process, down).await;
+            }
+            Fault::FreezeWorker { frozen } => {
+                let (_, process) = self.stopped_worker(dice).await?;
+                self.take_from(fault, &process);
+                tokio::time::sleep(frozen).await;
+                process.signal("CONT");
+            }
+            Fault::DrainWorker => {
+                let (place, mut process) = self.stopped_worker(dice).await?;
+                self.take_from(fault, &process);
+                self.drain(place, &mut process).await;
             }
             Fault::KillApi { down } => {
-                let Some((place, mut process)) = self.aim(&mut dice, true).await else { return };
+                let (place, mut process) = self.undisturbed_api(dice).await?;
                 self.kill(place, &mut process, down).await;
             }
-            Fault::FreezeWorker { frozen } | Fault::FreezeApi { frozen } => {
-                let api = matches!(fault, Fault::FreezeApi { .. });
-                let Some((_, process)) = self.aim(&mut dice, api).await else { return };
-                self.take_from(fault, &process);
+            Fault::FreezeApi { frozen } => {
+                let (_, process) = self.undisturbed_api(dice).await?;
                 process.signal("STOP");
                 tokio::time::sleep(frozen).await;
                 process.signal("CONT");
             }
-            Fault::DrainWorker | Fault::DrainApi => {
-                let api = fault == Fault::DrainApi;
-                let Some((place, mut process)) = self.aim(&mut dice, api).await else { return };
-                self.take_from(fault, &process);
+            Fault::DrainApi => {
+                let (place, mut process) = self.undisturbed_api(dice).await?;
                 self.drain(place, &mut process).await;
             }
             Fault::RestartRedis { down } => self.restart_redis(down).await,
@@ -52,10 +75,10 @@ impl Fleet {
                 tokio::time::sleep(frozen).await;
                 self.redis.read().unwrap().resume();
             }
-            Fault::Cut => self.any_place(&mut dice).proxy.cut(),
-            Fault::HalfClose => self.any_place(&mut dice).proxy.half_close(),
+            Fault::Cut => self.any_place(dice).proxy.cut(),
+            Fault::HalfClose => self.any_place(dice).proxy.half_close(),
             Fault::Weather { weather, lasts, cut } => {
-                let place = self.any_place(&mut dice);
+                let place = self.any_place(dice);
                 let _way = place.way.lock().await;
                 place.proxy.set(weather);
                 if lasts >= LONG && !matches!(weather, Weather::Slow(_)) {
@@ -68,35 +91,53 @@ impl Fleet {
                 place.proxy.set(Weather::Clear);
             }
         }
-        *self.notes.lock().unwrap().faults.entry(fault.kind()).or_default() += 1;
+        Some(())
     }
 
     fn any_place(&self, dice: &mut Dice) -> &Place {
         &self.places[dice.among(0..self.places.len() as u64) as usize]
     }
 
-    /// An API, or a worker that has a job in hand, whom nothing else is being done to. If all workers are idle, an
-    /// idle one.
-    async fn aim(
-        &self,
-        dice: &mut Dice,
-        api: bool,
-    ) -> Option<(&Place, tokio::sync::MutexGuard<'_, Process>)> {
-        let mut places: Vec<_> = self.places.iter().filter(|place| place.is_api() == api).collect();
+    /// An API whom nothing else is being done to.
+    async fn undisturbed_api(&self, dice: &mut Dice) -> Option<(&Place, Turn<'_>)> {
+        let mut places: Vec<_> = self.apis().collect();
         dice.shuffle(&mut places);
         let begun = Instant::now();
-        let patience = Duration::from_secs(2);
         while begun.elapsed() < LOOKING {
             for place in &places {
                 let Ok(mut process) = place.process.try_lock() else { continue };
-                let worker = process.worker();
-                let busy = worker.as_ref().is_some_and(|worker| self.watcher.job_of(worker).is_some());
-                let good = api || busy || (worker.is_some() && begun.elapsed() > patience);
-                if good && process.ended().is_none() {
+                if process.ended().is_none() {
                     return Some((place, process));
                 }
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(MOMENT).await;
+        }
+        None
+    }
+
+    /// A worker whom nothing else is being done to, stopped with a job in hand; if all are idle for a while, an idle
+    /// one.
+    async fn stopped_worker(&self, dice: &mut Dice) -> Option<(&Place, Turn<'_>)> {
+        let mut places: Vec<_> = self.places.iter().filter(|place| !place.is_api()).collect();
+        dice.shuffle(&mut places);
+        let begun = Instant::now();
+        while begun.elapsed() < LOOKING {
+            for place in &places {
+                let Ok(mut process) = place.process.try_lock() else { continue };
+                let Some(worker) = process.worker().filter(|_| process.ended().is_none()) else { continue };
+                let any = begun.elapsed() > PATIENCE;
+                if !any && self.watcher.job_of(&worker).is_none() {
+                    continue;
+                }
+                process.signal("STOP");
+                // What it had sent before may end its job yet.
+                tokio::time::sleep(MOMENT).await;
+                if any || self.watcher.job_of(&worker).is_some() {
+                    return Some((place, process));
+                }
+                process.signal("CONT");
+            }
+            tokio::time::sleep(MOMENT).await;
         }
         None
     }
@@ -124,6 +165,8 @@ impl Fleet {
     async fn drain(&self, place: &Place, process: &mut Process) {
         place.leave();
         process.signal("TERM");
+        // A stopped worker hears it as it goes on.
+        process.signal("CONT");
         match process.exit(ENDS).await {
             Some(status) if status.success() => {}
             // A poison job may have broken the device as the worker drained.

@@ -113,8 +113,8 @@ impl Plan {
         let clock = std::time::UNIX_EPOCH.elapsed().unwrap();
         Self {
             seed: env("CHAOS_SEED").unwrap_or(clock.as_millis() as u64 % 1_000_000),
-            jobs: env("CHAOS_JOBS").unwrap_or(320),
-            faults: env("CHAOS_FAULTS").unwrap_or(32),
+            jobs: env("CHAOS_JOBS").unwrap_or(400),
+            faults: env("CHAOS_FAULTS").unwrap_or(40),
         }
     }
 
@@ -191,7 +191,7 @@ fn full_deck(dice: &mut Dice) -> Vec<Fault> {
 
 fn visit(at: Duration, n: usize, mut dice: Dice) -> Visit {
     // Few seeds: the same request comes again and again, and must give the same picture.
-    let (seed, pace) = (dice.among(0..4), dice.among(5..40));
+    let (seed, pace) = (dice.among(0..4), dice.among(5..60));
     let steps = [8, 20, 50][dice.among(0..3) as usize];
     let every = [1, 3, 5][dice.among(0..3) as usize];
     let mut body = json!({ "prompt": format!("pace={pace}"), "seed": seed, "num_inference_steps": steps,
@@ -229,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    const PLAN: Plan = Plan { seed: 7, jobs: 320, faults: 32 };
+    const PLAN: Plan = Plan { seed: 7, jobs: 400, faults: 40 };
 
     #[test]
     fn a_seed_decides_everything() {
