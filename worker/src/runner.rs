@@ -129,7 +129,7 @@ impl Worker {
         let mut retry = Retry::new("claim");
         loop {
             if *drained.borrow() {
-                return None;
+                break;
             }
             let claim = Claim {
                 worker: self.id.clone(),
@@ -153,19 +153,19 @@ impl Worker {
             }
             let woken = tokio::select! {
                 biased;
-                () = told(&mut drained) => {
-                    // A wake-up may have come in the same moment; somebody else must have it.
-                    if let Err(error) = self.store.wake(&self.app).await {
-                        tracing::debug!(%error, "a wake-up was not passed on");
-                    }
-                    return None;
-                }
+                () = told(&mut drained) => break,
                 woken = self.store.wait_for_work(&self.app) => woken,
             };
             if let Err(error) = woken {
                 retry.pause(&error).await;
             }
         }
+        // A wake-up may have come in the same moment, or before a claim that was not answered; somebody else must
+        // have it.
+        if let Err(error) = self.store.wake(&self.app).await {
+            tracing::debug!(%error, "a wake-up was not passed on");
+        }
+        None
     }
 
     async fn make(

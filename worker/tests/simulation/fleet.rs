@@ -117,6 +117,9 @@ impl Running {
         let _ = drain.send(());
         process.told_to_go();
         match work.await {
+            Ok(Ended::Drained) if process.may_hold_token() => {
+                world.broken(|| "a worker drained and passed no wake-up on".to_owned());
+            }
             Ok(_) => {}
             Err(error) => world.broken(|| error.to_string()),
         }

@@ -37,6 +37,8 @@ pub struct Process {
     dead: AtomicBool,
     frozen_until: Mutex<Option<Instant>>,
     told_to_go: Mutex<Option<Instant>>,
+    /// It has claimed since it last passed a wake-up on.
+    may_hold_token: AtomicBool,
 }
 
 impl Process {
@@ -53,6 +55,11 @@ impl Process {
     /// It was told to drain.
     pub fn told_to_go(&self) {
         *self.told_to_go.lock().unwrap() = Some(Instant::now());
+    }
+
+    /// Whether a wake-up may end with it.
+    pub fn may_hold_token(&self) -> bool {
+        self.may_hold_token.load(Ordering::SeqCst)
     }
 
     /// Waits for as long as the process is frozen: forever, if it is dead.
@@ -140,6 +147,7 @@ impl Store for Wire {
         if told.is_some_and(|told| told < Instant::now()) {
             self.world.broken(|| format!("{} was told to drain and claims", claim.worker));
         }
+        self.process.may_hold_token.store(true, Ordering::SeqCst);
         let claim = claim.clone();
         self.send(move |store| {
             let claim = claim.clone();
@@ -163,6 +171,7 @@ impl Store for Wire {
     }
 
     async fn wake(&self, app: &App) -> StoreResult<()> {
+        self.process.may_hold_token.store(false, Ordering::SeqCst);
         let app = app.clone();
         self.send(move |store| {
             let app = app.clone();
