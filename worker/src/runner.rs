@@ -127,8 +127,12 @@ impl Worker {
     /// is not slept past.
     async fn claim(&self, asked: &mut Asked, mut drained: watch::Receiver<bool>) -> Option<Lease> {
         let mut retry = Retry::new("claim");
+        let mut unanswered = false;
         loop {
-            if *drained.borrow() {
+            // A claim without an answer may have got a job, which must not wait for its lease to run out: it is asked
+            // about once more.
+            let drains = *drained.borrow();
+            if drains && !unanswered {
                 break;
             }
             let claim = Claim {
@@ -141,12 +145,15 @@ impl Worker {
                 Ok(lease) => {
                     // Answered: the next claim is another one.
                     asked.number += 1;
+                    unanswered = false;
                     if lease.is_some() {
                         return lease;
                     }
                 }
+                Err(_) if drains => break,
                 // Unanswered, perhaps done: the same number asks for the same lease.
                 Err(error) => {
+                    unanswered = true;
                     retry.pause(&error).await;
                     continue;
                 }

@@ -219,6 +219,19 @@ async fn a_drain_without_grace_gives_the_job_back_uncounted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_claimed_without_an_answer_is_given_back_by_a_drain() {
+    let flaky = Arc::new(Flaky::new(memory(), true));
+    flaky.claim_unanswered.store(true, Ordering::SeqCst);
+    let store: SharedStore = flaky.clone();
+    let id = submit(&store, "a heart").await;
+    let mut worker = start(&store, &Script::default(), "w", Duration::ZERO).await;
+    until(async || store.status(id).await.unwrap().unwrap().status == Status::Running).await;
+    worker.drain();
+    assert_eq!(worker.end().await, Ended::Drained);
+    assert_eq!(store.status(id).await.unwrap().unwrap().status, Status::Queued);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_idle_worker_drains_at_once_and_others_serve_on() {
     let (store, script) = (memory(), Script::default());
     let mut worker = start(&store, &script, "w", GRACE).await;

@@ -23,13 +23,21 @@ pub struct Flaky {
     pub store: SharedStore,
     pub up: AtomicBool,
     pub refused: AtomicUsize,
+    /// The next claim is done and not answered.
+    pub claim_unanswered: AtomicBool,
     /// The newest checkpoint that was kept.
     pub kept: Mutex<Option<Checkpoint>>,
 }
 
 impl Flaky {
     pub fn new(store: SharedStore, up: bool) -> Self {
-        Self { store, up: up.into(), refused: AtomicUsize::new(0), kept: Mutex::default() }
+        Self {
+            store,
+            up: up.into(),
+            refused: AtomicUsize::new(0),
+            claim_unanswered: false.into(),
+            kept: Mutex::default(),
+        }
     }
 
     fn open(&self) -> StoreResult<&SharedStore> {
@@ -47,7 +55,11 @@ impl Store for Flaky {
         self.open()?.submit(job).await
     }
     async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
-        self.open()?.try_claim(claim).await
+        let lease = self.open()?.try_claim(claim).await?;
+        if lease.is_some() && self.claim_unanswered.swap(false, Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("the answer was lost".to_owned()));
+        }
+        Ok(lease)
     }
     async fn wait_for_work(&self, app: &App) -> StoreResult<()> {
         self.open()?.wait_for_work(app).await

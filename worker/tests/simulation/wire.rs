@@ -37,6 +37,8 @@ pub struct Process {
     dead: AtomicBool,
     frozen_until: Mutex<Option<Instant>>,
     told_to_go: Mutex<Option<Instant>>,
+    /// The number of its newest claim.
+    claimed: Mutex<Option<u64>>,
     /// It has claimed since it last passed a wake-up on.
     may_hold_token: AtomicBool,
 }
@@ -144,8 +146,9 @@ impl Store for Wire {
 
     async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
         let told = *self.process.told_to_go.lock().unwrap();
-        if told.is_some_and(|told| told < Instant::now()) {
-            self.world.broken(|| format!("{} was told to drain and claims", claim.worker));
+        let again = self.process.claimed.lock().unwrap().replace(claim.number) == Some(claim.number);
+        if told.is_some_and(|told| told < Instant::now()) && !again {
+            self.world.broken(|| format!("{} was told to drain and claims anew", claim.worker));
         }
         self.process.may_hold_token.store(true, Ordering::SeqCst);
         let claim = claim.clone();
