@@ -1,7 +1,7 @@
 //! What is the same for every route: bodies have a limit, every answer has an id and may be read from any web
 //! page, and a defect is an answer too.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, HttpBody},
@@ -13,6 +13,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::{error::ApiError, state::Api};
@@ -31,7 +32,7 @@ pub(crate) async fn edge(State(api): State<Api>, request: Request, next: Next) -
     let mut response = if request.method() == Method::OPTIONS {
         preflight()
     } else {
-        match whole_body(request, api.config.body_limit).await {
+        match whole_body(request, api.config.body_limit, &api.bodies).await {
             Ok(request) => caught(next.run(request)).await,
             Err(error) => error.into_response(),
         }
@@ -75,25 +76,57 @@ async fn caught(response: impl Future<Output = Response>) -> Response {
     })
 }
 
-/// The request with all of its body read, so that the limit holds on every route and however it is sent.
-async fn whole_body(request: Request, limit: u64) -> Result<Request, ApiError> {
+/// The request with all of its body read, so that the limits hold on every route and however it is sent.
+async fn whole_body(request: Request, limit: u64, bodies: &Arc<Semaphore>) -> Result<Request, ApiError> {
     let (parts, body) = request.into_parts();
     if body.is_end_stream() {
         return Ok(Request::from_parts(parts, Body::empty()));
     }
-    let read = read(&parts.headers, body, limit);
+    let read = read(&parts.headers, body, limit, bodies);
     let body = tokio::time::timeout(BODY_PATIENCE, read).await.unwrap_or(Err(ApiError::BodyTooSlow))?;
     Ok(Request::from_parts(parts, Body::from(body)))
 }
 
-async fn read(headers: &HeaderMap, mut body: Body, limit: u64) -> Result<Bytes, ApiError> {
+/// What has come of a body, and its place among those of this process: it has it for as long as anybody keeps the
+/// bytes.
+#[derive(Default)]
+struct Kept {
+    bytes: BytesMut,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Kept {
+    fn extend(&mut self, data: &[u8], bodies: &Arc<Semaphore>) -> Result<(), ApiError> {
+        let more = u32::try_from(data.len()).map_err(|_| ApiError::BodiesFull)?;
+        let more = bodies.clone().try_acquire_many_owned(more).map_err(|_| ApiError::BodiesFull)?;
+        match &mut self.place {
+            Some(place) => place.merge(more),
+            None => self.place = Some(more),
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: u64,
+    bodies: &Arc<Semaphore>,
+) -> Result<Bytes, ApiError> {
     let too_large = ApiError::BodyTooLarge { limit };
     // A client that asks first has sent nothing yet.
     let asks_first = headers.get(header::EXPECT).is_some_and(|value| value.as_bytes() == b"100-continue");
     if body.size_hint().lower() > limit && asks_first {
         return Err(too_large);
     }
-    let mut kept = BytesMut::new();
+    let mut kept = Ok(Kept::default());
     let mut length = 0;
     while let Some(frame) = body.frame().await {
         // The client has gone or does not speak HTTP: nobody reads the answer.
@@ -101,14 +134,18 @@ async fn read(headers: &HeaderMap, mut body: Body, limit: u64) -> Result<Bytes, 
             return Err(ApiError::BodyTooSlow);
         };
         length += data.len() as u64;
-        if length <= limit {
-            kept.extend_from_slice(&data);
-        } else {
-            kept = BytesMut::new();
+        if length > limit {
+            kept = Err(too_large.clone());
+        }
+        // Who is still sending does not look for the answer: the rest is thrown away.
+        if let Ok(bytes) = &mut kept
+            && let Err(full) = bytes.extend(&data, bodies)
+        {
+            kept = Err(full);
         }
         if length > limit.saturating_add(THROWN_AWAY) {
             break;
         }
     }
-    if length > limit { Err(too_large) } else { Ok(kept.freeze()) }
+    kept.map(Bytes::from_owner)
 }

@@ -44,6 +44,8 @@ pub(crate) enum ApiError {
     },
     /// Send faster.
     BodyTooSlow,
+    /// Come back later: this process has its fill of bodies.
+    BodiesFull,
     /// Come back later: too many jobs wait.
     QueueFull {
         /// How many.
@@ -93,9 +95,10 @@ impl ApiError {
             Self::MethodUnknown => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::QueueFull { .. } | Self::StreamsFull { .. } | Self::FetchesFull { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::QueueFull { .. }
+            | Self::StreamsFull { .. }
+            | Self::FetchesFull { .. }
+            | Self::BodiesFull => StatusCode::TOO_MANY_REQUESTS,
             Self::Unconfirmed { .. } | Self::StoreAway | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
             Self::Defect => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -117,6 +120,7 @@ impl ApiError {
             Self::MethodUnknown => "Method Not Allowed".into(),
             Self::BodyTooLarge { limit } => format!("The body has more than {limit} bytes").into(),
             Self::BodyTooSlow => "The body did not arrive in time".into(),
+            Self::BodiesFull => "This server reads as much as it may at once".into(),
             Self::QueueFull { waiting, .. } => {
                 format!("{waiting} jobs wait for this app, which is as many as may").into()
             }
@@ -140,9 +144,11 @@ impl ApiError {
         match self {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
             Self::StreamsFull { .. } => Some(Duration::from_secs(10)),
-            Self::FetchesFull { .. } | Self::Unconfirmed { .. } | Self::StoreAway | Self::Ending => {
-                Some(Duration::from_secs(2))
-            }
+            Self::BodiesFull
+            | Self::FetchesFull { .. }
+            | Self::Unconfirmed { .. }
+            | Self::StoreAway
+            | Self::Ending => Some(Duration::from_secs(2)),
             _ => None,
         }
     }

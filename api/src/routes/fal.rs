@@ -46,7 +46,7 @@ pub(crate) async fn run(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let (mut waited, prompt) = accept(&api, path, &headers, &body).await?;
+    let (mut waited, prompt) = accept(&api, path, &headers, body).await?;
     let id = waited.id();
     let mut events = api.store.follow(id, None);
     let response = loop {
@@ -73,7 +73,7 @@ pub(crate) async fn stream(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let place = api.stream()?;
-    let (mut waited, _) = accept(&api, path, &headers, &body).await?;
+    let (mut waited, _) = accept(&api, path, &headers, body).await?;
     let id = waited.id();
     let mut inbox = Inbox::fill(api.store.follow(id, None));
     // While nothing is sent, an error can still have its own status: the only kind that fal's clients read.
@@ -115,7 +115,7 @@ async fn accept(
     api: &Api,
     path: AppPath,
     headers: &HeaderMap,
-    body: &[u8],
+    body: Bytes,
 ) -> Result<(Waited, String), ApiError> {
     let mut patience = Patience::default();
     let admitted = patience.with(async {
@@ -129,7 +129,7 @@ async fn accept(
     let start_timeout = headers.start_timeout().unwrap_or(api.config.start_timeout);
     let on_disconnect = headers.on_disconnect().unwrap_or(api.config.on_disconnect);
     let mut errors = std::mem::take(&mut headers.errors);
-    let fields = parse_object(body).map_err(ApiError::Fields)?;
+    let fields = parse_object(&body).map_err(ApiError::Fields)?;
     let digest = digest(&fields);
     let spec = match checked(api, fields, served.offer, FAL).await? {
         Ok(spec) if errors.is_empty() => spec,

@@ -9,6 +9,7 @@ mod fal_run;
 mod fal_stream;
 mod fetch;
 mod full_redis;
+mod greedy;
 mod input;
 mod jobs;
 mod pictures;

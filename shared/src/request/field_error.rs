@@ -1,7 +1,7 @@
 //! What is wrong with a request, field by field, in the shape that fal's clients read (pydantic's).
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 /// One wrong field: an entry of a 422's `detail`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -79,43 +79,8 @@ impl FieldError {
     }
 }
 
-/// Parses a body into an object. An empty body is `{}` (fal's JavaScript client sends one for no input).
-///
-/// # Errors
-/// One entry with `loc[0]` = `body` for bytes that are no JSON (NaN, bad UTF-8 and lone surrogates are not) or
-/// no object.
-pub fn parse_object(body: &[u8]) -> Result<Map<String, Value>, Vec<FieldError>> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Map::new());
-    }
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(other) => Err(vec![FieldError {
-            loc: vec![Loc::Name("body".to_owned())],
-            msg: "Input should be a valid dictionary or object to extract fields from".to_owned(),
-            kind: "model_attributes_type",
-            input: Some(shown(&other)),
-            ctx: None,
-        }]),
-        Err(error) => Err(vec![FieldError {
-            loc: vec![Loc::Name("body".to_owned()), Loc::Offset(offset(body, error.line(), error.column()))],
-            msg: "JSON decode error".to_owned(),
-            kind: "json_invalid",
-            input: Some(json!({})),
-            ctx: Some(json!({ "error": error.to_string() })),
-        }]),
-    }
-}
-
-/// The byte offset of a 1-based line and column.
-fn offset(body: &[u8], line: usize, column: usize) -> usize {
-    let before: usize =
-        body.split_inclusive(|&b| b == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum();
-    (before + column.saturating_sub(1)).min(body.len())
-}
-
 /// What of a wrong value is sent back: enough to recognise it, never megabytes.
-fn shown(input: &Value) -> Value {
+pub(super) fn shown(input: &Value) -> Value {
     const MOST: usize = 200;
     match input {
         Value::String(text) if text.chars().count() > MOST => {

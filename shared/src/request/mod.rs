@@ -9,6 +9,7 @@ mod fields;
 mod input_image;
 mod jpeg;
 mod lora;
+mod object;
 mod pictures;
 mod size;
 
@@ -16,9 +17,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use check::{Defaults, Offer, Unknown};
-pub use field_error::{FieldError, Loc, parse_object};
+pub use field_error::{FieldError, Loc};
 pub use input_image::{InputFormat, InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES};
 pub use lora::{Lora, LoraName, NoLoraName};
+pub use object::parse_object;
 pub use pictures::{Fetched, NotFetched, PictureSource, picture_sources};
 
 use pictures::Original;

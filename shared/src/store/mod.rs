@@ -95,7 +95,7 @@ pub enum Retry {
 /// The answer to a worker that claims to hold a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// It does, for one lease's time from now.
+    /// It does: for one lease's time from now, or from the first sending of a preview that was sent before.
     Held,
     /// Somebody cancelled the job.
     Cancelled,

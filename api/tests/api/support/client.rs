@@ -99,6 +99,17 @@ impl Client {
         answer
     }
 
+    /// Reads as far as a text, which must come.
+    pub(crate) async fn until(&mut self, text: &str) {
+        loop {
+            if let Some(at) = find(&self.read, text.as_bytes()) {
+                self.read.drain(..at + text.len());
+                return;
+            }
+            assert!(self.more().await, "no {text:?}");
+        }
+    }
+
     /// Sends a request and waits for the head of an event stream.
     pub(crate) async fn stream(
         mut self,
