@@ -14,8 +14,9 @@ pub struct Config {
     #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: String,
 
-    /// Largest body of a request, in bytes; a larger one is answered 413. Pictures in data URIs count.
-    #[arg(long, env = "GLIMPSE_BODY_LIMIT", value_name = "BYTES", default_value_t = 16 << 20)]
+    /// Largest body of a request, in bytes, at most 1 GiB; a larger one is answered 413. Pictures in data URIs count.
+    #[arg(long, env = "GLIMPSE_BODY_LIMIT", value_name = "BYTES", default_value_t = 16 << 20,
+        value_parser = clap::value_parser!(u64).range(..=1 << 30))]
     pub body_limit: u64,
 
     /// Fetches the pictures that requests name by address (`image`, `mask`), from public hosts alone. Without it a
