@@ -103,11 +103,20 @@ impl Status {
     }
 }
 
-/// What the store knows about a job at one moment.
+/// What the store knows about a job at one moment, but for what is to be made: that may hold pictures, and its worker
+/// alone needs it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobState {
-    /// The job itself.
-    pub job: Job,
+    /// Whose state it is.
+    pub id: JobId,
+    /// Whose workers serve it.
+    pub app: App,
+    /// That of [`Job::digest`].
+    pub digest: String,
+    /// How many steps it takes.
+    pub steps: u32,
+    /// The dead job that it tries again.
+    pub retry_of: Option<JobId>,
     /// Where it stands.
     pub status: Status,
     /// The newest try, from 1; 0 before the first.

@@ -77,15 +77,15 @@ pub(crate) async fn retry(
 ) -> Result<Response, ApiError> {
     let old = job_id(path)?;
     in_time(async {
-        let job = known(&api, old).await?.job;
+        let app = known(&api, old).await?.app;
         let mut workers = 0;
         if api.store.status(old.retried()).await?.is_none() {
             // A job that nobody takes would end for good: whoever waits too long is not on the list.
-            workers = api.admission.served(&job.app).await?.workers;
+            workers = api.admission.served(&app).await?.workers;
         }
         match api.store.retry(old).await? {
             Retry::Submitted { id, position } => {
-                tracing::info!(job = %id, retry_of = %old, app = %job.app, position, "submitted");
+                tracing::info!(job = %id, retry_of = %old, %app, position, "submitted");
             }
             Retry::Unconfirmed { id, replicas } => return Err(unconfirmed(&api, id, replicas)),
             Retry::Duplicate { .. } => {}
@@ -93,7 +93,7 @@ pub(crate) async fn retry(
             Retry::Unknown => return Err(ApiError::JobUnknown),
         }
         let new = known(&api, old.retried()).await?;
-        Ok(accepted(StatusCode::ACCEPTED, &new.job, new.status, new.position))
+        Ok(accepted(StatusCode::ACCEPTED, new.id, &new.app, new.status, new.position))
     })
     .await
 }

@@ -43,7 +43,7 @@ pub(crate) async fn submit(
     let mut patience = Patience::default();
     let request = Submission::read(&api, &headers, &body).await?;
     if let Some(known) = patience.with(request.known(&api)).await? {
-        return Ok(accepted(StatusCode::OK, &known.job, known.status, known.position));
+        return Ok(accepted(StatusCode::OK, known.id, &known.app, known.status, known.position));
     }
     let served = patience.with(api.admission.served(&request.app)).await?;
     let keyed = request.keyed;
@@ -55,12 +55,12 @@ pub(crate) async fn submit(
     waited.ended();
     match submitted {
         Accepted::Now { position } => {
-            Ok(accepted(StatusCode::ACCEPTED, &job, Status::Queued, Some(position)))
+            Ok(accepted(StatusCode::ACCEPTED, job.id, &job.app, Status::Queued, Some(position)))
         }
         Accepted::Unconfirmed { replicas } => Err(unconfirmed(&api, job.id, replicas)),
         Accepted::Before => {
             let known = patience.with(known(&api, job.id)).await?;
-            Ok(accepted(StatusCode::OK, &known.job, known.status, known.position))
+            Ok(accepted(StatusCode::OK, known.id, &known.app, known.status, known.position))
         }
     }
 }
@@ -110,7 +110,7 @@ impl Submission {
             return Ok(None);
         }
         match api.store.status(self.id).await? {
-            Some(known) if known.job.digest != self.digest => Err(conflict()),
+            Some(known) if known.digest != self.digest => Err(conflict()),
             known => Ok(known),
         }
     }
@@ -133,7 +133,13 @@ impl Submission {
     }
 }
 
-pub(crate) fn accepted(code: StatusCode, job: &Job, status: Status, position: Option<u64>) -> Response {
+pub(crate) fn accepted(
+    code: StatusCode,
+    id: JobId,
+    app: &App,
+    status: Status,
+    position: Option<u64>,
+) -> Response {
     #[derive(Serialize)]
     struct AcceptedJob<'a> {
         id: JobId,
@@ -149,9 +155,9 @@ pub(crate) fn accepted(code: StatusCode, job: &Job, status: Status, position: Op
         events: String,
         image: String,
     }
-    let url = format!("/v1/jobs/{}", job.id);
+    let url = format!("/v1/jobs/{id}");
     let urls = Urls { events: format!("{url}/events"), image: format!("{url}/image"), job: url.clone() };
-    let body = AcceptedJob { id: job.id, app: &job.app, status, position, urls };
+    let body = AcceptedJob { id, app, status, position, urls };
     let mut response = json_response(code, &body);
     if let Ok(location) = HeaderValue::try_from(url) {
         response.headers_mut().insert(header::LOCATION, location);
@@ -221,15 +227,15 @@ pub(crate) async fn status(
 
     let state = known(&api, job_id(path)?).await?;
     let workers = match state.status {
-        Status::Queued => Some(ask(api.admission.takers(&state.job.app)).await?),
+        Status::Queued => Some(ask(api.admission.takers(&state.app)).await?),
         _ => None,
     };
-    let steps = state.job.spec.steps_to_take();
+    let steps = state.steps;
     let end = state.newest.as_ref().filter(|_| state.status.is_terminal());
     let json = end.map(Frame::json).unwrap_or_default();
     let view = JobView {
-        id: state.job.id,
-        app: &state.job.app,
+        id: state.id,
+        app: &state.app,
         status: state.status,
         attempt: Some(state.attempt).filter(|attempt| *attempt > 0),
         worker: state.worker.as_ref(),
@@ -245,7 +251,7 @@ pub(crate) async fn status(
             Some(Event::Failed { code, message }) => Some(JobError { code, message }),
             _ => None,
         },
-        retry_of: state.job.retry_of,
+        retry_of: state.retry_of,
     };
     Ok(json_response(StatusCode::OK, &view))
 }

@@ -193,9 +193,9 @@ fn reap_forgets_cancel(
 
 /// The job waits as if it had not ended.
 fn begin_anew(state: &mut State, rules: &Rules, id: JobId, now: Micros) -> Vec<Effect> {
-    let Some(ended) = state.status(id) else { return Vec::new() };
+    let Some(ended) = state.job(id).cloned() else { return Vec::new() };
     apply(state, rules, Command::Forget(id), now);
-    apply(state, rules, Command::Submit(ended.job), now).1
+    apply(state, rules, Command::Submit(ended), now).1
 }
 
 fn wake_kept(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {

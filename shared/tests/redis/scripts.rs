@@ -6,7 +6,7 @@ use glimpse_shared::{
     error::StoreError,
     event::CancelledBy,
     id::Micros,
-    job::{Release, Status},
+    job::{Job, Release, Status},
     store::{Cancel, Checkpoint, Claim, Clock, Finish, Hold, Released, Retry, Rules, Store, Submit},
 };
 use glimpse_test_support::{RedisServer, Reply};
@@ -62,6 +62,25 @@ async fn flushed_scripts_are_sent_again() {
     assert_eq!(store.finish(&mut lease, &completed()).await.unwrap(), Finish::Finished);
     server.ask(&["SCRIPT", "FLUSH"]);
     assert_eq!(store.status(job.id).await.unwrap().unwrap().status, Status::Completed);
+}
+
+#[tokio::test]
+async fn a_look_at_a_job_does_not_fetch_what_is_to_be_made() {
+    let server = RedisServer::start_with(&[]);
+    let store = store(&server.url());
+    let job = Job { digest: "short".to_owned(), ..job(&"🪁".repeat(10_000)) };
+    store.submit(&job).await.unwrap();
+    let sent = || {
+        let info = server.ask(&["INFO", "stats"]);
+        let line = info.text().lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+        line.expect("a number of bytes").parse::<u64>().unwrap()
+    };
+    let before = sent();
+    for _ in 0..10 {
+        assert_eq!(store.status(job.id).await.unwrap().unwrap().digest, job.digest);
+    }
+    let each = (sent() - before) / 10;
+    assert!(each < 10_000, "{each} bytes");
 }
 
 #[tokio::test]

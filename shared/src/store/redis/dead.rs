@@ -38,8 +38,8 @@ impl Door {
 
     pub(super) async fn retry(&self, id: JobId) -> StoreResult<Retry> {
         // What it is made of never changes; the script looks whether the id is another job's by now.
-        let Some(old) = self.status(id).await? else { return Ok(Retry::Unknown) };
-        let job = old.job.retried();
+        let Some(old) = self.job(id).await? else { return Ok(Retry::Unknown) };
+        let job = old.retried();
         let keys = self.keys.of_app(&job.app);
         let mut names = Vec::from(keys.entering(&job));
         names.extend([keys.dead(), keys.job(id)]);

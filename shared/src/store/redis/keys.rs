@@ -17,8 +17,8 @@
 //! | `glimpse:{p}:cancel` | channel | `<id> <app>` of a job that was cancelled while it ran |
 //! | `glimpse:workers` | hash | worker id -> `<last seen> <record>` |
 //!
-//! A job's hash: `job` (JSON, what never changes), `app`, `digest`, `run_timeout` and `score` (what of it scripts
-//! need), `status`, `attempt`, `faults`, `worker`, `seq`, `step` and `first` (the attempt's newest preview's step
+//! A job's hash: `job` (JSON, what never changes), `app`, `digest`, `run_timeout`, `score`, `steps` and
+//! `retry_of` (what of it scripts and readers of its state need), `status`, `attempt`, `faults`, `worker`, `seq`, `step` and `first` (the attempt's newest preview's step
 //! and first preview's seq), `affinity`, `passed` (how often it was the head of its queue and another was taken),
 //! `created`, `started`, `finished`, `start`, `run` and `lease` (times and deadlines in us). A field without a value is the empty string.
 //!

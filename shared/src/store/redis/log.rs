@@ -11,7 +11,7 @@ use crate::{
     error::{StoreError, StoreResult},
     event::Frame,
     id::{App, JobId, Micros, Seq},
-    job::{JobState, Status},
+    job::{Job, JobState, Status},
 };
 
 /// What a follower reads.
@@ -39,6 +39,19 @@ impl Door {
         }
     }
 
+    /// The job as it was submitted; `None` if there is none of this id.
+    pub(super) async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
+        let Some(keys) = self.keys.of_job(id) else { return Ok(None) };
+        let key = keys.job(id);
+        match self.nodes.query(&key, redis::cmd("HGET").arg(&key).arg("job")).await? {
+            Value::Nil => Ok(None),
+            Value::BulkString(job) => {
+                serde_json::from_slice(&job).map(Some).map_err(|error| StoreError::Corrupt(error.to_string()))
+            }
+            other => Err(nonsense("job", &other)),
+        }
+    }
+
     pub(super) async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         let Some(app) = self.app_of(id).await? else { return Ok(None) };
         let keys = self.keys.of_app(&app);
@@ -49,15 +62,35 @@ impl Door {
                 redis::from_redis_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))?
             }
         };
-        let Ok([status, attempt, worker, step, seq, created, started, finished, job, position, newest]) =
-            <[Vec<u8>; 11]>::try_from(fields)
+        let Ok(
+            [
+                status,
+                attempt,
+                worker,
+                step,
+                seq,
+                created,
+                started,
+                finished,
+                app,
+                digest,
+                steps,
+                retry_of,
+                position,
+                newest,
+            ],
+        ) = <[Vec<u8>; 14]>::try_from(fields)
         else {
             return Err(nonsense("state", &id));
         };
         let times = [created, started, finished].map(|at| present::<u64>(at).map(|at| at.map(Micros)));
         let [created, started, finished] = times;
         Ok(Some(JobState {
-            job: serde_json::from_slice(&job).map_err(|error| StoreError::Corrupt(error.to_string()))?,
+            id,
+            app: number(&text(app)?)?,
+            digest: text(digest)?,
+            steps: number(&text(steps)?)?,
+            retry_of: present(retry_of)?,
             status: word(&status)?,
             attempt: number(&text(attempt)?)?,
             worker: present(worker)?,

@@ -59,6 +59,8 @@ impl Door {
             .value(job.run_timeout.as_micros())
             .value(millis(ttl))
             .text(job.affinity.as_deref().unwrap_or_default())
+            .value(job.spec.steps_to_take())
+            .value(job.retry_of.map_or_else(String::new, |id| id.to_string()))
     }
 
     pub(super) async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {

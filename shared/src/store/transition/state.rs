@@ -98,7 +98,11 @@ impl State {
     pub fn status(&self, id: JobId) -> Option<JobState> {
         let record = self.jobs.get(&id)?;
         Some(JobState {
-            job: record.job.clone(),
+            id,
+            app: record.job.app.clone(),
+            digest: record.job.digest.clone(),
+            steps: record.job.spec.steps_to_take(),
+            retry_of: record.job.retry_of,
             status: record.status,
             attempt: record.attempt,
             worker: record.worker.clone(),
@@ -110,6 +114,11 @@ impl State {
             finished_at: record.finished_at,
             newest: record.log.back().cloned(),
         })
+    }
+
+    /// A job as it was submitted.
+    pub fn job(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(&id).map(|record| &record.job)
     }
 
     /// What is left of a job's log after `cursor`; `None` if there is no such job.

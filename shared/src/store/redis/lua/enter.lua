@@ -2,11 +2,11 @@
 -- the first keys are   job, log, queue, due, wake, checkpoint, pace
 -- and the arguments    now ('' for the server's), id, how many may wait, job (JSON), app, digest, class,
 --                      start timeout, run timeout (us), time to live of the unfinished job (ms),
---                      affinity ('' for none)
+--                      affinity ('' for none), steps, the dead job that it tries again ('' for none)
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5],
   checkpoint = KEYS[6], pace = KEYS[7]}
 local id, limit, json, app, digest = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
-local affinity = ARGV[11]
+local affinity, steps, retry_of = ARGV[11], ARGV[12], ARGV[13]
 local now = clock(ARGV[1])
 local class, start_timeout, run_timeout, ttl = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
 
@@ -25,7 +25,7 @@ local function enter()
     'faults', '0', 'worker', '', 'seq', '1', 'step', '', 'first', '', 'score', int(score),
     'created', int(now), 'started', '', 'finished', '', 'lease', '', 'run', '',
     'start', int(now + start_timeout), 'run_timeout', run_timeout,
-    'affinity', affinity, 'passed', '0')
+    'affinity', affinity, 'passed', '0', 'steps', steps, 'retry_of', retry_of)
   -- A log without its job is a leftover whose ids may be above ours; a checkpoint is another job's.
   redis.call('DEL', keys.log, keys.checkpoint)
   local position = enqueue(keys, id, score, now + start_timeout, 1)
