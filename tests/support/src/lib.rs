@@ -1,11 +1,16 @@
-//! What tests run against: a Redis server, a watched pair or a cluster of their own, on free ports and in a folder
-//! that goes with it; a Hub of models; a proxy that disturbs. Speaks RESP and HTTP itself and depends on nothing of
-//! ours, so any test of the workspace may use it. Failures are panics with the server's own words: a test that has no
-//! Redis has nothing to say.
+//! What tests run against, and what they hold against it.
+//!
+//! Against: a Redis server, a watched pair or a cluster of their own, on free ports and in a folder that goes with it;
+//! a Hub of models; a proxy that disturbs. These speak RESP and HTTP themselves and use nothing of ours. Held against
+//! it: the promises of the store, stated once, as a [`ledger`] of every command and a [`history`] of every log.
+//!
+//! Failures are panics with the server's own words: a test that has no Redis has nothing to say.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "runs in tests alone")]
 
 mod cluster;
+pub mod history;
 mod hub;
+pub mod ledger;
 mod monitor;
 mod proxy;
 mod resp;

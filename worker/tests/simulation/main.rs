@@ -4,7 +4,7 @@
 //! the pure transition behind the memory home. Simulated are the connections between them (delays, lost requests,
 //! lost answers, repeated and late requests, outages), the pipeline's thread, the clients, and the deaths: workers
 //! are killed, frozen beyond their lease and told to drain. All of it follows from a seed. The ledger
-//! (`shared/tests/ledger`) says at each command whether a promise was broken.
+//! (`tests/support/src/ledger`) says at each command whether a promise was broken.
 //!
 //! Not here: the Redis home's own following of logs (line, inbox, follower). It lives on a real connection, whose
 //! library has no virtual time; the tests of `shared/tests/redis` cut that.
@@ -20,9 +20,6 @@ mod client;
 mod engine;
 #[cfg(test)]
 mod fleet;
-#[cfg(test)]
-#[path = "../../../shared/tests/ledger/mod.rs"]
-mod ledger;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
@@ -41,7 +38,7 @@ use std::{
 };
 
 use glimpse_shared::store::transition;
-use ledger::bugs;
+use glimpse_test_support::ledger::bugs::BUGS;
 use run::run;
 use world::Tally;
 
@@ -128,7 +125,7 @@ const BEYOND: [&str; 3] =
 
 #[test]
 fn a_planted_defect_is_found_within_four_thousand_lives() {
-    for (name, apply) in bugs::ALL.into_iter().filter(|(name, _)| !BEYOND.contains(name)) {
+    for (name, apply) in BUGS.into_iter().filter(|(name, _)| !BEYOND.contains(name)) {
         let found = (0..100).find_map(|seed| run(seed, apply).err().map(|broken| (seed, broken)));
         println!("{name}: {found:?}");
         assert!(found.is_some(), "{name} was not found");

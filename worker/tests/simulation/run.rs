@@ -4,6 +4,7 @@ use std::{cell::Cell, sync::Arc, sync::Once, time::Duration};
 
 use futures::future::join_all;
 use glimpse_shared::{jitter, store::Rules};
+use glimpse_test_support::ledger::{Broken, bugs::Apply};
 use tokio::time::{sleep, timeout};
 
 use super::{
@@ -12,7 +13,6 @@ use super::{
     weather::Weather,
     world::{Tally, World},
 };
-use crate::ledger::{Broken, bugs::Apply};
 
 /// How long the storm lasts at most without outages, in which all jobs arrive.
 const STORM: Duration = Duration::from_secs(120);
@@ -51,13 +51,17 @@ async fn lives(mut chance: Chance, apply: Apply) -> Result<(Tally, u64), Broken>
     let clients: Vec<_> = clients.collect();
     let told = timeout(calm_from.elapsed() + STORM * 2 + PATIENCE, join_all(clients)).await;
     world.verdict()?;
-    for client in told.map_err(|_| format!("{} jobs have not ended", world.unfinished()))? {
+    let Ok(clients) = told else {
+        world.all_ended()?;
+        return Err("a client waits for a job that has ended".to_owned());
+    };
+    for client in clients {
         client.map_err(|error| error.to_string())?;
     }
     // A submit that nobody waits for any more may have come late.
     let mut left = PATIENCE.as_secs();
-    while world.unfinished() > 0 {
-        left = left.checked_sub(1).ok_or("a job that nobody follows has not ended")?;
+    while let Err(unfinished) = world.all_ended() {
+        left = left.checked_sub(1).ok_or(unfinished)?;
         sleep(Duration::from_secs(1)).await;
     }
     world.verdict()?;

@@ -14,10 +14,10 @@ use glimpse_shared::{
         transition::{Effect, Outcome},
     },
 };
+use glimpse_test_support::ledger::{Broken, Ledger, Observer, bugs::Apply};
 use tokio::time::Instant;
 
 use super::weather::Weather;
-use crate::ledger::{Broken, Ledger, bugs::Apply};
 
 /// 2026-11-25, in microseconds.
 const START: Micros = Micros(1_795_564_800_000_000);
@@ -44,7 +44,7 @@ impl Tally {
 
 #[derive(Default)]
 struct Seen {
-    ledger: Ledger,
+    /// What is broken that the ledger does not see.
     broken: Option<Broken>,
     tally: Tally,
     trace: DefaultHasher,
@@ -58,6 +58,7 @@ pub struct World {
     pub weather: Weather,
     clock: Clock,
     begun: Instant,
+    observer: Observer,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -65,21 +66,17 @@ impl World {
     pub fn new(rules: Rules, weather: Weather, apply: Apply) -> Self {
         let clock = Clock::manual(START);
         let seen: Arc<Mutex<Seen>> = Arc::default();
+        let observer = Observer::default();
         let watched = {
-            let seen = seen.clone();
+            let (seen, observed) = (seen.clone(), observer.observe(apply));
             Box::new(move |state: &mut _, rules: &Rules, command, now| {
-                let (outcome, effects) = apply(state, rules, Clone::clone(&command), now);
-                let mut seen = lock(&seen);
-                let entered = seen.ledger.enter(rules, &command, (&outcome, &effects), state, now);
-                seen.note(now, &outcome, &effects);
-                if let Err(broken) = entered {
-                    seen.broken.get_or_insert(broken);
-                }
+                let (outcome, effects) = observed(state, rules, command, now);
+                lock(&seen).note(now, &outcome, &effects);
                 (outcome, effects)
             })
         };
         let store = Arc::new(MemoryStore::with(rules, clock.clone(), watched));
-        Self { store, weather, clock, begun: Instant::now(), seen }
+        Self { store, weather, clock, begun: Instant::now(), observer, seen }
     }
 
     /// Lets the store's clock show the virtual time.
@@ -108,29 +105,30 @@ impl World {
 
     /// What is broken, if anything.
     pub fn verdict(&self) -> Result<(), Broken> {
+        self.observer.verdict()?;
         lock(&self.seen).broken.clone().map_or(Ok(()), Err)
     }
 
-    /// How many accepted jobs have not ended.
-    pub fn unfinished(&self) -> usize {
-        lock(&self.seen).ledger.lives().filter(|(_, life)| life.ended.is_none()).count()
+    /// Whether every accepted job has ended.
+    pub fn all_ended(&self) -> Result<(), Broken> {
+        self.observer.ask(Ledger::all_ended)
     }
 
     /// What happened, and a number that stands for all of it in its order.
     pub fn told(&self) -> (Tally, u64) {
         let mut seen = lock(&self.seen);
-        let ends: Vec<_> =
-            seen.ledger.lives().map(|(_, life)| (life.ended, life.attempt, life.counted)).collect();
-        for (ended, attempt, counted) in ends {
-            seen.tally.count("lives");
-            seen.tally.count(ended.map_or("unfinished", |ended| ended.as_str()));
-            if attempt > 1 {
-                seen.tally.count("tried again");
+        self.observer.ask(|ledger| {
+            for (_, life) in ledger.lives() {
+                seen.tally.count("lives");
+                seen.tally.count(life.ended().map_or("unfinished", |ended| ended.as_str()));
+                if life.attempt() > 1 {
+                    seen.tally.count("tried again");
+                }
+                if life.counted() > 0 {
+                    seen.tally.count("lost or faulty");
+                }
             }
-            if counted > 0 {
-                seen.tally.count("lost or faulty");
-            }
-        }
+        });
         (seen.tally.clone(), seen.trace.finish())
     }
 }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use glimpse_shared::{
     id::{Micros, Seq, WorkerId},
-    job::{Job, Status},
+    job::{Job, JobState, Status},
     store::{Checkpoint, transition::Fence},
 };
+
+use crate::history::History;
 
 /// What a job has been through.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -14,24 +16,20 @@ pub struct Life {
     pub(super) digest: String,
     pub(super) start_timeout: Duration,
     pub(super) run_timeout: Duration,
-    /// Its newest event.
-    pub seq: Seq,
-    /// How it ended.
-    pub ended: Option<Status>,
+    /// Its log.
+    pub(super) history: History,
     /// Whose finish ended it.
     pub(super) finisher: Option<Fence>,
     /// Who may write about it.
     pub(super) holder: Option<Holder>,
-    /// Its newest attempt.
-    pub attempt: u32,
     /// Lost and faulty attempts.
-    pub counted: u32,
-    /// The step of the attempt's newest preview.
-    pub(super) step: Option<u32>,
+    pub(super) counted: u32,
     /// The newest that was accepted, unless its attempt was faulty.
-    pub checkpoint: Option<Checkpoint>,
+    pub(super) checkpoint: Option<Checkpoint>,
     /// When it must have begun, and once it has, have ended.
     pub(super) deadline: Micros,
+    /// What the store showed of it with its newest event.
+    shown: Shown,
 }
 
 /// A lease.
@@ -41,7 +39,36 @@ pub(super) struct Holder {
     pub(super) until: Micros,
 }
 
+/// What changes with an event alone, besides what the event says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Shown {
+    seq: Seq,
+    worker: Option<WorkerId>,
+    step: Option<u32>,
+}
+
+impl Shown {
+    fn of(state: &JobState) -> Self {
+        Self { seq: state.seq, worker: state.worker.clone(), step: state.step }
+    }
+}
+
 impl Life {
+    /// How it ended.
+    pub fn ended(&self) -> Option<Status> {
+        self.history.end()
+    }
+
+    /// Its newest attempt.
+    pub fn attempt(&self) -> u32 {
+        self.history.attempt()
+    }
+
+    /// How many of its attempts were lost or faulty.
+    pub fn counted(&self) -> u32 {
+        self.counted
+    }
+
     /// A new job's.
     pub(super) fn new(job: &Job, now: Micros) -> Self {
         Self::of(job.digest.clone(), job.start_timeout, job.run_timeout, now)
@@ -57,21 +84,24 @@ impl Life {
             digest,
             start_timeout,
             run_timeout,
-            seq: Seq::default(),
-            ended: None,
+            history: History::default(),
             finisher: None,
             holder: None,
-            attempt: 0,
             counted: 0,
-            step: None,
             checkpoint: None,
             deadline: now.after(start_timeout),
+            shown: Shown::default(),
         }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let unfinished = if self.holder.is_some() { Status::Running } else { Status::Queued };
+        self.ended().unwrap_or(unfinished)
     }
 
     /// Whether a write under this fence counts.
     pub(super) fn is_held_by(&self, fence: &Fence) -> bool {
-        self.attempt == fence.attempt
+        self.attempt() == fence.attempt
             && self.holder.as_ref().is_some_and(|holder| holder.worker == fence.worker)
     }
 
@@ -90,9 +120,20 @@ impl Life {
     /// Nobody may write about it from here on.
     pub(super) fn fence_off(&mut self) {
         self.holder = None;
-        self.step = None;
-        if self.ended.is_some() {
+        if self.ended().is_some() {
             self.checkpoint = None;
         }
+    }
+
+    /// Takes down what the store shows of it, if that is of a new event.
+    pub(super) fn show(&mut self, state: &JobState) {
+        if self.shown.seq != state.seq {
+            self.shown = Shown::of(state);
+        }
+    }
+
+    /// Whether the store shows what it showed with the newest event.
+    pub(super) fn shows(&self, state: &JobState) -> bool {
+        self.shown == Shown::of(state)
     }
 }

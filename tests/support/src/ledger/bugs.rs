@@ -18,7 +18,7 @@ use glimpse_shared::{
 pub type Apply = fn(&mut State, &Rules, Command, Micros) -> (Outcome, Vec<Effect>);
 
 /// Every defect, by name.
-pub const ALL: [(&str, Apply); 12] = [
+pub const BUGS: [(&str, Apply); 12] = [
     ("a fence without the status", fence_without_status),
     ("a fence without the attempt", fence_without_attempt),
     ("a fence without the worker", fence_without_worker),

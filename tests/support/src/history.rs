@@ -1,0 +1,229 @@
+//! What a job's log looks like to anybody who sees it: numbers rise without holes, there is one terminal event and
+//! nothing after it, attempts rise, and who lost the job says nothing about it.
+//!
+//! Stated once. The ledger holds each event against it as the event is written, the simulation what its clients hear,
+//! and the chaos oracle what its watcher and its clients heard.
+
+use std::fmt;
+
+use glimpse_shared::{
+    event::{Event, Frame},
+    id::Seq,
+    job::Status,
+};
+
+/// An entry of a log, as far as these rules look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// The job waits: for the first time, or again.
+    Queued,
+    /// A worker has claimed it.
+    Started {
+        /// Which try this is.
+        attempt: u32,
+    },
+    /// How the picture looks by now.
+    Preview {
+        /// Whose it is.
+        attempt: u32,
+        /// Of which step.
+        step: u32,
+    },
+    /// The terminal event, and the status of a job that ended so.
+    Ended(Status),
+}
+
+impl Entry {
+    /// What a frame says; `None` if that is no event of ours.
+    pub fn of(frame: &Frame) -> Option<Self> {
+        frame.event().as_ref().map(Self::from)
+    }
+}
+
+impl From<&Event> for Entry {
+    fn from(event: &Event) -> Self {
+        match *event {
+            Event::Queued { .. } => Self::Queued,
+            Event::Started { attempt, .. } => Self::Started { attempt },
+            Event::Preview { attempt, step, .. } => Self::Preview { attempt, step },
+            Event::Completed { .. } => Self::Ended(Status::Completed),
+            Event::Failed { .. } => Self::Ended(Status::Failed),
+            Event::Cancelled { .. } => Self::Ended(Status::Cancelled),
+        }
+    }
+}
+
+/// What is wrong with an event where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Violation {
+    /// The job had ended.
+    AfterTheEnd,
+    /// Its number is not above all before it.
+    OutOfOrder,
+    /// So many events are missing before it.
+    Missing(u64),
+    /// An attempt that is not above all before it.
+    AttemptAgain,
+    /// A preview by an attempt that does not hold the job.
+    Fenced,
+    /// A preview that its attempt has sent before, or one of an earlier step.
+    PreviewAgain,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AfterTheEnd => f.write_str("an event after the end"),
+            Self::OutOfOrder => f.write_str("a number that was there before"),
+            Self::Missing(1) => f.write_str("an event is missing"),
+            Self::Missing(events) => write!(f, "{events} events are missing"),
+            Self::AttemptAgain => f.write_str("an attempt starts that had started before"),
+            Self::Fenced => f.write_str("a preview by an attempt that does not hold the job"),
+            Self::PreviewAgain => f.write_str("a preview again, or one older than the newest"),
+        }
+    }
+}
+
+/// What was heard of a job, from the first event on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct History {
+    seq: Seq,
+    attempt: u32,
+    /// Whether the job waits since then.
+    waits: bool,
+    /// The step of the attempt's newest preview.
+    step: Option<u32>,
+    end: Option<Status>,
+    /// Whether the listener knows that it may have missed something since.
+    gap: bool,
+}
+
+impl History {
+    /// The next event; answers what is wrong with it, and goes on from it all the same.
+    #[must_use]
+    pub fn hear(&mut self, seq: Seq, entry: Entry) -> Vec<Violation> {
+        let mut wrong = Vec::new();
+        if self.end.is_some() {
+            wrong.push(Violation::AfterTheEnd);
+        }
+        let missing = seq.0.saturating_sub(self.seq.next().0);
+        if seq <= self.seq {
+            wrong.push(Violation::OutOfOrder);
+        } else if missing > 0 && !self.gap {
+            wrong.push(Violation::Missing(missing));
+        }
+        wrong.extend(self.attempts(entry, missing > 0));
+        self.seq = self.seq.max(seq);
+        self.gap = false;
+        wrong
+    }
+
+    /// Something may be missing before the next event, and the listener was told so.
+    pub fn skip(&mut self) {
+        self.gap = true;
+    }
+
+    /// The number of the newest event; 0 before the first.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// The newest attempt; 0 before the first.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// How the job ended.
+    pub fn end(&self) -> Option<Status> {
+        self.end
+    }
+
+    /// Who may say what. Where events are missing, a newer attempt may have started among them.
+    fn attempts(&mut self, entry: Entry, missing: bool) -> Option<Violation> {
+        match entry {
+            Entry::Queued => (self.waits, self.step) = (true, None),
+            Entry::Started { attempt } => {
+                if attempt <= self.attempt {
+                    return Some(Violation::AttemptAgain);
+                }
+                (self.attempt, self.waits, self.step) = (attempt, false, None);
+            }
+            Entry::Preview { attempt, step } => {
+                if attempt > self.attempt && missing {
+                    (self.attempt, self.waits, self.step) = (attempt, false, None);
+                }
+                if attempt != self.attempt || self.waits {
+                    return Some(Violation::Fenced);
+                }
+                if Some(step) <= self.step {
+                    return Some(Violation::PreviewAgain);
+                }
+                self.step = Some(step);
+            }
+            Entry::Ended(status) => _ = self.end.get_or_insert(status),
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry::*, Violation::*, *};
+
+    /// What is wrong with the last of these events, where nothing is with those before it.
+    fn last(events: &[(u64, Entry)]) -> Vec<Violation> {
+        let mut history = History::default();
+        let mut wrong = Vec::new();
+        for (seq, entry) in events {
+            assert_eq!(wrong, [], "before {seq}");
+            wrong = history.hear(Seq(*seq), *entry);
+        }
+        wrong
+    }
+
+    #[test]
+    fn a_log_as_it_should_be() {
+        let again = [(4, Queued), (5, Started { attempt: 2 }), (6, Preview { attempt: 2, step: 0 })];
+        let first = [(1, Queued), (2, Started { attempt: 1 }), (3, Preview { attempt: 1, step: 0 })];
+        let end = [(7, Preview { attempt: 2, step: 5 }), (8, Ended(Status::Completed))];
+        assert_eq!(last(&[&first[..], &again, &end].concat()), []);
+    }
+
+    #[test]
+    fn numbers_rise_without_holes() {
+        assert_eq!(last(&[(2, Queued)]), [Missing(1)]);
+        assert_eq!(last(&[(1, Queued), (4, Started { attempt: 1 })]), [Missing(2)]);
+        assert_eq!(last(&[(1, Queued), (1, Started { attempt: 1 })]), [OutOfOrder]);
+    }
+
+    #[test]
+    fn nothing_is_heard_after_the_end() {
+        let ended = [(1, Queued), (2, Ended(Status::Cancelled))];
+        assert_eq!(last(&[&ended[..], &[(3, Ended(Status::Failed))]].concat()), [AfterTheEnd]);
+        assert_eq!(last(&[&ended[..], &[(2, ended[1].1)]].concat()), [AfterTheEnd, OutOfOrder]);
+    }
+
+    #[test]
+    fn whoever_lost_the_job_says_nothing() {
+        let started = [(1, Queued), (2, Started { attempt: 1 })];
+        let then = |events: &[(u64, Entry)]| last(&[&started[..], events].concat());
+        let zombie = Preview { attempt: 1, step: 1 };
+        assert_eq!(then(&[(3, Queued), (4, zombie)]), [Fenced]);
+        assert_eq!(then(&[(3, Queued), (4, Started { attempt: 2 }), (5, zombie)]), [Fenced]);
+        assert_eq!(then(&[(3, Queued), (4, Started { attempt: 1 })]), [AttemptAgain]);
+        assert_eq!(then(&[(3, Preview { attempt: 2, step: 0 })]), [Fenced]);
+        assert_eq!(then(&[(3, zombie), (4, zombie)]), [PreviewAgain]);
+        assert_eq!(then(&[(3, zombie), (4, Preview { attempt: 1, step: 0 })]), [PreviewAgain]);
+    }
+
+    #[test]
+    fn a_gap_that_is_known_of_may_hide_an_attempt_and_brings_none_back() {
+        let mut history = History::default();
+        assert_eq!(history.hear(Seq(1), Queued), []);
+        history.skip();
+        assert_eq!(history.hear(Seq(6), Preview { attempt: 2, step: 3 }), []);
+        history.skip();
+        assert_eq!(history.hear(Seq(8), Preview { attempt: 1, step: 4 }), [Fenced]);
+        assert_eq!(history.hear(Seq(10), Preview { attempt: 2, step: 4 }), [Missing(1)]);
+    }
+}

@@ -1,0 +1,59 @@
+//! Which rule a command is for, and that its answer is one to it.
+
+use glimpse_shared::{
+    event::{EventKind, Frame},
+    id::{JobId, Micros},
+    store::{
+        Rules,
+        transition::{Command, Effect, Outcome},
+    },
+};
+
+use super::{Broken, Ledger};
+
+/// Whose job a command was about, or what it broke.
+pub(super) type Told = Result<Option<JobId>, Broken>;
+
+pub(super) fn kind(appended: &Option<Frame>) -> Option<EventKind> {
+    appended.as_ref().map(|frame| frame.kind)
+}
+
+impl Ledger {
+    /// Enters a command; answers whose job it was about.
+    pub(super) fn account(
+        &mut self,
+        rules: &Rules,
+        command: &Command,
+        outcome: &Outcome,
+        effects: &[Effect],
+        now: Micros,
+    ) -> Told {
+        match (command, outcome) {
+            (Command::Submit(job), Outcome::Submit(submit)) => self.submit(job, submit, effects, now),
+            (Command::TryClaim(claim), Outcome::Claim(lease)) => {
+                self.claim(rules, claim, lease.as_deref(), effects, now)
+            }
+            (Command::Retry(id), Outcome::Retry(retry)) => self.retry(*id, retry, effects, now),
+            (Command::Renew(fence, checkpoint), Outcome::Renew(hold)) => {
+                self.renew(fence, checkpoint.as_ref(), *hold, effects, now.after(rules.lease))
+            }
+            (Command::Publish(fence, frame, _), Outcome::Publish(hold, seq)) => {
+                self.publish(fence, frame, (*hold, *seq), effects, now.after(rules.lease))
+            }
+            (Command::Finish(fence, frame, status), outcome) => {
+                self.finish(fence, frame, *status, outcome, effects)
+            }
+            (Command::Release(fence, release), Outcome::Release(released)) => {
+                self.release(rules, fence, release, *released, effects)
+            }
+            (Command::Cancel(id, _), Outcome::Cancel(cancel)) => self.cancel(*id, *cancel, effects),
+            (Command::Reap(id, seen), Outcome::Reap(reaped)) => {
+                self.reap(rules, (*id, *seen), *reaped, effects, now)
+            }
+            (Command::Forget(id), Outcome::Done) => self.forget(*id, effects),
+            (Command::TakeWake(_), Outcome::Woken(_))
+            | (Command::Wake(_) | Command::Heartbeat(_), Outcome::Done) => Ok(None),
+            _ => Err("an answer to another question".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What the holder of a job may do with it, and that nobody else may.
+
+use glimpse_shared::{
+    event::{EventKind, Frame},
+    id::{Micros, Seq},
+    job::{Release, Status},
+    store::{
+        Checkpoint, Finish, Hold, Released, Rules,
+        transition::{Effect, Fence, Outcome},
+    },
+};
+
+use super::{
+    Broken, Ledger,
+    account::{Told, kind},
+    must,
+};
+
+impl Ledger {
+    pub(super) fn renew(
+        &mut self,
+        fence: &Fence,
+        checkpoint: Option<&Checkpoint>,
+        hold: Hold,
+        effects: &[Effect],
+        until: Micros,
+    ) -> Told {
+        let appended = self.append(fence.id, effects)?;
+        must(appended.is_none(), "a renewal has no event")?;
+        self.hold(fence, hold)?;
+        if let Some(life) = self.lives.get_mut(&fence.id).filter(|_| hold == Hold::Held) {
+            life.extend(until);
+            life.checkpoint = checkpoint.cloned().or(life.checkpoint.take());
+        }
+        Ok(Some(fence.id))
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        fence: &Fence,
+        frame: &Frame,
+        (hold, seq): (Hold, Seq),
+        effects: &[Effect],
+        until: Micros,
+    ) -> Told {
+        self.hold(fence, hold)?;
+        let appended = self.append(fence.id, effects)?;
+        must(appended.is_none() || hold == Hold::Held, "a preview of one who does not hold the job")?;
+        must(appended.is_none() || appended.as_ref() == Some(frame), "not the preview that was sent")?;
+        let Some(life) = self.lives.get_mut(&fence.id).filter(|_| hold == Hold::Held) else {
+            return Ok(Some(fence.id));
+        };
+        must(seq == life.history.seq(), "the lease goes on at another number than the job")?;
+        if appended.is_some() {
+            life.extend(until);
+        }
+        Ok(Some(fence.id))
+    }
+
+    pub(super) fn finish(
+        &mut self,
+        fence: &Fence,
+        frame: &Frame,
+        status: Status,
+        outcome: &Outcome,
+        effects: &[Effect],
+    ) -> Told {
+        let Some(life) = self.lives.get(&fence.id) else {
+            must(*outcome == Outcome::Finish(Finish::Lost), "an unknown job was finished")?;
+            return Ok(Some(fence.id));
+        };
+        let (held, next, again) =
+            (life.is_held_by(fence), life.history.seq().next(), life.finisher.as_ref() == Some(fence));
+        let cancelled = life.ended() == Some(Status::Cancelled);
+        let appended = self.append(fence.id, effects)?;
+        let expected = match () {
+            () if cancelled => Outcome::Finish(Finish::Cancelled),
+            () if held && frame.seq != next => Outcome::Renumber(next),
+            () if held || again => Outcome::Finish(Finish::Finished),
+            () => Outcome::Finish(Finish::Lost),
+        };
+        let finished = *outcome == Outcome::Finish(Finish::Finished);
+        must(!finished || held || again, "a finish was accepted of one who is fenced off")?;
+        must(*outcome == expected, "a worker was told otherwise than it is")?;
+        let ends = held && finished;
+        must(appended.is_some() == ends, "a job ends with its event")?;
+        if let Some(life) = self.lives.get_mut(&fence.id).filter(|_| ends) {
+            must(life.ended() == Some(status), "a job ended otherwise than its event")?;
+            life.finisher = Some(fence.clone());
+            life.fence_off();
+        }
+        Ok(Some(fence.id))
+    }
+
+    pub(super) fn release(
+        &mut self,
+        rules: &Rules,
+        fence: &Fence,
+        release: &Release,
+        released: Released,
+        effects: &[Effect],
+    ) -> Told {
+        let (held, cancelled) = self
+            .lives
+            .get(&fence.id)
+            .map_or((false, false), |life| (life.is_held_by(fence), life.ended() == Some(Status::Cancelled)));
+        let expected = match (held, cancelled) {
+            (_, true) => Released::Cancelled,
+            (true, false) => Released::Released,
+            (false, false) => Released::Lost,
+        };
+        must(released == expected, "a worker was told otherwise than it is")?;
+        let appended = self.append(fence.id, effects)?;
+        let Some(life) = self.lives.get_mut(&fence.id).filter(|_| held) else {
+            must(appended.is_none(), "a job was given back by one who does not hold it")?;
+            return Ok(Some(fence.id));
+        };
+        if matches!(release, Release::Fault(_)) {
+            life.counted += 1;
+            life.checkpoint = None;
+        }
+        let last = life.counted >= rules.attempts;
+        let expected = if last { EventKind::Failed } else { EventKind::Queued };
+        must(
+            kind(&appended) == Some(expected),
+            "a job that was given back waits again, or has had its last try",
+        )?;
+        life.fence_off();
+        Ok(Some(fence.id))
+    }
+
+    /// The fence: the holder's writes count, and nobody else's.
+    fn hold(&self, fence: &Fence, hold: Hold) -> Result<(), Broken> {
+        let Some(life) = self.lives.get(&fence.id) else {
+            return must(hold == Hold::Lost, "a write about a job that was never accepted");
+        };
+        let expected = match life.ended() {
+            Some(Status::Cancelled) => Hold::Cancelled,
+            _ if life.is_held_by(fence) => Hold::Held,
+            _ => Hold::Lost,
+        };
+        must(hold != Hold::Held || expected == Hold::Held, "a write was accepted of one who is fenced off")?;
+        must(hold == expected, "a worker was told otherwise than it is")
+    }
+}
