@@ -6,7 +6,7 @@ use std::{
     hash::{DefaultHasher, Hasher},
 };
 
-use crate::invariants::Held;
+use glimpse_test_support::ledger::Broken;
 
 /// A state of affairs and what can happen next.
 pub trait World: Sized + PartialEq {
@@ -16,10 +16,10 @@ pub trait World: Sized + PartialEq {
     fn actions(&self) -> Vec<Self::Action>;
 
     /// What comes of it.
-    fn after(&self, action: &Self::Action) -> Result<Self, String>;
+    fn after(&self, action: &Self::Action) -> Result<Self, Broken>;
 
-    /// What must hold of any world.
-    fn check(&self) -> Held;
+    /// What must hold of any world, besides what the ledger says of each command.
+    fn check(&self) -> Result<(), Broken>;
 
     /// All that tells it from another.
     fn signature(&self) -> impl Debug;

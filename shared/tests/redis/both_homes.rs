@@ -1,5 +1,6 @@
 //! Both homes, driven with the same commands at the same times, give the same answers, the same states and the
-//! same logs: the scripts say what the transition says.
+//! same logs: the scripts say what the transition says. The ledger is told of each command and says whether a promise
+//! was broken.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -7,17 +8,19 @@ use futures::StreamExt;
 use glimpse_shared::{
     event::{FailureCode, Followed, Frame},
     id::{App, JobId, Micros, WorkerId},
-    job::{Class, Job, JobState, Release, WorkerRecord, WorkerState},
+    job::{Class, Job, Release, WorkerRecord, WorkerState},
     store::{
         Checkpoint, Claim, Clock, Ending, Lease, Preview, Rules, Store, Submit, memory::MemoryStore,
-        redis::RedisStore,
+        redis::RedisStore, transition,
     },
 };
-use glimpse_test_support::{RedisServer, Reply};
+use glimpse_test_support::{
+    RedisServer, Reply,
+    ledger::{Ledger, Observer},
+};
 use proptest::prelude::*;
 
 use crate::{
-    invariants,
     steps::{AFFINITIES, JOBS, Number, OTHERS, REASONS, Step, step},
     suite::{self, START, completed, image, worker},
 };
@@ -54,14 +57,17 @@ struct Pair {
     apps: [App; 2],
     leases: Vec<Held>,
     numbers: BTreeMap<usize, u64>,
-    /// Where each job stood before the step.
-    seen: BTreeMap<JobId, JobState>,
+    /// The step of the newest preview: they rise, as a worker's do.
+    step: u32,
+    /// Told of every command of the memory home.
+    observer: Observer,
 }
 
 impl Pair {
     fn new(url: &str, prefix: &str, queue_limit: u64) -> Self {
         let rules = rules(queue_limit);
-        let clock = Clock::manual(START);
+        let (clock, observer) = (Clock::manual(START), Observer::default());
+        let observed = observer.observe(transition::apply);
         let apps: [App; 2] = ["glimpse/demo".parse().unwrap(), "glimpse/other".parse().unwrap()];
         let jobs = (0..JOBS)
             .map(|n| Job {
@@ -74,14 +80,15 @@ impl Pair {
             })
             .collect();
         Self {
-            memory: MemoryStore::new(rules.clone(), clock.clone()),
+            memory: MemoryStore::with(rules.clone(), clock.clone(), observed),
             redis: RedisStore::connect(&url.into(), &prefix.parse().unwrap(), rules, clock.clone()).unwrap(),
             clock,
             jobs,
             apps,
             leases: Vec::new(),
             numbers: BTreeMap::new(),
-            seen: BTreeMap::new(),
+            step: 0,
+            observer,
         }
     }
 
@@ -105,7 +112,6 @@ impl Pair {
                 let answers = (self.memory.submit(&job).await, self.redis.submit(&job).await);
                 let same: (Submit, Submit) = (answers.0.unwrap(), answers.1.unwrap());
                 assert_eq!(same.0, same.1);
-                invariants::submitted(self.seen.get(&job.id), &same.0).unwrap();
             }
             Step::Claim { worker, affinity, number } => {
                 self.claim(*worker, AFFINITIES[*affinity], *number).await;
@@ -121,12 +127,13 @@ impl Pair {
                 );
                 assert_eq!(answers.0.unwrap(), answers.1.unwrap());
             }
-            Step::Publish { lease, step, old } => {
+            Step::Publish { lease, steps, old } => {
                 let Some(at) = self.lease(*lease) else { return };
+                self.step += steps;
                 let held = &mut self.leases[at];
                 let was = held.now.clone();
                 let (of_memory, of_redis) = if *old { &mut held.before } else { &mut held.now };
-                let preview = Preview::new(of_memory.attempt, *step, 50, image());
+                let preview = Preview::new(of_memory.attempt, self.step, 10_000, image());
                 let answers = (
                     self.memory.publish(of_memory, &preview).await,
                     self.redis.publish(of_redis, &preview).await,
@@ -232,27 +239,17 @@ impl Pair {
         self.jobs.iter().flat_map(|job| [job.id, job.id.retried(), job.id.retried().retried()])
     }
 
-    /// Compares all that can be read.
-    async fn compare(&mut self, fence: Option<&Lease>) {
-        let ids: Vec<_> = self.ids().collect();
-        let compared = ids.iter().map(|id| async {
-            let states = (self.memory.status(*id).await, self.redis.status(*id).await);
+    /// Compares all that can be read, with each other and with the ledger.
+    async fn compare(&self) {
+        self.observer.verdict().unwrap_or_else(|broken| panic!("{broken}"));
+        let compared = self.ids().map(|id| async move {
+            let states = (self.memory.status(id).await, self.redis.status(id).await);
             let (of_memory, of_redis) = (states.0.unwrap(), states.1.unwrap());
             assert_eq!(of_memory, of_redis);
-            (*id, of_memory)
+            let told = self.observer.ask(|ledger| ledger.check(id, of_redis.as_ref()));
+            told.unwrap_or_else(|broken| panic!("{id}: {broken}"));
         });
-        let states = futures::future::join_all(compared).await;
-        for (id, after) in states {
-            let before = self.seen.get(&id);
-            invariants::changed(before, after.as_ref()).unwrap();
-            if let Some(lease) = fence.filter(|lease| lease.job.id == id) {
-                invariants::fenced(lease.attempt, &lease.worker, before, after.as_ref()).unwrap();
-            }
-            match after {
-                Some(state) => drop(self.seen.insert(id, state)),
-                None => drop(self.seen.remove(&id)),
-            }
-        }
+        futures::future::join_all(compared).await;
         for app in [None, Some(&self.apps[0])] {
             let lists = (self.memory.dead(app).await, self.redis.dead(app).await);
             assert_eq!(lists.0.unwrap(), lists.1.unwrap());
@@ -260,24 +257,12 @@ impl Pair {
         assert_eq!(self.memory.workers().await.unwrap(), self.redis.workers().await.unwrap());
     }
 
-    /// The lease that a step writes by.
-    fn fence(&self, step: &Step) -> Option<Lease> {
-        let (Step::Renew { lease, .. }
-        | Step::Publish { lease, .. }
-        | Step::Finish { lease, .. }
-        | Step::Release { lease, .. }) = step
-        else {
-            return None;
-        };
-        self.lease(*lease).map(|at| self.leases[at].now.0.clone())
-    }
-
     /// Lets all deadlines pass: every job ends.
     async fn end(&mut self) {
         self.take(&Step::Pass { micros: 10_000_000_000 }).await;
         self.take(&Step::Reap { late: 0 }).await;
-        self.compare(None).await;
-        self.seen.values().for_each(|state| invariants::ended(Some(state)).unwrap());
+        self.compare().await;
+        self.observer.ask(Ledger::all_ended).unwrap_or_else(|broken| panic!("{broken}"));
     }
 
     async fn compare_logs(&self) {
@@ -354,9 +339,8 @@ fn both_homes_agree() {
         runtime.block_on(async {
             let mut pair = Pair::new(&server.url(), &prefix, queue_limit);
             for step in &steps {
-                let fence = pair.fence(step);
                 pair.take(step).await;
-                pair.compare(fence.as_ref()).await;
+                pair.compare().await;
             }
             pair.compare_logs().await;
             pair.end().await;

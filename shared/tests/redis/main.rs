@@ -6,11 +6,6 @@
 #[path = "../suite/mod.rs"]
 mod suite;
 
-// Stated once, for the model too.
-#[cfg(test)]
-#[path = "../model/invariants.rs"]
-mod invariants;
-
 #[cfg(test)]
 mod access;
 #[cfg(test)]

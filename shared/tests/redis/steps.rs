@@ -25,7 +25,8 @@ pub enum Step {
     },
     Publish {
         lease: usize,
-        step: u32,
+        /// How many steps after the newest preview of all.
+        steps: u32,
         old: bool,
     },
     Finish {
@@ -87,8 +88,8 @@ pub fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(worker, affinity, number)| Step::Claim { worker, affinity, number }),
         3 => (lease(), prop::option::weighted(0.6, any::<u8>()))
             .prop_map(|(lease, checkpoint)| Step::Renew { lease, checkpoint }),
-        6 => (lease(), 0..50_u32, prop::bool::weighted(0.2))
-            .prop_map(|(lease, step, old)| Step::Publish { lease, step, old }),
+        6 => (lease(), 1..50_u32, prop::bool::weighted(0.2))
+            .prop_map(|(lease, steps, old)| Step::Publish { lease, steps, old }),
         4 => (lease(), prop::bool::weighted(0.25), prop::bool::weighted(0.3))
             .prop_map(|(lease, failed, old)| Step::Finish { lease, failed, old }),
         3 => (lease(), prop::option::weighted(0.8, 0..REASONS.len()))

@@ -1,0 +1,39 @@
+//! Bugs planted into the transition: each is found, as the breach that it is.
+
+use glimpse_test_support::ledger::bugs::{Apply, BUGS};
+
+use crate::{
+    explore::explore,
+    lives::{Lives, SCOPES},
+    wakes::Wakes,
+};
+
+/// Every bug, and how what is found begins.
+const FOUND: [(&str, &str); 12] = [
+    ("a fence without the status", "a write was accepted of one who is fenced off"),
+    ("a fence without the attempt", "a write was accepted of one who is fenced off"),
+    ("a fence without the worker", "a write was accepted of one who is fenced off"),
+    ("a preview's number is not checked", "a preview again"),
+    ("reap does not look again", "a job was taken from a worker that holds it"),
+    ("full before duplicate", "the same submit again is a duplicate"),
+    ("an end is not final", "an end that was written stays"),
+    ("a wake-up is not passed on", "no worker sleeps on while a job waits"),
+    ("reap forgets the cancel", "an event after the end"),
+    ("a give-back is lost", "a job that was given back waits again"),
+    ("a fault is taken for a drain", "a job that was given back waits again, or has had its last try"),
+    ("a write of an old attempt is accepted", "a write was accepted of one who is fenced off"),
+];
+
+fn found(apply: Apply) -> Option<String> {
+    let wakes = explore(Wakes::new(apply)).err();
+    wakes.or_else(|| SCOPES.into_iter().find_map(|scope| explore(Lives::new(scope, apply)).err()))
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    for (name, apply) in BUGS {
+        let (_, expected) = FOUND.into_iter().find(|(bug, _)| *bug == name).expect("how it is found");
+        let found = found(apply).unwrap_or_else(|| panic!("{name} is not found"));
+        assert!(found.starts_with(expected), "{name} is found as: {found}");
+    }
+}
