@@ -1,6 +1,9 @@
-//! What must hold, whatever happens: the rules, each once, and the judge.
+//! What must hold, whatever happens: the rules, each once, and the judge. Those of a job's log are the ledger's too and
+//! stand in `tests/support/src/history.rs`; here is who heard it, and what they may have missed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use glimpse_test_support::history::{History, Violation};
 
 use crate::story::{Fate, Follow, Heard, Seen, Story, What, World};
 
@@ -21,9 +24,9 @@ pub enum Rule {
     IdsRise,
     /// The numbers of a log have no holes.
     NoHoles,
-    /// Attempts rise, and a preview is of the newest one: a worker that lost its job says nothing about it.
+    /// Attempts rise, and a preview is of the one that holds the job: a worker that lost it says nothing about it.
     Fenced,
-    /// A preview is sent once per attempt and step.
+    /// A preview is sent once per attempt and step, in the order of the steps.
     PreviewsOnce,
     /// No attempt is lost without a fault that struck its worker.
     NoLossWithoutCause,
@@ -47,6 +50,19 @@ pub enum Rule {
     Serves,
 }
 
+impl Rule {
+    /// The one that an event breaks where it was heard; `last`, that nothing comes after the end.
+    fn of(violation: Violation, last: Self) -> Self {
+        match violation {
+            Violation::AfterTheEnd => last,
+            Violation::OutOfOrder => Self::IdsRise,
+            Violation::Missing(_) => Self::NoHoles,
+            Violation::AttemptAgain | Violation::Fenced => Self::Fenced,
+            Violation::PreviewAgain => Self::PreviewsOnce,
+        }
+    }
+}
+
 /// A rule that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breach {
@@ -66,7 +82,6 @@ pub fn judge(world: &World) -> Vec<Breach> {
         let mut case = Case { world, id, story, breaches: &mut breaches };
         case.end();
         case.log();
-        case.previews();
         case.losses();
         case.burial();
         for follow in &story.follows {
@@ -178,46 +193,21 @@ impl Case<'_> {
         attempts.filter(|worker| self.world.struck.contains(*worker)).count()
     }
 
-    /// IdsRise, NoHoles and Fenced, of what Redis wrote.
+    /// What Redis wrote: IdsRise, NoHoles, EndsOnce, Fenced, PreviewsOnce.
     fn log(&mut self) {
-        let watched = &self.story.watched;
-        let Some(last) = watched.iter().map(|seen| seen.seq).max() else { return };
-        if !watched.is_sorted_by(|one, next| one.seq < next.seq) {
-            self.breach(Rule::IdsRise, "in the log itself".to_owned());
+        let (mut history, mut missing) = (History::default(), 0);
+        for seen in &self.story.watched {
+            for violation in seen.follows(&mut history) {
+                match violation {
+                    Violation::Missing(events) => missing += events,
+                    _ => self.breach(Rule::of(violation, Rule::EndsOnce), format!("{violation}: {seen:?}")),
+                }
+            }
         }
-        let missing = last as usize - watched.len().min(last as usize);
         // When Redis is killed, one turn of its loop may be in its file and not told to the watcher: a worker waits for
         // each answer, so that is one event of its own, and one of somebody else's.
-        if missing > 2 * self.world.blinks {
-            self.breach(Rule::NoHoles, format!("{missing} of {last} are missing"));
-        }
-        self.fenced(watched);
-    }
-
-    fn fenced<'s>(&mut self, events: impl IntoIterator<Item = &'s Seen>) {
-        let mut newest = 0;
-        for seen in events {
-            match seen.what {
-                What::Started { attempt, .. } if attempt <= newest => {
-                    self.breach(Rule::Fenced, format!("attempt {attempt} starts after {newest}"));
-                }
-                What::Preview { attempt, .. } if attempt < newest => {
-                    self.breach(Rule::Fenced, format!("{seen:?} after attempt {newest} had started"));
-                }
-                What::Started { attempt, .. } | What::Preview { attempt, .. } => newest = attempt,
-                _ => {}
-            }
-        }
-    }
-
-    fn previews(&mut self) {
-        let mut sent = BTreeSet::new();
-        for seen in &self.story.watched {
-            if let What::Preview { attempt, step } = seen.what
-                && !sent.insert((attempt, step))
-            {
-                self.breach(Rule::PreviewsOnce, format!("{seen:?} again"));
-            }
+        if missing > 2 * self.world.blinks as u64 {
+            self.breach(Rule::NoHoles, format!("{missing} of {} are missing", history.seq()));
         }
     }
 
@@ -251,37 +241,31 @@ impl Case<'_> {
         }
     }
 
-    /// Told, ToldOnce, IdsRise, Fenced, of one follower.
+    /// What one follower heard: Told, ToldOnce, IdsRise, NoHoles, Fenced, PreviewsOnce.
     fn follow(&mut self, follow: &Follow) {
-        let ends = follow.events().filter(|seen| seen.is_terminal()).count();
-        if follow.stayed && ends == 0 {
-            self.breach(Rule::Told, format!("a follower heard {:?}", follow.heard));
-        }
-        let last = follow.events().last();
-        if ends > 1 || (ends == 1 && last.is_some_and(|last| !last.is_terminal())) {
-            self.breach(Rule::ToldOnce, format!("a follower heard {:?}", follow.heard));
-        }
-        // A gap is before what a follower was not fast enough for; to go back is for a store that lost writes, and
-        // none did.
-        if !follow.events().is_sorted_by(|one, next| one.seq < next.seq) {
-            self.breach(Rule::IdsRise, format!("a follower heard {:?}", follow.heard));
-        }
-        // Without a gap said, only a terminal event that stands alone may skip anything.
-        let mut known: Option<u64> = None;
-        let mut gap = false;
+        let mut history = History::default();
         for heard in &follow.heard {
-            match heard {
-                Heard::Gap => gap = true,
-                Heard::Again => {}
-                Heard::Event(seen) => {
-                    let skips = known.is_some_and(|known| seen.seq > known + 1);
-                    if skips && !gap {
-                        self.breach(Rule::NoHoles, format!("a follower heard {:?}", follow.heard));
-                    }
-                    (known, gap) = (Some(seen.seq), false);
+            let seen = match heard {
+                Heard::Event(seen) => seen,
+                // Said before what a follower was not fast enough for. To go back is for a store that lost writes, and
+                // none did.
+                Heard::Gap => {
+                    history.skip();
+                    continue;
                 }
+                Heard::Again => continue,
+            };
+            // A terminal event alone is no gap: it is all there is.
+            if seen.is_terminal() && history == History::default() {
+                history.skip();
+            }
+            for violation in seen.follows(&mut history) {
+                let why = format!("{violation}: a follower heard {seen:?}");
+                self.breach(Rule::of(violation, Rule::ToldOnce), why);
             }
         }
-        self.fenced(follow.events());
+        if follow.stayed && history.end().is_none() {
+            self.breach(Rule::Told, format!("a follower heard {:?}", follow.heard));
+        }
     }
 }

@@ -5,7 +5,8 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use glimpse_shared::event::Event;
+use glimpse_shared::{event::Event, id::Seq, job::Status};
+use glimpse_test_support::history::{Entry, History, Violation};
 
 /// What a request deserves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,16 +66,30 @@ impl Seen {
         Some(Self { seq: seq.parse().ok()?, what })
     }
 
+    /// Lets it be the next of a history.
+    pub fn follows(&self, history: &mut History) -> Vec<Violation> {
+        history.hear(Seq(self.seq), self.entry())
+    }
+
+    fn entry(&self) -> Entry {
+        match self.what {
+            What::Queued => Entry::Queued,
+            What::Started { attempt, .. } => Entry::Started { attempt },
+            What::Preview { attempt, step } => Entry::Preview { attempt, step },
+            What::Completed(_) => Entry::Ended(Status::Completed),
+            What::Failed(_) => Entry::Ended(Status::Failed),
+            What::Cancelled(_) => Entry::Ended(Status::Cancelled),
+        }
+    }
+
     pub fn is_terminal(&self) -> bool {
-        matches!(self.what, What::Completed(_) | What::Failed(_) | What::Cancelled(_))
+        self.status().is_some()
     }
 
     /// The status of a job that ended thus.
     pub fn status(&self) -> Option<&'static str> {
-        match self.what {
-            What::Completed(_) => Some("completed"),
-            What::Failed(_) => Some("failed"),
-            What::Cancelled(_) => Some("cancelled"),
+        match self.entry() {
+            Entry::Ended(status) => Some(status.as_str()),
             _ => None,
         }
     }

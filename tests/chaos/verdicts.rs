@@ -148,12 +148,18 @@ fn a_follower_misses_nothing_and_hears_nothing_twice() {
     };
     assert!(broken_by(gap).contains(&Rule::IdsRise));
     assert_eq!(broken_by(|story| drop(story.follows[0].heard.remove(1))), [Rule::NoHoles]);
+    assert_eq!(broken_by(|story| drop(story.follows[0].heard.remove(0))), [Rule::NoHoles]);
 }
 
 #[test]
 fn a_zombie_is_heard_of() {
     let late = |story: &mut Story| story.watched[5] = preview(6, 1, 1);
     assert_eq!(broken_by(late), [Rule::Fenced]);
+    let before_the_next = |story: &mut Story| {
+        story.watched[2] = seen(3, What::Queued);
+        story.watched[3] = preview(4, 1, 1);
+    };
+    assert_eq!(broken_by(before_the_next), [Rule::Fenced]);
     let to_a_follower = |story: &mut Story| story.follows[0].heard[5] = Heard::Event(preview(6, 1, 1));
     assert_eq!(broken_by(to_a_follower), [Rule::Fenced]);
     let same_attempt = |story: &mut Story| story.watched[4] = started(5, 1, "b");
