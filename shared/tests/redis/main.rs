@@ -21,6 +21,8 @@ mod followers;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
+mod pair;
+#[cfg(test)]
 mod props;
 #[cfg(test)]
 mod relay;

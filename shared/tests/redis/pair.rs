@@ -1,0 +1,284 @@
+//! The two homes side by side: each step is taken in both, and all that can be read of them is compared, with each
+//! other and with a ledger that is told of each command.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::StreamExt;
+use glimpse_shared::{
+    event::{FailureCode, Followed, Frame},
+    id::{App, JobId, Micros, WorkerId},
+    job::{Class, Job, Release, WorkerRecord, WorkerState},
+    store::{
+        Checkpoint, Claim, Clock, Ending, Lease, Preview, Rules, Store, Submit, memory::MemoryStore,
+        redis::RedisStore, transition,
+    },
+};
+use glimpse_test_support::ledger::{Ledger, Observer};
+
+use crate::{
+    steps::{AFFINITIES, JOBS, Number, OTHERS, REASONS, Step},
+    suite::{self, START, completed, image, worker},
+};
+
+/// Low enough for a few dozen steps to reach every bound; what is kept does not expire by itself.
+fn rules(queue_limit: u64) -> Rules {
+    let forever = Duration::from_secs(1_000_000);
+    Rules {
+        queue_limit,
+        affinity_reach: 2,
+        passed_over: 2,
+        attempts: 2,
+        previews_kept: 2,
+        ended_ttl: forever,
+        dead_ttl: forever,
+        dead_kept: 2,
+        pace_ttl: Duration::from_secs(60),
+        ..Rules::default()
+    }
+}
+
+/// A lease as it is, as it was before its last publish, and both for each home.
+#[derive(Clone)]
+struct Held {
+    now: (Lease, Lease),
+    before: (Lease, Lease),
+}
+
+pub struct Pair {
+    memory: MemoryStore,
+    redis: RedisStore,
+    clock: Clock,
+    jobs: Vec<Job>,
+    apps: [App; 2],
+    leases: Vec<Held>,
+    numbers: BTreeMap<usize, u64>,
+    /// The step of the newest preview: they rise, as a worker's do.
+    step: u32,
+    /// Told of every command of the memory home.
+    observer: Observer,
+}
+
+impl Pair {
+    pub fn new(url: &str, prefix: &str, queue_limit: u64) -> Self {
+        let rules = rules(queue_limit);
+        let (clock, observer) = (Clock::manual(START), Observer::default());
+        let observed = observer.observe(transition::apply);
+        let apps: [App; 2] = ["glimpse/demo".parse().unwrap(), "glimpse/other".parse().unwrap()];
+        let jobs = (0..JOBS)
+            .map(|n| Job {
+                id: JobId::from_parts(&apps[usize::from(n == OTHERS.0)], 1_700_000_000_000, 1000 - n as u64),
+                affinity: AFFINITIES[n / 2 % 3].map(str::to_owned),
+                class: if n % 3 == 2 { Class::Low } else { Class::Normal },
+                start_timeout: Duration::from_secs([20, 3600][n % 2]),
+                run_timeout: Duration::from_secs([25, 3600][n / 2 % 2]),
+                ..suite::job_of(&apps[usize::from(n == OTHERS.0)], &format!("job {n} ✓"))
+            })
+            .collect();
+        Self {
+            memory: MemoryStore::with(rules.clone(), clock.clone(), observed),
+            redis: RedisStore::connect(&url.into(), &prefix.parse().unwrap(), rules, clock.clone()).unwrap(),
+            clock,
+            jobs,
+            apps,
+            leases: Vec::new(),
+            numbers: BTreeMap::new(),
+            step: 0,
+            observer,
+        }
+    }
+
+    fn worker(&self, n: usize) -> (WorkerId, &App) {
+        (worker(&format!("worker-{n}")), &self.apps[usize::from(n == OTHERS.1)])
+    }
+
+    /// The `n`th of the leases ever held, the newest first.
+    fn lease(&self, n: usize) -> Option<usize> {
+        self.leases.len().checked_sub(1 + n)
+    }
+
+    /// Does it in both homes and compares the answers.
+    pub async fn take(&mut self, step: &Step) {
+        match step {
+            Step::Submit { job, other_body } => {
+                let mut job = self.jobs[*job].clone();
+                if *other_body {
+                    job.digest.push_str(" of another body");
+                }
+                let answers = (self.memory.submit(&job).await, self.redis.submit(&job).await);
+                let same: (Submit, Submit) = (answers.0.unwrap(), answers.1.unwrap());
+                assert_eq!(same.0, same.1);
+            }
+            Step::Claim { worker, affinity, number } => {
+                self.claim(*worker, AFFINITIES[*affinity], *number).await;
+            }
+            Step::Renew { lease, checkpoint } => {
+                let Some(at) = self.lease(*lease) else { return };
+                let held = &self.leases[at].now;
+                let checkpoint = checkpoint.and_then(|byte| Checkpoint::new(vec![byte, 0xff, 0]));
+                let checkpoint = checkpoint.as_ref();
+                let answers = (
+                    self.memory.renew(&held.0, checkpoint).await,
+                    self.redis.renew(&held.1, checkpoint).await,
+                );
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+            }
+            Step::Publish { lease, steps, old } => {
+                let Some(at) = self.lease(*lease) else { return };
+                self.step += steps;
+                let held = &mut self.leases[at];
+                let was = held.now.clone();
+                let (of_memory, of_redis) = if *old { &mut held.before } else { &mut held.now };
+                let preview = Preview::new(of_memory.attempt, self.step, 10_000, image());
+                let answers = (
+                    self.memory.publish(of_memory, &preview).await,
+                    self.redis.publish(of_redis, &preview).await,
+                );
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+                assert_eq!(of_memory, of_redis);
+                if !old {
+                    held.before = was;
+                }
+            }
+            Step::Finish { lease, failed, old } => {
+                let Some(at) = self.lease(*lease) else { return };
+                let held = &mut self.leases[at];
+                let (of_memory, of_redis) = if *old { &mut held.before } else { &mut held.now };
+                let ending = if *failed {
+                    Ending::failed(FailureCode::BadRequest, "unsupported — \"size\"".to_owned())
+                } else {
+                    completed()
+                };
+                let answers = (
+                    self.memory.finish(of_memory, &ending).await,
+                    self.redis.finish(of_redis, &ending).await,
+                );
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+                assert_eq!(of_memory, of_redis);
+            }
+            Step::Release { lease, fault } => {
+                let Some(at) = self.lease(*lease) else { return };
+                let release = match fault {
+                    Some(reason) => Release::Fault(REASONS[*reason].to_owned()),
+                    None => Release::Drain,
+                };
+                let held = &self.leases[at].now;
+                let answers = (
+                    self.memory.release(&held.0, &release).await,
+                    self.redis.release(&held.1, &release).await,
+                );
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+            }
+            Step::Cancel { job, by } => {
+                let id = self.jobs[*job].id;
+                let answers = (self.memory.cancel(id, *by).await, self.redis.cancel(id, *by).await);
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+            }
+            Step::Reap { late } => {
+                let seen = Micros(self.memory.now().await.unwrap().0 - late);
+                let answers = (self.memory.reap(seen).await, self.redis.reap(seen).await);
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+            }
+            Step::Pass { micros } => self.clock.advance(Duration::from_micros(*micros)),
+            Step::Heartbeat { worker, busy } => {
+                let (id, app) = self.worker(*worker);
+                let record = WorkerRecord {
+                    id,
+                    app: app.clone(),
+                    native_width: 1024,
+                    native_height: 1024,
+                    max_pixels: 1 << 21,
+                    schedulers: vec!["EulerDiscreteScheduler".to_owned()],
+                    device: "cpu".to_owned(),
+                    version: "0.1.0".to_owned(),
+                    state: if *busy { WorkerState::Busy } else { WorkerState::Idle },
+                    job: busy.then_some(self.jobs[0].id),
+                };
+                self.memory.heartbeat(&record).await.unwrap();
+                self.redis.heartbeat(&record).await.unwrap();
+            }
+            Step::Retry { job, of_retried } => {
+                let id = self.jobs[*job].id;
+                let id = if *of_retried { id.retried() } else { id };
+                let answers = (self.memory.retry(id).await, self.redis.retry(id).await);
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+            }
+            Step::Forget { job } => {
+                let id = self.jobs[*job].id;
+                self.memory.forget(id).await.unwrap();
+                self.redis.forget(id).await.unwrap();
+            }
+        }
+    }
+
+    async fn claim(&mut self, n: usize, affinity: Option<&str>, number: Number) {
+        let (worker, app) = self.worker(n);
+        let last = *self.numbers.get(&n).unwrap_or(&1);
+        let number = match number {
+            Number::Next => last + 1,
+            Number::Same => last,
+            Number::Before => last - 1,
+        };
+        let claim = Claim { worker, app: app.clone(), affinity: affinity.map(str::to_owned), number };
+        self.numbers.insert(n, last.max(number));
+        let answers = (self.memory.try_claim(&claim).await, self.redis.try_claim(&claim).await);
+        let (of_memory, of_redis) = (answers.0.unwrap(), answers.1.unwrap());
+        assert_eq!(of_memory, of_redis);
+        if let (Some(of_memory), Some(of_redis)) = (of_memory, of_redis) {
+            let both = (of_memory, of_redis);
+            self.leases.push(Held { now: both.clone(), before: both });
+        }
+    }
+
+    /// Every job, with those that a retry makes of it.
+    fn ids(&self) -> impl Iterator<Item = JobId> {
+        self.jobs.iter().flat_map(|job| [job.id, job.id.retried(), job.id.retried().retried()])
+    }
+
+    /// Compares all that can be read, with each other and with the ledger.
+    pub async fn compare(&self) {
+        self.observer.verdict().unwrap_or_else(|broken| panic!("{broken}"));
+        let compared = self.ids().map(|id| async move {
+            let states = (self.memory.status(id).await, self.redis.status(id).await);
+            let (of_memory, of_redis) = (states.0.unwrap(), states.1.unwrap());
+            assert_eq!(of_memory, of_redis);
+            let told = self.observer.ask(|ledger| ledger.check(id, of_redis.as_ref()));
+            told.unwrap_or_else(|broken| panic!("{id}: {broken}"));
+        });
+        futures::future::join_all(compared).await;
+        for app in [None, Some(&self.apps[0])] {
+            let lists = (self.memory.dead(app).await, self.redis.dead(app).await);
+            assert_eq!(lists.0.unwrap(), lists.1.unwrap());
+        }
+        assert_eq!(self.memory.workers().await.unwrap(), self.redis.workers().await.unwrap());
+    }
+
+    /// Lets all deadlines pass: every job ends.
+    pub async fn end(&mut self) {
+        self.take(&Step::Pass { micros: 10_000_000_000 }).await;
+        self.take(&Step::Reap { late: 0 }).await;
+        self.compare().await;
+        self.observer.ask(Ledger::all_ended).unwrap_or_else(|broken| panic!("{broken}"));
+    }
+
+    pub async fn compare_logs(&self) {
+        for id in self.ids() {
+            let logs = (log(&self.memory, id).await, log(&self.redis, id).await);
+            assert_eq!(logs.0, logs.1);
+        }
+    }
+}
+
+/// What is left of a job's log, as bytes on the wire.
+async fn log(store: &dyn Store, id: JobId) -> Vec<Frame> {
+    let Some(state) = store.status(id).await.unwrap() else { return Vec::new() };
+    let mut stream = store.follow(id, None);
+    let mut frames: Vec<Frame> = Vec::new();
+    while frames.last().is_none_or(|frame| frame.seq < state.seq) {
+        let next = tokio::time::timeout(suite::SOON, stream.next()).await.expect("an event in time");
+        match next {
+            Some(Followed::Frame(frame)) => frames.push(frame),
+            other => panic!("{id}: {other:?} after {frames:?}"),
+        }
+    }
+    frames
+}
