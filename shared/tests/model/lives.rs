@@ -223,7 +223,7 @@ impl World for Lives {
     }
 
     fn signature(&self) -> impl Debug {
-        (&self.store.state, &self.store.ledger, self.ticks, self.forgotten, self.numbers, &self.leases)
+        (self.store.signature(), self.ticks, self.forgotten, self.numbers, &self.leases)
     }
 }
 

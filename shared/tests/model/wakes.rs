@@ -128,7 +128,7 @@ impl World for Wakes {
     }
 
     fn signature(&self) -> impl Debug {
-        (&self.store.state, &self.store.ledger, &self.workers, self.number, self.drains)
+        (self.store.signature(), &self.workers, self.number, self.drains)
     }
 }
 
