@@ -245,7 +245,8 @@ impl Frame {
 
     /// Reads `<seq> <json>`; `None` if that is not what the bytes are.
     pub fn parse(bytes: Bytes) -> Option<Self> {
-        let space = bytes.iter().take(20).position(|&b| b == b' ')?;
+        // The longest number has 20 digits.
+        let space = bytes.iter().take(21).position(|&b| b == b' ')?;
         let seq = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
         let kind = EventKind::of(&bytes[space + 1..])?;
         Some(Self { seq: Seq(seq), kind, bytes, json_at: space + 1 })

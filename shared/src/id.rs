@@ -219,9 +219,10 @@ impl fmt::Display for WorkerId {
 pub struct Seq(pub u64);
 
 impl Seq {
-    /// The number of the event that follows this one.
+    /// The number of the event that follows this one. No log gets as far as the last number, but a client may say
+    /// that it has seen it.
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

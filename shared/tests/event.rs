@@ -51,6 +51,13 @@ fn every_event_has_its_json() {
 }
 
 #[test]
+fn the_last_number_is_a_number() {
+    let frame = Frame::new(Seq(u64::MAX), &Event::Queued { position: 0 });
+    assert_eq!(Frame::parse(frame.bytes().clone()), Some(frame));
+    assert_eq!(Seq(u64::MAX).next(), Seq(u64::MAX));
+}
+
+#[test]
 fn what_is_no_frame_is_none() {
     for bytes in [
         "",

@@ -15,7 +15,7 @@ use image::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Value, json};
 
-use super::jpeg;
+use super::{jpeg, webp};
 
 /// The most bytes of a picture's file.
 pub const MAX_INPUT_IMAGE_BYTES: usize = 12 << 20;
@@ -159,6 +159,9 @@ impl InputImage {
         let pixels = u64::from(width) * u64::from(height);
         if !sides.contains(&width) || !sides.contains(&height) || pixels > MAX_PIXELS {
             return Err(InputImageError::TooLarge);
+        }
+        if format == InputFormat::Webp && !webp::is_honest(&bytes) {
+            return Err(InputImageError::Broken);
         }
         let lying = matches!(
             decoder.orientation().unwrap_or(NoTransforms),

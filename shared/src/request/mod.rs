@@ -12,6 +12,7 @@ mod lora;
 mod object;
 mod pictures;
 mod size;
+mod webp;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

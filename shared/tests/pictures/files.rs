@@ -146,3 +146,34 @@ fn a_file_has_at_most_12_mib() {
         assert!(serde_json::to_string(&errors).unwrap().len() < 1_000, "the picture is not sent back");
     }
 }
+
+/// A WebP of 16 x 16 pixels with a header of its own, and what follows it.
+fn webp_with(chunks: &[(&[u8; 4], u32, &[u8])]) -> Vec<u8> {
+    let mut body = b"WEBPVP8X\x0a\0\0\0\x08\0\0\0\x0f\0\0\x0f\0\0".to_vec();
+    for (kind, length, data) in chunks {
+        body.extend([&kind[..], &length.to_le_bytes(), data].concat());
+    }
+    [b"RIFF", &(body.len() as u32).to_le_bytes()[..], &body].concat()
+}
+
+#[test]
+fn a_webp_whose_parts_lie_about_their_size_is_refused_unread() {
+    let simple = file(16, 16, ImageFormat::WebP);
+    let bits = &simple[20..];
+    let (length, exif) = (bits.len() as u32, &b"MM\0\x2a\0\0\0\x08\0\0\0\0\0\0"[..]);
+    let honest = webp_with(&[(b"VP8L", length, bits), (b"EXIF", 14, exif)]);
+    assert!(InputImage::new(honest.into()).and_then(|image| image.decode()).is_ok());
+    let frame = |inner: &[u8]| [&[0; 6][..], b"\x0f\0\0\x0f\0\0\x01\0\0\0", inner].concat();
+    // Nearly 4 GiB of Exif, and a film whose picture is 16,383 pixels wide.
+    let huge = b"\x30\x01\0\x9d\x01\x2a\xff\x3f\xff\x3f\0\0";
+    let within = frame(&[&b"EXIF\xf0\xff\xff\xff"[..], &[0; 16]].concat());
+    let film = frame(&[&b"VP8 \x0c\0\0\0"[..], huge].concat());
+    for lying in [
+        webp_with(&[(b"VP8L", length, bits), (b"EXIF", u32::MAX - 15, exif)]),
+        webp_with(&[(b"VP8L", length, bits), (b"ANMF", within.len() as u32, &within)]),
+        webp_with(&[(b"EXIF", 14, exif), (b"VP8 ", 12, huge)]),
+        webp_with(&[(b"EXIF", 14, exif), (b"VP8L", length, bits), (b"ANMF", film.len() as u32, &film)]),
+    ] {
+        assert_eq!(InputImage::new(lying.into()), Err(InputImageError::Broken));
+    }
+}

@@ -1,6 +1,7 @@
 //! Jobs that were given up on: they are listed, and can be tried again.
 
 use bytes::Bytes;
+use redis::Value;
 
 use super::{
     Door,
@@ -30,10 +31,7 @@ impl Door {
         let keys = self.keys.of(partition);
         let (jobs, logs) = (keys.jobs(), keys.logs());
         let call = DEAD.keys([keys.dead()]).text(app.map_or("", App::as_str)).text(&jobs).text(&logs);
-        let answer: Vec<Vec<Vec<u8>>> = redis::from_redis_value(call.read(&self.nodes).await?)
-            .map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        let listed = answer.into_iter().map(listed).collect::<StoreResult<Vec<_>>>()?;
-        Ok(listed.into_iter().flatten().collect())
+        list(call.read(&self.nodes).await?)
     }
 
     pub(super) async fn retry(&self, id: JobId) -> StoreResult<Retry> {
@@ -57,6 +55,14 @@ impl Door {
             (other, _) => unexpected(other),
         }
     }
+}
+
+/// What `dead` answers.
+pub(super) fn list(answer: Value) -> StoreResult<Vec<DeadJob>> {
+    let lines: Vec<Vec<Vec<u8>>> =
+        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let listed = lines.into_iter().map(listed).collect::<StoreResult<Vec<_>>>()?;
+    Ok(listed.into_iter().flatten().collect())
 }
 
 /// One line of the list; `None` if its event is a newer version's.

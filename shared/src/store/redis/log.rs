@@ -32,76 +32,21 @@ impl Door {
     pub(super) async fn app_of(&self, id: JobId) -> StoreResult<Option<App>> {
         let Some(keys) = self.keys.of_job(id) else { return Ok(None) };
         let key = keys.job(id);
-        match self.nodes.query(&key, redis::cmd("HGET").arg(&key).arg("app")).await? {
-            Value::Nil => Ok(None),
-            Value::BulkString(app) => number(&text(app)?).map(Some),
-            other => Err(nonsense("app", &other)),
-        }
+        app(self.nodes.query(&key, redis::cmd("HGET").arg(&key).arg("app")).await?)
     }
 
     /// The job as it was submitted; `None` if there is none of this id.
     pub(super) async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
         let Some(keys) = self.keys.of_job(id) else { return Ok(None) };
         let key = keys.job(id);
-        match self.nodes.query(&key, redis::cmd("HGET").arg(&key).arg("job")).await? {
-            Value::Nil => Ok(None),
-            Value::BulkString(job) => {
-                serde_json::from_slice(&job).map(Some).map_err(|error| StoreError::Corrupt(error.to_string()))
-            }
-            other => Err(nonsense("job", &other)),
-        }
+        job(self.nodes.query(&key, redis::cmd("HGET").arg(&key).arg("job")).await?)
     }
 
     pub(super) async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         let Some(app) = self.app_of(id).await? else { return Ok(None) };
         let keys = self.keys.of_app(&app);
         let call = STATUS.keys([keys.job(id), keys.log(id), keys.queue(&app)]).value(id);
-        let fields: Vec<Vec<u8>> = match call.read(&self.nodes).await? {
-            Value::Nil => return Ok(None),
-            value => {
-                redis::from_redis_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))?
-            }
-        };
-        let Ok(
-            [
-                status,
-                attempt,
-                worker,
-                step,
-                seq,
-                created,
-                started,
-                finished,
-                app,
-                digest,
-                steps,
-                retry_of,
-                position,
-                newest,
-            ],
-        ) = <[Vec<u8>; 14]>::try_from(fields)
-        else {
-            return Err(nonsense("state", &id));
-        };
-        let times = [created, started, finished].map(|at| present::<u64>(at).map(|at| at.map(Micros)));
-        let [created, started, finished] = times;
-        Ok(Some(JobState {
-            id,
-            app: number(&text(app)?)?,
-            digest: text(digest)?,
-            steps: number(&text(steps)?)?,
-            retry_of: present(retry_of)?,
-            status: word(&status)?,
-            attempt: number(&text(attempt)?)?,
-            worker: present(worker)?,
-            position: present(position)?,
-            step: present(step)?,
-            seq: Seq(number(&text(seq)?)?),
-            created_at: created?.unwrap_or_default(),
-            started_at: started?,
-            finished_at: finished?,
-            newest: Frame::parse(newest.into()),
-        }))
+        state(id, call.read(&self.nodes).await?)
     }
 
     /// What the log has after `cursor`, with the newest entry and whether the job is there.
@@ -110,17 +55,73 @@ impl Door {
             return Ok(Read { status: None, newest_seq: Seq(0), newest: None, frames: Vec::new() });
         };
         let call = READ.keys([keys.job(id), keys.log(id)]).value(cursor.unwrap_or_default());
-        let answer = call.read(&self.nodes).await?;
-        let (status, seq, newest, frames): (Vec<u8>, u64, Vec<u8>, Vec<Vec<u8>>) =
-            redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        Ok(Read {
-            status: if status.is_empty() { None } else { Some(word(&status)?) },
-            newest_seq: Seq(seq),
-            newest: Frame::parse(Bytes::from(newest)),
-            // What this version cannot read is a newer one's news: its followers there will see it.
-            frames: frames.into_iter().filter_map(|frame| Frame::parse(Bytes::from(frame))).collect(),
-        })
+        read(call.read(&self.nodes).await?)
     }
+}
+
+/// Whose job it is, by the hash's field.
+pub(super) fn app(answer: Value) -> StoreResult<Option<App>> {
+    match answer {
+        Value::Nil => Ok(None),
+        Value::BulkString(app) => number(&text(app)?).map(Some),
+        other => Err(nonsense("app", &other)),
+    }
+}
+
+/// The job itself, by the hash's field.
+pub(super) fn job(answer: Value) -> StoreResult<Option<Job>> {
+    match answer {
+        Value::Nil => Ok(None),
+        Value::BulkString(job) => {
+            serde_json::from_slice(&job).map(Some).map_err(|error| StoreError::Corrupt(error.to_string()))
+        }
+        other => Err(nonsense("job", &other)),
+    }
+}
+
+/// What `status` answers of a job.
+pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<JobState>> {
+    let fields: Vec<Vec<u8>> = match answer {
+        Value::Nil => return Ok(None),
+        value => redis::from_redis_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))?,
+    };
+    let Ok(fields) = <[Vec<u8>; 14]>::try_from(fields) else {
+        return Err(nonsense("state", &id));
+    };
+    let [status, attempt, worker, step, seq, created, started, finished, app, digest, rest @ ..] = fields;
+    let [steps, retry_of, position, newest] = rest;
+    let times = [created, started, finished].map(|at| present::<u64>(at).map(|at| at.map(Micros)));
+    let [created, started, finished] = times;
+    Ok(Some(JobState {
+        id,
+        app: number(&text(app)?)?,
+        digest: text(digest)?,
+        steps: number(&text(steps)?)?,
+        retry_of: present(retry_of)?,
+        status: word(&status)?,
+        attempt: number(&text(attempt)?)?,
+        worker: present(worker)?,
+        position: present(position)?,
+        step: present(step)?,
+        seq: Seq(number(&text(seq)?)?),
+        created_at: created?.unwrap_or_default(),
+        started_at: started?,
+        finished_at: finished?,
+        newest: Frame::parse(newest.into()),
+    }))
+}
+
+/// What `read` answers.
+pub(super) fn read(answer: Value) -> StoreResult<Read> {
+    let (status, seq, newest, frames): (Vec<u8>, u64, Vec<u8>, Vec<Vec<u8>>) =
+        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    Ok(Read {
+        status: if status.is_empty() { None } else { Some(word(&status)?) },
+        newest_seq: Seq(seq),
+        newest: Frame::parse(Bytes::from(newest)),
+        // What this version cannot read is a newer one's news: its followers there will see it.
+        frames: frames.into_iter().filter_map(|frame| Frame::parse(Bytes::from(frame))).collect(),
+    })
 }
 
 fn text(bytes: Vec<u8>) -> StoreResult<String> {

@@ -20,6 +20,8 @@ mod config;
 mod dead;
 mod discovery;
 mod follower;
+#[cfg(test)]
+mod garbage;
 mod hold;
 mod hub;
 mod inbox;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use redis::Value;
+
 use super::{
     Door,
     scripts::{CANCEL, CLAIM, Call, DUE, FORGET, NOW, Outcome, REAP, SUBMIT, WAKE, number, unexpected},
@@ -47,7 +49,6 @@ impl Door {
 
     /// A new job, the first arguments of the scripts that put one into its queue.
     pub(super) fn entering<'a>(&self, call: Call<'a>, job: &'a Job, json: &'a str) -> Call<'a> {
-        let ttl = job.start_timeout + job.run_timeout + BEYOND_DEADLINES;
         call.now(self.now())
             .value(job.id)
             .value(self.rules.queue_limit)
@@ -57,7 +58,7 @@ impl Door {
             .value(job.class.rank())
             .value(job.start_timeout.as_micros())
             .value(job.run_timeout.as_micros())
-            .value(millis(ttl))
+            .value(ttl(job))
             .text(job.affinity.as_deref().unwrap_or_default())
             .value(job.spec.steps_to_take())
             .value(job.retry_of.map_or_else(String::new, |id| id.to_string()))
@@ -153,12 +154,7 @@ impl Door {
 
     async fn due(&self, partition: Partition) -> StoreResult<Vec<(Micros, JobId)>> {
         let keys = self.keys.of(partition);
-        let answer = DUE.keys([keys.due()]).now(self.now()).read(&self.nodes).await?;
-        let flat: Vec<String> =
-            redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        flat.chunks_exact(2)
-            .map(|pair| Ok((Micros(number::<f64>(&pair[1])? as u64), number(&pair[0])?)))
-            .collect()
+        overdue(DUE.keys([keys.due()]).now(self.now()).read(&self.nodes).await?)
     }
 
     async fn reap_one(&self, id: JobId, seen: Micros) -> StoreResult<Outcome> {
@@ -208,11 +204,24 @@ impl Door {
             return Ok(now);
         }
         let first = Partition::all().next().map(|first| self.keys.of(first).due()).unwrap_or_default();
-        let answer = NOW.keys([first]).read(&self.nodes).await?;
-        let micros: String =
-            redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        Ok(Micros(number(&micros)?))
+        clock(NOW.keys([first]).read(&self.nodes).await?)
     }
+}
+
+/// What `due` answers.
+pub(super) fn overdue(answer: Value) -> StoreResult<Vec<(Micros, JobId)>> {
+    let flat: Vec<String> =
+        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    flat.chunks_exact(2)
+        .map(|pair| Ok((Micros(number::<f64>(&pair[1])? as u64), number(&pair[0])?)))
+        .collect()
+}
+
+/// What `now` answers.
+pub(super) fn clock(answer: Value) -> StoreResult<Micros> {
+    let micros: String =
+        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    Ok(Micros(number(&micros)?))
 }
 
 /// The failed event of a job that had its last attempt, before and after the number of attempts, which the script
@@ -226,6 +235,11 @@ pub(super) fn exhausted_around(reason: &str) -> (String, String) {
         Some((head, tail)) => (head.to_owned(), tail.to_owned()),
         None => (json, String::new()),
     }
+}
+
+/// How many milliseconds an unfinished job is kept. A retry's timeouts come from Redis, where anything may stand.
+pub(super) fn ttl(job: &Job) -> u128 {
+    millis(job.start_timeout.saturating_add(job.run_timeout).saturating_add(BEYOND_DEADLINES))
 }
 
 /// A time to live: whole milliseconds, never none.

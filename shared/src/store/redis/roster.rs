@@ -1,5 +1,7 @@
 //! The workers on record.
 
+use redis::Value;
+
 use super::{
     Door,
     scripts::{HEARTBEAT, Outcome, WORKERS, nonsense, number, unexpected},
@@ -29,18 +31,23 @@ impl Door {
     pub(super) async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
         let call =
             WORKERS.keys([self.keys.workers()]).now(self.now()).value(self.rules.worker_known.as_micros());
-        let entries: Vec<String> = redis::from_redis_value(call.read(&self.nodes).await?)
-            .map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        let mut workers = Vec::with_capacity(entries.len());
-        for entry in &entries {
-            let (last_seen, record) = entry.split_once(' ').ok_or_else(|| nonsense("worker", entry))?;
-            match serde_json::from_str(record) {
-                Ok(record) => workers.push(SeenWorker { record, last_seen: Micros(number(last_seen)?) }),
-                // A newer worker's word that this version lacks must not hide the whole fleet from it.
-                Err(error) => tracing::warn!(%error, record, "a worker's record cannot be read"),
-            }
-        }
-        workers.sort_by(|a, b| a.record.id.cmp(&b.record.id));
-        Ok(workers)
+        seen(call.read(&self.nodes).await?)
     }
+}
+
+/// What `workers` answers.
+pub(super) fn seen(answer: Value) -> StoreResult<Vec<SeenWorker>> {
+    let entries: Vec<String> =
+        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let mut workers = Vec::with_capacity(entries.len());
+    for entry in &entries {
+        let (last_seen, record) = entry.split_once(' ').ok_or_else(|| nonsense("worker", entry))?;
+        match serde_json::from_str(record) {
+            Ok(record) => workers.push(SeenWorker { record, last_seen: Micros(number(last_seen)?) }),
+            // A newer worker's word that this version lacks must not hide the whole fleet from it.
+            Err(error) => tracing::warn!(%error, record, "a worker's record cannot be read"),
+        }
+    }
+    workers.sort_by(|a, b| a.record.id.cmp(&b.record.id));
+    Ok(workers)
 }

@@ -189,7 +189,7 @@ pub(super) enum Outcome {
 }
 
 /// The one dictionary from the scripts' words.
-fn decode(answer: Value) -> StoreResult<Outcome> {
+pub(super) fn decode(answer: Value) -> StoreResult<Outcome> {
     let Value::Array(mut answer) = answer else { return Err(nonsense("outcome", &answer)) };
     // The only part that is no text.
     let checkpoint = match answer.get(4) {

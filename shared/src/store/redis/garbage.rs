@@ -1,0 +1,237 @@
+//! Whatever Redis answers, reading it ends with a value or an error: it holds what other versions, other programs
+//! and an operator's hand have put there.
+
+use glimpse_test_support::fuzz::{self, Damage, damages};
+use proptest::{collection::vec, prelude::*, sample::Index};
+use redis::{ConnectionAddr, Value};
+
+use super::{
+    dead,
+    inbox::{Cancellations, Inbox, Listener, Message},
+    log, queue, roster,
+    scripts::decode,
+    slots::parse_map,
+};
+use crate::{error::StoreError, id::App};
+
+/// A text that stands in some answer, or in none.
+fn text() -> impl Strategy<Value = Value> {
+    let words = prop::sample::select(&WORDS[..]).prop_map(|word| word.as_bytes().to_vec());
+    let number = any::<i64>().prop_map(|number| number.to_string().into_bytes());
+    prop_oneof![4 => words, 1 => number, 1 => vec(any::<u8>(), 0..30)].prop_map(Value::BulkString)
+}
+
+const WORDS: [&str; 40] = [
+    "submitted",
+    "duplicate",
+    "conflict",
+    "full",
+    "claimed",
+    "none",
+    "held",
+    "cancelled",
+    "lost",
+    "finished",
+    "seq",
+    "released",
+    "done",
+    "unknown",
+    "ended",
+    "given_back",
+    "nothing",
+    "queued",
+    "running",
+    "completed",
+    "failed",
+    "",
+    "0",
+    "1",
+    "-1",
+    "1e300",
+    "nan",
+    "18446744073709551615",
+    "18446744073709551616",
+    "{}",
+    "null",
+    "glimpse/demo",
+    "gpu-1",
+    "01938c00-0000-7000-8000-000000000007",
+    "10.0.0.1",
+    r#"7 {"type":"queued","position":1}"#,
+    r#"8 {"type":"failed","code":"internal","message":"x"}"#,
+    r#"18446744073709551615 {"type":"preview"}"#,
+    "01938c00-0000-7000-8000-000000000007 glimpse/demo",
+    "1700000000000000 {\"id\":\"gpu-1\"}",
+];
+
+/// Any answer.
+fn answer() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        8 => text(),
+        1 => Just(Value::Nil),
+        1 => Just(Value::Okay),
+        1 => any::<bool>().prop_map(Value::Boolean),
+        2 => any::<i64>().prop_map(Value::Int),
+        1 => any::<f64>().prop_map(Value::Double),
+        1 => ".{0,9}".prop_map(Value::SimpleString),
+    ];
+    leaf.prop_recursive(3, 24, 8, |inner| {
+        prop_oneof![
+            3 => vec(inner.clone(), 0..12).prop_map(Value::Array),
+            1 => vec((inner.clone(), inner), 0..3).prop_map(Value::Map),
+        ]
+    })
+}
+
+/// Answers that are right.
+fn right() -> Vec<Value> {
+    fn texts(texts: &[&str]) -> Value {
+        Value::Array(texts.iter().map(|text| Value::BulkString(text.as_bytes().to_vec())).collect())
+    }
+    let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+    let list = Value::Array;
+    let (id, frame) = (WORDS[33], WORDS[36]);
+    let node = list(vec![text("10.0.0.1"), Value::Int(6379)]);
+    vec![
+        texts(&["submitted", "3"]),
+        texts(&["full", "3", "1500"]),
+        texts(&["claimed", JOB, "1", "2", "a checkpoint"]),
+        texts(&["done", "failed"]),
+        texts(&[
+            "running",
+            "1",
+            "gpu-1",
+            "4",
+            "7",
+            "1700000000000000",
+            "1700000000000001",
+            "",
+            "glimpse/demo",
+            "0",
+            "20",
+            "",
+            "",
+            frame,
+        ]),
+        list(vec![text("running"), text("8"), text(frame), texts(&[WORDS[35], frame])]),
+        list(vec![texts(&[id, "glimpse/demo", "3", "1700000000000000", frame])]),
+        texts(&[&format!("1700000000000000 {WORKER}")]),
+        texts(&[id, "1700000000000000"]),
+        list(vec![list(vec![Value::Int(0), Value::Int(16_383), node])]),
+    ]
+}
+
+const WORKER: &str = r#"{"id":"gpu-1","app":"glimpse/demo","native_width":64,"native_height":64,"max_pixels":4096,"schedulers":[],"device":"cpu","version":"0","state":"idle"}"#;
+const JOB: &str = r#"{"id":"01938c00-0000-7000-8000-000000000007","app":"glimpse/demo","tenant":"anonymous","class":"normal","spec":{"prompt":"x","negative_prompt":"","num_inference_steps":20,"width":64,"height":64,"guidance_scale":5.0,"seed":7,"num_images":1,"preview_every":5,"preview_source":"latents","output_format":"jpeg"},"digest":"0","start_timeout":{"secs":1,"nanos":0},"run_timeout":{"secs":1,"nanos":0}}"#;
+
+/// One change of a right answer.
+#[derive(Debug, Clone)]
+enum Change {
+    Put(Index, Value),
+    Within(Index, Vec<Damage>),
+    Drop(Index),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let at = any::<Index>;
+    prop_oneof![
+        2 => (at(), answer()).prop_map(|(at, value)| Change::Put(at, value)),
+        2 => (at(), damages()).prop_map(|(at, damages)| Change::Within(at, damages)),
+        1 => at().prop_map(Change::Drop),
+    ]
+}
+
+impl Change {
+    /// Changes an entry, here or further down.
+    fn apply(&self, answer: &mut Value) {
+        let Value::Array(entries) = answer else { return };
+        if entries.is_empty() {
+            return;
+        }
+        let (Self::Put(at, _) | Self::Within(at, _) | Self::Drop(at)) = self;
+        let at = at.index(entries.len());
+        match (self, &mut entries[at]) {
+            (_, inner @ Value::Array(_)) => self.apply(inner),
+            (Self::Put(_, value), slot) => *slot = value.clone(),
+            (Self::Within(_, damages), Value::BulkString(bytes)) => {
+                damages.iter().for_each(|damage| damage.apply(bytes));
+            }
+            (Self::Within(..), _) => {}
+            (Self::Drop(_), _) => drop(entries.remove(at)),
+        }
+    }
+}
+
+/// Reads an answer as that of each script and command.
+fn read(answer: &Value) -> Result<(), TestCaseError> {
+    let id = WORDS[33].parse().unwrap();
+    let all = [
+        decode(answer.clone()).map(drop),
+        log::app(answer.clone()).map(drop),
+        log::job(answer.clone()).map(drop),
+        log::state(id, answer.clone()).map(drop),
+        log::read(answer.clone()).map(drop),
+        dead::list(answer.clone()).map(drop),
+        roster::seen(answer.clone()).map(drop),
+        queue::overdue(answer.clone()).map(drop),
+        queue::clock(answer.clone()).map(drop),
+    ];
+    let asked = ConnectionAddr::Tcp("host".to_owned(), 6379);
+    parse_map(answer.clone(), &asked);
+    for error in all.into_iter().filter_map(Result::err) {
+        prop_assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(fuzz::cases(2000))]
+
+    #[test]
+    fn any_answer_is_read_or_corrupt(answer in answer()) {
+        read(&answer)?;
+    }
+
+    #[test]
+    fn a_changed_answer_is_read_or_corrupt(which in any::<Index>(), changes in vec(change(), 0..4)) {
+        let all = right();
+        let mut answer = all[which.index(all.len())].clone();
+        changes.iter().for_each(|change| change.apply(&mut answer));
+        read(&answer)?;
+    }
+
+    #[test]
+    fn any_message_is_heard_or_sends_to_the_log(message in prop_oneof![text(), answer()]) {
+        let Value::BulkString(payload) = message else { return Ok(()) };
+        let message = Message::new(payload.into());
+        let app: App = "glimpse/demo".parse().unwrap();
+        let (inbox, cancellations) = (Inbox::default(), Cancellations::new(app));
+        for _ in 0..3 {
+            inbox.hear(&message);
+            cancellations.hear(&message);
+        }
+    }
+}
+
+#[test]
+fn what_is_right_is_read() {
+    let [submitted, full, claimed, done, state, log, dead, workers, due, slots] =
+        <[Value; 10]>::try_from(right()).unwrap();
+    for outcome in [submitted, full, claimed, done] {
+        assert!(decode(outcome).is_ok());
+    }
+    assert!(log::job(Value::BulkString(JOB.into())).unwrap().is_some());
+    let id = WORDS[33].parse().unwrap();
+    assert!(log::state(id, state).unwrap().unwrap().newest.is_some());
+    assert_eq!(log::read(log).unwrap().frames.len(), 2);
+    assert_eq!((dead::list(dead).unwrap().len(), roster::seen(workers).unwrap().len()), (1, 1));
+    assert_eq!(queue::overdue(due).unwrap().len(), 1);
+    assert_eq!(parse_map(slots, &ConnectionAddr::Tcp("host".to_owned(), 6379)).len(), 1);
+}
+
+#[test]
+fn a_job_whose_timeouts_are_beyond_all_time_is_one_all_the_same() {
+    let ages = JOB.replace(r#""secs":1"#, &format!(r#""secs":{}"#, u64::MAX));
+    let job: crate::job::Job = serde_json::from_str(&ages).unwrap();
+    assert!(queue::ttl(&job) > job.run_timeout.as_millis());
+}
