@@ -209,6 +209,7 @@ fn requests_that_cannot_be_done_name_their_field() {
     assert_eq!(refused(|i| i.guidance_rescale = 2.0), "guidance_rescale");
     assert_eq!(refused(|i| i.guidance_scale = f64::NAN), "guidance_scale");
     assert_eq!(refused(|i| i.num_images_per_prompt = 0), "num_images");
+    assert_eq!(refused(|i| i.num_images_per_prompt = u32::MAX as usize), "num_images");
 }
 
 #[test]

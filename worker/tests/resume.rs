@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use glimpse_worker::noise::GeneratorKind;
 use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, Rgb, SchedulerChoice, SdxlPipeline};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use support::parity;
 
@@ -128,4 +130,43 @@ fn a_checkpoint_of_another_job_is_left_aside() {
     for garbage in [&[][..], b"garbage", cut] {
         assert!(end_of(&pipeline, &own, garbage) == (0, whole.clone()), "garbage");
     }
+}
+
+/// As a safetensors file, with some of its tensors under other names or of other shapes.
+#[cfg(test)]
+fn changed(checkpoint: &[u8], change: impl Fn(&str, &[usize]) -> (String, Vec<usize>)) -> Vec<u8> {
+    let (_, header) = SafeTensors::read_metadata(checkpoint).expect("a checkpoint");
+    let read = SafeTensors::deserialize(checkpoint).expect("a checkpoint");
+    let views = read.iter().map(|(name, view)| {
+        let (name, shape) = change(name, view.shape());
+        (name, TensorView::new(view.dtype(), shape, view.data()).expect("as many numbers"))
+    });
+    safetensors::serialize(views, header.metadata().clone()).expect("a file")
+}
+
+#[test]
+fn a_checkpoint_that_no_sampler_wrote_is_left_aside() {
+    let pipeline = pipeline();
+    let own = inputs(&json!({ "_class_name": "UniPCMultistepScheduler", "solver_order": 3 }));
+    let (checkpoints, whole) = run(&pipeline, &own);
+    // Of a higher order than there were steps, for which there are no earlier levels.
+    let higher = changed(&checkpoints[&1], |name, shape| {
+        (name.replace("sampler.last.1", "sampler.last.3"), shape.to_vec())
+    });
+    assert!(higher != checkpoints[&1]);
+    assert!(end_of(&pipeline, &own, &higher) == (0, whole.clone()), "of a higher order");
+    let turned = changed(&checkpoints[&2], |name, shape| {
+        let mut shape = shape.to_vec();
+        if name.starts_with("sampler.estimate") {
+            shape.reverse();
+        }
+        (name.to_owned(), shape)
+    });
+    assert!(end_of(&pipeline, &own, &turned) == (0, whole.clone()), "of another shape");
+    // No order is so high that looking for it takes for ever.
+    let endless = inputs(&json!({ "_class_name": "UniPCMultistepScheduler", "solver_order": 1_u64 << 60 }));
+    let without = changed(&checkpoints[&1], |name, shape| {
+        (name.replace("sampler.last.1", "sampler.least.1"), shape.to_vec())
+    });
+    assert_eq!(end_of(&pipeline, &endless, &without).0, 0);
 }

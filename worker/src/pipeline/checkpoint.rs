@@ -58,10 +58,11 @@ impl SdxlDenoising {
         for (name, view) in SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?.iter() {
             state.insert(name.to_owned(), tensor(&view, &device)?);
         }
-        let latents = state.remove("latents").ok_or("it has no latents")?;
-        if latents.dims() != self.latents.dims() {
-            return Err(format!("its latents are {:?} and not {:?}", latents.dims(), self.latents.dims()));
+        // All that a sampler remembers are latents too.
+        if let Some((name, other)) = state.iter().find(|(_, t)| t.dims() != self.latents.dims()) {
+            return Err(format!("its {name} are {:?} and not {:?}", other.dims(), self.latents.dims()));
         }
+        let latents = state.remove("latents").ok_or("it has no latents")?;
         let mut sampler = HashMap::new();
         for (name, tensor) in state {
             let name = name.strip_prefix(SAMPLER).ok_or_else(|| format!("it has a tensor {name}"))?;

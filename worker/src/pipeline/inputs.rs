@@ -8,6 +8,9 @@ use super::error::PipelineError;
 use super::picture::Rgb;
 use crate::noise::GeneratorKind;
 
+/// The most pictures of one job: their latents are computed at once.
+const MAX_PICTURES: usize = 64;
+
 /// Height and width, or top and left, in pixels: the order that SDXL's conditioning has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
@@ -136,8 +139,9 @@ impl Inputs {
         if pixels > max_pixels {
             return Err(PipelineError::bad("width", format!("{pixels} pixels are more than {max_pixels}")));
         }
-        if self.num_images_per_prompt == 0 {
-            return Err(PipelineError::bad("num_images", "0 pictures"));
+        if !(1..=MAX_PICTURES).contains(&self.num_images_per_prompt) {
+            let message = format!("{} pictures, not 1 to {MAX_PICTURES}", self.num_images_per_prompt);
+            return Err(PipelineError::bad("num_images", message));
         }
         if !self.guidance_scale.is_finite() {
             return Err(PipelineError::bad("guidance_scale", "is not a finite number"));

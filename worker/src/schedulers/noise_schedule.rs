@@ -6,6 +6,9 @@ use crate::sdxl::{LoadError, Settings};
 /// smallest f16, so that the first sigma is 4096 and not infinite.
 pub(super) const ZERO_SNR_FLOOR: f32 = 5.960_464_5e-8;
 
+/// The most timesteps that a model may have been trained with: a table of them is made for every job.
+const MAX_TIMESTEPS: usize = 100_000;
+
 /// The tables are f32, as torch keeps them: in f64 the last sigmas differ in the sixth digit, and with
 /// them every picture. Only the running product is wider, as torch's `cumprod` is on a CPU.
 #[derive(Debug, Clone)]
@@ -31,7 +34,7 @@ impl NoiseSchedule {
     /// Reads the betas, or what they are computed from. `floor` is the last entry of a schedule that
     /// was rescaled to end in pure noise, for samplers that divide by it.
     pub(super) fn read(s: &Settings, defaults: Defaults, floor: Option<f32>) -> Result<Self, LoadError> {
-        let n: usize = s.or("num_train_timesteps", 1000)?;
+        let n = s.size("num_train_timesteps", 1000, MAX_TIMESTEPS)?;
         let start: f64 = s.or("beta_start", defaults.beta_start)?;
         let end: f64 = s.or("beta_end", defaults.beta_end)?;
         let kind: String = s.or("beta_schedule", defaults.beta_schedule.into())?;

@@ -183,7 +183,8 @@ impl Sampler for UniPc {
 
     fn restore(&mut self, taken: usize, mut state: State) -> Result<(), String> {
         self.estimates = Estimates::restore(&mut state, taken, self.order)?;
-        self.last = (1..=self.order)
+        // No step is of a higher order than there are estimates by then.
+        self.last = (1..=self.order.min(taken))
             .find_map(|order| state.remove(&format!("{LAST}{order}")).map(|latents| (latents, order)));
         if self.last.is_some() != (taken > 0) {
             return Err(format!("it has the wrong number of tensors after {taken} steps"));

@@ -6,7 +6,7 @@ use candle_core::{D, Device, Tensor};
 use super::error::LoadError;
 use super::layers::{LayerNorm, Linear};
 use super::ops::{self, Activation, Mask};
-use super::settings::Settings;
+use super::settings::{MAX_LAYERS, MAX_SIZE, Settings};
 use super::weights::{Vars, WeightFiles};
 
 /// Sizes of a text encoder, from its `config.json`.
@@ -43,23 +43,21 @@ impl ClipConfig {
         let act: String = settings.or("hidden_act", "quick_gelu".into())?;
         let hidden_act = Activation::named(&act).ok_or_else(|| settings.unsupported("hidden_act", &act))?;
         settings.only("model_type", &["clip_text_model".into()])?;
+        let size = |key, default| settings.size(key, default, MAX_SIZE);
         let config = Self {
-            vocab_size: settings.or("vocab_size", 49408)?,
-            max_position_embeddings: settings.or("max_position_embeddings", 77)?,
-            hidden_size: settings.or("hidden_size", 512)?,
-            intermediate_size: settings.or("intermediate_size", 2048)?,
-            num_hidden_layers: settings.or("num_hidden_layers", 12)?,
-            num_attention_heads: settings.or("num_attention_heads", 8)?,
-            projection_dim: settings.or("projection_dim", 512)?,
+            vocab_size: size("vocab_size", 49408)?,
+            max_position_embeddings: size("max_position_embeddings", 77)?,
+            hidden_size: size("hidden_size", 512)?,
+            intermediate_size: size("intermediate_size", 2048)?,
+            num_hidden_layers: settings.size("num_hidden_layers", 12, MAX_LAYERS)?,
+            num_attention_heads: size("num_attention_heads", 8)?,
+            projection_dim: size("projection_dim", 512)?,
             layer_norm_eps: settings.or("layer_norm_eps", 1e-5)?,
             hidden_act,
             eos_token_id: settings.or("eos_token_id", 49407)?,
         };
-        if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
+        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(settings.wrong("num_attention_heads", "does not divide hidden_size"));
-        }
-        if config.num_hidden_layers == 0 {
-            return Err(settings.wrong("num_hidden_layers", "is 0"));
         }
         Ok(config)
     }

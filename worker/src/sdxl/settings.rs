@@ -1,6 +1,7 @@
 //! A component's JSON file, read key by key so that every complaint names the file and the key.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,6 +9,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::LoadError;
+
+/// The most that a number of channels, tokens or the like may be. Far beyond any model's, and small enough that the
+/// product of all that makes up one tensor is a number.
+pub const MAX_SIZE: usize = 1 << 20;
+/// The most layers that a component may have, or one level of it.
+pub const MAX_LAYERS: usize = 128;
+/// The most levels that a component may have: each halves the picture.
+pub const MAX_LEVELS: usize = 16;
 
 /// The settings of one JSON file.
 ///
@@ -76,15 +85,48 @@ impl Settings {
         self.get(key)?.ok_or_else(|| self.wrong(key, "is missing"))
     }
 
-    /// One number per block, from a list or from one number for all.
+    /// The value of `key`, or `default` if it is absent or null: 1 to `most`.
     ///
     /// # Errors
-    /// If it is absent, or a list of another length.
+    /// If it is anything else.
+    pub fn size(&self, key: &'static str, default: usize, most: usize) -> Result<usize, LoadError> {
+        let size = self.or(key, default)?;
+        self.within(key, &[size], 1..=most)?;
+        Ok(size)
+    }
+
+    /// A list of sizes, 1 to `most` each, for each of at most [`MAX_LEVELS`] levels.
+    ///
+    /// # Errors
+    /// If it is absent, empty, longer or anything else.
+    pub fn sizes(&self, key: &'static str, most: usize) -> Result<Vec<usize>, LoadError> {
+        let sizes: Vec<usize> = self.required(key)?;
+        if !(1..=MAX_LEVELS).contains(&sizes.len()) {
+            return Err(self.wrong(key, format!("has {} entries, not 1 to {MAX_LEVELS}", sizes.len())));
+        }
+        self.within(key, &sizes, 1..=most)?;
+        Ok(sizes)
+    }
+
+    fn within(&self, key: &str, sizes: &[usize], range: RangeInclusive<usize>) -> Result<(), LoadError> {
+        match sizes.iter().find(|size| !range.contains(size)) {
+            Some(size) => {
+                Err(self.wrong(key, format!("is {size}, not {} to {}", range.start(), range.end())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// One number per block, from a list or from one number for all, each in `range`.
+    ///
+    /// # Errors
+    /// If it is absent, beyond the range, or a list of another length.
     pub fn per_block(
         &self,
         key: &'static str,
         blocks: usize,
         default: Option<usize>,
+        range: RangeInclusive<usize>,
     ) -> Result<Vec<usize>, LoadError> {
         let value = match (self.get::<Value>(key)?, default) {
             (Some(value), _) => value,
@@ -99,7 +141,10 @@ impl Settings {
         let numbers: Option<Vec<usize>> =
             list.iter().map(|n| n.as_u64().and_then(|n| usize::try_from(n).ok())).collect();
         match numbers {
-            Some(numbers) if numbers.len() == blocks => Ok(numbers),
+            Some(numbers) if numbers.len() == blocks => {
+                self.within(key, &numbers, range)?;
+                Ok(numbers)
+            }
             _ => Err(self.wrong(key, format!("is {value}, not a number or {blocks} of them"))),
         }
     }

@@ -4,16 +4,20 @@
 use std::rc::Rc;
 
 use candle_core::Tensor;
+use serde_json::Value;
 
 use super::error::LoadError;
 use super::layers::Conv2d;
 use super::ops::Activation;
-use super::settings::Settings;
+use super::settings::{MAX_LAYERS, MAX_LEVELS, MAX_SIZE, Settings};
 use super::taps::Taps;
 use super::weights::{Naming, Shards, Stored, Vars, View, WeightFiles};
 
 /// Latents beyond this many standard deviations are squashed: `DecoderTiny.forward` has the number fixed.
 const CLAMP: f64 = 3.0;
+
+/// The most that a level may enlarge.
+const MAX_FACTOR: usize = 8;
 
 /// The decoder half of an `AutoencoderTiny`'s `config.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,16 +44,18 @@ impl TaesdConfig {
         s.only("out_channels", &[3.into()])?;
         s.only("upsample_fn", &["nearest".into()])?;
         let act: String = s.or("act_fn", "relu".into())?;
+        let sizes = |key, most, default| match s.get::<Value>(key)? {
+            Some(_) => s.sizes(key, most),
+            None => Ok(default),
+        };
         let config = Self {
-            latent_channels: s.or("latent_channels", 4)?,
-            decoder_block_out_channels: s.or("decoder_block_out_channels", vec![64; 4])?,
-            num_decoder_blocks: s.or("num_decoder_blocks", vec![3, 3, 3, 1])?,
-            upsampling_scaling_factor: s.or("upsampling_scaling_factor", 2)?,
+            latent_channels: s.size("latent_channels", 4, MAX_SIZE)?,
+            decoder_block_out_channels: sizes("decoder_block_out_channels", MAX_SIZE, vec![64; 4])?,
+            num_decoder_blocks: sizes("num_decoder_blocks", MAX_LAYERS, vec![3, 3, 3, 1])?,
+            upsampling_scaling_factor: s.size("upsampling_scaling_factor", 2, MAX_FACTOR)?,
             activation: Activation::named(&act).ok_or_else(|| s.unsupported("act_fn", &act))?,
         };
-        if config.num_decoder_blocks.len() != config.decoder_block_out_channels.len()
-            || config.num_decoder_blocks.is_empty()
-        {
+        if config.num_decoder_blocks.len() != config.decoder_block_out_channels.len() {
             return Err(s.wrong("num_decoder_blocks", "differs in length from decoder_block_out_channels"));
         }
         Ok(config)
@@ -66,7 +72,7 @@ impl TaesdConfig {
             message: "the tensors are not those of a TAESD decoder".into(),
         };
         let shape = |name: String| match shards.shape(&name) {
-            Some(&[outputs, inputs, _, _]) => Some((outputs, inputs)),
+            Some(&[outputs, inputs, _, _]) if outputs.max(inputs) <= MAX_SIZE => Some((outputs, inputs)),
             _ => None,
         };
         // A clamp, a convolution and its activation come first; resamplers and activations have no tensors.
@@ -82,6 +88,9 @@ impl TaesdConfig {
             num_decoder_blocks.push(std::mem::take(&mut blocks));
             if shape(format!("{number}.weight")).is_some() {
                 break;
+            }
+            if num_decoder_blocks.len() == MAX_LEVELS {
+                return Err(malformed());
             }
             (channels, _) = shape(format!("{}.weight", number + 1)).ok_or_else(malformed)?;
             number += 2;

@@ -5,7 +5,12 @@ use serde_json::Value;
 use crate::sdxl::error::LoadError;
 use crate::sdxl::ops::Activation;
 use crate::sdxl::resnet::NormConfig;
-use crate::sdxl::settings::Settings;
+use crate::sdxl::settings::{MAX_LAYERS, MAX_SIZE, Settings};
+
+/// The largest latents, along one side, that a model may say that it was trained on.
+const MAX_SIDE: u64 = 1 << 16;
+/// The largest kernel of the first and of the last convolution.
+const MAX_KERNEL: usize = 255;
 
 /// One level of the way down, and its mirror on the way up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,23 +70,23 @@ impl UnetConfig {
     pub fn read(settings: &Settings) -> Result<Self, LoadError> {
         let s = settings;
         refuse_what_sdxl_has_not(s)?;
-        let channels: Vec<usize> = s.required("block_out_channels")?;
+        let channels = s.sizes("block_out_channels", MAX_SIZE)?;
         let n = channels.len();
         let down: Vec<String> = s.required("down_block_types")?;
         let up: Vec<String> = s.required("up_block_types")?;
-        if n == 0 || down.len() != n || up.len() != n {
+        if down.len() != n || up.len() != n {
             return Err(
                 s.wrong("down_block_types", "differs in length from block_out_channels or up_block_types")
             );
         }
-        let layers = s.per_block("layers_per_block", n, Some(2))?;
-        let mut heads = s.per_block("attention_head_dim", n, Some(8))?;
+        let layers = s.per_block("layers_per_block", n, Some(2), 1..=MAX_LAYERS)?;
+        let mut heads = s.per_block("attention_head_dim", n, Some(8), 1..=MAX_SIZE)?;
         if s.get::<Value>("num_attention_heads")?.is_some() {
-            heads = s.per_block("num_attention_heads", n, None)?;
+            heads = s.per_block("num_attention_heads", n, None, 1..=MAX_SIZE)?;
         }
-        let transformers = s.per_block("transformer_layers_per_block", n, Some(1))?;
+        let transformers = s.per_block("transformer_layers_per_block", n, Some(1), 0..=MAX_LAYERS)?;
         let up_transformers = match s.get::<Value>("reverse_transformer_layers_per_block")? {
-            Some(_) => s.per_block("reverse_transformer_layers_per_block", n, None)?,
+            Some(_) => s.per_block("reverse_transformer_layers_per_block", n, None, 0..=MAX_LAYERS)?,
             None => transformers.iter().rev().copied().collect(),
         };
         let mut levels = Vec::with_capacity(n);
@@ -96,10 +101,8 @@ impl UnetConfig {
             let on_the_way_down =
                 attends("down_block_types", &down[i], "DownBlock2D", "CrossAttnDownBlock2D")?;
             let on_the_way_up = attends("up_block_types", &up[j], "UpBlock2D", "CrossAttnUpBlock2D")?;
-            if heads[i] == 0 || heads[i] > channels[i] || layers[i] == 0 {
-                return Err(
-                    s.wrong("attention_head_dim", "or layers_per_block does not fit block_out_channels")
-                );
+            if heads[i] > channels[i] {
+                return Err(s.wrong("attention_head_dim", "does not fit block_out_channels"));
             }
             levels.push(Level {
                 channels: channels[i],
@@ -109,7 +112,7 @@ impl UnetConfig {
                 up_transformers: on_the_way_up.then_some(up_transformers[j]),
             });
         }
-        let cross = s.per_block("cross_attention_dim", n, Some(1280))?;
+        let cross = s.per_block("cross_attention_dim", n, Some(1280), 1..=MAX_SIZE)?;
         if cross.iter().any(|d| *d != cross[0]) {
             return Err(s.unsupported("cross_attention_dim", format!("{cross:?}")));
         }
@@ -125,16 +128,22 @@ impl UnetConfig {
             Value::Array(hw) if hw.len() == 2 => (hw[0].as_u64(), hw[1].as_u64()),
             side => (side.as_u64(), side.as_u64()),
         };
-        let (Some(height), Some(width)) = sample_size else {
-            return Err(s.wrong("sample_size", "is neither a number nor two of them"));
+        let side = |side: Option<u64>| side.filter(|side| (1..=MAX_SIDE).contains(side));
+        let (Some(height), Some(width)) = (side(sample_size.0), side(sample_size.1)) else {
+            let message = format!("is neither a number from 1 to {MAX_SIDE} nor two of them");
+            return Err(s.wrong("sample_size", message));
         };
-        let kernel = |key| match s.or(key, 3usize)? {
+        let kernel = |key| match s.size(key, 3, MAX_KERNEL)? {
             even if even % 2 == 0 => Err(s.unsupported(key, even)),
             odd => Ok(odd),
         };
+        let required = |key| {
+            s.required::<usize>(key)?;
+            s.size(key, 0, MAX_SIZE)
+        };
         let config = Self {
-            in_channels: s.or("in_channels", 4)?,
-            out_channels: s.or("out_channels", 4)?,
+            in_channels: s.size("in_channels", 4, MAX_SIZE)?,
+            out_channels: s.size("out_channels", 4, MAX_SIZE)?,
             conv_in_kernel: kernel("conv_in_kernel")?,
             conv_out_kernel: kernel("conv_out_kernel")?,
             sample_size: (height as usize, width as usize),
@@ -143,9 +152,9 @@ impl UnetConfig {
             cross_attention_dim: cross[0],
             use_linear_projection: s.or("use_linear_projection", false)?,
             norm: NormConfig { groups, eps: s.or("norm_eps", 1e-5)?, activation },
-            time_embed_dim: s.or("time_embedding_dim", channels[0] * 4)?,
-            addition_time_embed_dim: s.required("addition_time_embed_dim")?,
-            projection_class_embeddings_input_dim: s.required("projection_class_embeddings_input_dim")?,
+            time_embed_dim: s.size("time_embedding_dim", channels[0] * 4, 4 * MAX_SIZE)?,
+            addition_time_embed_dim: required("addition_time_embed_dim")?,
+            projection_class_embeddings_input_dim: required("projection_class_embeddings_input_dim")?,
             flip_sin_to_cos: s.or("flip_sin_to_cos", true)?,
             freq_shift: s.or("freq_shift", 0.0)?,
         };

@@ -3,7 +3,7 @@
 use crate::sdxl::error::LoadError;
 use crate::sdxl::ops::Activation;
 use crate::sdxl::resnet::NormConfig;
-use crate::sdxl::settings::Settings;
+use crate::sdxl::settings::{MAX_LAYERS, MAX_SIZE, Settings};
 
 /// All norms of the autoencoder have this epsilon; the configuration has no key for it.
 const EPS: f64 = 1e-6;
@@ -45,7 +45,7 @@ impl VaeConfig {
         s.only("latents_std", &[])?;
         s.only("shift_factor", &[0.into()])?;
         s.ignore(&["sample_size"]);
-        let block_out_channels: Vec<usize> = s.required("block_out_channels")?;
+        let block_out_channels = s.sizes("block_out_channels", MAX_SIZE)?;
         for (key, kind) in
             [("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")]
         {
@@ -58,10 +58,7 @@ impl VaeConfig {
             }
         }
         let groups = s.or("norm_num_groups", 32)?;
-        if groups == 0
-            || block_out_channels.is_empty()
-            || block_out_channels.iter().any(|c| !c.is_multiple_of(groups))
-        {
+        if groups == 0 || block_out_channels.iter().any(|c| !c.is_multiple_of(groups)) {
             return Err(s.wrong("norm_num_groups", format!("is {groups} for {block_out_channels:?}")));
         }
         let act: String = s.or("act_fn", "silu".into())?;
@@ -71,8 +68,8 @@ impl VaeConfig {
             return Err(s.unsupported("scaling_factor", scaling_factor));
         }
         let config = Self {
-            layers_per_block: s.or("layers_per_block", 1)?,
-            latent_channels: s.or("latent_channels", 4)?,
+            layers_per_block: s.size("layers_per_block", 1, MAX_LAYERS)?,
+            latent_channels: s.size("latent_channels", 4, MAX_SIZE)?,
             norm: NormConfig { groups, eps: EPS, activation },
             scaling_factor,
             force_upcast: s.or("force_upcast", true)?,

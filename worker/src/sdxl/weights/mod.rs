@@ -27,6 +27,9 @@ pub enum Precision {
     Half,
 }
 
+/// The most tensors of a component that a report lists: SDXL's largest has fewer.
+const MOST_WRONG: usize = 4096;
+
 /// All tensors of one component, and a record of which were asked for.
 #[derive(Debug)]
 pub struct WeightFiles {
@@ -103,6 +106,16 @@ impl WeightFiles {
         self.weights.borrow().clone()
     }
 
+    /// A configuration can ask for any number of tensors: ends the load where it is clear that these are not its
+    /// weights.
+    fn go_on(&self) -> Result<(), LoadError> {
+        let report = self.report.borrow();
+        match report.missing.len() + report.mismatched.len() {
+            0..MOST_WRONG => Ok(()),
+            _ => Err(LoadError::Weights(report.clone())),
+        }
+    }
+
     fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
         // A stand-in of the right shape without memory behind it: the load goes on, so that the report
         // lists everything, and `finish` fails.
@@ -113,11 +126,13 @@ impl WeightFiles {
         self.asked.borrow_mut().insert(name.clone());
         let Some(found) = self.shards.describe(&name) else {
             self.report.borrow_mut().missing.push(name);
+            self.go_on()?;
             return stand_in();
         };
         let fits = self.shards.shape(&name).is_some_and(|stored| view.shows(stored, shape));
         if !fits {
             self.report.borrow_mut().mismatched.push((name, view.stored_shape(shape), found));
+            self.go_on()?;
             return stand_in();
         }
         let tensor = view.of(self.shards.load(&name, &self.device)?, shape)?;

@@ -153,8 +153,10 @@ impl Shards {
     }
 }
 
+/// Whether it has floating-point numbers that can be computed with: candle stores some that it cannot convert.
 fn is_float(info: &TensorInfo) -> bool {
-    matches!(DType::try_from(info.dtype), Ok(d) if d.is_float())
+    use DType::{BF16, F8E4M3, F16, F32, F64};
+    matches!(DType::try_from(info.dtype), Ok(F64 | F32 | F16 | BF16 | F8E4M3))
 }
 
 impl std::fmt::Debug for Shards {

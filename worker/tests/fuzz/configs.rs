@@ -1,0 +1,80 @@
+//! The JSON files and the tokenizers.
+
+use glimpse_test_support::fuzz::{self, Change, changes, damages};
+use serde_json::{Value, json};
+
+use crate::copy::Copy;
+
+const JSON: [&str; 12] = [
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder_2/config.json",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "tokenizer_2/tokenizer_config.json",
+    "unet/config.json",
+    "vae/config.json",
+    "taesd/config.json",
+    "unet/diffusion_pytorch_model.safetensors.index.json",
+];
+
+/// A copy whose UNet is in one shard that an index names.
+fn sharded() -> Copy {
+    let copy = Copy::folder();
+    let weights = "unet/diffusion_pytorch_model";
+    let shard = copy.path(&format!("{weights}-1.safetensors"));
+    std::fs::rename(copy.path(&format!("{weights}.safetensors")), shard).expect("renamed");
+    let name = "diffusion_pytorch_model-1.safetensors";
+    let map = json!({ "conv_in.weight": name, "conv_in.bias": name });
+    let index = copy.path(&format!("{weights}.safetensors.index.json"));
+    std::fs::write(index, json!({ "metadata": {}, "weight_map": map }).to_string()).expect("written");
+    copy
+}
+
+#[test]
+fn what_is_whole_loads() {
+    for copy in [Copy::folder(), Copy::single(), sharded()] {
+        let file = "model_index.json";
+        assert_eq!(copy.load_with(&"whole", file, &copy.bytes(file)).expect("named"), None);
+    }
+}
+
+#[test]
+fn a_changed_configuration_is_loaded_or_named() {
+    let copy = sharded();
+    let documents =
+        JSON.map(|file| (file, serde_json::from_slice::<Value>(&copy.bytes(file)).expect("JSON")));
+    fuzz::check(300, &(0..JSON.len(), changes()), |(which, changes)| {
+        let (file, document) = &documents[which];
+        copy.load_with(&(file, &changes), file, Change::all(&changes, document).as_bytes())?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_damaged_configuration_is_loaded_or_named() {
+    let copy = sharded();
+    let files = [&JSON[..], &["tokenizer/merges.txt", "tokenizer_2/vocab.json"]].concat();
+    fuzz::check(100, &(0..files.len(), damages()), |(which, damages)| {
+        let file = files[which];
+        let mut bytes = copy.bytes(file);
+        damages.iter().for_each(|damage| damage.apply(&mut bytes));
+        copy.load_with(&(file, &damages), file, &bytes)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_single_files_changed_configuration_is_loaded_or_named() {
+    let copy = Copy::single();
+    let files = ["text_encoder_2/config.json", "unet/config.json", "vae/config.json"];
+    let documents =
+        files.map(|file| (file, serde_json::from_slice::<Value>(&copy.bytes(file)).expect("JSON")));
+    fuzz::check(60, &(0..files.len(), changes()), |(which, changes)| {
+        let (file, document) = &documents[which];
+        copy.load_with(&(file, &changes), file, Change::all(&changes, document).as_bytes())?;
+        Ok(())
+    });
+}
