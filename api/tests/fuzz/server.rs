@@ -1,0 +1,127 @@
+//! An API over a store in memory, spoken to in bytes.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    panic,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use glimpse_api::{Config, serve};
+use glimpse_shared::{
+    event::CancelledBy,
+    id::JobId,
+    job::{WorkerRecord, WorkerState},
+    store::{Cancel, Clock, SharedStore, memory::MemoryStore},
+};
+use tokio::{net::TcpListener, runtime::Runtime};
+
+/// How long an answer may take before a test fails rather than hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Server {
+    address: SocketAddr,
+    /// A job that is over: its streams end.
+    pub(crate) ended: JobId,
+    /// A job that the store has forgotten.
+    pub(crate) lost: JobId,
+    panics: Arc<AtomicUsize>,
+    _runtime: Runtime,
+}
+
+/// The beginning of an answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let panics = Arc::new(AtomicUsize::new(0));
+        let (counted, before) = (panics.clone(), panic::take_hook());
+        panic::set_hook(Box::new(move |info| {
+            // A test's own threads have their names, the server's all have one.
+            if std::thread::current().name() == Some(SERVER) {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            before(info);
+        }));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name(SERVER)
+            .enable_all()
+            .build()
+            .unwrap();
+        let config = Config::default();
+        let store: SharedStore = Arc::new(MemoryStore::new(config.rules(), Clock::Store));
+        let (address, store) = runtime.block_on(async {
+            let worker = WorkerRecord {
+                id: "gpu-1".parse().unwrap(),
+                app: "glimpse/demo".parse().unwrap(),
+                native_width: 128,
+                native_height: 128,
+                max_pixels: 512 * 512,
+                schedulers: vec!["EulerDiscreteScheduler".to_owned()],
+                device: "cpu".to_owned(),
+                version: "0".to_owned(),
+                state: WorkerState::Idle,
+                job: None,
+            };
+            store.heartbeat(&worker).await.unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            tokio::spawn(serve(listener, store.clone(), config, std::future::pending()));
+            (address, store)
+        });
+        let job = |key: &str| {
+            let body = r#"{"app":"glimpse/demo","prompt":"a fox"}"#;
+            let head = "POST /v1/jobs HTTP/1.1\r\nhost: x\r\nconnection: close\r\nidempotency-key: ";
+            let rest = format!("{key}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            assert_eq!(ask(address, [head, &rest].concat().as_bytes()).status, 202);
+            JobId::from_key(&"glimpse/demo".parse().unwrap(), "anonymous", key)
+        };
+        let (ended, lost) = (job("ended"), job("lost"));
+        runtime.block_on(async {
+            for id in [ended, lost] {
+                assert_eq!(store.cancel(id, CancelledBy::Client).await.unwrap(), Cancel::Cancelled);
+            }
+            store.forget(lost).await.unwrap();
+        });
+        Self { address, ended, lost, panics, _runtime: runtime }
+    }
+
+    /// Sends bytes and reads the whole answer.
+    pub(crate) fn ask(&self, request: &[u8]) -> Answer {
+        ask(self.address, request)
+    }
+
+    /// How many of the server's tasks have panicked.
+    pub(crate) fn panics(&self) -> usize {
+        self.panics.load(Ordering::Relaxed)
+    }
+}
+
+const SERVER: &str = "server";
+
+fn ask(address: SocketAddr, request: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The server may hang up on what is no HTTP before it has read all.
+    let _ = stream.write_all(request);
+    let mut bytes = Vec::new();
+    let mut part = [0; 4096];
+    loop {
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(read) => bytes.extend(&part[..read]),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
+            Err(error) => panic!("no whole answer: {error}, {}", String::from_utf8_lossy(&bytes)),
+        }
+    }
+    let status = bytes.get(9..12).and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+    Answer { status: status.unwrap_or(0), bytes }
+}
