@@ -56,11 +56,11 @@ impl SdxlDenoising {
         let device = self.latents.device().clone();
         let mut state = HashMap::new();
         for (name, view) in SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?.iter() {
+            // All that a sampler remembers are latents too.
+            if view.shape() != self.latents.dims() {
+                return Err(format!("its {name} are {:?} and not {:?}", view.shape(), self.latents.dims()));
+            }
             state.insert(name.to_owned(), tensor(&view, &device)?);
-        }
-        // All that a sampler remembers are latents too.
-        if let Some((name, other)) = state.iter().find(|(_, t)| t.dims() != self.latents.dims()) {
-            return Err(format!("its {name} are {:?} and not {:?}", other.dims(), self.latents.dims()));
         }
         let latents = state.remove("latents").ok_or("it has no latents")?;
         let mut sampler = HashMap::new();

@@ -46,11 +46,28 @@ fn a_changed_configuration_is_loaded_or_named() {
     let copy = sharded();
     let documents =
         JSON.map(|file| (file, serde_json::from_slice::<Value>(&copy.bytes(file)).expect("JSON")));
-    fuzz::check(300, &(0..JSON.len(), changes()), |(which, changes)| {
+    fuzz::check(200, &(0..JSON.len(), changes()), |(which, changes)| {
         let (file, document) = &documents[which];
         copy.load_with(&(file, &changes), file, Change::all(&changes, document).as_bytes())?;
         Ok(())
     });
+}
+
+/// What random changes are long in finding.
+#[test]
+fn each_number_of_each_configuration_may_be_any() {
+    let copy = sharded();
+    for file in JSON.into_iter().filter(|file| !file.ends_with("vocab.json")) {
+        let document: Value = serde_json::from_slice(&copy.bytes(file)).expect("JSON");
+        for place in fuzz::numbers(&document) {
+            for number in [0, 1 << 32, 1_000_000_000_000_000_001, u64::MAX] {
+                let mut document = document.clone();
+                *document.pointer_mut(&place).expect("a number") = number.into();
+                let loaded = copy.load_with(&(file, &place, number), file, document.to_string().as_bytes());
+                loaded.unwrap_or_else(|error| panic!("{file} {place} {number}: {error}"));
+            }
+        }
+    }
 }
 
 #[test]

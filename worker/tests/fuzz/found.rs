@@ -1,8 +1,18 @@
 //! What once took all memory, or was a panic.
 
+use std::fs;
+
+use glimpse_worker::{
+    pipeline::{Inputs, LoadOptions, Pipeline, SdxlPipeline},
+    sdxl::lora::LoraFile,
+};
 use serde_json::{Value, json};
 
-use crate::{copy::Copy, tensors::Tensors};
+use crate::{
+    copy::Copy,
+    support::parity,
+    tensors::{Entry, Tensors},
+};
 
 const HUGE: u64 = 1_000_000_000_000_000_000;
 
@@ -59,6 +69,28 @@ fn numbers_that_cannot_be_computed_with_are_named() {
     let bytes = weights.changed("decoder.conv_in.bias", |bias| bias.retype("F8_E8M0", 8));
     let complaint = copy.load_with(&"exponents", file, &bytes).expect("named").expect("not read");
     assert!(complaint.contains("decoder.conv_in.bias") && complaint.contains("F8_E8M0"), "{complaint}");
+}
+
+#[test]
+fn axes_beyond_all_memory_are_refused_where_there_are_no_numbers() {
+    let copy = Copy::folder();
+    let path = copy.path("lora.safetensors");
+    let whole = fs::read(parity().join("variants/peft.safetensors")).expect("a file");
+    let empty = |entry: &mut Entry| {
+        entry.empty(&[4, 1 << 62]);
+        entry.reshape(0);
+    };
+    let name = "unet.mid_block.attentions.0.proj_in.lora_A.weight";
+    fs::write(&path, Tensors::read(&whole).changed(name, empty)).expect("written");
+    let complaint = LoraFile::open(&path).expect_err("no LoRA").to_string();
+    assert!(complaint.contains(name) && complaint.contains("cannot be of shape"), "{complaint}");
+
+    let pipeline = SdxlPipeline::load(LoadOptions::cpu(copy.path(""))).expect("loads");
+    let inputs = Inputs::new("a fox", 16, 16);
+    let job = pipeline.begin(&inputs).expect("begins");
+    let whole = pipeline.checkpoint(&job).expect("a checkpoint");
+    let broken = Tensors::read(&whole).changed("latents", empty);
+    assert!(pipeline.resume(&inputs, &broken).is_ok(), "left aside");
 }
 
 #[test]

@@ -70,8 +70,8 @@ enum TensorChange {
     Reshape(Index, usize),
     /// Of another type.
     Retype(Index, usize),
-    /// No numbers at all: one axis is 0, the others are as they are here.
-    Empty(Index, Vec<u64>),
+    /// No numbers at all: the last axis or the first is 0, the others are as they are here.
+    Empty(Index, Vec<u64>, bool),
     /// Every byte is this one: NaN, 0, and in between.
     Fill(Index, u8),
     Metadata(Value),
@@ -94,9 +94,10 @@ pub(crate) fn broken() -> impl Strategy<Value = Broken> {
         1 => at().prop_map(TensorChange::Drop),
         1 => (at(), at()).prop_map(|(one, other)| TensorChange::Swap(one, other)),
         1 => (at(), names).prop_map(|(at, name)| TensorChange::Rename(at, name)),
-        2 => (at(), 0_usize..7).prop_map(|(at, how)| TensorChange::Reshape(at, how)),
+        2 => (at(), 0_usize..8).prop_map(|(at, how)| TensorChange::Reshape(at, how)),
         3 => (at(), 0..TYPES.len()).prop_map(|(at, which)| TensorChange::Retype(at, which)),
-        2 => (at(), vec(sides, 0..5)).prop_map(|(at, shape)| TensorChange::Empty(at, shape)),
+        2 => (at(), vec(sides, 0..5), any::<bool>())
+            .prop_map(|(at, shape, first)| TensorChange::Empty(at, shape, first)),
         1 => (at(), prop::sample::select(vec![0x00, 0x7F, 0xFF, 0x3C]))
             .prop_map(|(at, byte)| TensorChange::Fill(at, byte)),
         1 => metadata.prop_map(TensorChange::Metadata),
@@ -200,8 +201,12 @@ impl Tensors {
                 let (kind, bits) = TYPES[*which];
                 self.entries[at.index(count)].retype(kind, bits);
             }
-            TensorChange::Empty(at, shape) => {
-                self.entries[at.index(count)].empty(shape);
+            TensorChange::Empty(at, shape, first) => {
+                let entry = &mut self.entries[at.index(count)];
+                entry.empty(shape);
+                if *first {
+                    entry.reshape(0);
+                }
             }
             TensorChange::Fill(at, byte) => self.entries[at.index(count)].data.fill(*byte),
             TensorChange::Metadata(value) => self.metadata = Some(value.clone()),
@@ -223,7 +228,8 @@ impl Entry {
         self.data.clear();
     }
 
-    fn reshape(&mut self, how: usize) {
+    /// In one of a few ways; 0 turns it around.
+    pub(crate) fn reshape(&mut self, how: usize) {
         let all = self.shape.iter().copied().fold(1, u64::wrapping_mul);
         match how {
             0 => self.shape.reverse(),
@@ -232,6 +238,11 @@ impl Entry {
             3 => self.shape = vec![all, 1],
             4 => self.shape.extend([1, 1]),
             5 => self.shape.insert(0, 1),
+            // One number, without axes.
+            6 => {
+                self.shape.clear();
+                self.data.truncate(4);
+            }
             _ => self.shape = [vec![1; 3000], self.shape.clone()].concat(),
         }
     }

@@ -132,7 +132,7 @@ impl Shards {
     /// A copy of a tensor on the device, as it is stored.
     ///
     /// # Errors
-    /// If there is none of that name or the device fails.
+    /// If there is none of that name, or of a shape beyond all memory, or the device fails.
     pub fn load(&self, name: &str, device: &Device) -> Result<Tensor, LoadError> {
         let Some((shard, info)) = self.info(name) else {
             return Err(LoadError::Malformed {
@@ -140,6 +140,11 @@ impl Shards {
                 message: format!("no tensor {name}"),
             });
         };
+        // Without any numbers there may be axes of any length, of which the library makes a product all the same.
+        if info.shape.iter().try_fold(1_usize, |all, axis| all.checked_mul((*axis).max(1))).is_none() {
+            let message = format!("{name} cannot be of shape {:?}", info.shape);
+            return Err(LoadError::Malformed { path: self.path.clone(), message });
+        }
         let (start, end) = info.data_offsets;
         let dtype = DType::try_from(info.dtype)?;
         // The header was checked against the file's length when it was read.
