@@ -18,10 +18,12 @@ use crate::{error::StoreError, id::App};
 fn text() -> impl Strategy<Value = Value> {
     let words = prop::sample::select(&WORDS[..]).prop_map(|word| word.as_bytes().to_vec());
     let number = any::<i64>().prop_map(|number| number.to_string().into_bytes());
-    prop_oneof![4 => words, 1 => number, 1 => vec(any::<u8>(), 0..30)].prop_map(Value::BulkString)
+    let two = (prop::sample::select(&WORDS[..]), prop::sample::select(&WORDS[..]));
+    let two = two.prop_map(|(one, other)| format!("{one} {other}").into_bytes());
+    prop_oneof![4 => words, 2 => two, 1 => number, 1 => vec(any::<u8>(), 0..30)].prop_map(Value::BulkString)
 }
 
-const WORDS: [&str; 40] = [
+const WORDS: [&str; 41] = [
     "submitted",
     "duplicate",
     "conflict",
@@ -61,7 +63,8 @@ const WORDS: [&str; 40] = [
     r#"8 {"type":"failed","code":"internal","message":"x"}"#,
     r#"18446744073709551615 {"type":"preview"}"#,
     "01938c00-0000-7000-8000-000000000007 glimpse/demo",
-    "1700000000000000 {\"id\":\"gpu-1\"}",
+    WORKER,
+    JOB,
 ];
 
 /// Any answer.

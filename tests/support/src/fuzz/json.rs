@@ -144,8 +144,7 @@ impl Change {
         match self {
             Self::Put(at, value) => put(document, &pick(at), value.clone()),
             Self::Number(at, value) => {
-                let is_number = |place: &&String| document.pointer(place).is_some_and(Value::is_number);
-                let numbers: Vec<_> = places.iter().filter(is_number).cloned().collect();
+                let numbers = numbers(document);
                 if !numbers.is_empty() {
                     put(document, &numbers[at.index(numbers.len())], value.clone());
                 }
@@ -191,6 +190,13 @@ fn put(document: &mut Value, place: &str, value: Value) {
     if let Some(slot) = document.pointer_mut(place) {
         *slot = value;
     }
+}
+
+/// JSON pointers to every number.
+pub fn numbers(document: &Value) -> Vec<String> {
+    let mut places = places(document);
+    places.retain(|place| document.pointer(place).is_some_and(Value::is_number));
+    places
 }
 
 /// JSON pointers to every value, the whole document's first.

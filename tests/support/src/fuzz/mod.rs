@@ -6,7 +6,7 @@ mod memory;
 pub mod pictures;
 
 pub use bytes::{Damage, damage, damages};
-pub use json::{Change, change, changes};
+pub use json::{Change, change, changes, numbers};
 pub use memory::within;
 
 use proptest::{
@@ -18,8 +18,8 @@ use proptest::{
 pub fn cases(usual: u32) -> ProptestConfig {
     let asked = ProptestConfig::default();
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { asked.cases } else { usual };
-    // A case may take a while: a smaller one than some hundreds of tries find is not worth the wait.
-    ProptestConfig { cases, max_shrink_iters: 500, ..asked }
+    // A case may take a while: a smaller one than is found in this many milliseconds is not worth the wait.
+    ProptestConfig { cases, max_shrink_time: 20_000, ..asked }
 }
 
 /// Runs a test on so many values, or as many as `PROPTEST_CASES` says, and panics with the smallest that fails: for a
