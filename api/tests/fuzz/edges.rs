@@ -75,12 +75,11 @@ struct Asked {
 
 fn asked() -> impl Strategy<Value = Asked> {
     let sometimes = prop_oneof![4 => Just(Vec::new()), 1 => damages()];
-    (0_usize..14, prop::option::of(value()), vec((0..HEADERS.len(), value()), 0..4), changes(), sometimes)
+    (0_usize..18, prop::option::of(value()), vec((0..HEADERS.len(), value()), 0..4), changes(), sometimes)
         .prop_map(|(line, query, headers, body, damages)| Asked { line, query, headers, body, damages })
 }
 
 impl Asked {
-    /// Streams of jobs that run are left out: they do not end.
     fn bytes(&self, server: &Server, document: &Value) -> Vec<u8> {
         let (ended, lost) = (server.ended, server.lost);
         let (method, path) = match self.line {
@@ -94,6 +93,8 @@ impl Asked {
             7 => ("GET", "/v1/workers".to_owned()),
             8 => ("GET", "/v1/jobs/%00%ff/events".to_owned()),
             9 => ("HEAD", "/health/ready".to_owned()),
+            10 => ("POST", "/glimpse/demo".to_owned()),
+            11..=14 => ("POST", "/glimpse/demo/stream".to_owned()),
             _ => ("POST", "/v1/jobs".to_owned()),
         };
         let query = self.query.as_deref().map(escaped).unwrap_or_default();

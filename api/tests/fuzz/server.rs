@@ -13,10 +13,10 @@ use std::{
 
 use glimpse_api::{Config, serve};
 use glimpse_shared::{
-    event::CancelledBy,
-    id::JobId,
+    event::{CancelledBy, FailureCode},
+    id::{App, JobId, WorkerId},
     job::{WorkerRecord, WorkerState},
-    store::{Cancel, Clock, SharedStore, memory::MemoryStore},
+    store::{Cancel, Claim, Clock, Ending, SharedStore, memory::MemoryStore},
 };
 use tokio::{net::TcpListener, runtime::Runtime};
 
@@ -91,6 +91,7 @@ impl Server {
             }
             store.forget(lost).await.unwrap();
         });
+        runtime.spawn(fail_all(store));
         Self { address, ended, lost, panics, _runtime: runtime }
     }
 
@@ -106,6 +107,22 @@ impl Server {
 }
 
 const SERVER: &str = "server";
+
+/// A worker that cannot make anything: every stream ends.
+async fn fail_all(store: SharedStore) {
+    let (worker, app): (WorkerId, App) = ("gpu-1".parse().unwrap(), "glimpse/demo".parse().unwrap());
+    for number in 1.. {
+        let claim = Claim { worker: worker.clone(), app: app.clone(), affinity: None, number };
+        let mut lease = loop {
+            match store.try_claim(&claim).await.unwrap() {
+                Some(lease) => break lease,
+                None => store.wait_for_work(&app).await.unwrap(),
+            }
+        };
+        let ending = Ending::failed(FailureCode::BadRequest, "a test".to_owned());
+        store.finish(&mut lease, &ending).await.unwrap();
+    }
+}
 
 fn ask(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
