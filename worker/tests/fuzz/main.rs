@@ -2,7 +2,7 @@
 //! is or with an error that says where it is wrong, and takes no more memory than is said. `PROPTEST_CASES=n` for n
 //! cases of each.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "in a test that is how a failure looks")]
+#![expect(clippy::expect_used, reason = "in a test that is how a failure looks")]
 
 mod checkpoints;
 mod configs;
