@@ -138,55 +138,61 @@ fn document() -> Value {
 
 #[test]
 fn any_request_is_answered() {
-    let server = Server::start();
-    let (document, cases) = (document(), asked());
-    fuzz::check(500, &cases, |asked| {
-        let request = asked.bytes(&server, &document);
-        let most = BASE + PER_BYTE * request.len();
-        let answer = fuzz::within(&asked, most, || server.ask(&request));
-        let text = String::from_utf8_lossy(&answer.bytes);
-        prop_assert!((200..500).contains(&answer.status), "{text:.600}");
-        prop_assert_eq!(server.panics(), 0);
-        prop_assert!(answer.bytes.len() < 300_000, "{} bytes", answer.bytes.len());
-        Ok(())
+    fuzz::alone(|| {
+        let server = Server::start();
+        let (document, cases) = (document(), asked());
+        fuzz::check(500, &cases, |asked| {
+            let request = asked.bytes(&server, &document);
+            let most = BASE + PER_BYTE * request.len();
+            let answer = fuzz::within(&asked, most, || server.ask(&request));
+            let text = String::from_utf8_lossy(&answer.bytes);
+            prop_assert!((200..500).contains(&answer.status), "{text:.600}");
+            prop_assert_eq!(server.panics(), 0);
+            prop_assert!(answer.bytes.len() < 300_000, "{} bytes", answer.bytes.len());
+            Ok(())
+        });
     });
 }
 
 #[test]
 fn a_broken_picture_is_answered() {
-    let server = Server::start();
-    let cases = (broken(), prop::option::of(broken()));
-    fuzz::check(150, &cases, |(image, mask)| {
-        let uri =
-            |(kind, file): (&str, Vec<u8>)| format!("data:image/{kind};base64,{}", STANDARD.encode(file));
-        let mask = mask.map(|mask| uri(mask.file()));
-        let mut asked = document();
-        (asked["image"], asked["mask"]) = (uri(image.file()).into(), mask.into());
-        let body = asked.to_string();
-        let head = "POST /v1/jobs HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: ";
-        let answer = server.ask(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes());
-        let text = String::from_utf8_lossy(&answer.bytes);
-        prop_assert!(matches!(answer.status, 202 | 422), "{text:.600}");
-        prop_assert_eq!(server.panics(), 0);
-        Ok(())
+    fuzz::alone(|| {
+        let server = Server::start();
+        let cases = (broken(), prop::option::of(broken()));
+        fuzz::check(150, &cases, |(image, mask)| {
+            let uri =
+                |(kind, file): (&str, Vec<u8>)| format!("data:image/{kind};base64,{}", STANDARD.encode(file));
+            let mask = mask.map(|mask| uri(mask.file()));
+            let mut asked = document();
+            (asked["image"], asked["mask"]) = (uri(image.file()).into(), mask.into());
+            let body = asked.to_string();
+            let head = "POST /v1/jobs HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: ";
+            let answer = server.ask(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes());
+            let text = String::from_utf8_lossy(&answer.bytes);
+            prop_assert!(matches!(answer.status, 202 | 422), "{text:.600}");
+            prop_assert_eq!(server.panics(), 0);
+            Ok(())
+        });
     });
 }
 
 #[test]
 fn any_bytes_on_a_connection_are_answered_or_end_it() {
-    let server = Server::start();
-    let whole = format!(
-        "GET /v1/jobs/{}/events?after=1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\nlast-event-id: 1\r\n\r\n",
-        server.ended
-    );
-    fuzz::check(200, &damages(), |damages| {
-        let mut request = whole.clone().into_bytes();
-        damages.iter().for_each(|damage| damage.apply(&mut request));
-        // What was cut is ended, so that nobody waits for the rest of it.
-        request.extend(b"\r\n\r\nx\r\n\r\n");
-        let answer = server.ask(&request);
-        prop_assert!(answer.status < 500, "{}", String::from_utf8_lossy(&answer.bytes));
-        prop_assert_eq!(server.panics(), 0);
-        Ok(())
+    fuzz::alone(|| {
+        let server = Server::start();
+        let whole = format!(
+            "GET /v1/jobs/{}/events?after=1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\nlast-event-id: 1\r\n\r\n",
+            server.ended
+        );
+        fuzz::check(200, &damages(), |damages| {
+            let mut request = whole.clone().into_bytes();
+            damages.iter().for_each(|damage| damage.apply(&mut request));
+            // What was cut is ended, so that nobody waits for the rest of it.
+            request.extend(b"\r\n\r\nx\r\n\r\n");
+            let answer = server.ask(&request);
+            prop_assert!(answer.status < 500, "{}", String::from_utf8_lossy(&answer.bytes));
+            prop_assert_eq!(server.panics(), 0);
+            Ok(())
+        });
     });
 }

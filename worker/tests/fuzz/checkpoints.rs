@@ -30,39 +30,41 @@ fn inputs(class: usize) -> Inputs {
 
 #[test]
 fn a_broken_checkpoint_is_taken_up_or_left_aside() {
-    let options =
-        LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(parity().join("model")) };
-    let pipeline = SdxlPipeline::load(options).expect("loads");
-    let mut whole = Vec::new();
-    for class in 0..SCHEDULERS.len() {
-        let mut job = pipeline.begin(&inputs(class)).expect("begins");
-        while !pipeline.progress(&job).is_done() {
-            let checkpoint = pipeline.checkpoint(&job).expect("a checkpoint");
-            whole.push((class, Tensors::read(&checkpoint)));
-            pipeline.step(&mut [&mut job]).expect("steps");
-        }
-    }
-    // Of another sampler as well.
-    let classes = prop::option::weighted(0.2, 0..SCHEDULERS.len());
-    fuzz::check(250, &(0..whole.len(), broken(), classes), |(which, broken, other)| {
-        let (class, tensors) = &whole[which];
-        let class = other.unwrap_or(*class);
-        let checkpoint = tensors.with(&broken);
-        let case = (which, class, &broken);
-        fuzz::within(&case, BASE + PER_BYTE * checkpoint.len(), || -> Result<(), TestCaseError> {
-            // What does not fit is left aside: the job begins anew.
-            let job = pipeline.resume(&inputs(class), &checkpoint);
-            let mut job = job.map_err(|error| TestCaseError::fail(error.to_string()))?;
-            // One that began anew is as any other.
-            while pipeline.progress(&job).step > 0 && !pipeline.progress(&job).is_done() {
-                match pipeline.step(&mut [&mut job]) {
-                    Ok(()) => {}
-                    // Numbers that are not finite.
-                    Err(PipelineError::Fault { message }) if message.contains("finite") => return Ok(()),
-                    Err(error) => return Err(TestCaseError::fail(error.to_string())),
-                }
+    fuzz::alone(|| {
+        let options =
+            LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(parity().join("model")) };
+        let pipeline = SdxlPipeline::load(options).expect("loads");
+        let mut whole = Vec::new();
+        for class in 0..SCHEDULERS.len() {
+            let mut job = pipeline.begin(&inputs(class)).expect("begins");
+            while !pipeline.progress(&job).is_done() {
+                let checkpoint = pipeline.checkpoint(&job).expect("a checkpoint");
+                whole.push((class, Tensors::read(&checkpoint)));
+                pipeline.step(&mut [&mut job]).expect("steps");
             }
-            Ok(())
-        })
+        }
+        // Of another sampler as well.
+        let classes = prop::option::weighted(0.2, 0..SCHEDULERS.len());
+        fuzz::check(250, &(0..whole.len(), broken(), classes), |(which, broken, other)| {
+            let (class, tensors) = &whole[which];
+            let class = other.unwrap_or(*class);
+            let checkpoint = tensors.with(&broken);
+            let case = (which, class, &broken);
+            fuzz::within(&case, BASE + PER_BYTE * checkpoint.len(), || -> Result<(), TestCaseError> {
+                // What does not fit is left aside: the job begins anew.
+                let job = pipeline.resume(&inputs(class), &checkpoint);
+                let mut job = job.map_err(|error| TestCaseError::fail(error.to_string()))?;
+                // One that began anew is as any other.
+                while pipeline.progress(&job).step > 0 && !pipeline.progress(&job).is_done() {
+                    match pipeline.step(&mut [&mut job]) {
+                        Ok(()) => {}
+                        // Numbers that are not finite.
+                        Err(PipelineError::Fault { message }) if message.contains("finite") => return Ok(()),
+                        Err(error) => return Err(TestCaseError::fail(error.to_string())),
+                    }
+                }
+                Ok(())
+            })
+        });
     });
 }

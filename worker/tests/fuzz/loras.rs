@@ -18,33 +18,35 @@ const PER_BYTE: usize = 100;
 
 #[test]
 fn a_broken_lora_is_used_or_refused_by_its_name() {
-    let options =
-        LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(parity().join("model")) };
-    let pipeline = SdxlPipeline::load(options).expect("loads");
-    let names = ["peft.safetensors", "kohya_sgm.safetensors", "kohya_diffusers.safetensors"];
-    let whole =
-        names.map(|name| Tensors::read(&fs::read(parity().join("variants").join(name)).expect("a file")));
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("broken.safetensors");
-    fuzz::check(200, &(0..names.len(), broken()), |(which, broken)| {
-        let file = whole[which].with(&broken);
-        fs::write(&path, &file).expect("written");
-        let mut inputs = Inputs::new("a fox", 16, 16);
-        inputs.num_inference_steps = 1;
-        inputs.loras = vec![Lora { path: path.clone(), scale: 1.0 }];
-        let used = fuzz::within(&(names[which], &broken), BASE + PER_BYTE * file.len(), || {
-            let mut denoising = pipeline.begin(&inputs)?;
-            pipeline.step(&mut [&mut denoising])
-        });
-        match used {
-            // Numbers that are not finite show in what is made of them.
-            Ok(()) | Err(PipelineError::Fault { .. }) => {}
-            Err(PipelineError::BadRequest { field, message }) => {
-                prop_assert_eq!(field, "loras");
-                prop_assert!(message.starts_with("broken.safetensors: "), "{message:.300}");
+    fuzz::alone(|| {
+        let options =
+            LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(parity().join("model")) };
+        let pipeline = SdxlPipeline::load(options).expect("loads");
+        let names = ["peft.safetensors", "kohya_sgm.safetensors", "kohya_diffusers.safetensors"];
+        let whole =
+            names.map(|name| Tensors::read(&fs::read(parity().join("variants").join(name)).expect("a file")));
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("broken.safetensors");
+        fuzz::check(200, &(0..names.len(), broken()), |(which, broken)| {
+            let file = whole[which].with(&broken);
+            fs::write(&path, &file).expect("written");
+            let mut inputs = Inputs::new("a fox", 16, 16);
+            inputs.num_inference_steps = 1;
+            inputs.loras = vec![Lora { path: path.clone(), scale: 1.0 }];
+            let used = fuzz::within(&(names[which], &broken), BASE + PER_BYTE * file.len(), || {
+                let mut denoising = pipeline.begin(&inputs)?;
+                pipeline.step(&mut [&mut denoising])
+            });
+            match used {
+                // Numbers that are not finite show in what is made of them.
+                Ok(()) | Err(PipelineError::Fault { .. }) => {}
+                Err(PipelineError::BadRequest { field, message }) => {
+                    prop_assert_eq!(field, "loras");
+                    prop_assert!(message.starts_with("broken.safetensors: "), "{message:.300}");
+                }
+                Err(other) => return Err(TestCaseError::fail(other.to_string())),
             }
-            Err(other) => return Err(TestCaseError::fail(other.to_string())),
-        }
-        Ok(())
+            Ok(())
+        });
     });
 }

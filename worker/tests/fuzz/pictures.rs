@@ -38,38 +38,41 @@ const SMALL: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAA
 
 #[test]
 fn a_changed_request_is_made_or_refused() {
-    let options = LoadOptions {
-        taesd: Some(parity().join("taesdxl")),
-        max_pixels: MADE,
-        ..LoadOptions::cpu(parity().join("model"))
-    };
-    let pipeline = SdxlPipeline::load(options).expect("loads");
-    let whole = document();
-    let sometimes = || prop::option::weighted(0.3, broken());
-    let cases = (sometimes(), sometimes(), vec(changes(), 0..2));
-    fuzz::check(300, &cases, |(image, mask, changes)| {
-        let mut document = whole.clone();
-        for (name, picture) in [("image", &image), ("mask", &mask)] {
-            if let Some(picture) = picture {
-                let (kind, file) = picture.file();
-                let uri = format!("data:image/{kind};base64,{}", STANDARD.encode(file));
-                document["original"][name] = uri.into();
+    fuzz::alone(|| {
+        let options = LoadOptions {
+            taesd: Some(parity().join("taesdxl")),
+            max_pixels: MADE,
+            ..LoadOptions::cpu(parity().join("model"))
+        };
+        let pipeline = SdxlPipeline::load(options).expect("loads");
+        let whole = document();
+        let sometimes = || prop::option::weighted(0.3, broken());
+        let cases = (sometimes(), sometimes(), vec(changes(), 0..2));
+        fuzz::check(300, &cases, |(image, mask, changes)| {
+            let mut document = whole.clone();
+            for (name, picture) in [("image", &image), ("mask", &mask)] {
+                if let Some(picture) = picture {
+                    let (kind, file) = picture.file();
+                    let uri = format!("data:image/{kind};base64,{}", STANDARD.encode(file));
+                    document["original"][name] = uri.into();
+                }
             }
-        }
-        let text = Change::all(&changes.concat(), &document);
-        let case = (&image, &mask, &changes);
-        let read =
-            fuzz::within(&case, BASE + PER_BYTE * text.len(), || serde_json::from_str::<ImageSpec>(&text));
-        let Ok(spec) = read else { return Ok(()) };
-        let pixels = [spec.image(), spec.mask()].into_iter().flatten();
-        let pixels: usize = pixels.map(|image| image.width() as usize * image.height() as usize).sum();
-        let most = BASE + PER_BYTE * text.len() + PER_PIXEL * pixels;
-        fuzz::within(&case, most, || {
-            let _ = (spec.steps_to_take(), spec.affinity(), spec.has_preview_after(1));
-            let Ok(inputs) = request::inputs(&spec, None) else { return };
-            let Ok(mut job) = pipeline.begin(&inputs) else { return };
-            let _ = pipeline.step(&mut [&mut job]);
+            let text = Change::all(&changes.concat(), &document);
+            let case = (&image, &mask, &changes);
+            let read = fuzz::within(&case, BASE + PER_BYTE * text.len(), || {
+                serde_json::from_str::<ImageSpec>(&text)
+            });
+            let Ok(spec) = read else { return Ok(()) };
+            let pixels = [spec.image(), spec.mask()].into_iter().flatten();
+            let pixels: usize = pixels.map(|image| image.width() as usize * image.height() as usize).sum();
+            let most = BASE + PER_BYTE * text.len() + PER_PIXEL * pixels;
+            fuzz::within(&case, most, || {
+                let _ = (spec.steps_to_take(), spec.affinity(), spec.has_preview_after(1));
+                let Ok(inputs) = request::inputs(&spec, None) else { return };
+                let Ok(mut job) = pipeline.begin(&inputs) else { return };
+                let _ = pipeline.step(&mut [&mut job]);
+            });
+            Ok(())
         });
-        Ok(())
     });
 }

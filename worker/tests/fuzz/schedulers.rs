@@ -60,20 +60,24 @@ fn sample(text: &str, steps: usize) -> Result<(), String> {
 
 #[test]
 fn a_changed_scheduler_is_read_or_named() {
-    let steps = prop::sample::select(vec![0, 1, 2, 3, 4, 7, 20, 50, 51, 999, 1000, 1001, usize::MAX]);
-    fuzz::check(2000, &(0..SCHEDULERS.len(), changes(), steps), |(class, changes, steps)| {
-        let text = Change::all(&changes, &document(class));
-        let case = (SCHEDULERS[class], &changes, steps);
-        if let Err(error) = fuzz::within(&case, BASE + PER_BYTE * text.len(), || sample(&text, steps)) {
-            prop_assert!(error.starts_with("scheduler_config.json: "), "{error:.300}");
-        }
-        Ok(())
+    fuzz::alone(|| {
+        let steps = prop::sample::select(vec![0, 1, 2, 3, 4, 7, 20, 50, 51, 999, 1000, 1001, usize::MAX]);
+        fuzz::check(2000, &(0..SCHEDULERS.len(), changes(), steps), |(class, changes, steps)| {
+            let text = Change::all(&changes, &document(class));
+            let case = (SCHEDULERS[class], &changes, steps);
+            if let Err(error) = fuzz::within(&case, BASE + PER_BYTE * text.len(), || sample(&text, steps)) {
+                prop_assert!(error.starts_with("scheduler_config.json: "), "{error:.300}");
+            }
+            Ok(())
+        });
     });
 }
 
 #[test]
 fn every_sampler_reads_the_document() {
-    for class in 0..SCHEDULERS.len() {
-        assert_eq!(sample(&document(class).to_string(), 20), Ok(()));
-    }
+    fuzz::alone(|| {
+        for class in 0..SCHEDULERS.len() {
+            assert_eq!(sample(&document(class).to_string(), 20), Ok(()));
+        }
+    });
 }

@@ -10,6 +10,8 @@ const RAW: [&str; 8] =
 const DEEP: usize = 100_000;
 /// As long as a text gets that nobody meant.
 const LONG: usize = 100_000;
+/// As long as a list gets by being multiplied.
+const MOST: usize = 200_000;
 
 /// One change of a document.
 #[derive(Debug, Clone)]
@@ -170,7 +172,9 @@ impl Change {
                     Value::Array(entries) => entries,
                     other => vec![other],
                 };
-                let many = std::iter::repeat_n(entries, *by).flatten().collect();
+                // A document that is multiplied twice is still one that can be made.
+                let by = (*by).min(MOST / length(&entries).max(1)).max(1);
+                let many = std::iter::repeat_n(entries, by).flatten().collect();
                 put(document, &place, Value::Array(many));
             }
             Self::Add(at, value) => match document.pointer_mut(&pick(at)) {
@@ -180,6 +184,11 @@ impl Change {
             },
         }
     }
+}
+
+/// How long a list is as text.
+fn length(entries: &[Value]) -> usize {
+    entries.iter().map(|entry| entry.to_string().len()).sum()
 }
 
 fn mark(which: usize) -> String {

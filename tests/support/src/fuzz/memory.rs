@@ -1,9 +1,10 @@
 //! What a case takes of memory.
 
 use std::{
+    cell::Cell,
     fmt::Debug,
     fs,
-    sync::{Mutex, Once, PoisonError},
+    sync::{Mutex, MutexGuard, Once, PoisonError},
 };
 
 use peak_alloc::PeakAlloc;
@@ -13,13 +14,40 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// not the machine.
 const PROCESS: u64 = 8 << 30;
 
-/// Runs a case; panics if it has more than `most` bytes allocated at a time. Mapped files do not count. The test's
-/// global allocator must be [`PeakAlloc`]. Cases run one at a time, whatever the number of test threads; one that
-/// ends the process is left in a file beside the test's program, with the ending `.case`.
-pub fn within<T>(case: &impl Debug, most: usize, run: impl FnOnce() -> T) -> T {
+/// Holds the place of the one test that is being measured.
+struct Place(#[expect(dead_code, reason = "given up when it is dropped")] MutexGuard<'static, ()>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        HOLDS.set(false);
+    }
+}
+
+thread_local! {
+    static HOLDS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a test, or a part of one, while no other that asks for it runs: what one has allocated must not count as
+/// another's.
+pub fn alone<T>(run: impl FnOnce() -> T) -> T {
     static ONE: Mutex<()> = Mutex::new(());
+    let _place = (!HOLDS.get()).then(|| {
+        let place = Place(ONE.lock().unwrap_or_else(PoisonError::into_inner));
+        HOLDS.set(true);
+        place
+    });
+    run()
+}
+
+/// Runs a case; panics if it has more than `most` bytes allocated at a time. Mapped files do not count. The test's
+/// global allocator must be [`PeakAlloc`]. Cases run one at a time, as by [`alone`]; one that ends the process is left in
+/// a file beside the test's program, with the ending `.case`.
+pub fn within<T>(case: &impl Debug, most: usize, run: impl FnOnce() -> T) -> T {
+    alone(|| measured(case, most, run))
+}
+
+fn measured<T>(case: &impl Debug, most: usize, run: impl FnOnce() -> T) -> T {
     static LIMIT: Once = Once::new();
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     LIMIT.call_once(|| {
         let Rlimit { maximum, .. } = getrlimit(Resource::As);
         let current = Some(maximum.map_or(PROCESS, |maximum| maximum.min(PROCESS)));

@@ -7,7 +7,7 @@ pub mod pictures;
 
 pub use bytes::{Damage, damage, damages};
 pub use json::{Change, change, changes, numbers};
-pub use memory::within;
+pub use memory::{alone, within};
 
 use proptest::{
     prelude::{ProptestConfig, Strategy},
