@@ -38,12 +38,35 @@ impl PipelineError {
 
 impl From<candle_core::Error> for PipelineError {
     fn from(error: candle_core::Error) -> Self {
-        let message = error.to_string();
+        let message = told(&error);
         // CUDA reports memory that ran out like any other error, but it is the only one after which the
         // context still works.
         let driver =
             message.contains("CUDA_ERROR") || message.contains("CUDNN") || message.contains("CUBLAS");
         let memory = message.contains("OUT_OF_MEMORY") || message.contains("ALLOC_FAILED");
         if driver && !memory { Self::Device { message } } else { Self::Fault { message } }
+    }
+}
+
+/// What candle says without the backtrace that it may carry: clients read it.
+fn told(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => told(inner),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::backtrace::Backtrace;
+
+    use super::*;
+
+    #[test]
+    fn a_client_reads_no_backtrace() {
+        let inner = Box::new(candle_core::Error::Msg("out of numbers".to_owned()));
+        let backtrace = Box::new(Backtrace::force_capture());
+        let fault = PipelineError::from(candle_core::Error::WithBacktrace { inner, backtrace });
+        assert_eq!(fault, PipelineError::fault("out of numbers"));
     }
 }
