@@ -95,7 +95,7 @@ impl Settings {
         Ok(size)
     }
 
-    /// A list of sizes, 1 to `most` each, for each of at most [`MAX_LEVELS`] levels.
+    /// A list of sizes, 1 to `most` each, for each of at most `MAX_LEVELS` levels.
     ///
     /// # Errors
     /// If it is absent, empty, longer or anything else.
