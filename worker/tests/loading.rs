@@ -84,6 +84,15 @@ fn picture(pipeline: &SdxlPipeline) -> Vec<u8> {
 }
 
 #[test]
+fn tokenizers_must_have_the_same_length() {
+    let folder = checkpoint();
+    set(&folder.path().join("tokenizer_2/tokenizer_config.json"), "model_max_length", 16.into());
+    let complaint = complaint(folder.path());
+    assert!(complaint.contains("tokenizer_2/tokenizer_config.json"), "{complaint}");
+    assert!(complaint.contains("is 16, but that of the first tokenizer is 77"), "{complaint}");
+}
+
+#[test]
 fn shards_and_half_precision_files_are_found() {
     let folder = checkpoint();
     let path = folder.path();

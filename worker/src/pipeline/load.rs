@@ -73,6 +73,13 @@ impl SdxlPipeline {
         source.check_prediction(&scheduler)?;
         let scheduler = SchedulerConfig::read(scheduler)?;
         let [first, second] = [text_encoder(&source, &options, 0)?, text_encoder(&source, &options, 1)?];
+        let lengths = [first.tokenizer.length(), second.tokenizer.length()];
+        if lengths[0] != lengths[1] {
+            // Both encode the same prompt, and their states are joined token by token.
+            let message = format!("is {}, but that of the first tokenizer is {}", lengths[1], lengths[0]);
+            let path = config.component(TOKENIZERS[1]).path("tokenizer_config.json");
+            return Err(LoadError::Setting { path, key: "model_max_length".into(), message });
+        }
         let text = TextEncoders {
             tokenizers: [first.tokenizer, second.tokenizer],
             encoders: [first.encoder, second.encoder],
