@@ -6,7 +6,7 @@ use std::rc::Rc;
 use candle_core::{DType, Device, Tensor};
 
 use super::error::PipelineError;
-use super::load::LoadOptions;
+use super::options::LoadOptions;
 use super::source::Source;
 use crate::sdxl::vae::{Posterior, Vae, VaeConfig};
 use crate::sdxl::{LoadError, Naming, Shards, WeightFiles};

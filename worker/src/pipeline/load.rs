@@ -1,62 +1,18 @@
 //! From a checkpoint on disk to a pipeline: reads every component and checks that they fit together.
 
-use std::path::PathBuf;
-
-use candle_core::{DType, Device};
-
 use super::adapters::{Adapters, Weights};
 use super::autoencoder::Autoencoder;
+use super::component::component;
 use super::conditioning::TextEncoders;
+use super::options::LoadOptions;
 use super::sdxl::SdxlPipeline;
 use super::source::{Source, TEXT_ENCODERS, TOKENIZERS, taesd};
-use crate::noise::GeneratorKind;
 use crate::schedulers::SchedulerConfig;
 use crate::sdxl::clip::{ClipConfig, ClipTextModel};
 use crate::sdxl::tokenizer::ClipTokenizer;
 use crate::sdxl::unet::{Unet, UnetConfig};
 use crate::sdxl::vae::VaeConfig;
-use crate::sdxl::{ConfigFiles, LoadError, Precision, Settings};
-
-/// What to load, and where to.
-#[derive(Debug, Clone)]
-pub struct LoadOptions {
-    /// A folder in the diffusers layout, or a `.safetensors` file with SGM's names.
-    pub model: PathBuf,
-    /// A folder in the diffusers layout whose JSON files and tokenizers to use; the model's own if `None`, and
-    /// for a file those of SDXL base 1.0.
-    pub config: Option<PathBuf>,
-    /// Another autoencoder than the model's: a folder with `config.json`, or a `.safetensors` file.
-    pub vae: Option<PathBuf>,
-    /// The folder of an `AutoencoderTiny` or of TAESD's own files; `taesd` in the model's folder if `None`.
-    pub taesd: Option<PathBuf>,
-    /// Where the tensors live.
-    pub device: Device,
-    /// The type the models compute in; samplers are f32 always, the autoencoder if it asks for it.
-    pub dtype: DType,
-    /// Which files to read where a component has both.
-    pub precision: Precision,
-    /// How seeds become noise, unless a request says.
-    pub generator: GeneratorKind,
-    /// The largest picture that requests may ask for.
-    pub max_pixels: u64,
-}
-
-impl LoadOptions {
-    /// A model on the CPU in float32, with everything else as it is by default.
-    pub fn cpu(model: impl Into<PathBuf>) -> Self {
-        Self {
-            model: model.into(),
-            config: None,
-            vae: None,
-            taesd: None,
-            device: Device::Cpu,
-            dtype: DType::F32,
-            precision: Precision::Full,
-            generator: GeneratorKind::Cuda,
-            max_pixels: 2048 * 1024,
-        }
-    }
-}
+use crate::sdxl::{LoadError, Settings};
 
 impl SdxlPipeline {
     /// Loads a checkpoint with its preview decoder.
@@ -152,15 +108,6 @@ fn check_latents(settings: &Settings, unet: &UnetConfig, vae: &VaeConfig) -> Res
         }
     }
     Ok(())
-}
-
-/// A component's configuration, with the settings it came from for later complaints.
-pub(super) fn component<C>(
-    files: &ConfigFiles,
-    read: impl FnOnce(&Settings) -> Result<C, LoadError>,
-) -> Result<(C, Settings), LoadError> {
-    let settings = files.settings("config.json", "a component of the model")?;
-    Ok((read(&settings)?, settings))
 }
 
 /// Half of the text side.

@@ -6,12 +6,13 @@ use super::adapters::Adapters;
 use super::autoencoder::Autoencoder;
 use super::conditioning::{Conditioning, TextEncoders};
 use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
+use super::device;
 use super::error::PipelineError;
 use super::inputs::Inputs;
-use super::load::LoadOptions;
+use super::interface::{Description, Pipeline, PreviewSource, Progress};
+use super::options::LoadOptions;
 use super::picture::Rgb;
 use super::start::Start;
-use super::{Description, Pipeline, PreviewSource, Progress, device};
 use crate::noise::Generator;
 use crate::schedulers::{SCHEDULERS, SchedulerConfig};
 use crate::sdxl::taesd::Taesd;
@@ -101,7 +102,8 @@ impl Pipeline for SdxlPipeline {
             newest: None,
             draws: 0,
         };
-        let Start { first, latents, encoded, repaint } = self.start(inputs, sampler.as_ref(), &mut noise)?;
+        let Start { first, latents, encoded, repaint } =
+            Start::new(inputs, &self.vae, sampler.as_ref(), &mut noise)?;
         let guidance = inputs
             .guided()
             .then_some(Guidance { scale: inputs.guidance_scale, rescale: inputs.guidance_rescale });

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use candle_core::DType;
 
-use super::load::{LoadOptions, component};
+use super::component::component;
+use super::options::LoadOptions;
 use crate::sdxl::clip::ClipConfig;
 use crate::sdxl::taesd::{Taesd, TaesdConfig};
 use crate::sdxl::unet::UnetConfig;

@@ -3,11 +3,11 @@
 
 use candle_core::Tensor;
 
+use super::autoencoder::Autoencoder;
 use super::denoising::{EncodedImage, Repaint, SeededNoise};
 use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::picture::Rgb;
-use super::sdxl::SdxlPipeline;
 use crate::schedulers::{Noise, Sampler};
 use crate::sdxl::vae::Posterior;
 
@@ -23,17 +23,17 @@ pub(super) struct Start {
     pub(super) repaint: Option<Repaint>,
 }
 
-impl SdxlPipeline {
+impl Start {
     /// Draws the noise in the order that the reference draws it.
-    pub(super) fn start(
-        &self,
+    pub(super) fn new(
         inputs: &Inputs,
+        vae: &Autoencoder,
         sampler: &dyn Sampler,
         noise: &mut SeededNoise,
-    ) -> Result<Start, PipelineError> {
+    ) -> Result<Self, PipelineError> {
         let Some(image) = &inputs.image else {
             let latents = (noise.draw()? * sampler.init_noise_sigma())?;
-            return Ok(Start { first: 0, latents, encoded: None, repaint: None });
+            return Ok(Self { first: 0, latents, encoded: None, repaint: None });
         };
         // Whole steps of the end of the schedule, in double precision as in the reference.
         let taken = (inputs.num_inference_steps as f64 * inputs.strength) as usize;
@@ -42,7 +42,7 @@ impl SdxlPipeline {
             return Err(PipelineError::bad("strength", "leaves no step to take"));
         }
         // The posterior's noise is drawn before that of the latents.
-        let encoded = self.encode_image(&image.resized(inputs.width, inputs.height), noise)?;
+        let encoded = encode_image(vae, &image.resized(inputs.width, inputs.height), noise)?;
         let repeated = encoded.latents.repeat((inputs.num_images_per_prompt, 1, 1, 1))?;
         let drawn = noise.draw()?;
         let noised = |sampler: &dyn Sampler| sampler.add_noise(first, &repeated, &drawn);
@@ -57,19 +57,23 @@ impl SdxlPipeline {
                 // The reference encodes the masked picture as well, for UNets that are told it. Ours are not,
                 // but its draw moves the generator on for samplers that add noise.
                 noise.draw_for(1)?;
-                let scale = self.vae.config().scale();
-                let mask = mask.resized(inputs.width, inputs.height).mask(scale, &self.options.device)?;
+                let scale = vae.config().scale();
+                let mask = mask.resized(inputs.width, inputs.height).mask(scale, &noise.device)?;
                 (latents, Some(Repaint { mask, image: repeated, noise: drawn }))
             }
         };
-        Ok(Start { first, latents, encoded: Some(encoded), repaint })
+        Ok(Self { first, latents, encoded: Some(encoded), repaint })
     }
+}
 
-    fn encode_image(&self, image: &Rgb, noise: &mut SeededNoise) -> Result<EncodedImage, PipelineError> {
-        let Posterior { mean, logvar } = self.vae.encode(&image.to_tensor(&self.options.device)?)?;
-        let draw = noise.draw_for(1)?;
-        let point = (&mean + ((&logvar * 0.5)?.exp()? * &draw)?)?;
-        let latents = (point * self.vae.config().scaling_factor)?;
-        Ok(EncodedImage { mean, logvar, noise: draw, latents })
-    }
+fn encode_image(
+    vae: &Autoencoder,
+    image: &Rgb,
+    noise: &mut SeededNoise,
+) -> Result<EncodedImage, PipelineError> {
+    let Posterior { mean, logvar } = vae.encode(&image.to_tensor(&noise.device)?)?;
+    let draw = noise.draw_for(1)?;
+    let point = (&mean + ((&logvar * 0.5)?.exp()? * &draw)?)?;
+    let latents = (point * vae.config().scaling_factor)?;
+    Ok(EncodedImage { mean, logvar, noise: draw, latents })
 }

@@ -8,8 +8,8 @@ use super::euler::Euler;
 use super::euler_ancestral::EulerAncestral;
 use super::heun::Heun;
 use super::lcm::Lcm;
+use super::sampler::Sampler;
 use super::unipc::UniPc;
-use super::{Prediction, Sampler};
 use crate::sdxl::{LoadError, Settings};
 
 /// Builds a sampler of one class for a number of steps.
@@ -90,15 +90,5 @@ impl SchedulerConfig {
                 .wrong("num_train_timesteps", format!("is {train}, and {steps} steps were asked for")));
         }
         (self.build)(&self.settings, steps)
-    }
-}
-
-/// `prediction_type`, which every class has.
-pub(super) fn prediction(s: &Settings) -> Result<Prediction, LoadError> {
-    match s.or("prediction_type", String::from("epsilon"))?.as_str() {
-        "epsilon" => Ok(Prediction::Epsilon),
-        "v_prediction" => Ok(Prediction::Velocity),
-        "sample" | "original_sample" => Ok(Prediction::Sample),
-        other => Err(s.unsupported("prediction_type", format!("{other:?}"))),
     }
 }

@@ -2,10 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::config::prediction;
 use super::noise_schedule::{Defaults, NoiseSchedule};
+use super::prediction::Prediction;
+use super::sampler::{Noise, Sampler, Stepped};
 use super::spacing::{self, Spacing};
-use super::{Noise, Prediction, Sampler, Stepped};
 use crate::sdxl::{LoadError, Settings};
 
 /// One job's sampler.
@@ -37,7 +37,7 @@ impl Ddim {
         let at = |t: f64| if t < 0.0 { end } else { f64::from(alphas[(t as usize).min(train - 1)]) };
         let levels = timesteps.iter().map(|t| (at(*t), at(t - stride))).collect();
         let clip = s.or("clip_sample", true)?.then_some(s.or("clip_sample_range", 1.0)?);
-        Ok(Self { timesteps, levels, prediction: prediction(s)?, clip })
+        Ok(Self { timesteps, levels, prediction: Prediction::read(s)?, clip })
     }
 }
 

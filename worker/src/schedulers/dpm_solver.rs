@@ -4,7 +4,7 @@
 use candle_core::Tensor;
 
 use super::multistep::{Estimates, Tables};
-use super::{Noise, Sampler, State, Stepped, all_taken};
+use super::sampler::{Noise, Sampler, State, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
 
 /// Below this many steps the last ones are of lower order.

@@ -3,11 +3,11 @@
 
 use candle_core::Tensor;
 
-use super::config::prediction;
 use super::noise_schedule::{Defaults, NoiseSchedule, ZERO_SNR_FLOOR};
+use super::prediction::Prediction;
+use super::sampler::{Noise, Sampler, Stepped};
 use super::sigmas::{self, SigmaShape};
 use super::spacing::{self, Spacing};
-use super::{Noise, Prediction, Sampler, Stepped};
 use crate::sdxl::{LoadError, Settings};
 
 /// Tables of the samplers that work on x = picture + sigma * noise.
@@ -37,7 +37,7 @@ impl Tables {
             Spacing::Trailing => spacing::trailing(train, steps),
         };
         let sigmas = sigmas::at_timesteps(&timesteps, &trained);
-        Ok(Self { timesteps, sigmas, prediction: prediction(s)?, spacing, trained })
+        Ok(Self { timesteps, sigmas, prediction: Prediction::read(s)?, spacing, trained })
     }
 
     /// Places the levels between the first and the last as the configuration says.

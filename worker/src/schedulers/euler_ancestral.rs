@@ -4,7 +4,8 @@
 use candle_core::Tensor;
 
 use super::euler::{Tables, denoise};
-use super::{Noise, Prediction, Sampler, Stepped};
+use super::prediction::Prediction;
+use super::sampler::{Noise, Sampler, Stepped};
 use crate::sdxl::{LoadError, Settings};
 
 /// One job's sampler.

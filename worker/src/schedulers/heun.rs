@@ -4,7 +4,7 @@
 use candle_core::Tensor;
 
 use super::euler::{Tables, denoise};
-use super::{Noise, Sampler, State, Stepped, all_taken};
+use super::sampler::{Noise, Sampler, State, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
 
 /// One job's sampler.

@@ -3,10 +3,10 @@
 
 use candle_core::Tensor;
 
-use super::config::prediction;
 use super::ddim::split;
 use super::noise_schedule::{Defaults, NoiseSchedule};
-use super::{Noise, Prediction, Sampler, Stepped};
+use super::prediction::Prediction;
+use super::sampler::{Noise, Sampler, Stepped};
 use crate::sdxl::{LoadError, Settings};
 
 /// Standard deviation of the pictures in the boundary condition; the reference has it fixed.
@@ -42,7 +42,7 @@ impl Lcm {
             timesteps: indices.iter().map(|t| *t as f64).collect(),
             alphas: indices.iter().map(|t| f64::from(trained[*t])).collect(),
             timestep_scaling: s.or("timestep_scaling", 10.0)?,
-            prediction: prediction(s)?,
+            prediction: Prediction::read(s)?,
             clip,
         })
     }

@@ -6,11 +6,11 @@ use std::ops::Index;
 
 use candle_core::Tensor;
 
-use super::config::prediction;
 use super::noise_schedule::{Defaults, NoiseSchedule, ZERO_SNR_FLOOR};
+use super::prediction::Prediction;
+use super::sampler::State;
 use super::sigmas::{self, SigmaShape};
 use super::spacing::{self, Spacing};
-use super::{Prediction, State};
 use crate::sdxl::{LoadError, Settings};
 
 /// A noise level: alpha^2 + sigma^2 = 1, lambda = ln(alpha / sigma), which is infinite without noise.
@@ -117,7 +117,7 @@ impl Tables {
             other => return Err(s.unsupported("final_sigmas_type", format!("{other:?}"))),
         });
         let sigmas = sigmas.into_iter().map(|sigma| f64::from(sigma as f32)).collect();
-        Ok(Self { timesteps, sigmas, prediction: prediction(s)? })
+        Ok(Self { timesteps, sigmas, prediction: Prediction::read(s)? })
     }
 
     pub(super) fn level(&self, index: usize) -> Level {

@@ -4,7 +4,7 @@
 use candle_core::Tensor;
 
 use super::multistep::{Estimates, Level, Tables};
-use super::{Noise, Sampler, State, Stepped, all_taken};
+use super::sampler::{Noise, Sampler, State, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
 
 /// The latents before the newest step, in [`Sampler::state`]; its order follows.

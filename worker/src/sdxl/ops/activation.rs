@@ -1,38 +1,16 @@
-//! Activation functions, chosen by the name that a checkpoint's configuration gives them.
+//! Activation functions.
 
 use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
-use super::{on_slices, portable, simd};
-
-/// A function that is applied number by number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// x * sigmoid(x); `silu` and `swish` in configurations.
-    Silu,
-    /// x * Phi(x), exact; `gelu`.
-    Gelu,
-    /// x * sigmoid(1.702 x); `quick_gelu`.
-    QuickGelu,
-    /// max(x, 0); `relu`.
-    Relu,
-}
+use super::arguments::Activation;
+use super::slices::on_slices;
+use super::{portable, simd};
 
 /// Numbers per task: small enough to spread a UNet's activations over cores, large enough to hide the cost.
 const BLOCK: usize = 1 << 14;
 
 impl Activation {
-    /// The function of that name in diffusers or transformers, or `None`.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "silu" | "swish" => Some(Self::Silu),
-            "gelu" => Some(Self::Gelu),
-            "quick_gelu" => Some(Self::QuickGelu),
-            "relu" => Some(Self::Relu),
-            _ => None,
-        }
-    }
-
     /// Applies the function; any shape.
     ///
     /// # Errors

@@ -3,17 +3,10 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
+use super::arguments::Mask;
 use super::gemm::{Keep, Matrix, multiply};
-use super::{on_slices, portable, simd};
-
-/// Which keys a query may see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mask {
-    /// All of them.
-    None,
-    /// Those at its own position and before, as in a text encoder.
-    Causal,
-}
+use super::slices::on_slices;
+use super::{portable, simd};
 
 /// Scores held at a time by one task: 64 rows of 4096 keys are 1 MiB.
 const SCORES: usize = 1 << 18;

@@ -5,24 +5,10 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
+use super::arguments::Padding;
 use super::gemm::{Keep, Matrix, multiply};
-use super::{on_slices, portable};
-
-/// Zeros around a picture, in pixels. An encoder's stride-2 convolutions pad right and bottom alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Padding {
-    /// Above and left of the picture.
-    pub before: usize,
-    /// Below and right of it.
-    pub after: usize,
-}
-
-impl Padding {
-    /// The same number of zeros on every side.
-    pub fn even(pixels: usize) -> Self {
-        Self { before: pixels, after: pixels }
-    }
-}
+use super::portable;
+use super::slices::on_slices;
 
 /// Numbers of a column buffer: 1 MiB, which stays in the second-level cache with the weights beside it.
 const COLUMNS: usize = 1 << 18;

@@ -4,7 +4,8 @@ use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
 use super::gemm::{Keep, Matrix, multiply};
-use super::{PARALLEL_FLOOR, on_slices, portable};
+use super::portable;
+use super::slices::{PARALLEL_FLOOR, on_slices};
 
 /// `x` \[.., I\], `weight` \[O, I\], `bias` \[O\] gives \[.., O\].
 ///

@@ -7,6 +7,7 @@
 //! On a CPU all arithmetic is f32: tensors of another type are widened, and the result is rounded back.
 
 mod activation;
+mod arguments;
 mod attention;
 mod conv;
 mod gemm;
@@ -14,38 +15,11 @@ mod linear;
 mod norm;
 pub mod portable;
 mod simd;
+mod slices;
 
-pub use activation::{Activation, geglu};
-pub use attention::{Mask, attention};
-pub use conv::{Padding, conv2d};
+pub use activation::geglu;
+pub use arguments::{Activation, Mask, Padding};
+pub use attention::attention;
+pub use conv::conv2d;
 pub use linear::linear;
 pub use norm::{group_norm, layer_norm};
-
-use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
-
-/// Work that is smaller than this many multiplications is not worth a second thread.
-const PARALLEL_FLOOR: usize = 1 << 18;
-
-/// Calls `kernel` with the numbers of CPU tensors (made contiguous and f32), and wraps what it returns in
-/// a tensor of `shape` and of the first tensor's type.
-fn on_slices<const N: usize>(
-    tensors: [&Tensor; N],
-    shape: &[usize],
-    kernel: impl FnOnce([&[f32]; N]) -> Vec<f32>,
-) -> Result<Tensor> {
-    let dtype = tensors[0].dtype();
-    let tensors = tensors.map(|t| t.to_dtype(DType::F32)?.contiguous());
-    let mut ready = Vec::with_capacity(N);
-    for tensor in tensors {
-        ready.push(tensor?);
-    }
-    let guards: Vec<_> = ready.iter().map(Tensor::storage_and_layout).collect();
-    let mut slices: [&[f32]; N] = [&[]; N];
-    for (slice, (storage, layout)) in slices.iter_mut().zip(&guards) {
-        let Storage::Cpu(CpuStorage::F32(values)) = &**storage else {
-            candle_core::bail!("a CPU kernel was given a tensor that is not on the CPU");
-        };
-        *slice = &values[layout.start_offset()..layout.start_offset() + layout.shape().elem_count()];
-    }
-    Tensor::from_vec(kernel(slices), shape, &Device::Cpu)?.to_dtype(dtype)
-}

@@ -3,7 +3,9 @@
 use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
-use super::{Activation, on_slices, portable, simd};
+use super::arguments::Activation;
+use super::slices::on_slices;
+use super::{portable, simd};
 
 /// Normalises each group of channels of each picture, scales and shifts each channel, then applies
 /// `activation` if there is one (SiLU follows nearly every group norm of a UNet: one pass less).

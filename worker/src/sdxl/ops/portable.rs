@@ -3,7 +3,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::{Activation, Mask, Padding};
+use super::arguments::{Activation, Mask, Padding};
 
 /// Scores of attention that are held at once; candle's kernels index with 32 bits, and one 2048 x 1024
 /// picture's self-attention with guidance has more than 2^31.

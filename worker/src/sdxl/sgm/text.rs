@@ -1,6 +1,6 @@
 //! The text encoders: the first as transformers has it, the second as open_clip has it.
 
-use super::{Modules, rename};
+use super::names::{Modules, rename};
 use crate::sdxl::clip::ClipConfig;
 use crate::sdxl::weights::{Naming, Stored, View};
 

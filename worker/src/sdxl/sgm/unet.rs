@@ -1,6 +1,6 @@
 //! The UNet: blocks in one list down and one list up.
 
-use super::{Modules, by_table};
+use super::names::{Modules, by_table};
 use crate::sdxl::unet::UnetConfig;
 use crate::sdxl::weights::{Naming, View};
 

@@ -1,6 +1,6 @@
 //! The autoencoder.
 
-use super::{Modules, by_table};
+use super::names::{Modules, by_table};
 use crate::sdxl::vae::VaeConfig;
 use crate::sdxl::weights::{Naming, View};
 

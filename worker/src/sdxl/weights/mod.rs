@@ -1,6 +1,7 @@
 //! The tensors of one component by diffusers' names, whatever its files call them.
 
 mod naming;
+mod precision;
 mod shard;
 mod weight;
 
@@ -12,20 +13,11 @@ use std::rc::Rc;
 use candle_core::{DType, Device, Tensor};
 
 pub use naming::{Naming, Stored, View};
+pub use precision::Precision;
 pub use shard::Shards;
 pub use weight::Weight;
 
 use super::error::{LoadError, WeightReport};
-
-/// Which of a component's files to take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// The float32 file; the float16 one if there is no other.
-    #[default]
-    Full,
-    /// The float16 file; the float32 one if there is no other.
-    Half,
-}
 
 /// The most tensors of a component that a report lists: SDXL's largest has fewer.
 const MOST_WRONG: usize = 4096;

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use memmap2::Mmap;
 use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
 
-use super::Precision;
+use super::precision::Precision;
 use crate::sdxl::error::LoadError;
 
 /// A mapped file with its parsed header.
