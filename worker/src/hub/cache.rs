@@ -1,5 +1,5 @@
-//! One model in the Hub's cache, laid out as Hugging Face's own library does, so that both share it: contents
-//! in `blobs`, named by their hash; a tree of links to them per commit in `snapshots`; branches in `refs`.
+//! One model in the Hub's cache. The layout is that of Hugging Face's own library, so that both share it: contents
+//! are in `blobs`, named by their hash; `snapshots` has a tree of links to them per commit; `refs` has the branches.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
@@ -17,7 +17,7 @@ pub struct ModelCache {
 }
 
 impl ModelCache {
-    /// `models--OWNER--NAME` in `cache`; it need not be there.
+    /// `models--OWNER--NAME` in `cache`. It need not exist.
     pub fn new(cache: &Path, id: &HubId) -> Self {
         let name = format!("models--{}--{}", id.owner, id.name);
         Self { folder: cache.join(&name), locks: cache.join(".locks").join(name) }
@@ -28,17 +28,17 @@ impl ModelCache {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// Where contents lie, once they are whole.
+    /// The path of contents that are complete.
     pub fn blob(&self, etag: &str) -> PathBuf {
         self.folder.join("blobs").join(etag)
     }
 
-    /// Where they lie before.
+    /// The path of contents that are still being downloaded.
     pub fn partial(&self, etag: &str) -> PathBuf {
         self.folder.join("blobs").join(format!("{etag}.incomplete"))
     }
 
-    /// The commit that `revision` was when it was last asked for.
+    /// The commit that `revision` pointed to when it was last requested.
     pub fn commit_of(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
@@ -47,7 +47,7 @@ impl ModelCache {
         Some(commit.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// From now on `revision` is `commit`.
+    /// Records that `revision` points to `commit`.
     pub fn remember(&self, revision: &str, commit: &str) -> Result<(), Problem> {
         if self.commit_of(revision).as_deref() == Some(commit) {
             return Ok(());
@@ -56,12 +56,12 @@ impl ModelCache {
         replace(&path, |fresh| fs::write(fresh, commit)).map_err(Problem::cache(path))
     }
 
-    /// Whether a commit's file is there, whole.
+    /// Whether a commit's file is in the cache, complete.
     pub fn has(&self, commit: &str, file: &str) -> bool {
         self.snapshot(commit).join(file).is_file()
     }
 
-    /// The names of a commit's files that are there, whole.
+    /// The names of a commit's files that are in the cache, complete.
     pub fn files(&self, commit: &str) -> BTreeSet<String> {
         let root = self.snapshot(commit);
         let (mut files, mut folders) = (BTreeSet::new(), vec![root.clone()]);
@@ -78,16 +78,16 @@ impl ModelCache {
         files
     }
 
-    /// Names the contents `etag` as a commit's `file`.
+    /// Links a commit's `file` to the contents `etag`.
     pub fn link(&self, commit: &str, file: &str, etag: &str) -> Result<(), Problem> {
         let path = self.snapshot(commit).join(file);
-        // Up from the file's folder, out of the commit's and out of `snapshots`. Relative, so that a cache
+        // Up from the file's folder, the commit's folder and `snapshots`. The link is relative, so that a cache
         // can be moved or mounted elsewhere.
         let target = Path::new(&"../".repeat(file.split('/').count() + 1)).join("blobs").join(etag);
         replace(&path, |fresh| std::os::unix::fs::symlink(&target, fresh)).map_err(Problem::cache(path))
     }
 
-    /// Waits until nobody else, in this process or another, downloads these contents.
+    /// Waits until no other thread and no other process downloads these contents.
     pub fn lock(&self, etag: &str) -> Result<File, Problem> {
         let path = self.locks.join(format!("{etag}.lock"));
         let locked = || -> io::Result<File> {
@@ -96,10 +96,10 @@ impl ModelCache {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    tracing::info!(lock = %path.display(), "another process downloads this; waiting for it");
+                    tracing::info!(lock = %path.display(), "another process is downloading this file; waiting for it");
                     file.lock()?;
                 }
-                // A file system without locks. What two writers could spoil is found by its hash.
+                // This file system has no locks. If two writers damage a file, its hash shows it.
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(error),
             }
@@ -108,14 +108,14 @@ impl ModelCache {
         locked().map_err(Problem::cache(&path))
     }
 
-    /// Makes the folder for contents.
+    /// Creates the folder for contents.
     pub fn prepare(&self) -> Result<(), Problem> {
         let blobs = self.folder.join("blobs");
         fs::create_dir_all(&blobs).map_err(Problem::cache(blobs))
     }
 }
 
-/// Makes a file under a name of its own, then moves it to `path`: nobody sees half of it.
+/// Creates a file under a temporary name, then renames it to `path`: no reader sees half a file.
 fn replace(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The Hub's protocol: which files a model has, what each is, and its contents from some byte on.
+//! The Hub's protocol: the list of a model's files, the size and hash of each, and its contents from a given byte.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -14,7 +14,7 @@ use super::error::Problem;
 use super::id::{HubId, is_commit};
 use super::options::HubOptions;
 
-/// Asks the Hub about one model.
+/// A client of the Hub for one model.
 pub struct Client {
     http: reqwest::Client,
     endpoint: Url,
@@ -22,18 +22,18 @@ pub struct Client {
     id: HubId,
 }
 
-/// What a model consists of.
+/// The files of a model.
 pub struct Listing {
-    /// The commit that its revision is now.
+    /// The commit that its revision points to.
     pub commit: String,
     /// All its files.
     pub files: BTreeSet<String>,
 }
 
-/// What a file is, before its contents come.
+/// The size and hash of a file, known before its contents are downloaded.
 #[derive(Debug)]
 pub struct Remote {
-    /// What the contents are kept under: their SHA-256 if they are large, else git's name for them.
+    /// The name of the contents in the cache: their SHA-256 for large files, else git's hash.
     pub etag: String,
     /// In bytes.
     pub size: u64,
@@ -48,24 +48,24 @@ impl Client {
             endpoint.ok_or_else(|| setting("HF_ENDPOINT", "is not an http or https address".to_owned()))?;
         let token = options.token.as_ref().map(|token| {
             let mut header = HeaderValue::try_from(format!("Bearer {}", token.secret()))
-                .map_err(|_| setting("HF_TOKEN", "has characters that no token has".to_owned()))?;
+                .map_err(|_| setting("HF_TOKEN", "contains characters that a token cannot have".to_owned()))?;
             header.set_sensitive(true);
             Ok(header)
         });
-        // An error means that one is there. Without a provider the client could not be built.
+        // An error means that a provider is installed already. Without one the client cannot be built.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
-            // Redirects are followed by hand: the first answer has what the last one lacks.
+            // Redirects are followed here, because the first response has headers that the last one lacks.
             .redirect(Policy::none())
             .connect_timeout(options.silence)
             .read_timeout(options.silence)
             .user_agent(concat!("glimpse/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| setting("the environment", format!("allows no connection: {error}")))?;
+            .map_err(|error| setting("the environment", format!("does not allow an HTTP client: {error}")))?;
         Ok(Self { http, endpoint, token: token.transpose()?, id: id.clone() })
     }
 
-    /// The Hub's name in messages: without a path, and without a password.
+    /// The Hub's name for messages: without path and password.
     pub fn hub(&self) -> String {
         name(&self.endpoint)
     }
@@ -94,23 +94,23 @@ impl Client {
         Ok(Listing { commit: answer.sha, files })
     }
 
-    /// What `file` is.
+    /// The size and hash of `file`.
     pub async fn describe(&self, commit: &str, file: &str) -> Result<Remote, Problem> {
         let answer = self.send(Method::HEAD, self.file_url(commit, file), 0).await?;
         let text = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let etag = text("x-linked-etag").or_else(|| text(ETAG.as_str())).unwrap_or_default();
         let etag = etag.trim_start_matches("W/").trim_matches('"');
         let size = text("x-linked-size").or_else(|| text(CONTENT_LENGTH.as_str()));
-        // It becomes the name of a file.
+        // The ETag becomes a file name.
         let plain = !etag.is_empty() && etag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         match size.and_then(|size| size.parse().ok()) {
             Some(size) if plain && etag.len() <= 128 => Ok(Remote { etag: etag.to_owned(), size }),
-            _ => Err(self.strange(format!("no ETag or size of {file}"))),
+            _ => Err(self.strange(format!("it sends no usable ETag or size for {file}"))),
         }
     }
 
-    /// The contents of `file` from byte `from` on, if the server can begin there; else from the start. Says
-    /// which.
+    /// The contents of `file` from byte `from`, or from the start if the server does not support ranges. Returns
+    /// the first byte that the response has.
     pub async fn open(&self, commit: &str, file: &str, from: u64) -> Result<(Response, u64), Problem> {
         let mut answer = self.send(Method::GET, self.file_url(commit, file), from).await?;
         if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
@@ -122,13 +122,13 @@ impl Client {
         };
         match begins {
             Some(begins) if begins == from || begins == 0 => Ok((answer, begins)),
-            _ => Err(self.strange(format!("{file} begins elsewhere than asked for"))),
+            _ => Err(self.strange(format!("it sends {file} from another byte than requested"))),
         }
     }
 
-    /// What a connection that broke, or was never there, comes to.
+    /// The problem for a connection that failed or broke.
     pub fn unreachable(url: &Url, error: reqwest::Error) -> Problem {
-        // The address of contents is a key to them for a while.
+        // The signed URL of contents gives access to them, so it must not be logged.
         let error = error.without_url();
         let mut cause = error.to_string();
         let mut source = error.source();
@@ -139,17 +139,17 @@ impl Client {
         Problem::Unreachable { host: name(url), cause }
     }
 
-    /// A body without a length that ends before its time.
+    /// A body without a length that ends too early.
     pub fn cut(url: &Url) -> Problem {
         Problem::Unreachable { host: name(url), cause: "the connection was closed".to_owned() }
     }
 
-    /// Sends a request and follows its redirects. The token goes to the Hub alone. A `HEAD` ends at the answer
-    /// that describes the file, also if that is a redirect to its contents.
+    /// Sends a request and follows its redirects. The token is sent to the Hub only. A `HEAD` ends at the response
+    /// that describes the file, even if that is a redirect to its contents.
     async fn send(&self, method: Method, mut url: Url, from: u64) -> Result<Response, Problem> {
         for _ in 0..10 {
             let mut request = self.http.request(method.clone(), url.clone());
-            // Sizes and ranges are those of the file.
+            // Without this, sizes and ranges could be those of a compressed body.
             request = request.header(ACCEPT_ENCODING, "identity");
             if let (Some(token), true) = (&self.token, url.origin() == self.endpoint.origin()) {
                 request = request.header(AUTHORIZATION, token.clone());
@@ -166,12 +166,12 @@ impl Client {
             match next {
                 Some(next) if !described => {
                     let next = next.to_str().ok().and_then(|next| url.join(next).ok());
-                    url = next.ok_or_else(|| self.strange("a redirect to nowhere".to_owned()))?;
+                    url = next.ok_or_else(|| self.strange("it sends a redirect without a valid address".to_owned()))?;
                 }
                 _ => return self.checked(answer, described),
             }
         }
-        Err(self.strange("redirects without an end".to_owned()))
+        Err(self.strange("it redirects more than 10 times".to_owned()))
     }
 
     fn checked(&self, answer: Response, described: bool) -> Result<Response, Problem> {
@@ -203,10 +203,10 @@ impl Client {
         self.url([owner, name, "resolve", commit].into_iter().chain(file.split('/')))
     }
 
-    /// An address below the endpoint; each segment is encoded, slashes too.
+    /// A URL below the endpoint. Each segment is percent-encoded, slashes too.
     fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Url {
         let mut url = self.endpoint.clone();
-        // Fails for addresses without a host only, which the endpoint is not.
+        // This fails only for URLs that cannot have a path; the endpoint has a host.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(segments);
         }

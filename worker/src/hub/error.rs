@@ -1,24 +1,24 @@
-//! Why a model could not be had from the Hub, and what to do about it.
+//! Why a model could not be loaded from the Hub, and what to do about it.
 
 use std::io;
 use std::path::PathBuf;
 
-/// A model that could not be had.
+/// A model that could not be loaded from the Hub.
 #[derive(Debug, thiserror::Error)]
 #[error("{model}: {problem}")]
 pub struct HubError {
-    /// As it was asked for.
+    /// The name that was requested.
     pub model: String,
     /// Why not.
     pub problem: Problem,
 }
 
-/// Why not. No message holds a token, or an address that is good for more than its host.
+/// The reason. No message contains a token or more of a URL than its host.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
     /// The Hub does not know the model.
-    #[error("{hub} has no such model, and there is no such folder here")]
+    #[error("{hub} has no model of this name, and there is no folder of this name")]
     NoModel {
         /// The Hub, or its mirror.
         hub: String,
@@ -31,8 +31,8 @@ pub enum Problem {
         /// A branch, a tag or a commit.
         revision: String,
     },
-    /// The model is for others.
-    #[error("{hub} refuses it ({status}): {}", advice(*.with_token))]
+    /// The Hub refuses access.
+    #[error("{hub} refuses access ({status}): {}", advice(*.with_token))]
     Refused {
         /// The Hub, or its mirror.
         hub: String,
@@ -41,20 +41,20 @@ pub enum Problem {
         /// Whether there was a token.
         with_token: bool,
     },
-    /// No answer, or one that says to come back later.
+    /// No response, or one that asks to retry later.
     #[error(
         "cannot download from {host}: {cause}. Give a folder instead, set HF_ENDPOINT to a mirror, or \
          HF_HUB_OFFLINE=1 to use what the cache has"
     )]
     Unreachable {
-        /// Who did not answer.
+        /// The host that did not respond.
         host: String,
-        /// What the network says.
+        /// The network error.
         cause: String,
     },
-    /// Not in the cache, and nothing else may be asked.
+    /// Not in the cache, and the network must not be used.
     #[error(
-        "HF_HUB_OFFLINE is set, and {file} is not in the cache ({}): unset it for one run, or give a folder",
+        "HF_HUB_OFFLINE is set and {file} is not in the cache ({}): unset HF_HUB_OFFLINE for one run, or give a folder",
         .folder.display()
     )]
     Offline {
@@ -63,8 +63,8 @@ pub enum Problem {
         /// Where it would be.
         folder: PathBuf,
     },
-    /// The model is there, but is not one that can be loaded.
-    #[error("{hub} has no {file} in it; it must be in the diffusers layout, with safetensors weights")]
+    /// The model exists, but it cannot be loaded.
+    #[error("the model on {hub} has no {file}; it must be in the diffusers layout with safetensors weights")]
     Missing {
         /// The Hub, or its mirror.
         hub: String,
@@ -72,22 +72,22 @@ pub enum Problem {
         file: String,
     },
     /// A file is not the one that the Hub announced.
-    #[error("{file} came damaged and was thrown away ({message}): try again")]
+    #[error("the download of {file} was damaged and has been deleted ({message}): try again")]
     Damaged {
         /// Its name in the model.
         file: String,
         /// The difference.
         message: String,
     },
-    /// Something answers that is no Hub.
-    #[error("the answer of {host} is not that of a Hub: {message}")]
+    /// The server is not a Hub.
+    #[error("{host} does not behave like a Hub: {message}. Check HF_ENDPOINT")]
     NotAHub {
-        /// Who answered.
+        /// The host that responded.
         host: String,
         /// What is wrong with it.
         message: String,
     },
-    /// A variable of the environment is of no use.
+    /// An environment variable has a value that cannot be used.
     #[error("{name} {message}")]
     Setting {
         /// The variable.
@@ -100,13 +100,13 @@ pub enum Problem {
     Cache {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl Problem {
-    /// Whether the same may go well in a moment.
+    /// Whether a retry may succeed.
     pub(super) fn may_pass(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
@@ -118,7 +118,7 @@ impl Problem {
     }
 }
 
-/// The Hub answers 401 also for models that it does not have.
+/// The Hub also answers 401 for models that do not exist.
 fn advice(with_token: bool) -> &'static str {
     match with_token {
         true => {

@@ -1,4 +1,4 @@
-//! The name of a model on the Hub, told apart from a path.
+//! The name of a model on the Hub, as distinct from a path.
 
 use std::fmt;
 use std::path::Path;

@@ -1,8 +1,8 @@
-//! Models by their name on the Hugging Face Hub: downloaded once, into the cache that Hugging Face's own
-//! library uses, and from then on a folder like any other.
+//! Models by their name on the Hugging Face Hub. A model is downloaded once, into the cache that Hugging Face's own
+//! library uses; after that it is a folder like any other.
 //!
-//! `resolve -> {id, options, wanted, cache, download}`, `download -> {client, cache, progress}`. Why this is not
-//! the `hf-hub` crate: docs/decisions/0006.
+//! `resolve -> {id, options, wanted, cache, download}`, `download -> {client, cache, progress}`. docs/decisions/0006
+//! says why this is not the `hf-hub` crate.
 
 mod cache;
 mod client;
@@ -25,13 +25,13 @@ use client::Client;
 use download::Patience;
 use id::HubId;
 
-/// The path of what was named: itself, if it is a path; if it is `owner/name` or `owner/name@revision` and there
-/// is no such file or folder, that of the model's copy in the cache, downloaded if need be.
+/// The path of a named model. A path that exists is returned as it is. `owner/name` or `owner/name@revision` gives
+/// the model's copy in the cache, downloaded if necessary.
 ///
-/// Blocks for as long as a download takes; not to be called where a runtime's tasks run.
+/// Blocks for as long as a download takes: do not call it from async tasks.
 ///
 /// # Errors
-/// Why the model cannot be had, and what to do about it.
+/// Why the model cannot be loaded, and what to do about it.
 pub fn resolve(
     named: &Path,
     component: Component,
@@ -52,7 +52,7 @@ fn snapshot(
     options: &HubOptions,
 ) -> Result<PathBuf, Problem> {
     let cache = ModelCache::new(&options.cache, id);
-    // What the cache alone has to offer: a commit, if all is there that a load reads.
+    // A commit in the cache that has every file that a load reads.
     let commit = cache.commit_of(&id.revision).unwrap_or_default();
     let kept = wanted::wanted(&cache.files(&commit), component, precision).map(|_| cache.snapshot(&commit));
     match kept {
@@ -85,7 +85,7 @@ fn snapshot(
         for file in files.iter().filter(|file| !cache.has(&listing.commit, file)) {
             download::fetch(&client, &cache, &listing.commit, file, options).await?;
         }
-        // Only now: an offline start must not find a commit of which half is missing.
+        // Recorded only now, so that an offline start does not find a commit with missing files.
         cache.remember(&id.revision, &listing.commit)?;
         let folder = cache.snapshot(&listing.commit);
         tracing::info!(model = %id, folder = %folder.display(), "the model is in the cache");

@@ -1,4 +1,4 @@
-//! Where the Hub is, where its cache is, and how patiently it is asked: the environment, read in one place.
+//! Where the Hub and its cache are, its timeouts and retries: the environment, read in one place.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ use std::time::Duration;
 pub struct HubOptions {
     /// `HF_ENDPOINT`: the Hub, or a mirror of it.
     pub endpoint: String,
-    /// `HF_HUB_CACHE`, or `hub` in `HF_HOME`: where models are kept.
+    /// `HF_HUB_CACHE`, or `hub` in `HF_HOME`: the folder of the cache.
     pub cache: PathBuf,
     /// `HF_TOKEN`, or what `hf auth login` has left in `HF_HOME`: for gated and private models.
     pub token: Option<Token>,
-    /// `HF_HUB_OFFLINE`: nothing but the cache.
+    /// `HF_HUB_OFFLINE`: use the cache only.
     pub offline: bool,
     /// How often in a row something may fail that a network makes fail, before it counts as failed.
     pub tries: u32,
     /// How long to wait after the first of these; the others take longer, in proportion.
     pub pause: Duration,
-    /// How long a connection may say nothing.
+    /// How long a connection may be silent.
     pub silence: Duration,
 }
 
@@ -37,7 +37,7 @@ impl HubOptions {
         }
     }
 
-    /// As this process' environment says.
+    /// Reads this process' environment.
     pub fn from_env() -> Self {
         let home = std::env::home_dir().unwrap_or_default();
         Self::read(&home, |name| std::env::var(name).ok())
@@ -67,12 +67,12 @@ impl HubOptions {
     }
 }
 
-/// A secret that no log and no error can show.
+/// A secret that its `Debug` form does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// `None` if there is nothing but space.
+    /// `None` for an empty or blank text.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         (!text.is_empty()).then(|| Self(text.to_owned()))

@@ -1,11 +1,11 @@
-//! How far a file is: a bar on a terminal, else a line in the log now and then.
+//! Progress of a download: a bar on a terminal, else a log line from time to time.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A file on its way.
+/// A file that is being downloaded.
 pub struct Progress {
     file: String,
     size: u64,
@@ -16,11 +16,11 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// So many bytes of so many are there from an earlier attempt.
+    /// Starts the display for `size` bytes; `have` of them are there from an earlier attempt.
     pub fn begin(file: &str, size: u64, have: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(size).with_message(file.to_owned()).with_position(have);
-            // A template that does not parse would only cost the decoration.
+            // If the template did not parse, the bar would have its default style.
             if let Ok(style) = ProgressStyle::with_template(
                 "{msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
             ) {
@@ -36,7 +36,7 @@ impl Progress {
         Self { file: file.to_owned(), size, begun, first: have, bar, pace: Pace { at: have, told: begun } }
     }
 
-    /// So many bytes are there.
+    /// Shows that `position` bytes are downloaded.
     pub fn at(&mut self, position: u64) {
         let now = Instant::now();
         if let Some(bar) = &self.bar {
@@ -58,14 +58,14 @@ impl Drop for Progress {
     }
 }
 
-/// When the last line was written, and where the file was then.
+/// When the last line was written, and the position at that time.
 struct Pace {
     at: u64,
     told: Instant,
 }
 
 impl Pace {
-    /// Every tenth of the file, but not of a small one; and every ten seconds.
+    /// A line is due after each tenth of the file (at least 64 MiB) and every ten seconds.
     fn is_due(&mut self, position: u64, size: u64, now: Instant) -> bool {
         let step = (size / 10).max(64 << 20);
         let due = position >= self.at + step || now >= self.told + Duration::from_secs(10);

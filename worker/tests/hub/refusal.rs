@@ -34,7 +34,7 @@ fn gated_and_private_models() {
 fn models_and_revisions_that_do_not_exist() {
     let story = Story::new();
     let error = story.resolve_as("glimpse/dmeo", Precision::Full).unwrap_err();
-    assert_says(&error, &["glimpse/dmeo", "no such model", "no such folder", &story.server.endpoint()]);
+    assert_says(&error, &["glimpse/dmeo", "no model of this name", "no folder of this name", &story.server.endpoint()]);
     let error = story.resolve_as("glimpse/demo@v2", Precision::Full).unwrap_err();
     assert_says(&error, &["glimpse/demo@v2", "no revision \"v2\""]);
 }
@@ -55,7 +55,7 @@ fn endpoints_that_are_none() {
     assert_says(&story.resolve().unwrap_err(), &["HF_ENDPOINT"]);
     // A page, not a Hub: every address below it is missing, without the Hub's word for why.
     story.options.endpoint = format!("{}/mirror", story.server.endpoint());
-    assert_says(&story.resolve().unwrap_err(), &["no such model"]);
+    assert_says(&story.resolve().unwrap_err(), &["no model of this name"]);
 }
 
 #[test]
