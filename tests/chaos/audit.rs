@@ -1,4 +1,4 @@
-//! Looking at what is there: at each job soon after its end, and at the whole store when all is over.
+//! The audit: checks each job soon after its end, and the whole store at the end of the run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,16 +18,16 @@ use crate::{
     story::{Audit, Seen},
 };
 
-/// How long after a job's end it is looked at: a zombie that could still write would have done so, or do it later
-/// and be seen by the watcher.
+/// How long after a job's end it is checked. A stale worker that still writes has done so by then, or does it later and
+/// the watcher sees it.
 const COOLS: Duration = Duration::from_secs(2);
-/// How many jobs are looked at together.
+/// How many jobs are checked at once.
 const TOGETHER: usize = 16;
 
-/// What every other key must have is a time to live.
+/// The only keys that may have no time to live.
 const IMMORTAL: [&str; 5] = [":queue:", ":wake:", ":due", ":dead", ":workers"];
 
-/// Who looks.
+/// The auditor.
 pub struct Auditor {
     pub fleet: Arc<Fleet>,
     pub http: Client,
@@ -39,15 +39,15 @@ impl Auditor {
         Browser::new(self.fleet.clone(), self.http.clone(), self.dice.fork())
     }
 
-    /// Looks at each job soon after its end, since what is kept of it is not kept for ever, until `all` of them have
-    /// been looked at or it is too late; answers what it found.
+    /// Checks each job soon after its end, because ended jobs expire, until `all` of them are checked or the time is
+    /// over. Returns its findings.
     pub async fn watch(mut self, mut all: tokio::sync::watch::Receiver<bool>) -> BTreeMap<String, Audit> {
         let mut audits = BTreeMap::new();
         loop {
             let last = *all.borrow_and_update();
             let cool = |at: Instant| last || at.elapsed() > COOLS;
             let ended = self.fleet.watcher.ended().into_iter().filter(|(_, at)| cool(*at)).map(|(id, _)| id);
-            // What the watcher saw no end of may have one that it missed.
+            // A job without an end in the watcher's record may have one that the watcher missed.
             let known: BTreeSet<_> =
                 if last { self.fleet.watcher.jobs().into_keys().collect() } else { ended.collect() };
             let due: Vec<_> = known.into_iter().filter(|id| !audits.contains_key(id)).collect();
@@ -58,7 +58,7 @@ impl Auditor {
             if last {
                 return audits;
             }
-            // An error means that nobody will say it any more; so does a second without news mean nothing.
+            // An error means that the sender is gone. A second without a message means nothing.
             let _ = tokio::time::timeout(Duration::from_secs(1), all.changed()).await;
         }
     }
@@ -71,7 +71,7 @@ impl Auditor {
         jobs.iter().filter_map(|job| Some(job["id"].as_str()?.to_owned())).collect()
     }
 
-    /// Submits a job of `app` and answers how it ended.
+    /// Submits a job of `app` and returns how it ended.
     pub async fn fresh(&mut self, app: &str) -> String {
         let body = json!({ "app": app, "prompt": "pace=5", "seed": 1, "num_inference_steps": 6 });
         let mut browser = self.browser();
@@ -82,7 +82,7 @@ impl Auditor {
         follow.events().last().and_then(Seen::status).unwrap_or("without an end").to_owned()
     }
 
-    /// Waits until nothing is left to do, for as long as clients wait; answers what is left then.
+    /// Waits until no work is left, for as long as clients wait. Returns the work that is left then.
     pub async fn left(&mut self) -> Vec<String> {
         loop {
             let left = tokio::task::block_in_place(|| left(&self.fleet));
@@ -92,7 +92,7 @@ impl Auditor {
         }
     }
 
-    /// The keys that live for ever and should not.
+    /// The keys that have no time to live but should have one.
     pub fn immortal(&self) -> Vec<String> {
         let mortal = |key: &String| !IMMORTAL.iter().any(|kind| key.contains(kind));
         let for_ever = |key: &String| ask(&self.fleet, &["TTL", key]) == Reply::Number(-1);
@@ -102,14 +102,14 @@ impl Auditor {
     }
 }
 
-/// Looks at one job.
+/// Checks one job.
 async fn look(mut browser: Browser, id: &str) -> Audit {
     let answer = browser.ask(|http, address| http.get(format!("{address}/v1/jobs/{id}"))).await;
     let status = answer.and_then(|answer| Some(answer.body["status"].as_str()?.to_owned()));
     let log = loop {
         match tokio::task::block_in_place(|| log(&browser.fleet, id)) {
             Some(log) => break log,
-            // Redis is away.
+            // Redis is unavailable.
             None if browser.too_late().await => break Vec::new(),
             None => {}
         }
@@ -118,7 +118,7 @@ async fn look(mut browser: Browser, id: &str) -> Audit {
     Audit { status, log, late }
 }
 
-/// A job's log; `None` if Redis does not answer.
+/// A job's log; `None` if Redis does not respond.
 fn log(fleet: &Fleet, id: &str) -> Option<Vec<Seen>> {
     // The last byte of an id is its partition.
     let partition = u8::from_str_radix(id.get(id.len().checked_sub(2)?..)?, 16).ok()?;

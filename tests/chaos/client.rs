@@ -1,4 +1,4 @@
-//! A client that knows how to go on: it asks another API when one is away, and follows from its cursor.
+//! A client that recovers: it asks another API when one is unavailable, and resumes from its cursor.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,22 +13,22 @@ use crate::{
     story::{Follow, Heard},
 };
 
-/// How long an answer that is not a stream may take; the API promises one within 15 s.
+/// How long a response that is not a stream may take; the API promises one within 15 s.
 const ANSWER: Duration = Duration::from_secs(20);
-/// Between two tries.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long after the last fault everything must have ended: what was lost at the last moment waits for the reapers
-/// to trust Redis again (15 s), twice if the next worker was struck as well, and is then made.
+/// Within this time after the last fault every job must have ended. A job that is lost at the last moment waits until
+/// the reapers have had 15 s of answers from Redis (twice, if the next worker fails too), and then runs.
 pub const SETTLES: Duration = Duration::from_secs(90);
 
-/// One person's client.
+/// The client of one user.
 pub struct Browser {
     pub fleet: Arc<Fleet>,
     pub dice: Dice,
     http: Client,
 }
 
-/// An answer that is not a stream.
+/// A response that is not a stream.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -40,7 +40,7 @@ impl Browser {
         Self { fleet, dice, http }
     }
 
-    /// A request to some API that is up; waits for one.
+    /// Sends a request to an API that is up; waits for one.
     pub async fn request(&mut self, build: &impl Fn(&Client, &str) -> RequestBuilder) -> RequestBuilder {
         loop {
             if let Some(address) = self.fleet.an_api(self.dice.roll()) {
@@ -50,7 +50,7 @@ impl Browser {
         }
     }
 
-    /// Sends once; `None` if no answer came.
+    /// Sends once; `None` if there was no response.
     pub async fn send(&mut self, build: &impl Fn(&Client, &str) -> RequestBuilder) -> Option<Answer> {
         let response = self.request(build).await.timeout(ANSWER).send().await.ok()?;
         let status = response.status();
@@ -58,11 +58,11 @@ impl Browser {
         Some(Answer { status, body: serde_json::from_str(&text).unwrap_or_default() })
     }
 
-    /// Sends until an API answers that has a store; `None` when the time for it is over.
+    /// Sends until an API that reaches its store responds; `None` when the time is over.
     pub async fn ask(&mut self, build: impl Fn(&Client, &str) -> RequestBuilder) -> Option<Answer> {
         loop {
             match self.send(&build).await {
-                // Away, full or ending: somebody else, or later.
+                // Unavailable, full or shutting down: ask another API, or later.
                 Some(answer) if !answer.status.is_server_error() && answer.status != 429 => {
                     return Some(answer);
                 }
@@ -74,13 +74,13 @@ impl Browser {
         }
     }
 
-    /// Waits a moment, and says whether it is so late that nothing may be missing any more.
+    /// Waits a moment. Returns whether the time is over in which a job may still be missing.
     pub async fn too_late(&mut self) -> bool {
         tokio::time::sleep(PAUSE).await;
         over_since(&self.fleet).is_some_and(|since| since.elapsed() > SETTLES)
     }
 
-    /// Follows a job to its end, however often a stream breaks.
+    /// Follows a job to its end, however often the stream breaks.
     pub async fn follow(&mut self, id: &str) -> Follow {
         let mut follow = Follow { stayed: true, ..Follow::default() };
         while !self.follow_once(id, &mut follow).await {
@@ -88,7 +88,7 @@ impl Browser {
                 return follow;
             }
         }
-        // Whoever comes back after the end is told nothing twice.
+        // A client that comes back after the end must not receive anything twice.
         if self.dice.one_in(2) {
             follow.heard.push(Heard::Again);
             self.follow_once(id, &mut follow).await;
@@ -96,7 +96,7 @@ impl Browser {
         follow
     }
 
-    /// One stream; `true` once there is nothing more to hear.
+    /// Reads one stream; `true` at the end of the job.
     async fn follow_once(&mut self, id: &str, follow: &mut Follow) -> bool {
         let cursor = follow.events().last().map(|seen| seen.seq);
         let build = |http: &Client, address: &str| {
@@ -120,7 +120,7 @@ impl Browser {
             let ends = matches!(&heard, Heard::Event(seen) if seen.is_terminal());
             follow.heard.push(heard);
             if ends {
-                // Nothing may come after it; a whole body ends here.
+                // Nothing may follow; a complete body ends here.
                 while let Some(Block::Heard(more)) = body.next().await {
                     follow.heard.push(more);
                 }
@@ -132,7 +132,7 @@ impl Browser {
     }
 }
 
-/// When the last fault was over.
+/// The time at which the last fault was over.
 fn over_since(fleet: &Fleet) -> Option<Instant> {
     *fleet.calm.borrow()
 }

@@ -1,8 +1,8 @@
-//! Chance that a seed decides, the same in every version of every library: SplitMix64.
+//! Random numbers from a seed, the same in every version of every library: SplitMix64.
 
 use std::ops::Range;
 
-/// A source of chance.
+/// A random number generator.
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
 
@@ -19,7 +19,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// Dice of its own for a part of the story, so that what one part rolls does not move the others.
+    /// A separate generator for one part of the run, so that the draws of one part do not change the others.
     pub fn fork(&mut self) -> Self {
         Self(self.roll())
     }

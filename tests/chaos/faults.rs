@@ -1,4 +1,4 @@
-//! Doing to the fleet what the plan says.
+//! Carries out the plan's faults on the fleet.
 
 use std::time::{Duration, Instant};
 
@@ -11,20 +11,20 @@ use crate::{
     process::{Place, Process},
 };
 
-/// How long a process may take that was told to end.
+/// How long a process may take to shut down.
 const ENDS: Duration = Duration::from_secs(40);
-/// From here on a worker that is not heard, or does not hear, may lose its lease of 15 s: it renews every 5 s, and
-/// gives each renewal 5 s.
+/// A worker whose connection is interrupted for longer than this may lose its lease of 15 s: it renews every 5 s,
+/// with a timeout of 5 s.
 const LONG: Duration = Duration::from_secs(8);
-/// How long a fault looks for somebody who is not being struck already.
+/// How long a fault looks for a process that has no other fault at the moment.
 const LOOKING: Duration = Duration::from_secs(30);
 
 /// How long a fault waits for a worker that has a job.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Between two looks.
+/// The pause between two looks.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// The right to do something to a process.
+/// The exclusive right to inject a fault into a process.
 type Turn<'a> = tokio::sync::MutexGuard<'a, Process>;
 
 impl Fleet {
@@ -35,7 +35,7 @@ impl Fleet {
         }
     }
 
-    /// `None` if there was nobody to do it to.
+    /// `None` if there was no process to inject it into.
     async fn inflict(&self, fault: Fault, dice: &mut Dice) -> Option<()> {
         match fault {
             Fault::KillWorker { down } => {
@@ -98,7 +98,7 @@ impl Fleet {
         &self.places[dice.among(0..self.places.len() as u64) as usize]
     }
 
-    /// An API whom nothing else is being done to.
+    /// An API that has no other fault at the moment.
     async fn undisturbed_api(&self, dice: &mut Dice) -> Option<(&Place, Turn<'_>)> {
         let mut places: Vec<_> = self.apis().collect();
         dice.shuffle(&mut places);
@@ -115,8 +115,8 @@ impl Fleet {
         None
     }
 
-    /// A worker whom nothing else is being done to, stopped with a job in hand; if all are idle for a while, an idle
-    /// one.
+    /// A worker that has no other fault at the moment, stopped while it runs a job; an idle one if all of them stay
+    /// idle.
     async fn stopped_worker(&self, dice: &mut Dice) -> Option<(&Place, Turn<'_>)> {
         let mut places: Vec<_> = self.places.iter().filter(|place| !place.is_api()).collect();
         dice.shuffle(&mut places);
@@ -130,7 +130,7 @@ impl Fleet {
                     continue;
                 }
                 process.signal("STOP");
-                // What it had sent before may end its job yet.
+                // A write that it sent before may still end its job.
                 tokio::time::sleep(MOMENT).await;
                 if any || self.watcher.job_of(&worker).is_some() {
                     return Some((place, process));
@@ -142,7 +142,7 @@ impl Fleet {
         None
     }
 
-    /// Notes that a worker may lose its job now.
+    /// Records that a worker may lose its job now.
     fn take_from(&self, fault: Fault, process: &Process) {
         let Some(worker) = process.worker() else { return };
         let mut notes = self.notes.lock().unwrap();
@@ -165,11 +165,11 @@ impl Fleet {
     async fn drain(&self, place: &Place, process: &mut Process) {
         place.leave();
         process.signal("TERM");
-        // A stopped worker hears it as it goes on.
+        // A stopped worker receives the signal when it continues.
         process.signal("CONT");
         match process.exit(ENDS).await {
             Some(status) if status.success() => {}
-            // A poison job may have broken the device as the worker drained.
+            // A poison job may have broken the device while the worker drained.
             Some(status) if status.code() == Some(1) && process.log().contains("scripted device fault") => {}
             Some(status) => self.broken(format!("{} was told to end, and ended with {status}", place.name)),
             None => {
@@ -183,7 +183,7 @@ impl Fleet {
 
     async fn restart_redis(&self, down: Duration) {
         let _turn = self.redis_turn.lock().await;
-        // Nobody reaches the new server before the watcher does.
+        // No process reaches the new server before the watcher does.
         self.places.iter().for_each(|place| place.proxy.refuse(true));
         tokio::task::block_in_place(|| self.redis.write().unwrap().kill());
         tokio::time::sleep(down).await;

@@ -1,4 +1,4 @@
-//! The fleet: processes, each behind its own proxy, around one Redis; and what was done to it.
+//! The fleet: processes around one Redis, each behind its own proxy, and the faults that were injected.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 const APIS: usize = 3;
-/// Half of them give their job back at once when they drain.
+/// Half of them return their job to the queue at once when they drain.
 const SCRIPTED_WORKERS: usize = 6;
 
 /// Everything that runs.
@@ -28,9 +28,9 @@ pub struct Fleet {
     pub redis_turn: tokio::sync::Mutex<()>,
     pub watcher: Watcher,
     pub places: Vec<Place>,
-    /// What happened, for the judge and for the report.
+    /// What happened, for the oracle and for the report.
     pub notes: Mutex<Notes>,
-    /// Since when the faults are over: from then on clients do not wait for ever.
+    /// The time since which the faults are over: after it, clients do not wait for ever.
     pub calm: watch::Sender<Option<tokio::time::Instant>>,
     folder: TempDir,
 }
@@ -39,9 +39,9 @@ pub struct Fleet {
 #[derive(Debug, Default)]
 pub struct Notes {
     pub faults: BTreeMap<&'static str, usize>,
-    /// Workers from which a fault may have taken their job.
+    /// Workers that may have lost their job to a fault.
     pub struck: BTreeSet<String>,
-    /// Jobs that lost their worker: by what, and when.
+    /// Jobs that lost their worker: by which fault, and when.
     pub lost: Vec<(&'static str, String, Instant)>,
     /// What should not have happened.
     pub broken: Vec<String>,
@@ -51,7 +51,7 @@ impl Fleet {
     /// Starts everything and waits until both apps are served.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // With `everysec` a process that dies may take answered writes along, while the disk is slow.
+        // With `everysec`, a process that dies while the disk is slow may lose writes that it has answered.
         let redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
         let watcher = Watcher::default();
         watcher.listen(&redis);
@@ -103,7 +103,7 @@ impl Fleet {
         self.notes.lock().unwrap().broken.push(what);
     }
 
-    /// The most memory that an API has now.
+    /// The memory of the largest API now.
     pub async fn resident(&self) -> u64 {
         let mut most = 0;
         for place in self.apis() {
@@ -112,8 +112,8 @@ impl Fleet {
         most
     }
 
-    /// Starts again what ends by itself: with status 1 a worker may, after a device fault. For as long as it is
-    /// polled.
+    /// Restarts processes that end on their own: a worker may, with status 1, after a device fault. Runs for as long as
+    /// it is polled.
     pub async fn supervise(&self) {
         loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -133,7 +133,7 @@ impl Fleet {
         }
     }
 
-    /// Ends what faults have left: clear ways, and every process runs.
+    /// Ends all faults: every connection works, and every process runs.
     pub async fn heal(&self) {
         for place in &self.places {
             let _way = place.way.lock().await;
@@ -142,7 +142,7 @@ impl Fleet {
         }
     }
 
-    /// Every process whose log says that it panicked.
+    /// Every process whose log has a panic.
     pub fn panics(&self) -> Vec<String> {
         let logs = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
         let panicked = |path: &PathBuf| {
@@ -153,7 +153,7 @@ impl Fleet {
         logs.filter_map(|path| panicked(&path)).collect()
     }
 
-    /// Leaves the logs for people, and says where.
+    /// Keeps the logs, and prints where they are.
     pub fn keep_logs(&self) -> PathBuf {
         let kept = std::env::temp_dir().join(format!("glimpse-chaos-{}", std::process::id()));
         copy(self.folder.path(), &kept).map(|()| kept).unwrap_or_else(|_| self.folder.path().to_owned())

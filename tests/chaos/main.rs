@@ -1,9 +1,9 @@
 //! Nothing is lost: a fleet of real processes serves hundreds of jobs while its processes are killed, frozen and
-//! drained, its connections cut, delayed and silenced, and its Redis restarted. Then everything that anybody saw is
-//! held against the rules in `oracle.rs`.
+//! drained, its connections cut, delayed and silenced, and its Redis restarted. Then everything that was observed is
+//! checked against the rules in `oracle.rs`.
 //!
-//! A seed decides what happens and when; it is printed, and `CHAOS_SEED`, `CHAOS_JOBS` and `CHAOS_FAULTS` play it
-//! again, or a longer one. How the threads of a machine run is not in it: a seed that failed may pass.
+//! A seed decides what happens and when. It is printed; `CHAOS_SEED`, `CHAOS_JOBS` and `CHAOS_FAULTS` repeat a run, or
+//! start a longer one. The seed does not decide how threads are scheduled, so a seed that failed once may pass.
 //!
 //! ```text
 //! plan.rs     what happens when, from the seed     faults.rs   doing it to the fleet
@@ -61,7 +61,7 @@ mod run {
         visitor::{Testimony, visit},
     };
 
-    /// What an API may take more after a run than before it: buffers that the allocator keeps, and nothing per job.
+    /// How much an API's memory may grow during a run: buffers that the allocator keeps, and nothing per job.
     const MOST_GROWTH: u64 = 64 << 20;
 
     #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +97,7 @@ mod run {
         for (id, audit) in audits {
             world.stories.entry(id).or_default().audit = Some(audit);
         }
-        // Of whom nobody knows the id, nobody knows the fate: such a client may have hung up.
+        // The expected end of a job with an unknown id is unknown: its client may have disconnected.
         world.stories.values_mut().for_each(|story| story.fate = Fate::Unwanted);
         let unanswered = testimonies.iter().map(|testimony| testimony.unanswered).sum();
         testimonies.into_iter().for_each(|testimony| hear(&mut world, testimony));

@@ -1,5 +1,5 @@
-//! What must hold, whatever happens: the rules, each once, and the judge. Those of a job's log are the ledger's too and
-//! stand in `tests/support/src/history.rs`; here is who heard it, and what they may have missed.
+//! The rules that must hold in every run, and their check. The rules about a job's log are shared with the ledger and are
+//! in `tests/support/src/history.rs`; here are those about what clients received, and what they may have missed.
 
 use std::collections::BTreeMap;
 
@@ -10,48 +10,48 @@ use crate::story::{Fate, Follow, Heard, Seen, Story, What, World};
 /// The promises of `docs/guarantees.md`, as a run can break them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// Every job that anybody heard of ends.
+    /// Every job that was observed ends.
     Ends,
-    /// There is one terminal event; log, status and every follower have the same one.
+    /// There is one terminal event; the log, the status and every follower have the same one.
     EndsOnce,
-    /// An ended job's log is its terminal event alone.
+    /// An ended job's log holds only its terminal event.
     LogIsTheEnd,
-    /// Who stays or returns hears the end.
+    /// Every client that stays or returns receives the end.
     Told,
-    /// Nobody hears the end twice, or anything after it.
+    /// No client receives the end twice, or anything after it.
     ToldOnce,
-    /// Ids rise strictly, for every follower, over all its connections.
+    /// Ids rise strictly for every follower, over all its connections.
     IdsRise,
-    /// The numbers of a log have no holes.
+    /// The numbers of a log have no gaps.
     NoHoles,
-    /// Attempts rise, and a preview is of the one that holds the job: a worker that lost it says nothing about it.
+    /// Attempts rise, and a preview belongs to the attempt that holds the job: a worker that lost it publishes nothing.
     Fenced,
     /// A preview is sent once per attempt and step, in the order of the steps.
     PreviewsOnce,
-    /// No attempt is lost without a fault that struck its worker.
+    /// No attempt is lost unless a fault hit its worker.
     NoLossWithoutCause,
-    /// A job ends as its request deserves.
+    /// A job ends as its request says.
     Deserved,
-    /// What DELETE answers is how the job ended.
+    /// DELETE returns the status with which the job ended.
     CancelKept,
     /// The same request gives the same pictures, however many attempts it takes.
     SamePictures,
-    /// One idempotency key is one job, and so is a dead one's retry.
+    /// One idempotency key gives one job, and so does the retry of a dead job.
     OneJob,
-    /// Who was given up on is on the dead list, and nobody else; a retry takes it off.
+    /// The dead list has exactly the jobs that ended with `attempts_exhausted`; a retry removes a job from it.
     Buried,
-    /// Nothing is left to do.
+    /// No work is left.
     NothingLeft,
-    /// Every key but those of the design has a time to live.
+    /// Every key has a time to live, except those that `docs/store.md` names.
     Mortal,
-    /// No process panics, or ends by itself.
+    /// No process panics, or ends on its own.
     Sound,
-    /// The fleet serves on.
+    /// The fleet still serves new jobs.
     Serves,
 }
 
 impl Rule {
-    /// The one that an event breaks where it was heard; `last`, that nothing comes after the end.
+    /// The rule that an event breaks where it was received; `last` is the rule that nothing follows the end.
     fn of(violation: Violation, last: Self) -> Self {
         match violation {
             Violation::AfterTheEnd => last,
@@ -63,16 +63,16 @@ impl Rule {
     }
 }
 
-/// A rule that was broken.
+/// A broken rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breach {
     pub rule: Rule,
-    /// A job's id, or what else it is about.
+    /// A job's id, or another subject.
     pub of: String,
     pub why: String,
 }
 
-/// As many attempts as a job may lose.
+/// How many attempts a job may lose.
 const ATTEMPTS: usize = 3;
 const EXHAUSTED: What = What::Failed("attempts_exhausted");
 
@@ -109,7 +109,7 @@ pub fn judge(world: &World) -> Vec<Breach> {
     breaches
 }
 
-/// Every picture that a request was given, and for whom.
+/// Every picture that a request got, and for which job.
 fn pictures(world: &World) -> BTreeMap<&str, BTreeMap<u64, Vec<&str>>> {
     let mut pictures: BTreeMap<&str, BTreeMap<u64, Vec<&str>>> = BTreeMap::new();
     for (id, story) in &world.stories {
@@ -122,7 +122,7 @@ fn pictures(world: &World) -> BTreeMap<&str, BTreeMap<u64, Vec<&str>>> {
     pictures
 }
 
-/// The end, by the first of the witnesses who has one: what the log holds counts most.
+/// The end of a job, from the first source that has one; the log counts most.
 fn end_of(story: &Story) -> Option<&Seen> {
     let log = story.audit.iter().flat_map(|audit| &audit.log);
     log.chain(&story.watched).find(|seen| seen.is_terminal())
@@ -204,14 +204,14 @@ impl Case<'_> {
                 }
             }
         }
-        // When Redis is killed, one turn of its loop may be in its file and not told to the watcher: a worker waits for
-        // each answer, so that is one event of its own, and one of somebody else's.
+        // When Redis is killed, one turn of its event loop may be in its file but not in the watcher's record. A worker
+        // waits for each answer, so this is at most one event of its own and one of another process.
         if missing > 2 * self.world.blinks as u64 {
             self.breach(Rule::NoHoles, format!("{missing} of {} are missing", history.seq()));
         }
     }
 
-    /// An attempt after which the job waits again, or has failed, has lost its worker.
+    /// An attempt was lost if the job waits again after it, or has failed.
     fn losses(&mut self) {
         let mut holder = None;
         for seen in &self.story.watched {
@@ -247,15 +247,15 @@ impl Case<'_> {
         for heard in &follow.heard {
             let seen = match heard {
                 Heard::Event(seen) => seen,
-                // Said before what a follower was not fast enough for. To go back is for a store that lost writes, and
-                // none did.
+                // Sent before events that a follower was too slow for. Numbers go back only if the store lost writes, and it
+                // did not.
                 Heard::Gap => {
                     history.skip();
                     continue;
                 }
                 Heard::Again => continue,
             };
-            // A terminal event alone is no gap: it is all there is.
+            // A terminal event alone is not a gap: the log holds nothing else.
             if seen.is_terminal() && history == History::default() {
                 history.skip();
             }

@@ -1,4 +1,4 @@
-//! What happens in a run and when: all of it from the seed, before anything has started.
+//! What happens in a run and when. The seed decides all of it before anything starts.
 
 use std::{str::FromStr, time::Duration};
 
@@ -7,20 +7,20 @@ use serde_json::{Value, json};
 
 use crate::{dice::Dice, story::Fate};
 
-/// How far apart faults are on average: so that one heals while the next ones strike.
+/// The mean time between faults: the fleet recovers from one while the next ones come.
 const FAULTS_APART: Duration = Duration::from_millis(2500);
-/// The same for jobs: they keep a good half of the workers busy.
+/// The same for jobs: they keep more than half of the workers busy.
 const JOBS_APART: Duration = Duration::from_millis(250);
 
 pub const SCRIPTED: &str = "chaos/scripted";
 pub const DEMO: &str = "glimpse/demo";
 
-/// What befalls the fleet.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
-    /// `kill -9`, and a new one after a while. A busy one, if there is one.
+    /// `kill -9` of a worker, a busy one if there is one; a new one starts after some seconds.
     KillWorker { down: Duration },
-    /// SIGSTOP for longer than a lease, then SIGCONT: a zombie.
+    /// SIGSTOP for longer than a lease, then SIGCONT: a stale worker.
     FreezeWorker { frozen: Duration },
     /// SIGTERM, and a new one once it has ended.
     DrainWorker,
@@ -30,20 +30,21 @@ pub enum Fault {
     FreezeApi { frozen: Duration },
     /// SIGTERM, and a new one once it has ended.
     DrainApi,
-    /// `kill -9`, and again with its data.
+    /// `kill -9`, then a restart with its data.
     RestartRedis { down: Duration },
     /// SIGSTOP, then SIGCONT.
     FreezeRedis { frozen: Duration },
-    /// Every connection of one process to Redis ends.
+    /// Every connection of one process to Redis is closed.
     Cut,
-    /// The answers' way of these connections ends.
+    /// The direction from Redis to the process is closed on these connections.
     HalfClose,
-    /// One process' way to Redis has bad weather for a while; then its connections end, or go on with all that was held.
+    /// One process' connections to Redis are disturbed for some time; then they are closed, or continue with all the data
+    /// that was held.
     Weather { weather: Weather, lasts: Duration, cut: bool },
 }
 
 impl Fault {
-    /// Its kind, as a report counts it.
+    /// Its kind in the report.
     pub fn kind(self) -> &'static str {
         match self {
             Self::KillWorker { .. } => "kill worker",
@@ -66,21 +67,21 @@ impl Fault {
 /// What a client does with its job.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Conduct {
-    /// Follows to the end, by whichever API there is.
+    /// Follows to the end, through any API that is up.
     Follow,
-    /// Submits with a key, hangs up before the answer or doubts it, and submits again.
+    /// Submits with a key, disconnects before the response or ignores it, and submits again.
     Repeat,
-    /// Watches fal's stream with `detach`, and follows by id when that breaks.
+    /// Reads fal's stream with `detach`, and follows by id when the stream breaks.
     Detach,
-    /// Watches fal's stream and hangs up after some events.
+    /// Reads fal's stream and disconnects after some events.
     Vanish { after: u64 },
-    /// Cancels by DELETE after a while, and follows.
+    /// Cancels by DELETE after some time, and follows.
     Cancel { after: Duration },
-    /// Follows, finds the job on the dead list, and has it tried again.
+    /// Follows, finds the job on the dead list, and retries it.
     Bury,
 }
 
-/// A request and who sends it.
+/// A request and the kind of client that sends it.
 #[derive(Debug, Clone)]
 pub struct Visit {
     pub at: Duration,
@@ -91,7 +92,7 @@ pub struct Visit {
     pub dice: Dice,
 }
 
-/// A fault, when, and what its choices are made by.
+/// A fault, its time, and the random numbers for its choices.
 #[derive(Debug, Clone)]
 pub struct Strike {
     pub at: Duration,
@@ -99,7 +100,7 @@ pub struct Strike {
     pub dice: Dice,
 }
 
-/// How much happens.
+/// The size of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub seed: u64,
@@ -108,7 +109,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `CHAOS_SEED` (else one from the clock), `CHAOS_JOBS`, `CHAOS_FAULTS`.
+    /// Reads `CHAOS_SEED` (default: from the clock), `CHAOS_JOBS` and `CHAOS_FAULTS`.
     pub fn from_env() -> Self {
         let clock = std::time::UNIX_EPOCH.elapsed().unwrap();
         Self {
@@ -118,7 +119,7 @@ impl Plan {
         }
     }
 
-    /// How the same happens again.
+    /// The command that repeats this run.
     pub fn command(&self) -> String {
         let Self { seed, jobs, faults } = self;
         format!(
@@ -139,7 +140,7 @@ impl Plan {
                 if deck.is_empty() {
                     deck = full_deck(&mut dice);
                 }
-                // Each in its own part of the span: a run of bad luck does not leave the rest in peace.
+                // Each in its own part of the span, so that the faults are spread over the whole run.
                 let at = apart * n as u32 + apart.mul_f64(dice.among(0..1000) as f64 / 1000.0);
                 Strike { at, fault: deck.pop().unwrap(), dice: dice.fork() }
             })
@@ -163,7 +164,7 @@ fn env<T: FromStr>(name: &str) -> Option<T> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text}")))
 }
 
-/// Every kind of fault, the commoner ones more often, in the order that the dice give: a run has all of them.
+/// Every kind of fault, the common ones more often, in random order: a run has all of them.
 fn full_deck(dice: &mut Dice) -> Vec<Fault> {
     let mut millis = |range| Duration::from_millis(dice.among(range));
     let mut deck = Vec::new();
@@ -190,7 +191,7 @@ fn full_deck(dice: &mut Dice) -> Vec<Fault> {
 }
 
 fn visit(at: Duration, n: usize, mut dice: Dice) -> Visit {
-    // Few seeds: the same request comes again and again, and must give the same picture.
+    // Few seeds: the same request is sent many times, and must give the same picture.
     let (seed, pace) = (dice.among(0..4), dice.among(5..60));
     let steps = [8, 20, 50][dice.among(0..3) as usize];
     let every = [1, 3, 5][dice.among(0..3) as usize];
@@ -208,7 +209,7 @@ fn visit(at: Duration, n: usize, mut dice: Dice) -> Visit {
     match fate {
         Fate::Refused => body["prompt"] = json!("refused=0"),
         Fate::Poison => {
-            // A device fault costs a process, three times: fewer of these.
+            // A device fault ends a process, three times per job: fewer of these.
             let what = ["fault", "panic", "fault", "panic", "device"][dice.among(0..5) as usize];
             body["prompt"] = json!(format!("pace={pace} {what}={}", dice.among(0..8)));
         }

@@ -1,4 +1,4 @@
-//! One place of the fleet: a process that dies and comes again, and its own way to Redis.
+//! One slot of the fleet: a process that is restarted when it dies, and its own proxy to Redis.
 
 use std::{
     fs::File,
@@ -15,14 +15,14 @@ use glimpse_test_support::Proxy;
 
 use crate::plan::{DEMO, SCRIPTED};
 
-/// How long something may take that must come, on a machine that is busy.
+/// The timeout for things that must happen, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
-/// What a place runs.
+/// The program of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Api,
-    /// A scripted worker that gives its job back at once when it drains, or finishes it within the grace.
+    /// A scripted worker that returns its job to the queue at once when it drains, or finishes it within the grace.
     Scripted {
         drain_grace: &'static str,
     },
@@ -30,16 +30,16 @@ pub enum Role {
     Demo,
 }
 
-/// A place of the fleet.
+/// A slot of the fleet.
 pub struct Place {
     pub name: String,
     pub role: Role,
     pub proxy: Proxy,
-    /// Held by what is being done to the process: one thing at a time.
+    /// Held by the fault that the process has at the moment: one at a time.
     pub process: tokio::sync::Mutex<Process>,
-    /// The same for its way to Redis.
+    /// The same for its connection to Redis.
     pub way: tokio::sync::Mutex<()>,
-    /// Where its API is to be found.
+    /// The address of its API.
     pub address: Mutex<Option<String>>,
     folder: PathBuf,
     starts: AtomicUsize,
@@ -58,14 +58,14 @@ impl Place {
         self.role == Role::Api
     }
 
-    /// Starts another process in place of one that has ended.
+    /// Starts a new process in place of one that has ended.
     pub async fn start(&self, process: &mut Process) {
         let number = self.starts.fetch_add(1, Ordering::SeqCst) + 1;
         *process = Process::start(&self.name, self.role, self.proxy.port(), &self.folder, number);
         self.until_started(process).await;
     }
 
-    /// Waits until an API listens, and says where.
+    /// Waits until an API listens, and publishes its address.
     pub async fn until_started(&self, process: &mut Process) {
         if self.is_api() {
             let address = process.address().await;
@@ -73,13 +73,13 @@ impl Place {
         }
     }
 
-    /// The newest worker that was ready here, whatever is being done to it.
+    /// The newest worker that was ready in this slot, whatever fault it has.
     pub fn worker(&self) -> Option<String> {
         let log = log_file(&self.folder, &self.name, self.starts.load(Ordering::SeqCst));
         worker_of(&std::fs::read_to_string(log).unwrap_or_default())
     }
 
-    /// Nobody finds its API any more.
+    /// Removes the address of its API.
     pub fn leave(&self) {
         *self.address.lock().unwrap() = None;
     }
@@ -105,7 +105,7 @@ impl Process {
                 ("glimpse-worker", vec!["--app", DEMO, "--model", "models/demo", "--device", "cpu"])
             }
         };
-        // Cargo puts all binaries of the workspace into one folder, and examples into one beside them.
+        // Cargo puts all binaries of the workspace into one folder, and examples into a folder in it.
         let binary = Path::new(env!("CARGO_BIN_EXE_glimpse")).parent().unwrap().join(binary);
         assert!(binary.is_file(), "{} is not built: cargo test --workspace", binary.display());
         let (out, log) = (folder.join(format!("{name}-{number}.out")), log_file(folder, name, number));
@@ -125,12 +125,12 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// The id under which a worker is known; `None` until it is ready for jobs, by its own log.
+    /// A worker's id, from its own log; `None` until it is ready for jobs.
     pub fn worker(&self) -> Option<String> {
         worker_of(&self.log())
     }
 
-    /// `kill -SIGNAL`. A process that has just ended by itself hears nothing.
+    /// `kill -SIGNAL`. A process that has just ended on its own does not receive it.
     pub fn signal(&self, signal: &str) {
         let _ = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
     }
@@ -139,7 +139,7 @@ impl Process {
         self.child.try_wait().unwrap()
     }
 
-    /// Waits for its end; `None` if it does not come.
+    /// Waits for its end; `None` if it does not end in time.
     pub async fn exit(&mut self, within: Duration) -> Option<ExitStatus> {
         let begun = Instant::now();
         loop {
@@ -184,7 +184,7 @@ fn worker_of(log: &str) -> Option<String> {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended on its own.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

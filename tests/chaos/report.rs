@@ -1,4 +1,4 @@
-//! What a run prints: numbers to compare with those of another run.
+//! The report of a run: numbers to compare with those of another run.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Report {
     pub took: Duration,
-    /// Of an API, at the start and at the end.
+    /// Memory of an API at the start and at the end.
     pub resident: [u64; 2],
     pub unanswered: usize,
     ends: BTreeMap<String, usize>,
@@ -43,7 +43,7 @@ impl Report {
         let notes = fleet.notes.lock().unwrap();
         let mut recoveries: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (kind, job, at) in &notes.lost {
-            // One that was not lost after all has no further attempt.
+            // A job that was not lost after all has no further attempt.
             if let Some(again) = fleet.watcher.started_after(job, *at) {
                 recoveries.entry(*kind).or_default().push(again - *at);
             }

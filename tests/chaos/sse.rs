@@ -1,4 +1,4 @@
-//! Server-sent events with their comments, which the crates for it drop: `: gap` is a part of our protocol.
+//! Server-sent events with their comments, which the crates for SSE drop: `: gap` is part of our protocol.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use reqwest::Response;
 
 use crate::story::{Heard, Seen};
 
-/// No server of ours is silent for so long: it sends a comment every 15 s.
+/// Our server is never silent for this long: it sends a comment every 15 s.
 const SILENCE: Duration = Duration::from_secs(25);
 
-/// A body being read.
+/// A body that is being read.
 pub struct Body {
     response: Response,
     text: Vec<u8>,
@@ -18,9 +18,9 @@ pub struct Body {
 /// A block of a body.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Block {
-    /// Of our own wire.
+    /// An event of our own wire.
     Heard(Heard),
-    /// Data without a number: of fal's wire.
+    /// Data without a number: an event of fal's wire.
     Data(String),
 }
 
@@ -29,7 +29,7 @@ impl Body {
         Self { response, text: Vec::new() }
     }
 
-    /// The next block; `None` at the end of the body, whole or broken.
+    /// The next block; `None` at the end of the body, complete or interrupted.
     pub async fn next(&mut self) -> Option<Block> {
         loop {
             while let Some(end) = self.text.windows(2).position(|pair| pair == b"\n\n") {

@@ -1,4 +1,4 @@
-//! What was seen of a job, by everyone who looked.
+//! Everything that was observed of a job.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,21 +8,21 @@ use std::{
 use glimpse_shared::{event::Event, id::Seq, job::Status};
 use glimpse_test_support::history::{Entry, History, Violation};
 
-/// What a request deserves.
+/// The end that a request must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fate {
     /// Its pictures.
     #[default]
     Innocent,
-    /// As innocent, but somebody may cancel it.
+    /// As innocent, but a client may cancel it.
     Unwanted,
-    /// To be given up on: every attempt faults.
+    /// `attempts_exhausted`: every attempt faults.
     Poison,
     /// `bad_request`.
     Refused,
 }
 
-/// An event, as far as the rules look at it.
+/// The parts of an event that the rules check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub seq: u64,
@@ -47,7 +47,7 @@ pub enum What {
 }
 
 impl Seen {
-    /// `None` for what is no event of ours.
+    /// `None` for data that is not one of our events.
     pub fn read(seq: &str, json: &str) -> Option<Self> {
         let what = match serde_json::from_str(json).ok()? {
             Event::Queued { .. } => What::Queued,
@@ -66,7 +66,7 @@ impl Seen {
         Some(Self { seq: seq.parse().ok()?, what })
     }
 
-    /// Lets it be the next of a history.
+    /// Appends it to a history.
     pub fn follows(&self, history: &mut History) -> Vec<Violation> {
         history.hear(Seq(self.seq), self.entry())
     }
@@ -86,7 +86,7 @@ impl Seen {
         self.status().is_some()
     }
 
-    /// The status of a job that ended thus.
+    /// The status of a job that ended with this event.
     pub fn status(&self) -> Option<&'static str> {
         match self.entry() {
             Entry::Ended(status) => Some(status.as_str()),
@@ -95,11 +95,11 @@ impl Seen {
     }
 }
 
-/// What one follower got, over all its connections.
+/// What one follower received, over all its connections.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Follow {
     pub heard: Vec<Heard>,
-    /// It followed until the end or until it gave up waiting: it must have heard the terminal event.
+    /// It followed until the end or until its timeout: it must have received the terminal event.
     pub stayed: bool,
 }
 
@@ -107,7 +107,7 @@ pub struct Follow {
 pub enum Heard {
     Event(Seen),
     Gap,
-    /// The connection ended and another one goes on from the cursor.
+    /// The connection ended; the next one resumes from the cursor.
     Again,
 }
 
@@ -120,14 +120,14 @@ impl Follow {
     }
 }
 
-/// What was there of a job once it had ended.
+/// What the store had of a job after its end.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Audit {
-    /// By `GET /v1/jobs/{id}`.
+    /// From `GET /v1/jobs/{id}`.
     pub status: Option<String>,
     /// The log itself.
     pub log: Vec<Seen>,
-    /// What one got who followed from the beginning, after the end.
+    /// What a client receives that follows from the beginning, after the end.
     pub late: Vec<Seen>,
 }
 
@@ -135,12 +135,12 @@ pub struct Audit {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Story {
     pub fate: Fate,
-    /// App and body: jobs of the same request have the same pictures.
+    /// App and body: jobs with the same request have the same pictures.
     pub request: Option<String>,
     /// Every entry that its log ever had, as Redis wrote them.
     pub watched: Vec<Seen>,
     pub follows: Vec<Follow>,
-    /// The statuses that DELETE answered.
+    /// The statuses that DELETE returned.
     pub told: Vec<String>,
     pub audit: Option<Audit>,
 }
@@ -149,22 +149,22 @@ pub struct Story {
 #[derive(Debug, Default)]
 pub struct World {
     pub stories: BTreeMap<String, Story>,
-    /// How often the watcher may have missed something.
+    /// How often the watcher may have missed events.
     pub blinks: usize,
-    /// Workers that a fault struck from which a lost attempt may come.
+    /// Workers that a fault hit and that may have lost an attempt.
     pub struck: BTreeSet<String>,
-    /// The ids that each idempotency key was answered with.
+    /// The job ids that were returned for each idempotency key.
     pub keys: BTreeMap<String, BTreeSet<String>>,
     /// On the dead list at the end.
     pub dead: BTreeSet<String>,
-    /// Tried again, and the job that was made for it by each asking.
+    /// Retried jobs, and the new job's id from each request to retry.
     pub retried: BTreeMap<String, BTreeSet<String>>,
-    /// What is left in `due` and the queues.
+    /// The entries left in `due` and the queues.
     pub left: Vec<String>,
     /// Keys without a time to live that should have one.
     pub immortal: Vec<String>,
-    /// Processes that panicked, or ended when nobody told them to.
+    /// Processes that panicked, or ended without a signal from the test.
     pub broken: Vec<String>,
-    /// How a job of each app ended that came after all.
+    /// How a job of each app ended that was submitted after the run.
     pub fresh: BTreeMap<String, String>,
 }

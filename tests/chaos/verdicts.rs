@@ -1,4 +1,4 @@
-//! The judge itself is judged: a good history breaks no rule, and each rule is broken by a history made for it.
+//! Tests of the oracle: a good history breaks no rule, and for each rule there is a history that breaks it.
 
 use crate::{
     oracle::{Rule, judge},
@@ -19,7 +19,7 @@ fn preview(seq: u64, attempt: u32, step: u32) -> Seen {
     seen(seq, What::Preview { attempt, step })
 }
 
-/// A follower that stayed, over one connection.
+/// A follower that stayed connected, over one connection.
 fn heard(events: &[Seen]) -> Follow {
     Follow { heard: events.iter().cloned().map(Heard::Event).collect(), stayed: true }
 }
@@ -50,7 +50,7 @@ fn ended(end: Seen) -> Audit {
     Audit { status, log: vec![end.clone()], late: vec![end] }
 }
 
-/// One that is given up on.
+/// A job that ends with `attempts_exhausted`.
 fn poison() -> Story {
     let mut watched = vec![seen(1, What::Queued)];
     for attempt in 1..=3 {
@@ -72,7 +72,7 @@ fn world() -> World {
     world
 }
 
-/// The rules that are broken once `change` has been made.
+/// The rules that are broken after `change`.
 fn broken(change: impl FnOnce(&mut World)) -> Vec<Rule> {
     let mut world = world();
     change(&mut world);
@@ -82,7 +82,7 @@ fn broken(change: impl FnOnce(&mut World)) -> Vec<Rule> {
     rules
 }
 
-/// The same, of a change to the good story.
+/// The same for a change to the good story.
 fn broken_by(change: impl FnOnce(&mut Story)) -> Vec<Rule> {
     broken(|world| change(world.stories.get_mut("good").unwrap()))
 }
@@ -90,7 +90,7 @@ fn broken_by(change: impl FnOnce(&mut Story)) -> Vec<Rule> {
 #[test]
 fn a_good_history_breaks_no_rule() {
     assert_eq!(broken(|_| {}), []);
-    // A follower that comes late hears the end alone; one that comes back goes on; one that is slow is told so.
+    // A late follower receives only the end; one that returns resumes; a slow one receives a gap.
     let part = |story: &Story, kept: &[usize]| {
         heard(&kept.iter().map(|n| story.watched[*n].clone()).collect::<Vec<_>>())
     };
@@ -103,7 +103,7 @@ fn a_good_history_breaks_no_rule() {
         }),
         []
     );
-    // Who left need not have heard the end.
+    // A client that left need not have received the end.
     assert_eq!(broken_by(|story| story.follows = vec![Follow { stayed: false, heard: Vec::new() }]), []);
 }
 
@@ -141,7 +141,7 @@ fn a_follower_misses_nothing_and_hears_nothing_twice() {
     );
     let back = |story: &mut Story| story.follows[0].heard.insert(4, Heard::Event(seen(1, What::Queued)));
     assert!(broken_by(back).contains(&Rule::IdsRise));
-    // Not even behind a gap: no writes were lost.
+    // Not even after a gap: no writes were lost.
     let gap = |story: &mut Story| {
         let again = Heard::Event(seen(1, What::Queued));
         drop(story.follows[0].heard.splice(4..4, [Heard::Gap, again]));
@@ -204,7 +204,7 @@ fn a_loss_has_a_cause_and_an_end_is_deserved() {
         end(What::Cancelled("disconnect"))(story);
     };
     assert_eq!(broken_by(unwanted), []);
-    // Given up on after one loss; after three it may be.
+    // `attempts_exhausted` after one lost attempt is wrong; after three it is right.
     assert!(broken_by(end(EXHAUSTED)).contains(&Rule::Deserved));
     let innocent = |world: &mut World| {
         world.stories.get_mut("poison").unwrap().fate = Fate::Innocent;

@@ -1,4 +1,4 @@
-//! Clients, each of its own kind: what they do with a job, and what they saw.
+//! The clients: what each kind does with a job, and what it observed.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -13,17 +13,17 @@ use crate::{
     story::{Fate, Follow},
 };
 
-/// What one client has to say afterwards.
+/// The observations of one client.
 #[derive(Debug, Default)]
 pub struct Testimony {
     pub jobs: Vec<Job>,
-    /// Of its submits: each key and each id that it was answered with.
+    /// For its submits: each key and the ids that were returned for it.
     pub keys: Vec<(String, BTreeSet<String>)>,
     /// The same for retries of a dead job.
     pub retried: Vec<(String, BTreeSet<String>)>,
-    /// Answers that no client should get.
+    /// Responses that no client should get.
     pub complaints: Vec<String>,
-    /// Submits that were never answered.
+    /// Submits without a response.
     pub unanswered: usize,
 }
 
@@ -70,7 +70,7 @@ impl Visitor {
     }
 
     async fn follow(&mut self) {
-        // Without a key a submit whose answer is lost may have made a job that nobody knows: it must end as well.
+        // Without a key, a submit whose response is lost may have created a job that no client knows. It must end too.
         let build = submission(self.app, &self.body, None);
         let id = loop {
             let answer = self.browser.send(&build).await;
@@ -92,8 +92,8 @@ impl Visitor {
         self.job(id, Some(follow), Vec::new());
     }
 
-    /// Submits under a key: hangs up on the first request before or after its answer comes, asks again until there
-    /// is one, and once more to see whether that is the same job.
+    /// Submits with a key: disconnects from the first request before or after its response, repeats it until there is a
+    /// response, and once more to check that it is the same job.
     async fn submit(&mut self) -> Option<String> {
         let key = format!("chaos-{}-{}", self.n, self.browser.dice.roll());
         let build = submission(self.app, &self.body, Some(&key));
@@ -113,7 +113,7 @@ impl Visitor {
         id
     }
 
-    /// Opens fal's stream; its job's id, if the answer came.
+    /// Opens fal's stream; returns its job's id if there was a response.
     async fn fal(&mut self, on_disconnect: &'static str) -> Option<(String, Body)> {
         let (app, body) = (self.app, self.body.clone());
         let stream = move |http: &Client, address: &str| {
@@ -131,13 +131,13 @@ impl Visitor {
     }
 
     async fn detach(&mut self) {
-        // fal's wire has no keys: a request that breaks before its answer is lost for its client.
+        // fal's wire has no keys: a request that breaks before its response is lost for its client.
         let Some((id, mut body)) = self.fal("detach").await else { return };
         let mut last = Value::Null;
         while let Some(Block::Data(data)) = body.next().await {
             last = serde_json::from_str(&data).unwrap_or_default();
         }
-        // The seed is in the last event alone. Whoever has it need not ask any more, and may.
+        // Only the last event has the seed. A client that has it need not ask again, but may.
         let follow = match last["seed"].is_null() || self.browser.dice.one_in(2) {
             true => Some(self.browser.follow(&id).await),
             false => None,
@@ -147,7 +147,7 @@ impl Visitor {
 
     async fn vanish(&mut self, after: u64) {
         if after == 0 {
-            // Before the answer: nobody learns of the job's id.
+            // Before the response: no client learns the job's id.
             let patience = Duration::from_millis(self.browser.dice.among(0..60));
             return drop(tokio::time::timeout(patience, self.fal("cancel")).await);
         }
@@ -187,7 +187,7 @@ impl Visitor {
         if self.browser.dice.one_in(2) {
             return;
         }
-        // Twice: the second asking finds the job of the first.
+        // Twice: the second request finds the job of the first.
         let mut ids = BTreeSet::new();
         for _ in 0..2 {
             let retry = |http: &Client, address: &str| http.post(format!("{address}/v1/dead/{id}/retry"));

@@ -1,4 +1,4 @@
-//! Who sees everything: every entry of every log as Redis writes it, on a connection that no proxy disturbs.
+//! The watcher sees every entry of every log as Redis writes it, on a connection that no proxy disturbs.
 
 use std::{
     collections::BTreeMap,
@@ -11,20 +11,20 @@ use glimpse_test_support::RedisServer;
 
 use crate::story::{Seen, What};
 
-/// What was written to the logs, and when.
+/// The entries that were written to the logs, and when.
 #[derive(Debug, Clone, Default)]
 pub struct Watcher(Arc<Mutex<Watched>>);
 
 #[derive(Debug, Default)]
 struct Watched {
     jobs: BTreeMap<String, Vec<(Instant, Seen)>>,
-    /// Who works on what.
+    /// Which worker runs which job.
     busy: BTreeMap<String, String>,
     listened: usize,
 }
 
 impl Watcher {
-    /// Watches until the server ends; to be called again before anybody else finds it after a restart.
+    /// Watches until the server ends. After a restart, call it again before any other process connects.
     pub fn listen(&self, redis: &RedisServer) {
         let mut monitor = redis.monitor().expect("a server that answers");
         self.0.lock().unwrap().listened += 1;
@@ -41,7 +41,7 @@ impl Watcher {
         });
     }
 
-    /// How often it may have missed something: whenever a server was killed.
+    /// How often it may have missed events: each time a server was killed.
     pub fn blinks(&self) -> usize {
         self.0.lock().unwrap().listened - 1
     }
@@ -52,7 +52,7 @@ impl Watcher {
         jobs.iter().map(|(id, events)| (id.clone(), seen(events))).collect()
     }
 
-    /// When each job that has ended did.
+    /// The time at which each ended job ended.
     pub fn ended(&self) -> Vec<(String, Instant)> {
         let jobs = &self.0.lock().unwrap().jobs;
         let ends = jobs.iter().filter_map(|(id, events)| {
@@ -62,13 +62,13 @@ impl Watcher {
         ends.collect()
     }
 
-    /// The job that a worker has in hand.
+    /// The job that a worker runs.
     pub fn job_of(&self, worker: &str) -> Option<String> {
         let watched = self.0.lock().unwrap();
         watched.busy.iter().find(|(_, by)| *by == worker).map(|(job, _)| job.clone())
     }
 
-    /// When a job was next started after a moment.
+    /// The first start of a job after a given time.
     pub fn started_after(&self, job: &str, moment: Instant) -> Option<Instant> {
         let watched = self.0.lock().unwrap();
         let started = |at: Instant, seen: &Seen| at > moment && matches!(seen.what, What::Started { .. });
