@@ -1,7 +1,7 @@
 //! Times one picture, part by part: `cargo run --release -p glimpse-worker --example bench`.
 //!
-//! Prints one line of JSON, in milliseconds: the smallest of several runs, since other work on the
-//! machine only ever adds. `bench/diffusers_bench.py` prints the same of diffusers.
+//! Prints one line of JSON, in milliseconds: the smallest of several runs, because other work on the
+//! machine can only add time. `bench/diffusers_bench.py` prints the same of diffusers.
 
 use std::path::PathBuf;
 use std::time::Instant;

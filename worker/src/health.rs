@@ -1,10 +1,10 @@
-//! `/health/live` and `/health/ready` of a worker, for its supervisor. Off unless asked for.
+//! `/health/live` and `/health/ready` of a worker, for its supervisor. Off unless `--listen` is given.
 
 use axum::{Json, Router, http::StatusCode, routing::get};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
-/// Answers until the process ends. Ready is: the model is loaded, the worker is registered and not draining.
+/// Serves until the process ends. Ready means: the model is loaded, the worker is registered and not draining.
 ///
 /// # Errors
 /// If the listener breaks.

@@ -1,7 +1,7 @@
-//! A seed's normal noise, the same on every machine: the values that `torch.randn` would draw.
+//! Normal noise from a seed, the same on every machine: the values that `torch.randn` draws.
 //!
 //! Two of torch's generators are reproduced. Values are always drawn in f32 on the host and rounded
-//! after, so that the device and the precision of the model do not change the picture.
+//! afterwards, so that the device and the precision of the model do not change the picture.
 
 mod mt19937;
 mod philox;
@@ -18,7 +18,7 @@ pub enum GeneratorKind {
     Cpu,
 }
 
-/// A stream of normal numbers. Draws of one stream differ from each other, as those of torch do.
+/// A stream of normal numbers. The draws of one stream differ, as torch's do.
 #[derive(Debug, Clone)]
 pub struct Generator(State);
 
@@ -33,7 +33,7 @@ impl Generator {
     pub fn new(kind: GeneratorKind, seed: u64) -> Self {
         Self(match kind {
             GeneratorKind::Cuda => State::Cuda { seed, draws: 0 },
-            // torch seeds the twister with the lower half.
+            // torch seeds MT19937 with the lower half.
             GeneratorKind::Cpu => State::Cpu(Box::new(Mt19937::new(seed as u32))),
         })
     }

@@ -1,4 +1,5 @@
-//! Where the pipeline leaves its previews. It never waits: when encoding falls behind, the oldest goes.
+//! Previews on their way from the pipeline to the encoder. The pipeline never waits: when the encoder is slow, the
+//! oldest preview is dropped.
 
 use std::{
     collections::VecDeque,
@@ -9,10 +10,10 @@ use tokio::sync::Notify;
 
 use crate::pipeline::Rgb;
 
-/// Previews that may wait: a burst's worth, so that a short delay of the encoder drops none.
+/// How many previews may wait: enough for a burst, so that a short delay of the encoder drops none.
 const KEPT: usize = 4;
 
-/// What a preview is made of.
+/// A preview that is not encoded yet.
 pub struct Shown {
     /// 0-based index of the step just done.
     pub step: u32,
@@ -22,7 +23,7 @@ pub struct Shown {
     pub picture: Rgb,
 }
 
-/// See the module.
+/// The queue between the pipeline and the encoder.
 #[derive(Default)]
 pub struct Outbox {
     waiting: Mutex<VecDeque<Shown>>,
@@ -30,7 +31,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Leaves a preview.
+    /// Adds a preview; drops the oldest one if the queue is full.
     pub fn put(&self, shown: Shown) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() == KEPT {

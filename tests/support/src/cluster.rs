@@ -1,4 +1,4 @@
-//! Three masters that share the slots, each with a replica if it is to be outlived.
+//! Three masters that share the slots, each with a replica if the test needs a failover.
 
 use crate::{RedisServer, Reply, SOON, until};
 
@@ -9,18 +9,18 @@ const MASTERS: u32 = 3;
 #[derive(Debug)]
 pub struct RedisCluster {
     masters: Vec<RedisServer>,
-    /// One of each master, in their order, or none.
+    /// One replica for each master, in the same order, or none.
     replicas: Vec<RedisServer>,
 }
 
 impl RedisCluster {
-    /// Starts the servers, joins them and waits until each finds the cluster whole.
+    /// Starts the servers, joins them and waits until each sees the whole cluster.
     pub fn start() -> Self {
         let masters: Vec<_> = (0..MASTERS).map(|_| node()).collect();
         for (master, n) in masters.iter().zip(0..) {
             let (first, end) = (n * SLOTS / MASTERS, (n + 1) * SLOTS / MASTERS);
             ok(master, &["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &(end - 1).to_string()]);
-            // Each its own epoch: three nodes that all begin at 0 settle it by collisions, which takes a while.
+            // Each gets its own epoch. Three nodes that all start at 0 need some seconds to resolve the collisions.
             ok(master, &["CLUSTER", "SET-CONFIG-EPOCH", &(n + 1).to_string()]);
         }
         for master in &masters[1..] {
@@ -49,12 +49,12 @@ impl RedisCluster {
         cluster
     }
 
-    /// Lets the replica of the master that holds `key` take over from it, both alive, as an operator does.
+    /// Makes the replica of the master that holds `key` take over while both are alive, as an operator does.
     pub fn fail_over(&self, key: &str) {
         let at = self.master_of(key);
         let replica = self.replicas.get(at).expect("a cluster with replicas");
         until("the replica to take over", SOON, || {
-            // The vote may be missed; asked again, it is taken again.
+            // The vote may fail; repeat it.
             replica.ask(&["CLUSTER", "FAILOVER"]);
             replica.ask(&["ROLE"]).first() == "master"
         });
@@ -65,9 +65,9 @@ impl RedisCluster {
         [&self.masters[at], &self.replicas[at]]
     }
 
-    /// Which of the masters holds `key`; after a failover none does.
+    /// The index of the master that holds `key`; after a failover none of them does.
     pub fn master_of(&self, key: &str) -> usize {
-        // A node answers for its own slots and redirects for the others.
+        // A node serves its own slots and redirects for the others.
         let owns = |master: &RedisServer| !matches!(master.ask(&["EXISTS", key]), Reply::Error(_));
         self.masters.iter().position(owns).expect("a master for every slot")
     }
@@ -85,7 +85,7 @@ impl RedisCluster {
         }
     }
 
-    /// Moves the slot of `key` and what is in it to another master, as an operator does to a live cluster.
+    /// Moves the slot of `key` and its data to another master, as an operator does on a live cluster.
     pub fn move_slot(&self, key: &str) {
         let Reply::Number(slot) = self.masters[0].ask(&["CLUSTER", "KEYSLOT", key]) else {
             panic!("{key} has no slot");
@@ -118,7 +118,7 @@ impl RedisCluster {
         &self.masters
     }
 
-    /// The servers, to be killed and restarted.
+    /// The servers, for tests that kill and restart them.
     pub fn masters_mut(&mut self) -> &mut [RedisServer] {
         &mut self.masters
     }

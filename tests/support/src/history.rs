@@ -1,8 +1,8 @@
-//! What a job's log looks like to anybody who sees it: numbers rise without holes, there is one terminal event and
-//! nothing after it, attempts rise, and who lost the job says nothing about it.
+//! The rules of a job's log: numbers rise without gaps, there is one terminal event and nothing after it, attempts
+//! rise, and a worker that lost the job writes nothing.
 //!
-//! Stated once. The ledger holds each event against it as the event is written, the simulation what its clients hear,
-//! and the chaos oracle what its watcher and its clients heard.
+//! They are stated once. The ledger checks each event when it is written, the simulation what its clients receive, and
+//! the chaos oracle what its watcher and its clients received.
 
 use std::fmt;
 
@@ -12,29 +12,29 @@ use glimpse_shared::{
     job::Status,
 };
 
-/// An entry of a log, as far as these rules look at it.
+/// The parts of a log entry that these rules check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
-    /// The job waits: for the first time, or again.
+    /// The job is queued: for the first time, or again.
     Queued,
     /// A worker has claimed it.
     Started {
-        /// Which try this is.
+        /// The number of the attempt.
         attempt: u32,
     },
-    /// How the picture looks by now.
+    /// A preview.
     Preview {
-        /// Whose it is.
+        /// The attempt that made it.
         attempt: u32,
-        /// Of which step.
+        /// The step that it shows.
         step: u32,
     },
-    /// The terminal event, and the status of a job that ended so.
+    /// The terminal event, and the job's status after it.
     Ended(Status),
 }
 
 impl Entry {
-    /// What a frame says; `None` if that is no event of ours.
+    /// Reads a frame; `None` if it is not one of our events.
     pub fn of(frame: &Frame) -> Option<Self> {
         frame.event().as_ref().map(Self::from)
     }
@@ -53,20 +53,20 @@ impl From<&Event> for Entry {
     }
 }
 
-/// What is wrong with an event where it stands.
+/// What is wrong with an event at its place in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Violation {
-    /// The job had ended.
+    /// The job had already ended.
     AfterTheEnd,
-    /// Its number is not above all before it.
+    /// Its number is not above all earlier numbers.
     OutOfOrder,
-    /// So many events are missing before it.
+    /// This many events are missing before it.
     Missing(u64),
-    /// An attempt that is not above all before it.
+    /// The attempt is not above all earlier attempts.
     AttemptAgain,
-    /// A preview by an attempt that does not hold the job.
+    /// A preview of an attempt that does not hold the job.
     Fenced,
-    /// A preview that its attempt has sent before, or one of an earlier step.
+    /// A preview that its attempt has already sent, or one of an earlier step.
     PreviewAgain,
 }
 
@@ -84,22 +84,22 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What was heard of a job, from the first event on.
+/// The events of a job so far, from the first one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct History {
     seq: Seq,
     attempt: u32,
-    /// Whether the job waits since then.
+    /// Whether the job is queued since the newest event.
     waits: bool,
     /// The step of the attempt's newest preview.
     step: Option<u32>,
     end: Option<Status>,
-    /// Whether the listener knows that it may have missed something since.
+    /// Whether a gap was announced since the newest event.
     gap: bool,
 }
 
 impl History {
-    /// The next event; answers what is wrong with it, and goes on from it all the same.
+    /// Takes the next event and returns what is wrong with it. It continues from this event in any case.
     #[must_use]
     pub fn hear(&mut self, seq: Seq, entry: Entry) -> Vec<Violation> {
         let mut wrong = Vec::new();
@@ -118,7 +118,7 @@ impl History {
         wrong
     }
 
-    /// Something may be missing before the next event, and the listener was told so.
+    /// A gap was announced: events may be missing before the next one.
     pub fn skip(&mut self) {
         self.gap = true;
     }
@@ -138,7 +138,7 @@ impl History {
         self.end
     }
 
-    /// Who may say what. Where events are missing, a newer attempt may have started among them.
+    /// Checks which attempt may write. Where events are missing, a newer attempt may have started in between.
     fn attempts(&mut self, entry: Entry, missing: bool) -> Option<Violation> {
         match entry {
             Entry::Queued => (self.waits, self.step) = (true, None),
@@ -170,7 +170,7 @@ impl History {
 mod tests {
     use super::{Entry::*, Violation::*, *};
 
-    /// What is wrong with the last of these events, where nothing is with those before it.
+    /// What is wrong with the last of these events, if the earlier ones are right.
     fn last(events: &[(u64, Entry)]) -> Vec<Violation> {
         let mut history = History::default();
         let mut wrong = Vec::new();

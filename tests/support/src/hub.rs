@@ -1,5 +1,5 @@
-//! A Hub with one model, as far as a download needs one: the model's files by commit, small ones behind a redirect
-//! to the same address, large ones behind one to another. It writes down what it was asked, and can be told to
+//! A fake Hub with one model, as much of it as a download needs. It serves the model's files by commit: small ones behind
+//! a redirect to the same address, large ones behind one to another address. It records requests, and a test can make it
 //! misbehave.
 
 use std::{
@@ -17,7 +17,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-/// One request, as it came.
+/// One request as it was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     /// Whether it came to the address behind the redirects.
@@ -26,7 +26,7 @@ pub struct Asked {
     pub method: String,
     /// Without the host.
     pub path: String,
-    /// The first byte asked for.
+    /// The first byte that was requested.
     pub from: Option<usize>,
     /// The `Authorization` header.
     pub authorization: Option<String>,
@@ -36,7 +36,7 @@ pub struct Asked {
 struct State {
     files: BTreeMap<String, Vec<u8>>,
     asked: Vec<Asked>,
-    /// By file: after how many bytes of a body the connection is cut, for as many bodies as there are.
+    /// For each file: after how many bytes the connection is closed, one number for each of the next bodies.
     cuts: BTreeMap<String, Vec<usize>>,
     damaged: Vec<String>,
     refusal: Option<(u16, &'static str)>,
@@ -52,11 +52,11 @@ pub struct HubServer {
     listening: Vec<JoinHandle<()>>,
 }
 
-/// What `main` is, if nobody moves it.
+/// The commit of `main`, unless a test changes it.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 impl HubServer {
-    /// Serves what is in `folder` as the model `id`.
+    /// Serves the files in `folder` as the model `id`.
     pub fn of(id: &str, folder: &Path) -> Self {
         let mut files = BTreeMap::new();
         let mut folders = vec![folder.to_owned()];
@@ -81,7 +81,7 @@ impl HubServer {
                     let (state, id) = (state.clone(), id.clone());
                     thread::spawn(move || {
                         let answer = Answer { id: &id, state: &state, cdn: is_cdn, cdn_at };
-                        // A client that goes away is a client's right.
+                        // A client may disconnect at any time.
                         let _ = answer.to(stream.unwrap());
                     });
                 }
@@ -90,7 +90,7 @@ impl HubServer {
         Self { id: id.to_owned(), hub: hub_at, cdn: cdn_at, state, gone, listening: listening.into() }
     }
 
-    /// What HF_ENDPOINT is to be.
+    /// The value for HF_ENDPOINT.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.hub)
     }
@@ -105,7 +105,7 @@ impl HubServer {
         std::mem::take(&mut self.state().asked)
     }
 
-    /// The names of the files among them whose contents were asked for, once per request.
+    /// The names of the files whose contents were requested, one entry per request.
     pub fn downloads(&self) -> Vec<String> {
         let prefix = format!("/{}/resolve/{COMMIT}/", self.id);
         let gets = self.asked().into_iter().filter(|asked| asked.method == "GET" && !asked.cdn);
@@ -117,22 +117,22 @@ impl HubServer {
         self.state().files.insert(file.to_owned(), contents.to_owned());
     }
 
-    /// Takes a file away.
+    /// Removes a file.
     pub fn remove(&self, file: &str) {
         self.state().files.remove(file).unwrap();
     }
 
-    /// The next bodies of `file` are cut, each after as many bytes.
+    /// Closes the connection of the next bodies of `file`, each after the given number of bytes.
     pub fn cut(&self, file: &str, after: &[usize]) {
         self.state().cuts.insert(file.to_owned(), after.to_owned());
     }
 
-    /// Bodies of `file` have one byte changed.
+    /// Changes one byte in all bodies of `file`.
     pub fn damage(&self, file: &str) {
         self.state().damaged.push(file.to_owned());
     }
 
-    /// Everything is answered with this status and `X-Error-Code`.
+    /// Answers every request with this status and `X-Error-Code`.
     pub fn refuse(&self, status: u16, code: &'static str) {
         self.state().refusal = Some((status, code));
     }
@@ -146,7 +146,7 @@ impl Drop for HubServer {
     fn drop(&mut self) {
         self.gone.store(true, Ordering::SeqCst);
         for (address, listening) in [self.hub, self.cdn].into_iter().zip(self.listening.drain(..)) {
-            // Wakes the listener, which then looks.
+            // Wakes the listener, which then sees that it must end.
             let _ = TcpStream::connect(address);
             let _ = listening.join();
         }

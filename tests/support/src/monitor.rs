@@ -1,4 +1,4 @@
-//! Looking over a server's shoulder: every command that it runs, those of scripts too.
+//! Redis' MONITOR: every command that a server runs, those of scripts too.
 
 use std::{
     io::{BufRead, BufReader, Error, Result},
@@ -15,10 +15,10 @@ use crate::{
 pub struct Monitor(BufReader<TcpStream>);
 
 impl RedisServer {
-    /// Begins to look; nothing that the server runs after this returns is missed while it lives.
+    /// Starts. Every command that the server runs after this returns is seen, while the server lives.
     ///
     /// # Errors
-    /// If the server does not answer.
+    /// If the server does not respond.
     pub fn monitor(&self) -> Result<Monitor> {
         let mut stream = connect(self.port())?;
         send(&mut stream, &["MONITOR"])?;
@@ -37,7 +37,7 @@ impl Monitor {
     /// The words of the next command.
     ///
     /// # Errors
-    /// When the server has gone.
+    /// If the server has ended.
     pub fn next_command(&mut self) -> Result<Vec<String>> {
         let mut line = Vec::new();
         if self.0.read_until(b'\n', &mut line)? == 0 {
@@ -47,7 +47,7 @@ impl Monitor {
     }
 }
 
-/// The words of `+TIME [DB WHO] "WORD" "WORD" …`, in which a backslash stands before what is not printed as it is.
+/// The words of `+TIME [DB CLIENT] "WORD" "WORD" …`, in which a backslash escapes special characters.
 fn words(line: &[u8]) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<Vec<u8>> = None;

@@ -1,6 +1,7 @@
-//! A TCP proxy that misbehaves when it is told to: what may befall the way to a server.
+//! A TCP proxy that disturbs connections to a server on request.
 //!
-//! Threads and blocking sockets, two a connection: a fleet of a test has a hundred connections, not thousands.
+//! It uses two threads with blocking sockets per connection: a fleet in a test has a hundred connections, not
+//! thousands.
 
 use std::{
     io::{Read, Write},
@@ -10,21 +11,21 @@ use std::{
     time::Duration,
 };
 
-/// What becomes of what is sent, on every connection, until the weather changes. Nothing is lost on a connection
-/// that lives: as with TCP itself, what was held arrives late.
+/// What happens to the data of every connection until the weather changes. No data is lost on an open connection: as
+/// with TCP itself, data that was held arrives late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weather {
-    /// It arrives.
+    /// Data arrives.
     Clear,
-    /// Every piece arrives so much later.
+    /// Data arrives later by this time.
     Slow(Duration),
-    /// Nothing arrives, either way, not even the end of a connection.
+    /// No data arrives, in either direction, not even the end of a connection.
     Silent,
-    /// What clients send arrives; the answers do not.
+    /// Data from clients arrives; responses do not.
     Deaf,
 }
 
-/// A proxy before one server. Its connections end when it is dropped.
+/// A proxy in front of one server. Its connections are closed when it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -60,7 +61,7 @@ enum Way {
 }
 
 impl Proxy {
-    /// Listens on a free port of 127.0.0.1, in clear weather, before the server at `port`.
+    /// Listens on a free port of 127.0.0.1 for the server at `port`, without disturbing anything.
     pub fn before(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("the port");
@@ -74,7 +75,7 @@ impl Proxy {
                     return;
                 }
                 let shared = accepting.clone();
-                // A client that has gone already is a client's right.
+                // The client may have disconnected already.
                 let Ok(client) = client else { continue };
                 thread::spawn(move || {
                     if !shared.lock().refusing
@@ -88,7 +89,7 @@ impl Proxy {
         Self { address, shared }
     }
 
-    /// Where it listens.
+    /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
@@ -99,12 +100,12 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
-    /// Whether new connections are ended at once.
+    /// Whether new connections are closed at once.
     pub fn refuse(&self, refusing: bool) {
         self.shared.lock().refusing = refusing;
     }
 
-    /// Ends every connection, both ways, with all that was on its way.
+    /// Closes every connection in both directions; data in flight is lost.
     pub fn cut(&self) {
         for connection in self.shared.lock().open.drain(..) {
             connection.end();
@@ -112,10 +113,11 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
-    /// Ends the answers' way of every connection: its client reads an end, and what it sends still arrives.
+    /// Closes the direction from the server to the client on every connection: the client reads the end, and its data
+    /// still arrives.
     pub fn half_close(&self) {
         for connection in &self.shared.lock().open {
-            // One that has ended meanwhile is closed already.
+            // A connection that has ended meanwhile is closed already.
             let _ = connection.client.shutdown(Shutdown::Write);
         }
     }
@@ -125,7 +127,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.lock().gone = true;
         self.cut();
-        // Wakes the listener, which then looks.
+        // Wakes the listener, which then sees that it must end.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -133,7 +135,7 @@ impl Drop for Proxy {
 impl Connection {
     fn end(&self) {
         for stream in [&self.client, &self.server] {
-            // The other side may have ended it before.
+            // The other side may have closed it already.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -144,7 +146,7 @@ impl Shared {
         self.state.lock().expect("no thread panics with it")
     }
 
-    /// Carries a connection to its end.
+    /// Forwards a connection's data until it ends.
     fn carry(&self, client: TcpStream, server: TcpStream) {
         let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { return };
         let (Ok(to_client), Ok(to_server)) = (client.try_clone(), server.try_clone()) else { return };
@@ -170,19 +172,19 @@ impl Shared {
                 return;
             }
             if read == 0 {
-                // An end is passed on like bytes; the other way may still be in use.
+                // The end is forwarded like data; the other direction may still be in use.
                 let _ = to.shutdown(Shutdown::Write);
                 return;
             }
             if to.write_all(&buffer[..read]).is_err() {
-                // Nobody reads any more: whoever writes must learn of it.
+                // No one reads this direction any more: the writer must see that.
                 let _ = from.shutdown(Shutdown::Both);
                 return;
             }
         }
     }
 
-    /// Waits until the weather lets a piece through; `false` if the connection was cut meanwhile.
+    /// Waits until the weather lets data through; `false` if the connection was cut meanwhile.
     fn lets_pass(&self, number: usize, way: Way) -> bool {
         let is_open = |state: &State| state.open.iter().any(|connection| connection.number == number);
         let held = |weather| weather == Weather::Silent || (weather == Weather::Deaf && way == Way::Back);
@@ -210,7 +212,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(100);
 
-    /// A client of a server that answers each byte with the next one.
+    /// A client of a server that answers each byte with the next number.
     fn scene() -> (Proxy, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! As much of Redis' protocol as tests need.
+//! The part of Redis' protocol that tests need.
 
 use std::{
     io::{BufRead, BufReader, Error, ErrorKind, Result, Write},
@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-/// How long a server may think before the test gives up on it.
+/// The timeout of a command in tests.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a server answers.
+/// A server's reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// `+` or `$`.
@@ -25,7 +25,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The text; empty if it is none.
+    /// The text; empty for other replies.
     pub fn text(&self) -> &str {
         match self {
             Self::Text(text) => text,
@@ -33,7 +33,7 @@ impl Reply {
         }
     }
 
-    /// The first item's text; empty if it is no list.
+    /// The first item's text; empty for other replies.
     pub fn first(&self) -> &str {
         match self {
             Self::List(items) => items.first().map_or("", Self::text),
@@ -41,7 +41,7 @@ impl Reply {
         }
     }
 
-    /// The items as texts; empty if it is no list.
+    /// The items as texts; empty for other replies.
     pub fn texts(&self) -> Vec<&str> {
         match self {
             Self::List(items) => items.iter().map(Self::text).collect(),

@@ -5,25 +5,25 @@ use tempfile::TempDir;
 use crate::{RedisServer, SOON, until};
 
 const SENTINELS: usize = 3;
-/// What sentinels call the master.
+/// The sentinels' name for the master.
 const SERVICE: &str = "fleet";
 
 /// One sentinel.
 #[derive(Debug)]
 pub struct Sentinel {
-    /// It answers like any server.
+    /// The process; it speaks RESP like any server.
     pub server: RedisServer,
-    /// Where it writes down what it knows: the file that it was started with.
+    /// The configuration file that it was started with, and that it rewrites.
     _file: TempDir,
 }
 
 impl Sentinel {
-    /// Starts one that watches `master` and finds it dead where `quorum` sentinels think so.
+    /// Starts one that watches `master`; `quorum` sentinels must agree that the master is down.
     pub fn of(master: &RedisServer, quorum: usize) -> Self {
         Self::at(master.port(), quorum, &[])
     }
 
-    /// The same for a master at that port of 127.0.0.1, with arguments of the sentinel's own.
+    /// The same for a master at the given port of 127.0.0.1, with arguments for the sentinel.
     pub fn at(master: u16, quorum: usize, args: &[&str]) -> Self {
         let watch = format!(
             "sentinel monitor {SERVICE} 127.0.0.1 {master} {quorum}\n\
@@ -39,7 +39,7 @@ impl Sentinel {
     }
 }
 
-/// Three sentinels around a master and its replica, quick to notice a death.
+/// Three sentinels around a master and its replica, with a short `down-after-milliseconds`.
 #[derive(Debug)]
 pub struct Sentinels {
     sentinels: Vec<Sentinel>,
@@ -48,7 +48,7 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Starts them all and waits until each sentinel knows all.
+    /// Starts all of them and waits until each sentinel knows the others.
     pub fn start() -> Self {
         let master = RedisServer::start();
         let replica = master.start_replica();
@@ -74,12 +74,12 @@ impl Sentinels {
         &mut self.sentinels
     }
 
-    /// The server that was the master at first, and the one that was its replica.
+    /// The first master and its replica.
     pub fn pair(&self) -> [&RedisServer; 2] {
         [&self.master, &self.replica]
     }
 
-    /// The server that was the master at first.
+    /// The first master.
     pub fn first(&mut self) -> &mut RedisServer {
         &mut self.master
     }

@@ -15,7 +15,7 @@ use crate::{
     until,
 };
 
-/// How many ports are tried before a test gives up: another process can take a free one first.
+/// How many ports are tried: another process can take a free port first.
 const TRIES: usize = 10;
 
 /// A `redis-server` of the test's own, with a data folder; stopped and removed when dropped.
@@ -28,12 +28,12 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts a server with its append-only file on, as a fleet's is, and waits until it answers.
+    /// Starts a server with an append-only file, as a fleet uses it, and waits until it responds.
     pub fn start() -> Self {
         Self::start_with(&["--appendonly", "yes"])
     }
 
-    /// Starts a server with `args` and waits until it answers. A configuration file comes first, if any.
+    /// Starts a server with `args` and waits until it responds. A configuration file, if any, comes first.
     pub fn start_with(args: &[&str]) -> Self {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         let folder = tempfile::tempdir().expect("a folder for Redis' data");
@@ -48,9 +48,9 @@ impl RedisServer {
         panic!("redis-server does not start: {}", log_of(folder.path()));
     }
 
-    /// Starts a replica of this server and waits until it has all of it.
+    /// Starts a replica of this server and waits until it is in sync.
     pub fn start_replica(&self) -> Self {
-        // Else the master waits five seconds for more replicas before it sends what it has.
+        // Otherwise the master waits five seconds for more replicas before it sends its data.
         self.ask(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
         let replica = Self::start_with(&["--replicaof", "127.0.0.1", &self.port.to_string()]);
         until("the replica to follow", SOON, || {
@@ -60,7 +60,7 @@ impl RedisServer {
         replica
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// The port that it listens on, on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -70,7 +70,7 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Sends one command; panics if there is no answer.
+    /// Sends one command; panics if there is no reply.
     pub fn ask(&self, words: &[&str]) -> Reply {
         self.try_ask(words)
             .unwrap_or_else(|error| panic!("{words:?}: {error}; {}", log_of(self.folder.path())))
@@ -83,12 +83,12 @@ impl RedisServer {
 
     /// Ends it as a crash would (`kill -9`).
     pub fn kill(&mut self) {
-        // It may be stopped already; what counts is that it is gone.
+        // It may have ended already.
         let _ = self.process.kill();
         self.process.wait().expect("a killed redis-server ends");
     }
 
-    /// Starts it again on the same port and data, after [`RedisServer::kill`].
+    /// Restarts it on the same port with the same data, after [`RedisServer::kill`].
     pub fn restart(&mut self) {
         self.kill();
         self.process = spawn(self.port, self.folder.path(), &self.args);
@@ -99,7 +99,7 @@ impl RedisServer {
         );
     }
 
-    /// Starts it again with `args` too, and does not wait until it has read its file: it answers `LOADING` before.
+    /// Restarts it with additional `args`, and does not wait until it has read its file: until then it answers `LOADING`.
     pub fn restart_loading(&mut self, args: &[&str]) {
         self.kill();
         self.args.extend(args.iter().map(|&arg| arg.to_owned()));
@@ -111,7 +111,7 @@ impl RedisServer {
         );
     }
 
-    /// Freezes it: it takes connections and answers nothing.
+    /// Freezes it: the kernel accepts connections, and the server does not respond.
     pub fn pause(&self) {
         self.signal("-STOP");
     }
@@ -150,7 +150,7 @@ fn spawn(port: u16, folder: &Path, args: &[String]) -> Child {
         .expect("redis-server is installed (scripts/test installs it)")
 }
 
-/// Waits until the server answers; `false` if it ended instead (its port was taken, say).
+/// Waits until the server responds; `false` if it ended instead (because its port was taken, for example).
 fn answers(process: &mut Child, port: u16) -> bool {
     let mut ended = false;
     until("redis-server to answer", SOON, || {

@@ -32,13 +32,13 @@ struct Args {
     /// The requests.
     #[arg(long)]
     cases: PathBuf,
-    /// Run one request alone.
+    /// Run only one request.
     #[arg(long)]
     only: Option<String>,
     /// The type to compute in.
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Dtype,
-    /// Where the dumps go; made if it is not there.
+    /// The folder for the dumps; it is created if it does not exist.
     #[arg(long)]
     out: PathBuf,
 }
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs what can be run, and says how many requests could not.
+/// Runs the requests that can be run, and prints how many could not.
 fn dump(args: &Args) -> Result<usize, Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&args.out)?;
     let folder = args.cases.with_file_name("cases");

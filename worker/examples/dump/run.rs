@@ -66,7 +66,7 @@ pub(crate) fn run(
     Ok(out)
 }
 
-/// Keeps a tensor as the fixtures have it: f32, on the CPU.
+/// Keeps a tensor in the form of the fixtures: f32, on the CPU.
 fn keep(out: &mut Tensors, name: &str, tensor: &Tensor) -> candle_core::Result<()> {
     let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
     out.insert(name.into(), tensor);

@@ -1,4 +1,4 @@
-//! MT19937 (Matsumoto and Nishimura 1998), and the normal numbers that torch's CPU kernels make of it
+//! MT19937 (Matsumoto and Nishimura 1998), and the normal numbers that torch's CPU kernels compute from it
 //! (`aten/src/ATen/native/cpu/DistributionTemplates.h`, `normal_fill`).
 
 const N: usize = 624;
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_first_words_of_the_default_seed() {
-        // What the authors' generator, and std::mt19937, give for seed 5489: first and 10000th.
+        // The first and the 10000th value of the authors' generator, and of std::mt19937, for seed 5489.
         let mut twister = Mt19937::new(5489);
         assert_eq!(twister.word(), 3_499_211_612);
         assert_eq!((0..9999).map(|_| twister.word()).last(), Some(4_123_659_995));

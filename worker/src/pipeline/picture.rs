@@ -1,4 +1,4 @@
-//! Pictures as they leave the pipeline.
+//! Pictures as the pipeline returns them.
 
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ impl Rgb {
         bytes > 0 && self.data.len() as u64 == bytes
     }
 
-    /// The picture at another size, by Lanczos' filter as diffusers' `VaeImageProcessor.resize` has it.
+    /// The picture at another size, by the Lanczos filter that diffusers' `VaeImageProcessor.resize` uses.
     pub(super) fn resized(&self, width: u32, height: u32) -> Cow<'_, Self> {
         if (self.width, self.height) == (width, height) {
             return Cow::Borrowed(self);
@@ -41,11 +41,11 @@ impl Rgb {
     /// nothing between. [1, 1, h, w].
     pub(super) fn mask(&self, scale: usize, device: &Device) -> candle_core::Result<Tensor> {
         let (width, height) = (self.width as usize, self.height as usize);
-        // The pixel in the upper left corner speaks for all, as torch's nearest interpolation has it.
+        // The pixel in the upper left corner is used, as in torch's nearest interpolation.
         let corners = (0..height / scale).flat_map(|y| (0..width / scale).map(move |x| (x, y)));
         let values = corners.map(|(x, y)| {
             let at = 3 * (y * scale * width + x * scale);
-            // Luma as Pillow's convert("L") has it (ITU-R 601-2, in 16-bit fractions); white from one half on.
+            // Luma as in Pillow's convert("L") (ITU-R 601-2, in 16-bit fractions); white from one half on.
             let [r, g, b] = [0, 1, 2].map(|channel| u32::from(self.data[at + channel]));
             let luma = (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16;
             if luma as f32 / 255.0 < 0.5 { 0f32 } else { 1.0 }

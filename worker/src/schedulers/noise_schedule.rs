@@ -3,10 +3,10 @@
 use crate::sdxl::{LoadError, Settings};
 
 /// The last alpha_cumprod of a schedule that ends in pure noise, for samplers that divide by it: the
-/// smallest f16, so that the first sigma is 4096 and not infinite.
+/// smallest f16, so that the first sigma is 4096 instead of infinity.
 pub(super) const ZERO_SNR_FLOOR: f32 = 5.960_464_5e-8;
 
-/// The most timesteps that a model may have been trained with: a table of them is made for every job.
+/// The largest number of training timesteps of a model: each job builds a table of them.
 const MAX_TIMESTEPS: usize = 100_000;
 
 /// The tables are f32, as torch keeps them: in f64 the last sigmas differ in the sixth digit, and with
@@ -17,7 +17,7 @@ pub(super) struct NoiseSchedule {
     pub(super) alphas_cumprod: Vec<f32>,
 }
 
-/// What a class takes where a configuration is silent.
+/// A class' defaults for keys that the configuration does not have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Defaults {
     pub(super) beta_start: f64,

@@ -1,11 +1,11 @@
-//! Tables of noise levels, in f64 as numpy has them.
+//! Tables of noise levels, in f64 as in numpy.
 
 use crate::sdxl::{LoadError, Settings};
 
-/// How the noise levels between the first and the last are placed.
+/// How the noise levels between the first and the last are spaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SigmaShape {
-    /// As the training timesteps have them.
+    /// The levels of the training timesteps.
     Trained,
     /// Karras et al. 2022, equation 5, with rho = 7.
     Karras,
@@ -33,7 +33,7 @@ impl SigmaShape {
                 let (low, high) = (min.powf(1.0 / RHO), max.powf(1.0 / RHO));
                 ramp.map(|r| (high + r * (low - high)).powf(RHO)).collect()
             }
-            // The trained levels have no formula; whoever wants them interpolates.
+            // The trained levels have no formula; the caller interpolates.
             Self::Trained | Self::Exponential => {
                 ramp.map(|r| (max.ln() + r * (min.ln() - max.ln())).exp()).collect()
             }
@@ -55,10 +55,10 @@ pub(super) fn at_timesteps(timesteps: &[f64], sigmas: &[f32]) -> Vec<f64> {
         .collect()
 }
 
-/// The timestep whose sigma this is, between two of the table in the logarithm; `sigmas` ascend.
+/// The timestep of a sigma, by interpolation of the logarithm between two entries of the table; `sigmas` ascend.
 pub(super) fn to_timestep(sigma: f64, sigmas: &[f32]) -> f64 {
     let log = |s: f64| s.max(1e-10).ln();
-    // f32 as numpy's logarithm of an f32 table is.
+    // f32, as numpy's logarithm of an f32 table.
     let table = |i: usize| f64::from(sigmas[i].ln());
     let target = log(sigma);
     let above = sigmas.partition_point(|s| f64::from(s.ln()) <= target);

@@ -1,4 +1,4 @@
-//! Which of the training timesteps are visited (Lin et al. 2023, table 2), latest first.
+//! Which of the training timesteps are used (Lin et al. 2023, table 2), latest first.
 
 use crate::sdxl::{LoadError, Settings};
 
@@ -35,12 +35,12 @@ pub(super) fn leading(stride: usize, count: usize, offset: f64) -> Vec<f64> {
     (0..count).rev().map(|i| (i * stride) as f64 + offset).collect()
 }
 
-/// `round(arange(train, 0, -train / count)) - 1`: where rounding makes numpy's `arange` one longer,
-/// so is this.
+/// `round(arange(train, 0, -train / count)) - 1`. Where rounding makes numpy's `arange` one entry longer,
+/// this is longer too.
 pub(super) fn trailing(train: usize, count: usize) -> Vec<f64> {
     let train = train as f64;
     let step = train / count as f64;
-    // numpy takes the difference of the first two entries as the step.
+    // numpy uses the difference of the first two entries as the step.
     let delta = (train - step) - train;
     let length = (train / step).ceil() as usize;
     (0..length).map(|i| (train + i as f64 * delta).round_ties_even() - 1.0).collect()

@@ -30,7 +30,7 @@ pub struct ClipConfig {
     pub layer_norm_eps: f64,
     /// Between the two linear layers of a feed-forward block.
     pub hidden_act: Activation,
-    /// The token whose position is pooled; 2 stands for the highest id of the prompt.
+    /// The token whose position is pooled; 2 means the highest id of the prompt.
     pub eos_token_id: u32,
 }
 
@@ -107,13 +107,13 @@ impl Layer {
     }
 }
 
-/// What a text encoder says about a prompt.
+/// A text encoder's outputs for a prompt.
 #[derive(Debug)]
 pub struct TextEncoding {
     /// N + 1 states for N layers, each [1, T, hidden]: the embeddings, then the output of each layer,
-    /// all without the final norm.
+    /// without the final norm.
     pub hidden_states: Vec<Tensor>,
-    /// The last one after the final norm, [1, T, hidden].
+    /// The last state after the final norm, [1, T, hidden].
     pub last_hidden_state: Tensor,
     /// Its row at the end token, projected where the encoder has a projection: [1, projection].
     pub pooled: Tensor,
@@ -142,7 +142,7 @@ impl ClipTextModel {
         projected: bool,
     ) -> Result<Self, LoadError> {
         let root = files.root();
-        // transformers 5 writes a model without projection without this level of names.
+        // transformers 5 leaves this level of names out for a model without projection.
         let flat = files.has_any("embeddings.token_embedding.weight");
         let vars = if flat { root.clone() } else { root.at("text_model") };
         let embeddings = vars.at("embeddings");
@@ -160,7 +160,7 @@ impl ClipTextModel {
                 Linear::without_bias(&root.at("text_projection"), config.hidden_size, config.projection_dim)
             })
             .transpose()?;
-        // An index buffer that older files carry beside the weights.
+        // An index buffer that older files have beside the weights.
         files.finish(|name| name.ends_with("embeddings.position_ids"))?;
         let device = token_embedding.device().clone();
         Ok(Self {
@@ -203,8 +203,8 @@ impl ClipTextModel {
         Ok(TextEncoding { hidden_states, last_hidden_state, pooled })
     }
 
-    /// Where the prompt ends. Configurations from before transformers 4.31 say `eos_token_id` 2 although
-    /// the end token is the highest id; transformers keeps that reading for them, and so do we.
+    /// The position of the end token. Configurations from before transformers 4.31 have `eos_token_id` 2
+    /// although the end token is the highest id; transformers still reads them like that, and so do we.
     fn end_position(&self, ids: &[u32]) -> usize {
         let end = match self.config.eos_token_id {
             2 => ids.iter().max().copied().unwrap_or(0),

@@ -1,5 +1,5 @@
 //! The JSON files and tokenizers of a checkpoint: those of a folder in the diffusers layout, or the built-in ones
-//! of SDXL base 1.0 for a file that holds weights alone.
+//! of SDXL base 1.0 for a file that holds only weights.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub enum ConfigFiles {
     SdxlBase(&'static str),
 }
 
-/// Where complaints say that a built-in file came from.
+/// The path of a built-in file in error messages.
 const BUILT_IN: &str = "(built-in SDXL base 1.0)";
 
 macro_rules! built_in {
@@ -51,7 +51,7 @@ impl ConfigFiles {
         }
     }
 
-    /// Where a file is, for complaints.
+    /// A file's path, for error messages.
     pub fn path(&self, name: &str) -> PathBuf {
         match self {
             Self::Folder(folder) => folder.join(name),
@@ -86,7 +86,7 @@ impl ConfigFiles {
                     let path = Path::new(component).join(name);
                     FILES.iter().find(|(file, _)| Path::new(file) == path).map(|(_, text)| (*text).to_owned())
                 };
-                // Both tokenizers have the one vocabulary of CLIP.
+                // Both tokenizers share CLIP's vocabulary.
                 Ok(built_in(component)
                     .or_else(|| if *component == "tokenizer_2" { built_in("tokenizer") } else { None }))
             }

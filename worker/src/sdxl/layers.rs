@@ -1,4 +1,4 @@
-//! Layers with weights: each is read from the place in the checkpoint that its path names.
+//! Layers with weights. Each layer reads the tensors below its path in the checkpoint.
 
 use candle_core::Tensor;
 

@@ -8,14 +8,14 @@ use super::layers::{Conv2d, GroupNorm, Linear};
 use super::ops::{Activation, Padding};
 use super::weights::Vars;
 
-/// What all norms of a model have in common.
+/// The settings that all norms of a model share.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NormConfig {
     /// Number of groups.
     pub groups: usize,
     /// Added to variances.
     pub eps: f64,
-    /// Follows each norm.
+    /// The activation after each norm.
     pub activation: Activation,
 }
 
@@ -29,7 +29,7 @@ impl NormConfig {
     }
 }
 
-/// x + conv(act(norm(conv(act(norm(x))) + time))), with a 1x1 convolution on the way round where the
+/// x + conv(act(norm(conv(act(norm(x))) + time))), with a 1x1 convolution on the shortcut where the
 /// number of channels changes.
 #[derive(Debug)]
 pub(crate) struct ResnetBlock2D {
@@ -107,8 +107,8 @@ impl Upsample2D {
         Ok(Self(Conv2d::new(&vars.at("conv"), channels, channels, 3)?))
     }
 
-    /// [B, C, H, W] to [B, C, height, width]. The skip tensor to be joined next says the size: twice the
-    /// input's, or one less where the way down had rounded up.
+    /// [B, C, H, W] to [B, C, height, width]. The size is that of the skip tensor that is joined next: twice
+    /// the input's, or one less where downsampling had rounded up.
     ///
     /// # Errors
     /// If the device fails.

@@ -1,4 +1,4 @@
-//! A component's JSON file, read key by key so that every complaint names the file and the key.
+//! A component's JSON file, read key by key so that every error names the file and the key.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -10,18 +10,18 @@ use serde_json::{Map, Value};
 
 use super::error::LoadError;
 
-/// The most that a number of channels, tokens or the like may be. Far beyond any model's, and small enough that the
-/// product of all that makes up one tensor is a number.
+/// The largest number of channels, tokens and similar sizes. It is far above any model's, and small enough that the
+/// number of elements of a tensor does not overflow.
 pub const MAX_SIZE: usize = 1 << 20;
-/// The most layers that a component may have, or one level of it.
+/// The largest number of layers of a component, or of one level of it.
 pub const MAX_LAYERS: usize = 128;
-/// The most levels that a component may have: each halves the picture.
+/// The largest number of levels of a component: each halves the picture.
 pub const MAX_LEVELS: usize = 16;
 
 /// The settings of one JSON file.
 ///
-/// A key that is absent or `null` has its default, as in diffusers. Keys that nobody asked for are
-/// reported by [`Settings::warn_unread`], as diffusers does: it ignores them too.
+/// A key that is absent or `null` has its default, as in diffusers. Keys that were never read are
+/// reported by [`Settings::warn_unread`]; diffusers ignores and reports them too.
 #[derive(Debug, Clone)]
 pub struct Settings {
     path: PathBuf,
@@ -30,7 +30,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings from JSON text; `path` is where complaints say it came from.
+    /// Settings from JSON text; `path` is named in error messages.
     ///
     /// # Errors
     /// If the text is not a JSON object.
@@ -149,10 +149,10 @@ impl Settings {
         }
     }
 
-    /// Insists that `key` is absent, null or one of `supported`.
+    /// Checks that `key` is absent, null or one of `supported`.
     ///
     /// # Errors
-    /// If it is anything else: a silent default would make other pictures.
+    /// If it is anything else: a silent default would give another picture.
     pub fn only(&self, key: &'static str, supported: &[Value]) -> Result<(), LoadError> {
         match self.get::<Value>(key)? {
             None => Ok(()),
@@ -161,17 +161,17 @@ impl Settings {
         }
     }
 
-    /// The complaint that `key` has a value which is not implemented.
+    /// The error for a value of `key` that is not implemented.
     pub fn unsupported(&self, key: &str, value: impl std::fmt::Display) -> LoadError {
         self.wrong(key, format!("is {value}, which is not supported"))
     }
 
-    /// A complaint about `key`.
+    /// An error about `key`.
     pub fn wrong(&self, key: &str, message: impl Into<String>) -> LoadError {
         LoadError::Setting { path: self.path.clone(), key: key.into(), message: message.into() }
     }
 
-    /// Marks keys as known and without effect on the pictures.
+    /// Marks keys as known and without effect on the picture.
     pub fn ignore(&self, keys: &[&'static str]) {
         self.read().extend(keys);
     }
@@ -180,7 +180,7 @@ impl Settings {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Logs the keys that nobody has read.
+    /// Logs the keys that were never read.
     pub fn warn_unread(&self) {
         let read = self.read();
         for key in self.values.keys().filter(|k| !k.starts_with('_') && !read.contains(k.as_str())) {
@@ -198,7 +198,7 @@ fn same(a: &Value, b: &Value) -> bool {
 }
 
 /// Python writes infinities as bare words, which is not JSON; diffusers' DPM-Solver configurations have
-/// one. Gives the text with such words in quotes.
+/// one. Returns the text with such words in quotes.
 pub fn quote_non_finite(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let (mut quoted, mut escaped) = (false, false);

@@ -1,4 +1,4 @@
-//! The small decoder that makes previews: diffusers' `AutoencoderTiny`
+//! The small decoder for previews: diffusers' `AutoencoderTiny`
 //! (`models/autoencoders/autoencoder_tiny.py`, `DecoderTiny` in `vae.py`), known as TAESD.
 
 use std::rc::Rc;
@@ -13,10 +13,10 @@ use super::settings::{MAX_LAYERS, MAX_LEVELS, MAX_SIZE, Settings};
 use super::taps::Taps;
 use super::weights::{Naming, Shards, Stored, Vars, View, WeightFiles};
 
-/// Latents beyond this many standard deviations are squashed: `DecoderTiny.forward` has the number fixed.
+/// Latents beyond this many standard deviations are squashed: the number is a constant in `DecoderTiny.forward`.
 const CLAMP: f64 = 3.0;
 
-/// The most that a level may enlarge.
+/// The largest factor by which a level may enlarge.
 const MAX_FACTOR: usize = 8;
 
 /// The decoder half of an `AutoencoderTiny`'s `config.json`.
@@ -28,9 +28,9 @@ pub struct TaesdConfig {
     pub decoder_block_out_channels: Vec<usize>,
     /// Residual blocks per level.
     pub num_decoder_blocks: Vec<usize>,
-    /// Each level but the last enlarges this many times.
+    /// Each level except the last enlarges by this factor.
     pub upsampling_scaling_factor: usize,
-    /// After each convolution but the last.
+    /// The activation after each convolution except the last.
     pub activation: Activation,
 }
 
@@ -62,7 +62,7 @@ impl TaesdConfig {
     }
 
     /// Reads the shape of a decoder from the tensors of its author's file
-    /// (<https://github.com/madebyollin/taesd>), which has no settings beside it.
+    /// (<https://github.com/madebyollin/taesd>), which comes without a settings file.
     ///
     /// # Errors
     /// If the tensors are not those of such a decoder.
@@ -75,7 +75,7 @@ impl TaesdConfig {
             Some(&[outputs, inputs, _, _]) if outputs.max(inputs) <= MAX_SIZE => Some((outputs, inputs)),
             _ => None,
         };
-        // A clamp, a convolution and its activation come first; resamplers and activations have no tensors.
+        // A clamp, a convolution and its activation are first; resamplers and activations have no tensors.
         let (mut channels, latent_channels) = shape("1.weight".into()).ok_or_else(malformed)?;
         let (mut decoder_block_out_channels, mut num_decoder_blocks) = (Vec::new(), Vec::new());
         let (mut number, mut blocks) = (3, 0);
@@ -104,7 +104,7 @@ impl TaesdConfig {
         })
     }
 
-    /// The names in that file: numbers alone, one higher than diffusers' for the clamp that it counts.
+    /// The names in that file: only numbers, one higher than diffusers' because the clamp has a number too.
     pub fn original_naming() -> Naming {
         Naming::new("", |name| {
             let below = name.strip_prefix("decoder.layers.").unwrap_or(name);
@@ -120,7 +120,7 @@ impl TaesdConfig {
     }
 }
 
-/// Three convolutions, added to what came in.
+/// Three convolutions, added to the input.
 #[derive(Debug)]
 struct Block {
     convs: [Conv2d; 3],
@@ -184,7 +184,7 @@ impl Taesd {
         self.decode_observed(latents, &mut Taps::none())
     }
 
-    /// [`Taesd::decode`], showing the output of each layer.
+    /// [`Taesd::decode`] that passes the output of each layer to `taps`.
     ///
     /// # Errors
     /// As [`Taesd::decode`].
@@ -203,7 +203,7 @@ impl Taesd {
             };
             taps.see(format_args!("decoder.layers.{i}"), &x);
         }
-        // The network speaks of 0..1.
+        // The network's range is 0..1.
         let y = x.affine(2.0, -1.0)?;
         taps.see(format_args!("image"), &y);
         Ok(y)

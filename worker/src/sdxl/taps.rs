@@ -1,17 +1,17 @@
-//! A view into a forward pass, for tests and dumps that ask where a number first departs.
+//! Access to the intermediate values of a forward pass, for tests and dumps that look for the first wrong number.
 
 use std::fmt;
 
 use candle_core::Tensor;
 
-/// Is told a module's path and its output.
+/// Called with a module's path and its output.
 type Observer<'a> = &'a mut dyn FnMut(&str, &Tensor);
 
-/// Receives the output of named modules; costs nothing where nobody looks.
+/// Receives the outputs of modules by name; costs nothing without an observer.
 pub struct Taps<'a>(Option<Observer<'a>>);
 
 impl<'a> Taps<'a> {
-    /// Nobody looks.
+    /// No observer.
     pub fn none() -> Self {
         Self(None)
     }
@@ -21,7 +21,7 @@ impl<'a> Taps<'a> {
         Self(Some(observer))
     }
 
-    /// Shows the output of one module; its name is only formatted if somebody looks.
+    /// Passes on the output of one module; its name is formatted only if there is an observer.
     pub fn see(&mut self, name: fmt::Arguments<'_>, output: &Tensor) {
         if let Some(observer) = &mut self.0 {
             observer(&name.to_string(), output);

@@ -2,7 +2,7 @@
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-/// Numbers that lengths and offsets had better not have.
+/// Numbers that are dangerous as lengths and offsets.
 const NUMBERS: [u64; 14] = [
     0,
     1,
@@ -23,19 +23,19 @@ const NUMBERS: [u64; 14] = [
 /// One change of a file.
 #[derive(Debug, Clone)]
 pub enum Damage {
-    /// One byte is another.
+    /// One byte is replaced.
     Set(Index, u8),
-    /// One bit is another.
+    /// One bit is flipped.
     Flip(Index, u8),
-    /// The end is missing.
+    /// The end is removed.
     Cut(Index),
-    /// A part is missing.
+    /// A part is removed.
     Lose(Index, usize),
-    /// There is something between.
+    /// Bytes are inserted.
     Insert(Index, Vec<u8>),
-    /// A part comes twice.
+    /// A part is repeated.
     Repeat(Index, usize),
-    /// A number of so many bytes, the highest first or last.
+    /// A number of the given width is overwritten, big or little endian.
     Number(Index, u64, usize, bool),
 }
 
@@ -61,7 +61,7 @@ pub fn damages() -> impl Strategy<Value = Vec<Damage>> {
 }
 
 impl Damage {
-    /// Changes a file; one that has no byte left stays as it is.
+    /// Changes a file; an empty one stays as it is.
     pub fn apply(&self, file: &mut Vec<u8>) {
         if file.is_empty() {
             return;

@@ -1,38 +1,38 @@
-//! Changes of JSON that leave it JSON, mostly.
+//! Changes of JSON that usually leave it valid JSON.
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Map, Value, json};
 
-/// What no `Value` holds, as it would stand in the text.
+/// Texts that a `Value` cannot represent.
 const RAW: [&str; 8] =
     ["NaN", "Infinity", "-Infinity", "1e400", "1E18", "-0", "99999999999999999999999", "?"];
-/// Deeper than any reader should follow.
+/// Deeper than any reader should read.
 const DEEP: usize = 100_000;
-/// As long as a text gets that nobody meant.
+/// The length of an absurdly long text.
 const LONG: usize = 100_000;
-/// As long as a list gets by being multiplied.
+/// The length of an absurdly long list.
 const MOST: usize = 200_000;
 
 /// One change of a document.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// Another value.
+    /// Replaces a value.
     Put(Index, Value),
-    /// Another value, as text: an index into what JSON has no value for, then nesting, then a long text.
+    /// Replaces a value by text: an index into the texts above, then nesting, then a long text.
     Raw(Index, usize),
-    /// Another number where there is one.
+    /// Replaces a number.
     Number(Index, Value),
-    /// The value of another place.
+    /// Copies the value of another place.
     Copy(Index, Index),
-    /// A member or an entry is missing.
+    /// Removes a member or an entry.
     Remove(Index),
-    /// A list has its entries again and again, another value becomes a list of itself.
+    /// Repeats the entries of a list; another value becomes a list of itself.
     Multiply(Index, usize),
-    /// A member or an entry that nobody knows.
+    /// Adds an unknown member or entry.
     Add(Index, Value),
 }
 
-/// Numbers at the edges of what holds them, and of what is usual.
+/// Numbers at the limits of their types, and at the limits of usual values.
 fn number() -> impl Strategy<Value = Value> {
     let fixed = vec![
         json!(0),
@@ -134,7 +134,7 @@ impl Change {
                 Some(0) => "[".repeat(DEEP) + &"]".repeat(DEEP),
                 Some(_) => json!("x".repeat(LONG)).to_string(),
             };
-            // Other changes may have made many of it.
+            // Other changes may have repeated it many times.
             text = text.replacen(&json!(mark(which)).to_string(), &raw, 3);
         }
         text
@@ -172,7 +172,7 @@ impl Change {
                     Value::Array(entries) => entries,
                     other => vec![other],
                 };
-                // A document that is multiplied twice is still one that can be made.
+                // A document that is repeated twice still fits into memory.
                 let by = (*by).min(MOST / length(&entries).max(1)).max(1);
                 let many = std::iter::repeat_n(entries, by).flatten().collect();
                 put(document, &place, Value::Array(many));

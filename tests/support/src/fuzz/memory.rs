@@ -1,4 +1,4 @@
-//! What a case takes of memory.
+//! The memory that a case uses.
 
 use std::{
     cell::Cell,
@@ -10,11 +10,10 @@ use std::{
 use peak_alloc::PeakAlloc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What the process may have before an allocation fails: a case that goes beyond all bounds ends the process, and
-/// not the machine.
+/// The process' memory limit: a case that allocates without a bound ends the process, and not the machine.
 const PROCESS: u64 = 8 << 30;
 
-/// Holds the place of the one test that is being measured.
+/// Held by the one test that is being measured.
 struct Place(#[expect(dead_code, reason = "given up when it is dropped")] MutexGuard<'static, ()>);
 
 impl Drop for Place {
@@ -27,8 +26,8 @@ thread_local! {
     static HOLDS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a test, or a part of one, while no other that asks for it runs: what one has allocated must not count as
-/// another's.
+/// Runs a test, or a part of one, while no other caller of this function runs: the allocations of one test must not
+/// count for another.
 pub fn alone<T>(run: impl FnOnce() -> T) -> T {
     static ONE: Mutex<()> = Mutex::new(());
     let _place = (!HOLDS.get()).then(|| {
@@ -40,8 +39,8 @@ pub fn alone<T>(run: impl FnOnce() -> T) -> T {
 }
 
 /// Runs a case; panics if it has more than `most` bytes allocated at a time. Mapped files do not count. The test's
-/// global allocator must be [`PeakAlloc`]. Cases run one at a time, as by [`alone`]; one that ends the process is left in
-/// a file beside the test's program, with the ending `.case`.
+/// global allocator must be [`PeakAlloc`]. Cases run one at a time, as with [`alone`]. A case that ends the process is kept
+/// in a file beside the test's program, with the ending `.case`.
 pub fn within<T>(case: &impl Debug, most: usize, run: impl FnOnce() -> T) -> T {
     alone(|| measured(case, most, run))
 }

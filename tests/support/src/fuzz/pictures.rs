@@ -1,4 +1,4 @@
-//! Pictures that are none, or that say to be others.
+//! Invalid pictures, and pictures with wrong sizes.
 
 use std::{io::Cursor, sync::LazyLock};
 
@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::bytes::{Damage, damages};
 
-/// A picture of each kind that decoders treat in a way of its own, all of 48 x 32 pixels but the lossy WebP.
+/// A picture of each kind that decoders treat differently, all of 48 x 32 pixels except the lossy WebP.
 static WHOLE: LazyLock<Vec<(&'static str, Vec<u8>)>> = LazyLock::new(|| {
     let pixel = |x: u32, y: u32| Rgb([(x * 7 + y) as u8, (x ^ y) as u8, (x * y) as u8]);
     let rgb = DynamicImage::from(RgbImage::from_fn(48, 32, pixel));
@@ -45,7 +45,7 @@ const LOSSY: &[u8] =
     b"RIFF\x22\0\0\0WEBPVP8 \x16\0\0\0\x30\x01\0\x9d\x01\x2a\x01\0\x01\0\x0e\xc0\xfe\x25\xa4\0\
                        \x03\x70\0\0\0\0";
 
-/// A progressive one.
+/// A progressive JPEG.
 fn jpeg(pixels: &[u8], color: ColorType) -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, 80);
@@ -54,7 +54,7 @@ fn jpeg(pixels: &[u8], color: ColorType) -> Vec<u8> {
     file
 }
 
-/// A WebP with a header of its own, Exif and a colour profile, still or moving.
+/// A WebP with an extended header, Exif and a colour profile, still or animated.
 fn extended(simple: &[u8], (width, height): (u32, u32), moves: bool) -> Vec<u8> {
     let [w, h] = [width - 1, height - 1].map(|side| side.to_le_bytes());
     let flags = 0x28 | if moves { 0x02 } else { 0 };
@@ -80,10 +80,10 @@ fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
     [&name[..], &(data.len() as u32).to_le_bytes(), data, padding].concat()
 }
 
-/// Exif with one entry: to be turned by 90 degrees.
+/// Exif with one entry: rotate by 90 degrees.
 const TURNED: &[u8] = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
 
-/// A picture with something wrong.
+/// A damage to a picture.
 #[derive(Debug, Clone)]
 pub struct Broken {
     which: Index,
@@ -91,23 +91,22 @@ pub struct Broken {
     damages: Vec<Damage>,
 }
 
-/// A change of a PNG's or a WebP's chunks, or of a JPEG's segments, that leaves the rest in order: checksums and
-/// lengths of what is around.
+/// A change of a PNG's or a WebP's chunks, or of a JPEG's segments. Checksums and lengths around it stay right.
 #[derive(Debug, Clone)]
 enum ChunkChange {
-    /// What is in one.
+    /// Changes the contents of one.
     Within(Index, Vec<Damage>),
-    /// The size that it says to have: four bytes at the place where the format has it.
+    /// Changes the stated size: four bytes at the place where the format has it.
     Sides(u32, u32),
-    /// One that is not there.
+    /// Removes one.
     Drop(Index),
-    /// One that comes twice.
+    /// Repeats one.
     Twice(Index),
-    /// One of another kind: an index into what decoders look at.
+    /// Changes the kind of one: an index into the kinds that decoders read.
     Insert(Index, usize, Vec<u8>),
 }
 
-/// Kinds of chunks and segments that are not the picture itself.
+/// Kinds of chunks and segments that do not hold the picture itself.
 const PNG: [&[u8; 4]; 10] =
     [b"iCCP", b"zTXt", b"iTXt", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"tRNS", b"PLTE", b"IDAT"];
 const RIFF: [&[u8; 4]; 8] = [b"EXIF", b"ICCP", b"XMP ", b"ALPH", b"ANIM", b"ANMF", b"VP8 ", b"VP8L"];
@@ -149,7 +148,7 @@ impl Broken {
     }
 }
 
-/// A picture of each kind that says everywhere to be of another size.
+/// A picture of each kind whose every stated size is changed.
 pub fn of_size(width: u32, height: u32) -> Vec<Vec<u8>> {
     let resized = WHOLE.iter().map(|(name, whole)| {
         let mut parts = split(name, whole);
@@ -159,14 +158,14 @@ pub fn of_size(width: u32, height: u32) -> Vec<Vec<u8>> {
     resized.collect()
 }
 
-/// A PNG that is to be turned by 90 degrees.
+/// A PNG with Exif that rotates it by 90 degrees.
 pub fn turned(png: &[u8]) -> Vec<u8> {
     let mut parts = split("png", png);
     parts.insert(1, (b"eXIf".to_vec(), TURNED.to_vec()));
     join("png", &parts)
 }
 
-/// The kind of a part, and what is in it. What comes before the first is not among them; a JPEG's data is part of the
+/// The kind of each part, and its contents. Bytes before the first part are left out; a JPEG's data belongs to the
 /// segment before it.
 type Part = (Vec<u8>, Vec<u8>);
 
@@ -184,7 +183,7 @@ fn split(name: &str, file: &[u8]) -> Vec<Part> {
                 let length = u32::from_le_bytes([rest[4], rest[5], rest[6], rest[7]]) as usize;
                 (rest[..4].to_vec(), length, 8, length % 2)
             }
-            // The last segment and all after it is one.
+            // The last segment and everything after it count as one.
             _ if rest[1] == 0xDA => (rest[..2].to_vec(), rest.len() - 4, 4, 0),
             _ => (rest[..2].to_vec(), number(&rest[2..4]) - 2, 4, 0),
         };
@@ -266,7 +265,7 @@ impl ChunkChange {
     }
 }
 
-/// Says another size, everywhere that one is said.
+/// Changes every stated size.
 fn sides(name: &str, parts: &mut [Part], width: u32, height: u32) {
     for (kind, data) in parts {
         match (name, &kind[..]) {

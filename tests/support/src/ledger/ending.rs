@@ -1,4 +1,4 @@
-//! What others may do to a job than its holder.
+//! What processes other than the holder may do to a job.
 
 use glimpse_shared::{
     event::EventKind,

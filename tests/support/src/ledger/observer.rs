@@ -1,4 +1,4 @@
-//! A ledger that is told of every command of a memory home.
+//! A ledger that observes every command of a memory store.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -17,7 +17,7 @@ struct Observed {
 }
 
 impl Observer {
-    /// What [`MemoryStore::with`](memory::MemoryStore::with) needs to do what `apply` says while this observes it.
+    /// The argument for [`MemoryStore::with`](memory::MemoryStore::with): runs `apply` and observes it.
     pub fn observe(&self, apply: Apply) -> Box<memory::Apply> {
         let observer = self.clone();
         Box::new(move |state, rules: &Rules, command, now| {
@@ -30,12 +30,12 @@ impl Observer {
         })
     }
 
-    /// What is broken, if anything.
+    /// The first broken promise, if any.
     pub fn verdict(&self) -> Result<(), Broken> {
         self.lock().broken.clone().map_or(Ok(()), Err)
     }
 
-    /// Asks the ledger.
+    /// Checks a command with the ledger.
     pub fn ask<T>(&self, question: impl FnOnce(&Ledger) -> T) -> T {
         question(&self.lock().ledger)
     }

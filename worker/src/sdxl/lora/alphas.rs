@@ -1,4 +1,4 @@
-//! Scales that a file states beside its tensors: diffusers writes peft's settings into the metadata.
+//! Scales in a file's metadata: diffusers writes peft's settings there.
 
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ const KEY: &str = "lora_adapter_metadata";
 pub(super) struct Alphas(Map<String, Value>);
 
 impl Alphas {
-    /// Reads the metadata, or says what is wrong with it.
+    /// Reads the metadata, or returns what is wrong with it.
     pub(super) fn of(shards: &Shards) -> Result<Self, String> {
         let Some(text) = shards.metadata().remove(KEY) else { return Ok(Self::default()) };
         let settings: Map<String, Value> = serde_json::from_str(&text).map_err(|e| format!("{KEY}: {e}"))?;
@@ -29,7 +29,7 @@ impl Alphas {
         let get = |key: &str| self.0.get(&format!("{component}.{key}"));
         let rank = rank as f64;
         let pattern = get("alpha_pattern").and_then(Value::as_object).into_iter().flatten();
-        // A key of the pattern is a module, or its last names.
+        // A key of the pattern is a module's full name, or the last parts of it.
         let name = module.to_string();
         let special = pattern.filter(|(key, _)| name == **key || name.ends_with(&format!(".{key}")));
         let alpha = special.map(|(_, alpha)| alpha).next().or_else(|| get("lora_alpha"));

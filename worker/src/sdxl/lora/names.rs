@@ -1,4 +1,4 @@
-//! What the tensors of LoRA files are called.
+//! The names of tensors in LoRA files.
 
 use std::fmt;
 
@@ -53,7 +53,7 @@ pub(super) struct Key {
     pub(super) part: Part,
 }
 
-/// Beginnings of kohya's names. `lora_te` alone is the one encoder of older models, which is the first here.
+/// Prefixes of kohya's names. `lora_te` is the single encoder of older models, which is the first one here.
 const UNDERSCORED: [(&str, Component); 4] = [
     ("lora_unet_", Component::Unet),
     ("lora_te1_", Component::TextEncoder(0)),
@@ -61,7 +61,7 @@ const UNDERSCORED: [(&str, Component); 4] = [
     ("lora_te_", Component::TextEncoder(0)),
 ];
 
-/// Beginnings of diffusers' names.
+/// Prefixes of diffusers' names.
 const DOTTED: [(&str, Component); 3] = [
     ("unet.", Component::Unet),
     ("text_encoder.", Component::TextEncoder(0)),
@@ -79,7 +79,7 @@ const PARTS: [(&str, Part); 7] = [
 ];
 
 impl Key {
-    /// `None` if the name is none of a LoRA's: LoHa, LoKr and DoRA have others.
+    /// `None` if the name is not a LoRA's: LoHa, LoKr and DoRA have other names.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let (place, part) =
             PARTS.iter().find_map(|(ending, part)| Some((name.strip_suffix(ending)?, *part)))?;

@@ -1,4 +1,4 @@
-//! A bounds-checked door to the `gemm` crate, for kernels that read and write parts of larger buffers.
+//! A bounds-checked interface to the `gemm` crate, for kernels that read and write parts of larger buffers.
 //!
 //! candle's own matrix product needs whole contiguous tensors; attention heads and convolution windows
 //! are strided parts of a buffer, and copying them out costs more than the product at small sizes.
@@ -46,7 +46,7 @@ pub(super) enum Keep {
     Sum,
 }
 
-/// `dst = factor * a b` or `dst += factor * a b`, on the calling thread alone: callers split the work.
+/// `dst = factor * a b` or `dst += factor * a b`, on the calling thread only: callers split the work.
 ///
 /// `dst` is row-major with `dst_stride` numbers from one row to the next.
 ///

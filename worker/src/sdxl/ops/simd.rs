@@ -1,8 +1,8 @@
 //! Elementwise functions that the compiler turns into vector code.
 //!
-//! `exp` and `erf` of the C library are called one number at a time, which made them the dearest part of
-//! a small UNet on a CPU. These are branch-free, so a loop over a slice becomes SIMD, and [`vectorised`]
-//! compiles that loop for AVX2 too and picks at run time: no `-C target-cpu` is asked of anyone.
+//! `exp` and `erf` of the C library take one number at a time, which made them the slowest part of a
+//! small UNet on a CPU. These have no branches, so a loop over a slice becomes SIMD code. [`vectorised`]
+//! compiles that loop for AVX2 too and chooses at run time, so `-C target-cpu` is not needed.
 
 /// Runs `body` with the widest instruction set of this machine. Everything it calls must be
 /// `#[inline(always)]`, or it is compiled for the baseline.
@@ -62,14 +62,14 @@ pub(super) fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
-/// x * sigmoid(1.702 x), as OpenAI's CLIP has it.
+/// x * sigmoid(1.702 x), as in OpenAI's CLIP.
 #[inline(always)]
 pub(super) fn quick_gelu(x: f32) -> f32 {
     x / (1.0 + exp(-1.702 * x))
 }
 
-/// Sum of a slice and of its squares about `centre`, in f64 every 512 numbers: a plain f32 sum over a
-/// VAE's million-number groups would lose three digits.
+/// Sum of a slice and of its squares about `centre`, added in f64 after every 512 numbers: a plain f32
+/// sum over a VAE's groups of a million numbers would lose three digits.
 #[inline(always)]
 pub(super) fn moments(x: &[f32], centre: f32) -> (f64, f64) {
     const LANES: usize = 16;
@@ -104,7 +104,7 @@ pub(super) fn softmax(row: &mut [f32]) {
     let rest = lanes.remainder().iter().copied().fold(f32::NEG_INFINITY, f32::max);
     for lane in lanes {
         for i in 0..LANES {
-            // `if` and not `max`: it becomes one instruction, and a NaN is found in the latents anyway.
+            // `if` instead of `max`: it becomes one instruction, and a NaN is found in the latents anyway.
             peaks[i] = if lane[i] > peaks[i] { lane[i] } else { peaks[i] };
         }
     }

@@ -12,7 +12,7 @@ use crate::sdxl::resnet::{ResnetBlock2D, Upsample2D, downsampler};
 use crate::sdxl::taps::Taps;
 use crate::sdxl::weights::Vars;
 
-/// What every block is told besides its input.
+/// The inputs that all blocks share.
 #[derive(Debug)]
 pub(super) struct Conditions<'a> {
     /// The time embedding, activated: [B, E].
@@ -81,7 +81,7 @@ fn transformer(level: &Level, layers: usize, config: &UnetConfig) -> Transformer
     }
 }
 
-/// A level on the way down.
+/// A downsampling level.
 #[derive(Debug)]
 pub(super) struct DownBlock {
     name: String,
@@ -107,7 +107,7 @@ impl DownBlock {
         Ok(Self { name: format!("down_blocks.{index}"), layers, downsampler })
     }
 
-    /// Pushes what the way up will join on `skips`.
+    /// Pushes the tensors that the upsampling levels will join onto `skips`.
     pub(super) fn forward(
         &self,
         x: Tensor,
@@ -161,7 +161,7 @@ impl MidBlock {
     }
 }
 
-/// A level on the way up.
+/// An upsampling level.
 #[derive(Debug)]
 pub(super) struct UpBlock {
     name: String,
@@ -170,8 +170,8 @@ pub(super) struct UpBlock {
 }
 
 impl UpBlock {
-    /// `index` counts from the smallest picture, as the names do; `skips` are the channels that the way
-    /// down will leave, and those this block joins are taken off.
+    /// `index` counts from the smallest picture, as the names do. `skips` are the channels of the tensors that
+    /// the downsampling levels leave; those that this block joins are popped.
     pub(super) fn new(
         root: &Vars,
         index: usize,
@@ -192,7 +192,7 @@ impl UpBlock {
         Ok(Self { name: format!("up_blocks.{index}"), layers, upsampler })
     }
 
-    /// Takes what it joins off `skips`.
+    /// Pops the tensors that it joins from `skips`.
     pub(super) fn forward(
         &self,
         x: Tensor,

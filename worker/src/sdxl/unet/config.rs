@@ -7,27 +7,27 @@ use crate::sdxl::ops::Activation;
 use crate::sdxl::resnet::NormConfig;
 use crate::sdxl::settings::{MAX_LAYERS, MAX_SIZE, Settings};
 
-/// The largest latents, along one side, that a model may say that it was trained on.
+/// The largest side of the latents in `sample_size`.
 const MAX_SIDE: u64 = 1 << 16;
 /// The largest kernel of the first and of the last convolution.
 const MAX_KERNEL: usize = 255;
 
-/// One level of the way down, and its mirror on the way up.
+/// One downsampling level, and the upsampling level of the same size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Level {
     /// Channels at this level.
     pub channels: usize,
-    /// Residual blocks on the way down; one more on the way up.
+    /// Residual blocks of the downsampling level; the upsampling level has one more.
     pub layers: usize,
     /// Attention heads: diffusers calls it `attention_head_dim` for historical reasons.
     pub heads: usize,
-    /// Transformer blocks per attention on the way down, if there is attention.
+    /// Transformer blocks per attention of the downsampling level, if it has attention.
     pub down_transformers: Option<usize>,
-    /// The same on the way up.
+    /// The same for the upsampling level.
     pub up_transformers: Option<usize>,
 }
 
-/// Everything that decides the shape of a `UNet2DConditionModel`.
+/// All settings that define the shape of a `UNet2DConditionModel`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UnetConfig {
     /// Channels of the latents it takes.
@@ -198,7 +198,7 @@ fn refuse_what_sdxl_has_not(s: &Settings) -> Result<(), LoadError> {
     s.only("downsample_padding", &[1.into()])?;
     s.only("mid_block_scale_factor", &[1.into()])?;
     s.only("resnet_out_scale_factor", &[1.into()])?;
-    // No effect at inference, or (upcast_attention) what is done anyway.
+    // No effect at inference, or (upcast_attention) always done.
     s.ignore(&["dropout", "addition_embed_type_num_heads", "upcast_attention"]);
     Ok(())
 }

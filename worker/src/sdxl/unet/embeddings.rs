@@ -20,7 +20,7 @@ impl Timesteps {
     pub(crate) fn new(width: usize, flip_sin_to_cos: bool, freq_shift: f64) -> Self {
         let half = width / 2;
         let step = -(10_000f64.ln()) as f32;
-        // In f32 as the reference has it: at t = 1000 the rounding of the angle shows in the fifth digit.
+        // In f32 as in the reference: at t = 1000 the rounding of the angle changes the fifth digit.
         let frequencies =
             (0..half).map(|i| (step * i as f32 / (half as f64 - freq_shift) as f32).exp()).collect();
         Self { frequencies, width, cosines_first: flip_sin_to_cos }

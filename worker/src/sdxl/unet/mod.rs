@@ -66,7 +66,7 @@ impl Unet {
         };
         let down_blocks =
             (0..c.levels.len()).map(|i| DownBlock::new(&root, i, c)).collect::<Result<Vec<_>, _>>()?;
-        // Channels of the tensors that the way down leaves behind, in order.
+        // Channels of the tensors that the downsampling levels leave, in order.
         let mut skips = vec![first.channels];
         for (i, level) in c.levels.iter().enumerate() {
             let downsampled = usize::from(i + 1 < c.levels.len());
@@ -109,7 +109,7 @@ impl Unet {
         self.forward_observed(inputs, &mut Taps::none())
     }
 
-    /// [`Unet::forward`], showing the output of each module.
+    /// [`Unet::forward`] that passes the output of each module to `taps`.
     ///
     /// # Errors
     /// As [`Unet::forward`].
@@ -139,7 +139,7 @@ impl Unet {
         taps.see(format_args!("time_proj"), &time);
         let time = self.time_embedding.forward(&time)?;
         taps.see(format_args!("time_embedding"), &time);
-        // Each of the six numbers is embedded by itself: [6 B, A] -> [B, 6 A].
+        // Each of the six numbers is embedded separately: [6 B, A] -> [B, 6 A].
         let ids = self.add_time_proj.forward(inputs.time_ids.as_flattened(), self.dtype, device)?;
         taps.see(format_args!("add_time_proj"), &ids);
         let ids = ids.reshape((batch, ()))?;

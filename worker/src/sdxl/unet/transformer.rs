@@ -8,9 +8,9 @@ use crate::sdxl::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
 use crate::sdxl::ops::{self, Mask};
 use crate::sdxl::weights::Vars;
 
-/// The norm at the entry of a transformer has its own epsilon, whatever the configuration says.
+/// The epsilon of the norm at the entry of a transformer; the configuration does not change it.
 const ENTRY_EPS: f64 = 1e-6;
-/// That of the layer norms: torch's default.
+/// The epsilon of the layer norms: torch's default.
 const LAYER_EPS: f64 = 1e-5;
 /// A feed-forward layer is this much wider than its input.
 const EXPANSION: usize = 4;
@@ -97,14 +97,14 @@ impl BasicTransformerBlock {
     }
 }
 
-/// The way into the token sequence and out of it.
+/// The projection into the token sequence and out of it.
 #[derive(Debug)]
 enum Projection {
     Linear { proj_in: Linear, proj_out: Linear },
     Conv { proj_in: Conv2d, proj_out: Conv2d },
 }
 
-/// Pixels as tokens through a few transformer blocks, added to what came in.
+/// Transformer blocks over the pixels as tokens, added to the input.
 #[derive(Debug)]
 pub(crate) struct Transformer2DModel {
     norm: GroupNorm,
@@ -120,7 +120,7 @@ impl Transformer2DModel {
     /// If the device fails.
     pub(crate) fn new(vars: &Vars, config: TransformerConfig) -> Result<Self, LoadError> {
         let TransformerConfig { channels, heads, .. } = config;
-        // Less than the channels where the heads do not divide them.
+        // Less than the number of channels if the heads do not divide it.
         let inner = channels / heads * heads;
         let (entry, exit) = (vars.at("proj_in"), vars.at("proj_out"));
         let projection = if config.use_linear_projection {

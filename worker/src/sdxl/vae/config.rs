@@ -8,7 +8,7 @@ use crate::sdxl::settings::{MAX_LAYERS, MAX_SIZE, Settings};
 /// All norms of the autoencoder have this epsilon; the configuration has no key for it.
 const EPS: f64 = 1e-6;
 
-/// Everything that decides the shape of an `AutoencoderKL`.
+/// All settings that define the shape of an `AutoencoderKL`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VaeConfig {
     /// Channels from the largest picture to the smallest.
@@ -40,7 +40,7 @@ impl VaeConfig {
         s.only("_class_name", &["AutoencoderKL".into()])?;
         s.only("in_channels", &[3.into()])?;
         s.only("out_channels", &[3.into()])?;
-        // Playground v2.5 and others normalise latents per channel; SDXL does not.
+        // Playground v2.5 and some others normalise latents per channel; SDXL does not.
         s.only("latents_mean", &[])?;
         s.only("latents_std", &[])?;
         s.only("shift_factor", &[0.into()])?;

@@ -40,7 +40,7 @@ impl Encoder {
                     ResnetBlock2D::new(&vars.at("resnets").at(j), inputs, outputs, None, config.norm)
                 })
                 .collect::<Result<_, _>>()?;
-            // Unlike the UNet, the encoder pads right and bottom alone.
+            // Unlike the UNet, the encoder pads only right and bottom.
             let padding = Padding { before: 0, after: 1 };
             let downsampler = (i + 1 < config.block_out_channels.len())
                 .then(|| downsampler(&vars.at("downsamplers.0"), outputs, padding))

@@ -10,7 +10,7 @@ use crate::sdxl::resnet::ResnetBlock2D;
 use crate::sdxl::taps::Taps;
 use crate::sdxl::weights::Vars;
 
-/// Attention of all pixels to all pixels, added to what came in.
+/// Attention of all pixels to all pixels, added to the input.
 #[derive(Debug)]
 struct Attention {
     group_norm: GroupNorm,

@@ -86,7 +86,7 @@ impl Vae {
         self.decode_observed(latents, &mut Taps::none())
     }
 
-    /// [`Vae::decode`], showing the output of each module.
+    /// [`Vae::decode`] that passes the output of each module to `taps`.
     ///
     /// # Errors
     /// As [`Vae::decode`].

@@ -1,24 +1,24 @@
-//! What a file calls a tensor that diffusers calls something else.
+//! Translates diffusers' tensor names into those of a file.
 
 use std::rc::Rc;
 
 use candle_core::Tensor;
 
-/// A tensor as a file has it.
+/// A tensor as it is stored in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Its name there.
+    /// Its name in the file.
     pub name: String,
-    /// What of it is wanted.
+    /// The part of it that is needed.
     pub view: View,
 }
 
-/// How a wanted tensor lies in a stored one.
+/// How a tensor is contained in a stored one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
     /// As it is.
     Whole,
-    /// One of so many equal parts of the rows: open_clip keeps queries, keys and values in one tensor.
+    /// One of several equal parts of the rows: open_clip stores queries, keys and values in one tensor.
     Part {
         /// Which, from 0.
         index: usize,
@@ -27,7 +27,7 @@ pub enum View {
     },
     /// [inputs, outputs] instead of [outputs, inputs].
     Transposed,
-    /// Perhaps a 1x1 convolution [outputs, inputs, 1, 1] instead of a linear layer.
+    /// A linear layer, or a 1x1 convolution [outputs, inputs, 1, 1] in its place.
     Squeezed,
 }
 
@@ -47,7 +47,7 @@ impl View {
         shape
     }
 
-    /// Whether a tensor of `stored` shape shows one of `wanted`.
+    /// Whether a tensor of `stored` shape contains one of `wanted` shape.
     pub(super) fn shows(self, stored: &[usize], wanted: &[usize]) -> bool {
         let expected = self.stored_shape(wanted);
         stored == expected || (self == Self::Squeezed && stored == [&expected[..], &[1, 1]].concat())
@@ -87,12 +87,12 @@ impl Naming {
         Self { prefix: prefix.to_owned(), stored: Rc::new(stored) }
     }
 
-    /// All names of the component begin like that.
+    /// The prefix of all names of the component.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// Where the tensor that diffusers calls `name` is.
+    /// The place of the tensor with diffusers' name `name`.
     pub(super) fn stored(&self, name: &str) -> Stored {
         (self.stored)(name)
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use candle_core::Tensor;
 
-/// The checkpoint's own tensor, and what stands in its place while adapters are active. Clones share both.
+/// The checkpoint's own tensor, and the tensor that replaces it while adapters are active. Clones share both.
 #[derive(Debug, Clone)]
 pub struct Weight(Rc<Slot>);
 
@@ -25,12 +25,12 @@ impl Weight {
         &self.0.own
     }
 
-    /// What to compute with.
+    /// The tensor to compute with.
     pub fn get(&self) -> Tensor {
         self.0.adapted.borrow().as_ref().unwrap_or(&self.0.own).clone()
     }
 
-    /// Replaces what is computed with; `None` is the checkpoint's own again.
+    /// Replaces the tensor to compute with; `None` restores the checkpoint's own.
     pub fn adapt(&self, adapted: Option<Tensor>) {
         *self.0.adapted.borrow_mut() = adapted;
     }
