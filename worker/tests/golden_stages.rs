@@ -1,5 +1,5 @@
 //! Tokenizers, text encoders and single modules against diffusers and transformers, so that a failure of
-//! a whole request can be traced to the first module that departs.
+//! a whole request can be traced to the first module that differs.
 
 #[cfg(test)]
 #[path = "support/close.rs"]
@@ -26,7 +26,7 @@ use serde::Deserialize;
 use support::parity;
 use tensors::{Tensors, load};
 
-/// Single modules are a few sums deep: the error of f32 is below 1e-6 each.
+/// A single module has few sums in a row: its f32 error is below 1e-6.
 const MODULE: f64 = 2e-5;
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ fn tokenizers_give_the_ids_of_transformers() {
         let [a, b] = [&first, &second].map(|t| t.encode(&row.text).expect("ids"));
         assert_eq!(a.ids[..row.ids_1.len()], row.ids_1, "{:?} in the first tokenizer", row.text);
         assert_eq!(b.ids[..row.ids_2.len()], row.ids_2, "{:?} in the second tokenizer", row.text);
-        // The table has the length in the second, which counts every "!".
+        // The table has the second length, which counts every "!".
         assert_eq!(b.untruncated, row.untruncated_len, "length of {:?}", row.text);
         // The first pads with its end token, the second with "!", id 0.
         let end = row.ids_1.last().copied().expect("an end token");
@@ -128,7 +128,7 @@ fn every_layer_of_the_text_encoders() {
     }
 }
 
-/// Compares what a forward pass shows with the fixtures, and says how many modules were compared.
+/// Compares the outputs of a forward pass with the fixtures, and returns how many modules were compared.
 #[cfg(test)]
 fn compare(prefix: &str, taps: &Tensors, run: impl FnOnce(&mut Taps<'_>)) -> usize {
     let mut seen = 0;

@@ -1,4 +1,4 @@
-//! Noise against torch's own: its CPU generator, and the known emulation of its CUDA generator.
+//! Noise compared with torch's: its CPU generator, and the known emulation of its CUDA generator.
 
 #[cfg(test)]
 #[path = "support/numbers.rs"]
@@ -26,7 +26,7 @@ struct Row {
     sum_sq: f64,
 }
 
-/// Library functions differ in the last bit; near u = 0 that is magnified.
+/// Library functions differ in the last bit; near u = 0 this is amplified.
 fn limit(name: &str) -> f64 {
     if name.starts_with("cpu") { 4e-6 } else { 1e-5 }
 }
@@ -37,7 +37,7 @@ fn every_row_of_the_noise_table() {
     let rows: Vec<Row> = serde_json::from_str(&text).expect("the table");
     let tensors = load(parity().join("noise.safetensors"));
     let mut compared = 0;
-    // Latents are drawn in f32 and rounded after, so that the model's type does not change the noise;
+    // Latents are drawn in f32 and rounded afterwards, so that the model's type does not change the noise;
     // torch's f16 draws differ in count (see the fixtures' README).
     for row in rows.iter().filter(|r| r.dtype == "float32") {
         let kind = if row.name.starts_with("cpu") { GeneratorKind::Cpu } else { GeneratorKind::Cuda };

@@ -1,4 +1,4 @@
-//! A job that is taken up again ends as if it had never been interrupted, bit for bit.
+//! A resumed job ends with the same picture as an uninterrupted one, bit for bit.
 
 #[cfg(test)]
 mod support;
@@ -31,7 +31,7 @@ fn inputs(scheduler: &Value) -> Inputs {
     inputs
 }
 
-/// Every checkpoint on the way, by the steps taken, and the pictures.
+/// Every checkpoint, by the number of steps taken, and the pictures.
 #[cfg(test)]
 fn run(pipeline: &SdxlPipeline, inputs: &Inputs) -> (BTreeMap<usize, Vec<u8>>, Vec<Rgb>) {
     let mut job = pipeline.begin(inputs).unwrap_or_else(|e| panic!("{e}"));
@@ -60,7 +60,7 @@ fn check(scheduler: Value) {
         let inputs = Inputs { generator: Some(generator), ..inputs(&scheduler) };
         let (checkpoints, whole) = run(&pipeline, &inputs);
         for (step, checkpoint) in checkpoints {
-            // Another process would have loaded the model anew; this one has made other pictures in between.
+            // Another process would have loaded the model again; this one has made other pictures in between.
             let (begun, resumed) = end_of(&pipeline, &inputs, &checkpoint);
             assert_eq!(begun, step, "{scheduler}");
             assert!(resumed == whole, "{scheduler} with {generator:?}, resumed after {step} steps");
@@ -132,7 +132,7 @@ fn a_checkpoint_of_another_job_is_left_aside() {
     }
 }
 
-/// As a safetensors file, with some of its tensors under other names or of other shapes.
+/// A safetensors file with some of the tensors under other names or with other shapes.
 #[cfg(test)]
 fn changed(checkpoint: &[u8], change: impl Fn(&str, &[usize]) -> (String, Vec<usize>)) -> Vec<u8> {
     let (_, header) = SafeTensors::read_metadata(checkpoint).expect("a checkpoint");
@@ -149,7 +149,7 @@ fn a_checkpoint_that_no_sampler_wrote_is_left_aside() {
     let pipeline = pipeline();
     let own = inputs(&json!({ "_class_name": "UniPCMultistepScheduler", "solver_order": 3 }));
     let (checkpoints, whole) = run(&pipeline, &own);
-    // Of a higher order than there were steps, for which there are no earlier levels.
+    // A higher order than the number of steps: there are no earlier levels for it.
     let higher = changed(&checkpoints[&1], |name, shape| {
         (name.replace("sampler.last.1", "sampler.last.3"), shape.to_vec())
     });
@@ -163,7 +163,7 @@ fn a_checkpoint_that_no_sampler_wrote_is_left_aside() {
         (name.to_owned(), shape)
     });
     assert!(end_of(&pipeline, &own, &turned) == (0, whole.clone()), "of another shape");
-    // No order is so high that looking for it takes for ever.
+    // A very high order must not take very long to check.
     let endless = inputs(&json!({ "_class_name": "UniPCMultistepScheduler", "solver_order": 1_u64 << 60 }));
     let without = changed(&checkpoints[&1], |name, shape| {
         (name.replace("sampler.last.1", "sampler.least.1"), shape.to_vec())

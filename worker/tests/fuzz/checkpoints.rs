@@ -1,4 +1,4 @@
-//! Checkpoints of jobs, as they come back from Redis.
+//! Checkpoints of jobs, as a worker reads them from Redis.
 
 use glimpse_test_support::fuzz;
 use glimpse_worker::{
@@ -22,7 +22,7 @@ const STEPS: usize = 3;
 fn inputs(class: usize) -> Inputs {
     let mut inputs = Inputs::new("a fox", 16, 16);
     inputs.num_inference_steps = STEPS;
-    // As many earlier steps as there are.
+    // As many steps as the job has.
     let changes = json!({ "solver_order": 3 }).as_object().cloned().unwrap_or_default();
     inputs.scheduler = Some(SchedulerChoice { name: Some(SCHEDULERS[class].to_owned()), changes });
     inputs
@@ -43,7 +43,7 @@ fn a_broken_checkpoint_is_taken_up_or_left_aside() {
                 pipeline.step(&mut [&mut job]).expect("steps");
             }
         }
-        // Of another sampler as well.
+        // Checkpoints of another sampler too.
         let classes = prop::option::weighted(0.2, 0..SCHEDULERS.len());
         fuzz::check(250, &(0..whole.len(), broken(), classes), |(which, broken, other)| {
             let (class, tensors) = &whole[which];
@@ -51,10 +51,10 @@ fn a_broken_checkpoint_is_taken_up_or_left_aside() {
             let checkpoint = tensors.with(&broken);
             let case = (which, class, &broken);
             fuzz::within(&case, BASE + PER_BYTE * checkpoint.len(), || -> Result<(), TestCaseError> {
-                // What does not fit is left aside: the job begins anew.
+                // A checkpoint that does not fit is ignored: the job starts over.
                 let job = pipeline.resume(&inputs(class), &checkpoint);
                 let mut job = job.map_err(|error| TestCaseError::fail(error.to_string()))?;
-                // One that began anew is as any other.
+                // A job that started over is like any other.
                 while pipeline.progress(&job).step > 0 && !pipeline.progress(&job).is_done() {
                     match pipeline.step(&mut [&mut job]) {
                         Ok(()) => {}

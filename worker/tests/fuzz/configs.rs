@@ -20,7 +20,7 @@ const JSON: [&str; 12] = [
     "unet/diffusion_pytorch_model.safetensors.index.json",
 ];
 
-/// A copy whose UNet is in one shard that an index names.
+/// A copy whose UNet is one shard with an index.
 fn sharded() -> Copy {
     let copy = Copy::folder();
     let weights = "unet/diffusion_pytorch_model";
@@ -57,7 +57,7 @@ fn a_changed_configuration_is_loaded_or_named() {
     });
 }
 
-/// What random changes are long in finding.
+/// Values that random changes rarely produce.
 #[test]
 fn each_number_of_each_configuration_may_be_any() {
     fuzz::alone(|| {

@@ -1,4 +1,4 @@
-//! A checkpoint to be damaged, one file at a time.
+//! A checkpoint whose files a test damages, one at a time.
 
 use std::{
     fmt::Debug,
@@ -13,14 +13,14 @@ use tempfile::TempDir;
 
 use crate::support::parity;
 
-/// What loading takes besides the files: tokenizers, names, and what is wrong with at most some thousand tensors.
+/// The memory of loading besides the files: tokenizers, names, and errors about at most some thousand tensors.
 const BASE: usize = 24 << 20;
-/// What it takes for a byte of a file: numbers of 16 bits become such of 32, and JSON of one character a value of 32
-/// bytes in a list that doubles as it grows.
+/// The memory per byte of a file: numbers of 16 bits become 32 bits, and one character of JSON becomes a value of 32
+/// bytes in a list that doubles when it grows.
 const PER_BYTE: usize = 100;
 
-/// The fixtures' checkpoint, linked into a folder of its own: as a folder in the diffusers layout, or as a single
-/// file with the configuration beside it.
+/// The fixtures' checkpoint, linked into a new folder: in the diffusers layout, or as a single file with the
+/// configuration beside it.
 pub(crate) struct Copy {
     folder: TempDir,
     options: LoadOptions,
@@ -37,7 +37,7 @@ impl Copy {
         Self { folder, options, files }
     }
 
-    /// A single file, and a TAESD as its author names it.
+    /// A single file, and a TAESD with its author's names.
     pub(crate) fn single() -> Self {
         let Self { folder, options, mut files } = Self::folder();
         let variants = parity().join("variants");
@@ -57,8 +57,8 @@ impl Copy {
         fs::read(self.path(file)).expect("a file")
     }
 
-    /// Loads the checkpoint with other bytes in one file, and makes a picture if it loads; `None`, or the error, which
-    /// must name a file.
+    /// Loads the checkpoint with other bytes in one file, and makes a picture if it loads. Returns `None`, or the error,
+    /// which must name a file.
     pub(crate) fn load_with(
         &self,
         case: &impl Debug,
@@ -82,7 +82,7 @@ impl Copy {
     }
 }
 
-/// A file with other bytes; dropped, it has its own again.
+/// A file with other bytes; its own bytes are restored on drop.
 struct Damaged {
     path: PathBuf,
     own: PathBuf,
@@ -103,7 +103,7 @@ impl Drop for Damaged {
     }
 }
 
-/// One small picture, as a worker makes one before its first job. It may fail.
+/// Makes one small picture, as a worker does before its first job. It may fail.
 pub(crate) fn make(pipeline: &SdxlPipeline) {
     let multiple = pipeline.describe().multiple.clamp(1, 64);
     let side = 32_u32.next_multiple_of(multiple);
@@ -119,7 +119,7 @@ pub(crate) fn make(pipeline: &SdxlPipeline) {
     let _ = pipeline.finish(denoising);
 }
 
-/// Links all files, without those of half precision, and says how many bytes they have.
+/// Links all files except those of half precision, and returns their size in bytes.
 fn link(from: &Path, to: &Path) -> u64 {
     fs::create_dir_all(to).expect("a folder");
     let mut bytes = 0;

@@ -1,4 +1,4 @@
-//! The weights, in every place where a model has some.
+//! The weights, in every file where a model has them.
 
 use glimpse_test_support::fuzz;
 

@@ -1,4 +1,4 @@
-//! What once took all memory, or was a panic.
+//! Inputs that once used all memory, or caused a panic.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ use crate::{
 
 const HUGE: u64 = 1_000_000_000_000_000_000;
 
-/// The complaint about a configuration with other values.
+/// The error for a configuration with other values.
 fn complaint(copy: &Copy, file: &str, values: &[(&str, Value)]) -> String {
     let mut config: Value = serde_json::from_slice(&copy.bytes(file)).expect("JSON");
     for (key, value) in values {

@@ -1,6 +1,6 @@
-//! Whatever stands in a model's files, in a LoRA, in a checkpoint or in a job's pictures: reading it ends with what it
-//! is or with an error that says where it is wrong, and takes no more memory than is said. `PROPTEST_CASES=n` for n
-//! cases of each.
+//! Whatever is in a model's files, in a LoRA, in a checkpoint or in a job's pictures: reading it returns a value or an
+//! error that says where it is wrong, and uses no more memory than the stated bound. `PROPTEST_CASES=n` runs n cases of
+//! each.
 
 #![expect(clippy::expect_used, reason = "in a test that is how a failure looks")]
 
@@ -16,6 +16,6 @@ mod schedulers;
 mod support;
 mod tensors;
 
-/// So that what a case takes can be measured.
+/// Measures the memory of each case.
 #[global_allocator]
 static ALLOCATOR: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;

@@ -14,14 +14,14 @@ use crate::support::parity;
 
 /// A job of a small picture, and the buffers of one of its pictures' decoder.
 const BASE: usize = 64 << 20;
-/// Of a picture's file, of its decoded pixels, and of those as numbers.
+/// Bytes of a picture's file, of its decoded pixels, and of the pixels as numbers.
 const PER_PIXEL: usize = 40;
 /// See [`crate::copy`].
 const PER_BYTE: usize = 100;
 /// The most pixels that the worker makes here.
 const MADE: u64 = 64 * 64;
 
-/// A checked request with as good as every member.
+/// A checked request with nearly every member.
 fn document() -> Value {
     let offer =
         Offer { native_width: 64, native_height: 64, max_pixels: MADE, schedulers: Default::default() };

@@ -11,7 +11,7 @@ use glimpse_worker::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Tables of the most timesteps that a configuration may have, for as many steps.
+/// Memory for tables of the largest number of timesteps, for as many steps.
 const BASE: usize = 16 << 20;
 /// See [`crate::copy`].
 const PER_BYTE: usize = 100;
@@ -38,7 +38,7 @@ impl Noise for Ones {
     }
 }
 
-/// Takes the steps, or some of them.
+/// Runs the steps, or some of them.
 fn sample(text: &str, steps: usize) -> Result<(), String> {
     let settings = Settings::parse(text, Path::new("scheduler_config.json")).map_err(|e| e.to_string())?;
     let config = SchedulerConfig::read(settings).map_err(|e| e.to_string())?;
@@ -53,7 +53,7 @@ fn sample(text: &str, steps: usize) -> Result<(), String> {
         let Ok(stepped) = sampler.step(step, &noise.0.clone(), &latents, &mut noise) else { break };
         latents = stepped.sample;
     }
-    // A job that begins at its last step, from a picture.
+    // A job that starts at its last step, from a picture.
     let _ = sampler.add_noise(steps.saturating_sub(1), &latents, &noise.0);
     Ok(())
 }

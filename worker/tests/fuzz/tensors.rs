@@ -1,10 +1,10 @@
-//! Safetensors files with something wrong.
+//! Damaged safetensors files.
 
 use glimpse_test_support::fuzz::{Change, Damage, changes, damages};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Map, Value, json};
 
-/// Every type that the format has, and its bits.
+/// Every type of the format, and its bits.
 const TYPES: [(&str, usize); 20] = [
     ("F64", 64),
     ("F32", 32),
@@ -28,7 +28,7 @@ const TYPES: [(&str, usize); 20] = [
     ("BOOL", 8),
 ];
 
-/// A file taken apart.
+/// The parts of a file.
 #[derive(Clone)]
 pub(crate) struct Tensors {
     entries: Vec<Entry>,
@@ -44,35 +44,35 @@ pub(crate) struct Entry {
     data: Vec<u8>,
 }
 
-/// What is wrong with a file.
+/// A damage to a file.
 #[derive(Debug, Clone)]
 pub(crate) struct Broken {
-    /// The tensors, and then the header says so.
+    /// The tensors are changed, and the header with them.
     tensors: Vec<TensorChange>,
-    /// The header alone.
+    /// Only the header is changed.
     header: Vec<Change>,
-    /// The length of the header.
+    /// The length of the header is changed.
     length: Option<u64>,
-    /// The bytes up to the end of the header.
+    /// The bytes up to the end of the header are changed.
     damages: Vec<Damage>,
-    /// The end.
+    /// The end of the file is changed.
     cut: Option<Index>,
 }
 
 #[derive(Debug, Clone)]
 enum TensorChange {
     Drop(Index),
-    /// Two have each other's names.
+    /// The names of two tensors are exchanged.
     Swap(Index, Index),
-    /// A part of the name is another's.
+    /// A part of the name is replaced by that of another tensor.
     Rename(Index, String),
-    /// Other axes, of as many numbers.
+    /// Other axes with the same number of elements.
     Reshape(Index, usize),
-    /// Of another type.
+    /// Another type.
     Retype(Index, usize),
-    /// No numbers at all: the last axis or the first is 0, the others are as they are here.
+    /// No elements: the last axis or the first is 0, the others are the given ones.
     Empty(Index, Vec<u64>, bool),
-    /// Every byte is this one: NaN, 0, and in between.
+    /// Every byte has this value: NaN, 0, and others.
     Fill(Index, u8),
     Metadata(Value),
 }
@@ -148,7 +148,7 @@ impl Tensors {
         Self { entries: entries.collect(), metadata: header.get("__metadata__").cloned() }
     }
 
-    /// The file with something wrong.
+    /// The file with the damage.
     pub(crate) fn with(&self, broken: &Broken) -> Vec<u8> {
         let mut all = self.clone();
         broken.tensors.iter().for_each(|change| all.change(change));
@@ -172,7 +172,7 @@ impl Tensors {
         file
     }
 
-    /// The file with one other tensor.
+    /// The file with one tensor replaced.
     pub(crate) fn changed(&self, name: &str, change: impl FnOnce(&mut Entry)) -> Vec<u8> {
         let mut all = self.clone();
         change(all.entries.iter_mut().find(|entry| entry.name == name).expect("a tensor of that name"));
@@ -215,20 +215,20 @@ impl Tensors {
 }
 
 impl Entry {
-    /// As many numbers, of another type.
+    /// The same number of elements, of another type.
     pub(crate) fn retype(&mut self, kind: &str, bits: usize) {
         let numbers = self.shape.iter().copied().fold(1, u64::wrapping_mul) as usize;
         self.kind = kind.to_owned();
         self.data.resize(numbers.saturating_mul(bits) / 8 % (1 << 24), 0x3C);
     }
 
-    /// No numbers: the last axis is 0.
+    /// No elements: the last axis is 0.
     pub(crate) fn empty(&mut self, others: &[u64]) {
         self.shape = [others, &[0]].concat();
         self.data.clear();
     }
 
-    /// In one of a few ways; 0 turns it around.
+    /// The axes in another order; 0 reverses them.
     pub(crate) fn reshape(&mut self, how: usize) {
         let all = self.shape.iter().copied().fold(1, u64::wrapping_mul);
         match how {
@@ -238,7 +238,7 @@ impl Entry {
             3 => self.shape = vec![all, 1],
             4 => self.shape.extend([1, 1]),
             5 => self.shape.insert(0, 1),
-            // One number, without axes.
+            // A scalar, without axes.
             6 => {
                 self.shape.clear();
                 self.data.truncate(4);

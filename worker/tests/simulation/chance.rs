@@ -1,11 +1,11 @@
-//! Chance that follows from a seed.
+//! Random numbers that follow from a seed.
 
 use std::{ops::Range, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-/// Draws, one after the other. Everybody who draws has one of their own, so that one's luck does not hang on
-/// when another draws.
+/// A random number generator. Each part of the simulation has its own, so that its draws do not depend on when another
+/// part draws.
 pub struct Chance(SmallRng);
 
 impl Chance {
@@ -13,12 +13,12 @@ impl Chance {
         Self(SmallRng::seed_from_u64(seed))
     }
 
-    /// Another's chance.
+    /// A generator for another part.
     pub fn split(&mut self) -> Self {
         Self(SmallRng::seed_from_u64(self.0.random()))
     }
 
-    /// Whether something happens that happens that often.
+    /// Whether an event of this probability happens.
     pub fn of(&mut self, probability: f64) -> bool {
         self.0.random::<f64>() < probability
     }
@@ -31,7 +31,7 @@ impl Chance {
         Duration::from_millis(self.number(range))
     }
 
-    /// Mostly short, sometimes long.
+    /// A time that is usually short, sometimes long.
     pub fn about(&mut self, mean: Duration) -> Duration {
         mean.mul_f64(-(1.0 - self.0.random::<f64>()).ln())
     }

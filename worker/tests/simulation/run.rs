@@ -1,4 +1,4 @@
-//! One run: everything that follows from one seed.
+//! One run of the simulation; the seed decides everything in it.
 
 use std::{cell::Cell, sync::Arc, sync::Once, time::Duration};
 
@@ -14,17 +14,17 @@ use super::{
     world::{Tally, World},
 };
 
-/// How long the storm lasts at most without outages, in which all jobs arrive.
+/// How long the phase with faults lasts at most, outages not counted. All jobs arrive in it.
 const STORM: Duration = Duration::from_secs(120);
-/// By when every job must have ended once it is calm: far beyond any deadline that is not an hour.
+/// The time within which every job must end after the faults: far above every deadline shorter than an hour.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 thread_local! {
     static PANICS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Lives through everything that follows from `seed`, under the rules of `apply`; answers what happened and a
-/// number that stands for all of it.
+/// Simulates everything that follows from `seed`, under the rules of `apply`. Returns what happened and a number that
+/// is a hash of all of it.
 pub fn run(seed: u64, apply: Apply) -> Result<(Tally, u64), Broken> {
     notice_panics();
     let before = PANICS.get();
@@ -58,7 +58,7 @@ async fn lives(mut chance: Chance, apply: Apply) -> Result<(Tally, u64), Broken>
     for client in clients {
         client.map_err(|error| error.to_string())?;
     }
-    // A submit that nobody waits for any more may have come late.
+    // A submit whose client has timed out may have arrived late.
     let mut left = PATIENCE.as_secs();
     while let Err(unfinished) = world.all_ended() {
         left = left.checked_sub(1).ok_or(unfinished)?;
@@ -68,7 +68,7 @@ async fn lives(mut chance: Chance, apply: Apply) -> Result<(Tally, u64), Broken>
     Ok(world.told())
 }
 
-/// A task that panics is silent where nobody waits for it.
+/// Reports the panic of a task that no other task awaits.
 fn notice_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

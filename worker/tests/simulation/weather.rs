@@ -1,4 +1,4 @@
-//! What the way to the store is like, and when the store is away.
+//! Faults of the connection to the store, and outages of the store.
 
 use std::time::Duration;
 
@@ -6,31 +6,31 @@ use tokio::time::{Instant, sleep_until};
 
 use super::chance::Chance;
 
-/// How often what happens to a command.
+/// The probability of each fault of a command.
 struct Rates {
     /// The request is lost.
     cut: f64,
-    /// It is done, and the answer is lost.
+    /// It is executed, and the response is lost.
     unanswered: f64,
-    /// It is done twice.
+    /// It is executed twice.
     twice: f64,
-    /// It is done long after it was sent.
+    /// It is executed long after it was sent.
     late: f64,
 }
 
-/// The store is away for a while.
+/// The store is unavailable for some time.
 struct Outage {
     from: Instant,
     until: Instant,
-    /// Requests lie in its socket and are done in the end, instead of being refused.
+    /// Requests wait in its socket and are executed in the end, instead of being refused.
     frozen: bool,
 }
 
-/// A run's weather: a storm, then calm.
+/// The weather of a run: a phase with faults, then one without.
 pub struct Weather {
     rates: Rates,
     outages: Vec<Outage>,
-    /// From here on everything works.
+    /// The time after which there are no faults.
     pub calm_from: Instant,
 }
 
@@ -39,12 +39,12 @@ pub struct Fate {
     pub there: Duration,
     /// It arrives.
     pub arrives: bool,
-    /// It is done once more so much later.
+    /// It is executed once more, later by this time.
     pub again: Option<Duration>,
     pub back: Duration,
-    /// Its answer arrives.
+    /// Its response arrives.
     pub answered: bool,
-    /// If it does not, the connection is silent instead of broken.
+    /// If the response does not arrive, the connection is silent instead of broken.
     pub silent: bool,
 }
 
@@ -84,7 +84,7 @@ impl Weather {
         fate
     }
 
-    /// Waits until the store takes a request; answers whether it does.
+    /// Waits until the store accepts a request; returns whether it does.
     pub async fn taken(&self) -> bool {
         while let Some(outage) = self.outage() {
             if !outage.frozen {
@@ -95,7 +95,7 @@ impl Weather {
         true
     }
 
-    /// Whether the store answers at the moment.
+    /// Whether the store responds at the moment.
     pub fn is_up(&self) -> bool {
         self.outage().is_none()
     }

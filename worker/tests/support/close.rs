@@ -1,4 +1,4 @@
-//! Comparing tensors with fixtures.
+//! Compares tensors with fixtures.
 
 use candle_core::Tensor;
 

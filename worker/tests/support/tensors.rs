@@ -1,4 +1,4 @@
-//! Reading fixtures.
+//! Reads fixtures.
 
 use std::collections::HashMap;
 use std::path::Path;
