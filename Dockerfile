@@ -1,5 +1,5 @@
 # docker build --target api|worker|glimpse .        GPU: --target worker-cuda
-# Each binary is built alone, so the API's image holds no model code.
+# Each binary is built separately, so the API's image has no model code.
 
 FROM rust:1.95-bookworm AS source
 WORKDIR /src

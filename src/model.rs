@@ -1,14 +1,14 @@
-//! The model to use when none is named.
+//! The default model.
 
 use std::path::PathBuf;
 
-/// Where the demo checkpoint lies, under the working folder or beside the executable.
+/// The folder of the demo checkpoint, in the working folder or beside the executable.
 const DEMO: &str = "models/demo";
 
-/// The named model, else the demo under the working folder, else the demo beside the executable.
+/// The given model, else the demo in the working folder, else the demo beside the executable.
 ///
 /// # Errors
-/// Names both places if the demo is in neither.
+/// Names both folders if neither has the demo.
 pub fn or_demo(model: Option<PathBuf>) -> Result<PathBuf, String> {
     if let Some(model) = model {
         return Ok(model);
@@ -21,5 +21,5 @@ pub fn or_demo(model: Option<PathBuf>) -> Result<PathBuf, String> {
         return Ok(found.clone());
     }
     let names: Vec<String> = places.iter().flatten().map(|place| place.display().to_string()).collect();
-    Err(format!("there is no model: neither {} is one; name one with --model", names.join(" nor ")))
+    Err(format!("no model found: there is no demo model at {}; give a model with --model", names.join(" or ")))
 }

@@ -1,8 +1,8 @@
-//! What one client has not been sent yet.
+//! The events of one job that are not yet sent to a client.
 //!
-//! A task takes a job's events as fast as they come, so that whoever brings them never waits for a client. Up
-//! to [`SLACK`] bytes wait here; beyond, a new preview takes the place of those before it, which it supersedes.
-//! What is no preview, the terminal event above all, is never dropped.
+//! A task takes a job's events as fast as they come, so that their source never waits for a client. Up to [`SLACK`]
+//! bytes of previews wait here; beyond that, a new preview replaces the older ones. Other events, above all the
+//! terminal event, are never dropped.
 
 use std::{
     collections::VecDeque,
@@ -14,7 +14,7 @@ use glimpse_shared::event::{EventKind, Followed, Frame};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Bytes of previews that may wait for a client before it counts as slow: some small ones that came in a burst.
+/// Bytes of previews that may wait before the client counts as slow: enough for a burst of small ones.
 const SLACK: usize = 64 * 1024;
 
 /// The events of one job for one client.
@@ -36,7 +36,7 @@ struct Queue {
 }
 
 impl Inbox {
-    /// Begins to take what `events` brings.
+    /// Starts to buffer `events`.
     pub(crate) fn fill(mut events: BoxStream<'static, Followed>) -> Self {
         let waiting = Arc::new(Waiting::default());
         let filled = waiting.clone();
@@ -70,7 +70,7 @@ impl Inbox {
 
 impl Waiting {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing can panic while the lock is held that would leave the queue half changed.
+        // No code that holds the lock can panic and leave the queue half changed.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

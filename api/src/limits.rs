@@ -1,9 +1,9 @@
-//! How many connections the system grants.
+//! The system's limit of connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the number of open files, and so of connections, as far as the system lets this process: the usual
-/// soft limit of 1,024 is a tenth of the streams that one API can hold. Call it once, at the start.
+/// Raises the limit of open files, and so of connections, to the hard limit: the usual soft limit of 1,024 is a tenth
+/// of the streams that one API can hold. Call it once, at the start.
 pub fn raise_connection_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {

@@ -1,4 +1,4 @@
-//! Every rule of a request, at its edges.
+//! Every rule of a request, at its limits.
 
 use glimpse_shared::request::{
     Defaults, FieldError, ImageSpec, LoraName, MAX_SEED, Offer, OutputFormat, PreviewSource, Unknown,

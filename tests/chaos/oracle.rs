@@ -1,5 +1,5 @@
-//! The rules that must hold in every run, and their check. The rules about a job's log are shared with the ledger and are
-//! in `tests/support/src/history.rs`; here are those about what clients received, and what they may have missed.
+//! The rules that must hold in every run, and their check. The rules about a job's log are shared with the ledger and
+//! are in `tests/support/src/history.rs`; here are those about what clients received, and what they may have missed.
 
 use std::collections::BTreeMap;
 
@@ -247,8 +247,8 @@ impl Case<'_> {
         for heard in &follow.heard {
             let seen = match heard {
                 Heard::Event(seen) => seen,
-                // Sent before events that a follower was too slow for. Numbers go back only if the store lost writes, and it
-                // did not.
+                // Sent before events that a follower was too slow for. Numbers go back only if the store lost writes,
+                // and it did not.
                 Heard::Gap => {
                     history.skip();
                     continue;

@@ -38,8 +38,8 @@ pub enum Fault {
     Cut,
     /// The direction from Redis to the process is closed on these connections.
     HalfClose,
-    /// One process' connections to Redis are disturbed for some time; then they are closed, or continue with all the data
-    /// that was held.
+    /// One process' connections to Redis are disturbed for some time; then they are closed, or continue with all the
+    /// data that was held.
     Weather { weather: Weather, lasts: Duration, cut: bool },
 }
 

@@ -1,4 +1,4 @@
-//! A fleet of real processes around a real Redis: two APIs, two workers, and what befalls them.
+//! A fleet of real processes around a real Redis: two APIs, two workers, and faults.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -44,7 +44,7 @@ impl Fleet {
         answer["workers"].as_array().unwrap().clone()
     }
 
-    /// Waits until so many workers can take jobs.
+    /// Waits until the given number of workers can take jobs.
     async fn until_workers(&self, count: usize) {
         let begun = std::time::Instant::now();
         while self.workers().await.len() < count {
@@ -57,7 +57,7 @@ impl Fleet {
         format!("{}{path}", self.addresses[api])
     }
 
-    /// Submits a job by the first API and answers its id.
+    /// Submits a job to the first API and returns its id.
     async fn submit(&self, body: Value) -> String {
         let answer = client().post(self.url(0, "/v1/jobs")).json(&body).send().await.unwrap();
         assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap());
@@ -73,13 +73,13 @@ impl Fleet {
         Sse::open(request).await
     }
 
-    /// The index in `workers` of the process whose id of `/v1/workers` this is: it logs its id as it gets ready.
+    /// The index in `workers` of the process with this id in `/v1/workers`: a worker logs its id when it is ready.
     fn process_of(&self, worker: &str) -> usize {
         self.workers.iter().position(|process| process.log().contains(worker)).expect("one of our workers")
     }
 }
 
-/// A picture that takes some seconds: long enough to be disturbed.
+/// A picture that takes some seconds: long enough for a fault.
 fn slow() -> Value {
     json!({ "app": "glimpse/demo", "prompt": "a red heart on a white background", "seed": 1,
         "num_inference_steps": 50, "width": 384, "height": 384, "preview_every": 2 })
@@ -94,7 +94,7 @@ fn quick(seed: u64) -> Value {
 async fn jobs_spread_and_any_api_serves_any_job() {
     let fleet = Fleet::start().await;
     let ids = join_all((0..8).map(|seed| fleet.submit(quick(seed)))).await;
-    // Followed by the API that did not take them.
+    // Followed at the API that did not receive the submit.
     let logs = join_all(ids.iter().map(async |id| fleet.follow(1, id, None).await.rest().await)).await;
     let mut workers = BTreeSet::new();
     for log in &logs {
@@ -111,7 +111,7 @@ async fn jobs_spread_and_any_api_serves_any_job() {
         fleet.workers().await.iter().map(|worker| worker["id"].as_str().unwrap().to_owned()).collect();
     assert!(workers.is_subset(&listed));
 
-    // Late followers get the end alone, with or without a cursor; at the end there is nothing more.
+    // Late followers receive only the end, with or without a cursor; with a cursor at the end they receive nothing.
     let (id, log) = (&ids[0], &logs[0]);
     let end = log.last().unwrap();
     for after in [None, Some("1")] {
@@ -154,7 +154,7 @@ async fn a_killed_workers_job_is_finished_by_the_other() {
     let body = slow();
     let request = client().post(fleet.url(0, "/glimpse/demo/stream")).json(&body);
     let mut stream = Sse::open(request).await;
-    // Some steps, so that there is a checkpoint to go on from.
+    // Wait for some steps, so that there is a checkpoint to resume from.
     for _ in 0..6 {
         stream.next().await.expect("a preview");
     }
@@ -179,7 +179,7 @@ async fn a_killed_workers_job_is_finished_by_the_other() {
     let job: Value =
         client().get(fleet.url(1, &format!("/v1/jobs/{id}"))).send().await.unwrap().json().await.unwrap();
     assert_eq!(job["attempt"], 2);
-    // It went on where the first worker was, and nobody can see in the picture that there were two.
+    // It resumed where the first worker was, and the picture is the same as with one worker.
     let resumed = log[second..].iter().find(|event| event.event == "preview").expect("a preview");
     assert!(data(resumed)["step"].as_u64().unwrap() >= 4, "it began anew");
     let undisturbed = client().post(fleet.url(0, "/glimpse/demo")).json(&body).send().await.unwrap();
@@ -204,7 +204,7 @@ async fn a_drained_workers_job_goes_on_elsewhere_at_once() {
         ],
     ));
     fleet.until_workers(3).await;
-    // Three jobs keep three workers busy; the third worker is told to go.
+    // Three jobs keep three workers busy; the third worker drains.
     let ids = join_all((0..3).map(|_| fleet.submit(slow()))).await;
     let hasty = fleet.workers[2].log();
     let hasty =
@@ -222,7 +222,7 @@ async fn a_drained_workers_job_goes_on_elsewhere_at_once() {
     };
     fleet.workers[2].signal("TERM");
     assert!(fleet.workers[2].exit(Duration::from_secs(15)).await.success());
-    // Another worker gets free: it goes on with what was given back.
+    // Another worker becomes idle and resumes the requeued job.
     let other = ids.iter().find(|other| **other != id).expect("another job");
     let cancelled = client().delete(fleet.url(0, &format!("/v1/jobs/{other}"))).send().await.unwrap();
     assert_eq!(cancelled.status(), 200);
@@ -251,7 +251,7 @@ async fn redis_stops_and_starts_and_nothing_hangs() {
     let last = rest.last().expect("an end");
     assert_eq!(last.event, "completed", "{:?}", last.data.get(..200));
     assert_eq!(rest.iter().filter(|event| event.event == "completed").count(), 1);
-    // And the fleet serves on.
+    // And the fleet still serves.
     let begun = std::time::Instant::now();
     while client().get(fleet.url(0, "/health/ready")).send().await.unwrap().status() != 200 {
         assert!(begun.elapsed() < SOON);

@@ -1,4 +1,4 @@
-//! `--model owner/name`: the binaries take the Hub, its cache and the token from their environment.
+//! `--model owner/name`: the binaries read the Hub's address, its cache and the token from their environment.
 
 use std::{path::Path, process::Command};
 
@@ -10,7 +10,7 @@ fn demo() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo")
 }
 
-/// A binary that knows this Hub and has an empty home.
+/// A binary with this Hub and an empty home folder.
 fn command(name: &str, home: &Path, server: &HubServer) -> Command {
     let mut command = Command::new(binary(name));
     command

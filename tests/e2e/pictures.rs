@@ -1,4 +1,4 @@
-//! Pictures to begin from, repainting and LoRAs, as a client of the API meets them.
+//! Image-to-image, repainting and LoRAs, from the view of a client of the API.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! fal's own clients, unmodified, do `stream` and `run` against us. `scripts/test` installs them.
+//! fal's own clients, unmodified, call `stream` and `run` on our server. `scripts/test` installs them.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ async fn answers(program: &str, script: &str) -> Value {
     serde_json::from_slice(&run.stdout).expect("one JSON object")
 }
 
-/// What both clients must have seen.
+/// What both clients must have received.
 fn check(seen: &Value) {
     let events = seen["events"].as_array().unwrap();
     assert_eq!(events.len(), 5, "4 previews and the end");

@@ -1,14 +1,14 @@
-//! Which addresses are anybody's on the Internet, and which lead into a network that a stranger does not see.
+//! Which addresses are public, and which lead into a private network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// IPv4 networks that are not public: IANA's registry of special purposes, multicast, and what is reserved.
+/// IPv4 networks that are not public: IANA's special-purpose registry, multicast, and reserved ranges.
 const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
-    // Where clouds tell a machine its secrets.
+    // The metadata services of clouds, which return secrets.
     (Ipv4Addr::new(169, 254, 0, 0), 16),
     (Ipv4Addr::new(172, 16, 0, 0), 12),
     (Ipv4Addr::new(192, 0, 0, 0), 24),
@@ -22,10 +22,10 @@ const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
 
-/// All that is handed out of IPv6; loopback, local and multicast addresses lie outside of it.
+/// The allocated part of IPv6; loopback, local and multicast addresses are outside of it.
 const HANDED_OUT_V6: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// What of it is not public: protocols of their own (Teredo among them), 6to4, and documentation.
+/// The parts of it that are not public: special protocols (Teredo among them), 6to4, and documentation.
 const NOT_PUBLIC_V6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
@@ -33,11 +33,11 @@ const NOT_PUBLIC_V6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
-/// IPv4 behind a translator, as networks without IPv4 see it; and IPv4 in the clothes of IPv6.
+/// IPv4 addresses behind NAT64, and IPv4-mapped IPv6 addresses.
 const IPV4_WITHIN: [(Ipv6Addr, u32); 2] =
     [(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96), (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96)];
 
-/// Whether an address is one machine's on the public Internet.
+/// Whether an address belongs to one machine on the public Internet.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),

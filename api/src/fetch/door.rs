@@ -1,4 +1,4 @@
-//! Whom this machine may be made to ask.
+//! Which addresses this server may be asked to fetch from.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -13,7 +13,7 @@ use reqwest::{
 
 use super::address::is_public;
 
-/// A host that an operator trusts: a name or an address, as a URL has it.
+/// A host that the operator trusts: a name or an address, as in a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageHost(String);
 
@@ -31,22 +31,22 @@ impl FromStr for ImageHost {
             }
             Err(_) => text.to_owned(),
         };
-        // As part of a URL it gets the spelling that it is compared in.
+        // Parsing it as part of a URL gives the spelling that it is compared in.
         let url = Url::parse(&format!("http://{host}/")).map_err(|_| wrong())?;
         url.host_str().map(|host| Self(host.to_owned())).ok_or_else(wrong)
     }
 }
 
-/// The address may not be asked.
+/// The address may not be fetched from.
 #[derive(Debug, thiserror::Error)]
 #[error("the address is not allowed")]
 pub(super) struct Forbidden;
 
-/// Says of each address whether it may be asked. With a list, the hosts on it, wherever they are; without one,
-/// all hosts that have public addresses alone.
+/// Decides for each address whether it may be fetched from. With a list: the hosts on it, wherever they are. Without
+/// one: all hosts that have only public addresses.
 ///
-/// It is also the resolver of the connections: a name that resolved to something else a moment ago is no way
-/// around it.
+/// It is also the resolver of the connections, so a name whose address changes between two lookups cannot get around
+/// it.
 pub(super) struct Door {
     hosts: Option<Arc<[ImageHost]>>,
 }
@@ -65,8 +65,8 @@ impl Door {
         if let Some(hosts) = &self.hosts {
             return if hosts.iter().any(|listed| listed.0 == host) { Ok(()) } else { Err(Forbidden) };
         }
-        // An address is not resolved. The parser has brought every spelling of it (decimal, octal, hexadecimal,
-        // with parts left out) into the usual one.
+        // An address is not resolved. The parser has normalised every spelling of it (decimal, octal, hexadecimal,
+        // with parts left out).
         match host.trim_matches(['[', ']']).parse::<IpAddr>() {
             Ok(address) if !is_public(address) => Err(Forbidden),
             _ => Ok(()),
@@ -80,11 +80,11 @@ fn is_anonymous(url: &Url) -> bool {
 
 impl Resolve for Door {
     fn resolve(&self, name: Name) -> Resolving {
-        // Only the names of admitted URLs come here: on the list, if there is one.
+        // Only names of allowed URLs are resolved here: names on the list, if there is one.
         let anywhere = self.hosts.is_some();
         Box::pin(async move {
             let addresses: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            // One address that is not public makes a liar of the name.
+            // One private address rejects the whole name.
             if !anywhere && !addresses.iter().all(|address| is_public(address.ip())) {
                 return Err(Forbidden.into());
             }

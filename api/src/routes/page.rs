@@ -1,4 +1,4 @@
-//! `GET /`: the page for people, embedded in the binary.
+//! `GET /`: the web page, embedded in the binary.
 
 use axum::{
     Router,
@@ -13,7 +13,7 @@ const HTML: &str = include_str!("../playground/index.html");
 const STYLE: &str = include_str!("../playground/style.css");
 const SCRIPT: &str = include_str!("../playground/page.js");
 
-/// The page may load what this server embeds and the pictures that events carry, and nothing else.
+/// The page may load only the files that this server embeds and the pictures in events.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -31,7 +31,7 @@ async fn file(content_type: &'static str, text: &'static str) -> Response {
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        // Another version of the program has another page under the same name.
+        // Another version of the program serves another page under the same name.
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
     (headers, text).into_response()

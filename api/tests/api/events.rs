@@ -59,7 +59,7 @@ async fn following_with_a_cursor_repeats_nothing() {
     worker.complete(lease).await;
     for stream in [&mut by_header, &mut by_query] {
         assert_eq!(stream.block().await.unwrap(), "retry: 1000");
-        // The preview's place in the log is the terminal event's once the job has ended.
+        // When the job has ended, the log holds the terminal event in place of the preview.
         let rest = stream.rest().await;
         assert!(rest == [preview(4, 5), completed(5)] || rest == [": gap".to_owned(), completed(5)]);
     }
@@ -123,7 +123,7 @@ async fn a_job_that_the_store_forgot_ends_as_lost() {
     for _ in 0..4 {
         stream.block().await.unwrap();
     }
-    // Both at once, so that the follower finds no job instead of its end.
+    // Both at once, so that the follower finds no job, and no terminal event.
     let (cancelled, forgotten) = tokio::join!(
         stack.store.cancel(id, glimpse_shared::event::CancelledBy::Operator),
         stack.store.forget(id)
@@ -159,7 +159,7 @@ async fn a_slow_client_gets_the_newest_preview_and_the_end_and_holds_up_nobody()
     let large = Image::new("image/jpeg", 128, 128, &vec![7; 2 << 20]);
     for step in 0..12 {
         worker.preview_of(&mut lease, step, large.clone()).await;
-        // The quick client has it before the next is made.
+        // The fast client receives it before the next one is made.
         let id = format!("id: {}\n", 3 + step);
         while !quick.block().await.unwrap().starts_with(&id) {}
     }

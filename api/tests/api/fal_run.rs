@@ -30,7 +30,7 @@ async fn a_job_that_nobody_takes_in_time_is_504() {
     let stack = Stack::start().await;
     let mut client = stack.client().await;
     client.request("POST", PATH, &[("x-fal-request-timeout", "2")], br#"{"prompt":"a heart"}"#).await;
-    // A job is in the queue before its deadline can pass.
+    // The job is in the queue before its deadline can pass.
     while stack.store.reap(stack.store.now().await.unwrap()).await.unwrap().ended.is_empty() {
         stack.clock.advance(std::time::Duration::from_secs(1));
         tokio::task::yield_now().await;

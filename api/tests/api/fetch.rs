@@ -1,4 +1,4 @@
-//! Pictures by address: fetched where the operator allows it, and never from where a stranger may not look.
+//! Pictures by address: fetched where the operator allows it, and never from a private network otherwise.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::{
     support::{Answer, PATIENCE, Shelf, Stack},
 };
 
-/// An API that fetches from the hosts named, or, if none is, from the whole Internet.
+/// An API that fetches from the given hosts, or from all public hosts if none is given.
 async fn stack(hosts: &[&str], limits: FetchLimits) -> Stack {
-    // As the binaries do. An error means that another test was faster.
+    // As the binaries do. An error means that another test did it first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let allow_image_hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
     let config =
@@ -26,7 +26,7 @@ async fn submit(stack: &Stack, url: &str) -> Answer {
     stack.post("/v1/jobs", &body(json!({ "app": "glimpse/demo", "image": url }))).await
 }
 
-/// Why there is no picture.
+/// The error of a failed fetch.
 #[track_caller]
 fn refusal(answer: &Answer, url: &str) -> (String, String) {
     assert_eq!(answer.status, 422, "{url}: {}", answer.text());
@@ -64,7 +64,7 @@ async fn a_picture_is_fetched_once_and_goes_with_the_job() {
     assert_eq!((lease.job.spec.width(), lease.job.spec.height()), (72, 64));
     worker.complete(lease).await;
 
-    // What is sent is the address: another one is another request, whatever is found there.
+    // The digest is over the address: another address is another request, even with the same picture.
     let mut other = members;
     other["image"] = json!(shelf.url("/redirect/1//picture"));
     let answer = stack.client().await.ask("POST", "/v1/jobs", &key, body(other).as_bytes()).await;
@@ -231,7 +231,7 @@ async fn more_than_so_many_fetches_at_once_are_429() {
     shelf.called.notified().await;
     let answer = submit(&stack, &shelf.url("/picture")).await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("2")), "{}", answer.text());
-    // Requests without addresses go on, and a client that hangs up makes room.
+    // Requests without addresses are still served, and a client that disconnects makes room.
     stack.submit("a").await;
     drop(first);
     let deadline = Instant::now() + PATIENCE;

@@ -1,4 +1,4 @@
-//! A Redis that has no memory left.
+//! A Redis without free memory.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ async fn a_full_redis_takes_no_new_jobs_and_ends_those_that_it_has() {
         assert_eq!(answer.status, 503, "{path}");
         assert!(answer.header("retry-after").is_some());
     }
-    // What gives memory back works: jobs end, and clients hear of it.
+    // Commands that free memory work: jobs end, and clients receive the end.
     assert_eq!(worker.complete(lease).await, Finish::Finished);
     let stream = stack.get(&format!("/v1/jobs/{running}/events")).await;
     assert!(stream.text().contains("event: completed"), "{}", stream.text());

@@ -1,4 +1,4 @@
-//! A store that must have its jobs on a replica too.
+//! A store that must confirm jobs on a replica.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ async fn a_submit_that_too_few_replicas_have_is_503_and_the_job_is_there() {
     let again = stack.client().await.ask("POST", "/v1/jobs", &key, BODY.as_bytes()).await;
     assert_eq!((again.status, again.json()["id"].as_str().unwrap()), (200, &*id));
 
-    // Of a client that waits on its connection nobody is left to take the pictures.
+    // The client that waited on its connection is gone, so no one would receive the pictures.
     let refused = stack.post("/glimpse/demo", r#"{"prompt":"a heart"}"#).await;
     assert_eq!(refused.status, 503);
     stack.until(refused.json()["id"].as_str().unwrap().parse().unwrap(), Status::Cancelled).await;

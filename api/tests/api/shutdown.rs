@@ -1,4 +1,4 @@
-//! How the process ends.
+//! How the process shuts down.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn with_grace(grace: Duration) -> Stack {
     Stack::with(Config { shutdown_grace: grace, ..Config::default() }).await
 }
 
-/// A client of fal's stream that has seen a preview, and the worker of its job.
+/// A client of fal's stream that has received a preview, and the worker of its job.
 async fn watched(stack: &Stack) -> (crate::support::Stream, Worker, glimpse_shared::store::Lease) {
     let mut worker = stack.worker();
     let mut client = stack.client().await;
@@ -70,7 +70,7 @@ async fn a_stream_that_cannot_resume_is_served_to_its_end_within_the_grace() {
     let mut stack = with_grace(PATIENCE).await;
     let (mut stream, worker, mut lease) = watched(&stack).await;
     stack.ask_to_end();
-    // Nobody new is let in.
+    // New connections are refused.
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(stack.address).await.is_ok() {
         assert!(Instant::now() < deadline, "the listener stays open");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::server::Server;
 
-/// What an API takes for a small request, beside the decoder of its picture.
+/// The memory of a small request, without the decoder of its picture.
 const BASE: usize = 64 << 20;
 const PER_BYTE: usize = 100;
 
@@ -22,7 +22,7 @@ const HEADERS: [&str; 8] = [
     "Accept",
 ];
 
-/// What a header or a query's value says.
+/// The value of a header or of a query parameter.
 fn value() -> impl Strategy<Value = Vec<u8>> {
     let usual = prop::sample::select(&USUAL[..]).prop_map(|text| text.as_bytes().to_vec());
     let damaged = (prop::sample::select(&USUAL[..]), damages()).prop_map(|(text, damages)| {
@@ -31,7 +31,7 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
         bytes
     });
     let any = vec(any::<u8>(), 0..300);
-    // Whatever is in it, it is one line.
+    // It must be a single line.
     let line = |bytes: Vec<u8>| bytes.into_iter().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     prop_oneof![3 => usual, 2 => damaged, 1 => any].prop_map(line)
 }
@@ -116,7 +116,7 @@ impl Asked {
     }
 }
 
-/// Half of what is not plain stays as it is.
+/// Percent-encodes half of the special characters.
 fn escaped(bytes: &[u8]) -> String {
     let escape = |byte: &u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'%' | b'&' | b'=' => {
@@ -187,7 +187,7 @@ fn any_bytes_on_a_connection_are_answered_or_end_it() {
         fuzz::check(200, &damages(), |damages| {
             let mut request = whole.clone().into_bytes();
             damages.iter().for_each(|damage| damage.apply(&mut request));
-            // What was cut is ended, so that nobody waits for the rest of it.
+            // The request is cut and the connection ended, so that the server does not wait for the rest.
             request.extend(b"\r\n\r\nx\r\n\r\n");
             let answer = server.ask(&request);
             prop_assert!(answer.status < 500, "{}", String::from_utf8_lossy(&answer.bytes));

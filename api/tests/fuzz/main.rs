@@ -1,4 +1,4 @@
-//! Whatever a client sends, it gets an answer, nothing panics, and what is wrong is told in few words.
+//! Whatever a client sends, it gets a response, nothing panics, and errors are short.
 //! `PROPTEST_CASES=n` for n cases of each.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "in a test that is how a failure looks")]
@@ -6,6 +6,6 @@
 mod edges;
 mod server;
 
-/// So that what a case takes can be measured.
+/// Measures the memory of each case.
 #[global_allocator]
 static ALLOCATOR: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;

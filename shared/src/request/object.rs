@@ -1,4 +1,4 @@
-//! From the bytes of a body to a JSON object that takes no more memory than they let expect.
+//! Parses a body into a JSON object with a bound on its memory.
 
 use std::{cell::Cell, fmt};
 
@@ -7,15 +7,15 @@ use serde_json::{Map, Number, Value, json};
 
 use super::field_error::{FieldError, Loc, shown};
 
-/// How many values a body may have, its members' names among them. In memory `[{},{},…]` takes dozens of times the
-/// bytes that it has as text; no request needs a hundredth of this.
+/// How many values a body may have, names of members included. `[{},{},…]` takes dozens of times more bytes in memory
+/// than as text; no request needs a hundredth of this number.
 const MOST_VALUES: usize = 10_000;
 
 /// Parses a body into an object. An empty body is `{}` (fal's JavaScript client sends one for no input).
 ///
 /// # Errors
-/// One entry with `loc[0]` = `body` for bytes that are no JSON (NaN, bad UTF-8 and lone surrogates are not), have
-/// more than 10,000 values, or are no object.
+/// One entry with `loc[0]` = `body` if the bytes are not JSON (NaN, invalid UTF-8 and lone surrogates are not), have
+/// more than 10,000 values, or are not an object.
 pub fn parse_object(body: &[u8]) -> Result<Map<String, Value>, Vec<FieldError>> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
@@ -54,7 +54,7 @@ fn offset(body: &[u8], line: usize, column: usize) -> usize {
     (before + column.saturating_sub(1)).min(body.len())
 }
 
-/// Builds a value, and counts down for each that is in it.
+/// Builds a value, and counts down for each value in it.
 #[derive(Clone, Copy)]
 struct Counted<'a>(&'a Cell<usize>);
 
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_body_of_very_many_values_is_refused_before_they_are_kept() {
         let body = |count: usize| format!("{{\"a\": [{}0]}}", "{},".repeat(count));
-        // The object, its member's name, the list and the 0 count as well.
+        // The object, its member's name, the list and the 0 count too.
         assert!(parse_object(body(MOST_VALUES - 4).as_bytes()).is_ok());
         let errors = parse_object(body(MOST_VALUES - 3).as_bytes()).unwrap_err();
         let told = errors[0].ctx.as_ref().unwrap()["error"].as_str().unwrap();

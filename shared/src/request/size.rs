@@ -1,8 +1,8 @@
-//! How large a picture becomes that begins from another one.
+//! The size of a picture that is made from an input picture.
 
 /// Pixels that a side may have.
 pub(super) const SIDE: std::ops::RangeInclusive<u32> = 64..=2048;
-/// What a side is a multiple of: a latent pixel's side.
+/// Every side is a multiple of this: the side of one latent pixel.
 pub(super) const GRID: u32 = 8;
 
 /// Width and height in pixels.
@@ -17,9 +17,9 @@ impl Size {
         u64::from(self.width) * u64::from(self.height)
     }
 
-    /// The size of what is made from a picture of this size: a side that is not given follows from the shape,
-    /// and without both the picture's own size is taken, as near as the rules allow. If `most` has room for no
-    /// picture at all, the answer has too many pixels.
+    /// The output size for an input picture of this size. A side that is not given follows from the shape. Without both
+    /// sides it is the picture's own size, as near as the rules allow. If no allowed size fits into `most`, the result
+    /// has too many pixels.
     pub(super) fn made_from(self, width: Option<u32>, height: Option<u32>, most: u64) -> Self {
         match (width, height) {
             (Some(width), Some(height)) => Self { width, height },
@@ -41,7 +41,7 @@ impl Size {
         let shrink = by_side.min((most as f64 / (width * height)).sqrt()).min(1.0);
         let side = |side: f64| on_grid(side * shrink).clamp(*SIDE.start(), *SIDE.end());
         let bounded = Self { width: side(width), height: side(height) };
-        // A shape so long that its short side is at the least: the long one gives way.
+        // The shape is so long that the short side is at its minimum: the long side is reduced.
         if bounded.pixels() <= most {
             bounded
         } else if bounded.width > bounded.height {
@@ -52,21 +52,21 @@ impl Size {
     }
 }
 
-/// The side across from `given`, where the picture has `along` and `across`.
+/// The other side for `given`, if the picture has the sides `along` and `across`.
 fn other(given: u32, along: u32, across: u32, most: u64) -> u32 {
     let side = f64::from(given) * f64::from(across) / f64::from(along);
     let nearest = (side / f64::from(GRID)).round() * f64::from(GRID);
     (nearest as u32).clamp(*SIDE.start(), *SIDE.end()).min(longest(given, most))
 }
 
-/// The longest side across from one, so that there are at most so many pixels.
+/// The longest other side with at most the given number of pixels.
 fn longest(across: u32, most: u64) -> u32 {
     let longest = most / u64::from(across.max(1));
     on_grid(longest as f64).clamp(*SIDE.start(), *SIDE.end())
 }
 
-/// The largest multiple of the grid that is no more; a hair less than a multiple is that multiple, which is what
-/// the divisions above leave of a whole number.
+/// The largest multiple of the grid that is not larger. A number slightly below a multiple counts as that multiple,
+/// because the divisions above round.
 fn on_grid(side: f64) -> u32 {
     (side + 1e-6) as u32 / GRID * GRID
 }

@@ -1,10 +1,10 @@
-//! Whether a WebP's parts are what they say. The decoder takes their word for how much memory to take.
+//! Checks the sizes of a WebP's parts, because the decoder allocates memory by them.
 
-/// Walks from chunk to chunk as the decoder does: whether all that it may read lie within the file, and what is
-/// compressed has the size that the header around it says.
+/// Walks from chunk to chunk as the decoder does. Returns whether every chunk that it may read is inside the file, and
+/// whether the compressed data has the size that the header around it states.
 pub(super) fn is_honest(file: &[u8]) -> bool {
     let Some(Chunk { kind: b"VP8X", data, next }) = chunk(file, 12) else {
-        // Without a header around it, the only size is the picture's own.
+        // Without an extended header there is only the picture's own size.
         return true;
     };
     let Some(canvas) = sides(data, 4) else { return false };
@@ -14,7 +14,7 @@ pub(super) fn is_honest(file: &[u8]) -> bool {
             b"VP8 " | b"VP8L" => bits(kind, data) == Some(canvas),
             b"ANMF" => is_frame(file, at + HEADER, canvas) && data.is_some(),
             b"EXIF" | b"ICCP" | b"XMP " | b"ALPH" | b"ANIM" => data.is_some(),
-            // Nobody reads it.
+            // The decoder does not read it.
             _ => true,
         };
         if !honest {
@@ -34,7 +34,7 @@ struct Chunk<'a> {
     kind: &'a [u8; 4],
     /// `None` if the file has less than the chunk says.
     data: Option<&'a [u8]>,
-    /// Where the next one begins.
+    /// The offset of the next one.
     next: usize,
 }
 
@@ -53,7 +53,7 @@ fn sides(data: Option<&[u8]>, at: usize) -> Option<[u32; 2]> {
     Some([1 + (a | b << 8 | c << 16), 1 + (d | e << 8 | f << 16)])
 }
 
-/// The size that what is compressed begins with.
+/// The size at the beginning of the compressed data.
 fn bits(kind: &[u8; 4], data: Option<&[u8]>) -> Option<[u32; 2]> {
     let data = data?;
     match kind {
@@ -68,13 +68,13 @@ fn bits(kind: &[u8; 4], data: Option<&[u8]>) -> Option<[u32; 2]> {
     }
 }
 
-/// The same of a picture of a moving one, whose header begins at `at`.
+/// The same for a frame of an animation, whose header begins at `at`.
 fn is_frame(file: &[u8], at: usize, canvas: [u32; 2]) -> bool {
     let Some(size) = sides(file.get(at..), 6) else { return false };
     if size[0] > canvas[0] || size[1] > canvas[1] {
         return false;
     }
-    // What may stand before the picture: its transparency.
+    // The alpha channel may be before the picture.
     let mut at = at + FRAME;
     for _ in 0..2 {
         let Some(Chunk { kind, data, next }) = chunk(file, at) else { break };

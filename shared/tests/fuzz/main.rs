@@ -1,5 +1,5 @@
-//! Whatever stands in Redis or comes from a client, reading it ends with a value or an error, and takes no more memory
-//! than is said. `PROPTEST_CASES=n` for n cases of each.
+//! Whatever is in Redis or comes from a client, reading it returns a value or an error, and uses no more memory than
+//! the stated bound. `PROPTEST_CASES=n` for n cases of each.
 
 #![expect(clippy::unwrap_used, reason = "in a test that is how a failure looks")]
 
@@ -7,6 +7,6 @@ mod events;
 mod names;
 mod pictures;
 
-/// So that what a case takes can be measured.
+/// Measures the memory of each case.
 #[global_allocator]
 static ALLOCATOR: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;

@@ -12,7 +12,7 @@ use glimpse_shared::{
 use glimpse_test_support::fuzz::{self, damages};
 use proptest::{collection::vec, prelude::*};
 
-/// A text that is a name, nearly.
+/// A text that is nearly a name.
 fn text() -> impl Strategy<Value = String> {
     let names = prop::sample::select(&NAMES[..]);
     let damaged = (names, damages()).prop_map(|(name, damages)| {
@@ -63,7 +63,7 @@ proptest! {
         prop_assert!(WorkerId::new(&text).as_str().parse::<WorkerId>().is_ok());
     }
 
-    /// Nothing is asked of an address that is none, and what is shown of one has no password.
+    /// An invalid address is refused, and an address is shown without its password.
     #[test]
     fn an_address_is_read_and_shown_without_its_password(text in text()) {
         let url: RedisUrl = (&*text).into();

@@ -1,4 +1,4 @@
-//! Breadth-first search: every world that can be reached, each once, with the shortest way to what is wrong.
+//! Breadth-first search: visits every reachable world once, and finds the shortest path to a broken rule.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -8,34 +8,34 @@ use std::{
 
 use glimpse_test_support::ledger::Broken;
 
-/// A state of affairs and what can happen next.
+/// A state of the system and the actions that are possible in it.
 pub trait World: Sized + PartialEq {
     type Action: Debug + Clone;
 
-    /// All that can happen.
+    /// All possible actions.
     fn actions(&self) -> Vec<Self::Action>;
 
-    /// What comes of it.
+    /// The world after an action.
     fn after(&self, action: &Self::Action) -> Result<Self, Broken>;
 
-    /// What must hold of any world, besides what the ledger says of each command.
+    /// The rules of every world, besides those that the ledger checks for each command.
     fn check(&self) -> Result<(), Broken>;
 
-    /// All that tells it from another.
+    /// Everything that distinguishes it from another world.
     fn signature(&self) -> impl Debug;
 }
 
-/// How many worlds there are; or how to get to one where something is wrong.
+/// The number of worlds, or the path to one that breaks a rule.
 pub fn explore<W: World>(start: W) -> Result<usize, String> {
     let mut seen = HashSet::from([digest(&start)]);
-    // The way to each world: the world before, and what happened in it.
+    // For each world: the previous world, and the action in it.
     let mut ways: Vec<Option<(usize, W::Action)>> = vec![None];
     let mut open = VecDeque::from([(0, start)]);
     while let Some((at, world)) = open.pop_front() {
         for action in world.actions() {
             let told = |wrong| format!("{wrong}, after {:?}", way(&ways, at, &action));
             let next = world.after(&action).map_err(told)?;
-            // Most of what is sent again changes nothing: comparing is cheaper than printing.
+            // Most repeated commands change nothing, and comparing is cheaper than printing.
             if next != world && seen.insert(digest(&next)) {
                 next.check().map_err(told)?;
                 ways.push(Some((at, action)));
@@ -56,9 +56,9 @@ fn way<A: Clone>(ways: &[Option<(usize, A)>], mut at: usize, last: &A) -> Vec<A>
     way
 }
 
-/// 128 bits of what a world prints as: no two of a million worlds share them.
+/// A 128-bit hash of a world's debug form: no two of a million worlds share it.
 fn digest<W: World>(world: &W) -> (u64, u64) {
-    // Hashing is quick in one piece, and slow in the many that a print comes in.
+    // Hashing is fast for one long text, and slow for the many pieces that formatting writes.
     let text = format!("{:?}", world.signature());
     let (mut one, mut other) = (DefaultHasher::new(), DefaultHasher::new());
     other.write_u8(1);

@@ -1,8 +1,9 @@
-//! The rules of the store, explored to the end: every interleaving of what workers, clients and reapers may send, for
-//! a small fleet. Each world holds a ledger that is told of each command; that waiting jobs are claimed and sleepers are
-//! woken is stated here, because only who tries everything can tell. Planted bugs show that this finds something.
+//! A model check of the store's rules: every interleaving of the commands of workers, clients and reapers, for a small
+//! fleet. Each world has a ledger that checks each command. That queued jobs can be claimed and that waiting workers
+//! are woken is stated here, because only a complete search can check it. Planted bugs show that the check finds
+//! errors.
 
-// The props are the suite's; its stories are told by tests/conformance.rs.
+// Only the suite's helpers are used here; tests/conformance.rs runs its tests.
 #[cfg(test)]
 #[allow(dead_code)]
 #[path = "../suite/mod.rs"]

@@ -1,4 +1,4 @@
-//! The store of a world: its state, and the ledger that is told of every command.
+//! The store of a world: its state, and the ledger that checks every command.
 
 use std::{
     fmt::Debug,
@@ -14,7 +14,7 @@ use glimpse_shared::{
 };
 use glimpse_test_support::ledger::{Broken, Ledger, bugs::Apply};
 
-/// See the module.
+/// A state with its ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Store {
     pub state: State,
@@ -22,7 +22,7 @@ pub struct Store {
     apply: Transition,
 }
 
-/// What commands do: the same in all worlds of a search, so it tells none from another.
+/// The function that applies commands: the same in all worlds of a search, so it does not distinguish them.
 #[derive(Debug, Clone, Copy)]
 struct Transition(Apply);
 
@@ -33,22 +33,22 @@ impl PartialEq for Transition {
 }
 
 impl Store {
-    /// An empty one whose commands do what `apply` says.
+    /// An empty store whose commands are applied by `apply`.
     pub fn new(apply: Apply) -> Self {
         Self { state: State::default(), ledger: Ledger::default(), apply: Transition(apply) }
     }
 
-    /// Applies a command and enters what came of it.
+    /// Applies a command and records the outcome.
     pub fn send(&mut self, rules: &Rules, command: Command, now: Micros) -> Result<Outcome, Broken> {
         let (outcome, effects) = (self.apply.0)(&mut self.state, rules, command.clone(), now);
         self.ledger.enter(rules, &command, (&outcome, &effects), &self.state, now)?;
         Ok(outcome)
     }
 
-    /// All that tells it from another.
+    /// Everything that distinguishes it from another store.
     pub fn signature(&self) -> impl Debug {
-        // Of a store that keeps its promises the account follows from the state, so it adds no worlds. Under a planted
-        // bug it may not: there it must count. Its hash does, and is had sooner than its print.
+        // Without bugs the ledger's account follows from the state, so it adds no worlds. With a planted bug it may
+        // not, so it must count. Its hash is enough, and is cheaper than its debug form.
         (&self.state, BuildHasherDefault::<DefaultHasher>::default().hash_one(&self.ledger))
     }
 }

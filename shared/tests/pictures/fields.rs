@@ -1,4 +1,4 @@
-//! What a picture means for the rest of its request, and where it may stand.
+//! How a picture affects the other fields of its request, and in which fields it may be.
 
 use bytes::Bytes;
 use glimpse_shared::request::{
@@ -30,7 +30,7 @@ fn the_size_follows_the_picture() {
         ((32, 64), (64, 128)),
         ((63, 63), (64, 64)),
         ((1, 1), (64, 64)),
-        // Shapes that no picture can have.
+        // Shapes that no output picture can have.
         ((8192, 8), (2048, 64)),
         ((8, 8192), (64, 2048)),
     ] {

@@ -1,4 +1,4 @@
-//! Files of pictures, and requests with them.
+//! Picture files, and requests with them.
 
 use std::io::Cursor;
 
@@ -29,13 +29,13 @@ pub(crate) fn check(body: Value) -> Result<ImageSpec, Vec<FieldError>> {
     check_with(body, Unknown::Refused, &Fetched::default())
 }
 
-/// What is wrong with a request, by field and kind.
+/// The errors of a request, by field and kind.
 pub(crate) fn wrong(body: Value, unknown: Unknown) -> Vec<(String, &'static str)> {
     let errors = check_with(body, unknown, &Fetched::default()).unwrap_err();
     errors.iter().map(|error| (error.field(), error.kind)).collect()
 }
 
-/// A picture without two equal rows, so that it takes some bytes.
+/// A picture without two equal rows, so that it does not compress well.
 pub(crate) fn file(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     let pixel = |x: u32, y: u32| Rgb([(x * 7 + y) as u8, (x ^ y) as u8, (x * y) as u8]);
     let mut file = Cursor::new(Vec::new());
@@ -51,7 +51,7 @@ pub(crate) fn png(width: u32, height: u32) -> String {
     uri("png", &file(width, height, ImageFormat::Png))
 }
 
-/// A JPEG that is to be turned by 90 degrees.
+/// A JPEG with Exif that rotates it by 90 degrees.
 pub(crate) fn lying_jpeg(width: u32, height: u32) -> Vec<u8> {
     // A segment APP1 with an Exif block of one entry: orientation 6.
     let tiff = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
@@ -61,7 +61,7 @@ pub(crate) fn lying_jpeg(width: u32, height: u32) -> Vec<u8> {
     [&jpeg[..2], b"\xff\xe1", &length, &segment, &jpeg[2..]].concat()
 }
 
-/// The beginning of a PNG that says to have so many pixels.
+/// The beginning of a PNG whose header states this size.
 pub(crate) fn png_of_size(width: u32, height: u32) -> Vec<u8> {
     let mut png = file(8, 8, ImageFormat::Png);
     png[16..20].copy_from_slice(&width.to_be_bytes());

@@ -1,4 +1,4 @@
-//! Followers of jobs in Redis: what they hear, what they read, and what they cost.
+//! Followers of jobs in Redis: what they receive, what they read, and what they cost.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn an_event_that_was_never_said_is_read_after_a_silence() {
     let server = RedisServer::start_with(&[]);
     let store = store(&server.url());
     let (lease, mut stream) = running(&store).await;
-    // In the log but not on the channel, as for a subscription that Redis has forgotten.
+    // In the log but not on the channel, as with a subscription that Redis has lost.
     let (log, job) = (log_key(lease.job.id), job_key(lease.job.id));
     server.ask(&["XADD", &log, "3-0", "e", r#"3 {"type":"failed","code":"internal","message":"unheard"}"#]);
     server.ask(&["HSET", &job, "seq", "3", "status", "failed"]);
@@ -52,7 +52,7 @@ async fn a_flushed_redis_ends_streams() {
     let store = store(&server.url());
     let (_lease, mut stream) = running(&store).await;
     server.ask(&["FLUSHALL"]);
-    // Nothing is said of it: the silence tells.
+    // There is no message about it; the follower notices the silence.
     assert_eq!(next(&mut stream).await, Followed::Lost);
     over(&mut stream).await;
 }
@@ -67,7 +67,7 @@ async fn lost_writes_are_a_gap() {
         store.publish(&mut lease, &step).await.unwrap();
         next(&mut stream).await;
     }
-    // Redis forgets the previews, as after a failover to a replica that lacked them.
+    // Redis loses the previews, as after a failover to a replica that did not have them.
     let (log, job) = (log_key(lease.job.id), job_key(lease.job.id));
     let kept: Vec<_> =
         [1, 2].map(|n| server.ask(&["XRANGE", &log, &format!("{n}-0"), &format!("{n}-0")])).into();
@@ -78,7 +78,7 @@ async fn lost_writes_are_a_gap() {
         server.ask(&["XADD", &log, &format!("{n}-0"), "e", entry[1].texts()[1]]);
     }
     server.ask(&["HSET", &job, "seq", "2", "first", ""]);
-    // The worker goes on: its guess is wrong once, then its number is the job's.
+    // The worker continues: its number is wrong once, then it is corrected.
     let repeated = preview(&lease, 10);
     store.publish(&mut lease, &repeated).await.unwrap();
     store.publish(&mut lease, &repeated).await.unwrap();
@@ -135,13 +135,13 @@ async fn the_last_follower_turns_off_the_channel() {
     assert_eq!(frame(next(&mut second).await).0, 2);
     assert!(subscribed(&server, lease.job.id));
     drop(stream);
-    // Somebody else's subscription is confirmed after whatever the first one's leaving does.
+    // The second follower's subscription is confirmed after the effects of the first one's end.
     let mut other = store.follow(job("never submitted").id, None);
     assert_eq!(next(&mut other).await, Followed::Lost);
     assert!(subscribed(&server, lease.job.id));
     drop(second);
     eventually("the channel to be turned off", || !subscribed(&server, lease.job.id)).await;
-    // And it can be turned on again.
+    // And it can be subscribed again.
     let mut third = store.follow(lease.job.id, cursor(1));
     assert_eq!(frame(next(&mut third).await).0, 2);
     assert!(subscribed(&server, lease.job.id));
@@ -198,7 +198,7 @@ async fn a_stream_outlives_its_store() {
     assert_eq!(frame(next(&mut stream).await).0, 3);
     over(&mut stream).await;
     drop(stream);
-    // And then it hangs up.
+    // And then the connection is closed.
     eventually("the connection to go", || {
         server.ask(&["CLIENT", "LIST", "TYPE", "pubsub"]).text().is_empty()
     })

@@ -1,4 +1,4 @@
-//! An address in front of Redis that can lead elsewhere: a virtual IP, or a network that goes bad.
+//! An address in front of Redis that can lead to another server: a virtual IP, or a network that fails.
 
 use std::sync::{
     Arc,
@@ -18,7 +18,7 @@ enum Order {
     Freeze,
 }
 
-/// Passes connections on to a server; gone with all of them when dropped.
+/// Forwards connections to a server; closes all of them when dropped.
 pub struct Relay {
     port: u16,
     leads_to: Arc<AtomicU16>,
@@ -46,19 +46,19 @@ impl Relay {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Leads new connections to another server.
+    /// Forwards new connections to another server.
     pub fn reroute(&self, port: u16) {
         self.leads_to.store(port, Ordering::SeqCst);
     }
 
-    /// Leads to another server from now on; connections to the old one end.
+    /// Forwards to another server from now on; connections to the old one are closed.
     pub fn lead_to(&self, port: u16) {
         self.reroute(port);
-        // It fails if there are no connections.
+        // Sending fails if there are no connections.
         let _ = self.orders.send(Order::Cut);
     }
 
-    /// The connections that there are stay open and carry nothing any more; new ones do.
+    /// Existing connections stay open but transfer nothing any more; new ones work.
     pub fn freeze(&self) {
         self.orders.send(Order::Freeze).expect("connections to freeze");
     }

@@ -1,4 +1,4 @@
-//! A server with a replica: what was confirmed is on both.
+//! A server with a replica: confirmed jobs are on both.
 
 use glimpse_shared::{
     job::{Release, Status},

@@ -1,4 +1,4 @@
-//! What one attempt leaves to the next.
+//! Checkpoints: what one attempt leaves to the next.
 
 use glimpse_shared::{
     event::CancelledBy,
@@ -8,7 +8,7 @@ use glimpse_shared::{
 
 use super::{Home, completed, job, worker};
 
-/// No text in any encoding.
+/// Bytes that are not text in any encoding.
 fn after_step(step: u8) -> Checkpoint {
     Checkpoint::new(vec![0, 0xff, 0xc3, step, b'\r', b'\n']).unwrap()
 }
@@ -24,7 +24,7 @@ pub async fn a_lost_workers_checkpoint_goes_to_the_next(home: &Home) {
     assert_eq!(first.checkpoint, None);
     keep(home, &first, &after_step(5)).await;
     keep(home, &first, &after_step(10)).await;
-    // Holding on without one keeps the one before.
+    // A renewal without a checkpoint keeps the previous one.
     assert_eq!(home.store.renew(&first, None).await.unwrap(), Hold::Held);
     home.pass(16);
     home.reap().await;
@@ -32,7 +32,7 @@ pub async fn a_lost_workers_checkpoint_goes_to_the_next(home: &Home) {
     assert_eq!((second.attempt, &second.checkpoint), (2, &Some(after_step(10))));
     assert_eq!(home.kinds(job.id).await, ["queued", "started", "queued", "started"]);
 
-    // Lost before it kept one of its own, it leaves what it found.
+    // An attempt that is lost before its first checkpoint leaves the previous one.
     home.pass(16);
     home.reap().await;
     assert_eq!(home.claim("w3").await.checkpoint, Some(after_step(10)));
@@ -56,7 +56,7 @@ pub async fn a_drained_job_keeps_its_checkpoint(home: &Home) {
     home.store.release(&lease, &Release::Drain).await.unwrap();
     let again = home.try_claim(&worker("w2"), 7).await.unwrap();
     assert_eq!(again.checkpoint, Some(after_step(5)));
-    // An answer that was lost is given again, with all that was in it.
+    // A repeated claim returns the same answer, with the checkpoint.
     assert_eq!(home.try_claim(&worker("w2"), 7).await, Some(again));
 }
 
@@ -99,7 +99,7 @@ pub async fn no_checkpoint_outlives_its_job(home: &Home) {
                 assert_eq!(home.reap().await.0, [job.id]);
             }
         }
-        // The same id may come again.
+        // The same id may be reused.
         home.store.forget(job.id).await.unwrap();
     }
     home.submit(&job).await;

@@ -1,4 +1,4 @@
-//! How jobs end, and how lost ones come back.
+//! How jobs end, and how lost ones are requeued.
 
 use std::time::Duration;
 
@@ -95,10 +95,10 @@ pub async fn a_run_deadline_is_never_set_anew(home: &Home) {
     home.pass(10);
     home.claim("w2").await;
     home.pass(10);
-    // The second lease has five seconds left: the deadline decides first.
+    // The second lease has five seconds left: the deadline comes first.
     assert_eq!(home.reap().await, (vec![short.id], vec![]));
 
-    // And it runs on while the job waits again.
+    // The deadline also runs while the job is queued again.
     let waiting = Job { run_timeout: Duration::from_secs(30), ..job("waiting") };
     home.submit(&waiting).await;
     let lease = home.claim("w1").await;
@@ -181,7 +181,7 @@ pub async fn reaping_looks_again(home: &Home) {
     home.submit(&job("a heart")).await;
     let lease = home.claim("w1").await;
     home.pass(16);
-    // Late, but before anybody reaped: the lease holds on.
+    // Late, but before a reaping pass: the lease is renewed.
     assert_eq!(home.store.renew(&lease, None).await.unwrap(), Hold::Held);
     assert_eq!(home.reap().await, (vec![], vec![]));
 }

@@ -1,4 +1,4 @@
-//! Only the holder of a job may write about it.
+//! Only the holder of a job may write to it.
 
 use glimpse_shared::{
     event::{Event, FailureCode},
@@ -8,7 +8,7 @@ use glimpse_shared::{
 
 use super::{Home, completed, job, preview, worker};
 
-/// Everything a worker can say about a job that is no longer its own.
+/// Every write of a worker to a job that it no longer holds.
 async fn is_lost(home: &Home, zombie: &Lease) {
     let before = home.log(zombie.job.id).await;
     let mut zombie = zombie.clone();
@@ -72,7 +72,7 @@ pub async fn a_preview_with_a_wrong_number_writes_nothing(home: &Home) {
     home.publish(&mut lease, 5).await;
     home.publish(&mut behind, 10).await;
     assert_eq!(home.kinds(job.id).await, ["queued", "started", "preview", "preview"]);
-    // It goes on where the log is.
+    // It continues with the log's numbers.
     home.publish(&mut behind, 10).await;
     assert_eq!(home.log(job.id).await.len(), 5);
 }
@@ -87,7 +87,7 @@ pub async fn the_log_keeps_the_newest_previews(home: &Home) {
     let seqs: Vec<u64> = home.log(job.id).await.iter().map(|(seq, _)| *seq).collect();
     assert_eq!(seqs, [1, 2].into_iter().chain(27..=42).collect::<Vec<_>>());
 
-    // A give-back takes the attempt's previews with it, and the next attempt's start afresh.
+    // A requeue deletes the attempt's previews, and the next attempt starts new ones.
     home.store.release(&lease, &Release::Drain).await.unwrap();
     assert_eq!(home.kinds(job.id).await, ["queued", "started", "queued"]);
     let mut lease = home.claim("w2").await;

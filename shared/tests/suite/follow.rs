@@ -1,4 +1,4 @@
-//! Followers miss nothing, see nothing twice, and always come to an end.
+//! Followers miss nothing, receive nothing twice, and always end.
 
 use glimpse_shared::{
     event::{CancelledBy, Event, Followed, Image},

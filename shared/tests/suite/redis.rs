@@ -1,4 +1,4 @@
-//! The homes in Redis: a server for each story, or one cluster or one server with users for all.
+//! The stores in Redis: one server for each test, or one cluster or one server with users for all of them.
 
 use std::{any::Any, sync::Arc};
 
@@ -15,7 +15,7 @@ pub async fn on_a_server() -> Home {
     Home { store, clock, rules: rules(), _keep: Box::new((listening, server)) }
 }
 
-/// The ground that stories on a cluster share; their prefixes keep them apart.
+/// The cluster that all tests share; their prefixes separate them.
 pub struct Cluster(RedisCluster);
 
 impl Cluster {
@@ -30,10 +30,10 @@ impl Cluster {
     }
 }
 
-/// The configuration that an operator is given.
+/// The configuration that we ship.
 pub const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redis.conf");
 
-/// The user that it names, as the command that makes one of that name for that prefix.
+/// The user in it, as a command that creates one with the given name for the given prefix.
 pub fn shipped_user(prefix: &str) -> Vec<String> {
     let file = std::fs::read_to_string(SHIPPED).unwrap();
     let user = file.lines().find_map(|line| line.strip_prefix("# user glimpse ")).expect("the user's line");
@@ -41,7 +41,7 @@ pub fn shipped_user(prefix: &str) -> Vec<String> {
     ["ACL", "SETUSER", prefix].into_iter().chain(rights.split(' ')).map(str::to_owned).collect()
 }
 
-/// A server of the shipped configuration, where each story is a user with no more rights than it needs.
+/// A server with the shipped configuration, where each test is a user with only the rights that it needs.
 pub struct Users(RedisServer);
 
 impl Users {
@@ -66,8 +66,8 @@ fn connect(url: &str, prefix: &str) -> (Clock, SharedStore) {
     (clock, Arc::new(store))
 }
 
-/// Somebody listens to cancellations before the story begins, so that its own listener is heard from its first
-/// moment: in a fleet a worker listens for long before it claims.
+/// Subscribes to cancellations before the test begins, so that the test's own subscription works at once: in a fleet a
+/// worker is subscribed long before it claims.
 fn listen(store: &SharedStore, servers: &[RedisServer], prefix: &str) -> Box<dyn Any + Send + Sync> {
     let mut listening = store.cancellations(&app());
     assert!(listening.next().now_or_never().is_none());

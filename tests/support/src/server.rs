@@ -99,7 +99,8 @@ impl RedisServer {
         );
     }
 
-    /// Restarts it with additional `args`, and does not wait until it has read its file: until then it answers `LOADING`.
+    /// Restarts it with additional `args`, and does not wait until it has read its file: until then it answers
+    /// `LOADING`.
     pub fn restart_loading(&mut self, args: &[&str]) {
         self.kill();
         self.args.extend(args.iter().map(|&arg| arg.to_owned()));

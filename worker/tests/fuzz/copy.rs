@@ -57,8 +57,8 @@ impl Copy {
         fs::read(self.path(file)).expect("a file")
     }
 
-    /// Loads the checkpoint with other bytes in one file, and makes a picture if it loads. Returns `None`, or the error,
-    /// which must name a file.
+    /// Loads the checkpoint with other bytes in one file, and makes a picture if it loads. Returns `None`, or the
+    /// error, which must name a file.
     pub(crate) fn load_with(
         &self,
         case: &impl Debug,

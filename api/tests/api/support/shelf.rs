@@ -1,4 +1,4 @@
-//! A server of pictures, and of everything else that may stand behind an address.
+//! An HTTP server for pictures, and for everything else that an address may return.
 
 use std::{
     net::SocketAddr,
@@ -17,12 +17,12 @@ use tokio::{
 pub(crate) struct Shelf {
     pub(crate) address: SocketAddr,
     asked: Arc<AtomicUsize>,
-    /// Told at each request.
+    /// Notified at each request.
     pub(crate) called: Arc<Notify>,
 }
 
 impl Shelf {
-    /// At a free port of `host`, with `picture` at `/picture`.
+    /// Listens on a free port of `host`, with `picture` at `/picture`.
     pub(crate) async fn open(host: &str, picture: Vec<u8>) -> Self {
         let listener = TcpListener::bind((host, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -32,7 +32,7 @@ impl Shelf {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
                 let (picture, told) = (picture.clone(), told.clone());
-                // A client that hangs up ends it.
+                // It ends when the client disconnects.
                 tokio::spawn(async move { answer(stream, &picture, &told).await });
             }
         });
@@ -62,7 +62,7 @@ async fn answer(stream: TcpStream, picture: &[u8], told: &Notify) -> std::io::Re
     let length = picture.len();
     match path {
         "/picture" => {
-            // Of the type nothing depends.
+            // The content type must not matter.
             let head =
                 format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {length}\r\n\r\n");
             stream.write_all(head.as_bytes()).await?;
@@ -90,7 +90,7 @@ async fn answer(stream: TcpStream, picture: &[u8], told: &Notify) -> std::io::Re
             std::future::pending().await
         }
         "/silent" => std::future::pending().await,
-        // `/redirect/N/…` goes around N times, then to what follows.
+        // `/redirect/N/…` redirects N times, then to the rest of the path.
         other => {
             let (times, target) = other.strip_prefix("/redirect/").unwrap().split_once('/').unwrap();
             let location = match times.parse::<u32>().unwrap() {

@@ -1,14 +1,14 @@
-//! A cluster's map: which slot a key is in, and who holds it.
+//! The slot map of a cluster: which slot a key is in, and which node holds the slot.
 
 use std::ops::RangeInclusive;
 
 use redis::{ConnectionAddr, Value};
 
-/// Ranges of slots and who holds them.
+/// Ranges of slots and the nodes that hold them.
 pub(super) type Map = Vec<(RangeInclusive<u16>, ConnectionAddr)>;
 
-/// Reads `CLUSTER SLOTS`: of each range its first node, the master. A node that does not know its own name means
-/// the one that was asked.
+/// Reads `CLUSTER SLOTS`: from each range the first node, which is the master. A node that does not know its own name
+/// means the one that was asked.
 pub(super) fn parse_map(map: Value, asked: &ConnectionAddr) -> Map {
     type Node = (Option<String>, u16);
     let Value::Array(ranges) = map else { return Vec::new() };
@@ -25,7 +25,7 @@ pub(super) fn parse_map(map: Value, asked: &ConnectionAddr) -> Map {
     ranges.into_iter().filter_map(range).collect()
 }
 
-/// The address of another node, spoken to as the one that was asked.
+/// The address of another node, with the scheme and login of the node that was asked.
 fn at(asked: &ConnectionAddr, name: Option<String>, number: u16) -> ConnectionAddr {
     match asked.clone() {
         ConnectionAddr::Tcp(host, _) => ConnectionAddr::Tcp(name.unwrap_or(host), number),
@@ -36,7 +36,7 @@ fn at(asked: &ConnectionAddr, name: Option<String>, number: u16) -> ConnectionAd
     }
 }
 
-/// The slot of a key: CRC16 (XMODEM) of its hash tag, as the cluster's specification has it.
+/// The slot of a key: CRC16 (XMODEM) of its hash tag, as in the cluster specification.
 pub(super) fn slot(key: &str) -> u16 {
     let tag = key
         .split_once('{')

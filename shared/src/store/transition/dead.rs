@@ -1,4 +1,4 @@
-//! Jobs that were given up on: they are listed, and can be tried again.
+//! Dead jobs: they are listed, and can be retried.
 
 use super::{Change, State};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Change<'_> {
-    /// Puts a job that ended now on the dead list.
+    /// Adds a job that has just ended to the dead list.
     pub(super) fn bury(&mut self, id: JobId) {
         let Some(record) = self.state.jobs.get(&id) else { return };
         self.state.expiry.remove(&(self.now.after(self.rules.ended_ttl), id));
@@ -21,7 +21,7 @@ impl Change<'_> {
         }
     }
 
-    /// Takes a job that ended `at` off the dead list; answers whether it was there.
+    /// Removes a job that ended `at` from the dead list; returns whether it was there.
     pub(super) fn unlist(&mut self, partition: Partition, at: Micros, id: JobId) -> bool {
         self.state.dead.get_mut(&partition).is_some_and(|list| list.remove(&(at, id)))
     }
@@ -67,7 +67,7 @@ impl State {
     }
 }
 
-/// As many of the newest as one answer may have; the id decides where two died in one microsecond.
+/// The newest ones, as many as one answer may have; the id decides the order of two that ended in the same microsecond.
 pub fn newest_first(dead: &mut Vec<DeadJob>, rules: &Rules) {
     dead.sort_by_key(|dead| std::cmp::Reverse((dead.finished_at, dead.id)));
     dead.truncate(rules.dead_kept);

@@ -1,4 +1,4 @@
-//! How a job ends, by whom, and what a lost worker does to it.
+//! How a job ends, and what happens to it when its worker is lost.
 
 use super::{Change, Effect, ReapOutcome};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     store::Cancel,
 };
 
-/// The reason that people read when a lease ran out.
+/// The reason in the message when a lease expired.
 pub const WORKER_LOST: &str = "the worker was lost";
 /// The message of `start_timeout`.
 pub const START_TIMEOUT: &str = "no worker took the job in time";
@@ -46,8 +46,8 @@ impl Change<'_> {
         ReapOutcome::Ended
     }
 
-    /// Takes a running job from its worker: back to the queue, in its old place. A `fault` counts as an attempt;
-    /// after the last one the job is dead.
+    /// Takes a running job from its worker and requeues it at its old place. A `fault` counts as an attempt; after the
+    /// last one the job is dead.
     pub(super) fn give_back(&mut self, id: JobId, fault: Option<String>) -> ReapOutcome {
         let Some(record) = self.state.jobs.get_mut(&id) else { return ReapOutcome::Nothing };
         record.faults += u32::from(fault.is_some());
@@ -79,7 +79,7 @@ impl Change<'_> {
         self.end(id, Status::Failed, frame);
     }
 
-    /// The terminal event and the status that goes with it.
+    /// The terminal event and the status for it.
     pub(super) fn end(&mut self, id: JobId, status: Status, frame: Frame) {
         let Some(record) = self.state.jobs.get_mut(&id) else { return };
         self.state.due.remove(&(record.due(), id));

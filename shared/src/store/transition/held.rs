@@ -1,4 +1,4 @@
-//! What a worker may do with a job that it holds, and how it is told that it does not.
+//! What a worker may do with a job that it holds, and the answers when it does not hold it.
 
 use super::{Change, Fence, Outcome};
 use crate::{
@@ -44,7 +44,7 @@ impl Change<'_> {
             Hold::Held => {}
             Hold::Cancelled => return Outcome::Finish(Finish::Cancelled),
             Hold::Lost => {
-                // Reap and give-back clear the worker: only a finish leaves a name on an ended job.
+                // Reaping and requeueing clear the worker: only a finish leaves a worker on an ended job.
                 let again = self.state.jobs.get(&fence.id).is_some_and(|record| {
                     record.status.is_terminal()
                         && record.attempt == fence.attempt

@@ -39,8 +39,8 @@ pub fn alone<T>(run: impl FnOnce() -> T) -> T {
 }
 
 /// Runs a case; panics if it has more than `most` bytes allocated at a time. Mapped files do not count. The test's
-/// global allocator must be [`PeakAlloc`]. Cases run one at a time, as with [`alone`]. A case that ends the process is kept
-/// in a file beside the test's program, with the ending `.case`.
+/// global allocator must be [`PeakAlloc`]. Cases run one at a time, as with [`alone`]. A case that ends the process is
+/// kept in a file beside the test's program, with the ending `.case`.
 pub fn within<T>(case: &impl Debug, most: usize, run: impl FnOnce() -> T) -> T {
     alone(|| measured(case, most, run))
 }

@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
--- Ends a job, waiting or running, for somebody who does not hold it.
+-- Ends a queued or running job for a caller that does not hold it.
 -- KEYS  job, log, queue, due, checkpoint, cancel (a channel: '<id> <app>' of a running job)
 -- ARGV  now ('' for the server's), id, app, event (JSON), time to live (ms)
--- Answers  cancelled   done <status>   unknown
+-- Returns  cancelled   done <status>   unknown
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], checkpoint = KEYS[5], cancel = KEYS[6]}
 local id, app, json, ttl = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 local job = redis.call('HMGET', keys.job, 'status', 'seq', 'app')
--- The queue was named by the app that the caller read before.
+-- The caller chose the queue by the app that it had read before.
 if not job[1] or job[3] ~= app then
   return {'unknown'}
 end

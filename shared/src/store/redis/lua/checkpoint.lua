@@ -1,9 +1,9 @@
 #!lua
--- Holds a job for another lease's time and keeps where its attempt has got to. Unlike renew it is refused where
--- memory is full: a checkpoint is not necessary, and the caller renews without it.
+-- Renews a job's lease and stores a checkpoint of its attempt. Unlike renew it is refused when memory is full: a
+-- checkpoint is not necessary, and the caller then renews without it.
 -- KEYS  job, due, checkpoint
 -- ARGV  now ('' for the server's), id, attempt, worker, lease (us), checkpoint
--- Answers  held <seq>   cancelled   lost
+-- Returns  held <seq>   cancelled   lost
 local keys = {job = KEYS[1], due = KEYS[2], checkpoint = KEYS[3]}
 local id, attempt, worker, lease, checkpoint = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 

@@ -1,6 +1,6 @@
--- Whether a worker holds the job that it writes to; for the scripts of a lease. Stands after shared.lua.
+-- Whether a worker holds the job that it writes to; for the scripts of a lease. Included after shared.lua.
 
--- 'held', 'cancelled' or 'lost'. A number alone is no proof: a failover can hand it out twice.
+-- 'held', 'cancelled' or 'lost'. The attempt's number alone is not enough: a failover can give it out twice.
 local function hold(status, attempt, worker, wanted_attempt, wanted_worker)
   if status == 'cancelled' then
     return 'cancelled'
@@ -11,7 +11,7 @@ local function hold(status, attempt, worker, wanted_attempt, wanted_worker)
   return 'lost'
 end
 
--- Holds the job until `till`, or until its run deadline.
+-- Extends the lease to `till`, or to the run deadline if that is earlier.
 local function extend(keys, id, run, till)
   redis.call('HSET', keys.job, 'lease', int(till))
   redis.call('ZADD', keys.due, int(math.min(tonumber(run), till)), id)

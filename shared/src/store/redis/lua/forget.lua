@@ -1,8 +1,8 @@
 #!lua
--- Drops what is kept of an ended job.
+-- Deletes the data of an ended job.
 -- KEYS  job, log, dead
 -- ARGV  id
--- Answers  done
+-- Returns  done
 local job, log, dead = KEYS[1], KEYS[2], KEYS[3]
 
 local status = redis.call('HGET', job, 'status')

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Tells the time, if this server does its work: one that loads its file, or is a replica, has a clock too, but runs
--- no script that may write.
+-- Returns the time if this server can do its work: a server that is loading its file, or is a replica, does not run
+-- scripts that may write.
 -- KEYS  any
 -- ARGV
--- Answers  the time (us)
+-- Returns  the time (us)
 return int(clock(''))

@@ -1,8 +1,8 @@
 #!lua
--- Appends a preview and renews the lease. Repeats are harmless: a seq that is not the next writes nothing.
+-- Appends a preview and renews the lease. A repeat is harmless: a seq that is not the next one writes nothing.
 -- KEYS  job, log, due
 -- ARGV  now ('' for the server's), id, attempt, worker, lease (us), previews kept, seq, step, frame
--- Answers  held <the job's seq>   cancelled   lost
+-- Returns  held <the job's seq>   cancelled   lost
 local keys = {job = KEYS[1], log = KEYS[2], due = KEYS[3]}
 local id, attempt, worker, lease = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local kept, seq, step, frame = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9]

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Holds a job for another lease's time.
+-- Renews a job's lease.
 -- KEYS  job, due
 -- ARGV  now ('' for the server's), id, attempt, worker, lease (us)
--- Answers  held <seq>   cancelled   lost
+-- Returns  held <seq>   cancelled   lost
 local keys = {job = KEYS[1], due = KEYS[2]}
 local id, attempt, worker, lease = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 

@@ -1,8 +1,8 @@
 #!lua
 -- Puts a new job into its app's queue.
--- KEYS  those of enter.lua
--- ARGV  those of enter.lua
--- Answers  submitted <position>   duplicate   conflict   full <waiting> <pace, if it was measured>
+-- KEYS  as in enter.lua
+-- ARGV  as in enter.lua
+-- Returns  submitted <position>   duplicate   conflict   full <waiting> <pace, if it was measured>
 local known = redis.call('HGET', keys.job, 'digest')
 if known then
   return {known == digest and 'duplicate' or 'conflict'}

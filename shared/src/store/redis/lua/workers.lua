@@ -1,8 +1,8 @@
 #!lua flags=no-writes
--- Lists the workers that were heard of of late.
+-- Lists the workers with a recent heartbeat.
 -- KEYS  workers
 -- ARGV  now ('' for the server's), how long a worker is known (us)
--- Answers  a list of '<last seen> <record>'
+-- Returns  a list of '<last seen> <record>'
 local now, known = clock(ARGV[1]), tonumber(ARGV[2])
 
 local seen = {}
