@@ -2,8 +2,8 @@
 //! drained, its connections cut, delayed and silenced, and its Redis restarted. Then everything that anybody saw is
 //! held against the rules in `oracle.rs`.
 //!
-//! A seed decides what happens and when; it is printed, and `CHAOS_SEED`, `CHAOS_JOBS` and `CHAOS_FAULTS` play it
-//! again, or a longer one. How the threads of a machine run is not in it: a seed that failed may pass.
+//! A seed decides what happens and when: the same in every run, or one from the clock if `CHAOS_JOBS` says how many jobs
+//! there are. It is printed, and `CHAOS_SEED`, `CHAOS_JOBS` and `CHAOS_FAULTS` play it again. How the threads of a machine run is not in it: a seed that failed may pass.
 //!
 //! ```text
 //! plan.rs     what happens when, from the seed     faults.rs   doing it to the fleet

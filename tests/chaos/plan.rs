@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use glimpse_test_support::Weather;
+use glimpse_test_support::{Weather, seed};
 use serde_json::{Value, json};
 
 use crate::{dice::Dice, story::Fate};
@@ -108,12 +108,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `CHAOS_SEED` (else one from the clock), `CHAOS_JOBS`, `CHAOS_FAULTS`.
+    /// `CHAOS_SEED`, `CHAOS_JOBS`, `CHAOS_FAULTS`. Without any of them the same in every run; with `CHAOS_JOBS` and
+    /// no seed one from the clock.
     pub fn from_env() -> Self {
-        let clock = std::time::UNIX_EPOCH.elapsed().unwrap();
+        const LENGTH: &str = "CHAOS_JOBS";
         Self {
-            seed: env("CHAOS_SEED").unwrap_or(clock.as_millis() as u64 % 1_000_000),
-            jobs: env("CHAOS_JOBS").unwrap_or(400),
+            seed: env("CHAOS_SEED").unwrap_or_else(|| seed(7, LENGTH) % 1_000_000),
+            jobs: env(LENGTH).unwrap_or(400),
             faults: env("CHAOS_FAULTS").unwrap_or(40),
         }
     }
