@@ -42,7 +42,7 @@ pub enum Rule {
     Buried,
     /// Nothing is left to do.
     NothingLeft,
-    /// Every key but those of the design has a time to live.
+    /// Every key but those that `docs/store.md` names has a time to live.
     Mortal,
     /// No process panics, or ends by itself.
     Sound,
