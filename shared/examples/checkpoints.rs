@@ -79,7 +79,7 @@ async fn lease(store: &RedisStore) -> Result<Lease, Failed> {
     let job = Job {
         id: JobId::new(&app),
         app: app.clone(),
-        tenant: "anonymous".to_owned(),
+        tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
         class: Class::Normal,
         affinity: spec.affinity(),
         spec,

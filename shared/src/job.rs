@@ -17,7 +17,7 @@ pub struct Job {
     pub id: JobId,
     /// Whose workers serve it.
     pub app: App,
-    /// Whose job it is: `anonymous` without keys.
+    /// Whose job it is: [`ANONYMOUS`] without keys.
     pub tenant: String,
     /// Lower classes are served first.
     pub class: Class,
@@ -218,6 +218,9 @@ pub struct SeenWorker {
     /// When.
     pub last_seen: Micros,
 }
+
+/// Whose jobs they are where requests carry no keys.
+pub const ANONYMOUS: &str = "anonymous";
 
 /// The message of a job that had its last attempt.
 pub fn exhausted_message(attempts: u32, reason: &str) -> (FailureCode, String) {

@@ -2,8 +2,9 @@
 //! drained, its connections cut, delayed and silenced, and its Redis restarted. Then everything that was observed is
 //! checked against the rules in `oracle.rs`.
 //!
-//! A seed decides what happens and when. It is printed; `CHAOS_SEED`, `CHAOS_JOBS` and `CHAOS_FAULTS` repeat a run, or
-//! start a longer one. The seed does not decide how threads are scheduled, so a seed that failed once may pass.
+//! A seed decides what happens and when. It is the same in every run, unless `CHAOS_JOBS` gives the number of jobs: then
+//! it comes from the clock. It is printed; `CHAOS_SEED`, `CHAOS_JOBS` and `CHAOS_FAULTS` repeat a run. The seed does not
+//! decide how threads are scheduled, so a seed that failed once may pass.
 //!
 //! ```text
 //! plan.rs     what happens when, from the seed     faults.rs   doing it to the fleet

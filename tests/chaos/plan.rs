@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use glimpse_test_support::Weather;
+use glimpse_test_support::{Weather, seed};
 use serde_json::{Value, json};
 
 use crate::{dice::Dice, story::Fate};
@@ -109,12 +109,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Reads `CHAOS_SEED` (default: from the clock), `CHAOS_JOBS` and `CHAOS_FAULTS`.
+    /// Reads `CHAOS_SEED`, `CHAOS_JOBS` and `CHAOS_FAULTS`. Without them the plan is the same in every run; with
+    /// `CHAOS_JOBS` and without a seed, the seed comes from the clock.
     pub fn from_env() -> Self {
-        let clock = std::time::UNIX_EPOCH.elapsed().unwrap();
+        const LENGTH: &str = "CHAOS_JOBS";
         Self {
-            seed: env("CHAOS_SEED").unwrap_or(clock.as_millis() as u64 % 1_000_000),
-            jobs: env("CHAOS_JOBS").unwrap_or(400),
+            seed: env("CHAOS_SEED").unwrap_or_else(|| seed(7, LENGTH) % 1_000_000),
+            jobs: env(LENGTH).unwrap_or(400),
             faults: env("CHAOS_FAULTS").unwrap_or(40),
         }
     }

@@ -11,12 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use glimpse_test_support::Proxy;
+use glimpse_test_support::{Proxy, programs};
 
 use crate::plan::{DEMO, SCRIPTED};
 
-/// The timeout for things that must happen, on a busy machine.
-pub const SOON: Duration = Duration::from_secs(60);
+pub use glimpse_test_support::programs::SOON;
 
 /// The program of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,18 +95,21 @@ impl Process {
     fn start(name: &str, role: Role, redis: u16, folder: &Path, number: usize) -> Self {
         let url = format!("redis://127.0.0.1:{redis}");
         let scripted = ["--app", SCRIPTED, "--checkpoint-every", "0.3", "--drain-grace"];
+        let beside = env!("CARGO_BIN_EXE_glimpse");
         let (binary, args) = match role {
-            Role::Api => ("glimpse-api", vec!["--listen", "127.0.0.1:0", "--shutdown-grace", "3"]),
+            Role::Api => {
+                let args = vec!["--listen", "127.0.0.1:0", "--shutdown-grace", "3"];
+                (programs::program(beside, "glimpse-api"), args)
+            }
             Role::Scripted { drain_grace } => {
-                ("examples/scripted_worker", [&scripted[..], &[drain_grace]].concat())
+                let args = [&scripted[..], &[drain_grace]].concat();
+                (programs::example(beside, "scripted_worker"), args)
             }
             Role::Demo => {
-                ("glimpse-worker", vec!["--app", DEMO, "--model", "models/demo", "--device", "cpu"])
+                let args = vec!["--app", DEMO, "--model", "models/demo", "--device", "cpu"];
+                (programs::program(beside, "glimpse-worker"), args)
             }
         };
-        // Cargo puts all binaries of the workspace into one folder, and examples into a folder in it.
-        let binary = Path::new(env!("CARGO_BIN_EXE_glimpse")).parent().unwrap().join(binary);
-        assert!(binary.is_file(), "{} is not built: cargo test --workspace", binary.display());
         let (out, log) = (folder.join(format!("{name}-{number}.out")), log_file(folder, name, number));
         let child = Command::new(binary)
             .args(["--redis-url", &url])
@@ -153,9 +155,7 @@ impl Process {
 
     /// Resident memory in bytes.
     pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+        programs::resident(self.child.id())
     }
 
     /// The address of the line `listening on http://ADDR`.

@@ -1,77 +1,114 @@
-//! Who may depend on whom, read from the workspace's own manifests.
+//! Who may depend on whom: between packages by the workspace's own manifests, between files by what they name.
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+mod chance;
+mod circles;
+mod crates;
+mod modules;
+mod names;
+mod planted;
+mod workspace;
 
-use serde_json::Value;
+use self::{
+    chance::unseeded_in,
+    circles::circles,
+    crates::Family,
+    modules::Crate,
+    names::Tests,
+    workspace::{Kind, packages, root},
+};
 
-/// The direct, normal dependencies of each package of the workspace.
-fn dependencies() -> BTreeMap<String, Vec<String>> {
-    let run = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
-    let metadata: Value = serde_json::from_slice(&run.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    let name = |value: &Value| value["name"].as_str().unwrap().to_owned();
-    let normal = |package: &Value| {
-        let all = package["dependencies"].as_array().unwrap();
-        all.iter().filter(|dependency| dependency["kind"].is_null()).map(name).collect()
-    };
-    packages.iter().map(|package| (name(package), normal(package))).collect()
-}
-
-fn dependents(of: &str) -> Vec<String> {
-    let all = dependencies();
-    all.into_iter().filter(|(_, needs)| needs.iter().any(|need| need == of)).map(|(name, _)| name).collect()
+/// The packages with a direct dependency on a crate of the family, for tests alone too.
+fn dependents(of: Family) -> Vec<String> {
+    let packages = packages().into_iter();
+    let depends = packages.filter(|package| package.dependencies.iter().any(|on| of.has(&on.name)));
+    depends.map(|package| package.name).collect()
 }
 
 #[test]
 fn only_the_store_knows_redis() {
-    assert_eq!(dependents("redis"), ["glimpse-shared"]);
-    assert_eq!(dependents("deadpool-redis"), ["glimpse-shared"]);
+    assert_eq!(dependents(Family::Redis), ["glimpse-shared"]);
 }
 
 #[test]
 fn only_the_worker_knows_tensors() {
-    for tensors in ["candle-core", "candle-nn"] {
-        assert_eq!(dependents(tensors), ["glimpse-worker"]);
-    }
+    assert_eq!(dependents(Family::Candle), ["glimpse-worker"]);
 }
 
 #[test]
 fn api_and_worker_meet_in_shared_alone() {
-    let all = dependencies();
-    let ours = |package: &str| -> Vec<String> {
-        all[package].iter().filter(|name| name.starts_with("glimpse")).cloned().collect()
+    let ours = |name: &str| -> Vec<String> {
+        let package = packages().into_iter().find(|package| package.name == name).unwrap();
+        let normal = package.dependencies.into_iter().filter(|on| on.kind == Kind::Normal);
+        normal.map(|on| on.name).filter(|name| name.starts_with("glimpse")).collect()
     };
     assert!(ours("glimpse-shared").is_empty());
     assert_eq!(ours("glimpse-api"), ["glimpse-shared"]);
     assert_eq!(ours("glimpse-worker"), ["glimpse-shared"]);
 }
 
-/// Inside `shared`, the manifest cannot tell: the crate may be named in `store/redis` alone.
-#[test]
-fn the_redis_crate_is_named_in_one_folder() {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("shared/src")];
-    let mut seen = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in folder.read_dir().unwrap().map(Result::unwrap) {
-            let path = entry.path();
-            if path.ends_with("store/redis") {
+/// The files that name a crate of the family, but for those below the allowed folders.
+fn named(family: Family, allowed: &[&str]) -> Vec<String> {
+    let (mut found, mut read) = (Vec::new(), 0);
+    for package in packages() {
+        let renamed = family.names_in(&package);
+        for file in package.sources() {
+            if allowed.iter().any(|folder| file.starts_with(folder)) {
                 continue;
             }
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            seen += 1;
-            let text = std::fs::read_to_string(&path).unwrap();
-            let named = text
-                .lines()
-                .any(|line| line.trim_start().starts_with("use redis") || line.contains("deadpool"));
-            assert!(!named, "{} names the redis crate", path.display());
+            let text = std::fs::read_to_string(root().join(&file)).unwrap();
+            let places = family.named_in(&text, &renamed).into_iter();
+            found.extend(places.map(|place| format!("{}:{place}", file.display())));
+            read += 1;
         }
     }
-    assert!(seen > 10, "the test looks at the sources");
+    assert!(read > 100, "the test looks at the sources");
+    found
+}
+
+#[test]
+fn the_redis_crate_is_named_in_one_folder() {
+    // The example measures what checkpoints cost a Redis, which it asks itself.
+    let allowed = ["shared/src/store/redis", "shared/examples/checkpoints.rs"];
+    assert_eq!(named(Family::Redis, &allowed), [""; 0]);
+}
+
+#[test]
+fn the_candle_crates_are_named_in_the_worker_alone() {
+    assert_eq!(named(Family::Candle, &["worker"]), [""; 0]);
+}
+
+#[test]
+fn tests_take_their_chance_from_a_seed() {
+    let mut found = Vec::new();
+    for file in packages().iter().flat_map(|package| package.sources()) {
+        // Where the cases get their seed, and where the words to look for are written.
+        let is_home = ["tests/support/src/fuzz/mod.rs", "tests/e2e/architecture"]
+            .iter()
+            .any(|home| file.starts_with(home));
+        let is_test = file.iter().any(|part| part == "tests") || file.ends_with("redis/garbage.rs");
+        if is_test && !is_home {
+            let text = std::fs::read_to_string(root().join(&file)).unwrap();
+            found.extend(unseeded_in(&text).into_iter().map(|place| format!("{}:{place}", file.display())));
+        }
+    }
+    assert_eq!(found, [""; 0]);
+}
+
+/// Of every library, program, test and example. What counts as a use is in `modules.rs`.
+#[test]
+fn no_modules_use_each_other_in_a_circle() {
+    let (mut found, mut read) = (Vec::new(), 0);
+    for package in packages() {
+        for target in &package.crates {
+            let tests = if target.is_test { Tests::Counted } else { Tests::LeftOut };
+            let modules = Crate::read(&target.root, tests);
+            read += modules.len();
+            let circles = circles(&modules.uses()).into_iter();
+            let root = target.root.strip_prefix(root()).unwrap().display();
+            found.extend(circles.map(|circle| format!("{root}: {circle}\n")));
+        }
+    }
+    assert!(read > 300, "the test looks at the sources");
+    let advice = "move what both need into a file that uses neither";
+    assert!(found.is_empty(), "circles of modules; {advice}:\n{}", found.concat());
 }

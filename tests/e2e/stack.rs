@@ -1,27 +1,28 @@
-//! What the end-to-end stories are played with: real processes of the binaries that cargo built, and a client
-//! that reads SSE as it comes.
+//! What the end-to-end stories are played with: real processes of the workspace's programs, and a client that reads SSE
+//! as it comes.
 
 use std::{
     fs::File,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use eventsource_stream::{Event, EventStream, Eventsource};
 use futures::{StreamExt, stream::BoxStream};
+use glimpse_test_support::programs;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long a story waits for something that must come, on a machine that is busy with other stories.
-pub const SOON: Duration = Duration::from_secs(60);
+pub use glimpse_test_support::programs::SOON;
 
-/// A binary of the workspace: cargo puts all of them into one folder.
+/// A program of the workspace, as its sources are.
 pub fn binary(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_BIN_EXE_glimpse")).parent().unwrap();
-    let path = folder.join(name);
-    assert!(path.is_file(), "{} is not built: cargo test --workspace", path.display());
-    path
+    match (env!("CARGO_BIN_EXE_glimpse"), name) {
+        // Cargo has built the package's own.
+        (own, "glimpse") => own.into(),
+        (own, package) => programs::program(own, package),
+    }
 }
 
 /// A running process of ours. Killed when dropped.
@@ -97,9 +98,7 @@ impl Process {
 
     /// Resident memory in bytes.
     pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+        programs::resident(self.child.id())
     }
 }
 

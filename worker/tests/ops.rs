@@ -9,18 +9,32 @@ mod numbers;
 
 use candle_core::{DType, Device, Result, Tensor};
 use close::assert_close;
-use glimpse_worker::sdxl::ops::{self, Activation, Mask, Padding, portable};
+use glimpse_worker::{
+    noise::{Generator, GeneratorKind},
+    sdxl::ops::{self, Activation, Mask, Padding, portable},
+};
 
 /// Sums are taken in another order, and `exp` and `erf` are our own.
 const LIMIT: f64 = 2e-6;
 
+/// Normal numbers, the same in every run.
 #[cfg(test)]
-fn normal(shape: &[usize]) -> Result<Tensor> {
-    Tensor::randn(0f32, 1f32, shape, &Device::Cpu)
+struct Numbers(Generator);
+
+#[cfg(test)]
+impl Numbers {
+    fn new() -> Self {
+        Self(Generator::new(GeneratorKind::Cpu, 7))
+    }
+
+    fn draw(&mut self, shape: &[usize]) -> Result<Tensor> {
+        Tensor::from_vec(self.0.normal(shape.iter().product()), shape, &Device::Cpu)
+    }
 }
 
 #[test]
 fn convolutions_of_every_kind() -> Result<()> {
+    let mut numbers = Numbers::new();
     // Channels, size, kernel, stride: odd sizes, single rows, strides that do not divide.
     for (i, o, h, w, kernel, stride) in [
         (3, 5, 7, 9, 3, 1),
@@ -30,8 +44,8 @@ fn convolutions_of_every_kind() -> Result<()> {
         (2, 2, 1, 1, 3, 1),
         (1, 33, 130, 5, 5, 1),
     ] {
-        let x = normal(&[2, i, h, w])?;
-        let (weight, bias) = (normal(&[o, i, kernel, kernel])?, normal(&[o])?);
+        let x = numbers.draw(&[2, i, h, w])?;
+        let (weight, bias) = (numbers.draw(&[o, i, kernel, kernel])?, numbers.draw(&[o])?);
         let even = Padding::even(kernel / 2);
         for (padding, bias) in [(even, Some(&bias)), (even, None), (Padding { before: 0, after: 1 }, None)] {
             if h.min(w) + padding.before + padding.after < kernel {
@@ -47,9 +61,10 @@ fn convolutions_of_every_kind() -> Result<()> {
 
 #[test]
 fn linear_layers_over_any_shape() -> Result<()> {
+    let mut numbers = Numbers::new();
     for (shape, inputs, outputs) in [(vec![1], 7, 3), (vec![2, 77], 64, 200), (vec![3, 50, 2], 128, 1)] {
-        let x = normal(&[shape.clone(), vec![inputs]].concat())?;
-        let (weight, bias) = (normal(&[outputs, inputs])?, normal(&[outputs])?);
+        let x = numbers.draw(&[shape.clone(), vec![inputs]].concat())?;
+        let (weight, bias) = (numbers.draw(&[outputs, inputs])?, numbers.draw(&[outputs])?);
         for bias in [Some(&bias), None] {
             let fast = ops::linear(&x, &weight, bias)?;
             assert_close("linear", &fast, &portable::linear(&x, &weight, bias)?, LIMIT);
@@ -60,10 +75,14 @@ fn linear_layers_over_any_shape() -> Result<()> {
 
 #[test]
 fn attention_with_and_without_a_mask() -> Result<()> {
+    let mut numbers = Numbers::new();
     for (queries, keys, heads, width) in [(1, 1, 1, 3), (77, 77, 2, 16), (200, 77, 5, 20), (130, 130, 1, 48)]
     {
-        let (q, k, v) =
-            (normal(&[2, queries, width])?, normal(&[2, keys, width])?, normal(&[2, keys, width])?);
+        let (q, k, v) = (
+            numbers.draw(&[2, queries, width])?,
+            numbers.draw(&[2, keys, width])?,
+            numbers.draw(&[2, keys, width])?,
+        );
         let masks: &[Mask] = if queries == keys { &[Mask::None, Mask::Causal] } else { &[Mask::None] };
         for mask in masks {
             let fast = ops::attention(&q, &k, &v, heads, *mask)?;
@@ -75,9 +94,10 @@ fn attention_with_and_without_a_mask() -> Result<()> {
 
 #[test]
 fn norms_far_from_zero() -> Result<()> {
+    let mut numbers = Numbers::new();
     // A mean of a hundred standard deviations: a one-pass variance would be noise.
-    let x = (normal(&[2, 12, 5, 7])? + 100.0)?;
-    let (weight, bias) = (normal(&[12])?, normal(&[12])?);
+    let x = (numbers.draw(&[2, 12, 5, 7])? + 100.0)?;
+    let (weight, bias) = (numbers.draw(&[12])?, numbers.draw(&[12])?);
     for groups in [1, 4, 12] {
         for activation in [None, Some(Activation::Silu)] {
             let fast = ops::group_norm(&x, groups, &weight, &bias, 1e-5, activation)?;
@@ -85,7 +105,7 @@ fn norms_far_from_zero() -> Result<()> {
             assert_close("group norm", &fast, &plain, 1e-4);
         }
     }
-    let x = normal(&[3, 4, 12])?;
+    let x = numbers.draw(&[3, 4, 12])?;
     let fast = ops::layer_norm(&x, &weight, &bias, 1e-5)?;
     assert_close("layer norm", &fast, &portable::layer_norm(&x, &weight, &bias, 1e-5)?, LIMIT);
     Ok(())
@@ -104,7 +124,9 @@ fn activations_over_the_whole_range() -> Result<()> {
 
 #[test]
 fn other_types_are_computed_in_f32_and_rounded() -> Result<()> {
-    let (x, weight) = (normal(&[4, 32])?.to_dtype(DType::BF16)?, normal(&[8, 32])?.to_dtype(DType::BF16)?);
+    let mut numbers = Numbers::new();
+    let (x, weight) =
+        (numbers.draw(&[4, 32])?.to_dtype(DType::BF16)?, numbers.draw(&[8, 32])?.to_dtype(DType::BF16)?);
     let y = ops::linear(&x, &weight, None)?;
     assert_eq!(y.dtype(), DType::BF16);
     let wide = ops::linear(&x.to_dtype(DType::F32)?, &weight.to_dtype(DType::F32)?, None)?;

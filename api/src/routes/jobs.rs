@@ -29,8 +29,7 @@ use crate::{
     submit::{Accepted, conflict, submit_waited, unconfirmed},
 };
 
-/// Whose jobs they are without keys.
-pub(crate) const ANONYMOUS: &str = "anonymous";
+pub(crate) use glimpse_shared::job::ANONYMOUS;
 
 const OWN: Defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Denoised };
 

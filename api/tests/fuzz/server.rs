@@ -8,7 +8,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use glimpse_api::{Config, serve};
@@ -18,10 +17,8 @@ use glimpse_shared::{
     job::{WorkerRecord, WorkerState},
     store::{Cancel, Claim, Clock, Ending, SharedStore, memory::MemoryStore},
 };
+use glimpse_test_support::SOON as PATIENCE;
 use tokio::{net::TcpListener, runtime::Runtime};
-
-/// How long an answer may take before a test fails rather than hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Server {
     address: SocketAddr,

@@ -1,7 +1,7 @@
 //! What a client asks for, before ([`ImageRequest`]) and after ([`ImageSpec`]) it is checked.
 //!
 //! A request is checked once, where it enters; what is past that door is an [`ImageSpec`], which cannot hold a
-//! wrong value. The rules are the table in section 5 of the design, repeated in `docs/protocol.md`.
+//! wrong value. The rules are the table in `docs/protocol.md`.
 
 mod check;
 mod field_error;

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -13,6 +12,7 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use super::{
     Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Rules,
     Store, Submit,
+    rules::{CANCELLATIONS_KEPT, WAKE_UP_WAIT},
     transition::{self, Command, Effect, Fence, Outcome, ReapOutcome, State},
 };
 use crate::{
@@ -21,11 +21,6 @@ use crate::{
     id::{App, JobId, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
 };
-
-/// How long a worker waits for a wake-up before it looks by itself.
-const WAIT: Duration = Duration::from_secs(5);
-/// Cancellations that a worker may be behind before it misses some (it learns of them by its next renew).
-const CANCELLATIONS_KEPT: usize = 1024;
 
 /// What a command does: [`transition::apply`], or what a test puts around it to watch it or to break it.
 pub type Apply = dyn Fn(&mut State, &Rules, Command, Micros) -> (Outcome, Vec<Effect>) + Send + Sync;
@@ -125,7 +120,7 @@ impl Store for MemoryStore {
             }
         };
         // Running out of time is the normal case of an idle worker.
-        let _ = tokio::time::timeout(WAIT, wait).await;
+        let _ = tokio::time::timeout(WAKE_UP_WAIT, wait).await;
         Ok(())
     }
 

@@ -10,6 +10,11 @@ use std::{
 
 use crate::id::Micros;
 
+/// How long a worker waits for a wake-up before it looks for a job without one: the most that a lost wake-up costs.
+pub(super) const WAKE_UP_WAIT: Duration = Duration::from_secs(5);
+/// Cancellations that a worker may be behind before it misses some (it learns of them by its next renew).
+pub(super) const CANCELLATIONS_KEPT: usize = 1024;
+
 /// Bounds and times of a store. A whole fleet uses the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {

@@ -102,7 +102,7 @@ fn job() -> Job {
         id: JobId::new(&app),
         affinity: spec.affinity(),
         app,
-        tenant: "anonymous".to_owned(),
+        tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
         class: Class::Low,
         spec,
         digest: "0".repeat(64),

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 
 use glimpse_shared::request::{Fetched, InputImage, Unknown};
+use glimpse_test_support::fuzz;
 use image::{DynamicImage, ImageFormat};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -33,6 +34,8 @@ const NAMES: &str = "prompt|negative_prompt|num_inference_steps|width|height|gui
                      clip_skip|loras|image|image_url|mask|mask_url|strength|seed|num_images|scheduler";
 
 proptest! {
+    #![proptest_config(fuzz::cases(256))]
+
     #[test]
     fn any_json_is_answered(members in prop::collection::btree_map(NAMES, any_json(), 0..8), fal: bool) {
         let unknown = if fal { Unknown::Ignored } else { Unknown::Refused };
@@ -66,7 +69,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(fuzz::cases(64))]
 
     #[test]
     fn any_picture_has_a_size_that_can_be_made(

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use glimpse_test_support::{RedisServer, Reply};
+use glimpse_test_support::{RedisServer, Reply, fuzz};
 use proptest::prelude::*;
 
 use crate::{pair::Pair, steps::step};
@@ -44,12 +44,7 @@ fn check_keys(server: &RedisServer, prefix: &str) {
 fn both_homes_agree() {
     let server = Arc::new(RedisServer::start_with(&[]));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let config = ProptestConfig {
-        cases: 60,
-        failure_persistence: None,
-        max_shrink_time: 20_000,
-        ..ProptestConfig::default()
-    };
+    let config = ProptestConfig { failure_persistence: None, ..fuzz::cases(60) };
     let case = std::cell::Cell::new(0);
     let mut runner = proptest::test_runner::TestRunner::new(config);
     // A short queue is full often, a long one leaves a choice.

@@ -13,7 +13,7 @@ use glimpse_shared::{
         redis::RedisStore, transition,
     },
 };
-use glimpse_test_support::ledger::{Ledger, Observer};
+use glimpse_test_support::ledger::{Ledger, observer::Observer};
 
 use crate::{
     steps::{AFFINITIES, JOBS, Number, OTHERS, REASONS, Step},

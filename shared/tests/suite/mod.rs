@@ -25,7 +25,7 @@ use serde_json::json;
 /// 2026-11-25, in microseconds: where every story's clock starts.
 pub const START: Micros = Micros(1_795_564_800_000_000);
 /// How long a story waits for something that must come.
-pub const SOON: Duration = Duration::from_secs(20);
+pub use glimpse_test_support::SOON;
 
 /// A store in a home of its own, on a clock that the story moves.
 pub struct Home {
@@ -67,7 +67,7 @@ pub fn job_of(app: &App, prompt: &str) -> Job {
     Job {
         id: JobId::new(app),
         app: app.clone(),
-        tenant: "anonymous".to_owned(),
+        tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
         class: Class::Normal,
         spec: spec(prompt),
         digest: format!("digest of {prompt}"),

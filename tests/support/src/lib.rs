@@ -1,8 +1,9 @@
 //! What tests run against, and what they hold against it.
 //!
 //! Against: a Redis server, a watched pair or a cluster of their own, on free ports and in a folder that goes with it;
-//! a Hub of models; a proxy that disturbs; garbage. These speak RESP and HTTP themselves and use nothing of ours. Held against
-//! it: the promises of the store, stated once, as a [`ledger`] of every command and a [`history`] of every log.
+//! a Hub of models; a proxy that disturbs; garbage; the [`programs`]. These speak RESP and HTTP themselves and use nothing
+//! of ours. Held against it: the promises of the store, stated once, as a [`ledger`] of every command and a [`history`] of
+//! every log.
 //!
 //! Failures are panics with the server's own words: a test that has no Redis has nothing to say.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "runs in tests alone")]
@@ -13,29 +14,20 @@ pub mod history;
 mod hub;
 pub mod ledger;
 mod monitor;
+pub mod programs;
 mod proxy;
 mod resp;
+mod seed;
 mod sentinel;
 mod server;
+mod wait;
 
 pub use cluster::RedisCluster;
 pub use hub::{Asked, COMMIT, HubServer};
 pub use monitor::Monitor;
 pub use proxy::{Proxy, Weather};
 pub use resp::Reply;
+pub use seed::seed;
 pub use sentinel::{Sentinel, Sentinels};
 pub use server::RedisServer;
-
-use std::time::{Duration, Instant};
-
-/// How long a server may take to do what it was told.
-pub const SOON: Duration = Duration::from_secs(20);
-
-/// Asks until the answer is yes; panics, saying what it waited `for_what`, when `deadline` has passed.
-pub fn until(for_what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + deadline;
-    while !condition() {
-        assert!(Instant::now() < end, "waited {deadline:?} for {for_what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+pub use wait::{SOON, until};

@@ -27,7 +27,7 @@ use glimpse_worker::{
 use serde_json::json;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-pub const SOON: Duration = Duration::from_secs(20);
+pub use glimpse_test_support::SOON;
 
 /// Lets steps through one by one, or all of them.
 #[derive(Default)]
@@ -181,7 +181,7 @@ pub async fn submit_with(store: &SharedStore, prompt: &str, loras: serde_json::V
     let job = Job {
         id: JobId::new(&app()),
         app: app(),
-        tenant: "anonymous".to_owned(),
+        tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
         class: Class::Normal,
         affinity: spec.affinity(),
         spec,

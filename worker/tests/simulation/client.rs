@@ -41,7 +41,7 @@ pub fn job(number: u64, chance: &mut Chance) -> Job {
     Job {
         id: JobId::from_parts(&app(), 1_795_564_800_000, chance.number(0..u64::MAX)),
         app: app(),
-        tenant: "anonymous".to_owned(),
+        tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
         class: if chance.of(0.2) { Class::Low } else { Class::Normal },
         spec: ImageSpec::check(body.as_object().unwrap().clone(), &offer, defaults).unwrap(),
         digest: number.to_string(),

@@ -9,8 +9,8 @@
 //! Not here: the Redis home's own following of logs (line, inbox, follower). It lives on a real connection, whose
 //! library has no virtual time; the tests of `shared/tests/redis` cut that.
 //!
-//! `SIMULATION_SEED=n cargo test --test simulation` lives through one seed; `SIMULATION_LIVES=n` sets how many
-//! lives there are without it.
+//! Each run lives the same lives. `SIMULATION_LIVES=n cargo test --test simulation` lives n other ones;
+//! `SIMULATION_SEED=n` lives those of one seed, as one that failed.
 
 #[cfg(test)]
 mod chance;
@@ -34,11 +34,11 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use glimpse_shared::store::transition;
-use glimpse_test_support::ledger::bugs::BUGS;
+use glimpse_test_support::{ledger::bugs::BUGS, seed};
 use run::run;
 use world::Tally;
 
@@ -46,6 +46,9 @@ use world::Tally;
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
+
+/// How many lives a run of another length than usual has.
+const LENGTH: &str = "SIMULATION_LIVES";
 
 /// What must have happened in a run of many lives, or it proves little.
 const EVENTS: [&str; 14] = [
@@ -72,10 +75,8 @@ fn whatever_happens_every_promise_is_kept() {
             run(seed, transition::apply).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         return println!("{tally:?}");
     }
-    let wanted = variable("SIMULATION_LIVES").unwrap_or(100_000);
-    // Other lives every time: a seed that fails is printed, and can be lived again.
-    let fresh = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    let (next, lived, begun) = (AtomicU64::new(fresh), AtomicU64::new(0), Instant::now());
+    let wanted = variable(LENGTH).unwrap_or(100_000);
+    let (next, lived, begun) = (AtomicU64::new(seed(0, LENGTH)), AtomicU64::new(0), Instant::now());
     let told = Mutex::new((Tally::default(), Vec::new()));
     let live = || {
         while lived.load(Ordering::Relaxed) < wanted {

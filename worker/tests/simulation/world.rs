@@ -14,7 +14,7 @@ use glimpse_shared::{
         transition::{Effect, Outcome},
     },
 };
-use glimpse_test_support::ledger::{Broken, Ledger, Observer, bugs::Apply};
+use glimpse_test_support::ledger::{Broken, Ledger, bugs::Apply, observer::Observer};
 use tokio::time::Instant;
 
 use super::weather::Weather;

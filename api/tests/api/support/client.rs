@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::PATIENCE;
+pub(crate) use glimpse_test_support::SOON as PATIENCE;
 
 pub(crate) struct Client {
     stream: TcpStream,

@@ -14,12 +14,9 @@ use glimpse_shared::{
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::Instant};
 
-pub(crate) use client::{Answer, Client, Stream};
+pub(crate) use client::{Answer, Client, PATIENCE, Stream};
 pub(crate) use shelf::Shelf;
 pub(crate) use worker::{Worker, picture, record};
-
-/// How long anything may take here before a test fails rather than hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The app that every stack serves.
 pub(crate) fn demo() -> App {

@@ -12,7 +12,7 @@ use crate::{
     event::{Event, Frame, ascii_json},
     id::{App, JobId, Micros, Partition},
     job::DeadJob,
-    store::{Retry, transition::newest_first},
+    store::{Retry, transition::dead::newest_first},
 };
 
 impl Door {

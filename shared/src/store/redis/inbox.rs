@@ -11,12 +11,11 @@ use tokio::sync::Notify;
 use crate::{
     event::{EventKind, Frame},
     id::{App, JobId, Seq},
+    store::rules::CANCELLATIONS_KEPT,
 };
 
 /// The most that one follower's untaken frames may weigh before older previews give way to newer ones.
 pub(super) const INBOX_BYTES: usize = 256 * 1024;
-/// Cancellations that a worker may be behind before it misses some (it learns of them by its next renew).
-const CANCELLATIONS_KEPT: usize = 1024;
 
 /// A message of a channel, read once for all who listen.
 #[derive(Debug)]

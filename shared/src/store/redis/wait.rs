@@ -1,9 +1,6 @@
 //! Blocking on the wake-up token, on connections of its own: a blocked connection serves nobody else.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redis::{
     ProtocolVersion, Value,
@@ -15,10 +12,7 @@ use super::{
     Door,
     nodes::{COMMAND, Failure, timeouts},
 };
-use crate::{error::StoreResult, id::App};
-
-/// How long Redis blocks before the worker looks by itself: the most that a lost token costs.
-const BLOCK: Duration = Duration::from_secs(5);
+use crate::{error::StoreResult, id::App, store::rules::WAKE_UP_WAIT};
 
 /// Connections that are not blocked at the moment, each with the wake key that it was opened for.
 #[derive(Default)]
@@ -61,10 +55,10 @@ async fn pop(
     };
     let mut connection = match free {
         Some(connection) => connection,
-        None => door.nodes.open(&key, ProtocolVersion::RESP2, timeouts(BLOCK + COMMAND)).await?,
+        None => door.nodes.open(&key, ProtocolVersion::RESP2, timeouts(WAKE_UP_WAIT + COMMAND)).await?,
     };
     let mut command = redis::cmd("BLPOP");
-    command.arg(&key).arg(BLOCK.as_secs());
+    command.arg(&key).arg(WAKE_UP_WAIT.as_secs());
     match connection.req_packed_command(&command).await.and_then(Value::extract_error) {
         Ok(popped) => {
             idle.lock().unwrap_or_else(PoisonError::into_inner).push((key, connection));

@@ -3,13 +3,12 @@
 //! No clock, lock, channel or I/O: what is here can be explored exhaustively, compared with the Lua scripts
 //! command by command, and read in one sitting. The memory home adds the rest.
 
-mod dead;
+pub mod dead;
 pub mod ending;
 mod held;
 mod queue;
 mod state;
 
-pub use dead::newest_first;
 pub use state::{Record, State};
 
 use crate::{

@@ -11,15 +11,25 @@ pub use memory::{alone, within};
 
 use proptest::{
     prelude::{ProptestConfig, Strategy},
-    test_runner::{TestCaseResult, TestRunner},
+    test_runner::{RngSeed, TestCaseResult, TestRunner},
 };
 
-/// So many cases, or as many as `PROPTEST_CASES` says.
+use crate::seed;
+
+/// The same cases in every run, so many of them; or other ones, as many as `PROPTEST_CASES` says, which
+/// `PROPTEST_RNG_SEED` repeats.
 pub fn cases(usual: u32) -> ProptestConfig {
+    const LENGTH: &str = "PROPTEST_CASES";
     let asked = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { asked.cases } else { usual };
+    let cases = if std::env::var_os(LENGTH).is_some() { asked.cases } else { usual };
+    let rng_seed = match asked.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(seed(0, LENGTH)),
+        given => given,
+    };
+    // The test harness shows it where a test fails.
+    println!("PROPTEST_CASES={cases} PROPTEST_RNG_SEED={rng_seed}");
     // A case may take a while: a smaller one than is found in this many milliseconds is not worth the wait.
-    ProptestConfig { cases, max_shrink_time: 20_000, ..asked }
+    ProptestConfig { cases, rng_seed, max_shrink_time: 20_000, ..asked }
 }
 
 /// Runs a test on so many values, or as many as `PROPTEST_CASES` says, and panics with the smallest that fails: for a

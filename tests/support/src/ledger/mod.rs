@@ -17,7 +17,7 @@ pub mod bugs;
 mod ending;
 mod holder;
 mod life;
-mod observer;
+pub mod observer;
 mod queue;
 
 use std::{collections::BTreeMap, fmt};
@@ -34,7 +34,6 @@ use glimpse_shared::{
 
 use crate::history::Entry;
 pub use life::Life;
-pub use observer::Observer;
 
 /// A promise that was broken, in words.
 pub type Broken = String;
