@@ -8,6 +8,7 @@
 mod admission;
 mod check;
 mod config;
+mod connection;
 mod edge;
 mod error;
 mod fetch;

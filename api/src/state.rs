@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) decoding: Arc<Semaphore>,
     /// One permit for each byte of a body that is being read or understood.
     pub(crate) bodies: Arc<Semaphore>,
-    /// One permit for each open event stream.
+    /// One permit for each open event stream, and for each client that waits for its answer.
     streams: Arc<Semaphore>,
     /// Cancelled when this process takes no more requests: followers that can resume go elsewhere.
     pub(crate) draining: CancellationToken,

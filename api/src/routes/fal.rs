@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use axum::{
+    Extension,
     extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
@@ -22,12 +23,13 @@ use serde_json::{json, value::RawValue};
 use super::jobs::ANONYMOUS;
 use crate::{
     check::checked,
+    connection::ClientInput,
     edge::{REQUEST_ID, id_value},
     error::{ApiError, FAL_ERROR_TYPE, json_response},
     inbox::Inbox,
     intake::{Headers, digest},
     picture,
-    sse::{KEEP_ALIVE, Out, Relay, Wire, respond},
+    sse::{COMMENT, KEEP_ALIVE, Out, Relay, Wire, respond},
     state::{Api, Patience},
     submit::{Accepted, Waited, submit_waited, unconfirmed},
 };
@@ -43,15 +45,21 @@ type AppPath = Result<Path<(String, String)>, PathRejection>;
 pub(crate) async fn run(
     State(api): State<Api>,
     path: AppPath,
+    Extension(input): Extension<ClientInput>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
+    let _place = api.stream()?;
     let (mut waited, prompt) = accept(&api, path, &headers, body).await?;
     let id = waited.id();
     let mut events = api.store.follow(id, None);
     let response = loop {
         let followed = tokio::select! {
+            biased;
             followed = events.next() => followed.ok_or(ApiError::Defect)?,
+            // Nothing can be written before the answer that would tell a client that reads on from one that has
+            // disconnected.
+            () = input.ended() => break Refusal::input_ended().into_response(),
             () = api.ending.cancelled() => break ApiError::Ending.into_response(),
         };
         if let Some(end) = end_of(&followed) {
@@ -69,6 +77,7 @@ pub(crate) async fn run(
 pub(crate) async fn stream(
     State(api): State<Api>,
     path: AppPath,
+    Extension(input): Extension<ClientInput>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
@@ -78,7 +87,9 @@ pub(crate) async fn stream(
     let mut inbox = Inbox::fill(api.store.follow(id, None));
     // While nothing is sent, an error can still have its own status: the only kind that fal's clients read.
     let first = tokio::select! {
+        biased;
         first = first_shown(&mut inbox) => Some(first?),
+        () = input.ended() => None,
         () = tokio::time::sleep(KEEP_ALIVE) => None,
         () = api.ending.cancelled() => return Ok(with_id(ApiError::Ending.into_response(), id)),
     };
@@ -89,9 +100,9 @@ pub(crate) async fn stream(
     let (mut wire, mut out) = (Fal { waited }, Out::default());
     match first {
         Some(first) => wire.write(first, &mut out),
-        None => out.push(&b": keep-alive\n\n"[..]),
+        None => out.push(COMMENT),
     }
-    let relay = Relay { inbox, wire, stop: api.ending.clone(), _place: place };
+    let relay = Relay { inbox, wire, input, stop: api.ending.clone(), _place: place };
     Ok(with_id(respond(relay, out), id))
 }
 
@@ -203,6 +214,12 @@ impl Refusal {
         // The code of a client that closed its request: not in the standard, and the one that fal uses.
         let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
         Self { status, error_type: "client_cancelled", detail: "Request was cancelled".to_owned() }
+    }
+
+    fn input_ended() -> Self {
+        let detail = "The client closed its side of the connection before the answer, which counts as a disconnect \
+                      here: keep it open, or use /{owner}/{app}/stream or /v1/jobs";
+        Self { detail: detail.to_owned(), ..Self::cancelled() }
     }
 
     fn lost() -> Self {
