@@ -10,6 +10,7 @@ mod fal_stream;
 mod fetch;
 mod full_redis;
 mod greedy;
+mod half_close;
 mod input;
 mod jobs;
 mod pictures;
