@@ -6,6 +6,7 @@
 //! Deliberately absent: candle and Redis. The API knows a model from its workers' records alone.
 
 mod admission;
+mod blocking;
 mod body;
 mod check;
 mod config;

@@ -34,7 +34,7 @@ const LINGER: Duration = Duration::from_millis(250);
 /// How a wire writes a job's events.
 pub(crate) trait Wire: Send + 'static {
     /// Writes what was followed.
-    fn write(&mut self, followed: Followed, out: &mut Out);
+    fn write(&mut self, followed: Followed, out: &mut Out) -> impl Future<Output = ()> + Send;
 
     /// Writes the end of a stream whose job goes on: this process ends.
     fn stop(&mut self, out: &mut Out);
@@ -128,7 +128,7 @@ impl<W: Wire> Streaming<W> {
             tokio::select! {
                 biased;
                 followed = inbox.next() => match followed {
-                    Some(followed) => wire.write(followed, &mut self.out),
+                    Some(followed) => wire.write(followed, &mut self.out).await,
                     // The store ends what it brings with a terminal event or with Lost, so this is a defect: the
                     // client must not take it for the end of the job.
                     None => self.out.cut(),

@@ -1,6 +1,6 @@
 //! What every route shares. Nothing about a job is here: any replica answers for any job.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use glimpse_shared::{error::StoreResult, store::SharedStore};
 use tokio::{
@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admission::Admission, body::Bodies, config::Config, error::ApiError, fetch::Fetcher,
+    admission::Admission, blocking::Blocking, body::Bodies, config::Config, error::ApiError, fetch::Fetcher,
 };
 
 /// How long a client waits for the store before it is told that the store is away: within the 15 s that are
@@ -24,8 +24,10 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     /// Fetches pictures; none where the operator does not want it.
     pub(crate) fetcher: Option<Fetcher>,
-    /// One permit for each request whose pictures are being decoded.
-    pub(crate) decoding: Arc<Semaphore>,
+    /// Parses large bodies and decodes their pictures.
+    pub(crate) requests: Blocking,
+    /// Takes large answers out of events; they never wait for a request.
+    pub(crate) answers: Blocking,
     /// Reads bodies.
     pub(crate) bodies: Bodies,
     /// One permit for each open event stream, and for each client that waits for its answer.
@@ -46,7 +48,8 @@ impl Shared {
         Arc::new(Self {
             admission: Admission::new(store.clone()),
             fetcher,
-            decoding: Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, Into::into))),
+            requests: Blocking::new(),
+            answers: Blocking::new(),
             bodies: Bodies::new(config.body_limit),
             streams: Arc::new(Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS))),
             store,

@@ -125,7 +125,7 @@ impl Native {
 const GAP: Bytes = Bytes::from_static(b": gap\n\n");
 
 impl Wire for Native {
-    fn write(&mut self, followed: Followed, out: &mut Out) {
+    async fn write(&mut self, followed: Followed, out: &mut Out) {
         match followed {
             Followed::Frame(frame) => self.event(&frame, out),
             Followed::Gap => {

@@ -14,7 +14,7 @@ use glimpse_shared::{
     event::{Event, EventKind, FailureCode, Followed, Frame, ascii_json},
     id::{App, JobId},
     job::Job,
-    request::{Defaults, PreviewSource, Unknown, parse_object},
+    request::{Defaults, PreviewSource, Unknown},
 };
 use hyper::ext::ReasonPhrase;
 use serde::Serialize;
@@ -27,7 +27,7 @@ use crate::{
     edge::{REQUEST_ID, id_value},
     error::{ApiError, FAL_ERROR_TYPE, json_response},
     inbox::Inbox,
-    intake::{Headers, digest},
+    intake::{Headers, Parsed, parsed},
     picture,
     sse::{COMMENT, KEEP_ALIVE, Out, Relay, Wire, respond},
     state::{Api, Patience},
@@ -65,7 +65,10 @@ pub(crate) async fn run(
         if let Some(end) = end_of(&followed) {
             waited.ended();
             break match end {
-                Ok(json) => completed(&json, &prompt)?,
+                Ok(json) => {
+                    let size = json.len();
+                    api.answers.run_if_large(size, move || completed(&json, &prompt)).await??
+                }
                 Err(refusal) => refusal.into_response(),
             };
         }
@@ -97,9 +100,9 @@ pub(crate) async fn stream(
         waited.ended();
         return Ok(with_id(refusal.into_response(), id));
     }
-    let (mut wire, mut out) = (Fal { waited }, Out::default());
+    let (mut wire, mut out) = (Fal { api: api.clone(), waited }, Out::default());
     match first {
-        Some(first) => wire.write(first, &mut out),
+        Some(first) => wire.write(first, &mut out).await,
         None => out.push(COMMENT),
     }
     let relay = Relay { inbox, wire, input, stop: api.ending.clone(), _place: place };
@@ -140,9 +143,8 @@ async fn accept(
     let start_timeout = headers.start_timeout().unwrap_or(api.config.start_timeout);
     let on_disconnect = headers.on_disconnect().unwrap_or(api.config.on_disconnect);
     let mut errors = std::mem::take(&mut headers.errors);
-    let fields = parse_object(&body).map_err(ApiError::Fields)?;
-    let digest = digest(&fields);
-    let spec = match checked(api, fields, served.offer, FAL).await? {
+    let Parsed { fields, digest, size } = parsed(api, &body).await?;
+    let spec = match checked(api, fields, size, served.offer, FAL).await? {
         Ok(spec) if errors.is_empty() => spec,
         wrong => {
             errors.extend(wrong.err().unwrap_or_default());
@@ -296,11 +298,12 @@ fn completed(json: &[u8], prompt: &str) -> Result<Response, ApiError> {
 
 /// fal's SSE: data alone. An `id:`, a `retry:` or an event name would break its Python client.
 struct Fal {
+    api: Api,
     waited: Waited,
 }
 
 impl Wire for Fal {
-    fn write(&mut self, followed: Followed, out: &mut Out) {
+    async fn write(&mut self, followed: Followed, out: &mut Out) {
         match end_of(&followed) {
             None => {
                 if let Followed::Frame(frame) = followed
@@ -314,13 +317,17 @@ impl Wire for Fal {
             Some(end) => {
                 self.waited.ended();
                 match end {
-                    Ok(json) => match last_event(&json) {
-                        Some(event) => {
-                            out.push(event);
-                            out.end();
+                    Ok(json) => {
+                        let event =
+                            self.api.answers.run_if_large(json.len(), move || last_event(&json)).await;
+                        match event {
+                            Ok(Some(event)) => {
+                                out.push(event);
+                                out.end();
+                            }
+                            _ => Refusal::unreadable().write(out),
                         }
-                        None => Refusal::unreadable().write(out),
-                    },
+                    }
                     Err(refusal) => refusal.write(out),
                 }
             }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test that is how a failure looks")]
 
+mod blocking;
 mod dead;
 mod edge;
 mod events;
