@@ -1,7 +1,7 @@
-//! A request's fields become a picture's specification: at once, or, where there are pictures to fetch and to
-//! decode, on threads that may take their time.
+//! A request's fields become a picture's specification: at once, or, where they are large or there are pictures to
+//! fetch and to decode, on threads that may take their time.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use glimpse_shared::request::{
     Defaults, Fetched, FieldError, ImageSpec, Offer, PictureSource, picture_sources,
@@ -13,19 +13,20 @@ use crate::{error::ApiError, state::Api};
 /// What is right or wrong with the fields.
 pub(crate) type Checked = Result<ImageSpec, Vec<FieldError>>;
 
-/// Checks the fields of a request, with the pictures that they name.
+/// Checks the fields of a request of `size` bytes, with the pictures that they name.
 ///
 /// # Errors
 /// When this process has too much to fetch.
 pub(crate) async fn checked(
     api: &Api,
     fields: Map<String, Value>,
+    size: usize,
     offer: Offer,
     defaults: Defaults,
 ) -> Result<Checked, ApiError> {
     let sources = picture_sources(&fields, defaults.unknown);
     if sources.is_empty() {
-        return Ok(ImageSpec::check(fields, &offer, defaults));
+        return api.requests.run_if_large(size, move || ImageSpec::check(fields, &offer, defaults)).await;
     }
     let urls: BTreeSet<_> = sources
         .into_iter()
@@ -39,13 +40,5 @@ pub(crate) async fn checked(
         None => Fetched::default(),
     };
     // Decoding takes memory, and more of it at once than there are processors is of no use.
-    let place = Arc::clone(&api.decoding).acquire_owned().await.map_err(|_| ApiError::Ending)?;
-    let check = move || {
-        let _place = place;
-        ImageSpec::check_with(fields, &offer, defaults, &fetched)
-    };
-    tokio::task::spawn_blocking(check).await.map_err(|error| {
-        tracing::error!(%error, "a picture could not be checked");
-        ApiError::Defect
-    })
+    api.requests.run(move || ImageSpec::check_with(fields, &offer, defaults, &fetched)).await
 }

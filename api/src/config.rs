@@ -61,7 +61,8 @@ pub struct Config {
     #[arg(long, env = "GLIMPSE_SUBMIT_WAIT_REPLICAS", value_name = "REPLICAS", default_value_t = 0)]
     pub submit_wait_replicas: u32,
 
-    /// Event streams that this process holds open; more are answered 429.
+    /// Event streams that this process holds open, and clients that wait at `/OWNER/APP`, together; more are answered
+    /// 429.
     #[arg(long, env = "GLIMPSE_MAX_STREAMS", value_name = "STREAMS", default_value_t = 10_000)]
     pub max_streams: usize,
 

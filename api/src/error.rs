@@ -44,6 +44,8 @@ pub(crate) enum ApiError {
     },
     /// Send faster.
     BodyTooSlow,
+    /// Send all of it.
+    BodyCut,
     /// Come back later: this process has its fill of bodies.
     BodiesFull,
     /// Come back later: too many jobs wait.
@@ -95,6 +97,7 @@ impl ApiError {
             Self::MethodUnknown => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyCut => StatusCode::BAD_REQUEST,
             Self::QueueFull { .. }
             | Self::StreamsFull { .. }
             | Self::FetchesFull { .. }
@@ -120,12 +123,13 @@ impl ApiError {
             Self::MethodUnknown => "Method Not Allowed".into(),
             Self::BodyTooLarge { limit } => format!("The body has more than {limit} bytes").into(),
             Self::BodyTooSlow => "The body did not arrive in time".into(),
+            Self::BodyCut => "The body ended before its length, or its chunks are malformed".into(),
             Self::BodiesFull => "This server reads as much as it may at once".into(),
             Self::QueueFull { waiting, .. } => {
                 format!("{waiting} jobs wait for this app, which is as many as may").into()
             }
             Self::StreamsFull { limit } => {
-                format!("This server has {limit} streams open, which is as many as it may").into()
+                format!("This server serves {limit} clients that wait for a job, which is as many as it may").into()
             }
             Self::FetchesFull { limit } => {
                 format!("This server fetches {limit} pictures at once, which is as many as it may").into()

@@ -1,13 +1,22 @@
 //! What is read from a request beside the picture: headers, timeouts, the digest of a body.
 
-use std::{collections::BTreeMap, fmt::Write, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, io, time::Duration};
 
 use axum::http::HeaderMap;
-use glimpse_shared::{id::App, job::Class, request::FieldError};
+use bytes::Bytes;
+use glimpse_shared::{
+    id::App,
+    job::Class,
+    request::{FieldError, parse_object},
+};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::config::{self, OnDisconnect, TIMEOUT_RULE};
+use crate::{
+    config::{self, OnDisconnect, TIMEOUT_RULE},
+    error::ApiError,
+    state::Api,
+};
 
 /// Headers that are read, and what was wrong with them.
 pub(crate) struct Headers<'a> {
@@ -98,7 +107,12 @@ impl Members {
     pub(crate) fn app(&mut self) -> Option<App> {
         let error = match self.body.remove("app") {
             None | Some(Value::Null) => {
-                FieldError::body("app", "missing", "Field required", &Value::Object(self.body.clone()))
+                let body = Value::Object(std::mem::take(&mut self.body));
+                let error = FieldError::body("app", "missing", "Field required", &body);
+                if let Value::Object(body) = body {
+                    self.body = body;
+                }
+                error
             }
             Some(Value::String(name)) => match name.parse::<App>() {
                 Ok(app) => return Some(app),
@@ -124,13 +138,73 @@ impl Members {
     }
 }
 
-/// What tells a request that is sent again from another one: SHA-256 of its members in alphabetical order.
-pub(crate) fn digest(body: &Map<String, Value>) -> String {
+/// A body as an object.
+pub(crate) struct Parsed {
+    /// Its members.
+    pub(crate) fields: Map<String, Value>,
+    /// See [`digest`].
+    pub(crate) digest: String,
+    /// How many bytes it had.
+    pub(crate) size: usize,
+}
+
+/// Parses a body.
+///
+/// # Errors
+/// When it is no object.
+pub(crate) async fn parsed(api: &Api, body: &Bytes) -> Result<Parsed, ApiError> {
+    let (body, size) = (body.clone(), body.len());
+    let parse = move || {
+        let fields = parse_object(&body)?;
+        let digest = digest(&fields);
+        Ok(Parsed { fields, digest, size })
+    };
+    api.requests.run_if_large(size, parse).await?.map_err(ApiError::Fields)
+}
+
+/// What tells a request that is sent again from another one: SHA-256 of its members in alphabetical order, however a
+/// client writes them. They are hashed as they are written, so that no second body comes of it.
+fn digest(body: &Map<String, Value>) -> String {
+    struct Hashed(Sha256);
+
+    impl io::Write for Hashed {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     let members: BTreeMap<_, _> = body.iter().collect();
+    let mut hashed = Hashed(Sha256::new());
+    // JSON has a text for each of its values, and hashing it cannot fail.
+    let written = serde_json::to_writer(&mut hashed, &members);
+    debug_assert!(written.is_ok());
     let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(json!(members).to_string().as_bytes()) {
+    for byte in hashed.0.finalize() {
         // Writing to a string cannot fail.
         let _ = write!(hex, "{byte:02x}");
     }
     hex
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_the_one_that_the_release_before_has_stored() {
+        let body = r#" {"prompt":"a \u00e9 \"heart\"\n", "seed": 7, "guidance_scale": 5.50, "loras": [{"scale":1e0,"path":"b"}],
+            "app":"glimpse/demo","image":null} "#;
+        let before = Sha256::digest(
+            "{\"app\":\"glimpse/demo\",\"guidance_scale\":5.5,\"image\":null,\"loras\":[{\"path\":\"b\",\"scale\":1.0}],\
+             \"prompt\":\"a \u{e9} \\\"heart\\\"\\n\",\"seed\":7}"
+                .as_bytes(),
+        );
+        let before: String = before.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(digest(&parse_object(body.as_bytes()).unwrap()), before);
+    }
 }

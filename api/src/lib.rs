@@ -6,8 +6,11 @@
 //! Deliberately absent: candle and Redis. The API knows a model from its workers' records alone.
 
 mod admission;
+mod blocking;
+mod body;
 mod check;
 mod config;
+mod connection;
 mod edge;
 mod error;
 mod fetch;

@@ -1,28 +1,25 @@
 //! Connections: how they are accepted, and how they end when the process does.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use glimpse_shared::store::SharedStore;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::Instant,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
     config::Config,
+    connection::{ClientInput, SharedStream},
     fetch::Fetcher,
     routes::router,
     state::{Api, Shared},
@@ -57,12 +54,14 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let grace = config.shutdown_grace;
-    let fetcher = Fetcher::new(&config)?;
+    let fetcher = config
+        .allow_image_urls
+        .then(|| Fetcher::new(config.fetch_limits, &config.allow_image_hosts))
+        .transpose()?;
     let api = Shared::new(store, config, fetcher);
     let connections = Connections {
         router: router(api.clone()),
-        open: TaskTracker::new(),
-        draining: api.draining.clone(),
+        open: GracefulShutdown::new(),
         closing: CancellationToken::new(),
     };
     tokio::select! {
@@ -76,9 +75,8 @@ pub async fn serve(
 
 struct Connections {
     router: Router,
-    open: TaskTracker,
-    /// Cancelled when connections are to end as soon as they are idle.
-    draining: CancellationToken,
+    /// Waits for the connections; those that are idle end when the process drains.
+    open: GracefulShutdown,
     /// Cancelled when they are to end whatever they do.
     closing: CancellationToken,
 }
@@ -102,37 +100,27 @@ impl Connections {
             // It works without, only less well.
             tracing::debug!(%error, "a connection's options cannot be set");
         }
-        let (draining, closing) = (self.draining.clone(), self.closing.clone());
-        let asked = Arc::new(AtomicBool::new(false));
-        let router = self.router.clone();
+        let (input, closing) = (ClientInput::default(), self.closing.clone());
         let service = {
-            let asked = asked.clone();
-            service_fn(move |request: hyper::Request<Incoming>| {
-                asked.store(true, Ordering::Relaxed);
+            let (input, router) = (input.clone(), self.router.clone());
+            service_fn(move |mut request: hyper::Request<Incoming>| {
+                request.extensions_mut().insert(input.clone());
                 router.clone().oneshot(request.map(Body::new))
             })
         };
-        self.open.spawn(async move {
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_PATIENCE)
-                .max_buf_size(UNSENT_IN_CONNECTION)
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(connection);
+        let stream = Arc::new(stream);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_PATIENCE)
+            .max_buf_size(UNSENT_IN_CONNECTION)
+            .half_close(true)
+            .serve_connection(TokioIo::new(SharedStream(stream.clone())), service);
+        let connection = self.open.watch(connection);
+        tokio::spawn(async move {
             let served = tokio::select! {
-                served = connection.as_mut() => served,
+                served = connection => served,
+                () = input.watch(&stream) => Ok(()),
                 () = closing.cancelled() => Ok(()),
-                () = draining.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    // Without a request there is nothing to wait for; browsers open connections ahead.
-                    if !asked.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    tokio::select! {
-                        served = connection => served,
-                        () = closing.cancelled() => Ok(()),
-                    }
-                }
             };
             if let Err(error) = served {
                 // A client that hangs up or does not speak HTTP, or a stream that we cut off.
@@ -144,13 +132,13 @@ impl Connections {
     async fn end(self, api: &Api, grace: Duration) {
         let started = Instant::now();
         api.draining.cancel();
-        self.open.close();
-        tracing::info!(connections = self.open.len(), "draining");
-        if tokio::time::timeout(grace, self.open.wait()).await.is_err() {
+        tracing::info!(connections = self.open.count(), "draining");
+        let mut ended = pin!(self.open.shutdown());
+        if tokio::time::timeout(grace, &mut ended).await.is_err() {
             api.ending.cancel();
-            if tokio::time::timeout(LAST_WORDS, self.open.wait()).await.is_err() {
+            if tokio::time::timeout(LAST_WORDS, &mut ended).await.is_err() {
                 self.closing.cancel();
-                self.open.wait().await;
+                ended.await;
             }
         }
         api.tasks.close();

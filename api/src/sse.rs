@@ -13,10 +13,19 @@ use glimpse_shared::event::Followed;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::inbox::Inbox;
+use crate::{connection::ClientInput, inbox::Inbox};
 
 /// How long a stream is silent at most: proxies and clients give up on what says nothing.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The same once the client's input has ended, for from then on a write alone tells whether the client is still
+/// there. The first comments come sooner, each after twice the time: a proxy notices at the first that its client has
+/// gone, and only then can the next one fail here.
+const PROBE: Duration = Duration::from_secs(1);
+const FIRST_PROBE: Duration = Duration::from_millis(125);
+
+/// A comment, which clients ignore.
+pub(crate) const COMMENT: &[u8] = b": keep-alive\n\n";
 
 /// How long the last bytes of a stream get to leave before it is cut off. The server that sends a body drops
 /// what it holds of it together with the connection, and does not say when it holds nothing.
@@ -25,7 +34,7 @@ const LINGER: Duration = Duration::from_millis(250);
 /// How a wire writes a job's events.
 pub(crate) trait Wire: Send + 'static {
     /// Writes what was followed.
-    fn write(&mut self, followed: Followed, out: &mut Out);
+    fn write(&mut self, followed: Followed, out: &mut Out) -> impl Future<Output = ()> + Send;
 
     /// Writes the end of a stream whose job goes on: this process ends.
     fn stop(&mut self, out: &mut Out);
@@ -67,6 +76,8 @@ pub(crate) struct Relay<W> {
     pub(crate) inbox: Inbox,
     /// How it is written.
     pub(crate) wire: W,
+    /// Whether the client may have disconnected.
+    pub(crate) input: ClientInput,
     /// When to stop.
     pub(crate) stop: CancellationToken,
     /// This stream's place among those that are open.
@@ -75,8 +86,8 @@ pub(crate) struct Relay<W> {
 
 /// The answer that streams: `out` first, then what the relay brings.
 pub(crate) fn respond<W: Wire>(relay: Relay<W>, out: Out) -> Response {
-    let silent_until = Instant::now() + KEEP_ALIVE;
-    let body = stream::unfold(Streaming { relay, out, silent_until }, Streaming::next);
+    let streaming = Streaming { relay, out, written: Instant::now(), silence: KEEP_ALIVE, probing: false };
+    let body = stream::unfold(streaming, Streaming::next);
     let mut response = Response::new(Body::from_stream(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
@@ -89,14 +100,19 @@ pub(crate) fn respond<W: Wire>(relay: Relay<W>, out: Out) -> Response {
 struct Streaming<W> {
     relay: Relay<W>,
     out: Out,
-    silent_until: Instant,
+    /// When something was last written.
+    written: Instant,
+    /// How long after it a comment is due.
+    silence: Duration,
+    /// Whether the client's input has ended.
+    probing: bool,
 }
 
 impl<W: Wire> Streaming<W> {
     async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
         loop {
             if let Some(chunk) = self.out.chunks.pop_front() {
-                self.silent_until = Instant::now() + KEEP_ALIVE;
+                self.written = Instant::now();
                 return Some((Ok(chunk), self));
             }
             match self.out.end {
@@ -108,17 +124,27 @@ impl<W: Wire> Streaming<W> {
                 }
                 None => {}
             }
-            let Relay { inbox, wire, stop, .. } = &mut self.relay;
+            let Relay { inbox, wire, stop, input, .. } = &mut self.relay;
             tokio::select! {
                 biased;
                 followed = inbox.next() => match followed {
-                    Some(followed) => wire.write(followed, &mut self.out),
+                    Some(followed) => wire.write(followed, &mut self.out).await,
                     // The store ends what it brings with a terminal event or with Lost, so this is a defect: the
                     // client must not take it for the end of the job.
                     None => self.out.cut(),
                 },
                 () = stop.cancelled() => wire.stop(&mut self.out),
-                () = tokio::time::sleep_until(self.silent_until) => self.out.push(&b": keep-alive\n\n"[..]),
+                () = input.ended(), if !self.probing => {
+                    self.probing = true;
+                    self.silence = FIRST_PROBE;
+                    self.out.push(COMMENT);
+                }
+                () = tokio::time::sleep_until(self.written + self.silence) => {
+                    if self.probing {
+                        self.silence = PROBE.min(self.silence * 2);
+                    }
+                    self.out.push(COMMENT);
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What every route shares. Nothing about a job is here: any replica answers for any job.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use glimpse_shared::{error::StoreResult, store::SharedStore};
 use tokio::{
@@ -9,15 +9,13 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{admission::Admission, config::Config, error::ApiError, fetch::Fetcher};
+use crate::{
+    admission::Admission, blocking::Blocking, body::Bodies, config::Config, error::ApiError, fetch::Fetcher,
+};
 
 /// How long a client waits for the store before it is told that the store is away: within the 15 s that are
 /// promised, after the 5 s that the store gives one command and its repetition.
 const PATIENCE: Duration = Duration::from_secs(12);
-
-/// How many bodies of the largest size, or so many more smaller ones, may be here at once: what clients send at
-/// the same moment is what this process keeps in memory.
-const BODIES: u64 = 16;
 
 /// What the routes share.
 pub(crate) struct Shared {
@@ -26,11 +24,13 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     /// Fetches pictures; none where the operator does not want it.
     pub(crate) fetcher: Option<Fetcher>,
-    /// One permit for each request whose pictures are being decoded.
-    pub(crate) decoding: Arc<Semaphore>,
-    /// One permit for each byte of a body that is being read or understood.
-    pub(crate) bodies: Arc<Semaphore>,
-    /// One permit for each open event stream.
+    /// Parses large bodies and decodes their pictures.
+    pub(crate) requests: Blocking,
+    /// Takes large answers out of events; they never wait for a request.
+    pub(crate) answers: Blocking,
+    /// Reads bodies.
+    pub(crate) bodies: Bodies,
+    /// One permit for each open event stream, and for each client that waits for its answer.
     streams: Arc<Semaphore>,
     /// Cancelled when this process takes no more requests: followers that can resume go elsewhere.
     pub(crate) draining: CancellationToken,
@@ -48,14 +48,9 @@ impl Shared {
         Arc::new(Self {
             admission: Admission::new(store.clone()),
             fetcher,
-            decoding: Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, Into::into))),
-            bodies: Arc::new(Semaphore::new(
-                config
-                    .body_limit
-                    .saturating_mul(BODIES)
-                    .try_into()
-                    .map_or(Semaphore::MAX_PERMITS, |bytes: usize| bytes.min(Semaphore::MAX_PERMITS)),
-            )),
+            requests: Blocking::new(),
+            answers: Blocking::new(),
+            bodies: Bodies::new(config.body_limit),
             streams: Arc::new(Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS))),
             store,
             config,

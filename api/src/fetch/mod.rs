@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 pub use door::ImageHost;
 use door::{Door, Forbidden};
 
-use crate::{config::Config, error::ApiError};
+use crate::error::ApiError;
 
 /// An address of more characters is no picture's.
 const LONGEST_URL: usize = 8192;
@@ -61,16 +61,12 @@ pub(crate) struct Fetcher {
 }
 
 impl Fetcher {
-    /// None if the operator does not want any.
+    /// From `hosts` alone, or from all public ones if there are none.
     ///
     /// # Errors
     /// When the system has no certificates to trust.
-    pub(crate) fn new(config: &Config) -> io::Result<Option<Self>> {
-        if !config.allow_image_urls {
-            return Ok(None);
-        }
-        let limits = config.fetch_limits;
-        let door = Arc::new(Door::new(&config.allow_image_hosts));
+    pub(crate) fn new(limits: FetchLimits, hosts: &[ImageHost]) -> io::Result<Self> {
+        let door = Arc::new(Door::new(hosts));
         let client = Client::builder()
             .dns_resolver(door.clone())
             // The proxy of the environment would resolve names anew, and by its own rules.
@@ -85,7 +81,7 @@ impl Fetcher {
             .build()
             .map_err(io::Error::other)?;
         let places = Semaphore::new(limits.at_once.min(Semaphore::MAX_PERMITS));
-        Ok(Some(Self { client, door, limits, places }))
+        Ok(Self { client, door, limits, places })
     }
 
     /// What there is at each of the addresses.

@@ -1,6 +1,7 @@
 //! `GET /v1/jobs/{id}/events`: a job's events as they happen, resumable.
 
 use axum::{
+    Extension,
     extract::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
@@ -18,6 +19,7 @@ use serde::Deserialize;
 
 use super::jobs::{job_id, known};
 use crate::{
+    connection::ClientInput,
     error::ApiError,
     inbox::Inbox,
     sse::{Out, Relay, Wire, respond},
@@ -40,6 +42,7 @@ pub(crate) async fn follow(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<After>, QueryRejection>,
+    Extension(input): Extension<ClientInput>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = job_id(path)?;
@@ -52,6 +55,7 @@ pub(crate) async fn follow(
     let relay = Relay {
         inbox: Inbox::fill(api.store.follow(id, cursor)),
         wire: Native::new(cursor),
+        input,
         stop: api.draining.clone(),
         _place: api.stream()?,
     };
@@ -121,7 +125,7 @@ impl Native {
 const GAP: Bytes = Bytes::from_static(b": gap\n\n");
 
 impl Wire for Native {
-    fn write(&mut self, followed: Followed, out: &mut Out) {
+    async fn write(&mut self, followed: Followed, out: &mut Out) {
         match followed {
             Followed::Frame(frame) => self.event(&frame, out),
             Followed::Gap => {

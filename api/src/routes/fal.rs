@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use axum::{
+    Extension,
     extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
@@ -13,7 +14,7 @@ use glimpse_shared::{
     event::{Event, EventKind, FailureCode, Followed, Frame, ascii_json},
     id::{App, JobId},
     job::Job,
-    request::{Defaults, PreviewSource, Unknown, parse_object},
+    request::{Defaults, PreviewSource, Unknown},
 };
 use hyper::ext::ReasonPhrase;
 use serde::Serialize;
@@ -22,12 +23,13 @@ use serde_json::{json, value::RawValue};
 use super::jobs::ANONYMOUS;
 use crate::{
     check::checked,
+    connection::ClientInput,
     edge::{REQUEST_ID, id_value},
     error::{ApiError, FAL_ERROR_TYPE, json_response},
     inbox::Inbox,
-    intake::{Headers, digest},
+    intake::{Headers, Parsed, parsed},
     picture,
-    sse::{KEEP_ALIVE, Out, Relay, Wire, respond},
+    sse::{COMMENT, KEEP_ALIVE, Out, Relay, Wire, respond},
     state::{Api, Patience},
     submit::{Accepted, Waited, submit_waited, unconfirmed},
 };
@@ -43,21 +45,30 @@ type AppPath = Result<Path<(String, String)>, PathRejection>;
 pub(crate) async fn run(
     State(api): State<Api>,
     path: AppPath,
+    Extension(input): Extension<ClientInput>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
+    let _place = api.stream()?;
     let (mut waited, prompt) = accept(&api, path, &headers, body).await?;
     let id = waited.id();
     let mut events = api.store.follow(id, None);
     let response = loop {
         let followed = tokio::select! {
+            biased;
             followed = events.next() => followed.ok_or(ApiError::Defect)?,
+            // Nothing can be written before the answer that would tell a client that reads on from one that has
+            // disconnected.
+            () = input.ended() => break Refusal::input_ended().into_response(),
             () = api.ending.cancelled() => break ApiError::Ending.into_response(),
         };
         if let Some(end) = end_of(&followed) {
             waited.ended();
             break match end {
-                Ok(json) => completed(&json, &prompt)?,
+                Ok(json) => {
+                    let size = json.len();
+                    api.answers.run_if_large(size, move || completed(&json, &prompt)).await??
+                }
                 Err(refusal) => refusal.into_response(),
             };
         }
@@ -69,6 +80,7 @@ pub(crate) async fn run(
 pub(crate) async fn stream(
     State(api): State<Api>,
     path: AppPath,
+    Extension(input): Extension<ClientInput>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
@@ -78,7 +90,9 @@ pub(crate) async fn stream(
     let mut inbox = Inbox::fill(api.store.follow(id, None));
     // While nothing is sent, an error can still have its own status: the only kind that fal's clients read.
     let first = tokio::select! {
+        biased;
         first = first_shown(&mut inbox) => Some(first?),
+        () = input.ended() => None,
         () = tokio::time::sleep(KEEP_ALIVE) => None,
         () = api.ending.cancelled() => return Ok(with_id(ApiError::Ending.into_response(), id)),
     };
@@ -86,12 +100,12 @@ pub(crate) async fn stream(
         waited.ended();
         return Ok(with_id(refusal.into_response(), id));
     }
-    let (mut wire, mut out) = (Fal { waited }, Out::default());
+    let (mut wire, mut out) = (Fal { api: api.clone(), waited }, Out::default());
     match first {
-        Some(first) => wire.write(first, &mut out),
-        None => out.push(&b": keep-alive\n\n"[..]),
+        Some(first) => wire.write(first, &mut out).await,
+        None => out.push(COMMENT),
     }
-    let relay = Relay { inbox, wire, stop: api.ending.clone(), _place: place };
+    let relay = Relay { inbox, wire, input, stop: api.ending.clone(), _place: place };
     Ok(with_id(respond(relay, out), id))
 }
 
@@ -129,9 +143,8 @@ async fn accept(
     let start_timeout = headers.start_timeout().unwrap_or(api.config.start_timeout);
     let on_disconnect = headers.on_disconnect().unwrap_or(api.config.on_disconnect);
     let mut errors = std::mem::take(&mut headers.errors);
-    let fields = parse_object(&body).map_err(ApiError::Fields)?;
-    let digest = digest(&fields);
-    let spec = match checked(api, fields, served.offer, FAL).await? {
+    let Parsed { fields, digest, size } = parsed(api, &body).await?;
+    let spec = match checked(api, fields, size, served.offer, FAL).await? {
         Ok(spec) if errors.is_empty() => spec,
         wrong => {
             errors.extend(wrong.err().unwrap_or_default());
@@ -203,6 +216,12 @@ impl Refusal {
         // The code of a client that closed its request: not in the standard, and the one that fal uses.
         let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
         Self { status, error_type: "client_cancelled", detail: "Request was cancelled".to_owned() }
+    }
+
+    fn input_ended() -> Self {
+        let detail = "The client closed its side of the connection before the answer, which counts as a disconnect \
+                      here: keep it open, or use /{owner}/{app}/stream or /v1/jobs";
+        Self { detail: detail.to_owned(), ..Self::cancelled() }
     }
 
     fn lost() -> Self {
@@ -279,11 +298,12 @@ fn completed(json: &[u8], prompt: &str) -> Result<Response, ApiError> {
 
 /// fal's SSE: data alone. An `id:`, a `retry:` or an event name would break its Python client.
 struct Fal {
+    api: Api,
     waited: Waited,
 }
 
 impl Wire for Fal {
-    fn write(&mut self, followed: Followed, out: &mut Out) {
+    async fn write(&mut self, followed: Followed, out: &mut Out) {
         match end_of(&followed) {
             None => {
                 if let Followed::Frame(frame) = followed
@@ -297,13 +317,17 @@ impl Wire for Fal {
             Some(end) => {
                 self.waited.ended();
                 match end {
-                    Ok(json) => match last_event(&json) {
-                        Some(event) => {
-                            out.push(event);
-                            out.end();
+                    Ok(json) => {
+                        let event =
+                            self.api.answers.run_if_large(json.len(), move || last_event(&json)).await;
+                        match event {
+                            Ok(Some(event)) => {
+                                out.push(event);
+                                out.end();
+                            }
+                            _ => Refusal::unreadable().write(out),
                         }
-                        None => Refusal::unreadable().write(out),
-                    },
+                    }
                     Err(refusal) => refusal.write(out),
                 }
             }

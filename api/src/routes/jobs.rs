@@ -13,7 +13,7 @@ use glimpse_shared::{
     event::{CancelledBy, Event, FailureCode, Frame},
     id::{App, JobId, WorkerId},
     job::{Class, Job, JobState, Status},
-    request::{Defaults, Offer, PreviewSource, Unknown, parse_object},
+    request::{Defaults, Offer, PreviewSource, Unknown},
     store::Cancel,
 };
 use serde::Serialize;
@@ -23,7 +23,7 @@ use crate::{
     check::checked,
     config::OnDisconnect,
     error::{ApiError, json_response},
-    intake::{Headers, Members, digest},
+    intake::{Headers, Members, Parsed, parsed},
     picture,
     state::{Api, Patience, ask},
     submit::{Accepted, conflict, submit_waited, unconfirmed},
@@ -75,15 +75,15 @@ struct Submission {
     run_timeout: Duration,
     traceparent: Option<String>,
     fields: Map<String, Value>,
+    size: usize,
 }
 
 impl Submission {
-    async fn read(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
+    async fn read(api: &Api, headers: &HeaderMap, body: &Bytes) -> Result<Self, ApiError> {
         let mut headers = Headers::new(headers);
         let key = headers.idempotency_key();
-        let body = parse_object(body).map_err(ApiError::Fields)?;
-        let digest = digest(&body);
-        let mut members = Members { body, errors: std::mem::take(&mut headers.errors) };
+        let Parsed { fields, digest, size } = parsed(api, body).await?;
+        let mut members = Members { body: fields, errors: std::mem::take(&mut headers.errors) };
         let app = members.app();
         let start_timeout = members.timeout("start_timeout").unwrap_or(api.config.start_timeout);
         let run_timeout = members.timeout("run_timeout").unwrap_or(api.config.run_timeout);
@@ -91,7 +91,7 @@ impl Submission {
         let Some(app) = app.filter(|_| errors.is_empty()) else {
             // All that is wrong is told at once, also where the app is.
             let offer = ask(api.admission.anything()).await?;
-            errors.extend(checked(api, fields, offer, OWN).await?.err().unwrap_or_default());
+            errors.extend(checked(api, fields, size, offer, OWN).await?.err().unwrap_or_default());
             return Err(ApiError::Fields(errors));
         };
         let id = match &key {
@@ -99,7 +99,7 @@ impl Submission {
             None => JobId::new(&app),
         };
         let (keyed, traceparent) = (key.is_some(), headers.traceparent());
-        Ok(Self { app, id, keyed, digest, start_timeout, run_timeout, traceparent, fields })
+        Ok(Self { app, id, keyed, digest, start_timeout, run_timeout, traceparent, fields, size })
     }
 
     /// The job of the same key, if there is one: a repeated request is answered alike although the app may
@@ -115,7 +115,7 @@ impl Submission {
     }
 
     async fn job(self, api: &Api, offer: Offer) -> Result<Job, ApiError> {
-        let spec = checked(api, self.fields, offer, OWN).await?.map_err(ApiError::Fields)?;
+        let spec = checked(api, self.fields, self.size, offer, OWN).await?.map_err(ApiError::Fields)?;
         Ok(Job {
             affinity: spec.affinity(),
             spec,
@@ -175,11 +175,22 @@ pub(crate) async fn known(api: &Api, id: JobId) -> Result<JobState, ApiError> {
     ask(api.store.status(id)).await?.ok_or(ApiError::JobUnknown)
 }
 
-/// `GET /v1/jobs/{id}`. What does not apply is left out.
+/// `GET /v1/jobs/{id}`.
 pub(crate) async fn status(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
+    let state = known(&api, job_id(path)?).await?;
+    let workers = match state.status {
+        Status::Queued => Some(ask(api.admission.takers(&state.app)).await?),
+        _ => None,
+    };
+    let size = state.newest.as_ref().map_or(0, |newest| newest.bytes().len());
+    api.answers.run_if_large(size, move || view(&state, workers)).await
+}
+
+/// A job as clients see it. What does not apply is left out.
+fn view(state: &JobState, workers: Option<usize>) -> Response {
     #[derive(Serialize)]
     struct JobView<'a> {
         id: JobId,
@@ -224,11 +235,6 @@ pub(crate) async fn status(
         message: String,
     }
 
-    let state = known(&api, job_id(path)?).await?;
-    let workers = match state.status {
-        Status::Queued => Some(ask(api.admission.takers(&state.app)).await?),
-        _ => None,
-    };
     let steps = state.steps;
     let end = state.newest.as_ref().filter(|_| state.status.is_terminal());
     let json = end.map(Frame::json).unwrap_or_default();
@@ -252,7 +258,7 @@ pub(crate) async fn status(
         },
         retry_of: state.retry_of,
     };
-    Ok(json_response(StatusCode::OK, &view))
+    json_response(StatusCode::OK, &view)
 }
 
 /// `GET /v1/jobs/{id}/image`: what there is to see of the job by now.
@@ -261,10 +267,15 @@ pub(crate) async fn image(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let state = known(&api, job_id(path)?).await?;
-    let image = state.newest.as_ref().and_then(picture::shown).ok_or(ApiError::NoImage)?;
-    let bytes = image.decode().ok_or(ApiError::Defect)?;
+    let newest = state.newest.ok_or(ApiError::NoImage)?;
+    let size = newest.bytes().len();
+    let decode = move || {
+        let image = picture::shown(&newest).ok_or(ApiError::NoImage)?;
+        Ok::<_, ApiError>((image.decode().ok_or(ApiError::Defect)?, image.content_type))
+    };
+    let (bytes, content_type) = api.answers.run_if_large(size, decode).await??;
     let mut response = Response::new(Body::from(bytes));
-    let content_type = HeaderValue::try_from(image.content_type).map_err(|_| ApiError::Defect)?;
+    let content_type = HeaderValue::try_from(content_type).map_err(|_| ApiError::Defect)?;
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     // The next one is another.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

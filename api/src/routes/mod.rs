@@ -10,17 +10,19 @@ mod workers;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
     http::Uri,
-    middleware,
     routing::{get, post},
 };
 
-use crate::{edge::edge, error::ApiError, state::Api};
+use crate::{
+    edge::{for_any_page, guarded, with_ids},
+    error::ApiError,
+    state::Api,
+};
 
 /// Every route of the API.
 pub(crate) fn router(api: Api) -> Router {
-    Router::new()
+    let open = Router::new()
         .merge(page::routes())
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
@@ -28,15 +30,14 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::cancel))
         .route("/v1/jobs/{id}/events", get(events::follow))
         .route("/v1/jobs/{id}/image", get(jobs::image))
-        .route("/v1/dead", get(dead::list))
-        .route("/v1/dead/{id}/retry", post(dead::retry))
-        .route("/v1/workers", get(workers::list))
         .route("/{owner}/{app}", post(fal::run))
         .route("/{owner}/{app}/stream", post(fal::stream))
-        .fallback(async |uri: Uri| ApiError::PathUnknown(uri.path().to_owned()))
-        .method_not_allowed_fallback(async || ApiError::MethodUnknown)
-        // The edge has its own, for every route alike.
-        .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(api.clone(), edge))
-        .with_state(api)
+        .fallback(async |uri: Uri| ApiError::PathUnknown(uri.path().to_owned()));
+    // For the people who run the fleet: no web page may read them.
+    let operators = Router::new()
+        .route("/v1/dead", get(dead::list))
+        .route("/v1/dead/{id}/retry", post(dead::retry))
+        .route("/v1/workers", get(workers::list));
+    let routes = for_any_page(guarded(open, &api)).merge(guarded(operators, &api));
+    with_ids(routes).with_state(api)
 }

@@ -9,7 +9,7 @@ use crate::support::Stack;
 #[tokio::test]
 async fn every_answer_has_an_id_and_may_be_read_from_any_page() {
     let stack = Stack::start().await;
-    for path in ["/", "/playground/page.js", "/health/live", "/health/ready", "/v1/workers", "/nowhere"] {
+    for path in ["/", "/playground/page.js", "/health/live", "/health/ready", "/v1/jobs", "/nowhere"] {
         let answer = stack.get(path).await;
         let id = answer.header("x-fal-request-id").unwrap();
         assert_eq!(id.len(), 36, "{path}");
@@ -26,8 +26,52 @@ async fn any_page_may_ask_before_it_asks() {
         assert_eq!((answer.status, answer.body.len()), (204, 0));
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
         assert_eq!(answer.header("access-control-allow-methods"), Some("*"));
-        let headers = "*, Authorization, Content-Type, X-Fal-Target-Url";
+        let headers = "*,authorization,content-type,x-fal-target-url";
         assert_eq!(answer.header("access-control-allow-headers"), Some(headers));
+        assert!(answer.header("x-fal-request-id").is_some());
+    }
+}
+
+#[tokio::test]
+async fn refusals_may_be_read_from_any_page_as_well() {
+    let stack = Stack::start().await;
+    let too_large = vec![b' '; 17 << 20];
+    for (path, body, status) in [
+        ("/v1/jobs", &too_large[..], 413),
+        ("/glimpse/demo", b"{", 422),
+        ("/no/body", b"", 404),
+        ("/", b"", 405),
+    ] {
+        let answer = stack.client().await.ask("POST", path, &[], body).await;
+        assert_eq!(
+            (answer.status, answer.header("access-control-allow-origin")),
+            (status, Some("*")),
+            "{path}"
+        );
+        assert_eq!(answer.header("x-fal-request-id").unwrap().len(), 36);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_has_an_id_of_ours_whatever_the_client_sends() {
+    let stack = Stack::start().await;
+    let answer = stack.client().await.ask("GET", "/health/live", &[("x-fal-request-id", "mine")], b"").await;
+    assert_eq!(answer.header("x-fal-request-id").unwrap().len(), 36);
+}
+
+#[tokio::test]
+async fn no_page_may_read_what_is_for_operators() {
+    let stack = Stack::start().await;
+    for (method, path, status) in [
+        ("GET", "/v1/workers", 200),
+        ("GET", "/v1/dead", 200),
+        ("OPTIONS", "/v1/workers", 405),
+        ("OPTIONS", "/v1/dead", 405),
+        ("POST", "/v1/dead/x/retry", 404),
+    ] {
+        let answer = stack.ask(method, path, "").await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(answer.header("access-control-allow-origin"), None, "{method} {path}");
         assert!(answer.header("x-fal-request-id").is_some());
     }
 }
@@ -68,11 +112,36 @@ async fn more_streams_than_the_operator_allows_are_429() {
         let answer = stack.ask(method, path, r#"{"prompt":"a heart"}"#).await;
         assert_eq!((answer.status, answer.header("retry-after")), (429, Some("10")));
     }
+    // A client that waits for its answer has a place as well.
+    let answer = stack.post("/glimpse/demo", r#"{"prompt":"a heart"}"#).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("10")));
     drop((first, second));
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while stack.client().await.ask("HEAD", &path, &[], b"").await.status != 200 {
         assert!(tokio::time::Instant::now() < deadline, "the places of streams that ended stay taken");
     }
+}
+
+#[tokio::test]
+async fn clients_that_wait_for_an_answer_have_places_among_the_streams() {
+    let stack = Stack::with(Config { max_streams: 2, ..Config::default() }).await;
+    let mut waiting = Vec::new();
+    let mut worker = stack.worker();
+    for _ in 0..2 {
+        let mut client = stack.client().await;
+        client.request("POST", "/glimpse/demo", &[], br#"{"prompt":"a heart"}"#).await;
+        waiting.push((client, worker.claim().await));
+    }
+    for path in ["/glimpse/demo", "/glimpse/demo/stream"] {
+        let answer = stack.post(path, r#"{"prompt":"a heart"}"#).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (429, Some("10")), "{path}");
+    }
+    for (mut client, lease) in waiting {
+        worker.complete(lease).await;
+        assert_eq!(client.answer("POST").await.status, 200);
+    }
+    let _worker = stack.diligent_worker();
+    assert_eq!(stack.post("/glimpse/demo", r#"{"prompt":"a heart"}"#).await.status, 200);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use glimpse_api::Config;
 
-use crate::support::{Client, Stack};
+use crate::support::{Client, PATIENCE, Stack};
 
 /// Lets time pass for the server, whose sockets have nothing to tell meanwhile.
 async fn pass(time: Duration) {
@@ -50,41 +50,96 @@ async fn who_does_not_finish_a_body_is_told_so() {
     }
 }
 
-#[tokio::test]
-async fn bodies_have_so_much_room_together() {
-    let stack = Stack::with(Config { body_limit: 100_000, ..Config::default() }).await;
-    // Each but for its last byte, and together as much as there is room for.
-    let mut clients = Vec::new();
-    for _ in 0..16 {
-        let mut client = known(&stack).await;
-        let head = "POST /v1/jobs HTTP/1.1\r\nhost: glimpse\r\ncontent-length: 100000\r\n\r\n";
-        client.send(head.as_bytes()).await.unwrap();
-        client.send(&[b' '; 99_999]).await.unwrap();
-        clients.push(client);
-    }
-    let refused = loop {
-        let answer = stack.client().await.ask("POST", "/v1/jobs", &[], &[b' '; 1000]).await;
-        // The server may not have read all of theirs yet.
-        match answer.status {
-            422 => tokio::task::yield_now().await,
-            _ => break answer,
+/// Uploads that stall before their last byte, and that take all the room there is for bodies of their kind.
+async fn stalled(stack: &Stack, uploads: usize, head: &str, bytes: &[u8], probe: usize) -> Vec<Client> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let head = format!("POST /v1/jobs HTTP/1.1\r\nhost: glimpse\r\n{head}\r\n\r\n");
+    loop {
+        let mut clients = Vec::new();
+        for _ in 0..uploads {
+            let mut client = stack.client().await;
+            client.send(head.as_bytes()).await.unwrap();
+            client.send(bytes).await.unwrap();
+            clients.push(client);
         }
-    };
-    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("2")));
-    // Whoever needs no room is served; whoever has some gets on; and then there is room again.
-    assert_eq!(stack.get("/health/live").await.status, 200);
-    for client in &mut clients {
-        client.send(b" ").await.unwrap();
-        assert_eq!(client.answer("POST").await.status, 422);
+        for _ in 0..uploads * 10 {
+            assert_eq!(stack.get("/health/live").await.status, 200, "what has no body needs no room");
+        }
+        let answer = stack.client().await.ask("POST", "/v1/jobs", &[], &vec![b' '; probe]).await;
+        if answer.status == 429 {
+            assert_eq!(answer.header("retry-after"), Some("2"));
+            return clients;
+        }
+        // The server had not read all of theirs, and one of them was refused for this one.
+        assert_eq!(answer.status, 422);
+        assert!(tokio::time::Instant::now() < deadline, "there is more room than was said");
     }
-    let answer = stack.client().await.ask("POST", "/v1/jobs", &[], &[b' '; 100_000]).await;
-    assert_eq!(answer.status, 422);
+}
+
+const LIMIT: usize = 1 << 20;
+
+/// The head of an upload, and all of it but its last byte: with its length said before, and without.
+fn uploads() -> [(String, Vec<u8>); 2] {
+    let spaces = vec![b' '; LIMIT - 1];
+    let chunked = [format!("{LIMIT:x}\r\n").as_bytes(), &spaces].concat();
+    [(format!("content-length: {LIMIT}"), spaces), ("transfer-encoding: chunked".to_owned(), chunked)]
+}
+
+#[tokio::test]
+async fn small_bodies_never_wait_for_large_ones() {
+    for (head, bytes) in uploads() {
+        let stack = Stack::with(Config { body_limit: LIMIT as u64, ..Config::default() }).await;
+        let mut clients = stalled(&stack, 16, &head, &bytes, LIMIT / 2).await;
+        for size in [1, 1000, 256 << 10] {
+            for path in ["/v1/jobs", "/glimpse/demo", "/glimpse/demo/stream"] {
+                let answer = stack.client().await.ask("POST", path, &[], &vec![b' '; size]).await;
+                assert_eq!(answer.status, 422, "{size} bytes to {path}");
+            }
+        }
+        // The others get on, and then there is room again.
+        for client in &mut clients {
+            client.send(b" ").await.unwrap();
+            if head.ends_with("chunked") {
+                client.send(b"\r\n0\r\n\r\n").await.unwrap();
+            }
+            assert_eq!(client.answer("POST").await.status, 422);
+        }
+        let answer = stack.client().await.ask("POST", "/v1/jobs", &[], &[b' '; LIMIT]).await;
+        assert_eq!(answer.status, 422);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_stalls_gives_its_room_to_others_within_fifteen_seconds() {
+    for (head, bytes) in uploads() {
+        let stack = Stack::with(Config { body_limit: LIMIT as u64, ..Config::default() }).await;
+        let clients = stalled(&stack, 16, &head, &bytes, LIMIT / 2).await;
+        pass(Duration::from_secs(16)).await;
+        for mut client in clients {
+            assert_eq!(client.answer("POST").await.status, 408);
+        }
+        let answer = stack.client().await.ask("POST", "/v1/jobs", &[], &[b' '; LIMIT]).await;
+        assert_eq!(answer.status, 422);
+    }
+}
+
+#[tokio::test]
+async fn small_bodies_have_so_much_room_together() {
+    // For 256 of them.
+    let stack = Stack::with(Config { body_limit: 32 << 10, ..Config::default() }).await;
+    let bytes = [b' '; (32 << 10) - 1];
+    let mut clients = stalled(&stack, 256, "content-length: 32768", &bytes, 1000).await;
+    pass(Duration::from_secs(16)).await;
+    for client in &mut clients {
+        assert_eq!(client.answer("POST").await.status, 408);
+    }
+    assert_eq!(stack.client().await.ask("POST", "/v1/jobs", &[], &[b' '; 1000]).await.status, 422);
 }
 
 #[tokio::test]
 async fn a_waiting_request_has_no_room_any_more() {
-    let stack = Stack::with(Config { body_limit: 1000, ..Config::default() }).await;
-    let body = format!(r#"{{"prompt": "{}"}}"#, "a".repeat(900));
+    let stack = Stack::with(Config { body_limit: LIMIT as u64, ..Config::default() }).await;
+    let body = format!(r#"{{"prompt": "a heart", "unknown": "{}"}}"#, "a".repeat(LIMIT - 100));
     let mut worker = stack.worker();
     let mut waiting = Vec::new();
     for _ in 0..40 {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test that is how a failure looks")]
 
+mod blocking;
 mod dead;
 mod edge;
 mod events;
@@ -10,6 +11,7 @@ mod fal_stream;
 mod fetch;
 mod full_redis;
 mod greedy;
+mod half_close;
 mod input;
 mod jobs;
 mod pictures;

@@ -1,5 +1,7 @@
 //! What is wrong with a request, field by field, in the shape that fal's clients read (pydantic's).
 
+use std::io;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -46,6 +48,11 @@ impl FieldError {
         msg: impl Into<String>,
         input: &Value,
     ) -> Self {
+        // The name of an unknown member may have megabytes as well.
+        let path = path.into_iter().map(|part| match part {
+            Loc::Name(name) => Loc::Name(cut(&name).unwrap_or(name)),
+            other => other,
+        });
         let loc = std::iter::once(Loc::Name("body".to_owned())).chain(path).collect();
         Self { loc, msg: msg.into(), kind, input: Some(shown(input)), ctx: None }
     }
@@ -79,14 +86,56 @@ impl FieldError {
     }
 }
 
+/// How many characters of what was sent are sent back.
+const MOST: usize = 200;
+
+/// The beginning of a long text.
+fn cut(text: &str) -> Option<String> {
+    let (end, _) = text.char_indices().nth(MOST)?;
+    Some(format!("{}…", &text[..end]))
+}
+
 /// What of a wrong value is sent back: enough to recognise it, never megabytes.
 pub(super) fn shown(input: &Value) -> Value {
-    const MOST: usize = 200;
     match input {
-        Value::String(text) if text.chars().count() > MOST => {
-            Value::String(text.chars().take(MOST).chain(['…']).collect())
+        Value::String(text) => Value::String(cut(text).unwrap_or_else(|| text.clone())),
+        Value::Array(_) | Value::Object(_) if serde_json::to_writer(AtMost(MOST), input).is_err() => {
+            Value::Null
         }
-        Value::Array(_) | Value::Object(_) if input.to_string().len() > MOST => Value::Null,
         other => other.clone(),
+    }
+}
+
+/// Fails after so many bytes, so that nobody writes megabytes to find out that they are many.
+struct AtMost(usize);
+
+impl io::Write for AtMost {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_long_value_is_sent_back_as_its_beginning_or_not_at_all() {
+        let text = |length: usize| Value::from("é".repeat(length));
+        assert_eq!(shown(&text(200)), text(200));
+        assert_eq!(shown(&text(201)), Value::from("é".repeat(200) + "…"));
+        // With its quotes and brackets.
+        assert_eq!(shown(&json!(["a".repeat(196)])), json!(["a".repeat(196)]));
+        assert_eq!(shown(&json!(["a".repeat(197)])), Value::Null);
+        assert_eq!(shown(&json!({ "a": "b".repeat(1 << 20) })), Value::Null);
+        let error = FieldError::body(&"b".repeat(1 << 20), "extra_forbidden", "", &Value::Null);
+        assert_eq!(error.field(), "b".repeat(200) + "…");
     }
 }

@@ -1,6 +1,6 @@
 //! A client that sees every byte: what a wire promises is checked on what leaves the socket.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -44,6 +44,21 @@ impl Answer {
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self { stream: TcpStream::connect(address).await.unwrap(), read: Vec::new() }
+    }
+
+    /// Says that nothing more will be sent: `shutdown(SHUT_WR)`.
+    pub(crate) async fn half_close(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// Disconnects with a reset, and without the end of the input before it.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Disconnects while bytes of the server's are here that were never read.
+    pub(crate) async fn close_unread(self) {
+        timeout(PATIENCE, self.stream.readable()).await.expect("the server says something").unwrap();
     }
 
     /// Sends bytes as they are.
@@ -191,6 +206,21 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.header(name)
+    }
+
+    /// The connection that it comes on.
+    pub(crate) fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// The next block that is no comment.
+    pub(crate) async fn event(&mut self) -> Option<String> {
+        loop {
+            match self.block().await {
+                Some(block) if block.starts_with(':') => {}
+                block => return block,
+            }
+        }
     }
 
     /// The next block up to its blank line, without it; `None` at the end of the body.

@@ -32,7 +32,15 @@ impl Door {
         if job.id.partition() != Some(job.app.partition()) {
             return Err(StoreError::Corrupt(format!("{} cannot be a job of {}", job.id, job.app)));
         }
-        let json = ascii_json(job);
+        let json = match job.spec.image() {
+            None => ascii_json(job),
+            // Megabytes, which would stall every stream of the process.
+            Some(_) => {
+                let job = job.clone();
+                let json = tokio::task::spawn_blocking(move || ascii_json(&job)).await;
+                json.map_err(|error| StoreError::Unavailable(format!("a job was not written: {error}")))?
+            }
+        };
         let call = self.entering(SUBMIT.keys(keys.entering(job)), job, &json);
         let wanted = self.rules.submit_replicas;
         match call.run_replicated(&self.nodes, wanted).await? {

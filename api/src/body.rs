@@ -1,0 +1,199 @@
+//! Bodies, read whole: within bounds of size, of time and of this process' memory.
+//!
+//! tower-http's body limit is no substitute: it hangs up on a client that is still sending, which then does not read
+//! why, and it knows no bound over all bodies.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, HttpBody},
+    http::{HeaderMap, header},
+};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
+
+use crate::error::ApiError;
+
+/// A body of at most so many bytes is small.
+const SMALL: u64 = 256 << 10;
+/// How many small bodies, of this size or so many more smaller ones, may be here at once.
+const SMALL_AT_ONCE: u64 = 256;
+/// How many bodies of the largest size, or so many more smaller ones, may be here at once beside the small ones.
+const LARGE_AT_ONCE: u64 = 16;
+
+/// How long a body may take to arrive.
+const WHOLE: Duration = Duration::from_secs(120);
+/// How long a body may take to grow by an eighth of what has arrived. One that comes evenly and is whole within
+/// [`WHOLE`] always does; one that stalls gives its room back.
+const GROWTH: Duration = Duration::from_secs(15);
+const SHARE: u64 = 8;
+/// What takes no more room than this may stall.
+const TINY: u64 = 16 << 10;
+
+/// How much of a body that is too large is read and thrown away: a client that is still sending does not look
+/// for the answer.
+const THROWN_AWAY: u64 = 64 << 20;
+
+/// Reads bodies. What clients send at the same moment is what this process keeps in memory, so all bodies together have
+/// so much room: the small ones their own, so that they never wait for large ones.
+pub(crate) struct Bodies {
+    limit: u64,
+    /// One permit for each byte of a small body that is being read or understood.
+    small: Arc<Semaphore>,
+    /// The same of the other bodies.
+    large: Arc<Semaphore>,
+}
+
+impl Bodies {
+    /// For bodies of up to `limit` bytes.
+    pub(crate) fn new(limit: u64) -> Self {
+        let room = |bytes: u64| {
+            let bytes = bytes.try_into().unwrap_or(Semaphore::MAX_PERMITS);
+            Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)))
+        };
+        Self {
+            limit,
+            small: room(limit.min(SMALL).saturating_mul(SMALL_AT_ONCE)),
+            large: room(limit.saturating_mul(LARGE_AT_ONCE)),
+        }
+    }
+
+    /// All of a body. It has its room for as long as anybody keeps the bytes.
+    pub(crate) async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Bytes, ApiError> {
+        let too_large = ApiError::BodyTooLarge { limit: self.limit };
+        let declared = body.size_hint().lower();
+        // A client that asks first has sent nothing yet.
+        let asks_first = headers.get(header::EXPECT).is_some_and(|value| value.as_bytes() == b"100-continue");
+        if declared > self.limit && asks_first {
+            return Err(too_large);
+        }
+        let mut kept = Ok(Kept { bytes: BytesMut::new(), place: None, large: declared > SMALL });
+        let mut pace = Pace::new(Instant::now());
+        while let Some(frame) =
+            timeout_at(pace.deadline, body.frame()).await.map_err(|_| ApiError::BodyTooSlow)?
+        {
+            let data = frame.map_err(|_| ApiError::BodyCut)?.into_data().unwrap_or_default();
+            pace.received(data.len() as u64, Instant::now());
+            if pace.length > self.limit {
+                kept = Err(too_large.clone());
+            }
+            // Who is still sending does not look for the answer: the rest is thrown away.
+            if let Ok(whole) = &mut kept
+                && let Err(full) = whole.extend(&data, self)
+            {
+                kept = Err(full);
+            }
+            if pace.length > self.limit.saturating_add(THROWN_AWAY) {
+                break;
+            }
+        }
+        kept.map(Bytes::from_owner)
+    }
+}
+
+/// What has come of a body, and its room.
+struct Kept {
+    bytes: BytesMut,
+    place: Option<OwnedSemaphorePermit>,
+    large: bool,
+}
+
+impl Kept {
+    fn extend(&mut self, data: &[u8], bodies: &Bodies) -> Result<(), ApiError> {
+        let length = (self.bytes.len() + data.len()) as u64;
+        if !self.large && length > SMALL {
+            // It did not say its length, and has had its room among the small ones.
+            let place = take(&bodies.large, self.bytes.len())?;
+            self.place = Some(place);
+            self.large = true;
+        }
+        let more = take(if self.large { &bodies.large } else { &bodies.small }, data.len())?;
+        match &mut self.place {
+            Some(place) => place.merge(more),
+            None => self.place = Some(more),
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+fn take(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+    let bytes = u32::try_from(bytes).map_err(|_| ApiError::BodiesFull)?;
+    room.clone().try_acquire_many_owned(bytes).map_err(|_| ApiError::BodiesFull)
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// When the next bytes of a body must be here.
+struct Pace {
+    whole_by: Instant,
+    /// How much has come.
+    length: u64,
+    /// The length that moves the deadline on.
+    grown: u64,
+    deadline: Instant,
+}
+
+impl Pace {
+    fn new(begun: Instant) -> Self {
+        let whole_by = begun + WHOLE;
+        Self { whole_by, length: 0, grown: TINY, deadline: whole_by }
+    }
+
+    fn received(&mut self, bytes: u64, now: Instant) {
+        self.length += bytes;
+        if self.length >= self.grown {
+            self.grown = self.length + self.length / SHARE;
+            self.deadline = self.whole_by.min(now + GROWTH);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When a body of `length` bytes that comes evenly within `seconds` would be given up on.
+    fn evenly(length: u64, seconds: u64) -> Option<u64> {
+        let begun = Instant::now();
+        let mut pace = Pace::new(begun);
+        let tenths = seconds * 10;
+        (1..=tenths).find(|tenth| {
+            let now = begun + Duration::from_millis(tenth * 100);
+            let late = now > pace.deadline;
+            pace.received(length / tenths, now);
+            late
+        })
+    }
+
+    #[test]
+    fn a_body_that_comes_evenly_may_take_its_whole_time() {
+        for length in [1000, 100_000, 1 << 20, 16 << 20, 1 << 30] {
+            assert_eq!(evenly(length, 119), None, "{length}");
+            assert!(evenly(length, 130).is_some(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_stalls_or_drips_gives_its_room_back_within_fifteen_seconds() {
+        let begun = Instant::now();
+        let mut pace = Pace::new(begun);
+        pace.received(1 << 20, begun);
+        for second in 1..15 {
+            pace.received(1000, begun + Duration::from_secs(second));
+        }
+        assert_eq!(pace.deadline, begun + GROWTH);
+        // What takes next to no room may take its time.
+        let mut pace = Pace::new(begun);
+        pace.received(TINY - 1, begun);
+        assert_eq!(pace.deadline, begun + WHOLE);
+    }
+}

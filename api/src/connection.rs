@@ -1,0 +1,117 @@
+//! What is known of a client while it is answered.
+//!
+//! The end of a client's input is not the end of the client: after a whole request it may close its sending half and
+//! read on (netcat, some proxies and HTTP libraries). So hyper goes on at the end of the input (`half_close`). But then
+//! it reads nothing while it answers, and sees a client that disconnects at its next write only. Both are watched here.
+
+use std::{
+    io,
+    mem::MaybeUninit,
+    net::Shutdown,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
+};
+use tokio_util::sync::CancellationToken;
+
+/// How often the end of the input is looked for behind bytes that nobody reads yet (the next request, say).
+const BEHIND_UNREAD: Duration = Duration::from_millis(500);
+
+/// Whether more input can come from a client. An extension of each of its requests.
+#[derive(Clone, Default)]
+pub(crate) struct ClientInput(CancellationToken);
+
+impl ClientInput {
+    /// Resolves when the client has closed its sending half: it has disconnected, or it only reads from now on. A
+    /// write tells which.
+    pub(crate) async fn ended(&self) {
+        self.0.cancelled().await;
+    }
+
+    /// Watches a connection: says when the input ends, and resolves when the connection is broken.
+    pub(crate) async fn watch(&self, stream: &TcpStream) {
+        end_of_input(stream).await;
+        self.0.cancel();
+        // A reset, which is how a client that disconnected answers a write; or a timeout of the system's.
+        let _ = stream.ready(Interest::ERROR).await;
+    }
+}
+
+async fn end_of_input(stream: &TcpStream) {
+    // An error means that the runtime ends.
+    while let Ok(ready) = stream.ready(Interest::READABLE).await
+        && !ready.is_read_closed()
+    {
+        let peek = || SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+        match stream.try_io(Interest::READABLE, peek) {
+            Ok(0) => return,
+            Ok(_) => tokio::time::sleep(BEHIND_UNREAD).await,
+            // Then nothing is readable any more, and `ready` waits.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// A connection that hyper owns while [`ClientInput::watch`] looks at it: tokio's own stream can be read and written
+/// by its only owner.
+pub(crate) struct SharedStream(pub(crate) Arc<TcpStream>);
+
+impl AsyncRead for SharedStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read_buf(&mut buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(drop)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for SharedStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match self.0.try_write_vectored(bufs) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match SockRef::from(&*self.0).shutdown(Shutdown::Write) {
+            // The client closed first.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        })
+    }
+}

@@ -1,0 +1,311 @@
+//! Clients that have nothing more to send, and clients that are gone: both end their input, and one of them reads on.
+
+use std::time::Duration;
+
+use glimpse_api::Config;
+use glimpse_shared::{id::JobId, job::Status, store::Lease};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::support::{Client, PATIENCE, Stack, Stream, Worker, picture};
+
+const BODY: &[u8] = br#"{"prompt":"a heart","seed":1}"#;
+const PATH: &str = "/glimpse/demo/stream";
+
+/// Less than a client would wait, and far less than the silence of a stream.
+const SOON: Duration = Duration::from_secs(3);
+
+/// A client that has asked for fal's stream.
+async fn asked(stack: &Stack) -> Client {
+    let mut client = stack.client().await;
+    client.request("POST", PATH, &[], BODY).await;
+    client
+}
+
+/// A half-closed client of a job that a worker has.
+async fn half_closed(stack: &Stack) -> (Stream, Worker, Lease) {
+    let mut client = asked(stack).await;
+    client.half_close().await;
+    let mut worker = stack.worker();
+    let lease = worker.claim().await;
+    (client.opened().await, worker, lease)
+}
+
+async fn last_of_fal(stream: &mut Stream) -> String {
+    let mut last = None;
+    while let Some(event) = stream.event().await {
+        last = Some(event);
+    }
+    last.unwrap()
+}
+
+fn result() -> String {
+    format!(r#"data: {{"image":{},"seed":1}}"#, serde_json::to_string(&picture("final 0")).unwrap())
+}
+
+async fn assert_cancelled_soon(stack: &Stack, id: JobId, how: &str) {
+    let closed = Instant::now();
+    stack.until(id, Status::Cancelled).await;
+    assert!(closed.elapsed() < SOON, "{how}: after {:?}", closed.elapsed());
+    let newest = stack.status(id).await.newest.unwrap();
+    assert_eq!(newest.json(), r#"{"type":"cancelled","by":"disconnect"}"#, "{how}");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_no_more_gets_the_head_at_once_and_then_everything() {
+    let stack = Stack::start().await;
+    let asked_at = Instant::now();
+    let (mut stream, worker, mut lease) = half_closed(&stack).await;
+    assert_eq!(stream.block().await.unwrap(), ": keep-alive");
+    assert!(asked_at.elapsed() < SOON, "nothing is known of the job but that it runs");
+    worker.preview(&mut lease, 0).await;
+    assert!(stream.event().await.unwrap().starts_with(r#"data: {"image""#));
+    worker.complete(lease).await;
+    assert_eq!(last_of_fal(&mut stream).await, result());
+}
+
+#[tokio::test]
+async fn a_waiting_job_of_a_client_that_sends_no_more_waits_on() {
+    let stack = Stack::start().await;
+    let mut client = asked(&stack).await;
+    client.half_close().await;
+    let mut stream = client.opened().await;
+    // The client answers none of these with a reset.
+    for _ in 0..4 {
+        assert_eq!(stream.block().await.unwrap(), ": keep-alive");
+    }
+    stack.worker().make_next().await;
+    assert_eq!(last_of_fal(&mut stream).await, result());
+}
+
+#[tokio::test]
+async fn a_client_may_say_in_the_middle_of_a_stream_that_it_sends_no_more() {
+    let stack = Stack::start().await;
+    let client = asked(&stack).await;
+    let mut worker = stack.worker();
+    let mut lease = worker.claim().await;
+    worker.preview(&mut lease, 0).await;
+    let mut stream = client.opened().await;
+    stream.event().await.unwrap();
+    stream.client().half_close().await;
+    assert_eq!(stream.block().await.unwrap(), ": keep-alive");
+    worker.preview(&mut lease, 5).await;
+    stream.event().await.unwrap();
+    worker.complete(lease).await;
+    assert_eq!(last_of_fal(&mut stream).await, result());
+}
+
+#[tokio::test]
+async fn a_follower_that_sends_no_more_gets_every_event() {
+    let stack = Stack::start().await;
+    let mut worker = stack.worker();
+    for claimed in [false, true] {
+        let id = stack.submit("a heart").await;
+        let early = if claimed { Some(worker.claim().await) } else { None };
+        let mut client = stack.client().await;
+        client.request("GET", &format!("/v1/jobs/{id}/events"), &[], b"").await;
+        client.half_close().await;
+        let mut stream = client.opened().await;
+        while stream.block().await.unwrap() != ": keep-alive" {}
+        let mut lease = match early {
+            Some(lease) => lease,
+            None => worker.claim().await,
+        };
+        assert_eq!(lease.job.id, id);
+        worker.preview(&mut lease, 0).await;
+        worker.complete(lease).await;
+        let mut last = String::new();
+        while let Some(event) = stream.event().await {
+            last = event;
+        }
+        assert!(last.starts_with("id: 4\nevent: completed\n"), "{last}");
+    }
+}
+
+#[tokio::test]
+async fn who_sends_no_more_gets_whatever_is_whole_already() {
+    let stack = Stack::start().await;
+    let _worker = stack.diligent_worker();
+    let id = stack.submit("a heart").await;
+    stack.until(id, Status::Completed).await;
+    let job = format!("/v1/jobs/{id}");
+    let submit = r#"{"app":"glimpse/demo","prompt":"a heart"}"#;
+    for (method, path, body, status) in [
+        ("GET", &*job, "", 200),
+        ("GET", &*format!("{job}/events"), "", 200),
+        ("GET", &*format!("{job}/image"), "", 200),
+        ("DELETE", &*job, "", 200),
+        ("POST", "/v1/jobs", submit, 202),
+        ("POST", "/v1/jobs", "{", 422),
+        ("POST", PATH, r#"{"prompt":"a heart"}"#, 200),
+        ("POST", PATH, r#"{"prompt":7}"#, 422),
+        ("POST", "/glimpse/demo", r#"{"prompt":7}"#, 422),
+        ("GET", "/", "", 200),
+        ("GET", "/v1/workers", "", 200),
+        ("GET", "/v1/dead", "", 200),
+        ("GET", "/health/ready", "", 200),
+        ("GET", "/nowhere", "", 404),
+    ] {
+        let mut client = stack.client().await;
+        client.request(method, path, &[], body.as_bytes()).await;
+        client.half_close().await;
+        let answer = client.answer(method).await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert!(!answer.body.is_empty(), "{method} {path}");
+        assert!(!client.more().await, "{method} {path}: the connection ends after the answer");
+    }
+}
+
+#[tokio::test]
+async fn a_route_that_cannot_write_before_its_answer_says_why_it_cancels() {
+    let stack = Stack::start().await;
+    for (headers, status) in
+        [(&[][..], Status::Cancelled), (&[("x-glimpse-on-disconnect", "detach")], Status::Running)]
+    {
+        let mut client = stack.client().await;
+        client.request("POST", "/glimpse/demo", headers, BODY).await;
+        let lease = stack.worker().claim().await;
+        client.half_close().await;
+        let answer = client.answer("POST").await;
+        assert_eq!((answer.status, &answer.json()["error_type"]), (499, &json!("client_cancelled")));
+        assert!(answer.text().contains("/stream"), "{}", answer.text());
+        assert_eq!(answer.header("x-fal-request-id"), Some(&*lease.job.id.to_string()));
+        stack.until(lease.job.id, status).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_is_said_to_be_cut() {
+    let stack = Stack::start().await;
+    for rest in ["content-length: 100\r\n\r\n{", "transfer-encoding: chunked\r\n\r\n5\r\n{"] {
+        let mut client = stack.client().await;
+        client.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n{rest}").as_bytes()).await.unwrap();
+        client.half_close().await;
+        let answer = client.answer("POST").await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.json()["detail"].as_str().unwrap().contains("ended"));
+    }
+}
+
+/// How a client goes. The last ones have said before that they send no more.
+const LEAVING: [&str; 5] =
+    ["closes", "resets", "closes with bytes unread", "half-closes, then closes", "half-closes, then resets"];
+
+async fn leave(mut client: Client, how: &str) {
+    if how.starts_with("half-closes") {
+        client.half_close().await;
+        // The server knows by now, and has written all that it had to say at once.
+        client.until(": keep-alive\n\n").await;
+    }
+    match how {
+        "closes with bytes unread" => client.close_unread().await,
+        _ if how.ends_with("resets") => client.reset(),
+        _ => drop(client),
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_job_waits_cancels_it_at_once() {
+    let stack = Stack::start().await;
+    for how in LEAVING.into_iter().filter(|how| *how != "closes with bytes unread") {
+        let client = asked(&stack).await;
+        // Nobody takes it for good: what is claimed is given back.
+        let lease = stack.worker().claim().await;
+        stack.store.release(&lease, &glimpse_shared::job::Release::Drain).await.unwrap();
+        leave(client, how).await;
+        assert_cancelled_soon(&stack, lease.job.id, how).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_job_runs_cancels_it_at_once() {
+    let stack = Stack::start().await;
+    for how in LEAVING {
+        let client = asked(&stack).await;
+        let worker = &mut stack.worker();
+        let mut lease = worker.claim().await;
+        worker.preview(&mut lease, 0).await;
+        leave(client, how).await;
+        assert_cancelled_soon(&stack, lease.job.id, how).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_behind_a_further_request_cancels_its_job_at_once() {
+    let stack = Stack::start().await;
+    for how in ["closes", "resets"] {
+        let mut client = asked(&stack).await;
+        let lease = stack.worker().claim().await;
+        client.request("GET", "/health/live", &[], b"").await;
+        leave(client, how).await;
+        assert_cancelled_soon(&stack, lease.job.id, how).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_the_job_whose_answer_it_waits_for() {
+    let stack = Stack::start().await;
+    for how in ["closes", "resets"] {
+        let mut client = stack.client().await;
+        client.request("POST", "/glimpse/demo", &[], BODY).await;
+        let lease = stack.worker().claim().await;
+        leave(client, how).await;
+        assert_cancelled_soon(&stack, lease.job.id, how).await;
+    }
+}
+
+#[tokio::test]
+async fn a_follower_that_leaves_gives_its_place_back_at_once() {
+    let stack = Stack::with(Config { max_streams: 1, ..Config::default() }).await;
+    let id = stack.submit("a heart").await;
+    let path = format!("/v1/jobs/{id}/events");
+    for how in LEAVING {
+        let mut client = stack.client().await;
+        client.request("GET", &path, &[], b"").await;
+        leave(client, how).await;
+        let left = Instant::now();
+        while stack.client().await.ask("HEAD", &path, &[], b"").await.status != 200 {
+            assert!(left.elapsed() < SOON, "{how}");
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(stack.status(id).await.status, Status::Queued, "the job is nobody's in particular");
+}
+
+#[tokio::test]
+async fn requests_sent_at_once_are_answered_in_turn_also_when_nothing_comes_after_them() {
+    let stack = Stack::start().await;
+    let _worker = stack.diligent_worker();
+    let mut client = stack.client().await;
+    for _ in 0..2 {
+        client.request("GET", "/health/live", &[], b"").await;
+        client.request("POST", PATH, &[], BODY).await;
+        client.request("POST", "/v1/jobs", &[], b"{").await;
+    }
+    client.half_close().await;
+    for _ in 0..2 {
+        assert_eq!(client.answer("GET").await.status, 200);
+        let stream = client.answer("POST").await;
+        assert_eq!(stream.status, 200);
+        assert!(stream.text().ends_with(&format!("{}\n\n", result())));
+        assert_eq!(client.answer("POST").await.status, 422);
+    }
+    assert!(!client.more().await);
+}
+
+#[tokio::test]
+async fn a_kept_connection_serves_on_after_a_stream() {
+    let stack = Stack::start().await;
+    let _worker = stack.diligent_worker();
+    let mut client = stack.client().await;
+    for _ in 0..3 {
+        let answer = client.ask("POST", PATH, &[], BODY).await;
+        assert!(answer.text().ends_with(&format!("{}\n\n", result())));
+        assert_eq!(client.ask("GET", "/health/live", &[], b"").await.status, 200);
+    }
+    // It is idle, and its end is no event to anybody.
+    client.half_close().await;
+    let ended = Instant::now();
+    assert!(!client.more().await);
+    assert!(ended.elapsed() < PATIENCE / 2);
+}
