@@ -131,3 +131,20 @@ async fn a_missing_model_is_named() {
     assert_eq!(status.code(), Some(2));
     assert!(process.log().contains("no/such/model"), "{}", process.log());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_says_what_it_does() {
+    let (process, _) = serve().await;
+    let log = process.log();
+    for part in [
+        "loading text encoder 1: ",
+        "loading text encoder 2: ",
+        "loading the UNet: ",
+        "loading the VAE: ",
+        "loading the preview decoder: ",
+        "warming up with a picture of 64x64",
+        "warmed up in ",
+    ] {
+        assert!(log.contains(part), "{part:?} in {log}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use candle_core::DType;
@@ -99,7 +99,10 @@ impl ModelConfig {
             TorchGenerator::Cuda => GeneratorKind::Cuda,
             TorchGenerator::Cpu => GeneratorKind::Cpu,
         };
-        Ok(SdxlPipeline::load(options)?)
+        let begun = Instant::now();
+        let pipeline = SdxlPipeline::load(options)?;
+        tracing::info!("{} is loaded, in {:.1} s", model.display(), begun.elapsed().as_secs_f64());
+        Ok(pipeline)
     }
 
     /// The folder of [`ModelConfig::lora_dir`].
@@ -120,7 +123,8 @@ impl ModelConfig {
     /// As [`ModelConfig::load`], or what keeps the model from making a picture.
     pub fn load_warm(&self, model: &Path) -> Result<SdxlPipeline, String> {
         let pipeline = self.load(model).map_err(|error| error.to_string())?;
-        pipeline.warm().map_err(|error| format!("{}: {error}", model.display()))?;
+        let name = model.display();
+        pipeline.warm().map_err(|error| format!("{name}: the model cannot make a picture: {error}"))?;
         Ok(pipeline)
     }
 }

@@ -69,7 +69,7 @@ fn find(lora: &glimpse_shared::request::Lora, folder: Option<&LoraDir>) -> Resul
     let path = folder
         .file(lora.name())
         .ok_or_else(|| PipelineError::bad("loras", format!("{}: not found", lora.name().as_str())))?;
-    Ok(Lora { path, scale: lora.scale() })
+    Ok(Lora { name: lora.name().as_str().to_owned(), path, scale: lora.scale() })
 }
 
 #[cfg(test)]

@@ -142,11 +142,11 @@ fn every_input_matters_and_none_is_remembered() {
         }),
         ("loras", |i| {
             let path = parity().join("variants/peft.safetensors");
-            i.loras = vec![Lora { path, scale: 1.0 }];
+            i.loras = vec![Lora::file(path, 1.0)];
         }),
         ("a lora's scale", |i| {
             let path = parity().join("variants/peft.safetensors");
-            i.loras = vec![Lora { path, scale: 0.5 }];
+            i.loras = vec![Lora::file(path, 0.5)];
         }),
         ("image", |i| {
             i.image = Some(Rgb { width: 32, height: 32, data: vec![90; 32 * 32 * 3] });

@@ -132,6 +132,61 @@ fn missing_superfluous_and_misshapen_tensors_are_listed_together() {
 }
 
 #[test]
+fn weights_that_are_not_finite_are_named() {
+    for (file, name) in [
+        ("text_encoder/model.safetensors", "text_model.encoder.layers.0.mlp.fc1.weight"),
+        ("text_encoder_2/model.safetensors", "text_projection.weight"),
+        ("unet/diffusion_pytorch_model.safetensors", "conv_norm_out.weight"),
+        ("vae/diffusion_pytorch_model.safetensors", "decoder.conv_in.bias"),
+        ("taesd/diffusion_pytorch_model.safetensors", "decoder.layers.0.weight"),
+    ] {
+        for number in [f32::NAN, f32::NEG_INFINITY] {
+            let folder = checkpoint();
+            let path = folder.path().join(file);
+            let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).expect("tensors");
+            let shape = tensors[name].shape().clone();
+            let mut numbers = tensors[name].flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("numbers");
+            numbers[1] = number;
+            tensors.insert(name.into(), Tensor::from_vec(numbers, shape, &Device::Cpu).expect("numbers"));
+            candle_core::safetensors::save(&tensors, &path).expect("saved");
+            let complaint = complaint(folder.path());
+            let expected = format!("some tensors cannot be used; {name} has numbers that are not finite");
+            assert!(complaint.contains(file) && complaint.contains(&expected), "{complaint}");
+        }
+    }
+}
+
+/// A UNet whose weights are finite and whose product overflows float16.
+#[cfg(test)]
+fn overflowing() -> TempDir {
+    let folder = checkpoint();
+    let path = folder.path().join("unet/diffusion_pytorch_model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).expect("tensors");
+    let large = (tensors["conv_out.bias"].ones_like().expect("ones") * 6e4).expect("numbers");
+    tensors.insert("conv_out.bias".into(), large);
+    let weight = (tensors["conv_out.weight"].ones_like().expect("ones") * 6e4).expect("numbers");
+    tensors.insert("conv_out.weight".into(), weight);
+    candle_core::safetensors::save(&tensors, &path).expect("saved");
+    folder
+}
+
+#[test]
+fn a_model_that_cannot_make_a_picture_is_refused_by_its_warm_up() {
+    let folder = overflowing();
+    let pipeline = SdxlPipeline::load(LoadOptions { dtype: DType::F16, ..LoadOptions::cpu(folder.path()) });
+    let error = pipeline.expect("loads").warm().expect_err("not finite");
+    assert!(error.to_string().contains("not finite"), "{error}");
+}
+
+#[test]
+fn a_warm_up_on_a_cpu_is_a_small_picture() {
+    let folder = checkpoint();
+    // A picture of the model's own size would be beyond all limits.
+    set(&folder.path().join("unet/config.json"), "sample_size", 4096.into());
+    load(folder.path()).expect("loads").warm().expect("a picture");
+}
+
+#[test]
 fn a_cut_file_is_named() {
     let folder = checkpoint();
     let file = folder.path().join("vae/diffusion_pytorch_model.safetensors");
@@ -223,13 +278,9 @@ fn requests_that_cannot_be_done_name_their_field() {
 
 #[test]
 fn numbers_that_are_not_finite_are_a_fault() {
-    let folder = checkpoint();
-    let file = folder.path().join("unet/diffusion_pytorch_model.safetensors");
-    let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).expect("tensors");
-    let bias = Tensor::new(&[f32::NAN, 0.0, 0.0, 0.0], &Device::Cpu).expect("four numbers");
-    tensors.insert("conv_out.bias".into(), bias);
-    candle_core::safetensors::save(&tensors, &file).expect("saved");
-    let pipeline = load(folder.path()).expect("loads");
+    let folder = overflowing();
+    let pipeline = SdxlPipeline::load(LoadOptions { dtype: DType::F16, ..LoadOptions::cpu(folder.path()) });
+    let pipeline = pipeline.expect("loads");
     let mut denoising = pipeline.begin(&Inputs::new("a fox", 32, 32)).expect("begins");
     let error = pipeline.step(&mut [&mut denoising]).expect_err("a fault");
     assert!(matches!(error, PipelineError::Fault { .. }), "{error}");

@@ -27,7 +27,7 @@ fn fixture(name: &str) -> PathBuf {
 fn with(loras: &[(&Path, f64)]) -> Inputs {
     let mut inputs = Inputs::new("a fox", 32, 32);
     inputs.num_inference_steps = 2;
-    inputs.loras = loras.iter().map(|(path, scale)| Lora { path: path.into(), scale: *scale }).collect();
+    inputs.loras = loras.iter().map(|(path, scale)| Lora::file(*path, *scale)).collect();
     inputs
 }
 
@@ -171,4 +171,87 @@ fn a_cut_lora_is_named() {
     std::fs::write(&file, &whole[..whole.len() - 10]).expect("written");
     let message = refusal(&pipeline, &with(&[(&file, 1.0)]));
     assert!(message.starts_with("cut.safetensors") && message.contains("cut?"), "{message}");
+}
+
+#[cfg(test)]
+fn half() -> SdxlPipeline {
+    let options = LoadOptions {
+        taesd: Some(parity().join("taesdxl")),
+        dtype: DType::F16,
+        ..LoadOptions::cpu(parity().join("model"))
+    };
+    SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn several_loras_are_summed_in_float32_and_rounded_once() {
+    let pipeline = half();
+    let plain = latents(&pipeline, &with(&[]));
+    let (kohya, peft) = (fixture("kohya_sgm.safetensors"), fixture("peft.safetensors"));
+    // What is added and taken away again leaves nothing behind but where it was rounded in between.
+    let none = with(&[(&kohya, 1.0), (&peft, 0.5), (&kohya, -1.0), (&peft, -0.5)]);
+    assert!(latents(&pipeline, &none) == plain, "a LoRA and its opposite");
+    let whole = latents(&pipeline, &with(&[(&kohya, 1.0)]));
+    assert!(whole != plain, "it has an effect");
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_refused_by_file_and_tensor() {
+    let pipeline = pipeline();
+    let plain = latents(&pipeline, &with(&[]));
+    for name in [
+        "lora_unet_middle_block_1_proj_in.lora_up.weight",
+        "lora_unet_middle_block_1_proj_in.lora_down.weight",
+        "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight",
+    ] {
+        for (dtype, number) in
+            [(DType::F32, f32::NAN), (DType::F32, f32::INFINITY), (DType::F16, 1e6), (DType::BF16, -f32::NAN)]
+        {
+            let (_folder, file) = changed("kohya_sgm.safetensors", |all| {
+                // One number among many.
+                let old = all[name].flatten_all().and_then(|t| t.to_dtype(DType::F32)).expect("numbers");
+                let mut numbers = old.to_vec1::<f32>().expect("numbers");
+                *numbers.last_mut().expect("a number") = number;
+                let new = Tensor::from_vec(numbers, all[name].shape(), &Device::Cpu);
+                all.insert(name.into(), new.and_then(|t| t.to_dtype(dtype)).expect("numbers"));
+            });
+            let message = refusal(&pipeline, &with(&[(&fixture("peft.safetensors"), 1.0), (&file, 0.0)]));
+            let expected = format!("kohya_sgm.safetensors: {name} has numbers that are not finite");
+            assert!(message.starts_with(&expected), "{message}");
+        }
+    }
+    assert!(latents(&pipeline, &with(&[])) == plain, "left over after a refusal");
+}
+
+#[test]
+fn a_product_that_is_not_finite_is_refused_by_file_and_module() {
+    let full = pipeline();
+    let kohya = fixture("kohya_sgm.safetensors");
+    let (_folder, huge) = changed("peft.safetensors", |all| {
+        let name = "unet.mid_block.attentions.0.proj_in.lora_A.weight";
+        let large = (all[name].ones_like().expect("ones") * 3e38).expect("numbers");
+        all.insert(name.into(), large);
+    });
+    // Each factor is finite in float32, and the product is not.
+    let message = refusal(&full, &with(&[(&kohya, 1.0), (&huge, 1000.0)]));
+    assert!(message.starts_with("peft.safetensors: "), "{message}");
+    assert!(message.contains("mid_block.attentions.0.proj_in of the unet"), "{message}");
+
+    // Finite in float32, and beyond float16; nothing is left of it afterwards.
+    let half = half();
+    let plain = latents(&half, &with(&[]));
+    let large = with(&[(&kohya, 1e6)]);
+    assert!(full.begin(&large).is_ok());
+    let message = refusal(&half, &large);
+    assert!(message.starts_with("kohya_sgm.safetensors: ") && message.contains("f16"), "{message}");
+    assert!(latents(&half, &with(&[])) == plain, "left over after a refusal");
+}
+
+#[test]
+fn a_lora_is_called_what_the_request_calls_it() {
+    let pipeline = pipeline();
+    let (_folder, path) = changed("peft.safetensors", |all| all.clear());
+    let mut inputs = with(&[]);
+    inputs.loras = vec![Lora { name: "styles/ink".into(), path, scale: 1.0 }];
+    assert_eq!(refusal(&pipeline, &inputs), "styles/ink: no tensors");
 }

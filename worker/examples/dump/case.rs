@@ -146,7 +146,7 @@ impl Case {
         let lora = |lora: &LoraField| {
             let beside = folder.with_file_name("").join(&lora.path);
             let path = if beside.is_file() { beside } else { lora.path.clone() };
-            Lora { path, scale: lora.scale.unwrap_or(1.0) }
+            Lora::file(path, lora.scale.unwrap_or(1.0))
         };
         let size = |pair: [u32; 2]| Size { vertical: pair[0], horizontal: pair[1] };
         let plain = Inputs::new(&self.prompt, self.width, self.height);

@@ -2,17 +2,18 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 
 use super::error::PipelineError;
 use super::inputs::Lora;
-use crate::sdxl::lora::{Component, LoraFile, ModuleName};
+use crate::sdxl::lora::{Component, Delta, LoraFile, ModuleName};
 use crate::sdxl::unet::UnetConfig;
-use crate::sdxl::{Weight, sgm};
+use crate::sdxl::{LoadError, Weight, ops, sgm};
 
 /// Weights by module, of one component.
 pub(super) type Weights = BTreeMap<String, Weight>;
@@ -24,26 +25,37 @@ const CACHE_BYTES: usize = 1 << 30;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stamp {
     path: PathBuf,
+    inode: u64,
     modified: Option<SystemTime>,
     length: u64,
 }
 
+/// One LoRA of a set.
+#[derive(Debug, Clone)]
+struct Entry {
+    /// What the request calls it.
+    name: String,
+    stamp: Stamp,
+    file: Rc<LoraFile>,
+    scale: f64,
+}
+
 /// A checked set of LoRAs, in the order of the request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct LoraSet(Vec<(Stamp, Rc<LoraFile>, f64)>);
+pub(super) struct LoraSet(Vec<Entry>);
 
 impl PartialEq for LoraSet {
     fn eq(&self, other: &Self) -> bool {
-        let key =
-            |set: &Self| set.0.iter().map(|(stamp, _, scale)| (stamp.clone(), *scale)).collect::<Vec<_>>();
-        key(self) == key(other)
+        self.0.iter().map(|entry| (&entry.stamp, entry.scale)).eq(other.0.iter().map(|e| (&e.stamp, e.scale)))
     }
 }
 
 /// Everything of a checkpoint that a LoRA may change.
 #[derive(Debug)]
 pub(super) struct Adapters {
-    modules: BTreeMap<(Component, ModuleName), Weight>,
+    weights: Vec<Weight>,
+    /// Which of the weights each name of a module is for.
+    modules: BTreeMap<(Component, ModuleName), usize>,
     files: RefCell<Vec<(Stamp, Rc<LoraFile>)>>,
     /// `None` while the weights are being changed, and after that failed.
     active: RefCell<Option<LoraSet>>,
@@ -52,91 +64,109 @@ pub(super) struct Adapters {
 impl Adapters {
     /// Lists the modules under every name that a file may have for them.
     pub(super) fn new(unet: Weights, encoders: [Weights; 2], config: &UnetConfig) -> Self {
-        let mut modules = BTreeMap::new();
-        let mut put = |component, name: String, weight: &Weight| {
-            let underscored = ModuleName::Underscored(name.replace('.', "_"));
-            modules.insert((component, underscored), weight.clone());
-            modules.insert((component, ModuleName::Dotted(name)), weight.clone());
+        let (mut weights, mut modules) = (Vec::new(), BTreeMap::new());
+        let mut put = |component, name: String, index| {
+            modules.insert((component, ModuleName::Underscored(name.replace('.', "_"))), index);
+            modules.insert((component, ModuleName::Dotted(name)), index);
         };
         let renamed = sgm::unet_modules(config);
-        for (name, weight) in &unet {
-            if let Some(sgm) = sgm::rename(&renamed, name) {
-                put(Component::Unet, sgm, weight);
+        for (name, weight) in unet {
+            if let Some(sgm) = sgm::rename(&renamed, &name) {
+                put(Component::Unet, sgm, weights.len());
             }
-            put(Component::Unet, name.clone(), weight);
+            put(Component::Unet, name, weights.len());
+            weights.push(weight);
         }
-        for (i, weights) in encoders.iter().enumerate() {
-            for (name, weight) in weights {
-                let name = name.strip_prefix("text_model.").unwrap_or(name);
+        for (i, encoder) in encoders.into_iter().enumerate() {
+            for (name, weight) in encoder {
+                let name = name.strip_prefix("text_model.").unwrap_or(&name);
                 // Names with that level are the usual ones; transformers 5 leaves it out.
-                put(Component::TextEncoder(i), format!("text_model.{name}"), weight);
-                put(Component::TextEncoder(i), name.to_owned(), weight);
+                put(Component::TextEncoder(i), format!("text_model.{name}"), weights.len());
+                put(Component::TextEncoder(i), name.to_owned(), weights.len());
+                weights.push(weight);
             }
         }
-        Self { modules, files: RefCell::default(), active: RefCell::new(Some(LoraSet::default())) }
+        Self { weights, modules, files: RefCell::default(), active: RefCell::new(Some(LoraSet::default())) }
     }
 
     /// Reads what the request names and checks that it fits this checkpoint.
     pub(super) fn load(&self, loras: &[Lora]) -> Result<LoraSet, PipelineError> {
         let mut set = LoraSet::default();
-        for lora in loras {
-            // The name alone: where an operator keeps files is not a client's business.
-            let name = lora.path.file_name().unwrap_or(lora.path.as_os_str()).to_string_lossy().into_owned();
-            let bad = |message: String| PipelineError::bad("loras", message);
-            if !lora.scale.is_finite() {
-                return Err(bad(format!("{name}: the scale is not a finite number")));
+        for Lora { name, path, scale } in loras {
+            let bad = |message: String| PipelineError::bad("loras", format!("{name}: {message}"));
+            if !scale.is_finite() {
+                return Err(bad("the scale is not a finite number".into()));
             }
-            let (stamp, file) = self.file(&lora.path).map_err(|message| bad(format!("{name}: {message}")))?;
+            let (stamp, file) = self.file(path).map_err(|error| match error {
+                LoadError::Changed { .. } => {
+                    PipelineError::fault(format!("{name}: {}", message(&error, path)))
+                }
+                _ => bad(message(&error, path)),
+            })?;
             for (component, module, delta) in file.deltas() {
-                match self.modules.get(&(component, module.clone())) {
-                    None => return Err(bad(format!("{name}: the {component} has no module {module}"))),
-                    Some(weight) if !delta.fits(weight.own().dims()) => {
-                        let message = format!(
-                            "{name}: {module} of the {component} is {:?}, and the LoRA is for another shape",
-                            weight.own().dims()
-                        );
-                        return Err(bad(message));
-                    }
-                    Some(_) => {}
+                let Some(weight) = self.weight(component, module) else {
+                    return Err(bad(format!("the {component} has no module {module}")));
+                };
+                let shape = self.weights[weight].own().dims();
+                if !delta.fits(shape) {
+                    return Err(bad(format!(
+                        "{module} of the {component} is {shape:?}, and the LoRA is for another shape"
+                    )));
                 }
             }
-            set.0.push((stamp, file, lora.scale));
+            set.0.push(Entry { name: name.clone(), stamp, file, scale: *scale });
         }
         Ok(set)
     }
 
+    fn weight(&self, component: Component, module: &ModuleName) -> Option<usize> {
+        self.modules.get(&(component, module.clone())).copied()
+    }
+
     /// Makes the weights those of the set, if they are not yet. Without LoRAs they are the checkpoint's own
     /// tensors, not a copy that was changed back.
+    ///
+    /// # Errors
+    /// If a weight is not finite with its changes, or the device fails.
     pub(super) fn activate(&self, set: &LoraSet) -> Result<(), PipelineError> {
         if self.active.borrow().as_ref() == Some(set) {
             return Ok(());
         }
         *self.active.borrow_mut() = None;
-        self.modules.values().for_each(|weight| weight.adapt(None));
-        for (_, file, scale) in &set.0 {
-            for (component, module, delta) in file.deltas() {
-                let Some(weight) = self.modules.get(&(component, module.clone())) else { continue };
-                let dtype = weight.own().dtype();
-                let changed = (weight.get().to_dtype(DType::F32)? + delta.of(weight.own(), *scale)?)?;
-                weight.adapt(Some(changed.to_dtype(dtype)?));
+        self.weights.iter().for_each(|weight| weight.adapt(None));
+        let mut changes: BTreeMap<usize, Vec<Change<'_>>> = BTreeMap::new();
+        for entry in &set.0 {
+            for (component, module, delta) in entry.file.deltas() {
+                let Some(weight) = self.weight(component, module) else { continue };
+                let change = Change { entry, component, module, delta };
+                changes.entry(weight).or_default().push(change);
             }
+        }
+        for (weight, changes) in changes {
+            let weight = &self.weights[weight];
+            weight.adapt(Some(changed(weight.own(), &changes)?));
         }
         *self.active.borrow_mut() = Some(set.clone());
         Ok(())
     }
 
     /// The file, read again if it has changed.
-    fn file(&self, path: &Path) -> Result<(Stamp, Rc<LoraFile>), String> {
-        let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => "not found".to_owned(),
-            _ => e.to_string(),
+    fn file(&self, path: &Path) -> Result<(Stamp, Rc<LoraFile>), LoadError> {
+        let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => LoadError::Missing { path: path.into(), what: "a LoRA" },
+            _ => LoadError::Unreadable { path: path.into(), source },
         })?;
-        let stamp = Stamp { path: path.into(), modified: metadata.modified().ok(), length: metadata.len() };
+        let stamp = Stamp {
+            path: path.into(),
+            inode: metadata.ino(),
+            modified: metadata.modified().ok(),
+            length: metadata.len(),
+        };
         let mut files = self.files.borrow_mut();
         files.retain(|(kept, _)| kept.path != stamp.path || *kept == stamp);
         let file = match files.iter().position(|(kept, _)| *kept == stamp) {
             Some(index) => files.remove(index).1,
-            None => Rc::new(LoraFile::open(path).map_err(|e| message(&e, path))?),
+            None => Rc::new(LoraFile::open(path)?),
         };
         // Newest last.
         files.push((stamp.clone(), file.clone()));
@@ -148,9 +178,95 @@ impl Adapters {
     }
 }
 
+/// What one LoRA does to a weight.
+struct Change<'a> {
+    entry: &'a Entry,
+    component: Component,
+    module: &'a ModuleName,
+    delta: &'a Delta,
+}
+
+/// A weight with its changes: summed in f32, rounded once.
+fn changed(own: &Tensor, changes: &[Change<'_>]) -> Result<Tensor, PipelineError> {
+    let sum = |changes: &[Change<'_>]| -> candle_core::Result<Tensor> {
+        let mut sum = own.to_dtype(DType::F32)?;
+        for Change { entry, delta, .. } in changes {
+            sum = (sum + delta.of(own, entry.scale)?)?;
+        }
+        sum.to_dtype(own.dtype())
+    };
+    let changed = sum(changes)?;
+    if ops::is_finite(&changed)? {
+        return Ok(changed);
+    }
+    // Perhaps one of them alone is too much.
+    for change in changes {
+        let one = std::slice::from_ref(change);
+        if !ops::is_finite(&sum(one)?)? {
+            return Err(not_finite(one, own.dtype()));
+        }
+    }
+    Err(not_finite(changes, own.dtype()))
+}
+
+fn not_finite(changes: &[Change<'_>], dtype: DType) -> PipelineError {
+    let names: Vec<&str> = changes.iter().map(|change| change.entry.name.as_str()).collect();
+    let place = changes.first().map(|c| format!("{} of the {}", c.module, c.component)).unwrap_or_default();
+    let message = format!(
+        "{}: the weights of {place} are then not finite in {}: use a smaller scale or another file",
+        names.join(", "),
+        dtype.as_str()
+    );
+    PipelineError::bad("loras", message)
+}
+
 /// A complaint without the folder that the file is in.
-fn message(error: &crate::sdxl::LoadError, path: &Path) -> String {
+fn message(error: &LoadError, path: &Path) -> String {
+    if let LoadError::Missing { .. } = error {
+        return "not found".to_owned();
+    }
     let text = error.to_string();
     let start = format!("{}: ", path.display());
     text.strip_prefix(&start).unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// In units of the last place of float16.
+    fn distance(a: &Tensor, b: &Tensor) -> Vec<i32> {
+        let bits = |t: &Tensor| -> Vec<i32> {
+            let numbers = t.to_dtype(DType::F32).and_then(|t| t.flatten_all()?.to_vec1::<f32>()).unwrap();
+            // float16 has 13 bits less than float32.
+            numbers.iter().map(|number| number.to_bits().cast_signed() >> 13).collect()
+        };
+        bits(a).iter().zip(bits(b)).map(|(a, b)| (a - b).abs()).collect()
+    }
+
+    #[test]
+    fn two_loras_are_one_of_their_summed_product_within_one_rounding() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/variants/kohya_sgm.safetensors");
+        let file = Rc::new(LoraFile::open(&path).unwrap());
+        let stamp = Stamp { path, inode: 0, modified: None, length: 0 };
+        let entry = |scale| Entry { name: "x".into(), stamp: stamp.clone(), file: file.clone(), scale };
+        let [third, rest, whole] = [0.3, 0.7, 1.0].map(entry);
+        let (component, module, delta) = file.deltas().next().unwrap();
+        let change = |entry| Change { entry, component, module, delta };
+        let shape = [64, 16];
+        assert!(delta.fits(&shape), "{module}");
+        let numbers = (0..shape[0] * shape[1]).map(|i| (i as f32 * 0.37).sin());
+        let own = Tensor::from_iter(numbers, &Device::Cpu).unwrap().reshape(&shape[..]).unwrap();
+        let own = own.to_dtype(DType::F16).unwrap();
+        let two = changed(&own, &[change(&third), change(&rest)]).unwrap();
+        let one = changed(&own, &[change(&whole)]).unwrap();
+        let apart = distance(&two, &one);
+        assert!(apart.iter().all(|units| *units <= 1), "{apart:?}");
+        // Only where the sums in float32 are on both sides of a boundary.
+        let rounded_apart = apart.iter().filter(|units| **units > 0).count();
+        assert!(rounded_apart * 100 <= apart.len(), "{rounded_apart} of {}", apart.len());
+        assert!(distance(&one, &own).iter().any(|units| *units > 100), "it has an effect");
+    }
 }

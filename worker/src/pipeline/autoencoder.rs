@@ -9,7 +9,7 @@ use super::error::PipelineError;
 use super::options::LoadOptions;
 use super::source::Source;
 use crate::sdxl::vae::{Posterior, Vae, VaeConfig};
-use crate::sdxl::{LoadError, Naming, Shards, WeightFiles};
+use crate::sdxl::{LoadError, Naming, Shards, WeightFiles, ops};
 
 /// A VAE that computes in the model's type if its configuration allows it. One whose activations overflow there
 /// all the same is loaded again in float32, and used so from then on.
@@ -18,7 +18,7 @@ pub(super) struct Autoencoder {
     vae: Vae,
     dtype: DType,
     precise: OnceCell<Vae>,
-    /// Kept for the second load; the files are mapped, not read.
+    /// Kept open for the second load.
     shards: Rc<Shards>,
     naming: Naming,
     device: Device,
@@ -31,7 +31,7 @@ impl Autoencoder {
         let (shards, naming) = source.vae(&config)?;
         let dtype = if config.force_upcast { DType::F32 } else { options.dtype };
         let files = WeightFiles::new(shards.clone(), naming.clone(), dtype, &options.device);
-        let vae = Vae::new(&files, config)?;
+        let vae = Vae::new(&files.logged_as("the VAE"), config)?;
         Ok(Self { vae, dtype, precise: OnceCell::new(), shards, naming, device: options.device.clone() })
     }
 
@@ -62,22 +62,21 @@ impl Autoencoder {
             return Ok(ask(vae, DType::F32)?);
         }
         let answer = ask(&self.vae, self.dtype)?;
-        if self.dtype == DType::F32 || is_finite(&answer)? {
+        if self.dtype == DType::F32 || ops::is_finite(&answer)? {
             return Ok(answer);
         }
         tracing::warn!(
             "the autoencoder overflows in {}: this and all further pictures are decoded in float32",
             self.dtype.as_str()
         );
-        let files = WeightFiles::new(self.shards.clone(), self.naming.clone(), DType::F32, &self.device);
-        let vae = Vae::new(&files, self.config().clone())
-            .map_err(|e| PipelineError::fault(format!("the autoencoder in float32: {e}")))?;
+        let (shards, naming) = (self.shards.clone(), self.naming.clone());
+        let files = WeightFiles::new(shards, naming, DType::F32, &self.device);
+        let vae =
+            Vae::new(&files.logged_as("the VAE in float32"), self.config().clone()).map_err(|error| {
+                // Where an operator keeps files is not a client's business.
+                tracing::error!("{error}");
+                PipelineError::fault("the VAE could not be loaded in float32: the worker's log says why")
+            })?;
         Ok(ask(self.precise.get_or_init(|| vae), DType::F32)?)
     }
-}
-
-fn is_finite(tensor: &Tensor) -> candle_core::Result<bool> {
-    // A sum alone could overflow; the largest value alone could hide a NaN.
-    let largest = tensor.abs()?.max_all()?.to_scalar::<f32>()?;
-    Ok(largest.is_finite() && tensor.mean_all()?.to_scalar::<f32>()?.is_finite())
 }

@@ -32,10 +32,21 @@ pub struct SchedulerChoice {
 /// A LoRA file and how strongly it acts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lora {
+    /// What the request calls it, for what is said about it: where the file is, is not a client's business.
+    pub name: String,
     /// The file.
     pub path: PathBuf,
     /// 1 is as it was trained, 0 is not at all.
     pub scale: f64,
+}
+
+impl Lora {
+    /// A file by its own name.
+    pub fn file(path: impl Into<PathBuf>, scale: f64) -> Self {
+        let path = path.into();
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Self { name, path, scale }
+    }
 }
 
 /// One request for pictures.

@@ -1,5 +1,7 @@
 //! SDXL behind the seam.
 
+use std::time::Instant;
+
 use candle_core::{DType, Tensor};
 
 use super::adapters::Adapters;
@@ -18,6 +20,9 @@ use crate::schedulers::{SCHEDULERS, SchedulerConfig};
 use crate::sdxl::taesd::Taesd;
 use crate::sdxl::unet::{Unet, UnetInputs};
 
+/// The sides of a warm-up picture on a CPU, in pixels, or a little more: there it is the weights that cost time.
+const WARM_SIDE: u32 = 64;
+
 /// A loaded checkpoint.
 #[derive(Debug)]
 pub struct SdxlPipeline {
@@ -31,19 +36,25 @@ pub struct SdxlPipeline {
 }
 
 impl SdxlPipeline {
-    /// One short job at the model's own size: kernels are loaded and memory is mapped before the first
-    /// real one.
+    /// One short job, so that the first real one is not slower than the rest: kernels are loaded, and memory is
+    /// mapped. Only a GPU needs a picture of the model's own size for that.
     ///
     /// # Errors
-    /// As for any job.
+    /// As for any job: a model whose numbers are not finite is found here.
     pub fn warm(&self) -> Result<(), PipelineError> {
-        let description = self.describe();
-        let mut inputs = Inputs::new("", description.native_width, description.native_height);
+        let Description { native_width, native_height, multiple, .. } = self.describe();
+        let most = if self.options.device.is_cpu() { WARM_SIDE.next_multiple_of(multiple) } else { u32::MAX };
+        let (width, height) = (native_width.min(most), native_height.min(most));
+        tracing::info!("warming up with a picture of {width}x{height}");
+        let begun = Instant::now();
+        let mut inputs = Inputs::new("", width, height);
         inputs.num_inference_steps = 1;
         let mut denoising = self.begin(&inputs)?;
         self.step(&mut [&mut denoising])?;
         self.preview(&denoising, PreviewSource::Latents)?;
-        self.finish(denoising).map(|_| ())
+        self.finish(denoising)?;
+        tracing::info!("warmed up in {:.1} s", begun.elapsed().as_secs_f64());
+        Ok(())
     }
 
     /// The autoencoder's pictures of latents [B, C, h, w]: [B, 3, H, W] in about -1..1, not clamped.

@@ -78,23 +78,27 @@ impl<'a> Source<'a> {
         config: &ClipConfig,
         dtype: DType,
     ) -> Result<Rc<WeightFiles>, LoadError> {
-        match &self.weights {
-            WeightSource::Folder(folder) => self.folder(&folder.join(TEXT_ENCODERS[index]), "model", dtype),
+        let files = match &self.weights {
+            WeightSource::Folder(folder) => {
+                self.folder(&folder.join(TEXT_ENCODERS[index]), "model", dtype)?
+            }
             WeightSource::File(shards) => {
                 let naming = if index == 0 { sgm::text_encoder() } else { sgm::text_encoder_2(config) };
-                Ok(WeightFiles::new(shards.clone(), naming, dtype, &self.options.device))
+                WeightFiles::new(shards.clone(), naming, dtype, &self.options.device)
             }
-        }
+        };
+        Ok(files.logged_as(["text encoder 1", "text encoder 2"][index]))
     }
 
     /// The weights of the UNet.
     pub(super) fn unet(&self, config: &UnetConfig, dtype: DType) -> Result<Rc<WeightFiles>, LoadError> {
-        match &self.weights {
-            WeightSource::Folder(folder) => self.folder(&folder.join("unet"), STEM, dtype),
+        let files = match &self.weights {
+            WeightSource::Folder(folder) => self.folder(&folder.join("unet"), STEM, dtype)?,
             WeightSource::File(shards) => {
-                Ok(WeightFiles::new(shards.clone(), sgm::unet(config), dtype, &self.options.device))
+                WeightFiles::new(shards.clone(), sgm::unet(config), dtype, &self.options.device)
             }
-        }
+        };
+        Ok(files.logged_as("the UNet"))
     }
 
     /// The autoencoder's configuration, from where its weights are if another one than the model's was named.
@@ -134,6 +138,7 @@ impl<'a> Source<'a> {
 
 /// The preview decoder, from a folder of diffusers' or with the files of its author.
 pub(super) fn taesd(options: &LoadOptions) -> Result<(Taesd, Settings), LoadError> {
+    const NAME: &str = "the preview decoder";
     /// The decoder's name in <https://huggingface.co/madebyollin/taesdxl>.
     const ORIGINAL: &str = "taesdxl_decoder.safetensors";
     let inside = options.config.as_ref().unwrap_or(&options.model).join("taesd");
@@ -147,9 +152,9 @@ pub(super) fn taesd(options: &LoadOptions) -> Result<(Taesd, Settings), LoadErro
         let config = TaesdConfig::of_original(&shards)?;
         let naming = TaesdConfig::original_naming();
         let files = WeightFiles::new(shards, naming, options.dtype, &options.device);
-        return Ok((Taesd::new(&files, config)?, Settings::parse("{}", &original)?));
+        return Ok((Taesd::new(&files.logged_as(NAME), config)?, Settings::parse("{}", &original)?));
     }
     let (config, settings) = component(&ConfigFiles::Folder(folder.clone()), TaesdConfig::read)?;
     let files = WeightFiles::open(&folder, STEM, options.precision, options.dtype, &options.device)?;
-    Ok((Taesd::new(&files, config)?, settings))
+    Ok((Taesd::new(&files.logged_as(NAME), config)?, settings))
 }

@@ -31,6 +31,13 @@ pub enum LoadError {
         /// What is wrong with it.
         message: String,
     },
+    /// A file was written to while it was in use.
+    #[error("{}: the file has changed since it was opened: do not write to a file in use, put a new one in its place \
+             with mv", .path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A setting has a value that this worker does not implement, or none where one is needed.
     #[error("{}: \"{key}\" {message}", .path.display())]
     Setting {
@@ -41,7 +48,7 @@ pub enum LoadError {
         /// What is wrong with its value.
         message: String,
     },
-    /// Tensors are missing or of another shape than the configuration says.
+    /// Tensors are missing, of another shape than the configuration says, or cannot be used.
     #[error("{0}")]
     Weights(WeightReport),
     /// The requested device cannot be used.
@@ -66,14 +73,16 @@ pub struct WeightReport {
     pub missing: Vec<String>,
     /// Names that a file has and the configuration does not ask for.
     pub unexpected: Vec<String>,
-    /// Name, shape asked for, shape or type found.
+    /// Name, shape asked for, shape and type found.
     pub mismatched: Vec<(String, Vec<usize>, String)>,
+    /// Name, and what is wrong with its numbers, to go after the name.
+    pub unusable: Vec<(String, String)>,
 }
 
 impl WeightReport {
     /// Whether something that is needed is not there. What is superfluous is not used, as in diffusers.
     pub fn is_fatal(&self) -> bool {
-        !self.missing.is_empty() || !self.mismatched.is_empty()
+        !(self.missing.is_empty() && self.mismatched.is_empty() && self.unusable.is_empty())
     }
 }
 
@@ -81,7 +90,18 @@ impl fmt::Display for WeightReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// A wrong configuration can list thousands; the first few tell which.
         const SHOWN: usize = 8;
-        write!(f, "{}: the tensors are not those that config.json describes", self.file.display())?;
+        let others = self.missing.len() + self.mismatched.len() + self.unexpected.len();
+        let what = match (self.unusable.is_empty(), others) {
+            (false, 0) => "some tensors cannot be used",
+            _ => "the tensors are not those that config.json describes",
+        };
+        write!(f, "{}: {what}", self.file.display())?;
+        for (name, why) in self.unusable.iter().take(SHOWN) {
+            write!(f, "; {name} {why}")?;
+        }
+        if self.unusable.len() > SHOWN {
+            write!(f, "; and {} more that cannot be used", self.unusable.len() - SHOWN)?;
+        }
         for (kind, names) in [("missing", &self.missing), ("unexpected", &self.unexpected)] {
             for name in names.iter().take(SHOWN) {
                 write!(f, "; {kind} {name}")?;

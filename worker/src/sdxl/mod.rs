@@ -25,4 +25,4 @@ pub use error::{LoadError, WeightReport};
 pub use resnet::NormConfig;
 pub use settings::{Settings, quote_non_finite};
 pub use taps::Taps;
-pub use weights::{Naming, Precision, Shards, Stored, Vars, View, Weight, WeightFiles};
+pub use weights::{Naming, Precision, ReadError, Shards, Stored, Vars, View, Weight, WeightFiles};

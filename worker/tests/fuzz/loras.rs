@@ -32,7 +32,7 @@ fn a_broken_lora_is_used_or_refused_by_its_name() {
             fs::write(&path, &file).expect("written");
             let mut inputs = Inputs::new("a fox", 16, 16);
             inputs.num_inference_steps = 1;
-            inputs.loras = vec![Lora { path: path.clone(), scale: 1.0 }];
+            inputs.loras = vec![Lora::file(path.clone(), 1.0)];
             let used = fuzz::within(&(names[which], &broken), BASE + PER_BYTE * file.len(), || {
                 let mut denoising = pipeline.begin(&inputs)?;
                 pipeline.step(&mut [&mut denoising])

@@ -7,19 +7,19 @@ mod names;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use self::alphas::Alphas;
 use self::names::{Key, Part};
 use super::error::LoadError;
-use super::weights::Shards;
+use super::weights::{ReadError, Shards};
 
 pub use names::{Component, ModuleName};
 
 /// The change of one weight W: W + scale * alpha / rank * up down (section 4.1 of the paper).
 #[derive(Debug, Clone)]
 pub struct Delta {
-    /// [rank, inputs], with the kernel behind for a convolution; on the host, as it is stored.
+    /// [rank, inputs], with the kernel behind for a convolution; on the host, finite.
     down: Tensor,
     /// [outputs, rank], with a kernel of 1 behind for a convolution.
     up: Tensor,
@@ -63,7 +63,8 @@ impl LoraFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// If it is not there, cut, or has tensors that are none of a LoRA; the message names file and tensor.
+    /// If it is not there, cut, or has tensors that are none of a LoRA or not finite; the message names file and
+    /// tensor.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let shards = Shards::open(path)?;
         let malformed = |message: String| LoadError::Malformed { path: path.into(), message };
@@ -89,7 +90,7 @@ impl LoraFile {
             let delta = delta.map_err(|e| match e {
                 Incomplete::Load(error) => error,
                 Incomplete::Lacks(part) => malformed(format!("{module} of the {component} has no {part}")),
-                Incomplete::Shape(what) => malformed(format!("{what} is no part of a LoRA")),
+                Incomplete::Unusable(name, why) => malformed(format!("{name} {why}")),
             })?;
             deltas.insert((component, module), delta);
         }
@@ -124,46 +125,33 @@ struct Parts {
 enum Incomplete {
     Load(LoadError),
     Lacks(&'static str),
-    Shape(String),
-}
-
-impl From<LoadError> for Incomplete {
-    fn from(error: LoadError) -> Self {
-        Self::Load(error)
-    }
-}
-
-impl From<candle_core::Error> for Incomplete {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Load(error.into())
-    }
+    /// A tensor, and what is wrong with it.
+    Unusable(String, String),
 }
 
 impl Parts {
     fn delta(self, shards: &Shards, unstated: impl Fn(usize) -> f64) -> Result<Delta, Incomplete> {
-        let load = |name: &str| match shards.shape(name) {
-            None => Err(Incomplete::Shape(name.to_owned())),
-            Some(_) => Ok(shards.load(name, &Device::Cpu)?),
+        let unusable = |name: String| {
+            |error| match error {
+                ReadError::Load(error) => Incomplete::Load(error),
+                ReadError::Unusable(why) => Incomplete::Unusable(name, why),
+            }
         };
         let matrix = |name: Option<String>, part| {
             let name = name.ok_or(Incomplete::Lacks(part))?;
-            let tensor = load(&name)?;
+            let tensor = shards.tensor(&name).map_err(unusable(name.clone()))?;
             match tensor.rank() {
                 2 | 4 if tensor.elem_count() > 0 => Ok(tensor),
-                _ => Err(Incomplete::Shape(name)),
+                _ => {
+                    Err(Incomplete::Unusable(name, format!("is of shape {:?}, not a matrix", tensor.dims())))
+                }
             }
         };
         let (down, up) = (matrix(self.down, "lora_down or lora_A")?, matrix(self.up, "lora_up or lora_B")?);
         let rank = down.dims()[0];
         let factor = match self.alpha {
             None => unstated(rank),
-            Some(name) => {
-                let alpha = load(&name)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-                match alpha[..] {
-                    [alpha] if alpha.is_finite() => f64::from(alpha) / rank as f64,
-                    _ => return Err(Incomplete::Shape(name)),
-                }
-            }
+            Some(name) => shards.scalar(&name).map_err(unusable(name))? / rank as f64,
         };
         Ok(Delta { down, up, factor })
     }

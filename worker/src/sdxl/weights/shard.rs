@@ -1,44 +1,18 @@
-//! Safetensors files, memory-mapped: one, or the shards of one component.
+//! The safetensors files of one component: one, or its shards.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
-use memmap2::Mmap;
-use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
+use safetensors::tensor::{Dtype, TensorInfo};
 
+use super::file::TensorFile;
+use super::numbers;
 use super::precision::Precision;
 use crate::sdxl::error::LoadError;
 
-/// A mapped file with its parsed header.
-struct Shard {
-    path: PathBuf,
-    map: Mmap,
-    header: Metadata,
-    data: usize,
-}
-
-impl Shard {
-    fn open(path: PathBuf) -> Result<Self, LoadError> {
-        let unreadable = |source| LoadError::Unreadable { path: path.clone(), source };
-        let file = File::open(&path).map_err(unreadable)?;
-        // SAFETY: the mapping is read-only and private to this process. Another process that shortens
-        // the file while weights are being copied out of it could end this one with SIGBUS; model files
-        // are written once, and each tensor is copied to the device before the load returns.
-        #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
-        let (length, header) = SafeTensors::read_metadata(&map).map_err(|e| LoadError::Malformed {
-            path: path.clone(),
-            message: format!("not a whole safetensors file (is it cut?): {e:?}"),
-        })?;
-        Ok(Self { path, map, header, data: length + 8 })
-    }
-}
-
 /// Files that together hold tensors by name.
 pub struct Shards {
-    shards: Vec<Shard>,
+    shards: Vec<TensorFile>,
     /// The file, or the folder if there are several.
     path: PathBuf,
     index: BTreeMap<String, usize>,
@@ -53,7 +27,7 @@ impl Shards {
         if !file.is_file() {
             return Err(LoadError::Missing { path: file.into(), what: "weights" });
         }
-        Ok(Self::of(file.into(), vec![Shard::open(file.into())?]))
+        Ok(Self::of(file.into(), vec![TensorFile::open(file.into())?]))
     }
 
     /// Opens `STEM.safetensors` or `STEM.fp16.safetensors` in `folder`, or the shards that
@@ -79,7 +53,7 @@ impl Shards {
                     if !path.is_file() {
                         return Err(LoadError::Missing { path, what: "a shard that the index file lists" });
                     }
-                    shards.push(Shard::open(path)?);
+                    shards.push(TensorFile::open(path)?);
                 }
                 return Ok(Self::of(folder.into(), shards));
             }
@@ -87,10 +61,10 @@ impl Shards {
         Err(LoadError::Missing { path: folder.join(format!("{stem}.safetensors")), what: "weights" })
     }
 
-    fn of(path: PathBuf, shards: Vec<Shard>) -> Self {
+    fn of(path: PathBuf, shards: Vec<TensorFile>) -> Self {
         let mut index = BTreeMap::new();
         for (number, shard) in shards.iter().enumerate() {
-            index.extend(shard.header.tensors().into_keys().map(|name| (name, number)));
+            index.extend(shard.header().tensors().into_keys().map(|name| (name, number)));
         }
         Self { shards, path, index }
     }
@@ -111,57 +85,62 @@ impl Shards {
         self.names(prefix).next().is_some()
     }
 
-    /// The shape of a tensor of floating-point numbers; `None` if there is none of that name.
+    /// Whether there is a tensor of that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.index.contains_key(name)
+    }
+
+    /// The shape of a tensor; `None` if there is none of that name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        let (_, info) = self.info(name)?;
-        is_float(info).then_some(info.shape.as_slice())
+        self.info(name).map(|(_, info)| info.shape.as_slice())
+    }
+
+    /// The type of a tensor; `None` if there is none of that name.
+    pub(super) fn kind(&self, name: &str) -> Option<Dtype> {
+        self.info(name).map(|(_, info)| info.dtype)
+    }
+
+    /// Whether a tensor looks like a weight: marks and counters are single numbers, and indices are whole ones.
+    pub(super) fn is_weight(&self, name: &str) -> bool {
+        self.info(name).is_some_and(|(_, info)| !info.shape.is_empty() && numbers::is_float(info.dtype))
+    }
+
+    /// Bytes of a tensor in its file.
+    pub(super) fn size(&self, name: &str) -> u64 {
+        self.info(name).map_or(0, |(_, info)| (info.data_offsets.1 - info.data_offsets.0) as u64)
     }
 
     /// Where a tensor is and what it is, for complaints.
     pub(super) fn describe(&self, name: &str) -> Option<String> {
         let (shard, info) = self.info(name)?;
-        Some(format!("{:?} of {:?} in {}", info.shape, info.dtype, shard.path.display()))
+        Some(format!("{:?} of {:?} in {}", info.shape, info.dtype, shard.path().display()))
     }
 
     /// Texts that the first file carries beside its tensors.
     pub fn metadata(&self) -> BTreeMap<String, String> {
-        let texts = self.shards.first().and_then(|shard| shard.header.metadata().clone());
+        let texts = self.shards.first().and_then(|shard| shard.header().metadata().clone());
         texts.unwrap_or_default().into_iter().collect()
     }
 
-    /// A copy of a tensor on the device, as it is stored.
+    /// The bytes of a tensor, read into `buffer`, and their type.
     ///
     /// # Errors
-    /// If there is none of that name, or of a shape beyond all memory, or the device fails.
-    pub fn load(&self, name: &str, device: &Device) -> Result<Tensor, LoadError> {
-        let Some((shard, info)) = self.info(name) else {
-            return Err(LoadError::Malformed {
-                path: self.path.clone(),
-                message: format!("no tensor {name}"),
-            });
-        };
+    /// If there is none of that name, or of a shape beyond all memory, or the file cannot be read or was changed.
+    pub(super) fn read(&self, name: &str, buffer: &mut Vec<u8>) -> Result<Dtype, LoadError> {
+        let malformed = |message: String| LoadError::Malformed { path: self.path.clone(), message };
+        let (shard, info) = self.info(name).ok_or_else(|| malformed(format!("no tensor {name}")))?;
         // Without any numbers there may be axes of any length, of which the library makes a product all the same.
         if info.shape.iter().try_fold(1_usize, |all, axis| all.checked_mul((*axis).max(1))).is_none() {
-            let message = format!("{name} cannot be of shape {:?}", info.shape);
-            return Err(LoadError::Malformed { path: self.path.clone(), message });
+            return Err(malformed(format!("{name} cannot be of shape {:?}", info.shape)));
         }
-        let (start, end) = info.data_offsets;
-        let dtype = DType::try_from(info.dtype)?;
-        // The header was checked against the file's length when it was read.
-        let bytes = &shard.map[shard.data + start..shard.data + end];
-        Ok(Tensor::from_raw_buffer(bytes, dtype, &info.shape, device)?)
+        shard.read(info, buffer)?;
+        Ok(info.dtype)
     }
 
-    fn info(&self, name: &str) -> Option<(&Shard, &TensorInfo)> {
+    fn info(&self, name: &str) -> Option<(&TensorFile, &TensorInfo)> {
         let shard = &self.shards[*self.index.get(name)?];
-        Some((shard, shard.header.info(name)?))
+        Some((shard, shard.header().info(name)?))
     }
-}
-
-/// Whether it has floating-point numbers that can be computed with: candle stores some that it cannot convert.
-fn is_float(info: &TensorInfo) -> bool {
-    use DType::{BF16, F8E4M3, F16, F32, F64};
-    matches!(DType::try_from(info.dtype), Ok(F64 | F32 | F16 | BF16 | F8E4M3))
 }
 
 impl std::fmt::Debug for Shards {

@@ -1,0 +1,79 @@
+//! One safetensors file. It is read tensor by tensor and never mapped: a map of a file that somebody shortens is a
+//! signal that ends the process, and one that somebody overwrites changes under the reader's hands.
+
+use std::fs::{File, Metadata as Status};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use super::header::{self, NoHeader};
+use crate::sdxl::error::LoadError;
+
+/// An open file with its parsed header. A file that takes its place by a rename is another one, and not read.
+pub(super) struct TensorFile {
+    path: PathBuf,
+    file: File,
+    header: Metadata,
+    /// Where the tensors begin.
+    data: u64,
+    state: State,
+}
+
+/// What changes when somebody writes to the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct State {
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl From<Status> for State {
+    fn from(status: Status) -> Self {
+        Self { length: status.len(), modified: status.modified().ok() }
+    }
+}
+
+impl TensorFile {
+    /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    /// If it is not safetensors, or is cut.
+    pub(super) fn open(path: PathBuf) -> Result<Self, LoadError> {
+        let unreadable = |source| LoadError::Unreadable { path: path.clone(), source };
+        let file = File::open(&path).map_err(unreadable)?;
+        let state = State::from(file.metadata().map_err(unreadable)?);
+        let (header, data) = header::read(&file, state.length).map_err(|error| match error {
+            NoHeader::Unreadable(source) => unreadable(source),
+            NoHeader::Malformed(message) => LoadError::Malformed { path: path.clone(), message },
+        })?;
+        Ok(Self { path, file, header, data, state })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn header(&self) -> &Metadata {
+        &self.header
+    }
+
+    /// Reads a tensor's bytes into `buffer`, in place of what is there.
+    ///
+    /// # Errors
+    /// If the system cannot read them, or the file has been written to since it was opened.
+    pub(super) fn read(&self, tensor: &TensorInfo, buffer: &mut Vec<u8>) -> Result<(), LoadError> {
+        let (start, end) = tensor.data_offsets;
+        buffer.resize(end - start, 0);
+        let read = self.file.read_exact_at(buffer, self.data + start as u64);
+        // Looked at after the bytes were read: a change that came later is not in them.
+        let now = self.file.metadata().map(State::from);
+        match (read, now) {
+            (_, Ok(now)) if now != self.state => Err(LoadError::Changed { path: self.path.clone() }),
+            (Err(source), _) | (_, Err(source)) => {
+                Err(LoadError::Unreadable { path: self.path.clone(), source })
+            }
+            (Ok(()), Ok(_)) => Ok(()),
+        }
+    }
+}
