@@ -17,3 +17,4 @@ mod replicas;
 mod shutdown;
 mod store_away;
 mod support;
+mod warnings;

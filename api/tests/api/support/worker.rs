@@ -1,7 +1,7 @@
 //! A worker that does what a test says.
 
 use glimpse_shared::{
-    event::{FailureCode, Image, Timings},
+    event::{FailureCode, Image, Timings, Warning},
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
     store::{Claim, Ending, Finish, Hold, Lease, Preview, SharedStore},
@@ -63,10 +63,14 @@ impl Worker {
         self.store.publish(lease, &preview).await.unwrap()
     }
 
-    pub(crate) async fn complete(&self, mut lease: Lease) -> Finish {
+    pub(crate) async fn complete(&self, lease: Lease) -> Finish {
+        self.complete_with(lease, Vec::new()).await
+    }
+
+    pub(crate) async fn complete_with(&self, mut lease: Lease, warnings: Vec<Warning>) -> Finish {
         let images = (0..lease.job.spec.num_images()).map(|k| picture(&format!("final {k}"))).collect();
         let timings = Timings { inference: 1.5, decode: 0.25 };
-        let ending = Ending::completed(images, lease.job.spec.seed(), timings);
+        let ending = Ending::completed(images, lease.job.spec.seed(), timings, warnings);
         self.store.finish(&mut lease, &ending).await.unwrap()
     }
 
