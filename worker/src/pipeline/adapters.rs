@@ -10,6 +10,7 @@ use candle_core::DType;
 
 use super::error::PipelineError;
 use super::inputs::Lora;
+use super::interrupt::Interrupt;
 use crate::sdxl::lora::{Component, LoraFile, ModuleName};
 use crate::sdxl::unet::UnetConfig;
 use crate::sdxl::{Weight, sgm};
@@ -45,7 +46,7 @@ impl PartialEq for LoraSet {
 pub(super) struct Adapters {
     modules: BTreeMap<(Component, ModuleName), Weight>,
     files: RefCell<Vec<(Stamp, Rc<LoraFile>)>>,
-    /// `None` while the weights are being changed, and after that failed.
+    /// `None` while the weights are being changed, and after that failed or was interrupted.
     active: RefCell<Option<LoraSet>>,
 }
 
@@ -77,9 +78,10 @@ impl Adapters {
     }
 
     /// Reads what the request names and checks that it fits this checkpoint.
-    pub(super) fn load(&self, loras: &[Lora]) -> Result<LoraSet, PipelineError> {
+    pub(super) fn load(&self, loras: &[Lora], interrupt: Interrupt<'_>) -> Result<LoraSet, PipelineError> {
         let mut set = LoraSet::default();
         for lora in loras {
+            interrupt.check()?;
             // The name alone: where an operator keeps files is not a client's business.
             let name = lora.path.file_name().unwrap_or(lora.path.as_os_str()).to_string_lossy().into_owned();
             let bad = |message: String| PipelineError::bad("loras", message);
@@ -107,7 +109,7 @@ impl Adapters {
 
     /// Makes the weights those of the set, if they are not yet. Without LoRAs they are the checkpoint's own
     /// tensors, not a copy that was changed back.
-    pub(super) fn activate(&self, set: &LoraSet) -> Result<(), PipelineError> {
+    pub(super) fn activate(&self, set: &LoraSet, interrupt: Interrupt<'_>) -> Result<(), PipelineError> {
         if self.active.borrow().as_ref() == Some(set) {
             return Ok(());
         }
@@ -115,6 +117,7 @@ impl Adapters {
         self.modules.values().for_each(|weight| weight.adapt(None));
         for (_, file, scale) in &set.0 {
             for (component, module, delta) in file.deltas() {
+                interrupt.check()?;
                 let Some(weight) = self.modules.get(&(component, module.clone())) else { continue };
                 let dtype = weight.own().dtype();
                 let changed = (weight.get().to_dtype(DType::F32)? + delta.of(weight.own(), *scale)?)?;
