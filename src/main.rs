@@ -7,7 +7,10 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use glimpse_shared::telemetry;
+use glimpse_shared::{
+    shutdown::{self, Shutdown},
+    telemetry,
+};
 
 /// Makes pictures from words, and lets you watch them form.
 #[derive(Debug, Parser)]
@@ -27,16 +30,27 @@ enum Command {
     Generate(Box<generate::Args>),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    let shutdown = match Shutdown::listen() {
+        Ok(shutdown) => shutdown,
+        Err(error) => return cannot(&format!("handle signals: {error}")),
+    };
     let cli = Cli::parse();
     // Without a provider the first TLS connection would panic. An error means that one is there.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match cli.command.unwrap_or_else(|| Command::Serve(Box::new(cli.serve))) {
-        Command::Serve(args) => {
-            telemetry::init(&args.log);
-            serve::run(*args).await
+    let done = shutdown::block_on(async {
+        match cli.command.unwrap_or_else(|| Command::Serve(Box::new(cli.serve))) {
+            Command::Serve(args) => {
+                telemetry::init(&args.log);
+                serve::run(*args, &shutdown).await
+            }
+            Command::Generate(args) => generate::run(*args, &shutdown).await,
         }
-        Command::Generate(args) => generate::run(*args).await,
-    }
+    });
+    done.unwrap_or_else(|error| cannot(&format!("start threads: {error}")))
+}
+
+fn cannot(what: &str) -> ExitCode {
+    eprintln!("glimpse: cannot {what}");
+    ExitCode::FAILURE
 }

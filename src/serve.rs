@@ -6,6 +6,7 @@ use glimpse_api::Config as ApiConfig;
 use glimpse_shared::{
     id::{App, WorkerId},
     reaper,
+    shutdown::{self, Shutdown},
     store::{
         Clock, SharedStore,
         memory::MemoryStore,
@@ -17,7 +18,6 @@ use glimpse_worker::{
     config::{FleetConfig, ModelConfig},
     engine::Engine,
     runner::{Ended, Worker},
-    signal,
 };
 use tokio::{
     net::TcpListener,
@@ -46,9 +46,9 @@ pub struct Args {
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves until told to stop: 0; 1 if the worker's device broke, 2 if the flags or the model are wrong.
-pub async fn run(args: Args) -> ExitCode {
-    match serve(args).await {
+/// Serves until it is asked to end: 0; 1 if the worker's device broke, 2 if the flags or the model are wrong.
+pub async fn run(args: Args, shutdown: &Shutdown) -> ExitCode {
+    match serve(args, shutdown).await {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::DeviceFault) => ExitCode::FAILURE,
         Err(error) => {
@@ -58,40 +58,15 @@ pub async fn run(args: Args) -> ExitCode {
     }
 }
 
-async fn serve(args: Args) -> Result<Ended, Error> {
-    let model = model::or_demo(args.model.model.clone())?;
-    let app: App = args.fleet.app.clone().map_or_else(|| DEMO_APP.parse(), Ok)?;
-    let store: SharedStore = match &args.redis.redis_url {
-        Some(url) => {
-            Arc::new(RedisStore::connect(url, &args.redis.redis_prefix, args.api.rules(), Clock::Store)?)
-        }
-        None => Arc::new(MemoryStore::new(args.api.rules(), Clock::Store)),
+async fn serve(args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
+    let Some(started) = shutdown.unless_requested(start(&args)).await else {
+        // Nothing was promised to anybody yet.
+        shutdown::leave(0);
     };
-    // A taken port is found before the model is loaded.
-    let listener = TcpListener::bind(&args.api.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", args.api.listen))?;
+    let (listener, worker) = started?;
     let address = listener.local_addr()?;
-    glimpse_api::raise_connection_limit();
+    let store = worker.store.clone();
     let (stop, stopped) = watch::channel(false);
-    let told = async {
-        signal::stop().await;
-        stop.send_replace(true);
-    };
-
-    let loras = args.model.loras()?;
-    let loading = args.model.clone();
-    let (engine, offers) = Engine::start(move || loading.load_warm(&model)).await?;
-    let worker = Worker {
-        store: store.clone(),
-        app,
-        id: WorkerId::new("local"),
-        engine,
-        offers,
-        loras,
-        checkpoint_every: args.fleet.checkpoint_every,
-        drain_grace: args.fleet.drain_grace(),
-    };
     let (ready, is_ready) = oneshot::channel();
     let worker = worker.run(
         || {
@@ -111,9 +86,8 @@ async fn serve(args: Args) -> Result<Ended, Error> {
     let mut worker = tokio::spawn(worker);
     let mut api = tokio::spawn(api);
     let announcing = tokio::spawn(announce);
-    tokio::pin!(told);
     let ended = tokio::select! {
-        () = &mut told => None,
+        _ = shutdown.requested() => None,
         ended = &mut worker => Some(ended?),
         served = &mut api => {
             served??;
@@ -131,6 +105,37 @@ async fn serve(args: Args) -> Result<Ended, Error> {
     announcing.abort();
     reaping.abort();
     Ok(ended)
+}
+
+/// Opens the port and loads the model.
+async fn start(args: &Args) -> Result<(TcpListener, Worker), Error> {
+    let model = model::or_demo(args.model.model.clone())?;
+    let app: App = args.fleet.app.clone().map_or_else(|| DEMO_APP.parse(), Ok)?;
+    let store: SharedStore = match &args.redis.redis_url {
+        Some(url) => {
+            Arc::new(RedisStore::connect(url, &args.redis.redis_prefix, args.api.rules(), Clock::Store)?)
+        }
+        None => Arc::new(MemoryStore::new(args.api.rules(), Clock::Store)),
+    };
+    // A taken port is found before the model is loaded.
+    let listener = TcpListener::bind(&args.api.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", args.api.listen))?;
+    glimpse_api::raise_connection_limit();
+    let loras = args.model.loras()?;
+    let loading = args.model.clone();
+    let (engine, offers) = Engine::start(move || loading.load_warm(&model)).await?;
+    let worker = Worker {
+        store,
+        app,
+        id: WorkerId::new("local"),
+        engine,
+        offers,
+        loras,
+        checkpoint_every: args.fleet.checkpoint_every,
+        drain_grace: args.fleet.drain_grace(),
+    };
+    Ok((listener, worker))
 }
 
 /// The one line on standard output, for whoever waits for it.

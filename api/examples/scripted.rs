@@ -97,7 +97,7 @@ async fn paint_one(
         }
     }
     let timings = Timings { inference: pause.as_secs_f64() * f64::from(steps), decode: 0.0 };
-    let ending = Ending::completed(vec![picture(1.0, spec.seed())], spec.seed(), timings);
+    let ending = Ending::completed(vec![picture(1.0, spec.seed())], spec.seed(), timings, Vec::new());
     store.finish(&mut lease, &ending).await?;
     Ok(())
 }

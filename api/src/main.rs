@@ -6,16 +6,14 @@ use clap::Parser;
 use glimpse_api::{Config, raise_connection_limit, serve};
 use glimpse_shared::{
     reaper,
+    shutdown::{self, Shutdown},
     store::{
         Clock, SharedStore,
         redis::{RedisConfig, RedisStore},
     },
     telemetry::{self, LogConfig},
 };
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::TcpListener;
 
 /// The HTTP side of a Glimpse fleet. Stateless: run as many as you like over one Redis.
 #[derive(Parser)]
@@ -41,12 +39,15 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    // Before anything speaks TLS: without a provider of its own choice, rustls panics at the first connection.
-    // An error means that one is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let flags = Flags::parse();
-    telemetry::init(&flags.log);
-    match start(flags) {
+    let ended = Shutdown::listen().map_err(system("signals cannot be handled")).and_then(|shutdown| {
+        // Before anything speaks TLS: without a provider of its own choice, rustls panics at the first connection.
+        // An error means that one is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let flags = Flags::parse();
+        telemetry::init(&flags.log);
+        shutdown::block_on(run(flags, &shutdown)).map_err(system("no threads to run on"))?
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tracing::error!("{failure}");
@@ -58,43 +59,40 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(flags: Flags) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::System("no threads to run on".to_owned(), error))?;
-    let ended = runtime.block_on(run(flags));
-    // All that matters has been waited for; a look-up of a name that hangs does not.
-    runtime.shutdown_background();
-    ended
+fn system(what: &str) -> impl FnOnce(std::io::Error) -> Failure {
+    let what = what.to_owned();
+    |error| Failure::System(what, error)
 }
 
-async fn run(flags: Flags) -> Result<(), Failure> {
-    let system = |what: &str| {
-        let what = what.to_owned();
-        |error| Failure::System(what, error)
+async fn run(flags: Flags, shutdown: &Shutdown) -> Result<(), Failure> {
+    let Some(started) = shutdown.unless_requested(start(&flags)).await else {
+        tracing::info!("asked to end before the API was ready");
+        return Ok(());
     };
-    let store = open_store(&flags)?;
-    raise_connection_limit();
-    // Before the line that says so: whoever reads it may send a signal.
-    let mut terminate = signal(SignalKind::terminate()).map_err(system("signals cannot be handled"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("signals cannot be handled"))?;
-    let listener = TcpListener::bind(&flags.api.listen)
-        .await
-        .map_err(system(&format!("cannot listen on {}", flags.api.listen)))?;
+    let (listener, store) = started?;
     let address = listener.local_addr().map_err(system("the listener has no address"))?;
     tracing::info!(config = ?flags.api, "serving");
     let said = writeln!(std::io::stdout(), "listening on http://{address}");
     said.map_err(system("cannot write to standard output"))?;
 
     let reaper = tokio::spawn(reaper::run(store.clone(), reaper::API_PERIOD));
-    let shutdown = async {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("SIGINT"),
-        }
+    let asked = async {
+        let signal = shutdown.requested().await;
+        tracing::info!(%signal, "shutting down");
     };
-    let served = serve(listener, store, flags.api, shutdown).await;
+    let served = serve(listener, store, flags.api, asked).await;
     reaper.abort();
     served.map_err(system("serving ended"))
+}
+
+/// Opens the port, and the store.
+async fn start(flags: &Flags) -> Result<(TcpListener, SharedStore), Failure> {
+    let store = open_store(flags)?;
+    raise_connection_limit();
+    let listener = TcpListener::bind(&flags.api.listen)
+        .await
+        .map_err(system(&format!("cannot listen on {}", flags.api.listen)))?;
+    Ok((listener, store))
 }
 
 /// The store that this process shares with the fleet.

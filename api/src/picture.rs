@@ -20,6 +20,9 @@ pub(crate) struct Completed<'a> {
     pub(crate) images: Vec<&'a RawValue>,
     /// The seed that gives these pictures again.
     pub(crate) seed: u64,
+    /// What of the request had no effect: a list, absent where it would be empty.
+    #[serde(borrow, default)]
+    pub(crate) warnings: Option<&'a RawValue>,
 }
 
 /// The JSON of a preview's picture, in the event's own memory; `None` for what is no preview of ours.

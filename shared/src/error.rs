@@ -11,5 +11,15 @@ pub enum StoreError {
     Corrupt(String),
 }
 
+impl StoreError {
+    /// Whether the same command would be answered the same again: it is not worth a retry.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => false,
+            Self::Corrupt(_) => true,
+        }
+    }
+}
+
 /// A store's answer, or why there is none.
 pub type StoreResult<T> = Result<T, StoreError>;

@@ -46,6 +46,9 @@ pub enum Event {
         seed: u64,
         /// Where the time went.
         timings: Timings,
+        /// What of the request had no effect.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<Warning>,
     },
     /// The job ended without pictures.
     Failed {
@@ -68,6 +71,26 @@ pub struct Timings {
     pub inference: f64,
     /// Decoding and encoding the final pictures.
     pub decode: f64,
+}
+
+/// Something that the client should know of the pictures that it got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// What it is, for programs.
+    pub code: WarningCode,
+    /// What it is, for people.
+    pub message: String,
+}
+
+/// What a warning is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningCode {
+    /// The end of a prompt had no effect: the model's text encoders read only so many tokens.
+    PromptTruncated,
+    /// One of a newer release.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Why a job failed.

@@ -8,5 +8,6 @@ pub mod jitter;
 pub mod job;
 pub mod reaper;
 pub mod request;
+pub mod shutdown;
 pub mod store;
 pub mod telemetry;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use glimpse_shared::{
-    event::{CancelledBy, Event, FailureCode, Frame, Image, Timings},
+    event::{CancelledBy, Event, FailureCode, Frame, Image, Timings, Warning, WarningCode},
     id::{App, JobId, Micros, Seq, WorkerId},
 };
 
@@ -29,10 +29,27 @@ fn every_event_has_its_json() {
                 images: vec![image()],
                 seed: 7,
                 timings: Timings { inference: 1.5, decode: 0.25 },
+                warnings: Vec::new(),
             },
             format!(
                 r#"{{"type":"completed","images":[{url}],"seed":7,"timings":{{"inference":1.5,"decode":0.25}}}}"#
             ),
+        ),
+        (
+            Event::Completed {
+                images: Vec::new(),
+                seed: 7,
+                timings: Timings { inference: 1.5, decode: 0.25 },
+                warnings: vec![Warning {
+                    code: WarningCode::PromptTruncated,
+                    message: "the end has no effect".to_owned(),
+                }],
+            },
+            concat!(
+                r#"{"type":"completed","images":[],"seed":7,"timings":{"inference":1.5,"decode":0.25},"#,
+                r#""warnings":[{"code":"prompt_truncated","message":"the end has no effect"}]}"#
+            )
+            .to_owned(),
         ),
         (
             Event::Failed { code: FailureCode::RunTimeout, message: "too slow — naïve 🪁".to_owned() },
@@ -48,6 +65,22 @@ fn every_event_has_its_json() {
         let parsed = Frame::parse(frame.bytes().clone()).unwrap();
         assert_eq!((&parsed, parsed.event().unwrap(), parsed.json()), (&frame, event, Bytes::from(json)));
     }
+}
+
+/// Fleets are updated one process after the other.
+#[test]
+fn a_completed_event_of_an_older_or_newer_release_is_read() {
+    let read = |rest: &str| {
+        let head = r#"1 {"type":"completed","images":[],"seed":7,"timings":{"inference":1.5,"decode":0.25}"#;
+        match Frame::parse(Bytes::from(format!("{head}{rest}}}"))).unwrap().event().unwrap() {
+            Event::Completed { seed: 7, warnings, .. } => warnings,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(read(""), []);
+    let message = "no need to know".to_owned();
+    let newer = r#","warnings":[{"code":"of_tomorrow","message":"no need to know","more":1}],"more":2"#;
+    assert_eq!(read(newer), [Warning { code: WarningCode::Unknown, message }]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, process::ExitCode};
 
-use glimpse_shared::request::FieldError;
+use glimpse_shared::{request::FieldError, shutdown::Signal};
 
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +24,9 @@ pub enum Failure {
     /// The job ended without a picture.
     #[error("the job ended without a picture: {0}")]
     Job(String),
-    /// Ctrl-C.
-    #[error("interrupted")]
-    Interrupted,
+    /// Ctrl-C, or SIGTERM.
+    #[error("interrupted by {0}")]
+    Interrupted(Signal),
 }
 
 impl Failure {
@@ -48,7 +48,7 @@ impl Failure {
             Self::BadInput(_) => 2,
             Self::Unreachable { .. } => 3,
             Self::Job(_) => 4,
-            Self::Interrupted => 130,
+            Self::Interrupted(signal) => signal.exit_code(),
         })
     }
 }

@@ -68,12 +68,15 @@ pub async fn make(
     }
     let made = made.map_err(Failure::unforeseen)?.map_err(|error| match error {
         PipelineError::BadRequest { .. } => Failure::BadInput(error.to_string()),
-        PipelineError::Fault { .. } | PipelineError::Device { .. } => Failure::Job(error.to_string()),
+        PipelineError::Fault { .. } | PipelineError::Device { .. } | PipelineError::Interrupted => {
+            Failure::Job(error.to_string())
+        }
     })?;
     let picture = made.pictures.first().ok_or_else(|| Failure::unforeseen("the pipeline made no picture"))?;
     let image = reporter::encode_final(picture, spec.output_format()).map_err(Failure::unforeseen)?;
     let encoded = image.decode().ok_or_else(|| Failure::unforeseen("the picture is no data URI"))?;
-    Ok(Picture { encoded, seed: spec.seed() })
+    let warnings = made.warnings.iter().map(reporter::warning).collect();
+    Ok(Picture { encoded, seed: spec.seed(), warnings })
 }
 
 fn write_preview(

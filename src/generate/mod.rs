@@ -11,8 +11,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use glimpse_shared::{
+    event::Warning,
     id::App,
     request::ImageRequest,
+    shutdown::{self, Shutdown},
     telemetry::{self, LogConfig, LogFormat},
 };
 use glimpse_worker::config::ModelConfig;
@@ -80,13 +82,16 @@ pub struct Args {
 }
 
 /// Makes the picture. 0: done, 1: unforeseen, 2: bad input or refused, 3: server not reachable, 4: the job
-/// failed, 130: Ctrl-C.
-pub async fn run(args: Args) -> ExitCode {
+/// failed, 130: Ctrl-C, 143: SIGTERM. A second signal ends the process at once.
+pub async fn run(args: Args, shutdown: &Shutdown) -> ExitCode {
     telemetry::init(&LogConfig { log_format: LogFormat::Text, log: args.log.clone() });
-    match generate(args).await {
+    match generate(args, shutdown).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("glimpse: {failure}");
+            if let Failure::Interrupted(signal) = failure {
+                shutdown::leave(signal.exit_code());
+            }
             failure.exit_code()
         }
     }
@@ -96,9 +101,11 @@ pub async fn run(args: Args) -> ExitCode {
 struct Picture {
     encoded: Vec<u8>,
     seed: u64,
+    /// What of the request had no effect.
+    warnings: Vec<Warning>,
 }
 
-async fn generate(args: Args) -> Result<(), Failure> {
+async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
     let output = Output::new(args.output)?;
     let previews = args.preview_dir.map(PreviewDir::new).transpose()?;
     let request = ImageRequest {
@@ -118,16 +125,21 @@ async fn generate(args: Args) -> Result<(), Failure> {
     };
     let progress = Progress::new();
     let picture = match &args.server {
-        Some(server) => remote::make(server, args.app, &request, &progress, previews.as_ref()).await,
+        Some(server) => {
+            remote::make(server, args.app, &request, &progress, previews.as_ref(), shutdown).await
+        }
         None => tokio::select! {
             picture = local::make(&args.model, &request, &progress, previews.as_ref()) => picture,
             // The pipeline's thread ends with the process.
-            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+            signal = shutdown.requested() => Err(Failure::Interrupted(signal)),
         },
     };
     progress.end();
-    let Picture { encoded, seed } = picture?;
+    let Picture { encoded, seed, warnings } = picture?;
     output.write(&encoded)?;
+    for warning in warnings {
+        eprintln!("glimpse: warning: {}", warning.message);
+    }
     eprintln!("{} (seed {seed})", output.path().display());
     Ok(())
 }

@@ -8,6 +8,7 @@ use glimpse_shared::{
     event::{Event, Image},
     id::App,
     request::ImageRequest,
+    shutdown::Shutdown,
 };
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How often a broken stream is taken up again before the server counts as gone.
 const RESUMES: u32 = 5;
 
-/// Submits the request, shows its progress, and returns its picture. Ctrl-C cancels the job.
+/// Submits the request, shows its progress, and returns its picture. Ctrl-C and SIGTERM cancel the job.
 ///
 /// # Errors
 /// See [`Failure`].
@@ -29,30 +30,34 @@ pub async fn make(
     request: &ImageRequest,
     progress: &Progress,
     previews: Option<&PreviewDir>,
+    shutdown: &Shutdown,
 ) -> Result<Picture, Failure> {
     let server = Server::new(server)?;
     let app = match app {
         Some(app) => app,
-        None => server.only_app().await?,
+        None => tokio::select! {
+            app = server.only_app() => app?,
+            signal = shutdown.requested() => return Err(Failure::Interrupted(signal)),
+        },
     };
     let submit = server.submit(&app, request);
     tokio::pin!(submit);
     let job = tokio::select! {
         job = &mut submit => job?,
-        _ = tokio::signal::ctrl_c() => {
+        signal = shutdown.requested() => {
             // The job may be there by now: it is cancelled once its id is known.
             if let Ok(Ok(job)) = tokio::time::timeout(ANSWER_WITHIN, submit).await {
                 server.cancel(&job).await?;
             }
-            return Err(Failure::Interrupted);
+            return Err(Failure::Interrupted(signal));
         }
     };
     let steps = request.num_inference_steps.and_then(|steps| u32::try_from(steps).ok()).unwrap_or(20);
     tokio::select! {
         picture = server.follow(&job, steps, progress, previews) => picture,
-        _ = tokio::signal::ctrl_c() => {
+        signal = shutdown.requested() => {
             server.cancel(&job).await?;
-            Err(Failure::Interrupted)
+            Err(Failure::Interrupted(signal))
         }
     }
 }
@@ -214,11 +219,11 @@ fn take(
                 folder.write(step, &decode(&image)?)?;
             }
         }
-        Event::Completed { images, seed, .. } => {
+        Event::Completed { images, seed, warnings, .. } => {
             progress.show(steps, steps);
             let image =
                 images.first().ok_or_else(|| Failure::unforeseen("a job completed without a picture"))?;
-            return Ok(Some(Picture { encoded: decode(image)?, seed }));
+            return Ok(Some(Picture { encoded: decode(image)?, seed, warnings }));
         }
         Event::Failed { code, message } => {
             return Err(Failure::Job(format!("{}: {message}", code.as_str())));

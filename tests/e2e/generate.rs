@@ -137,3 +137,28 @@ async fn a_job_that_somebody_else_cancels_has_failed() {
     assert!(client.log().contains("cancelled by client"), "{}", client.log());
     assert!(!out.exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_have_no_effect_are_said() {
+    let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
+    let address = server.address().await;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.png").display().to_string();
+    let story = format!("{} and a green star", "a red heart ".repeat(40));
+    let small = ["-o", &out, "--steps", "1", "--width", "64", "--height", "64"];
+    for place in [&[][..], &["--server", &address]] {
+        for (what, args) in
+            [("prompt", vec![&*story]), ("negative_prompt", vec!["a heart", "--negative-prompt", &story])]
+        {
+            let output = generate(folder.path(), &[&args[..], &small, place].concat());
+            assert!(output.status.success(), "{}", text(&output));
+            let said = text(&output);
+            assert!(
+                said.contains(&format!("warning: {what} is too long: the model reads 75 of its")),
+                "{said}"
+            );
+        }
+        let output = generate(folder.path(), &[&["a heart"], &small[..], place].concat());
+        assert!(!text(&output).contains("warning"), "{}", text(&output));
+    }
+}

@@ -15,6 +15,8 @@ mod sdk;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]
+mod signals;
+#[cfg(test)]
 mod stack;
 #[cfg(test)]
 mod tls;

@@ -148,3 +148,39 @@ async fn a_load_says_what_it_does() {
         assert!(log.contains(part), "{part:?} in {log}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_may_allow_smaller_pictures_alone() {
+    let args = ["serve", "--listen", "127.0.0.1:0", "--max-pixels", "10000"];
+    let mut process = Process::start("glimpse", &args);
+    let address = process.address().await;
+    let run = async |body: Value| {
+        client().post(format!("{address}/glimpse/demo")).json(&body).send().await.unwrap()
+    };
+    let worker: Value =
+        client().get(format!("{address}/v1/workers")).send().await.unwrap().json().await.unwrap();
+    let worker = &worker["workers"][0];
+    // The demo model's own size is 128x128.
+    assert_eq!((&worker["max_pixels"], &worker["native_width"]), (&json!(10000), &json!(96)), "{worker}");
+
+    let refused = run(json!({ "prompt": HEART, "width": 128, "height": 80 })).await;
+    assert_eq!(refused.status(), 422);
+    let refused: Value = refused.json().await.unwrap();
+    assert_eq!(refused["detail"][0]["loc"], json!(["body", "width"]), "{refused}");
+    assert!(refused["detail"][0]["msg"].as_str().unwrap().contains("at most 10000 pixels"), "{refused}");
+
+    let made = run(json!({ "prompt": HEART, "num_inference_steps": 1 })).await;
+    assert_eq!(made.status(), 200);
+    let made: Value = made.json().await.unwrap();
+    assert_eq!((&made["image"]["width"], &made["image"]["height"]), (&json!(96), &json!(96)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_no_picture_keeps_is_refused() {
+    for pixels in ["4095", "2097153", "0", "-1", "1024x1024", ""] {
+        let mut process =
+            Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0", "--max-pixels", pixels]);
+        assert_eq!(process.exit(super::stack::SOON).await.code(), Some(2), "{pixels:?}");
+        assert!(process.log().contains("--max-pixels"), "{}", process.log());
+    }
+}

@@ -11,6 +11,7 @@ use clap::Parser;
 use glimpse_shared::{
     id::WorkerId,
     reaper,
+    shutdown::{self, Shutdown},
     store::{
         Clock, Rules, SharedStore,
         redis::{RedisConfig, RedisStore},
@@ -20,9 +21,11 @@ use glimpse_shared::{
 use glimpse_worker::{
     config::FleetConfig,
     engine::Engine,
-    pipeline::{Description, Inputs, Pipeline, PipelineError, PreviewSource, Progress, Rgb},
+    pipeline::{
+        Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, PreviewSource, Progress,
+        Rgb,
+    },
     runner::{Ended, Worker},
-    signal,
 };
 
 const SIDE: u32 = 64;
@@ -36,6 +39,8 @@ struct Flags {
     #[command(flatten)]
     log: LogConfig,
 }
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 struct Script;
 
@@ -64,7 +69,13 @@ impl Scene {
 impl Pipeline for Script {
     type Denoising = Scene;
 
-    fn begin(&self, inputs: &Inputs) -> Result<Scene, PipelineError> {
+    fn prepare(
+        &self,
+        inputs: &Inputs,
+        checkpoint: Option<&[u8]>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Scene, PipelineError> {
+        interrupt.check()?;
         let scene = Scene {
             prompt: inputs.prompt.clone(),
             step: 0,
@@ -72,19 +83,18 @@ impl Pipeline for Script {
             pictures: inputs.num_images_per_prompt,
             state: inputs.seed,
         };
-        match scene.word("refused") {
-            Some(_) => Err(PipelineError::bad("prompt", "this model refuses it")),
-            None => Ok(scene),
+        if scene.word("refused").is_some() {
+            return Err(PipelineError::bad("prompt", "this model refuses it"));
         }
-    }
-
-    fn resume(&self, inputs: &Inputs, checkpoint: &[u8]) -> Result<Scene, PipelineError> {
-        let scene = self.begin(inputs)?;
-        let Ok(checkpoint) = <[u8; 16]>::try_from(checkpoint) else { return Ok(scene) };
+        let Some(Ok(checkpoint)) = checkpoint.map(<[u8; 16]>::try_from) else { return Ok(scene) };
         let [step, state] = [0, 8].map(|at| {
             checkpoint[at..at + 8].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
         });
         Ok(Scene { step: step as usize, state, ..scene })
+    }
+
+    fn warnings(&self, _: &Scene) -> Vec<PipelineWarning> {
+        Vec::new()
     }
 
     fn checkpoint(&self, scene: &Scene) -> Result<Vec<u8>, PipelineError> {
@@ -116,7 +126,8 @@ impl Pipeline for Script {
         Ok(scene.picture())
     }
 
-    fn finish(&self, scene: Scene) -> Result<Vec<Rgb>, PipelineError> {
+    fn pictures(&self, scene: Scene, interrupt: Interrupt<'_>) -> Result<Vec<Rgb>, PipelineError> {
+        interrupt.check()?;
         Ok((0..scene.pictures).map(|_| scene.picture()).collect())
     }
 
@@ -136,11 +147,13 @@ impl Pipeline for Script {
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let flags = Flags::parse();
-    telemetry::init(&flags.log);
-    match run(flags).await {
+fn main() -> ExitCode {
+    let ended = Shutdown::listen().map_err(Error::from).and_then(|shutdown| {
+        let flags = Flags::parse();
+        telemetry::init(&flags.log);
+        shutdown::block_on(run(flags, shutdown))?
+    });
+    match ended {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::DeviceFault) => ExitCode::FAILURE,
         Err(error) => {
@@ -150,10 +163,9 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(flags: Flags) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>> {
+async fn run(flags: Flags, shutdown: Shutdown) -> Result<Ended, Error> {
     let url = flags.redis.redis_url.as_ref().ok_or("--redis-url is required")?;
     let app = flags.fleet.app.clone().ok_or("--app is required")?;
-    let drain = signal::stop();
     let store = RedisStore::connect(url, &flags.redis.redis_prefix, Rules::default(), Clock::Store)?;
     let store: SharedStore = Arc::new(store);
     let (engine, offers) = Engine::start(|| Ok::<_, String>(Script)).await?;
@@ -168,6 +180,9 @@ async fn run(flags: Flags) -> Result<Ended, Box<dyn std::error::Error + Send + S
         drain_grace: flags.fleet.drain_grace(),
     };
     let reaping = tokio::spawn(reaper::run(store, reaper::WORKER_PERIOD));
+    let drain = async move {
+        shutdown.requested().await;
+    };
     let ended = worker.run(|| {}, drain).await;
     reaping.abort();
     Ok(ended)

@@ -1,6 +1,12 @@
 //! The newest checkpoint of the job at hand, on its way from the pipeline's thread to the store.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use glimpse_shared::store::Checkpoint;
 use tokio::sync::watch;
@@ -10,12 +16,14 @@ use tokio::sync::watch;
 pub struct Checkpoints {
     every: Duration,
     newest: watch::Sender<Option<Checkpoint>>,
+    /// Whether it has been said that the job's checkpoints are too large.
+    said: Arc<AtomicBool>,
 }
 
 impl Checkpoints {
     /// One every so often at most, the first that long after the attempt began; none for 0.
     pub fn every(every: Duration) -> Self {
-        Self { every, newest: watch::Sender::new(None) }
+        Self { every, newest: watch::Sender::new(None), said: Arc::default() }
     }
 
     /// None at all.
@@ -33,7 +41,12 @@ impl Checkpoints {
         let size = checkpoint.len();
         match Checkpoint::new(checkpoint) {
             Some(checkpoint) => drop(self.newest.send_replace(Some(checkpoint))),
-            None => tracing::debug!(size, "a checkpoint is too large to be kept"),
+            None if self.said.swap(true, Ordering::Relaxed) => {}
+            None => tracing::warn!(
+                size,
+                limit = Checkpoint::MAX_BYTES,
+                "the job's checkpoints are too large to be kept: if this worker is lost, the job begins anew"
+            ),
         }
     }
 

@@ -6,7 +6,10 @@ use std::{
 };
 
 use candle_core::DType;
-use glimpse_shared::id::App;
+use glimpse_shared::{
+    id::App,
+    request::{MAX_PIXELS, MIN_PIXELS},
+};
 
 use crate::{
     hub::{self, Component, HubError, HubOptions},
@@ -44,6 +47,17 @@ pub struct ModelConfig {
     /// [default: MODEL/taesd]
     #[arg(long, env = "GLIMPSE_TAESD", value_name = "DIR_OR_HUB_ID")]
     pub taesd: Option<PathBuf>,
+
+    /// The largest picture that requests may ask for, width times height: 4096 (64x64) to 2097152 (2048x1024). A
+    /// request that gives no size gets the model's own, or the largest of its shape that is allowed.
+    #[arg(
+        long,
+        env = "GLIMPSE_MAX_PIXELS",
+        value_name = "N",
+        default_value_t = MAX_PIXELS,
+        value_parser = clap::value_parser!(u64).range(MIN_PIXELS..=MAX_PIXELS)
+    )]
+    pub max_pixels: u64,
 
     /// What to compute on: `auto`, `cpu` or `cuda:N`. Float16 on a GPU, float32 on the CPU.
     #[arg(long, env = "GLIMPSE_DEVICE", default_value = "auto")]
@@ -94,6 +108,7 @@ impl ModelConfig {
         let (vae, taesd) = (autoencoder(&self.vae)?, autoencoder(&self.taesd)?);
         (options.model, options.vae, options.taesd) = (path(model, Component::Model)?, vae, taesd);
         options.config.clone_from(&self.config);
+        options.max_pixels = self.max_pixels;
         options.device = device;
         options.generator = match self.generator {
             TorchGenerator::Cuda => GeneratorKind::Cuda,

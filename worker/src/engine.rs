@@ -19,7 +19,10 @@ use crate::{
     checkpoints::Checkpoints,
     lease::Stop,
     outbox::{Outbox, Shown},
-    pipeline::{Description, Inputs, Pipeline, PipelineError, PreviewSource, Progress, Rgb},
+    pipeline::{
+        Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, PreviewSource, Progress,
+        Rgb,
+    },
 };
 
 /// What the thread is asked to make.
@@ -32,11 +35,12 @@ pub struct Order {
     pub checkpoints: Checkpoints,
     /// Told after each step; answers what a preview shall show, if there is to be one.
     pub observer: Observer,
-    /// Set when nobody wants the pictures any more; looked at between steps.
+    /// Set when nobody wants the pictures any more; looked at between steps, and between the parts of what takes
+    /// longer than one.
     pub stop: watch::Receiver<Option<Stop>>,
     /// Where previews go.
     pub outbox: Arc<Outbox>,
-    /// Where the end goes. Dropped without an answer if the work was stopped.
+    /// Where the end goes. Dropped without an answer if the work was stopped. Either way the thread is free then.
     pub done: oneshot::Sender<Result<Made, PipelineError>>,
 }
 
@@ -47,6 +51,7 @@ pub type Prepare = Box<dyn FnOnce() -> Result<Inputs, PipelineError> + Send>;
 pub type Observer = Box<dyn FnMut(Progress) -> Option<PreviewSource> + Send>;
 
 /// Finished pictures.
+#[derive(Debug)]
 pub struct Made {
     /// One per picture of the job.
     pub pictures: Vec<Rgb>,
@@ -54,6 +59,8 @@ pub struct Made {
     pub inference: Duration,
     /// Time spent on decoding the final pictures.
     pub decode: Duration,
+    /// What of the request had no effect.
+    pub warnings: Vec<PipelineWarning>,
 }
 
 /// Why there is no engine.
@@ -118,22 +125,21 @@ impl Engine {
 /// Makes one job's pictures, whatever happens in between.
 fn serve<P: Pipeline>(pipeline: &P, order: Order) {
     let Order { prepare, resume, checkpoints, observer, stop, outbox, done } = order;
+    let stopped = || stop.borrow().is_some();
+    let interrupt = Interrupt::when(&stopped);
     // A panic costs the attempt, not the worker: what a panic leaves half changed is made anew for each job.
     let made = catch_unwind(AssertUnwindSafe(|| {
-        if stop.borrow().is_some() {
-            return Ok(None);
-        }
+        interrupt.check()?;
         let begun = Instant::now();
         let inputs = prepare()?;
-        let denoising = match resume {
-            Some(checkpoint) => pipeline.resume(&inputs, checkpoint.bytes())?,
-            None => pipeline.begin(&inputs)?,
-        };
-        let at = InFlight { pipeline, stop: &stop, outbox: &outbox, checkpoints: &checkpoints, begun };
+        interrupt.check()?;
+        let checkpoint = resume.as_ref().map(|checkpoint| &checkpoint.bytes()[..]);
+        let denoising = pipeline.prepare(&inputs, checkpoint, interrupt)?;
+        let at = InFlight { pipeline, interrupt, outbox: &outbox, checkpoints: &checkpoints, begun };
         at.make(denoising, observer)
     }));
     let made = made.unwrap_or_else(|panic| Err(PipelineError::Fault { message: message(&*panic) }));
-    if let Some(made) = made.transpose() {
+    if !matches!(made, Err(PipelineError::Interrupted)) {
         // The job may have been given back without waiting for us.
         let _ = done.send(made);
     }
@@ -142,29 +148,24 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order) {
 /// What a job in flight looks at between its steps.
 struct InFlight<'a, P> {
     pipeline: &'a P,
-    stop: &'a watch::Receiver<Option<Stop>>,
+    interrupt: Interrupt<'a>,
     outbox: &'a Outbox,
     checkpoints: &'a Checkpoints,
     begun: Instant,
 }
 
 impl<P: Pipeline> InFlight<'_, P> {
-    /// `None` if the work was stopped.
-    fn make(
-        &self,
-        mut denoising: P::Denoising,
-        mut observer: Observer,
-    ) -> Result<Option<Made>, PipelineError> {
+    fn make(&self, mut denoising: P::Denoising, mut observer: Observer) -> Result<Made, PipelineError> {
+        let warnings = self.pipeline.warnings(&denoising);
         let mut due = self.checkpoints.next(self.begun);
         loop {
+            self.interrupt.check()?;
             let at = self.pipeline.progress(&denoising);
             if at.is_done() {
                 break;
             }
             self.pipeline.step(&mut [&mut denoising])?;
-            if self.stop.borrow().is_some() {
-                return Ok(None);
-            }
+            self.interrupt.check()?;
             if due.is_some_and(|due| due <= Instant::now()) {
                 self.checkpoints.put(self.pipeline.checkpoint(&denoising)?);
                 due = self.checkpoints.next(Instant::now());
@@ -175,8 +176,8 @@ impl<P: Pipeline> InFlight<'_, P> {
             }
         }
         let inference = self.begun.elapsed();
-        let pictures = self.pipeline.finish(denoising)?;
-        Ok(Some(Made { pictures, inference, decode: self.begun.elapsed() - inference }))
+        let pictures = self.pipeline.pictures(denoising, self.interrupt)?;
+        Ok(Made { pictures, inference, decode: self.begun.elapsed() - inference, warnings })
     }
 }
 

@@ -64,26 +64,33 @@ impl Held {
     }
 
     /// Ends the job. A finished picture is not dropped because the store is away: this tries until it is
-    /// answered.
-    pub async fn finish(mut self, ending: &Ending) -> Finish {
+    /// answered. `None` if no retry can help: the lease runs out, and the next attempt decides.
+    pub async fn finish(mut self, ending: &Ending) -> Option<Finish> {
         let mut retry = Retry::new("finish");
         loop {
             match self.store.finish(&mut self.lease, ending).await {
-                Ok(finish) => return finish,
+                Ok(finish) => return Some(finish),
+                Err(error) if error.is_permanent() => return self.give_up("finish", &error),
                 Err(error) => retry.pause(&error).await,
             }
         }
     }
 
-    /// Gives the job back.
-    pub async fn release(self, release: &Release) -> Released {
+    /// Gives the job back. `None` if no retry can help, as in [`Held::finish`].
+    pub async fn release(self, release: &Release) -> Option<Released> {
         let mut retry = Retry::new("release");
         loop {
             match self.store.release(&self.lease, release).await {
-                Ok(released) => return released,
+                Ok(released) => return Some(released),
+                Err(error) if error.is_permanent() => return self.give_up("release", &error),
                 Err(error) => retry.pause(&error).await,
             }
         }
+    }
+
+    fn give_up<T>(&self, what: &'static str, error: &StoreError) -> Option<T> {
+        tracing::error!(job = %self.lease.job.id, %error, "{what} failed for good: the job waits for its lease to run out");
+        None
     }
 
     /// Lets go of a job that is no longer ours.
@@ -105,7 +112,7 @@ async fn keep(
 ) {
     let mut next = Instant::now() + RENEW_EVERY;
     loop {
-        let checkpoint = tokio::select! {
+        let mut checkpoint = tokio::select! {
             biased;
             checkpoint = newest(&mut checkpoints) => Some(checkpoint),
             () = tokio::time::sleep_until(next) => None,
@@ -114,7 +121,15 @@ async fn keep(
         let hold = loop {
             match store.renew(&lease, checkpoint.as_ref()).await {
                 Ok(hold) => break hold,
-                Err(error) => retry.pause(&error).await,
+                Err(error) if error.is_permanent() && checkpoint.is_none() => {
+                    tracing::error!(job = %lease.job.id, %error, "renew failed for good: the job is abandoned");
+                    break Hold::Lost;
+                }
+                Err(error) => {
+                    // The lease must hold on, and a checkpoint need not: it may be what takes too long.
+                    checkpoint = None;
+                    retry.pause(&error).await;
+                }
             }
         };
         heed(hold, &stop);

@@ -18,4 +18,3 @@ pub mod request;
 pub mod runner;
 pub mod schedulers;
 pub mod sdxl;
-pub mod signal;

@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 use glimpse_shared::{
     id::WorkerId,
     reaper,
+    shutdown::{self, Shutdown},
     store::{
         Clock, Rules, SharedStore,
         redis::{RedisConfig, RedisStore},
@@ -17,7 +18,6 @@ use glimpse_worker::{
     engine::Engine,
     health,
     runner::{Ended, Worker},
-    signal,
 };
 use tokio::{net::TcpListener, sync::watch};
 
@@ -38,14 +38,18 @@ struct Cli {
     log: LogConfig,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    telemetry::init(&cli.log);
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
-        tracing::debug!("a TLS provider was there before");
-    }
-    match run(cli).await {
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let ended = Shutdown::listen().map_err(Error::from).and_then(|shutdown| {
+        let cli = Cli::parse();
+        telemetry::init(&cli.log);
+        if rustls::crypto::ring::default_provider().install_default().is_err() {
+            tracing::debug!("a TLS provider was there before");
+        }
+        shutdown::block_on(run(cli, &shutdown))?
+    });
+    match ended {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::DeviceFault) => ExitCode::FAILURE,
         Err(error) => {
@@ -55,7 +59,29 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>> {
+async fn run(cli: Cli, shutdown: &Shutdown) -> Result<Ended, Error> {
+    let (ready, is_ready) = watch::channel(false);
+    let Some(worker) = shutdown.unless_requested(start(&cli, is_ready)).await else {
+        tracing::info!("asked to end before the worker was ready");
+        shutdown::leave(0);
+    };
+    let worker = worker?;
+    let reaping = tokio::spawn(reaper::run(worker.store.clone(), reaper::WORKER_PERIOD));
+    let stopping = drain(shutdown.clone(), ready.clone());
+    let ended = worker
+        .run(
+            || {
+                ready.send_replace(true);
+            },
+            stopping,
+        )
+        .await;
+    reaping.abort();
+    Ok(ended)
+}
+
+/// Loads the model, and whatever a worker needs besides.
+async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Error> {
     let missing = |flag: &str| -> ! {
         Cli::command().error(ErrorKind::MissingRequiredArgument, format!("{flag} is required")).exit()
     };
@@ -64,7 +90,6 @@ async fn run(cli: Cli) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>
     let loras = cli.model.loras()?;
     let app = cli.fleet.app.clone().unwrap_or_else(|| missing("--app"));
 
-    let (ready, is_ready) = watch::channel(false);
     if let Some(address) = cli.listen {
         let listener = TcpListener::bind(address).await?;
         tracing::info!(address = %listener.local_addr()?, "serving health");
@@ -74,14 +99,13 @@ async fn run(cli: Cli) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>
             }
         });
     }
-    let drain = signal::stop();
     let store: SharedStore =
         Arc::new(RedisStore::connect(url, &cli.redis.redis_prefix, Rules::default(), Clock::Store)?);
     let loading = cli.model.clone();
     let (engine, offers) = Engine::start(move || loading.load_warm(&model)).await?;
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
-    let worker = Worker {
-        store: store.clone(),
+    Ok(Worker {
+        store,
         app,
         id: WorkerId::new(&host),
         engine,
@@ -89,21 +113,11 @@ async fn run(cli: Cli) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>
         loras,
         checkpoint_every: cli.fleet.checkpoint_every,
         drain_grace: cli.fleet.drain_grace(),
-    };
-    let reaping = tokio::spawn(reaper::run(store, reaper::WORKER_PERIOD));
-    let stopping = ready.clone();
-    let drain = async move {
-        drain.await;
-        stopping.send_replace(false);
-    };
-    let ended = worker
-        .run(
-            || {
-                ready.send_replace(true);
-            },
-            drain,
-        )
-        .await;
-    reaping.abort();
-    Ok(ended)
+    })
+}
+
+/// Ends when the worker is asked to end; it is not ready from then on.
+async fn drain(shutdown: Shutdown, ready: watch::Sender<bool>) {
+    shutdown.requested().await;
+    ready.send_replace(false);
 }

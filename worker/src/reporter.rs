@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use glimpse_shared::{
-    event::{FailureCode, Image, Timings},
+    event::{FailureCode, Image, Timings, Warning, WarningCode},
     job::Release,
     request::OutputFormat,
     store::{Ending, Preview},
@@ -15,7 +15,7 @@ use crate::{
     engine::Made,
     lease::{Held, Stop},
     outbox::{Outbox, Shown},
-    pipeline::{PipelineError, Rgb},
+    pipeline::{PipelineError, PipelineWarning, Rgb},
 };
 
 /// JPEG quality of a preview: seen for a moment, sent often.
@@ -26,16 +26,18 @@ const FINAL_QUALITY: u8 = 95;
 const SMALL: u32 = 64 * 64;
 
 /// What became of a job in this worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Settled {
-    /// It has ended, or is another worker's: go on with the next.
+    /// It has ended, or is given back: go on with the next.
     Done,
+    /// It was stopped, and the pipeline is free for the next once this is over.
+    Stopped(oneshot::Receiver<Result<Made, PipelineError>>),
     /// The device is broken: this process must end.
     DeviceFault,
 }
 
 /// Publishes a job's previews as they come, and its end. Returns as soon as the job is no longer ours, while the
-/// pipeline may still be busy with a last step for it.
+/// pipeline may still be busy with a last step for it: until `done` is over, in [`Settled::Stopped`].
 pub async fn report(
     mut held: Held,
     outbox: Arc<Outbox>,
@@ -45,7 +47,10 @@ pub async fn report(
     let end = loop {
         tokio::select! {
             biased;
-            Some(reason) = halted(&mut stop) => return stopped(held, reason).await,
+            Some(reason) = halted(&mut stop) => {
+                stopped(held, reason).await;
+                return Settled::Stopped(done);
+            }
             shown = outbox.take() => publish(&mut held, shown).await,
             end = &mut done => break end,
         }
@@ -94,18 +99,29 @@ async fn finish(held: Held, made: Made) -> Settled {
         decode: (made.decode + begun.elapsed()).as_secs_f64(),
     };
     let id = held.lease().job.id;
-    let finish = held.finish(&Ending::completed(images, seed, timings)).await;
-    tracing::info!(job = %id, ?finish, inference = timings.inference, decode = timings.decode, "job ended");
+    let warnings: Vec<_> = made.warnings.iter().map(warning).collect();
+    let warned = warnings.len();
+    if let Some(finish) = held.finish(&Ending::completed(images, seed, timings, warnings)).await {
+        let Timings { inference, decode } = timings;
+        tracing::info!(job = %id, ?finish, inference, decode, warned, "job ended");
+    }
     Settled::Done
 }
 
-async fn stopped(held: Held, stop: Stop) -> Settled {
+/// A warning as the client reads it.
+pub fn warning(warning: &PipelineWarning) -> Warning {
+    let code = match warning {
+        PipelineWarning::PromptTruncated { .. } => WarningCode::PromptTruncated,
+    };
+    Warning { code, message: warning.to_string() }
+}
+
+async fn stopped(held: Held, stop: Stop) {
     tracing::info!(job = %held.lease().job.id, ?stop, "job stopped");
     match stop {
         Stop::Cancelled | Stop::Lost => held.abandon(),
         Stop::Drain => drop(held.release(&Release::Drain).await),
     }
-    Settled::Done
 }
 
 async fn failed(held: Held, error: PipelineError) -> Settled {
@@ -115,8 +131,8 @@ async fn failed(held: Held, error: PipelineError) -> Settled {
             held.finish(&Ending::failed(FailureCode::BadRequest, error.to_string())).await;
             Settled::Done
         }
-        PipelineError::Fault { message } => {
-            held.release(&Release::Fault(message)).await;
+        PipelineError::Fault { .. } | PipelineError::Interrupted => {
+            held.release(&Release::Fault(error.to_string())).await;
             Settled::Done
         }
         PipelineError::Device { message } => {

@@ -13,10 +13,10 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{
     checkpoints::Checkpoints,
-    engine::{Engine, Order},
+    engine::{Engine, Made, Order},
     lease::{Held, Retry, Stop, halt},
     outbox::Outbox,
-    pipeline::{Description, PreviewSource, Progress},
+    pipeline::{Description, PipelineError, PreviewSource, Progress},
     registration::{self, Doing},
     reporter::{self, Settled},
     request::{self, LoraDir},
@@ -117,8 +117,15 @@ impl Worker {
             current.send_replace(Some((id, stop.clone())));
             let settled = self.make(lease, stop, stopped).await;
             current.send_replace(None);
-            if settled == Settled::DeviceFault {
-                return Ended::DeviceFault;
+            match settled {
+                Settled::Done => {}
+                Settled::Stopped(done) => {
+                    doing.send_replace((WorkerState::Busy, None));
+                    if until_free(done, drained.clone()).await.is_err() {
+                        return Ended::DeviceFault;
+                    }
+                }
+                Settled::DeviceFault => return Ended::DeviceFault,
             }
         }
     }
@@ -151,9 +158,11 @@ impl Worker {
                     }
                 }
                 Err(_) if drains => break,
-                // Unanswered, perhaps done: the same number asks for the same lease.
                 Err(error) => {
-                    unanswered = true;
+                    // Unanswered, perhaps done: the same number asks for the same lease. If that is what cannot be
+                    // read, its job waits for the lease to run out, and the next number asks for another job.
+                    unanswered = !error.is_permanent();
+                    asked.number += u64::from(error.is_permanent());
                     retry.pause(&error).await;
                     continue;
                 }
@@ -212,6 +221,29 @@ pub fn index(at: Progress) -> u32 {
 
 fn state(drained: &watch::Receiver<bool>) -> WorkerState {
     if *drained.borrow() { WorkerState::Draining } else { WorkerState::Idle }
+}
+
+/// Waits until the pipeline has let go of a job that was stopped: what is claimed before would wait behind it, while
+/// another worker may be free. A worker that drains claims nothing more and does not wait.
+///
+/// # Errors
+/// If the device broke meanwhile.
+async fn until_free(
+    done: oneshot::Receiver<Result<Made, PipelineError>>,
+    mut drained: watch::Receiver<bool>,
+) -> Result<(), PipelineError> {
+    tokio::select! {
+        biased;
+        () = told(&mut drained) => Ok(()),
+        end = done => match end {
+            Ok(Err(error @ PipelineError::Device { .. })) => {
+                tracing::error!(%error, "the device broke while a job was stopped");
+                Err(error)
+            }
+            // Nobody wants to know any more what became of it.
+            Ok(_) | Err(_) => Ok(()),
+        },
+    }
 }
 
 /// Ends when the worker is told to drain.

@@ -9,13 +9,13 @@ use std::{
 };
 
 use glimpse_shared::{
-    event::{CancelledBy, Event, FailureCode},
+    event::{CancelledBy, Event, FailureCode, WarningCode},
     id::Micros,
     job::{Status, WorkerState},
     store::{Clock, Rules, SharedStore, memory::MemoryStore},
 };
 use glimpse_worker::runner::Ended;
-use script::{Mishap, Script, all, flaky::Flaky, next, start, start_with, submit, submit_with, until};
+use script::{Gate, Mishap, Script, all, flaky::Flaky, next, start, start_with, submit, submit_with, until};
 use serde_json::json;
 
 const GRACE: Duration = Duration::from_secs(30);
@@ -53,7 +53,7 @@ async fn a_job_becomes_previews_and_pictures() {
     }
     script.gate.open();
     match next(&mut stream).await {
-        Event::Completed { images, seed: 9, timings } => {
+        Event::Completed { images, seed: 9, timings, .. } => {
             assert_eq!(images.len(), 2);
             assert!(timings.inference > 0.0 && timings.decode > 0.0);
         }
@@ -119,8 +119,9 @@ async fn a_cancel_stops_the_work_within_a_step() {
     until(async || script.steps.load(Ordering::SeqCst) == 3 && script.gate.is_waited_at()).await;
     store.cancel(id, CancelledBy::Client).await.unwrap();
     let other = submit(&store, "a house").await;
-    // The worker takes the next job while the step for the old one is still at the gate.
-    until(async || store.status(other).await.unwrap().unwrap().status == Status::Running).await;
+    // The job is settled while its last step is still at the gate, but the next one does not wait behind it.
+    until(async || is_busy_without_a_job(&store).await).await;
+    assert_eq!(store.status(other).await.unwrap().unwrap().status, Status::Queued);
     script.gate.open();
     assert!(matches!(all(&store, other).await.pop(), Some(Event::Completed { .. })));
     assert_eq!(
@@ -142,12 +143,165 @@ async fn a_cancel_whose_message_was_lost_is_learnt_from_the_next_publish() {
     script.gate.let_through(3);
     until(async || script.steps.load(Ordering::SeqCst) == 3).await;
     store.cancel(id, CancelledBy::Client).await.unwrap();
-    // The publish of step 4 is refused; the gate holds the steps after it back until that is known.
+    // The publish of step 4 is refused, which is known while step 5 stands at the gate.
     script.gate.let_through(2);
     let other = submit(&store, "a house").await;
-    until(async || store.status(other).await.unwrap().unwrap().status == Status::Running).await;
+    until(async || is_busy_without_a_job(&store).await).await;
     script.gate.open();
     assert!(matches!(all(&store, other).await.pop(), Some(Event::Completed { .. })));
+}
+
+/// Whether the only worker's job is settled and its pipeline still busy with it.
+async fn is_busy_without_a_job(store: &SharedStore) -> bool {
+    let record = store.workers().await.unwrap()[0].record.clone();
+    (record.state, record.job) == (WorkerState::Busy, None)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_cancelled_before_its_first_step_takes_none() {
+    let (store, gate) = (memory(), Arc::new(Gate::default()));
+    let script = Script { preparing: Some(gate.clone()), ..Script::default() };
+    script.gate.open();
+    let _worker = start(&store, &script, "w", GRACE).await;
+    let id = submit(&store, "a heart").await;
+    until(async || gate.is_waited_at()).await;
+    store.cancel(id, CancelledBy::Client).await.unwrap();
+    until(async || is_busy_without_a_job(&store).await).await;
+    gate.open();
+    let other = submit(&store, "a house").await;
+    assert!(matches!(all(&store, other).await.pop(), Some(Event::Completed { .. })));
+    assert_eq!(script.steps.load(Ordering::SeqCst), 10, "those of the other job");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_cancelled_at_its_end_makes_no_further_picture() {
+    let (store, gate) = (memory(), Arc::new(Gate::default()));
+    let script = Script { decoding: Some(gate.clone()), ..Script::default() };
+    script.gate.open();
+    let _worker = start(&store, &script, "w", GRACE).await;
+    let id = submit(&store, "a heart").await;
+    until(async || gate.is_waited_at()).await;
+    store.cancel(id, CancelledBy::Client).await.unwrap();
+    until(async || is_busy_without_a_job(&store).await).await;
+    gate.open();
+    let other = submit(&store, "a house").await;
+    assert!(matches!(all(&store, other).await.pop(), Some(Event::Completed { .. })));
+    assert_eq!(
+        script.decoded.load(Ordering::SeqCst),
+        1 + 2,
+        "one of the cancelled job, then those of the other"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_not_free_yet_leaves_the_next_job_to_another() {
+    let (store, stuck, free) = (memory(), Script::default(), Script::default());
+    let _first = start(&store, &stuck, "first", GRACE).await;
+    let id = submit(&store, "a heart").await;
+    until(async || stuck.gate.is_waited_at()).await;
+    store.cancel(id, CancelledBy::Client).await.unwrap();
+    until(async || is_busy_without_a_job(&store).await).await;
+    let other = submit(&store, "a house").await;
+    free.gate.open();
+    let _second = start(&store, &free, "second", GRACE).await;
+    assert!(matches!(all(&store, other).await.pop(), Some(Event::Completed { .. })));
+    assert_eq!((stuck.steps.load(Ordering::SeqCst), free.steps.load(Ordering::SeqCst)), (0, 10));
+    stuck.gate.open();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_breaks_while_a_job_is_stopped_ends_the_worker_before_the_next() {
+    let store = memory();
+    let script = Script { mishaps: [("a heart", Mishap::Device)].into(), ..Script::default() };
+    let worker = start(&store, &script, "w", GRACE).await;
+    let id = submit(&store, "a heart").await;
+    until(async || script.gate.is_waited_at()).await;
+    store.cancel(id, CancelledBy::Client).await.unwrap();
+    until(async || is_busy_without_a_job(&store).await).await;
+    let other = submit(&store, "a house").await;
+    script.gate.open();
+    assert_eq!(worker.end().await, Ended::DeviceFault);
+    assert_eq!(store.status(other).await.unwrap().unwrap().attempt, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_says_what_of_the_request_had_no_effect() {
+    let store = memory();
+    let script = Script { mishaps: [("a long story", Mishap::Truncated)].into(), ..Script::default() };
+    script.gate.open();
+    let _worker = start(&store, &script, "w", GRACE).await;
+    for (prompt, expected) in [("a long story", 1), ("a heart", 0)] {
+        let id = submit(&store, prompt).await;
+        match all(&store, id).await.pop() {
+            Some(Event::Completed { warnings, .. }) => {
+                assert_eq!(warnings.len(), expected);
+                assert!(warnings.iter().all(|warning| warning.code == WarningCode::PromptTruncated));
+            }
+            other => panic!("not the end: {other:?}"),
+        }
+    }
+}
+
+/// An answer that no retry makes better ends the attempt, and the worker serves on.
+async fn a_worker_serves_on_after(command: &'static str, script: Script) {
+    let flaky = Arc::new(Flaky::new(memory(), true));
+    let store: SharedStore = flaky.clone();
+    script.gate.open();
+    let _worker = start_with(&store, &script, "w", GRACE, Duration::from_nanos(1)).await;
+    *flaky.corrupt.lock().unwrap() = Some(command);
+    let broken = submit(&store, "a heart").await;
+    until(async || flaky.refused.load(Ordering::SeqCst) > 0).await;
+    *flaky.corrupt.lock().unwrap() = None;
+    let other = submit(&store, "a house").await;
+    assert!(matches!(all(&store, other).await.pop(), Some(Event::Completed { .. })), "after {command}");
+    // Its lease runs out, and the next attempt decides.
+    assert_eq!(store.status(broken).await.unwrap().unwrap().status, Status::Running);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finish_that_cannot_be_answered_ends_the_attempt() {
+    a_worker_serves_on_after("finish", Script::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_cannot_be_answered_ends_the_attempt() {
+    let script = Script { mishaps: [("a heart", Mishap::Fault)].into(), ..Script::default() };
+    a_worker_serves_on_after("release", script).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_cannot_be_answered_ends_the_attempt() {
+    let flaky = Arc::new(Flaky::new(memory(), true));
+    let (store, script): (SharedStore, _) = (flaky.clone(), Script::default());
+    *flaky.corrupt.lock().unwrap() = Some("renew");
+    let _worker = start_with(&store, &script, "w", GRACE, Duration::from_nanos(1)).await;
+    let broken = submit(&store, "a heart").await;
+    // The first step's checkpoint goes with a renewal.
+    script.gate.let_through(1);
+    until(async || is_busy_without_a_job(&store).await).await;
+    *flaky.corrupt.lock().unwrap() = None;
+    script.gate.open();
+    let other = submit(&store, "a house").await;
+    assert!(matches!(all(&store, other).await.pop(), Some(Event::Completed { .. })));
+    assert_eq!(store.status(broken).await.unwrap().unwrap().status, Status::Running);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_cannot_be_read_keeps_no_worker_from_the_next_job() {
+    a_worker_serves_on_after("claim", Script::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_holds_on_where_checkpoints_are_not_taken() {
+    let flaky = Arc::new(Flaky::new(memory(), true));
+    let (store, script): (SharedStore, _) = (flaky.clone(), Script::default());
+    *flaky.corrupt.lock().unwrap() = Some("renew with a checkpoint");
+    let _worker = start_with(&store, &script, "w", GRACE, Duration::from_nanos(1)).await;
+    let id = submit(&store, "a heart").await;
+    script.gate.let_through(5);
+    until(async || flaky.checkpoints_sent.load(Ordering::SeqCst) > 0).await;
+    script.gate.open();
+    assert!(matches!(all(&store, id).await.pop(), Some(Event::Completed { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

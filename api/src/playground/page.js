@@ -3,10 +3,10 @@
 
 const element = (id) => document.getElementById(id);
 const { prompt, error, apps, app, make, cancel, status, progress, step, time, frame, picture, empty, strip, after,
-        save, seed, hint } =
+        save, seed, warnings, hint } =
   Object.fromEntries(
     ["prompt", "error", "apps", "app", "make", "cancel", "status", "progress", "step", "time", "frame", "picture",
-     "empty", "strip", "after", "save", "seed", "hint"].map((id) => [id, element(id)]));
+     "empty", "strip", "after", "save", "seed", "warnings", "hint"].map((id) => [id, element(id)]));
 
 /** The job that is shown: its id, its events, when it was asked for. */
 let shown = null;
@@ -144,6 +144,7 @@ function reset() {
   strip.hidden = true;
   strip.replaceChildren();
   after.hidden = true;
+  warnings.textContent = "";
   progress.hidden = true;
   step.textContent = "";
   time.textContent = "";
@@ -219,13 +220,14 @@ function showPreview({ step: done, steps, image }) {
   place.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
-function showResult({ images, seed: number, timings }) {
+function showResult({ images, seed: number, timings, warnings: said = [] }) {
   const took = shown.since ? Date.now() - shown.since : null;
   show(images[0]);
   progress.value = progress.max;
   step.textContent = progress.hidden ? "" : `${progress.max} steps`;
   time.textContent = seconds(took ?? (timings.inference + timings.decode) * 1000);
   seed.textContent = `Seed ${number}`;
+  warnings.textContent = said.map(({ message }) => message).join("\n");
   save.href = images[0].url;
   save.download = `glimpse-${number}.${images[0].content_type.split("/")[1].replace("jpeg", "jpg")}`;
   after.hidden = false;

@@ -291,9 +291,11 @@ fn completed(json: &[u8], prompt: &str) -> Result<Response, ApiError> {
         image: Option<&'a &'a RawValue>,
         seed: u64,
         prompt: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        warnings: Option<&'a RawValue>,
     }
-    let (images, seed) = (&completed.images[..], completed.seed);
-    Ok(json_response(StatusCode::OK, &Pictures { images, image: images.first(), seed, prompt }))
+    let (images, seed, warnings) = (&completed.images[..], completed.seed, completed.warnings);
+    Ok(json_response(StatusCode::OK, &Pictures { images, image: images.first(), seed, prompt, warnings }))
 }
 
 /// fal's SSE: data alone. An `id:`, a `retry:` or an event name would break its Python client.
@@ -341,7 +343,8 @@ impl Wire for Fal {
     }
 }
 
-/// The last event: the first picture as in every event before, the seed, and all pictures if there are more.
+/// The last event: the first picture as in every event before, the seed, all pictures if there are more, and what of
+/// the request had no effect.
 fn last_event(json: &[u8]) -> Option<Vec<u8>> {
     let completed = picture::of_completed(json)?;
     let first = completed.images.first()?.get();
@@ -351,6 +354,9 @@ fn last_event(json: &[u8]) -> Option<Vec<u8>> {
     if completed.images.len() > 1 {
         let all: Vec<_> = completed.images.iter().map(|image| image.get()).collect();
         let _ = write!(event, ",\"images\":[{}]", all.join(","));
+    }
+    if let Some(warnings) = completed.warnings {
+        let _ = write!(event, ",\"warnings\":{}", warnings.get());
     }
     event.extend_from_slice(b"}\n\n");
     Some(event)

@@ -217,6 +217,8 @@ fn view(state: &JobState, workers: Option<usize>) -> Response {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<JobError>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        warnings: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         retry_of: Option<JobId>,
     }
     #[derive(Serialize)]
@@ -238,6 +240,7 @@ fn view(state: &JobState, workers: Option<usize>) -> Response {
     let steps = state.steps;
     let end = state.newest.as_ref().filter(|_| state.status.is_terminal());
     let json = end.map(Frame::json).unwrap_or_default();
+    let completed = picture::of_completed(&json);
     let view = JobView {
         id: state.id,
         app: &state.app,
@@ -250,8 +253,8 @@ fn view(state: &JobState, workers: Option<usize>) -> Response {
         created_at: state.created_at.rfc3339(),
         started_at: state.started_at.map(|at| at.rfc3339()),
         finished_at: state.finished_at.map(|at| at.rfc3339()),
-        result: picture::of_completed(&json)
-            .map(|completed| JobResult { images: completed.images, seed: completed.seed }),
+        warnings: completed.as_ref().and_then(|completed| completed.warnings),
+        result: completed.map(|completed| JobResult { images: completed.images, seed: completed.seed }),
         error: match end.filter(|_| state.status == Status::Failed).and_then(|end| end.event()) {
             Some(Event::Failed { code, message }) => Some(JobError { code, message }),
             _ => None,

@@ -19,3 +19,4 @@ mod replicas;
 mod shutdown;
 mod store_away;
 mod support;
+mod warnings;

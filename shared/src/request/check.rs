@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{
-    FieldError, ImageSpec, MAX_SEED, OutputFormat, PreviewSource, default,
+    FieldError, ImageSpec, MAX_IMAGES, MAX_PIXELS, MAX_SEED, OutputFormat, PreviewSource, default,
     fields::{Fields, Least},
     pictures::Fetched,
     size::{GRID, SIDE, Size},
@@ -13,10 +13,8 @@ use super::{
 
 const MAX_PROMPT_CHARS: usize = 10_000;
 const MAX_STEPS: u64 = 50;
-const MAX_PIXELS: u64 = 2048 * 2048 / 2;
 const MAX_GUIDANCE: f64 = 30.0;
 const MAX_CLIP_SKIP: u64 = 12;
-const MAX_IMAGES: u64 = 4;
 
 /// What the workers of an app can do, as far as a request is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -37,6 +37,15 @@ mod default {
 /// The largest seed: what a JSON number holds exactly.
 pub const MAX_SEED: u64 = 1 << 53;
 
+/// The smallest picture, width times height.
+pub const MIN_PIXELS: u64 = 64 * 64;
+
+/// The largest picture that any app makes, width times height.
+pub const MAX_PIXELS: u64 = 2048 * 1024;
+
+/// The most pictures of one request.
+pub const MAX_IMAGES: u64 = 4;
+
 /// A request as a client writes it, unchecked. Members left out take their defaults where it is checked.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ImageRequest {

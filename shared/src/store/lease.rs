@@ -5,9 +5,10 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::{
-    event::{Event, EventKind, FailureCode, Frame, Image, Timings},
+    event::{Event, EventKind, FailureCode, Frame, Image, Timings, Warning},
     id::{App, Seq, WorkerId},
     job::{Job, Status},
+    request::{MAX_IMAGES, MAX_PIXELS},
 };
 
 /// A worker's wish for a job.
@@ -43,8 +44,10 @@ pub struct Lease {
 pub struct Checkpoint(Bytes);
 
 impl Checkpoint {
-    /// The most that is kept: twice the latents, in f32, of four pictures of the largest size.
-    pub const MAX_BYTES: usize = 4 << 20;
+    /// The most that is kept: what the largest request needs, with any sampler that is offered. At most five tensors
+    /// (the latents, and what UniPC of order 3 remembers of earlier steps), each with four numbers of four bytes for
+    /// each latent pixel of [`MAX_IMAGES`] pictures of [`MAX_PIXELS`] pixels; and room for their names.
+    pub const MAX_BYTES: usize = 5 * 4 * 4 * MAX_IMAGES as usize * MAX_PIXELS as usize / 64 + (64 << 10);
 
     /// `None` for what is not kept: more than [`Checkpoint::MAX_BYTES`], or nothing.
     pub fn new(bytes: impl Into<Bytes>) -> Option<Self> {
@@ -94,8 +97,8 @@ pub struct Ending {
 
 impl Ending {
     /// With pictures.
-    pub fn completed(images: Vec<Image>, seed: u64, timings: Timings) -> Self {
-        Self::of(Status::Completed, &Event::Completed { images, seed, timings })
+    pub fn completed(images: Vec<Image>, seed: u64, timings: Timings, warnings: Vec<Warning>) -> Self {
+        Self::of(Status::Completed, &Event::Completed { images, seed, timings, warnings })
     }
 
     /// Without.

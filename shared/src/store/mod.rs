@@ -211,8 +211,9 @@ pub trait Store: Send + Sync + 'static {
     /// Where a job stands; `None` if there is none of this id (any more).
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>>;
 
-    /// A job's events after `after` (`None`: from the first that is left). Never misses one and never hangs: the
-    /// stream ends after the terminal event, or after [`Followed::Lost`]. It survives outages of the store.
+    /// A job's events after `after` (`None`: from the first that is left). Misses none that the log holds: of an
+    /// ended job that is the terminal event alone. Never hangs: the stream ends after the terminal event, or after
+    /// [`Followed::Lost`]. It survives outages of the store.
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed>;
 
     /// Ids of jobs of `app` that are cancelled while they run, as it happens. Best effort: a worker also learns

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use glimpse_shared::{
-    event::{CancelledBy, Event, FailureCode, Frame, Image, Timings, ascii_json},
+    event::{CancelledBy, Event, FailureCode, Frame, Image, Timings, Warning, WarningCode, ascii_json},
     id::{App, JobId, Seq, WorkerId},
     job::{Class, Job, WorkerRecord, WorkerState},
     request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
@@ -30,9 +30,11 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         (any::<u32>(), any::<u32>(), any::<u32>(), image())
             .prop_map(|(attempt, step, steps, image)| Event::Preview { attempt, step, steps, image }),
-        (vec(image(), 0..4), any::<u64>(), seconds(), seconds()).prop_map(
-            |(images, seed, inference, decode)| {
-                Event::Completed { images, seed, timings: Timings { inference, decode } }
+        (vec(image(), 0..4), any::<u64>(), seconds(), seconds(), vec(any::<String>(), 0..3)).prop_map(
+            |(images, seed, inference, decode, messages)| {
+                let warning = |message| Warning { code: WarningCode::PromptTruncated, message };
+                let warnings = messages.into_iter().map(warning).collect();
+                Event::Completed { images, seed, timings: Timings { inference, decode }, warnings }
             }
         ),
         (prop::sample::select(codes.to_vec()), any::<String>())

@@ -88,7 +88,7 @@ pub fn image() -> Image {
 }
 
 pub fn completed() -> Ending {
-    Ending::completed(vec![image()], 7, Timings { inference: 1.0, decode: 0.1 })
+    Ending::completed(vec![image()], 7, Timings { inference: 1.0, decode: 0.1 }, Vec::new())
 }
 
 pub fn preview(lease: &Lease, step: u32) -> Preview {

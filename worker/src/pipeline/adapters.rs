@@ -11,6 +11,7 @@ use candle_core::{DType, Tensor};
 
 use super::error::PipelineError;
 use super::inputs::Lora;
+use super::interrupt::Interrupt;
 use crate::sdxl::lora::{Component, Delta, LoraFile, ModuleName};
 use crate::sdxl::unet::UnetConfig;
 use crate::sdxl::{LoadError, Weight, ops, sgm};
@@ -57,7 +58,7 @@ pub(super) struct Adapters {
     /// Which of the weights each name of a module is for.
     modules: BTreeMap<(Component, ModuleName), usize>,
     files: RefCell<Vec<(Stamp, Rc<LoraFile>)>>,
-    /// `None` while the weights are being changed, and after that failed.
+    /// `None` while the weights are being changed, and after that failed or was interrupted.
     active: RefCell<Option<LoraSet>>,
 }
 
@@ -90,9 +91,10 @@ impl Adapters {
     }
 
     /// Reads what the request names and checks that it fits this checkpoint.
-    pub(super) fn load(&self, loras: &[Lora]) -> Result<LoraSet, PipelineError> {
+    pub(super) fn load(&self, loras: &[Lora], interrupt: Interrupt<'_>) -> Result<LoraSet, PipelineError> {
         let mut set = LoraSet::default();
         for Lora { name, path, scale } in loras {
+            interrupt.check()?;
             let bad = |message: String| PipelineError::bad("loras", format!("{name}: {message}"));
             if !scale.is_finite() {
                 return Err(bad("the scale is not a finite number".into()));
@@ -127,8 +129,8 @@ impl Adapters {
     /// tensors, not a copy that was changed back.
     ///
     /// # Errors
-    /// If a weight is not finite with its changes, or the device fails.
-    pub(super) fn activate(&self, set: &LoraSet) -> Result<(), PipelineError> {
+    /// If a weight is not finite with its changes, the device fails, or the work is interrupted.
+    pub(super) fn activate(&self, set: &LoraSet, interrupt: Interrupt<'_>) -> Result<(), PipelineError> {
         if self.active.borrow().as_ref() == Some(set) {
             return Ok(());
         }
@@ -143,6 +145,7 @@ impl Adapters {
             }
         }
         for (weight, changes) in changes {
+            interrupt.check()?;
             let weight = &self.weights[weight];
             weight.adapt(Some(changed(weight.own(), &changes)?));
         }

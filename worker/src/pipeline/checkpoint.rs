@@ -1,7 +1,7 @@
 //! A job in flight as bytes: what is lost with a worker and cannot be computed again from the request.
 //!
 //! Prompts, conditioning and the first noise come again from the request. The rest is the latents, the sampler's
-//! memory of earlier steps, and how often it has drawn noise: a safetensors file of a few hundred KB, in the
+//! memory of earlier steps, and how often it has drawn noise: a safetensors file in the
 //! samplers' own f32, so that the next attempt ends with the same picture.
 
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::denoising::SdxlDenoising;
 use super::error::PipelineError;
+use crate::schedulers::State;
 
 /// Names of the sampler's tensors begin like that.
 const SAMPLER: &str = "sampler.";
@@ -19,23 +20,8 @@ const SAMPLER: &str = "sampler.";
 impl SdxlDenoising {
     /// Everything that [`SdxlDenoising::restore`] needs.
     pub(super) fn save(&self) -> Result<Vec<u8>, PipelineError> {
-        let state = self.sampler.state().into_iter();
-        let mut tensors: Vec<_> = state.map(|(name, tensor)| (format!("{SAMPLER}{name}"), tensor)).collect();
-        tensors.push(("latents".to_owned(), self.latents.clone()));
-        let mut stored = Vec::with_capacity(tensors.len());
-        for (name, tensor) in &tensors {
-            let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            stored.push((name.as_str(), tensor.dims().to_vec(), bytes));
-        }
-        let views = stored.iter().map(|(name, shape, bytes)| {
-            TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (*name, view))
-        });
-        let broken = |e: safetensors::SafeTensorError| PipelineError::fault(format!("checkpoint: {e}"));
-        let views = views.collect::<Result<Vec<_>, _>>().map_err(broken)?;
         let numbers = [("step", self.step), ("draws", self.noise.draws), ("steps", self.steps())];
-        let numbers = numbers.map(|(key, number)| (key.to_owned(), number.to_string()));
-        safetensors::serialize(views, Some(HashMap::from(numbers))).map_err(broken)
+        written(&self.latents, self.sampler.state(), numbers)
     }
 
     /// Moves a job that has just begun on to where the checkpoint was taken.
@@ -81,9 +67,80 @@ impl SdxlDenoising {
     }
 }
 
+fn written(latents: &Tensor, sampler: State, numbers: [(&str, usize); 3]) -> Result<Vec<u8>, PipelineError> {
+    let state = sampler.into_iter();
+    let mut tensors: Vec<_> = state.map(|(name, tensor)| (format!("{SAMPLER}{name}"), tensor)).collect();
+    tensors.push(("latents".to_owned(), latents.clone()));
+    let mut stored = Vec::with_capacity(tensors.len());
+    for (name, tensor) in &tensors {
+        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        stored.push((name.as_str(), tensor.dims().to_vec(), bytes));
+    }
+    let views = stored.iter().map(|(name, shape, bytes)| {
+        TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (*name, view))
+    });
+    let broken = |e: safetensors::SafeTensorError| PipelineError::fault(format!("checkpoint: {e}"));
+    let views = views.collect::<Result<Vec<_>, _>>().map_err(broken)?;
+    let numbers = numbers.map(|(key, number)| (key.to_owned(), number.to_string()));
+    safetensors::serialize(views, Some(HashMap::from(numbers))).map_err(broken)
+}
+
 fn tensor(view: &TensorView<'_>, device: &Device) -> Result<Tensor, String> {
     if view.dtype() != Dtype::F32 {
         return Err(format!("it has numbers of type {:?}", view.dtype()));
     }
     Tensor::from_raw_buffer(view.data(), DType::F32, view.shape(), device).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use glimpse_shared::request::{MAX_IMAGES, MAX_PIXELS};
+    use glimpse_shared::store::Checkpoint;
+    use serde_json::json;
+
+    use super::*;
+    use crate::schedulers::{Noise, SCHEDULERS, SchedulerConfig};
+    use crate::sdxl::Settings;
+
+    struct Still(Tensor);
+
+    impl Noise for Still {
+        fn draw(&mut self) -> candle_core::Result<Tensor> {
+            Ok(self.0.clone())
+        }
+    }
+
+    /// The size of the largest checkpoint of a job's first steps.
+    fn largest(class: &str, order: u64, latents: &Tensor) -> usize {
+        let text = json!({ "_class_name": class, "solver_order": order }).to_string();
+        let settings = Settings::parse(&text, Path::new("scheduler_config.json")).unwrap();
+        let mut sampler = SchedulerConfig::read(settings).unwrap().sampler(10).unwrap();
+        let (mut noise, mut sample, mut largest) = (Still(latents.clone()), latents.clone(), 0);
+        for step in 0..6 {
+            sample = sampler.step(step, latents, &sample, &mut noise).unwrap().sample;
+            let numbers = [("step", step), ("draws", 1), ("steps", 10)];
+            largest = written(&sample, sampler.state(), numbers).unwrap().len().max(largest);
+        }
+        largest
+    }
+
+    #[test]
+    fn the_largest_job_of_every_sampler_has_a_checkpoint_that_is_kept() {
+        let shape = (MAX_IMAGES as usize, 4, 128, 256);
+        assert_eq!(128 * 8 * 256 * 8, MAX_PIXELS);
+        let latents = Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+        for class in SCHEDULERS {
+            // Orders above 3 are not meant to be used.
+            for order in 1..=3 {
+                let size = largest(class, order, &latents);
+                assert!(Checkpoint::new(vec![0; size]).is_some(), "{class} of order {order}: {size} bytes");
+            }
+        }
+        // Nothing is kept that no job needs: a tensor less would be too little.
+        let tensor = 4 * MAX_IMAGES as usize * MAX_PIXELS as usize / 64 * 4;
+        assert!(Checkpoint::new(vec![0; largest("UniPCMultistepScheduler", 3, &latents) + tensor]).is_none());
+    }
 }

@@ -4,6 +4,8 @@ use candle_core::{DType, Tensor};
 
 use super::error::PipelineError;
 use super::inputs::Inputs;
+use super::interrupt::Interrupt;
+use super::warning::PipelineWarning;
 use crate::sdxl::clip::ClipTextModel;
 use crate::sdxl::tokenizer::ClipTokenizer;
 
@@ -27,12 +29,21 @@ pub struct EncodedPrompt {
     pub pooled: Tensor,
 }
 
+/// Both prompts of a job.
+pub(super) struct EncodedPrompts {
+    pub(super) positive: EncodedPrompt,
+    /// What to avoid, if there is guidance.
+    pub(super) negative: Option<EncodedPrompt>,
+    pub(super) warnings: Vec<PipelineWarning>,
+}
+
 impl TextEncoders {
     /// The prompt, and what to avoid if there is guidance.
     pub(super) fn encode(
         &self,
         inputs: &Inputs,
-    ) -> Result<(EncodedPrompt, Option<EncodedPrompt>), PipelineError> {
+        interrupt: Interrupt<'_>,
+    ) -> Result<EncodedPrompts, PipelineError> {
         let or_first = |second: &Option<String>, first: &str| match second.as_deref() {
             None | Some("") => first.to_owned(),
             Some(second) => second.to_owned(),
@@ -44,9 +55,11 @@ impl TextEncoders {
             return Err(PipelineError::bad("clip_skip", message));
         }
         let prompt_2 = or_first(&inputs.prompt_2, &inputs.prompt);
-        let positive = self.encode_one([&inputs.prompt, &prompt_2], skip)?;
+        let tokens = self.tokens("prompt", [&inputs.prompt, &prompt_2])?;
+        let mut warnings = Vec::from_iter(tokens.warning);
+        let positive = self.encode_one(tokens.ids, skip, interrupt)?;
         if !inputs.guided() {
-            return Ok((positive, None));
+            return Ok(EncodedPrompts { positive, negative: None, warnings });
         }
         let negative = match &inputs.negative_prompt {
             None if self.force_zeros_for_empty_prompt => EncodedPrompt {
@@ -56,26 +69,47 @@ impl TextEncoders {
             },
             negative => {
                 let first = negative.as_deref().unwrap_or("");
+                let second = or_first(&inputs.negative_prompt_2, first);
+                let tokens = self.tokens("negative_prompt", [first, &second])?;
+                warnings.extend(tokens.warning);
                 // `clip_skip` is for the prompt alone.
-                self.encode_one([first, &or_first(&inputs.negative_prompt_2, first)], 0)?
+                self.encode_one(tokens.ids, 0, interrupt)?
             }
         };
-        Ok((positive, Some(negative)))
+        Ok(EncodedPrompts { positive, negative: Some(negative), warnings })
     }
 
-    fn encode_one(&self, prompts: [&str; 2], skip: usize) -> Result<EncodedPrompt, PipelineError> {
-        let ids = |i: usize| {
-            let encoded = self.tokenizers[i].encode(prompts[i]);
-            encoded.map(|t| t.ids).map_err(|e| PipelineError::bad("prompt", e))
+    fn tokens(&self, field: &'static str, prompts: [&str; 2]) -> Result<Tokens, PipelineError> {
+        let tokens = |i: usize| {
+            self.tokenizers[i].encode(prompts[i]).map_err(|message| PipelineError::bad(field, message))
         };
-        let ids = [ids(0)?, ids(1)?];
+        let [first, second] = [tokens(0)?, tokens(1)?];
+        let by = [first.truncated, second.truncated];
+        let warning = by.iter().any(Option::is_some).then(|| PipelineWarning::PromptTruncated { field, by });
+        Ok(Tokens { ids: [first.ids, second.ids], warning })
+    }
+
+    fn encode_one(
+        &self,
+        ids: [Vec<u32>; 2],
+        skip: usize,
+        interrupt: Interrupt<'_>,
+    ) -> Result<EncodedPrompt, PipelineError> {
+        interrupt.check()?;
         let first = self.encoders[0].forward(&ids[0])?;
+        interrupt.check()?;
         let second = self.encoders[1].forward(&ids[1])?;
         // The input of the last layer, without the final norm; `skip` layers earlier if asked.
         let hidden = |states: &[Tensor]| states[states.len() - 2 - skip].clone();
         let embeds = Tensor::cat(&[hidden(&first.hidden_states), hidden(&second.hidden_states)], 2)?;
         Ok(EncodedPrompt { input_ids: Some(ids), embeds, pooled: second.pooled })
     }
+}
+
+/// One prompt as both tokenizers cut it.
+struct Tokens {
+    ids: [Vec<u32>; 2],
+    warning: Option<PipelineWarning>,
 }
 
 /// What the UNet is told at every step of one job, negative half first.

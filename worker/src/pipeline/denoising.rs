@@ -5,6 +5,7 @@ use candle_core::{D, Device, Tensor};
 use super::adapters::LoraSet;
 use super::conditioning::{Conditioning, EncodedPrompt};
 use super::error::PipelineError;
+use super::warning::PipelineWarning;
 use crate::noise::Generator;
 use crate::schedulers::{Noise, Sampler};
 use crate::sdxl::unet::UnetInputs;
@@ -27,6 +28,7 @@ pub struct SdxlDenoising {
     pub(super) latents: Tensor,
     pub(super) last: Option<LastStep>,
     pub(super) loras: LoraSet,
+    pub(super) warnings: Vec<PipelineWarning>,
 }
 
 /// The picture a job began from; all [.., C, h, w].

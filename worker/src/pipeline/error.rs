@@ -17,6 +17,9 @@ pub enum PipelineError {
         /// What happened.
         message: String,
     },
+    /// Nobody wants the pictures any more ([`super::Interrupt`]).
+    #[error("the job was stopped")]
+    Interrupted,
     /// The device is unusable, and so is everything on it: the process must end.
     #[error("device lost: {message}")]
     Device {

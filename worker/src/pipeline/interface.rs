@@ -2,7 +2,9 @@
 
 use super::error::PipelineError;
 use super::inputs::Inputs;
+use super::interrupt::Interrupt;
 use super::picture::Rgb;
+use super::warning::PipelineWarning;
 
 /// How far a job in flight is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,21 +53,39 @@ pub trait Pipeline {
     /// One job in flight: latents, conditioning, step and sampler state.
     type Denoising;
 
-    /// Encodes the prompts and draws the first latents.
+    /// Encodes the prompts and draws the first latents. With a checkpoint goes on where that was taken: the
+    /// pictures are then, on the same device, bit for bit those of a job that was never interrupted. A checkpoint
+    /// that does not fit is left aside.
     ///
     /// # Errors
     /// [`PipelineError::BadRequest`] if the inputs ask for something that this model cannot do.
-    fn begin(&self, inputs: &Inputs) -> Result<Self::Denoising, PipelineError>;
+    fn prepare(
+        &self,
+        inputs: &Inputs,
+        checkpoint: Option<&[u8]>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Self::Denoising, PipelineError>;
 
-    /// As [`Pipeline::begin`], and goes on where `checkpoint` was taken: the pictures are then, on the same
-    /// device, bit for bit those of a job that was never interrupted. A checkpoint that does not fit is left
-    /// aside.
+    /// [`Pipeline::prepare`] from the beginning, uninterrupted.
     ///
     /// # Errors
-    /// As [`Pipeline::begin`].
-    fn resume(&self, inputs: &Inputs, checkpoint: &[u8]) -> Result<Self::Denoising, PipelineError>;
+    /// As [`Pipeline::prepare`].
+    fn begin(&self, inputs: &Inputs) -> Result<Self::Denoising, PipelineError> {
+        self.prepare(inputs, None, Interrupt::never())
+    }
 
-    /// What [`Pipeline::resume`] needs, in a few hundred KB.
+    /// [`Pipeline::prepare`] from a checkpoint, uninterrupted.
+    ///
+    /// # Errors
+    /// As [`Pipeline::prepare`].
+    fn resume(&self, inputs: &Inputs, checkpoint: &[u8]) -> Result<Self::Denoising, PipelineError> {
+        self.prepare(inputs, Some(checkpoint), Interrupt::never())
+    }
+
+    /// What of the request has no effect.
+    fn warnings(&self, denoising: &Self::Denoising) -> Vec<PipelineWarning>;
+
+    /// What [`Pipeline::prepare`] needs to go on from here: a few hundred KB, some MB for several large pictures.
     ///
     /// # Errors
     /// If the device fails.
@@ -83,11 +103,23 @@ pub trait Pipeline {
     /// If the latents are not finite or the device fails.
     fn preview(&self, denoising: &Self::Denoising, source: PreviewSource) -> Result<Rgb, PipelineError>;
 
-    /// Decodes the pictures.
+    /// Decodes the pictures, one after the other.
     ///
     /// # Errors
     /// If a picture is not finite or the device fails.
-    fn finish(&self, denoising: Self::Denoising) -> Result<Vec<Rgb>, PipelineError>;
+    fn pictures(
+        &self,
+        denoising: Self::Denoising,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Vec<Rgb>, PipelineError>;
+
+    /// [`Pipeline::pictures`], uninterrupted.
+    ///
+    /// # Errors
+    /// As [`Pipeline::pictures`].
+    fn finish(&self, denoising: Self::Denoising) -> Result<Vec<Rgb>, PipelineError> {
+        self.pictures(denoising, Interrupt::never())
+    }
 
     /// How far a job is.
     fn progress(&self, denoising: &Self::Denoising) -> Progress;

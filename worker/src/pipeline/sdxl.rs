@@ -6,15 +6,18 @@ use candle_core::{DType, Tensor};
 
 use super::adapters::Adapters;
 use super::autoencoder::Autoencoder;
-use super::conditioning::{Conditioning, TextEncoders};
+use super::conditioning::{Conditioning, EncodedPrompts, TextEncoders};
 use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
 use super::device;
 use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::interface::{Description, Pipeline, PreviewSource, Progress};
+use super::interrupt::Interrupt;
+use super::native;
 use super::options::LoadOptions;
 use super::picture::Rgb;
 use super::start::Start;
+use super::warning::PipelineWarning;
 use crate::noise::Generator;
 use crate::schedulers::{SCHEDULERS, SchedulerConfig};
 use crate::sdxl::taesd::Taesd;
@@ -73,33 +76,20 @@ impl SdxlPipeline {
         Ok(self.taesd.decode(&latents.to_dtype(self.options.dtype)?)?.to_dtype(DType::F32)?)
     }
 
-    fn scheduler_of(&self, inputs: &Inputs) -> Result<SchedulerConfig, PipelineError> {
-        let Some(choice) = &inputs.scheduler else { return Ok(self.scheduler.clone()) };
-        let mut changes = choice.changes.clone();
-        if let Some(name) = &choice.name {
-            if !SCHEDULERS.contains(&name.as_str()) {
-                let message = format!("{name:?} is not one of {}", SCHEDULERS.join(", "));
-                return Err(PipelineError::bad("scheduler", message));
-            }
-            changes.insert("_class_name".into(), name.clone().into());
-        }
-        self.scheduler.with(&changes).map_err(|e| PipelineError::bad("scheduler", e.to_string()))
-    }
-}
-
-impl Pipeline for SdxlPipeline {
-    type Denoising = SdxlDenoising;
-
-    fn begin(&self, inputs: &Inputs) -> Result<SdxlDenoising, PipelineError> {
+    fn begin_unless(
+        &self,
+        inputs: &Inputs,
+        interrupt: Interrupt<'_>,
+    ) -> Result<SdxlDenoising, PipelineError> {
         let scale = self.vae.config().scale();
         inputs.check(scale as u32, self.options.max_pixels)?;
         let sampler = self
             .scheduler_of(inputs)?
             .sampler(inputs.num_inference_steps)
             .map_err(|e| PipelineError::bad("num_inference_steps", e.to_string()))?;
-        let loras = self.adapters.load(&inputs.loras)?;
-        self.adapters.activate(&loras)?;
-        let (positive, negative) = self.text.encode(inputs)?;
+        let loras = self.adapters.load(&inputs.loras, interrupt)?;
+        self.adapters.activate(&loras, interrupt)?;
+        let EncodedPrompts { positive, negative, warnings } = self.text.encode(inputs, interrupt)?;
         let conditioning = Conditioning::new(inputs, &positive, negative.as_ref(), self.options.dtype)?;
         let mut noise = SeededNoise {
             generator: Generator::new(inputs.generator.unwrap_or(self.options.generator), inputs.seed),
@@ -113,6 +103,7 @@ impl Pipeline for SdxlPipeline {
             newest: None,
             draws: 0,
         };
+        interrupt.check()?;
         let Start { first, latents, encoded, repaint } =
             Start::new(inputs, &self.vae, sampler.as_ref(), &mut noise)?;
         let guidance = inputs
@@ -132,18 +123,46 @@ impl Pipeline for SdxlPipeline {
             latents,
             last: None,
             loras,
+            warnings,
         })
     }
 
-    fn resume(&self, inputs: &Inputs, checkpoint: &[u8]) -> Result<SdxlDenoising, PipelineError> {
-        let mut denoising = self.begin(inputs)?;
+    fn scheduler_of(&self, inputs: &Inputs) -> Result<SchedulerConfig, PipelineError> {
+        let Some(choice) = &inputs.scheduler else { return Ok(self.scheduler.clone()) };
+        let mut changes = choice.changes.clone();
+        if let Some(name) = &choice.name {
+            if !SCHEDULERS.contains(&name.as_str()) {
+                let message = format!("{name:?} is not one of {}", SCHEDULERS.join(", "));
+                return Err(PipelineError::bad("scheduler", message));
+            }
+            changes.insert("_class_name".into(), name.clone().into());
+        }
+        self.scheduler.with(&changes).map_err(|e| PipelineError::bad("scheduler", e.to_string()))
+    }
+}
+
+impl Pipeline for SdxlPipeline {
+    type Denoising = SdxlDenoising;
+
+    fn prepare(
+        &self,
+        inputs: &Inputs,
+        checkpoint: Option<&[u8]>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<SdxlDenoising, PipelineError> {
+        let mut denoising = self.begin_unless(inputs, interrupt)?;
+        let Some(checkpoint) = checkpoint else { return Ok(denoising) };
         match denoising.restore(checkpoint) {
             Ok(()) => Ok(denoising),
             Err(reason) => {
                 tracing::warn!("a checkpoint does not fit and the job begins anew: {reason}");
-                self.begin(inputs)
+                self.begin_unless(inputs, interrupt)
             }
         }
+    }
+
+    fn warnings(&self, denoising: &SdxlDenoising) -> Vec<PipelineWarning> {
+        denoising.warnings.clone()
     }
 
     fn checkpoint(&self, denoising: &SdxlDenoising) -> Result<Vec<u8>, PipelineError> {
@@ -164,7 +183,7 @@ impl Pipeline for SdxlPipeline {
             let (mut group, others): (Vec<_>, Vec<_>) =
                 waiting.into_iter().partition(|d| d.latents.dims()[2..] == size && d.loras == loras);
             waiting = others;
-            self.adapters.activate(&loras)?;
+            self.adapters.activate(&loras, Interrupt::never())?;
             let questions = group
                 .iter()
                 .map(|d| d.question(self.options.dtype))
@@ -189,10 +208,15 @@ impl Pipeline for SdxlPipeline {
         Rgb::from_tensor(&picture)?.pop().ok_or_else(|| PipelineError::fault("the preview is empty"))
     }
 
-    fn finish(&self, denoising: SdxlDenoising) -> Result<Vec<Rgb>, PipelineError> {
+    fn pictures(
+        &self,
+        denoising: SdxlDenoising,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Vec<Rgb>, PipelineError> {
         let mut pictures = Vec::new();
         // One at a time: the decoder's memory is the peak of a job's.
         for i in 0..denoising.latents.dim(0)? {
+            interrupt.check()?;
             pictures.extend(Rgb::from_tensor(&self.decode(&denoising.latents.narrow(0, i, 1)?)?)?);
         }
         Ok(pictures)
@@ -206,11 +230,14 @@ impl Pipeline for SdxlPipeline {
     fn describe(&self) -> Description {
         let scale = self.vae.config().scale();
         let (height, width) = self.unet.config().sample_size;
+        let max_pixels = self.options.max_pixels;
+        let (native_width, native_height) =
+            native::size((width * scale) as u32, (height * scale) as u32, max_pixels);
         Description {
-            native_width: (width * scale) as u32,
-            native_height: (height * scale) as u32,
+            native_width,
+            native_height,
             multiple: scale as u32,
-            max_pixels: self.options.max_pixels,
+            max_pixels,
             schedulers: SCHEDULERS.iter().map(|s| (*s).to_owned()).collect(),
             device: device::describe(&self.options.device),
         }

@@ -23,6 +23,9 @@ const WHAT: &str = "a tokenizer";
 const WORDS: &str =
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
+/// How much of what was cut off is shown, in characters.
+const REST_SHOWN: usize = 40;
+
 /// A prompt's ids, with start and end token, padded to the full length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenIds {
@@ -30,6 +33,26 @@ pub struct TokenIds {
     pub ids: Vec<u32>,
     /// How many there were before padding or truncation, start and end token included.
     pub untruncated: usize,
+    /// What was cut off.
+    pub truncated: Option<Truncated>,
+}
+
+/// The end of a prompt that an encoder does not read. Shown as what the encoder does: "reads 75 of its 98 tokens, …".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Truncated {
+    /// Tokens that are used, without those for start and end.
+    pub used: usize,
+    /// Tokens of the whole prompt, without those for start and end.
+    pub tokens: usize,
+    /// How the rest begins.
+    pub rest: String,
+}
+
+impl std::fmt::Display for Truncated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { used, tokens, rest } = self;
+        write!(f, "reads {used} of its {tokens} tokens, and not what begins with {rest:?}")
+    }
 }
 
 /// One of the two tokenizers of a checkpoint.
@@ -130,6 +153,7 @@ impl ClipTokenizer {
     }
 
     /// Start token, ids, end token, padding; a long prompt is cut and keeps its end token.
+    /// The prompt stays out of the log: it is its author's.
     ///
     /// # Errors
     /// If the tokenizer fails, with its message.
@@ -138,22 +162,29 @@ impl ClipTokenizer {
         let words = encoding.get_ids();
         let untruncated = words.len() + 2;
         let kept = words.len().min(self.length - 2);
-        if kept < words.len() {
-            // The prompt itself stays out of the log: it is its author's.
-            tracing::warn!(
-                tokenizer = %self.folder.display(),
-                tokens = untruncated,
-                limit = self.length,
-                "prompt is too long; its last {} tokens have no effect",
-                words.len() - kept
-            );
-        }
+        let truncated = match kept < words.len() {
+            true => Some(Truncated { used: kept, tokens: words.len(), rest: self.rest(prompt, kept)? }),
+            false => None,
+        };
         let mut ids = Vec::with_capacity(self.length);
         ids.push(self.start);
         ids.extend_from_slice(&words[..kept]);
         ids.push(self.end);
         ids.resize(self.length, self.pad);
-        Ok(TokenIds { ids, untruncated })
+        Ok(TokenIds { ids, untruncated, truncated })
+    }
+
+    /// How a prompt goes on after so many tokens.
+    fn rest(&self, prompt: &str, tokens: usize) -> Result<String, String> {
+        let encoding = self.tokenizer.encode(prompt, false).map_err(|e| e.to_string())?;
+        let start = encoding.get_offsets().get(tokens).map_or(prompt.len(), |(start, _)| *start);
+        // A token may begin within a character.
+        let start = (start..prompt.len()).find(|at| prompt.is_char_boundary(*at)).unwrap_or(prompt.len());
+        let rest = prompt.get(start..).unwrap_or_default().trim_start();
+        match rest.char_indices().nth(REST_SHOWN) {
+            Some((end, _)) => Ok(format!("{}…", rest.get(..end).unwrap_or_default())),
+            None => Ok(rest.to_owned()),
+        }
     }
 }
 

@@ -25,6 +25,10 @@ pub struct Flaky {
     pub refused: AtomicUsize,
     /// The next claim is done and not answered.
     pub claim_unanswered: AtomicBool,
+    /// What is answered in a way that no retry makes better, by the command's name.
+    pub corrupt: Mutex<Option<&'static str>>,
+    /// Renewals that were sent with a checkpoint.
+    pub checkpoints_sent: AtomicUsize,
     /// The newest checkpoint that was kept.
     pub kept: Mutex<Option<Checkpoint>>,
 }
@@ -36,8 +40,19 @@ impl Flaky {
             up: up.into(),
             refused: AtomicUsize::new(0),
             claim_unanswered: false.into(),
+            corrupt: Mutex::default(),
+            checkpoints_sent: AtomicUsize::new(0),
             kept: Mutex::default(),
         }
+    }
+
+    /// As [`Flaky::open`], for a command that may be answered with garbage.
+    fn sound(&self, command: &'static str) -> StoreResult<&SharedStore> {
+        if *self.corrupt.lock().unwrap() == Some(command) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(StoreError::Corrupt(format!("{command} answers garbage")));
+        }
+        self.open()
     }
 
     fn open(&self) -> StoreResult<&SharedStore> {
@@ -59,6 +74,9 @@ impl Store for Flaky {
         if lease.is_some() && self.claim_unanswered.swap(false, Ordering::SeqCst) {
             return Err(StoreError::Unavailable("the answer was lost".to_owned()));
         }
+        if lease.is_some() {
+            self.sound("claim")?;
+        }
         Ok(lease)
     }
     async fn wait_for_work(&self, app: &App) -> StoreResult<()> {
@@ -68,7 +86,11 @@ impl Store for Flaky {
         self.open()?.wake(app).await
     }
     async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
-        let hold = self.open()?.renew(lease, checkpoint).await?;
+        if checkpoint.is_some() {
+            self.checkpoints_sent.fetch_add(1, Ordering::SeqCst);
+            self.sound("renew with a checkpoint")?;
+        }
+        let hold = self.sound("renew")?.renew(lease, checkpoint).await?;
         if let (Hold::Held, Some(checkpoint)) = (hold, checkpoint) {
             *self.kept.lock().unwrap() = Some(checkpoint.clone());
         }
@@ -78,10 +100,10 @@ impl Store for Flaky {
         self.open()?.publish(lease, preview).await
     }
     async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish> {
-        self.open()?.finish(lease, ending).await
+        self.sound("finish")?.finish(lease, ending).await
     }
     async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released> {
-        self.open()?.release(lease, release).await
+        self.sound("release")?.release(lease, release).await
     }
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
         self.open()?.cancel(id, by).await

@@ -21,7 +21,9 @@ use glimpse_shared::{
 };
 use glimpse_worker::{
     engine::Engine,
-    pipeline::{self, Description, Inputs, Pipeline, PipelineError, Progress, Rgb},
+    pipeline::{
+        self, Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, Progress, Rgb,
+    },
     runner::{Ended, Worker},
 };
 use serde_json::json;
@@ -71,14 +73,21 @@ pub enum Mishap {
     Fault,
     Panic,
     Device,
+    Truncated,
 }
 
 #[derive(Clone, Default)]
 pub struct Script {
     pub gate: Arc<Gate>,
     pub mishaps: BTreeMap<&'static str, Mishap>,
+    /// Where jobs stand before their first step, if anywhere.
+    pub preparing: Option<Arc<Gate>>,
+    /// Where each final picture stands, if anywhere.
+    pub decoding: Option<Arc<Gate>>,
     /// Steps taken, over all jobs.
     pub steps: Arc<AtomicUsize>,
+    /// Final pictures made, over all jobs.
+    pub decoded: Arc<AtomicUsize>,
 }
 
 pub struct Scene {
@@ -91,23 +100,34 @@ pub struct Scene {
 impl Pipeline for Script {
     type Denoising = Scene;
 
-    fn begin(&self, inputs: &Inputs) -> Result<Scene, PipelineError> {
-        match self.mishaps.get(inputs.prompt.as_str()) {
-            Some(Mishap::Refused) => {
-                Err(PipelineError::BadRequest { field: "width", message: "this model is square".to_owned() })
-            }
-            _ => Ok(Scene {
-                prompt: inputs.prompt.clone(),
-                step: 0,
-                steps: inputs.num_inference_steps,
-                pictures: inputs.num_images_per_prompt,
-            }),
+    fn prepare(
+        &self,
+        inputs: &Inputs,
+        checkpoint: Option<&[u8]>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Scene, PipelineError> {
+        if let Some(gate) = &self.preparing {
+            gate.pass();
+            interrupt.check()?;
         }
+        if let Some(Mishap::Refused) = self.mishaps.get(inputs.prompt.as_str()) {
+            return Err(PipelineError::bad("width", "this model is square"));
+        }
+        Ok(Scene {
+            prompt: inputs.prompt.clone(),
+            step: checkpoint.and_then(|checkpoint| checkpoint.first().copied()).unwrap_or(0).into(),
+            steps: inputs.num_inference_steps,
+            pictures: inputs.num_images_per_prompt,
+        })
     }
 
-    fn resume(&self, inputs: &Inputs, checkpoint: &[u8]) -> Result<Scene, PipelineError> {
-        let step = checkpoint.first().copied().unwrap_or(0).into();
-        Ok(Scene { step, ..self.begin(inputs)? })
+    fn warnings(&self, scene: &Scene) -> Vec<PipelineWarning> {
+        match self.mishaps.get(scene.prompt.as_str()) {
+            Some(Mishap::Truncated) => {
+                vec![PipelineWarning::PromptTruncated { field: "prompt", by: [None, None] }]
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn checkpoint(&self, scene: &Scene) -> Result<Vec<u8>, PipelineError> {
@@ -125,7 +145,7 @@ impl Pipeline for Script {
                 Some(Mishap::Device) => {
                     return Err(PipelineError::Device { message: "the device fell off the bus".to_owned() });
                 }
-                Some(Mishap::Refused) | None => {}
+                Some(Mishap::Refused | Mishap::Truncated) | None => {}
             }
             scene.step += 1;
             self.steps.fetch_add(1, Ordering::SeqCst);
@@ -137,8 +157,17 @@ impl Pipeline for Script {
         Ok(grey(scene.step as u8))
     }
 
-    fn finish(&self, scene: Scene) -> Result<Vec<Rgb>, PipelineError> {
-        Ok((0..scene.pictures).map(|_| grey(255)).collect())
+    fn pictures(&self, scene: Scene, interrupt: Interrupt<'_>) -> Result<Vec<Rgb>, PipelineError> {
+        let mut pictures = Vec::new();
+        for _ in 0..scene.pictures {
+            interrupt.check()?;
+            if let Some(gate) = &self.decoding {
+                gate.pass();
+            }
+            pictures.push(grey(255));
+            self.decoded.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(pictures)
     }
 
     fn progress(&self, scene: &Scene) -> Progress {

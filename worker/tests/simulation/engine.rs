@@ -109,7 +109,12 @@ async fn make(order: Order, world: &World, freezes: Option<&Process>, chance: &m
     }
     sleep(chance.millis(10..300)).await;
     let pictures = (0..inputs.num_images_per_prompt).map(|_| grey()).collect();
-    drop(done.send(Ok(Made { pictures, inference: Duration::ZERO, decode: Duration::ZERO })));
+    drop(done.send(Ok(Made {
+        pictures,
+        inference: Duration::ZERO,
+        decode: Duration::ZERO,
+        warnings: Vec::new(),
+    })));
 }
 
 fn grey() -> Rgb {

@@ -1,7 +1,7 @@
 //! A worker that does what a test says.
 
 use glimpse_shared::{
-    event::{FailureCode, Image, Timings},
+    event::{FailureCode, Image, Timings, Warning},
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
     store::{Claim, Ending, Finish, Hold, Lease, Preview, SharedStore},
@@ -64,13 +64,21 @@ impl Worker {
     }
 
     pub(crate) async fn complete(&self, lease: Lease) -> Finish {
-        let images = (0..lease.job.spec.num_images()).map(|k| picture(&format!("final {k}"))).collect();
-        self.complete_with(lease, images).await
+        self.complete_warning(lease, Vec::new()).await
     }
 
-    pub(crate) async fn complete_with(&self, mut lease: Lease, images: Vec<Image>) -> Finish {
+    pub(crate) async fn complete_warning(&self, lease: Lease, warnings: Vec<Warning>) -> Finish {
+        let images = (0..lease.job.spec.num_images()).map(|k| picture(&format!("final {k}"))).collect();
+        self.end(lease, images, warnings).await
+    }
+
+    pub(crate) async fn complete_with(&self, lease: Lease, images: Vec<Image>) -> Finish {
+        self.end(lease, images, Vec::new()).await
+    }
+
+    async fn end(&self, mut lease: Lease, images: Vec<Image>, warnings: Vec<Warning>) -> Finish {
         let timings = Timings { inference: 1.5, decode: 0.25 };
-        let ending = Ending::completed(images, lease.job.spec.seed(), timings);
+        let ending = Ending::completed(images, lease.job.spec.seed(), timings, warnings);
         self.store.finish(&mut lease, &ending).await.unwrap()
     }
 

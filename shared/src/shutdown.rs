@@ -1,0 +1,108 @@
+//! SIGTERM and SIGINT, heard from the first moment of a process.
+//!
+//! The first one asks the process to shut down gracefully. The second one ends it at once, in the signal handler
+//! itself, whatever the process is doing. Both need handlers: the kernel ignores a signal without one if the process
+//! is PID 1 of a container.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+};
+
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+    iterator::Signals,
+    low_level,
+};
+use tokio::sync::watch;
+
+/// A signal that asked the process to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signal(i32);
+
+impl Signal {
+    /// What a shell reports of a process that the signal ended: 130 or 143.
+    pub fn exit_code(self) -> u8 {
+        // Signals are numbers below 65.
+        128 + self.0 as u8
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(low_level::signal_name(self.0).unwrap_or("a signal"))
+    }
+}
+
+/// Whether the process was asked to end.
+#[derive(Debug, Clone)]
+pub struct Shutdown(watch::Receiver<Option<Signal>>);
+
+impl Shutdown {
+    /// Listens from now on: to be called first thing in `main`, and once.
+    ///
+    /// # Errors
+    /// If the system takes no handler or has no thread.
+    pub fn listen() -> io::Result<Self> {
+        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let asked = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            // In this order: the first signal finds the flag unset and sets it, the second finds it set.
+            flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())?;
+            flag::register(signal, asked.clone())?;
+        }
+        let (heard, first) = watch::channel(None);
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for signal in signals.forever() {
+                heard.send_if_modified(|first| {
+                    let is_first = first.is_none();
+                    first.get_or_insert(Signal(signal));
+                    is_first
+                });
+            }
+        })?;
+        Ok(Self(first))
+    }
+
+    /// Waits for the first signal.
+    pub async fn requested(&self) -> Signal {
+        let mut first = self.0.clone();
+        let heard = first.wait_for(Option::is_some).await.ok().and_then(|signal| *signal);
+        match heard {
+            Some(signal) => signal,
+            // The thread that listens is gone, which nothing makes it do.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Does the work to its end. `None` if a signal comes before: the work is dropped.
+    pub async fn unless_requested<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            _ = self.requested() => None,
+            done = work => Some(done),
+        }
+    }
+}
+
+/// Runs all that a process does. Does not wait for threads that still block when it is done: a look-up of a name may
+/// hang for long.
+///
+/// # Errors
+/// If the system has no threads for it.
+pub fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(done)
+}
+
+/// Ends the process at once, without the exit handlers of its libraries: those of a GPU's driver wait for a load that
+/// another thread is in the middle of.
+pub fn leave(exit_code: u8) -> ! {
+    low_level::exit(exit_code.into())
+}

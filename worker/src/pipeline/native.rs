@@ -1,0 +1,58 @@
+//! The size of a picture whose request gives none.
+
+/// Sides of requests are multiples of this many pixels, and no shorter than [`SHORTEST`].
+const GRID: u32 = 8;
+const SHORTEST: u32 = 64;
+
+/// Width and height that the model was trained for; where they are more than `most` pixels, the largest size of that
+/// shape that is not. `most` is at least that of the smallest picture, which is 64x64.
+pub(super) fn size(width: u32, height: u32, most: u64) -> (u32, u32) {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels <= most {
+        return (width, height);
+    }
+    let shrink = (most as f64 / pixels as f64).sqrt();
+    // A hair less than a multiple is that multiple: the division above may leave it of a whole number.
+    let on_grid = |side: f64| ((side + 1e-6) as u32 / GRID * GRID).max(SHORTEST);
+    let (width, height) = (on_grid(f64::from(width) * shrink), on_grid(f64::from(height) * shrink));
+    if u64::from(width) * u64::from(height) <= most {
+        return (width, height);
+    }
+    // A shape so long that its short side is as short as it may be: the long one gives way.
+    let longest = on_grid(most as f64 / f64::from(SHORTEST));
+    if width > height { (longest, SHORTEST) } else { (SHORTEST, longest) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_native_size_within_the_limit_stays() {
+        assert_eq!(size(1024, 1024, 1024 * 1024), (1024, 1024));
+        assert_eq!(size(32, 40, 4096), (32, 40));
+    }
+
+    #[test]
+    fn a_larger_one_keeps_its_shape() {
+        assert_eq!(size(1024, 1024, 1024 * 1024 - 1), (1016, 1016));
+        assert_eq!(size(1024, 1024, 512 * 512), (512, 512));
+        assert_eq!(size(1024, 1024, 64 * 64), (64, 64));
+        assert_eq!(size(1024, 512, 500_000), (1000, 496));
+        assert_eq!(size(512, 1024, 128 * 256), (128, 256));
+    }
+
+    #[test]
+    fn no_limit_gives_a_size_that_is_too_large_or_no_size_of_a_request() {
+        for (width, height) in [(1024, 1024), (2048, 256), (128, 1536), (768, 1024), (1152, 896)] {
+            for most in (64 * 64..=u64::from(width) * u64::from(height)).step_by(997) {
+                let (w, h) = size(width, height, most);
+                assert!(u64::from(w) * u64::from(h) <= most, "{width}x{height} within {most}: {w}x{h}");
+                assert!(
+                    w >= 64 && h >= 64 && w % 8 == 0 && h % 8 == 0,
+                    "{width}x{height} within {most}: {w}x{h}"
+                );
+            }
+        }
+    }
+}

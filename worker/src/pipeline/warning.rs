@@ -1,0 +1,59 @@
+//! What of a request had no effect.
+
+use std::fmt;
+
+use crate::sdxl::tokenizer::Truncated;
+
+/// Something that the client should know, although its pictures are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PipelineWarning {
+    /// The end of a prompt has no effect: the text encoders read only so many tokens.
+    PromptTruncated {
+        /// Which of [`super::Inputs`]' fields.
+        field: &'static str,
+        /// What each of the two text encoders does not read.
+        by: [Option<Truncated>; 2],
+    },
+}
+
+impl fmt::Display for PipelineWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::PromptTruncated { field, by } = self;
+        let name = |encoder: usize| ["the first text encoder", "the second text encoder"][encoder];
+        write!(f, "{field} is too long: ")?;
+        match by {
+            [Some(first), Some(second)] if first == second => write!(f, "the model {first}"),
+            [Some(first), Some(second)] => write!(f, "{} {first}; {} {second}", name(0), name(1)),
+            [Some(first), None] => write!(f, "{} {first}", name(0)),
+            [None, Some(second)] => write!(f, "{} {second}", name(1)),
+            [None, None] => write!(f, "its end has no effect"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn truncated(tokens: usize, rest: &str) -> Option<Truncated> {
+        Some(Truncated { used: 75, tokens, rest: rest.to_owned() })
+    }
+
+    #[test]
+    fn a_warning_says_what_is_lost_and_who_does_not_read_it() {
+        let said = |by| PipelineWarning::PromptTruncated { field: "prompt", by }.to_string();
+        assert_eq!(
+            said([truncated(98, "a hat"), truncated(98, "a hat")]),
+            "prompt is too long: the model reads 75 of its 98 tokens, and not what begins with \"a hat\""
+        );
+        assert_eq!(
+            said([None, truncated(76, "!")]),
+            "prompt is too long: the second text encoder reads 75 of its 76 tokens, and not what begins with \"!\""
+        );
+        assert_eq!(
+            said([truncated(80, "hat!"), truncated(90, "red")]),
+            "prompt is too long: the first text encoder reads 75 of its 80 tokens, and not what begins with \
+             \"hat!\"; the second text encoder reads 75 of its 90 tokens, and not what begins with \"red\""
+        );
+    }
+}
