@@ -86,16 +86,23 @@ def _unet():
 
 
 def _scheduler():
-    return EulerDiscreteScheduler(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="epsilon",
-        timestep_spacing="leading",
-        steps_offset=1,
-        interpolation_type="linear",
-        use_karras_sigmas=False,
+    return EulerDiscreteScheduler.from_config(
+        {
+            "num_train_timesteps": 1000,
+            "beta_start": 0.00085,
+            "beta_end": 0.012,
+            "beta_schedule": "scaled_linear",
+            "prediction_type": "epsilon",
+            "timestep_spacing": "leading",
+            "steps_offset": 1,
+            "interpolation_type": "linear",
+            "use_karras_sigmas": False,
+            # Of no use to this class, but others take them: clip_sample is true in DDIMScheduler where it is absent.
+            "clip_sample": False,
+            "set_alpha_to_one": False,
+            "sample_max_value": 1.0,
+            "skip_prk_steps": True,
+        }
     )
 
 

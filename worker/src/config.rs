@@ -27,7 +27,7 @@ pub struct ModelConfig {
     pub model: Option<PathBuf>,
 
     /// JSON files and tokenizers to use, a folder in the diffusers layout. [default: MODEL's own; for a file those
-    /// of SDXL base 1.0]
+    /// of SDXL base 1.0] What a file says about itself (v prediction, zero terminal SNR) counts more.
     #[arg(long, env = "GLIMPSE_CONFIG", value_name = "DIR")]
     pub config: Option<PathBuf>,
 

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, PreviewSource, Rgb, SdxlPipeline};
+use glimpse_worker::pipeline::{
+    Inputs, LoadOptions, Pipeline, PreviewSource, Rgb, SchedulerChoice, SdxlPipeline,
+};
 
 #[cfg(test)]
 fn pipeline() -> SdxlPipeline {
@@ -13,12 +15,24 @@ fn pipeline() -> SdxlPipeline {
 /// A picture of the API's default settings, and the preview of its denoised estimate after step `at`.
 #[cfg(test)]
 fn picture(prompt: &str, seed: u64, at: usize) -> (Rgb, Rgb) {
-    let pipeline = pipeline();
+    let mut inputs = inputs(prompt);
+    inputs.seed = seed;
+    let (picture, preview) = draw(&pipeline(), &inputs, at);
+    keep(prompt, &picture);
+    (picture, preview)
+}
+
+#[cfg(test)]
+fn inputs(prompt: &str) -> Inputs {
     let mut inputs = Inputs::new(prompt, 128, 128);
     inputs.negative_prompt = Some("blurry, low quality".into());
     inputs.num_inference_steps = 20;
-    inputs.seed = seed;
-    let mut denoising = pipeline.begin(&inputs).expect("begins");
+    inputs
+}
+
+#[cfg(test)]
+fn draw(pipeline: &SdxlPipeline, inputs: &Inputs, at: usize) -> (Rgb, Rgb) {
+    let mut denoising = pipeline.begin(inputs).expect("begins");
     let mut preview = None;
     while !pipeline.progress(&denoising).is_done() {
         pipeline.step(&mut [&mut denoising]).expect("steps");
@@ -26,9 +40,7 @@ fn picture(prompt: &str, seed: u64, at: usize) -> (Rgb, Rgb) {
             preview = pipeline.preview(&denoising, PreviewSource::Denoised).ok();
         }
     }
-    let picture = pipeline.finish(denoising).expect("finishes").remove(0);
-    keep(prompt, &picture);
-    (picture, preview.expect("a preview"))
+    (pipeline.finish(denoising).expect("finishes").remove(0), preview.expect("a preview"))
 }
 
 /// For people: `DEMO_PICTURES=folder cargo test --test demo` leaves the pictures there.
@@ -104,6 +116,27 @@ fn shapes_have_the_asked_colour_on_the_asked_background() {
             assert_eq!(name(colour(picture, 64, 64, 6)), colour_wanted, "middle of the {what} of {prompt:?}");
             for (x, y) in [(6, 6), (121, 6), (6, 121), (121, 121)] {
                 assert_eq!(name(colour(picture, x, y, 5)), background, "corner of the {what} of {prompt:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_sampler_that_is_offered_draws_the_heart() {
+    let pipeline = pipeline();
+    for scheduler in pipeline.describe().schedulers {
+        for steps in [20, 30] {
+            let mut inputs = inputs("a red heart on a white background");
+            inputs.num_inference_steps = steps;
+            inputs.scheduler =
+                Some(SchedulerChoice { name: Some(scheduler.clone()), changes: Default::default() });
+            let (picture, _) = draw(&pipeline, &inputs, 0);
+            keep(&format!("{scheduler} {steps}"), &picture);
+            let case = format!("{scheduler} with {steps} steps");
+            assert_eq!(name(colour(&picture, 64, 64, 6)), "red", "middle, {case}");
+            // The notch between the lobes is what makes it a heart.
+            for (x, y) in [(6, 6), (121, 6), (6, 121), (121, 121), (64, 8)] {
+                assert_eq!(name(colour(&picture, x, y, 5)), "white", "{x}, {y}, {case}");
             }
         }
     }

@@ -3,11 +3,16 @@
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+#[path = "support/marked.rs"]
+mod marked;
+#[cfg(test)]
 mod support;
 
 use candle_core::DType;
 use glimpse_worker::pipeline::LoadOptions;
-use golden::check;
+use golden::{check, check_changed};
+use marked::{copy, mark};
+use safetensors::tensor::Dtype;
 use support::parity;
 
 #[cfg(test)]
@@ -64,6 +69,19 @@ fn a_single_file_is_the_folder_it_was_made_from() {
         ..LoadOptions::cpu(variants.join("model.safetensors"))
     };
     check(&parity(), "euler4_fp16weights", options);
+}
+
+/// What diffusers computes with v prediction, rescaled betas and trailing steps, from weights that only say so.
+#[test]
+fn a_marked_model_gives_the_numbers_of_the_reference() {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy(&parity().join("model"), folder.path(), &|_| true);
+    let nothing: &[usize] = &[0];
+    let marks = ["v_pred", "ztsnr"].map(|name| (name, Dtype::F32, nothing));
+    let unet = "unet/diffusion_pytorch_model.safetensors";
+    mark(&parity().join("model").join(unet), &folder.path().join(unet), &marks, &[]);
+    let options = LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(folder.path()) };
+    check_changed(&parity(), "extra_euler4_vpred_zsnr", options, |inputs| inputs.scheduler = None);
 }
 
 #[test]

@@ -106,15 +106,6 @@ fn without_a_configuration_a_single_file_is_taken_for_sdxl_base() {
 }
 
 #[test]
-fn a_file_that_predicts_velocities_needs_a_configuration_that_says_so() {
-    let (_folder, model) = changed(&single().model, |all| {
-        all.insert("v_pred".into(), Tensor::zeros((), DType::F32, &Device::Cpu).expect("a number"));
-    });
-    let message = complaint(LoadOptions { model, ..single() });
-    assert!(message.contains("prediction_type") && message.contains("--config"), "{message}");
-}
-
-#[test]
 fn another_autoencoder_takes_the_place_of_the_models() {
     let model = parity().join("model");
     let options = || LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(model.clone()) };

@@ -12,7 +12,7 @@ use crate::sdxl::clip::{ClipConfig, ClipTextModel};
 use crate::sdxl::tokenizer::ClipTokenizer;
 use crate::sdxl::unet::{Unet, UnetConfig};
 use crate::sdxl::vae::VaeConfig;
-use crate::sdxl::{LoadError, Settings};
+use crate::sdxl::{ConfigFiles, LoadError, Settings};
 
 impl SdxlPipeline {
     /// Loads a checkpoint with its preview decoder.
@@ -22,12 +22,13 @@ impl SdxlPipeline {
     /// file, and the key or tensor in it.
     pub fn load(options: LoadOptions) -> Result<Self, LoadError> {
         let source = Source::open(&options)?;
+        let marks = source.marks()?;
         let config = source.config();
         let index = config.settings("model_index.json", "a model in the diffusers layout")?;
         check_index(&index)?;
         let scheduler = config.component("scheduler").settings("scheduler_config.json", "a scheduler")?;
-        source.check_prediction(&scheduler)?;
-        let scheduler = SchedulerConfig::read(scheduler)?;
+        let built_in = matches!(config, ConfigFiles::SdxlBase(_));
+        let scheduler = SchedulerConfig::read(marks.apply(&scheduler, built_in)?)?;
         let [first, second] = [text_encoder(&source, &options, 0)?, text_encoder(&source, &options, 1)?];
         let lengths = [first.tokenizer.length(), second.tokenizer.length()];
         if lengths[0] != lengths[1] {

@@ -15,6 +15,7 @@ mod error;
 mod inputs;
 mod interface;
 mod load;
+mod marks;
 mod options;
 mod picture;
 mod sdxl;

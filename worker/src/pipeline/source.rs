@@ -6,6 +6,7 @@ use std::rc::Rc;
 use candle_core::DType;
 
 use super::component::component;
+use super::marks::Marks;
 use super::options::LoadOptions;
 use crate::sdxl::clip::ClipConfig;
 use crate::sdxl::taesd::{Taesd, TaesdConfig};
@@ -59,16 +60,14 @@ impl<'a> Source<'a> {
         &self.config
     }
 
-    /// A file says that it predicts velocities by a tensor of that name; its configuration must say so too.
-    pub(super) fn check_prediction(&self, scheduler: &Settings) -> Result<(), LoadError> {
-        let WeightSource::File(shards) = &self.weights else { return Ok(()) };
-        let says: String = scheduler.or("prediction_type", "epsilon".into())?;
-        if shards.names("v_pred").any(|name| name == "v_pred") && says != "v_prediction" {
-            let message =
-                format!("is {says:?}, but {} predicts velocities: see --config", shards.path().display());
-            return Err(scheduler.wrong("prediction_type", message));
+    /// What the files of the UNet say about it.
+    pub(super) fn marks(&self) -> Result<Marks, LoadError> {
+        match &self.weights {
+            WeightSource::File(shards) => Marks::read(shards),
+            // One that is not there is named when the weights are loaded.
+            WeightSource::Folder(folder) => Shards::find(&folder.join("unet"), STEM, self.options.precision)
+                .map_or_else(|_| Ok(Marks::default()), |shards| Marks::read(&shards)),
         }
-        Ok(())
     }
 
     /// The weights of a text encoder, 0 or 1.

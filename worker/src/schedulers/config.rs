@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::ddim::Ddim;
+use super::defaults;
 use super::dpm_solver::DpmSolver;
 use super::euler::Euler;
 use super::euler_ancestral::EulerAncestral;
@@ -54,6 +55,7 @@ impl SchedulerConfig {
     pub fn read(settings: Settings) -> Result<Self, LoadError> {
         let config = Self::of(settings)?;
         config.settings.warn_unread();
+        defaults::warn(&config.settings)?;
         Ok(config)
     }
 

@@ -35,9 +35,11 @@ impl Ddim {
         let end = if s.or("set_alpha_to_one", true)? { 1.0 } else { f64::from(alphas[0]) };
         let stride = (train / steps.max(1)) as f64;
         let at = |t: f64| if t < 0.0 { end } else { f64::from(alphas[(t as usize).min(train - 1)]) };
-        let levels = timesteps.iter().map(|t| (at(*t), at(t - stride))).collect();
+        let levels: Vec<_> = timesteps.iter().map(|t| (at(*t), at(t - stride))).collect();
+        let prediction = Prediction::read(s)?;
+        prediction.check_signal(s, levels.iter().map(|(alpha, _)| *alpha))?;
         let clip = s.or("clip_sample", true)?.then_some(s.or("clip_sample_range", 1.0)?);
-        Ok(Self { timesteps, levels, prediction: Prediction::read(s)?, clip })
+        Ok(Self { timesteps, levels, prediction, clip })
     }
 }
 

@@ -22,8 +22,8 @@ pub(super) struct Tables {
 
 impl Tables {
     /// The training noise levels at evenly spaced timesteps, without a last level.
-    pub(super) fn trained(s: &Settings, steps: usize) -> Result<Self, LoadError> {
-        let trained = NoiseSchedule::read(s, Defaults::LINEAR, Some(ZERO_SNR_FLOOR))?.sigmas();
+    pub(super) fn trained(s: &Settings, steps: usize, defaults: Defaults) -> Result<Self, LoadError> {
+        let trained = NoiseSchedule::read(s, defaults, Some(ZERO_SNR_FLOOR))?.sigmas();
         let train = trained.len();
         let spacing = Spacing::read(s, "linspace")?;
         let offset: f64 = s.or("steps_offset", 0.0)?;
@@ -99,7 +99,7 @@ pub(super) struct Euler(Tables);
 impl Euler {
     pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
         s.only("interpolation_type", &["linear".into()])?;
-        let tables = Tables::trained(s, steps)?.shaped(s)?;
+        let tables = Tables::trained(s, steps, Defaults::LINEAR)?.shaped(s)?;
         let last = match s.or("final_sigmas_type", String::from("zero"))?.as_str() {
             "zero" => 0.0,
             "sigma_min" => f64::from(tables.trained[0]),

@@ -4,6 +4,7 @@
 use candle_core::Tensor;
 
 use super::euler::{Tables, denoise};
+use super::noise_schedule::Defaults;
 use super::prediction::Prediction;
 use super::sampler::{Noise, Sampler, Stepped};
 use crate::sdxl::{LoadError, Settings};
@@ -14,7 +15,7 @@ pub(super) struct EulerAncestral(Tables);
 
 impl EulerAncestral {
     pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
-        let tables = Tables::trained(s, steps)?;
+        let tables = Tables::trained(s, steps, Defaults::LINEAR)?;
         match tables.prediction {
             Prediction::Sample => Err(s.unsupported("prediction_type", "\"sample\"")),
             _ => Ok(Self(tables.ending_at(0.0))),

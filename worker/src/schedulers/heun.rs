@@ -4,6 +4,7 @@
 use candle_core::Tensor;
 
 use super::euler::{Tables, denoise};
+use super::noise_schedule::Defaults;
 use super::sampler::{Noise, Sampler, State, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
 
@@ -18,7 +19,8 @@ pub(super) struct Heun {
 impl Heun {
     pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
         s.only("clip_sample", &[false.into()])?;
-        let mut tables = Tables::trained(s, steps)?.shaped(s)?.ending_at(0.0);
+        let defaults = Defaults { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "linear" };
+        let mut tables = Tables::trained(s, steps, defaults)?.shaped(s)?.ending_at(0.0);
         // Every level but the first and the last is visited twice.
         let twice = |values: &[f64]| {
             values

@@ -37,12 +37,15 @@ impl Lcm {
         let stride = trained.len() / original;
         let indices: Vec<usize> =
             (0..steps).map(|i| (original - i * original / steps.max(1)) * stride - 1).collect();
+        let alphas: Vec<_> = indices.iter().map(|t| f64::from(trained[*t])).collect();
+        let prediction = Prediction::read(s)?;
+        prediction.check_signal(s, alphas.iter().copied())?;
         let clip = s.or("clip_sample", false)?.then_some(s.or("clip_sample_range", 1.0)?);
         Ok(Self {
             timesteps: indices.iter().map(|t| *t as f64).collect(),
-            alphas: indices.iter().map(|t| f64::from(trained[*t])).collect(),
+            alphas,
             timestep_scaling: s.or("timestep_scaling", 10.0)?,
-            prediction: Prediction::read(s)?,
+            prediction,
             clip,
         })
     }

@@ -5,6 +5,7 @@
 
 mod config;
 mod ddim;
+mod defaults;
 mod dpm_solver;
 mod euler;
 mod euler_ancestral;

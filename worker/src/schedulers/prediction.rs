@@ -22,4 +22,19 @@ impl Prediction {
             other => Err(s.unsupported("prediction_type", format!("{other:?}"))),
         }
     }
+
+    /// For samplers that divide by the share of the picture, sqrt(alphas_cumprod): refuses to take noise for a
+    /// prediction where that share is 0.
+    pub(super) fn check_signal(
+        self,
+        s: &Settings,
+        mut alphas: impl Iterator<Item = f64>,
+    ) -> Result<(), LoadError> {
+        if self == Self::Epsilon && alphas.any(|alpha| alpha == 0.0) {
+            let message = "is \"epsilon\", and with rescale_betas_zero_snr the first step has no signal, so noise says \
+                           nothing about the picture: a model with zero terminal SNR needs \"v_prediction\"";
+            return Err(s.wrong("prediction_type", message));
+        }
+        Ok(())
+    }
 }

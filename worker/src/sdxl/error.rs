@@ -41,7 +41,7 @@ pub enum LoadError {
     /// A setting has a value that this worker does not implement, or none where one is needed.
     #[error("{}: \"{key}\" {message}", .path.display())]
     Setting {
-        /// The JSON file.
+        /// The JSON file, or the file of weights that says something about itself.
         path: PathBuf,
         /// The key in it.
         key: String,

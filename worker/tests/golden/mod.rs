@@ -20,7 +20,7 @@ use std::path::Path;
 use candle_core::DType;
 use case::Case;
 use close::assert_close;
-use glimpse_worker::pipeline::{LoadOptions, SdxlPipeline};
+use glimpse_worker::pipeline::{Inputs, LoadOptions, SdxlPipeline};
 use numbers::numbers;
 use tensors::load;
 
@@ -65,12 +65,23 @@ fn half_limit(dtype: DType, name: &str) -> Option<f64> {
 /// Runs `name` of `folder/cases.json` with the pipeline of `options` and compares everything that
 /// `folder/cases/name.safetensors` has.
 pub(crate) fn check(folder: &Path, name: &str, options: LoadOptions) {
+    check_changed(folder, name, options, |_| ());
+}
+
+/// As [`check`], of a request that differs from the one in the file.
+pub(crate) fn check_changed(
+    folder: &Path,
+    name: &str,
+    options: LoadOptions,
+    change: impl FnOnce(&mut Inputs),
+) {
     let cases = Case::read(&folder.join("cases.json")).expect("cases.json");
     let case = cases.into_iter().find(|(n, _)| n == name).expect("a case of that name").1.expect("a request");
     let dtype = options.dtype;
     let options = LoadOptions { precision: case.precision(), ..options };
     let pipeline = SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));
-    let inputs = case.inputs(&folder.join("cases")).expect("supported");
+    let mut inputs = case.inputs(&folder.join("cases")).expect("supported");
+    change(&mut inputs);
     let actual = run::run(&pipeline, &inputs, &case.preview_steps).unwrap_or_else(|e| panic!("{e}"));
     let expected = load(folder.join("cases").join(format!("{name}.safetensors")));
     let last = expected.keys().filter_map(|k| k.strip_prefix("latents.")?.parse().ok()).max().unwrap_or(0);

@@ -1,0 +1,47 @@
+//! Defaults of diffusers' classes that are wrong for SDXL.
+//!
+//! A checkpoint's configuration is written for one class, and a request may choose another, which takes its own
+//! default for each key that is absent. Most defaults only move a picture a little; those here ruin it. They are kept
+//! all the same, because they are what diffusers computes: the log says what to write.
+
+use serde_json::Value;
+
+use crate::sdxl::{LoadError, Settings};
+
+/// Warns of keys that are absent, or that have a value which no SDXL model was trained for.
+pub(super) fn warn(s: &Settings) -> Result<(), LoadError> {
+    let file = s.path().display();
+    match s.get::<bool>("clip_sample")? {
+        Some(false) => {}
+        None => tracing::warn!(
+            "{file}: \"clip_sample\" is missing, so DDIMScheduler takes its default, true, and cuts off the latents, \
+             which ruins the picture: write \"clip_sample\": false"
+        ),
+        Some(true) => tracing::warn!(
+            "{file}: \"clip_sample\" is true, so DDIMScheduler and LCMScheduler cut off the latents, which ruins the \
+             picture: write \"clip_sample\": false"
+        ),
+    }
+    if s.get::<Value>("trained_betas")?.is_some() {
+        return Ok(());
+    }
+    let schedule = s.get::<String>("beta_schedule")?;
+    if schedule.as_deref() == Some("squaredcos_cap_v2") {
+        return Ok(());
+    }
+    if schedule.is_none() {
+        tracing::warn!(
+            "{file}: \"beta_schedule\" is missing, so all samplers but LCMScheduler take \"linear\", which is not the \
+             noise that SDXL was trained with: write \"beta_schedule\": \"scaled_linear\""
+        );
+    }
+    for (key, default, trained) in [("beta_start", 0.0001, 0.00085), ("beta_end", 0.02, 0.012)] {
+        if s.get::<f64>(key)?.is_none() {
+            tracing::warn!(
+                "{file}: \"{key}\" is missing, so most samplers take {default}, which is not the noise \
+                 that SDXL was trained with: write \"{key}\": {trained}"
+            );
+        }
+    }
+    Ok(())
+}

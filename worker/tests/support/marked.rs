@@ -1,0 +1,37 @@
+//! Files of weights that say something about themselves.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+/// Writes `from` to `to` with more tensors (type, shape and zeros) and with metadata.
+pub(crate) fn mark(from: &Path, to: &Path, tensors: &[(&str, Dtype, &[usize])], metadata: &[(&str, &str)]) {
+    let bytes = std::fs::read(from).expect("a file");
+    let zeros = [0; 64];
+    let whole = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let mut views: Vec<(String, TensorView<'_>)> = whole.tensors();
+    for (name, dtype, shape) in tensors {
+        let length = shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        let view = TensorView::new(*dtype, shape.to_vec(), &zeros[..length]).expect("zeros");
+        views.push(((*name).to_owned(), view));
+    }
+    let metadata: HashMap<_, _> =
+        metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let marked = safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata)).expect("a file");
+    std::fs::write(to, marked).expect("written");
+}
+
+/// Copies the files of a folder that are `wanted` by their name, and of those in it.
+pub(crate) fn copy(from: &Path, to: &Path, wanted: &dyn Fn(&str) -> bool) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to, wanted);
+        } else if wanted(&entry.file_name().to_string_lossy()) {
+            std::fs::copy(entry.path(), to).expect("copied");
+        }
+    }
+}
