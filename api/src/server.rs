@@ -58,7 +58,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let grace = config.shutdown_grace;
     let fetcher = Fetcher::new(&config)?;
-    let api = Shared::new(store, config, fetcher);
+    let api = Shared::new(store, config, listener.local_addr()?, fetcher);
     let connections = Connections {
         router: router(api.clone()),
         open: TaskTracker::new(),

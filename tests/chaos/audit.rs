@@ -25,7 +25,7 @@ const COOLS: Duration = Duration::from_secs(2);
 const TOGETHER: usize = 16;
 
 /// What every other key must have is a time to live.
-const IMMORTAL: [&str; 5] = [":queue:", ":wake:", ":due", ":dead", ":workers"];
+const IMMORTAL: [&str; 6] = [":queue:", ":wake:", ":due", ":dead", ":workers", ":secret"];
 
 /// Who looks.
 pub struct Auditor {

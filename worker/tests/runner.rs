@@ -11,7 +11,7 @@ use std::{
 use glimpse_shared::{
     event::{CancelledBy, Event, FailureCode},
     id::Micros,
-    job::{Status, WorkerState},
+    job::{Progress, Status, WorkerState},
     store::{Clock, Rules, SharedStore, memory::MemoryStore},
 };
 use glimpse_worker::runner::Ended;
@@ -265,9 +265,16 @@ async fn the_record_says_what_the_worker_does() {
     let idle = record().await;
     assert_eq!((idle.state, idle.native_width, idle.device.as_str()), (WorkerState::Idle, 16, "script"));
     let id = submit(&store, "a heart").await;
-    until(async || (record().await.state, record().await.job) == (WorkerState::Busy, Some(id))).await;
+    until(async || record().await.state == WorkerState::Busy).await;
+    assert_eq!(record().await.progress, None);
+    script.gate.let_through(3);
+    // With the next heartbeat.
+    until(async || record().await.progress == Some(Progress { step: 2, steps: 10 })).await;
+    let said = serde_json::to_string(&record().await).unwrap();
+    assert!(!said.contains(&id.to_string()), "who has a job's id has the job: {said}");
     script.gate.open();
     until(async || record().await.state == WorkerState::Idle).await;
+    assert_eq!(record().await.progress, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
