@@ -55,7 +55,7 @@ async fn paint_for_ever(
         device: "none".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: WorkerState::Idle,
-        job: None,
+        progress: None,
     };
     for number in 1.. {
         let claim = Claim { worker: record.id.clone(), app: record.app.clone(), affinity: None, number };
@@ -66,9 +66,7 @@ async fn paint_for_ever(
                 None => store.wait_for_work(&record.app).await?,
             }
         };
-        store
-            .heartbeat(&WorkerRecord { state: WorkerState::Busy, job: Some(lease.job.id), ..record.clone() })
-            .await?;
+        store.heartbeat(&WorkerRecord { state: WorkerState::Busy, ..record.clone() }).await?;
         paint_one(&store, lease, step).await?;
     }
     Ok(())

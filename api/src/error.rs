@@ -1,7 +1,7 @@
 //! What a client is told when it does not get what it asked for. The client's message and the log's are two:
 //! what is ours to mend is logged in full here and answered in a word.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{
     body,
@@ -37,6 +37,11 @@ pub(crate) enum ApiError {
     PathUnknown(String),
     /// The route has other methods.
     MethodUnknown,
+    /// The route is for the machine that the API runs on.
+    ForThisMachine {
+        /// Where the API listens.
+        listens_on: SocketAddr,
+    },
     /// Send less.
     BodyTooLarge {
         /// The most.
@@ -95,6 +100,7 @@ impl ApiError {
                 StatusCode::NOT_FOUND
             }
             Self::MethodUnknown => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ForThisMachine { .. } => StatusCode::FORBIDDEN,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyCut => StatusCode::BAD_REQUEST,
@@ -121,6 +127,12 @@ impl ApiError {
             Self::NoImage => "The job has no picture yet".into(),
             Self::PathUnknown(path) => format!("Path {path} not found").into(),
             Self::MethodUnknown => "Method Not Allowed".into(),
+            Self::ForThisMachine { listens_on } => format!(
+                "This route shows everybody's jobs, so it is open only where the API listens on a loopback address. \
+                 This one listens on {listens_on}: start another one with --listen 127.0.0.1:8081 and the same \
+                 --redis-url, and ask that"
+            )
+            .into(),
             Self::BodyTooLarge { limit } => format!("The body has more than {limit} bytes").into(),
             Self::BodyTooSlow => "The body did not arrive in time".into(),
             Self::BodyCut => "The body ended before its length, or its chunks are malformed".into(),

@@ -58,7 +58,7 @@ pub async fn serve(
         .allow_image_urls
         .then(|| Fetcher::new(config.fetch_limits, &config.allow_image_hosts))
         .transpose()?;
-    let api = Shared::new(store, config, fetcher);
+    let api = Shared::new(store, config, listener.local_addr()?, fetcher);
     let connections = Connections {
         router: router(api.clone()),
         open: GracefulShutdown::new(),

@@ -1,6 +1,6 @@
 //! What every route shares. Nothing about a job is here: any replica answers for any job.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use glimpse_shared::{error::StoreResult, store::SharedStore};
 use tokio::{
@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(12);
 pub(crate) struct Shared {
     pub(crate) store: SharedStore,
     pub(crate) config: Config,
+    /// Where this process listens.
+    listens_on: SocketAddr,
     pub(crate) admission: Admission,
     /// Fetches pictures; none where the operator does not want it.
     pub(crate) fetcher: Option<Fetcher>,
@@ -44,7 +46,12 @@ pub(crate) struct Shared {
 pub(crate) type Api = Arc<Shared>;
 
 impl Shared {
-    pub(crate) fn new(store: SharedStore, config: Config, fetcher: Option<Fetcher>) -> Api {
+    pub(crate) fn new(
+        store: SharedStore,
+        config: Config,
+        listens_on: SocketAddr,
+        fetcher: Option<Fetcher>,
+    ) -> Api {
         Arc::new(Self {
             admission: Admission::new(store.clone()),
             fetcher,
@@ -54,10 +61,18 @@ impl Shared {
             streams: Arc::new(Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS))),
             store,
             config,
+            listens_on,
             draining: CancellationToken::new(),
             ending: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })
+    }
+
+    /// Refuses what is for the machine alone that this process runs on, where others may reach it.
+    pub(crate) fn for_this_machine(&self) -> Result<(), ApiError> {
+        let listens_on = self.listens_on;
+        let is_loopback = listens_on.ip().to_canonical().is_loopback();
+        if is_loopback { Ok(()) } else { Err(ApiError::ForThisMachine { listens_on }) }
     }
 
     /// A place among the open streams.

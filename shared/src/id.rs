@@ -101,9 +101,10 @@ impl JobId {
     }
 
     /// The id (UUIDv8) that `caller`'s idempotency `key` always gives for `app`: two submits of the same key
-    /// meet in the store, whichever API took them.
-    pub fn from_key(app: &App, caller: &str, key: &str) -> Self {
-        let mut hash = Sha256::new();
+    /// meet in the store, whichever API took them. Keys are often easy to guess (`1`, `test`), and who has an id has
+    /// the job: without the fleet's `secret` nobody finds the id by the key.
+    pub fn from_key(secret: &KeySecret, app: &App, caller: &str, key: &str) -> Self {
+        let mut hash = Sha256::new().chain_update(secret.0);
         // Lengths first: no two (app, caller, key) may read as the same bytes.
         for part in [app.as_str(), caller, key] {
             hash.update((part.len() as u64).to_be_bytes());
@@ -157,6 +158,42 @@ impl FromStr for JobId {
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)
+    }
+}
+
+/// What a fleet makes the ids of jobs with keys of ([`JobId::from_key`]), and tells nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeySecret([u8; 32]);
+
+impl KeySecret {
+    /// A fresh one.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// As the store keeps it: 64 hexadecimal digits. For nobody else.
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl FromStr for KeySecret {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let wrong = || InvalidId("a secret is 64 hexadecimal digits".to_owned());
+        let digits: Option<Vec<u8>> =
+            text.chars().map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect();
+        let (pairs, rest) = digits.as_deref().ok_or_else(wrong)?.as_chunks::<2>();
+        let bytes: Vec<u8> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
+        let bytes = bytes.try_into().ok().filter(|_| rest.is_empty());
+        bytes.map(Self).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Debug for KeySecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeySecret(..)")
     }
 }
 

@@ -193,9 +193,19 @@ pub struct WorkerRecord {
     pub version: String,
     /// What it is doing.
     pub state: WorkerState,
-    /// The job it works on.
+    /// How far it was with its job, of a busy worker that has taken a step. Whose job that is is not said: anybody may
+    /// read the list of workers, and who has a job's id has the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job: Option<JobId>,
+    pub progress: Option<Progress>,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The newest step, from 0.
+    pub step: u32,
+    /// All steps.
+    pub steps: u32,
 }
 
 /// What a worker is doing.

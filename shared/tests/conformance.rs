@@ -12,7 +12,7 @@ macro_rules! stories {
                 a_full_queue_says_how_long_its_jobs_take,
                 classes_before_arrivals, a_repeated_claim_gets_the_same_lease, an_old_claim_number_gets_nothing,
                 a_claim_number_is_forgotten_with_the_lease, apps_do_not_share_jobs, workers_are_known_for_a_minute,
-                a_forgotten_id_can_be_used_again, state_tells_the_whole_story;
+                a_forgotten_id_can_be_used_again, state_tells_the_whole_story, all_who_ask_have_the_same_secret;
             affinity: a_worker_gets_what_it_has_loaded, a_worker_chooses_from_the_first_few,
                 no_head_is_passed_over_for_ever;
             fence: a_zombie_is_lost_before_the_next_claim,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use glimpse_shared::{
     event::{CancelledBy, Event, FailureCode, Frame, Image, Timings, Warning, WarningCode},
-    id::{App, JobId, Micros, Seq, WorkerId},
+    id::{App, JobId, KeySecret, Micros, Seq, WorkerId},
 };
 
 fn image() -> Image {
@@ -120,12 +120,20 @@ fn ids_are_what_they_say() {
         assert!(bad.parse::<App>().is_err(), "{bad:?}");
     }
     let app: App = "glimpse/demo".parse().unwrap();
-    for id in [JobId::new(&app), JobId::from_key(&app, "anonymous", "order 7")] {
+    let (secret, other) = (KeySecret::random(), KeySecret::random());
+    for id in [JobId::new(&app), JobId::from_key(&secret, &app, "anonymous", "order 7")] {
         assert_eq!(id.partition(), Some(app.partition()));
         assert_eq!(id.to_string().parse::<JobId>().unwrap(), id);
     }
-    assert_eq!(JobId::from_key(&app, "a", "key"), JobId::from_key(&app, "a", "key"));
-    assert_ne!(JobId::from_key(&app, "a", "bc"), JobId::from_key(&app, "ab", "c"));
+    let keyed = |caller: &str, key: &str| JobId::from_key(&secret, &app, caller, key);
+    assert_eq!(keyed("a", "key"), keyed("a", "key"));
+    assert_ne!(keyed("a", "bc"), keyed("ab", "c"));
+    assert_ne!(keyed("a", "key"), JobId::from_key(&other, &app, "a", "key"), "a key alone gives no id");
+    assert_eq!(secret.to_hex().parse::<KeySecret>().unwrap(), secret);
+    assert!(!format!("{secret:?}").contains(&secret.to_hex()[..8]));
+    for bad in ["", "x", &secret.to_hex()[1..], &format!("{}0", secret.to_hex()), &"g".repeat(64)] {
+        assert!(bad.parse::<KeySecret>().is_err(), "{bad:?}");
+    }
     for bad in
         ["", "x", "0193-", "01938C00-0000-7000-8000-000000000000", "{01938c00-0000-7000-8000-000000000000}"]
     {

@@ -53,17 +53,32 @@ impl Failure {
     }
 }
 
+/// Fields of a request whose flag has another name.
+const OTHERS: [(&str, &str); 2] = [("num_inference_steps", "steps"), ("loras", "lora")];
+/// Fields whose flag is their name, with hyphens.
+const FLAGS: [&str; 15] = [
+    "negative_prompt",
+    "width",
+    "height",
+    "guidance_scale",
+    "guidance_rescale",
+    "clip_skip",
+    "image",
+    "mask",
+    "strength",
+    "seed",
+    "num_images",
+    "scheduler",
+    "preview_every",
+    "preview_source",
+    "output_format",
+];
+
 /// `field (--flag): what is wrong`.
 pub fn line(field: &str, message: &str) -> String {
-    match field {
-        "num_inference_steps" => format!("{field} (--steps): {message}"),
-        "width" | "height" | "seed" | "image" | "mask" | "strength" => {
-            format!("{field} (--{field}): {message}")
-        }
-        "negative_prompt" => format!("{field} (--negative-prompt): {message}"),
-        "guidance_rescale" => format!("{field} (--guidance-rescale): {message}"),
-        "clip_skip" => format!("{field} (--clip-skip): {message}"),
-        "loras" => format!("{field} (--lora): {message}"),
-        _ => format!("{field}: {message}"),
+    let other = OTHERS.iter().find(|(name, _)| *name == field).map(|(_, flag)| (*flag).to_owned());
+    match other.or_else(|| FLAGS.contains(&field).then(|| field.replace('_', "-"))) {
+        Some(flag) => format!("{field} (--{flag}): {message}"),
+        None => format!("{field}: {message}"),
     }
 }

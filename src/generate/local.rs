@@ -14,10 +14,10 @@ use glimpse_worker::{
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Failure, Picture, Progress, output::PreviewDir};
+use super::{failure::Failure, made::Made, output::PreviewDir, progress::Progress};
 use crate::model;
 
-/// Checks the request as the API would, and makes its picture.
+/// Checks the request as the API would, and makes its pictures.
 ///
 /// # Errors
 /// [`Failure::BadInput`] for a wrong request or model, [`Failure::Job`] if the pipeline fails.
@@ -26,7 +26,7 @@ pub async fn make(
     request: &ImageRequest,
     progress: &Progress,
     previews: Option<&PreviewDir>,
-) -> Result<Picture, Failure> {
+) -> Result<Made, Failure> {
     let loras = config.loras().map_err(Failure::BadInput)?;
     let path = model::or_demo(config.model.clone()).map_err(Failure::BadInput)?;
     let loading = config.clone();
@@ -41,6 +41,10 @@ pub async fn make(
     let outbox = Arc::new(Outbox::default());
     let asked = spec.clone();
     let (of_step, wanted) = (spec.clone(), previews.is_some());
+    let source = match spec.preview_source() {
+        PreviewSource::Latents => pipeline::PreviewSource::Latents,
+        PreviewSource::Denoised => pipeline::PreviewSource::Denoised,
+    };
     engine.order(Order {
         prepare: Box::new(move || request::inputs(&asked, loras.as_ref())),
         resume: None,
@@ -48,8 +52,7 @@ pub async fn make(
         observer: Box::new(move |at| {
             // The receiver lives as long as this function does.
             let _ = steps_done.send(at);
-            (wanted && of_step.has_preview_after(runner::index(at)))
-                .then_some(pipeline::PreviewSource::Denoised)
+            (wanted && of_step.has_preview_after(runner::index(at))).then_some(source)
         }),
         stop: stopped,
         outbox: outbox.clone(),
@@ -72,11 +75,12 @@ pub async fn make(
             Failure::Job(error.to_string())
         }
     })?;
-    let picture = made.pictures.first().ok_or_else(|| Failure::unforeseen("the pipeline made no picture"))?;
-    let image = reporter::encode_final(picture, spec.output_format()).map_err(Failure::unforeseen)?;
-    let encoded = image.decode().ok_or_else(|| Failure::unforeseen("the picture is no data URI"))?;
+    let encoded = made.pictures.iter().map(|picture| {
+        let image = reporter::encode_final(picture, spec.output_format()).map_err(Failure::unforeseen)?;
+        image.decode().ok_or_else(|| Failure::unforeseen("the picture is no data URI"))
+    });
     let warnings = made.warnings.iter().map(reporter::warning).collect();
-    Ok(Picture { encoded, seed: spec.seed(), warnings })
+    Ok(Made { encoded: encoded.collect::<Result<_, _>>()?, seed: spec.seed(), warnings })
 }
 
 fn write_preview(

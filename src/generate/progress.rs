@@ -7,6 +7,8 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::say::say;
+
 /// Shows how far the picture is.
 pub struct Progress {
     bar: Option<ProgressBar>,
@@ -39,7 +41,7 @@ impl Progress {
             None => {
                 let key = u64::from(step) << 32 | u64::from(steps);
                 if self.shown.swap(key, Ordering::Relaxed) != key {
-                    eprintln!("{step}/{steps}");
+                    say(format_args!("{step}/{steps}"));
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The picture made by a server: submit, follow, fetch.
+//! The pictures made by a server: submit, follow, fetch.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,14 +13,19 @@ use glimpse_shared::{
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Failure, Picture, Progress, failure::line, output::PreviewDir};
+use super::{
+    failure::{Failure, line},
+    made::Made,
+    output::PreviewDir,
+    progress::Progress,
+};
 
 /// How long a server may take to answer at all.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How often a broken stream is taken up again before the server counts as gone.
 const RESUMES: u32 = 5;
 
-/// Submits the request, shows its progress, and returns its picture. Ctrl-C and SIGTERM cancel the job.
+/// Submits the request, shows its progress, and returns its pictures. Ctrl-C and SIGTERM cancel the job.
 ///
 /// # Errors
 /// See [`Failure`].
@@ -31,7 +36,7 @@ pub async fn make(
     progress: &Progress,
     previews: Option<&PreviewDir>,
     shutdown: &Shutdown,
-) -> Result<Picture, Failure> {
+) -> Result<Made, Failure> {
     let server = Server::new(server)?;
     let app = match app {
         Some(app) => app,
@@ -52,9 +57,10 @@ pub async fn make(
             return Err(Failure::Interrupted(signal));
         }
     };
+    tracing::info!(%job, %app, "submitted");
     let steps = request.num_inference_steps.and_then(|steps| u32::try_from(steps).ok()).unwrap_or(20);
     tokio::select! {
-        picture = server.follow(&job, steps, progress, previews) => picture,
+        made = server.follow(&job, steps, progress, previews) => made,
         signal = shutdown.requested() => {
             server.cancel(&job).await?;
             Err(Failure::Interrupted(signal))
@@ -162,7 +168,7 @@ impl Server {
         steps: u32,
         progress: &Progress,
         previews: Option<&PreviewDir>,
-    ) -> Result<Picture, Failure> {
+    ) -> Result<Made, Failure> {
         progress.show(0, steps);
         let mut cursor: Option<String> = None;
         let mut broken = 0;
@@ -181,8 +187,8 @@ impl Server {
                                 broken = 0;
                                 let parsed =
                                     serde_json::from_str(&event.data).map_err(Failure::unforeseen)?;
-                                if let Some(picture) = take(parsed, steps, progress, previews)? {
-                                    return Ok(picture);
+                                if let Some(made) = take(parsed, steps, progress, previews)? {
+                                    return Ok(made);
                                 }
                                 cursor = Some(event.id);
                             }
@@ -204,13 +210,13 @@ impl Server {
     }
 }
 
-/// What an event means for the person who waits; a picture ends the wait.
+/// What an event means for the person who waits; pictures end the wait.
 fn take(
     event: Event,
     steps: u32,
     progress: &Progress,
     previews: Option<&PreviewDir>,
-) -> Result<Option<Picture>, Failure> {
+) -> Result<Option<Made>, Failure> {
     match event {
         Event::Queued { .. } | Event::Started { .. } => {}
         Event::Preview { step, steps, image, .. } => {
@@ -221,9 +227,11 @@ fn take(
         }
         Event::Completed { images, seed, warnings, .. } => {
             progress.show(steps, steps);
-            let image =
-                images.first().ok_or_else(|| Failure::unforeseen("a job completed without a picture"))?;
-            return Ok(Some(Picture { encoded: decode(image)?, seed, warnings }));
+            if images.is_empty() {
+                return Err(Failure::unforeseen("a job completed without a picture"));
+            }
+            let encoded = images.iter().map(decode).collect::<Result<_, _>>()?;
+            return Ok(Some(Made { encoded, seed, warnings }));
         }
         Event::Failed { code, message } => {
             return Err(Failure::Job(format!("{}: {message}", code.as_str())));

@@ -25,7 +25,7 @@ const COOLS: Duration = Duration::from_secs(2);
 const TOGETHER: usize = 16;
 
 /// The only keys that may have no time to live.
-const IMMORTAL: [&str; 5] = [":queue:", ":wake:", ":due", ":dead", ":workers"];
+const IMMORTAL: [&str; 6] = [":queue:", ":wake:", ":due", ":dead", ":workers", ":secret"];
 
 /// The auditor.
 pub struct Auditor {

@@ -1,8 +1,9 @@
 //! `glimpse generate`: the same picture alone and by a server, and an exit code for every way to fail.
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -14,6 +15,17 @@ fn generate(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(binary("glimpse"));
     command.arg("generate").args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
     command.env("TMPDIR", folder).output().unwrap()
+}
+
+/// The same, with something on standard input.
+fn generate_from(input: &[u8], args: &[&str]) -> Output {
+    let mut command = Command::new(binary("glimpse"));
+    command.arg("generate").args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A client that refuses its flags does not read.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -59,7 +71,7 @@ async fn every_failure_has_its_exit_code_and_writes_nothing() {
     let nowhere = folder.path().join("no/such/folder/out.png").display().to_string();
     let gif = folder.path().join("out.gif").display().to_string();
     let picture = "docs/images/forming.png";
-    let cases: [(&[&str], i32, &str); 23] = [
+    let cases: [(&[&str], i32, &str); 37] = [
         (&["x", "-o", &out, "--steps", "0"], 2, "num_inference_steps"),
         (&["x", "-o", &out, "--steps", "51", "--server", &address], 2, "num_inference_steps"),
         (&["x", "-o", &out, "--width", "65"], 2, "width"),
@@ -78,6 +90,20 @@ async fn every_failure_has_its_exit_code_and_writes_nothing() {
         (&["x", "-o", &out, "--lora", "a:NaN"], 2, "--lora"),
         (&["x", "-o", &out, "--guidance-rescale", "1.5"], 2, "--guidance-rescale"),
         (&["x", "-o", &out, "--clip-skip", "13", "--server", &address], 2, "--clip-skip"),
+        (&["x", "-o", &out, "--guidance-scale", "31"], 2, "--guidance-scale"),
+        (&["x", "-o", &out, "--guidance-scale", "-1", "--server", &address], 2, "--guidance-scale"),
+        (&["x", "-o", &out, "--guidance-scale", "NaN"], 2, "--guidance-scale"),
+        (&["x", "-o", &out, "--guidance-rescale", "inf", "--server", &address], 2, "--guidance-rescale"),
+        (&["x", "-o", &out, "--num-images", "0"], 2, "--num-images"),
+        (&["x", "-o", &out, "--num-images", "5", "--server", &address], 2, "--num-images"),
+        (&["x", "-o", "-", "--num-images", "2"], 2, "--num-images"),
+        (&["x", "-o", &out, "--scheduler", "Nobody"], 2, "--scheduler"),
+        (&["x", "-o", &out, "--scheduler", "Nobody", "--server", &address], 2, "--scheduler"),
+        (&["x", "-o", &out, "--preview-every", "51"], 2, "--preview-every"),
+        (&["x", "-o", &out, "--preview-source", "sketch"], 2, "--preview-source"),
+        (&["x", "-o", &out, "--output-format", "gif"], 2, "--output-format"),
+        (&["x", "-o", &out, "--output-format", "jpeg"], 2, "the ending says image/png"),
+        (&["-", "-o", &out], 2, "prompt (standard input): it is empty"),
         (&["x", "-o", &gif], 2, "output"),
         (&["x", "-o", &nowhere], 2, "output"),
         (&["x", "-o", &out, "--model", "no/such/model"], 2, "no/such/model"),
@@ -94,6 +120,146 @@ async fn every_failure_has_its_exit_code_and_writes_nothing() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_comes_from_standard_input_and_a_picture_goes_to_standard_output() {
+    let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
+    let address = server.address().await;
+    let folder = tempfile::tempdir().unwrap();
+    let options = ["--seed", "5", "--steps", "4"];
+    let prompt = "a blue circle\non a yellow background";
+    for (ending, format) in [("jpg", None), ("png", Some("png")), ("webp", Some("webp"))] {
+        let file = folder.path().join(format!("named.{ending}")).display().to_string();
+        let named = generate(folder.path(), &[&[prompt, "-o", &file], &options[..]].concat());
+        assert!(named.status.success() && named.stdout.is_empty(), "{}", text(&named));
+        let file = std::fs::read(file).unwrap();
+        let format = format.map(|format| ["--output-format", format]);
+        for (input, server) in
+            [(format!("{prompt}\r\n"), None), (format!("\u{feff}{prompt}"), Some(["--server", &*address]))]
+        {
+            let mut args = [&["-", "-o", "-"], &options[..]].concat();
+            args.extend(format.into_iter().flatten().chain(server.into_iter().flatten()));
+            let output = generate_from(input.as_bytes(), &args);
+            assert!(output.status.success(), "{}", text(&output));
+            assert!(output.stdout == file, "{ending} {server:?}: {} bytes", output.stdout.len());
+            assert!(text(&output).contains("4/4") && text(&output).contains("seed 5"), "{}", text(&output));
+        }
+    }
+    for (input, why) in [
+        (&b"\n"[..], "it is empty"),
+        (b"a \xff heart", "it is not UTF-8 at byte 2"),
+        (&[b'x'; 70_000], "it has more than 65536 bytes"),
+        (&[b'x'; 10_001], "at most 10000 characters"),
+    ] {
+        let output = generate_from(input, &["-", "-o", "-"]);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{}", text(&output));
+        assert!(text(&output).contains(why), "{why}: {}", text(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_is_no_reason_to_panic() {
+    let args = ["generate", "a heart", "-o", "-", "--seed", "1", "--steps", "2"];
+    for (stdout_is_read, stderr_is_read) in [(false, true), (true, false), (false, false)] {
+        let mut command = Command::new(binary("glimpse"));
+        command.args(args).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        if !stdout_is_read {
+            drop(child.stdout.take());
+        }
+        if !stderr_is_read {
+            drop(child.stderr.take());
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(if stdout_is_read { 0 } else { 1 }), "{}", text(&output));
+        assert!(!stdout_is_read || image::load_from_memory(&output.stdout).is_ok());
+        if stderr_is_read {
+            assert!(text(&output).contains("cannot write to standard output"), "{}", text(&output));
+            assert!(!text(&output).contains("panicked"), "{}", text(&output));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_pictures_have_numbers_and_are_all_there_or_none() {
+    let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
+    let address = server.address().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let options = ["a heart", "--seed", "7", "--steps", "3", "--num-images", "3"];
+    std::fs::write(path("alone.a-2.png"), "what was there before").unwrap();
+    for (name, server) in [("alone.a", None), ("served", Some(["--server", &*address]))] {
+        let file = path(&format!("{name}.png")).display().to_string();
+        let mut args = [&options[..], &["-o", &file]].concat();
+        args.extend(server.into_iter().flatten());
+        let output = generate(folder.path(), &args);
+        assert!(output.status.success(), "{}", text(&output));
+        assert!(text(&output).contains(&format!("{name}-3.png (seed 7)")), "{}", text(&output));
+        assert!(!Path::new(&file).exists());
+    }
+    let pictures =
+        |name: &str| [1, 2, 3].map(|number| std::fs::read(path(&format!("{name}-{number}.png"))).unwrap());
+    let (alone, served) = (pictures("alone.a"), pictures("served"));
+    assert!(alone == served && alone[0] != alone[1] && alone[1] != alone[2]);
+    assert!(alone.iter().all(|picture| image::load_from_memory(picture).is_ok()));
+
+    std::fs::create_dir(path("half-2.png")).unwrap();
+    let file = path("half.png").display().to_string();
+    let output = generate(folder.path(), &[&options[..], &["-o", &file]].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("half-2.png is a folder"), "{}", text(&output));
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left = names.filter(|name| name.to_string_lossy().starts_with("half")).count();
+    assert_eq!(left, 1, "nothing but the folder");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_of_a_request_has_a_flag() {
+    let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
+    let address = server.address().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let made = |name: &str, options: &[&str], server: bool| {
+        let file = path(&format!("{name}.png"));
+        let args = [&["a red heart", "-o", &file, "--seed", "3", "--steps", "6"], options].concat();
+        let server = if server { &["--server", &*address][..] } else { &[] };
+        let output = generate(folder.path(), &[&args[..], server].concat());
+        assert!(output.status.success(), "{options:?}: {}", text(&output));
+        std::fs::read(file).unwrap()
+    };
+    let plain = made("plain", &[], false);
+    for options in [
+        &["--guidance-scale", "1.5"][..],
+        &["--scheduler", "EulerAncestralDiscrete"],
+        &["--negative-prompt", "-"],
+        &["--guidance-rescale", "0.7"],
+    ] {
+        let alone = made("alone", options, false);
+        assert!(alone != plain, "{options:?} changes nothing");
+        assert!(alone == made("served", options, true), "{options:?} is another picture by a server");
+    }
+    let previews = |options: &[&str], server: bool| {
+        let shown = path("previews");
+        let _ = std::fs::remove_dir_all(&shown);
+        made("seen", &[options, &["--preview-dir", &shown]].concat(), server);
+        let entries = std::fs::read_dir(&shown).unwrap().map(Result::unwrap);
+        let mut entries: Vec<_> =
+            entries.map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap())).collect();
+        entries.sort();
+        entries
+    };
+    for server in [false, true] {
+        let often = previews(&["--preview-every", "2"], server);
+        let names: Vec<_> = often.iter().map(|(name, _)| name.to_string_lossy()).collect();
+        assert!(
+            names.contains(&"preview-04.jpg".into()) && !names.contains(&"preview-05.jpg".into()),
+            "{names:?}"
+        );
+        assert!(previews(&["--preview-every", "0"], server).is_empty());
+        let latents = previews(&["--preview-every", "2", "--preview-source", "latents"], server);
+        assert!(latents != often, "the same previews of both sources");
+    }
+}
+
 /// A server, and a `generate` whose job it is working on: the job's URL, and where the picture would go.
 async fn at_work(folder: &Path) -> (Process, Process, String, PathBuf) {
     let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
@@ -102,14 +268,16 @@ async fn at_work(folder: &Path) -> (Process, Process, String, PathBuf) {
     let file = out.display().to_string();
     let args = [
         "generate", "x", "-o", &file, "--server", &address, "--steps", "50", "--width", "512", "--height",
-        "512",
+        "512", "--log", "info",
     ];
     let client = Process::start("glimpse", &args);
     let begun = Instant::now();
     loop {
         let workers = super::stack::client().get(format!("{address}/v1/workers")).send().await.unwrap();
         let workers: Value = workers.json().await.unwrap();
-        if let Some(id) = workers["workers"][0]["job"].as_str() {
+        let said = client.log();
+        let id = said.split_once("job=").and_then(|(_, rest)| rest.get(..36));
+        if let Some(id) = id.filter(|_| workers["workers"][0]["state"] == "busy") {
             return (server, client, format!("{address}/v1/jobs/{id}"), out);
         }
         assert!(begun.elapsed() < SOON, "the job never started: {}", client.log());

@@ -17,7 +17,7 @@ use crate::{
     lease::{Held, Retry, Stop, halt},
     outbox::Outbox,
     pipeline::{Description, PipelineError, PreviewSource, Progress},
-    registration::{self, Doing},
+    registration::{self, Doing, StepsDone},
     reporter::{self, Settled},
     request::{self, LoraDir},
 };
@@ -111,11 +111,12 @@ impl Worker {
             let Some(lease) = self.claim(&mut asked, drained.clone()).await else { return Ended::Drained };
             let id = lease.job.id;
             asked.loaded.clone_from(&lease.job.affinity);
-            doing.send_replace((WorkerState::Busy, Some(id)));
+            let steps_done = StepsDone::default();
+            doing.send_replace((WorkerState::Busy, Some(steps_done.clone())));
             tracing::info!(job = %id, attempt = lease.attempt, "job claimed");
             let (stop, stopped) = watch::channel(None);
             current.send_replace(Some((id, stop.clone())));
-            let settled = self.make(lease, stop, stopped).await;
+            let settled = self.make(lease, steps_done, stop, stopped).await;
             current.send_replace(None);
             match settled {
                 Settled::Done => {}
@@ -187,6 +188,7 @@ impl Worker {
     async fn make(
         &self,
         lease: Lease,
+        steps_done: StepsDone,
         stop: watch::Sender<Option<Stop>>,
         stopped: watch::Receiver<Option<Stop>>,
     ) -> Settled {
@@ -203,7 +205,10 @@ impl Worker {
             prepare: Box::new(move || request::inputs(&asked, loras.as_ref())),
             resume: lease.checkpoint.clone(),
             checkpoints: checkpoints.clone(),
-            observer: Box::new(move |at| spec.has_preview_after(index(at)).then_some(source)),
+            observer: Box::new(move |at| {
+                steps_done.set(at);
+                spec.has_preview_after(index(at)).then_some(source)
+            }),
             stop: stopped.clone(),
             outbox: outbox.clone(),
             done,

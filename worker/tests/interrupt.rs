@@ -28,7 +28,7 @@ fn inputs() -> Inputs {
     inputs.image = Some(Rgb { width: 32, height: 32, data: vec![100; 32 * 32 * 3] });
     inputs.loras = ["peft", "kohya_sgm"]
         .map(|name| parity().join(format!("variants/{name}.safetensors")))
-        .map(|path| Lora { path, scale: 0.5 })
+        .map(|path| Lora::file(path, 0.5))
         .to_vec();
     inputs
 }

@@ -11,7 +11,7 @@ use std::{
 use glimpse_shared::{
     event::{CancelledBy, Event, FailureCode, WarningCode},
     id::Micros,
-    job::{Status, WorkerState},
+    job::{Progress, Status, WorkerState},
     store::{Clock, Rules, SharedStore, memory::MemoryStore},
 };
 use glimpse_worker::runner::Ended;
@@ -117,10 +117,11 @@ async fn a_cancel_stops_the_work_within_a_step() {
     let id = submit(&store, "a heart").await;
     script.gate.let_through(3);
     until(async || script.steps.load(Ordering::SeqCst) == 3 && script.gate.is_waited_at()).await;
+    let busy = busy_since(&store).await;
     store.cancel(id, CancelledBy::Client).await.unwrap();
     let other = submit(&store, "a house").await;
     // The job is settled while its last step is still at the gate, but the next one does not wait behind it.
-    until(async || is_busy_without_a_job(&store).await).await;
+    until_settled(&store, busy).await;
     assert_eq!(store.status(other).await.unwrap().unwrap().status, Status::Queued);
     script.gate.open();
     assert!(matches!(all(&store, other).await.pop(), Some(Event::Completed { .. })));
@@ -142,19 +143,31 @@ async fn a_cancel_whose_message_was_lost_is_learnt_from_the_next_publish() {
     let id = submit(&store, "a heart").await;
     script.gate.let_through(3);
     until(async || script.steps.load(Ordering::SeqCst) == 3).await;
+    let busy = busy_since(&store).await;
     store.cancel(id, CancelledBy::Client).await.unwrap();
     // The publish of step 4 is refused, which is known while step 5 stands at the gate.
     script.gate.let_through(2);
     let other = submit(&store, "a house").await;
-    until(async || is_busy_without_a_job(&store).await).await;
+    until_settled(&store, busy).await;
     script.gate.open();
     assert!(matches!(all(&store, other).await.pop(), Some(Event::Completed { .. })));
 }
 
-/// Whether the only worker's job is settled and its pipeline still busy with it.
-async fn is_busy_without_a_job(store: &SharedStore) -> bool {
-    let record = store.workers().await.unwrap()[0].record.clone();
-    (record.state, record.job) == (WorkerState::Busy, None)
+/// The newest heartbeat of the only worker, once it says that the worker is busy.
+async fn busy_since(store: &SharedStore) -> Micros {
+    let seen = async || store.workers().await.unwrap()[0].clone();
+    until(async || seen().await.record.state == WorkerState::Busy).await;
+    seen().await.last_seen
+}
+
+/// Waits until the only worker's job is settled while its pipeline is still busy with it: the worker then sends a
+/// heartbeat without progress.
+async fn until_settled(store: &SharedStore, busy_since: Micros) {
+    until(async || {
+        let seen = store.workers().await.unwrap()[0].clone();
+        (seen.record.state, seen.record.progress) == (WorkerState::Busy, None) && seen.last_seen > busy_since
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,8 +178,9 @@ async fn a_job_that_is_cancelled_before_its_first_step_takes_none() {
     let _worker = start(&store, &script, "w", GRACE).await;
     let id = submit(&store, "a heart").await;
     until(async || gate.is_waited_at()).await;
+    let busy = busy_since(&store).await;
     store.cancel(id, CancelledBy::Client).await.unwrap();
-    until(async || is_busy_without_a_job(&store).await).await;
+    until_settled(&store, busy).await;
     gate.open();
     let other = submit(&store, "a house").await;
     assert!(matches!(all(&store, other).await.pop(), Some(Event::Completed { .. })));
@@ -181,8 +195,9 @@ async fn a_job_that_is_cancelled_at_its_end_makes_no_further_picture() {
     let _worker = start(&store, &script, "w", GRACE).await;
     let id = submit(&store, "a heart").await;
     until(async || gate.is_waited_at()).await;
+    let busy = busy_since(&store).await;
     store.cancel(id, CancelledBy::Client).await.unwrap();
-    until(async || is_busy_without_a_job(&store).await).await;
+    until_settled(&store, busy).await;
     gate.open();
     let other = submit(&store, "a house").await;
     assert!(matches!(all(&store, other).await.pop(), Some(Event::Completed { .. })));
@@ -199,8 +214,9 @@ async fn a_worker_that_is_not_free_yet_leaves_the_next_job_to_another() {
     let _first = start(&store, &stuck, "first", GRACE).await;
     let id = submit(&store, "a heart").await;
     until(async || stuck.gate.is_waited_at()).await;
+    let busy = busy_since(&store).await;
     store.cancel(id, CancelledBy::Client).await.unwrap();
-    until(async || is_busy_without_a_job(&store).await).await;
+    until_settled(&store, busy).await;
     let other = submit(&store, "a house").await;
     free.gate.open();
     let _second = start(&store, &free, "second", GRACE).await;
@@ -216,8 +232,9 @@ async fn a_device_that_breaks_while_a_job_is_stopped_ends_the_worker_before_the_
     let worker = start(&store, &script, "w", GRACE).await;
     let id = submit(&store, "a heart").await;
     until(async || script.gate.is_waited_at()).await;
+    let busy = busy_since(&store).await;
     store.cancel(id, CancelledBy::Client).await.unwrap();
-    until(async || is_busy_without_a_job(&store).await).await;
+    until_settled(&store, busy).await;
     let other = submit(&store, "a house").await;
     script.gate.open();
     assert_eq!(worker.end().await, Ended::DeviceFault);
@@ -276,9 +293,10 @@ async fn a_renewal_that_cannot_be_answered_ends_the_attempt() {
     *flaky.corrupt.lock().unwrap() = Some("renew");
     let _worker = start_with(&store, &script, "w", GRACE, Duration::from_nanos(1)).await;
     let broken = submit(&store, "a heart").await;
+    let busy = busy_since(&store).await;
     // The first step's checkpoint goes with a renewal.
     script.gate.let_through(1);
-    until(async || is_busy_without_a_job(&store).await).await;
+    until_settled(&store, busy).await;
     *flaky.corrupt.lock().unwrap() = None;
     script.gate.open();
     let other = submit(&store, "a house").await;
@@ -419,9 +437,16 @@ async fn the_record_says_what_the_worker_does() {
     let idle = record().await;
     assert_eq!((idle.state, idle.native_width, idle.device.as_str()), (WorkerState::Idle, 16, "script"));
     let id = submit(&store, "a heart").await;
-    until(async || (record().await.state, record().await.job) == (WorkerState::Busy, Some(id))).await;
+    until(async || record().await.state == WorkerState::Busy).await;
+    assert_eq!(record().await.progress, None);
+    script.gate.let_through(3);
+    // With the next heartbeat.
+    until(async || record().await.progress == Some(Progress { step: 2, steps: 10 })).await;
+    let said = serde_json::to_string(&record().await).unwrap();
+    assert!(!said.contains(&id.to_string()), "who has a job's id has the job: {said}");
     script.gate.open();
     until(async || record().await.state == WorkerState::Idle).await;
+    assert_eq!(record().await.progress, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
-//! Jobs that were given up on: they are listed, and can be tried again.
+//! Jobs that were given up on: they are listed, and can be tried again. Who has a job's id has the job, so this is for
+//! those alone who may see everybody's: who can reach a loopback address.
 
 use axum::{
     extract::{
@@ -49,6 +50,7 @@ pub(crate) async fn list(
         attempts: u32,
     }
 
+    api.for_this_machine()?;
     let app = app(query.ok().and_then(|Query(of)| of.app))?;
     let dead = ask(api.store.dead(app.as_ref())).await?;
     let listed = |dead: DeadJob| Listed {
@@ -75,6 +77,7 @@ pub(crate) async fn retry(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
+    api.for_this_machine()?;
     let old = job_id(path)?;
     in_time(async {
         let app = known(&api, old).await?.app;

@@ -95,7 +95,7 @@ impl Submission {
             return Err(ApiError::Fields(errors));
         };
         let id = match &key {
-            Some(key) => JobId::from_key(&app, ANONYMOUS, key),
+            Some(key) => JobId::from_key(&ask(api.store.key_secret()).await?, &app, ANONYMOUS, key),
             None => JobId::new(&app),
         };
         let (keyed, traceparent) = (key.is_some(), headers.traceparent());

@@ -1,10 +1,12 @@
 //! Jobs that were given up on.
 
+use std::net::SocketAddr;
+
 use glimpse_api::Config;
 use glimpse_shared::job::{Release, Status};
 use serde_json::json;
 
-use crate::support::Stack;
+use crate::support::{Client, Stack};
 
 /// A job that had its last attempt.
 async fn dead(stack: &Stack) -> glimpse_shared::id::JobId {
@@ -95,4 +97,33 @@ async fn a_job_that_nobody_can_take_stays_on_the_list() {
     let answer = replica.post(&path, "").await;
     assert_eq!((answer.status, answer.json()["apps"].clone()), (404, json!([])));
     assert_eq!(stack.get("/v1/dead").await.json()["jobs"][0]["id"], json!(old));
+}
+
+/// Who has the list has everybody's jobs.
+#[tokio::test]
+async fn the_dead_are_shown_where_the_api_listens_on_a_loopback_address_alone() {
+    let stack = Stack::start().await;
+    let old = dead(&stack).await;
+    let over = async |place: &str| {
+        Stack::at(place, stack.store.clone(), Config::default(), stack.clock.clone()).await
+    };
+    let open = over("0.0.0.0:0").await;
+    let listed = format!("0.0.0.0:{}", open.address.port());
+    let to_open = SocketAddr::from(([127, 0, 0, 1], open.address.port()));
+    for (method, path) in [
+        ("GET", "/v1/dead".to_owned()),
+        ("GET", "/v1/dead?app=x".to_owned()),
+        ("POST", format!("/v1/dead/{old}/retry")),
+    ] {
+        // However near the client is.
+        let answer = Client::connect(to_open).await.ask(method, &path, &[], b"").await;
+        assert_eq!(answer.status, 403, "{method} {path}");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(&listed) && detail.contains("--listen 127.0.0.1:"), "{detail}");
+        assert!(!answer.text().contains(&old.to_string()));
+    }
+    for place in ["127.0.0.1:0", "127.0.0.2:0", "localhost:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+        let near = over(place).await;
+        assert_eq!(near.get("/v1/dead").await.json()["jobs"][0]["id"], json!(old), "{place}");
+    }
 }

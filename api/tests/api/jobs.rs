@@ -2,7 +2,8 @@
 
 use glimpse_shared::{
     event::FailureCode,
-    job::{Status, WorkerRecord, WorkerState},
+    id::{JobId, KeySecret},
+    job::{Progress, Status, WorkerRecord, WorkerState},
 };
 use serde_json::json;
 
@@ -136,6 +137,37 @@ async fn the_same_key_is_the_same_job() {
     assert_eq!(send(BODY).await.status, 200);
 }
 
+/// A key such as `1` is easy to guess, and who has an id has the job.
+#[tokio::test]
+async fn a_key_is_no_way_to_another_s_job() {
+    let stack = Stack::start().await;
+    let key = [("idempotency-key", "1")];
+    let send = async |stack: &Stack, body: &str| {
+        stack.client().await.ask("POST", "/v1/jobs", &key, body.as_bytes()).await
+    };
+    let mine = send(&stack, BODY).await;
+    assert_eq!(mine.status, 202);
+    let id = mine.json()["id"].as_str().unwrap().to_owned();
+
+    // The same key with another request: that the key is taken, and nothing of the job.
+    let other = send(&stack, r#"{"app":"glimpse/demo","prompt":"a heart","seed":8}"#).await;
+    assert_eq!((other.status, &other.json()["detail"][0]["type"]), (422, &json!("idempotency_conflict")));
+    assert!(!other.text().contains(&id) && !other.text().contains("heart"), "{}", other.text());
+    let elsewhere = r#"{"app":"glimpse/other","prompt":"a heart","seed":7}"#;
+    assert_eq!(send(&stack, elsewhere).await.status, 404, "another app's keys are others");
+
+    // Without the fleet's secret a key gives no id; other fleets have other ids for it.
+    let guess = JobId::from_key(&KeySecret::random(), &demo(), "anonymous", "1");
+    assert_eq!(stack.get(&format!("/v1/jobs/{guess}")).await.status, 404);
+    let fleet = Stack::start().await;
+    assert_ne!(send(&fleet, BODY).await.json()["id"], json!(id));
+
+    // Whichever API is asked.
+    let replica = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
+    let again = send(&replica, BODY).await;
+    assert_eq!((again.status, &again.json()["id"]), (200, &json!(id)));
+}
+
 #[tokio::test]
 async fn a_key_must_be_readable() {
     let stack = Stack::start().await;
@@ -200,6 +232,28 @@ async fn workers_are_listed_for_thirty_seconds_and_their_app_is_served_for_sixty
     stack.clock.advance(std::time::Duration::from_secs(31));
     assert_eq!(stack.get("/v1/workers").await.json(), json!({ "workers": [] }));
     assert_eq!(stack.post("/v1/jobs", BODY).await.status, 202);
+}
+
+#[tokio::test]
+async fn a_busy_worker_is_listed_with_how_far_it_is_and_without_its_job() {
+    let stack = Stack::start().await;
+    let id = stack.submit("a heart").await;
+    let lease = stack.worker().claim().await;
+    assert_eq!(lease.job.id, id);
+    let progress = Some(Progress { step: 4, steps: 20 });
+    let busy = WorkerRecord { state: WorkerState::Busy, progress, ..record("one", &demo()) };
+    stack.store.heartbeat(&busy).await.unwrap();
+    let answer = stack.get("/v1/workers").await;
+    let worker = answer.json()["workers"][0].clone();
+    assert_eq!((&worker["id"], &worker["state"]), (&json!("one"), &json!("busy")));
+    assert_eq!(worker["progress"], json!({ "step": 4, "steps": 20 }));
+    assert!(worker.get("job").is_none() && !answer.text().contains(&id.to_string()), "{}", answer.text());
+    // As the release before has written it.
+    let text = serde_json::to_string(&busy)
+        .unwrap()
+        .replace("\"progress\"", &format!("\"job\":\"{id}\",\"progress\""));
+    let before: WorkerRecord = serde_json::from_str(&text).unwrap();
+    assert_eq!(before, busy);
 }
 
 #[tokio::test]

@@ -59,7 +59,8 @@ async fn a_wrong_picture_names_its_field_on_every_route() {
         for (wrong, kind) in [
             (json!("data:image/png;base64,####"), "image_load_error"),
             (json!(uri("png", &file[..file.len() / 2])), "image_load_error"),
-            (json!(uri("jpeg", &file)), "image_load_error"),
+            (json!(format!("data:image/png,{}", STANDARD.encode(&file))), "image_load_error"),
+            (json!(uri("png", b"GIF89a\x01\0\x01\0\0\0\0;")), "unsupported_image_format"),
             (json!(uri("png", b"<svg/>")), "unsupported_image_format"),
             (json!(HUGE), "image_too_large"),
             (json!("a.png"), "image_load_error"),
@@ -137,4 +138,27 @@ async fn wrong_pictures_are_told_with_everything_else() {
     let answer = stack.post("/v1/jobs", &body(members)).await.json();
     let fields: Vec<_> = answer["detail"].as_array().unwrap().iter().map(|e| &e["loc"][1]).collect();
     assert_eq!(fields, ["app", "run_timeout", "image", "seed"]);
+}
+
+#[tokio::test]
+async fn a_picture_is_read_by_its_bytes_on_every_route() {
+    let stack = Stack::start().await;
+    let mut jpeg = Cursor::new(Vec::new());
+    DynamicImage::new_rgb8(72, 64).write_to(&mut jpeg, ImageFormat::Jpeg).unwrap();
+    let jpeg = jpeg.into_inner();
+    let in_lines = STANDARD.encode(&jpeg).replace("4A", "4A\r\n").replace('=', "%3D");
+    let mut worker = stack.worker();
+    for (path, image, mask) in ROUTES {
+        let wrongly = json!({ image: format!("data:image/png;base64,{in_lines}"),
+            mask: format!("data:application/octet-stream;base64,{}", STANDARD.encode(&jpeg[..jpeg.len() - 2])) });
+        let body = own(path, wrongly);
+        let (answer, ()) = tokio::join!(stack.post(path, &body), async {
+            let lease = worker.claim().await;
+            for picture in [lease.job.spec.image(), lease.job.spec.mask()] {
+                assert_eq!(picture.map(|picture| &picture.bytes()[..]), Some(&jpeg[..]), "{path}");
+            }
+            worker.complete(lease).await;
+        });
+        assert!([200, 202].contains(&answer.status), "{path}: {}", answer.text());
+    }
 }

@@ -13,7 +13,7 @@ use glimpse_api::Config;
 use glimpse_shared::{
     error::{StoreError, StoreResult},
     event::{CancelledBy, Followed},
-    id::{App, JobId, Micros, Seq},
+    id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     store::{
         Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry,
@@ -89,6 +89,9 @@ impl Store for Cut {
     }
     async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
         self.here().await?.workers().await
+    }
+    async fn key_secret(&self) -> StoreResult<KeySecret> {
+        self.here().await?.key_secret().await
     }
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         self.here().await?.status(id).await

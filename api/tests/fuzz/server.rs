@@ -66,7 +66,7 @@ impl Server {
                 device: "cpu".to_owned(),
                 version: "0".to_owned(),
                 state: WorkerState::Idle,
-                job: None,
+                progress: None,
             };
             store.heartbeat(&worker).await.unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -78,8 +78,11 @@ impl Server {
             let body = r#"{"app":"glimpse/demo","prompt":"a fox"}"#;
             let head = "POST /v1/jobs HTTP/1.1\r\nhost: x\r\nconnection: close\r\nidempotency-key: ";
             let rest = format!("{key}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-            assert_eq!(ask(address, [head, &rest].concat().as_bytes()).status, 202);
-            JobId::from_key(&"glimpse/demo".parse().unwrap(), "anonymous", key)
+            let answer = ask(address, [head, &rest].concat().as_bytes());
+            assert_eq!(answer.status, 202);
+            let text = String::from_utf8(answer.bytes).unwrap();
+            let id = text.split_once("/v1/jobs/").and_then(|(_, id)| id.get(..36)).unwrap();
+            id.parse::<JobId>().unwrap()
         };
         let (ended, lost) = (job("ended"), job("lost"));
         runtime.block_on(async {

@@ -5,11 +5,34 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{
-    FieldError, ImageSpec, MAX_IMAGES, MAX_PIXELS, MAX_SEED, OutputFormat, PreviewSource, default,
+    field_error::FieldError,
     fields::{Fields, Least},
+    output::{OutputFormat, PreviewSource},
     pictures::Fetched,
     size::{GRID, SIDE, Size},
+    spec::ImageSpec,
+    wire::{Defaults, Unknown},
 };
+
+/// The largest seed: what a JSON number holds exactly.
+pub const MAX_SEED: u64 = 1 << 53;
+
+/// The smallest picture, width times height.
+pub const MIN_PIXELS: u64 = 64 * 64;
+
+/// The largest picture that any app makes, width times height.
+pub const MAX_PIXELS: u64 = 2048 * 1024;
+
+/// The most pictures of one request.
+pub const MAX_IMAGES: u64 = 4;
+
+/// The pictures to make when a request does not say: diffusers' example for SDXL, as fal streams it.
+mod default {
+    pub(super) const NEGATIVE_PROMPT: &str = "blurry, low quality";
+    pub(super) const NUM_INFERENCE_STEPS: u32 = 20;
+    pub(super) const GUIDANCE_SCALE: f64 = 5.0;
+    pub(super) const PREVIEW_EVERY: u32 = 5;
+}
 
 const MAX_PROMPT_CHARS: usize = 10_000;
 const MAX_STEPS: u64 = 50;
@@ -27,31 +50,6 @@ pub struct Offer {
     pub max_pixels: u64,
     /// Names of the schedulers that some worker knows.
     pub schedulers: BTreeSet<String>,
-}
-
-/// What differs between the wires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Defaults {
-    /// Members that no rule names.
-    pub unknown: Unknown,
-    /// `preview_source` where the request does not say.
-    pub preview_source: PreviewSource,
-}
-
-/// What becomes of members that no rule names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unknown {
-    /// fal's clients send more than we use, and have their own words for some of it.
-    Ignored,
-    /// On our own routes a misspelt field is an error.
-    Refused,
-}
-
-impl Unknown {
-    /// Whether fal's words are understood beside our own.
-    pub(super) fn is_fal(self) -> bool {
-        self == Self::Ignored
-    }
 }
 
 impl ImageSpec {

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Number, Value, json};
 
-use super::{FieldError, Loc};
+use super::field_error::{FieldError, Loc};
 
 /// The members not read yet, and what was wrong with those read. A reader answers `None` for a member that is
 /// absent, `null` or wrong; a wrong one has left its error.

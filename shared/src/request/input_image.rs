@@ -2,11 +2,7 @@
 
 use std::{fmt, io::Cursor};
 
-use base64::{
-    Engine,
-    alphabet::STANDARD as ALPHABET,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
-};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
@@ -15,7 +11,10 @@ use image::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Value, json};
 
-use super::{jpeg, webp};
+use super::{
+    data_uri::{self, NoBytes},
+    jpeg, kind, webp,
+};
 
 /// The most bytes of a picture's file.
 pub const MAX_INPUT_IMAGE_BYTES: usize = 12 << 20;
@@ -24,12 +23,6 @@ const MAX_SIDE: u32 = 8192;
 const MAX_PIXELS: u64 = 16_777_216;
 /// What decoding may take: the most pixels of four channels of 16 bits, and as much again to work with.
 const MAX_MEMORY: u64 = 2 * 8 * MAX_PIXELS;
-
-/// The standard alphabet alone, with its padding or without.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &ALPHABET,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// How a picture to begin from is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,18 +45,20 @@ impl InputFormat {
         }
     }
 
-    fn of_content_type(name: &str) -> Option<Self> {
-        [Self::Jpeg, Self::Png, Self::Webp]
-            .into_iter()
-            .find(|it| it.content_type().eq_ignore_ascii_case(name))
-    }
-
     fn of_bytes(bytes: &[u8]) -> Option<Self> {
         match image::guess_format(bytes).ok()? {
             ImageFormat::Jpeg => Some(Self::Jpeg),
             ImageFormat::Png => Some(Self::Png),
             ImageFormat::WebP => Some(Self::Webp),
             _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::Webp => "WebP",
         }
     }
 
@@ -89,28 +84,24 @@ pub struct InputImage {
 /// Why a text or a file is no picture to begin from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InputImageError {
-    /// No data URI, or one of something else.
-    #[error(
-        "Input should be a data URI: data:image/png, image/jpeg or image/webp, then ;base64, and the picture"
-    )]
+    /// No data URI, or one that is not in base64 and is no picture either.
+    #[error("Input should be a data URI: data:image/png;base64, and then the picture in base64")]
     Uri,
     /// What follows the header is not base64.
-    #[error("The data URI is not in base64 of the standard alphabet")]
+    #[error("What follows the comma of the data URI is not base64")]
     Base64,
     /// A file that is too large.
     #[error("A picture should have at most {MAX_INPUT_IMAGE_BYTES} bytes")]
     TooManyBytes,
-    /// A file of no format that is known.
-    #[error("The bytes are no PNG, JPEG or WebP picture")]
-    Format,
-    /// A header that says one format, and bytes that have another.
-    #[error("The data URI says {}, the bytes are {}", .said.content_type(), .found.content_type())]
-    OtherFormat {
-        /// By the header.
-        said: InputFormat,
-        /// By the bytes.
-        found: InputFormat,
+    /// A file of another format than those that are read.
+    #[error("The bytes are {}: input should be a PNG, JPEG or WebP picture", .found.unwrap_or("no known picture"))]
+    Format {
+        /// What the bytes are, if that is known.
+        found: Option<&'static str>,
     },
+    /// A picture of a format that is read, but of a rare kind that is not.
+    #[error("This kind of {} cannot be read: save the picture as an ordinary PNG, JPEG or WebP", .0.name())]
+    Unsupported(InputFormat),
     /// Too many pixels.
     #[error("A picture should have sides of 1 to {MAX_SIDE} pixels and at most {MAX_PIXELS} pixels")]
     TooLarge,
@@ -123,9 +114,9 @@ impl InputImageError {
     /// What is wrong, for programs: fal's words.
     pub fn kind(self) -> &'static str {
         match self {
-            Self::Uri | Self::Base64 | Self::OtherFormat { .. } | Self::Broken => "image_load_error",
+            Self::Uri | Self::Base64 | Self::Broken => "image_load_error",
             Self::TooManyBytes => "file_too_large",
-            Self::Format => "unsupported_image_format",
+            Self::Format { .. } | Self::Unsupported(_) => "unsupported_image_format",
             Self::TooLarge => "image_too_large",
         }
     }
@@ -134,66 +125,74 @@ impl InputImageError {
     pub fn ctx(self) -> Option<Value> {
         match self {
             Self::TooManyBytes => Some(json!({ "max_size": MAX_INPUT_IMAGE_BYTES })),
-            Self::Format => Some(json!({ "supported_formats": ["png", "jpeg", "webp"] })),
+            Self::Format { .. } | Self::Unsupported(_) => {
+                Some(json!({ "supported_formats": ["png", "jpeg", "webp"] }))
+            }
             Self::TooLarge => {
                 Some(json!({ "max_width": MAX_SIDE, "max_height": MAX_SIDE, "max_pixels": MAX_PIXELS }))
             }
-            Self::Uri | Self::Base64 | Self::OtherFormat { .. } | Self::Broken => None,
+            Self::Uri | Self::Base64 | Self::Broken => None,
         }
     }
 }
 
 impl InputImage {
-    /// A picture's file. Reads its header alone: nothing is decoded.
+    /// A picture's file. Reads its header and looks whether the file is all there: nothing is decoded. A JPEG that
+    /// lacks nothing but its end marker gets one.
     ///
     /// # Errors
-    /// For a file of an unknown format, one that is too large, and one whose header is damaged.
+    /// For a file of an unknown format, one that is too large, one whose header is damaged, and a JPEG that is cut.
     pub fn new(bytes: Bytes) -> Result<Self, InputImageError> {
         if bytes.len() > MAX_INPUT_IMAGE_BYTES {
             return Err(InputImageError::TooManyBytes);
         }
-        let format = InputFormat::of_bytes(&bytes).ok_or(InputImageError::Format)?;
-        let mut decoder = decoder(bytes.clone(), format)?;
+        let format = InputFormat::of_bytes(&bytes)
+            .ok_or_else(|| InputImageError::Format { found: kind::of(&bytes) })?;
+        let mut decoder = decoder(bytes.clone(), format).map_err(|error| match (error, format) {
+            // The decoder's own word for it is the one for what is damaged.
+            (InputImageError::Broken, InputFormat::Jpeg) if jpeg::is_rare(&bytes) => {
+                InputImageError::Unsupported(format)
+            }
+            _ => error,
+        })?;
         let (width, height) = decoder.dimensions();
         let sides = 1..=MAX_SIDE;
         let pixels = u64::from(width) * u64::from(height);
         if !sides.contains(&width) || !sides.contains(&height) || pixels > MAX_PIXELS {
             return Err(InputImageError::TooLarge);
         }
-        if format == InputFormat::Webp && !webp::is_honest(&bytes) {
-            return Err(InputImageError::Broken);
-        }
-        let lying = matches!(
+        let is_turned = matches!(
             decoder.orientation().unwrap_or(NoTransforms),
             Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
         );
-        let (width, height) = if lying { (height, width) } else { (width, height) };
+        drop(decoder);
+        let bytes = match format {
+            InputFormat::Jpeg => jpeg::whole(bytes, [width, height].map(|side| side as usize)),
+            InputFormat::Webp => webp::is_honest(&bytes).then_some(bytes),
+            InputFormat::Png => Some(bytes),
+        };
+        // An end marker more may be too much.
+        let bytes =
+            bytes.filter(|bytes| bytes.len() <= MAX_INPUT_IMAGE_BYTES).ok_or(InputImageError::Broken)?;
+        let (width, height) = if is_turned { (height, width) } else { (width, height) };
         Ok(Self { format, width, height, bytes })
     }
 
-    /// A picture in a data URI, without decoding it.
+    /// A picture in a data URI, without decoding it. The URI's media type does not matter.
     ///
     /// # Errors
-    /// As [`InputImage::new`], and for a text that is no data URI of the format that its bytes have.
+    /// As [`InputImage::new`], and for a text that is no data URI.
     pub fn from_data_uri(uri: &str) -> Result<Self, InputImageError> {
-        let (header, data) = uri.split_once(',').ok_or(InputImageError::Uri)?;
-        let mut parts = header.split(';');
-        let said = parts.next().and_then(|first| {
-            let (scheme, media_type) = first.split_once(':')?;
-            scheme.eq_ignore_ascii_case("data").then(|| InputFormat::of_content_type(media_type))?
-        });
-        let said = said.ok_or(InputImageError::Uri)?;
-        // Other parameters may stand before the last one.
-        if !parts.next_back().is_some_and(|last| last.eq_ignore_ascii_case("base64")) {
-            return Err(InputImageError::Uri);
+        let content = data_uri::content(uri, MAX_INPUT_IMAGE_BYTES).map_err(|error| match error {
+            NoBytes::NoUri => InputImageError::Uri,
+            NoBytes::NoBase64 => InputImageError::Base64,
+            NoBytes::TooMany => InputImageError::TooManyBytes,
+        })?;
+        match Self::new(content.bytes.into()) {
+            // The text of a picture, which its sender has not said to be base64.
+            Err(InputImageError::Format { .. }) if !content.was_base64 => Err(InputImageError::Uri),
+            read => read,
         }
-        if data.len() / 4 > MAX_INPUT_IMAGE_BYTES / 3 + 1 {
-            return Err(InputImageError::TooManyBytes);
-        }
-        let bytes = BASE64.decode(data).map_err(|_| InputImageError::Base64)?;
-        let image = Self::new(bytes.into())?;
-        let found = image.format;
-        if found == said { Ok(image) } else { Err(InputImageError::OtherFormat { said, found }) }
     }
 
     /// The picture as a data URI.
@@ -210,13 +209,10 @@ impl InputImage {
     /// # Errors
     /// For a file that is cut or damaged.
     pub fn decode(&self) -> Result<DynamicImage, InputImageError> {
-        // The decoder fills up what is missing of a JPEG.
-        if self.format == InputFormat::Jpeg && !jpeg::is_whole(&self.bytes) {
-            return Err(InputImageError::Broken);
-        }
         let mut decoder = decoder(self.bytes.clone(), self.format)?;
         let orientation = decoder.orientation().unwrap_or(NoTransforms);
-        let mut image = DynamicImage::from_decoder(decoder).map_err(|error| of_decoder(&error))?;
+        let mut image =
+            DynamicImage::from_decoder(decoder).map_err(|error| of_decoder(&error, self.format))?;
         image.apply_orientation(orientation);
         Ok(image)
     }
@@ -249,11 +245,12 @@ fn decoder(bytes: Bytes, format: InputFormat) -> Result<impl ImageDecoder, Input
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_MEMORY);
     reader.limits(limits);
-    reader.into_decoder().map_err(|error| of_decoder(&error))
+    reader.into_decoder().map_err(|error| of_decoder(&error, format))
 }
 
-fn of_decoder(error: &ImageError) -> InputImageError {
+fn of_decoder(error: &ImageError, format: InputFormat) -> InputImageError {
     match error {
+        ImageError::Unsupported(_) => InputImageError::Unsupported(format),
         ImageError::Limits(_) => InputImageError::TooLarge,
         _ => InputImageError::Broken,
     }

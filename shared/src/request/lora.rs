@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    FieldError, Loc,
-    check::Unknown,
+    field_error::{FieldError, Loc},
     fields::{Fields, Least},
+    wire::Unknown,
 };
 
 const MAX_LORAS: usize = 8;

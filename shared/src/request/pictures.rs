@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    check::Unknown,
     fields::{Fields, Least},
     input_image::{InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES},
+    wire::Unknown,
 };
 
 /// The share of the steps that is taken from a picture, as diffusers has it for SDXL: the whole picture changes a

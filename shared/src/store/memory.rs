@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::{StoreError, StoreResult},
     event::{CancelledBy, Followed, Frame},
-    id::{App, JobId, Micros, Seq},
+    id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
 };
 
@@ -32,6 +32,7 @@ pub struct MemoryStore {
     apply: Box<Apply>,
     inner: Arc<Mutex<Inner>>,
     cancellations: broadcast::Sender<(App, JobId)>,
+    key_secret: KeySecret,
 }
 
 #[derive(Default)]
@@ -51,7 +52,8 @@ impl MemoryStore {
     /// An empty store whose commands do what `apply` says.
     pub fn with(rules: Rules, clock: Clock, apply: Box<Apply>) -> Self {
         let (cancellations, _) = broadcast::channel(CANCELLATIONS_KEPT);
-        Self { rules, clock, apply, inner: Arc::default(), cancellations }
+        let key_secret = KeySecret::random();
+        Self { rules, clock, apply, inner: Arc::default(), cancellations, key_secret }
     }
 
     fn time(&self) -> Micros {
@@ -218,6 +220,10 @@ impl Store for MemoryStore {
 
     async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
         Ok(lock(&self.inner).state.workers(&self.rules, self.time()))
+    }
+
+    async fn key_secret(&self) -> StoreResult<KeySecret> {
+        Ok(self.key_secret.clone())
     }
 
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {

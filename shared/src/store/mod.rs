@@ -25,7 +25,7 @@ pub use rules::{Clock, Rules};
 use crate::{
     error::StoreResult,
     event::{CancelledBy, Followed},
-    id::{App, JobId, Micros, Seq},
+    id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, Status, WorkerRecord},
 };
 
@@ -207,6 +207,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// The workers heard of within [`Rules::worker_known`], by id.
     async fn workers(&self) -> StoreResult<Vec<SeenWorker>>;
+
+    /// The fleet's secret for the ids of jobs with keys, the same for all who ask: made for the first who asks, and kept
+    /// for as long as the store keeps anything.
+    async fn key_secret(&self) -> StoreResult<KeySecret>;
 
     /// Where a job stands; `None` if there is none of this id (any more).
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>>;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use glimpse_shared::{
     event::{CancelledBy, Event, FailureCode, Frame, Image, Timings, Warning, WarningCode, ascii_json},
     id::{App, JobId, Seq, WorkerId},
-    job::{Class, Job, WorkerRecord, WorkerState},
+    job::{Class, Job, Progress, WorkerRecord, WorkerState},
     request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
 };
 use glimpse_test_support::fuzz::{self, Change, Damage, changes, damages};
@@ -126,7 +126,7 @@ fn worker() -> WorkerRecord {
         device: "cpu".to_owned(),
         version: "0".to_owned(),
         state: WorkerState::Busy,
-        job: Some(job().id),
+        progress: Some(Progress { step: 3, steps: 20 }),
     }
 }
 

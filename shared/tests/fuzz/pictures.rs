@@ -82,6 +82,16 @@ proptest! {
     }
 
     #[test]
+    fn a_picture_is_the_same_however_its_uri_is_written(case in broken(), writing in 0..WRITINGS) {
+        let (_, file) = case.file();
+        let text = written(writing, &file);
+        let most = most(file.len(), 0);
+        let read = fuzz::within(&(&case, writing), most, || InputImage::from_data_uri(&text));
+        let file = InputImage::new(file.into());
+        prop_assert!(read == file || (read.is_err() && file.is_err()), "{:?} {:?}", read, file);
+    }
+
+    #[test]
     fn any_text_is_a_picture_or_none(text in "data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/=]{0,200}|.{0,40}") {
         let _ = fuzz::within(&text, BASE, || InputImage::from_data_uri(&text).map(drop));
     }
@@ -92,6 +102,53 @@ proptest! {
         bytes in vec(any::<u8>(), 0..300),
     ) {
         look(&bytes, [head, &bytes].concat())?;
+    }
+}
+
+/// How many ways there are to write a data URI here.
+const WRITINGS: usize = 5;
+
+fn written(writing: usize, file: &[u8]) -> String {
+    let base64 = || STANDARD.encode(file);
+    let (head, data) = match writing {
+        0 => ("data:;base64,", base64()),
+        1 => (
+            "data:image/png;base64,",
+            base64()
+                .as_bytes()
+                .chunks(76)
+                .flat_map(|line| [line, b"\r\n"].concat())
+                .map(char::from)
+                .collect(),
+        ),
+        2 => (
+            "data:application/octet-stream;base64,",
+            base64().bytes().map(|byte| format!("%{byte:02X}")).collect(),
+        ),
+        3 => ("data:base64,", base64().replace('+', "-").replace('/', "_")),
+        _ => ("data:image/jpg,", file.iter().map(|byte| format!("%{byte:02x}")).collect()),
+    };
+    [head, &data].concat()
+}
+
+#[test]
+fn the_largest_file_takes_no_more_however_it_is_written() {
+    let picture = |format| {
+        let mut file = Cursor::new(Vec::new());
+        DynamicImage::new_rgb8(64, 64).write_to(&mut file, format).unwrap();
+        file.into_inner()
+    };
+    let png = picture(ImageFormat::Png);
+    let jpeg = picture(ImageFormat::Jpeg);
+    // Without its end, and so written anew.
+    for mut file in [png, jpeg[..jpeg.len() - 2].to_vec()] {
+        file.resize(MAX_INPUT_IMAGE_BYTES, 0);
+        for writing in 0..WRITINGS {
+            let text = written(writing, &file);
+            fuzz::within(&writing, most(file.len(), 0), || {
+                assert!(InputImage::from_data_uri(&text).is_ok(), "writing {writing}");
+            });
+        }
     }
 }
 

@@ -5,4 +5,6 @@
 mod any;
 mod fields;
 mod files;
+mod jpegs;
 mod support;
+mod uris;

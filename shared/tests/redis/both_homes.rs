@@ -17,7 +17,7 @@ fn check_keys(server: &RedisServer, prefix: &str) {
             .trim_start_matches(":")
             .split(':')
             .find(|part| !part.contains('{'));
-        let lasting = matches!(kind, Some("queue" | "wake" | "due" | "dead" | "workers"));
+        let lasting = matches!(kind, Some("queue" | "wake" | "due" | "dead" | "workers" | "secret"));
         let Reply::Number(ttl) = server.ask(&["PTTL", key]) else { panic!("{key} has no PTTL") };
         assert_eq!(ttl == -1, lasting, "{key} lives for {ttl} ms");
         if kind == Some("wake") {

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use glimpse_shared::{
     event::{FailureCode, Followed, Frame},
     id::{App, JobId, Micros, WorkerId},
-    job::{Class, Job, Release, WorkerRecord, WorkerState},
+    job::{Class, Job, Progress, Release, WorkerRecord, WorkerState},
     store::{
         Checkpoint, Claim, Clock, Ending, Lease, Preview, Rules, Store, Submit, memory::MemoryStore,
         redis::RedisStore, transition,
@@ -191,7 +191,7 @@ impl Pair {
                     device: "cpu".to_owned(),
                     version: "0.1.0".to_owned(),
                     state: if *busy { WorkerState::Busy } else { WorkerState::Idle },
-                    job: busy.then_some(self.jobs[0].id),
+                    progress: busy.then_some(Progress { step: 3, steps: 20 }),
                 };
                 self.memory.heartbeat(&record).await.unwrap();
                 self.redis.heartbeat(&record).await.unwrap();

@@ -230,6 +230,22 @@ async fn what_no_version_wrote_is_corrupt() {
     assert!(matches!(store.submit(&job).await, Err(StoreError::Corrupt(_))));
     server.ask(&["HSET", "glimpse:workers", "w1", "1 {}"]);
     assert_eq!(store.workers().await.unwrap(), []);
+    server.ask(&["SET", "glimpse:secret", "swordfish"]);
+    let Err(StoreError::Corrupt(why)) = store.key_secret().await else { panic!("no secret of ours is read") };
+    assert_eq!(why, "glimpse:secret is no secret of this program");
+}
+
+#[tokio::test]
+async fn the_secret_of_a_fleet_is_made_once_for_all_of_its_processes() {
+    let server = RedisServer::start_with(&[]);
+    let stores: Vec<_> = (0..4).map(|_| store(&server.url())).collect();
+    let secrets = futures::future::join_all(stores.iter().map(|store| store.key_secret())).await;
+    let first = secrets[0].clone().unwrap();
+    assert!(secrets.into_iter().all(|secret| secret.unwrap() == first));
+    server.ask(&["FLUSHALL"]);
+    let next = stores[0].key_secret().await.unwrap();
+    assert_ne!(next, first);
+    assert_eq!(stores[1].key_secret().await.unwrap(), next, "nobody remembers the one that is gone");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use glimpse_shared::{
     event::{Event, FailureCode},
     id::{App, JobId},
-    job::{Class, Status, WorkerRecord, WorkerState},
+    job::{Class, Progress, Status, WorkerRecord, WorkerState},
     store::{Claim, Ending, Submit},
 };
 
@@ -162,12 +162,12 @@ pub async fn workers_are_known_for_a_minute(home: &Home) {
         device: "cpu".to_owned(),
         version: "0.1.0".to_owned(),
         state: WorkerState::Idle,
-        job: None,
+        progress: None,
     };
     home.store.heartbeat(&record).await.unwrap();
     home.pass(40);
-    let second =
-        WorkerRecord { id: worker("w2"), state: WorkerState::Busy, job: Some(job("x").id), ..record.clone() };
+    let progress = Some(Progress { step: 3, steps: 20 });
+    let second = WorkerRecord { id: worker("w2"), state: WorkerState::Busy, progress, ..record.clone() };
     home.store.heartbeat(&second).await.unwrap();
     let seen = home.store.workers().await.unwrap();
     assert_eq!(seen.iter().map(|seen| &seen.record).collect::<Vec<_>>(), [&record, &second]);
@@ -221,4 +221,10 @@ pub async fn state_tells_the_whole_story(home: &Home) {
     assert_eq!((state.status, state.worker), (Status::Completed, Some(worker("w1"))));
     assert_eq!(state.finished_at, Some(START.after(Duration::from_secs(5))));
     assert!(matches!(state.newest.unwrap().event(), Some(Event::Completed { seed: 7, .. })));
+}
+
+pub async fn all_who_ask_have_the_same_secret(home: &Home) {
+    let secret = home.store.key_secret().await.unwrap();
+    let (one, other) = tokio::join!(home.store.key_secret(), home.store.key_secret());
+    assert_eq!((one.unwrap(), other.unwrap()), (secret.clone(), secret));
 }

@@ -10,7 +10,7 @@ use futures::stream::BoxStream;
 use glimpse_shared::{
     error::{StoreError, StoreResult},
     event::{CancelledBy, Followed},
-    id::{App, JobId, Micros, Seq},
+    id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     store::{
         Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry,
@@ -125,6 +125,9 @@ impl Store for Flaky {
     }
     async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
         self.open()?.workers().await
+    }
+    async fn key_secret(&self) -> StoreResult<KeySecret> {
+        self.open()?.key_secret().await
     }
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         self.open()?.status(id).await

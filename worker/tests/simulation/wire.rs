@@ -14,7 +14,7 @@ use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use glimpse_shared::{
     error::{StoreError, StoreResult},
     event::{CancelledBy, Followed},
-    id::{App, JobId, Micros, Seq},
+    id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     store::{
         Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Store,
@@ -244,6 +244,10 @@ impl Store for Wire {
             Box::pin(async move { store.heartbeat(&worker).await })
         })
         .await?
+    }
+
+    async fn key_secret(&self) -> StoreResult<KeySecret> {
+        self.world.store.key_secret().await
     }
 
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {

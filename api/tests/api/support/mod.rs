@@ -47,7 +47,12 @@ impl Stack {
     }
 
     pub(crate) async fn over(store: SharedStore, config: Config, clock: Clock) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0", store, config, clock).await
+    }
+
+    /// One that listens at `place`.
+    pub(crate) async fn at(place: &str, store: SharedStore, config: Config, clock: Clock) -> Self {
+        let listener = TcpListener::bind(place).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, asked) = oneshot::channel();
         let end = async {

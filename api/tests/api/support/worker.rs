@@ -19,7 +19,7 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
         device: "cpu".to_owned(),
         version: "0.1.0".to_owned(),
         state: WorkerState::Idle,
-        job: None,
+        progress: None,
     }
 }
 

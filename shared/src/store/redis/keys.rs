@@ -16,13 +16,14 @@
 //! | `glimpse:{p}:claim:<worker>` | string | `<number> <job> <attempt> <until>`: the worker's last answered claim |
 //! | `glimpse:{p}:cancel` | channel | `<id> <app>` of a job that was cancelled while it ran |
 //! | `glimpse:workers` | hash | worker id -> `<last seen> <record>` |
+//! | `glimpse:secret` | string | what the ids of jobs with keys are made of |
 //!
 //! A job's hash: `job` (JSON, what never changes), `app`, `digest`, `run_timeout`, `score`, `steps` and
 //! `retry_of` (what of it scripts and readers of its state need), `status`, `attempt`, `faults`, `worker`, `seq`, `step` and `first` (the attempt's newest preview's step
 //! and first preview's seq), `affinity`, `passed` (how often it was the head of its queue and another was taken),
 //! `created`, `started`, `finished`, `start`, `run` and `lease` (times and deadlines in us). A field without a value is the empty string.
 //!
-//! Only queue, wake, due, dead and workers live without a time to live.
+//! Only queue, wake, due, dead, workers and secret live without a time to live.
 
 use super::config::Prefix;
 use crate::{
@@ -63,6 +64,10 @@ impl Keys {
 
     pub(super) fn workers(&self) -> String {
         format!("{}:workers", self.prefix)
+    }
+
+    pub(super) fn secret(&self) -> String {
+        format!("{}:secret", self.prefix)
     }
 }
 

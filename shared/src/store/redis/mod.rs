@@ -10,6 +10,7 @@
 //! wait.rs      blocking on the wake-up token           dead.rs     what was given up on
 //! hub.rs       follow and cancellations            line.rs     one pub/sub connection
 //! inbox.rs     what a listener has not taken yet   follower.rs one stream of a job's events
+//! key_secret.rs  what ids of jobs with keys are made of
 //! ```
 //!
 //! Each state change is one script and its event is part of it. A script reads and decides, then writes; if this
@@ -25,6 +26,7 @@ mod garbage;
 mod hold;
 mod hub;
 mod inbox;
+mod key_secret;
 mod keys;
 mod line;
 mod log;
@@ -50,7 +52,7 @@ use super::{
 use crate::{
     error::StoreResult,
     event::{CancelledBy, Followed},
-    id::{App, JobId, Micros, Seq},
+    id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
 };
 
@@ -146,6 +148,10 @@ impl Store for RedisStore {
 
     async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
         self.door.workers().await
+    }
+
+    async fn key_secret(&self) -> StoreResult<KeySecret> {
+        self.door.key_secret().await
     }
 
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {

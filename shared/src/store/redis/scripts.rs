@@ -67,6 +67,7 @@ scripts! {
     READ = "read";
     HEARTBEAT = "heartbeat";
     WORKERS = "workers";
+    SECRET = "secret";
 }
 
 /// A script with its keys and arguments.

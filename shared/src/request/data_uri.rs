@@ -1,0 +1,72 @@
+//! The bytes of a data URI. Its media type is not looked at: the bytes say what they are.
+
+use std::borrow::Cow;
+
+use data_url::{DataUrl, forgiving_base64::DecodeError};
+
+/// What stands before the comma is never this long, and may take much memory and time to read.
+const LONGEST_HEAD: usize = 1024;
+
+/// Why a text gives no bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoBytes {
+    /// It is no data URI.
+    NoUri,
+    /// It says that it is in base64 and is not.
+    NoBase64,
+    /// There are more than may be.
+    TooMany,
+}
+
+/// What a data URI has behind its comma.
+#[derive(Debug)]
+pub(super) struct Content {
+    /// Decoded.
+    pub(super) bytes: Vec<u8>,
+    /// Whether it was in base64.
+    pub(super) was_base64: bool,
+}
+
+/// Reads a data URI as browsers do: in base64 with or without padding and line breaks, or percent-encoded, or both;
+/// and beyond what browsers do, base64 in the alphabet for URLs, and a head that is `base64` alone. At most `most`
+/// bytes are kept.
+pub(super) fn content(uri: &str, most: usize) -> Result<Content, NoBytes> {
+    let comma = uri.bytes().take(LONGEST_HEAD).position(|byte| byte == b',').ok_or(NoBytes::NoUri)?;
+    let (head, data) = uri.split_at(comma);
+    let last = head.rsplit([';', ':']).next().unwrap_or(head);
+    let was_base64 = last.trim().eq_ignore_ascii_case("base64");
+    let is_usual = head.contains(';') && !data.contains(['-', '_']);
+    let uri = if was_base64 && !is_usual { Cow::Owned(usual(head, data)?) } else { Cow::Borrowed(uri) };
+    Ok(Content { bytes: decoded(&uri, most)?, was_base64 })
+}
+
+/// The same in base64 of the standard alphabet, and with a head that says so.
+fn usual(head: &str, data: &str) -> Result<String, NoBytes> {
+    let (scheme, _) = head.split_once(':').ok_or(NoBytes::NoUri)?;
+    let mut uri = String::with_capacity(head.len() + data.len());
+    uri.extend([scheme, ":;base64"]);
+    uri.extend(data.chars().map(|char| match char {
+        '-' => '+',
+        '_' => '/',
+        other => other,
+    }));
+    Ok(uri)
+}
+
+fn decoded(uri: &str, most: usize) -> Result<Vec<u8>, NoBytes> {
+    let parsed = DataUrl::process(uri).map_err(|_| NoBytes::NoUri)?;
+    // No more is needed for base64 without spaces, and as much will do for most else.
+    let mut bytes = Vec::with_capacity((uri.len() / 4 * 3).min(most));
+    let keep = |part: &[u8]| {
+        if part.len() > most - bytes.len() {
+            return Err(NoBytes::TooMany);
+        }
+        bytes.extend_from_slice(part);
+        Ok(())
+    };
+    match parsed.decode(keep) {
+        Ok(_) => Ok(bytes),
+        Err(DecodeError::InvalidBase64(_)) => Err(NoBytes::NoBase64),
+        Err(DecodeError::WriteError(error)) => Err(error),
+    }
+}

@@ -1,0 +1,73 @@
+//! A request for pictures as a client writes it.
+
+use serde::Serialize;
+
+use super::output::{OutputFormat, PreviewSource};
+
+/// A request as a client writes it, unchecked. Members left out take their defaults where it is checked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ImageRequest {
+    /// What to draw.
+    pub prompt: String,
+    /// What not to draw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_prompt: Option<String>,
+    /// Denoising steps, 1 to 50.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_inference_steps: Option<i64>,
+    /// Pixels, a multiple of 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<i64>,
+    /// Pixels, a multiple of 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<i64>,
+    /// 0 to 30.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_scale: Option<f64>,
+    /// 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_rescale: Option<f64>,
+    /// 0 to 12.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_skip: Option<i64>,
+    /// Changes to the model, at most 8.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<LoraRequest>,
+    /// The picture to begin from: a data URI, or an address if the server fetches any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Where to repaint it, as a picture: white is repainted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
+    /// The share of the steps to take from the picture, above 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
+    /// 0 to 2^53.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<i64>,
+    /// How many pictures, 1 to 4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_images: Option<i64>,
+    /// One that a worker of the app offers, by diffusers' name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<String>,
+    /// How many steps there are from one preview to the next, 0 for no previews, to 50.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview_every: Option<i64>,
+    /// What previews show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview_source: Option<PreviewSource>,
+    /// Encoding of the final pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_format: Option<OutputFormat>,
+}
+
+/// A change to the model as a client asks for it, unchecked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct LoraRequest {
+    /// The file, under the workers' folder of LoRAs.
+    pub path: String,
+    /// -10 to 10; 1 if the request does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+}

@@ -1,0 +1,36 @@
+//! The end of a picture that has no end marker: where its last coefficient ends.
+
+use super::{Segments, frame::Frame, tables::Tables};
+
+/// Scans that a picture may have. Decoders stop at about as many: a scan of a few bytes may go over the whole picture.
+const MOST_SCANS: usize = 100;
+
+/// Where the last scan ends of a picture with so many pixels across and down; `None` if one of its coefficients is
+/// missing, or it is of a kind that no decoder here knows.
+pub(super) fn end(file: &[u8], size: [usize; 2]) -> Option<usize> {
+    let mut segments = Segments::new(file);
+    let mut tables = Tables::default();
+    let mut frame: Option<Frame> = None;
+    let mut scans = 0;
+    loop {
+        let segment = segments.next()?;
+        match segment.kind {
+            0xC0..=0xC2 if frame.is_none() => {
+                frame = Some(Frame::new(segment.kind == 0xC2, segment.data, size)?);
+            }
+            0xC4 => tables.read_huffman(segment.data)?,
+            0xDD => tables.read_restarts(segment.data)?,
+            0xDA if scans < MOST_SCANS => {
+                scans += 1;
+                let frame = frame.as_mut()?;
+                segments.at = frame.scan(segment.data, &tables, file, segment.next)?;
+                if frame.is_whole() {
+                    return Some(segments.at);
+                }
+            }
+            // A second frame, one of another kind, another picture or too many scans.
+            0xC0..=0xCF | 0xD8..=0xDA => return None,
+            _ => {}
+        }
+    }
+}

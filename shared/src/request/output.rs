@@ -1,0 +1,36 @@
+//! What a request may choose about the pictures that it gets.
+
+use serde::{Deserialize, Serialize};
+
+/// What a preview shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PreviewSource {
+    /// What the sampler holds, as fal's example shows it.
+    Latents,
+    /// The sampler's estimate of the end: clear far sooner.
+    Denoised,
+}
+
+/// How the final pictures are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputFormat {
+    /// `image/jpeg`, quality 95.
+    Jpeg,
+    /// `image/png`.
+    Png,
+    /// `image/webp`, lossless.
+    Webp,
+}
+
+impl OutputFormat {
+    /// The media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::Webp => "image/webp",
+        }
+    }
+}

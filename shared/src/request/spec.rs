@@ -1,0 +1,153 @@
+//! A checked request.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{
+    input_image::InputImage,
+    lora::Lora,
+    output::{OutputFormat, PreviewSource},
+    pictures::Original,
+};
+
+/// A checked request: every value is in its range and every default is filled in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageSpec {
+    pub(super) prompt: String,
+    pub(super) negative_prompt: String,
+    pub(super) num_inference_steps: u32,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) guidance_scale: f64,
+    #[serde(default)]
+    pub(super) guidance_rescale: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) clip_skip: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) loras: Vec<Lora>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) original: Option<Box<Original>>,
+    pub(super) seed: u64,
+    pub(super) num_images: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) scheduler: Option<String>,
+    pub(super) preview_every: u32,
+    pub(super) preview_source: PreviewSource,
+    pub(super) output_format: OutputFormat,
+}
+
+impl ImageSpec {
+    /// What to draw: 1 to 10,000 characters.
+    pub fn prompt(&self) -> &str {
+        &self.prompt
+    }
+
+    /// What not to draw.
+    pub fn negative_prompt(&self) -> &str {
+        &self.negative_prompt
+    }
+
+    /// Denoising steps: 1 to 50.
+    pub fn num_inference_steps(&self) -> u32 {
+        self.num_inference_steps
+    }
+
+    /// Pixels: a multiple of 8.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Pixels: a multiple of 8.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// How strongly the prompt pulls: 0 to 30; guidance is on above 1.
+    pub fn guidance_scale(&self) -> f64 {
+        self.guidance_scale
+    }
+
+    /// 0 to 1: how far the spread of the guided prediction is brought back.
+    pub fn guidance_rescale(&self) -> f64 {
+        self.guidance_rescale
+    }
+
+    /// 0 to 12: layers of the text encoders to leave out at the end, as diffusers counts them, to whom 0 and none
+    /// are the same layer.
+    pub fn clip_skip(&self) -> Option<u32> {
+        self.clip_skip
+    }
+
+    /// Changes to the model, at most 8.
+    pub fn loras(&self) -> &[Lora] {
+        &self.loras
+    }
+
+    /// What a worker had best have loaded for this request: a digest of its LoRAs, in their order and with their
+    /// scales; `None` without any. See [`Job::affinity`](crate::job::Job::affinity).
+    pub fn affinity(&self) -> Option<String> {
+        if self.loras.is_empty() {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        for lora in &self.loras {
+            // A name has no NUL in it.
+            hash.update(lora.name().as_str());
+            hash.update([0]);
+            hash.update(lora.scale().to_le_bytes());
+        }
+        Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The picture to begin from; of any size.
+    pub fn image(&self) -> Option<&InputImage> {
+        self.original.as_ref().map(|original| &original.image)
+    }
+
+    /// Where to repaint the picture to begin from: white is repainted. Of any size; never without
+    /// [`ImageSpec::image`].
+    pub fn mask(&self) -> Option<&InputImage> {
+        self.original.as_ref()?.mask.as_ref()
+    }
+
+    /// The share of the steps to take, above 0 to 1: less than 1 only with [`ImageSpec::image`], which keeps the
+    /// more of itself the fewer they are.
+    pub fn strength(&self) -> f64 {
+        self.original.as_ref().map_or(1.0, |original| original.strength)
+    }
+
+    /// How many of the [`num_inference_steps`](ImageSpec::num_inference_steps) are taken: at least 1.
+    pub fn steps_to_take(&self) -> u32 {
+        Original::steps(self.strength(), self.num_inference_steps)
+    }
+
+    /// 0 to 2^53: the same seed gives the same pictures.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// How many pictures: 1 to 4.
+    pub fn num_images(&self) -> u32 {
+        self.num_images
+    }
+
+    /// A scheduler that a worker of the app offers; `None` for the checkpoint's own.
+    pub fn scheduler(&self) -> Option<&str> {
+        self.scheduler.as_deref()
+    }
+
+    /// What a preview shows.
+    pub fn preview_source(&self) -> PreviewSource {
+        self.preview_source
+    }
+
+    /// How the final pictures are encoded.
+    pub fn output_format(&self) -> OutputFormat {
+        self.output_format
+    }
+
+    /// Whether a preview follows the 0-based step `step`.
+    pub fn has_preview_after(&self, step: u32) -> bool {
+        self.preview_every != 0 && step.is_multiple_of(self.preview_every)
+    }
+}

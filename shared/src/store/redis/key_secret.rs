@@ -1,0 +1,18 @@
+//! The fleet's secret for the ids of jobs with keys.
+
+use super::{Door, scripts::SECRET};
+use crate::{
+    error::{StoreError, StoreResult},
+    id::KeySecret,
+};
+
+impl Door {
+    pub(super) async fn key_secret(&self) -> StoreResult<KeySecret> {
+        let fresh = KeySecret::random().to_hex();
+        let answer = SECRET.keys([self.keys.secret()]).text(&fresh).read(&self.nodes).await?;
+        // What stands there may be most of a secret: it is not repeated.
+        let corrupt = || StoreError::Corrupt(format!("{} is no secret of this program", self.keys.secret()));
+        let kept: String = redis::from_redis_value(answer).map_err(|_| corrupt())?;
+        kept.parse().map_err(|_| corrupt())
+    }
+}
