@@ -1,6 +1,6 @@
 //! `glimpse-api`: the API as a process of its own, over the Redis that a fleet shares.
 
-use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
+use std::{io::Write, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use glimpse_api::{Config, raise_connection_limit, serve};
@@ -16,9 +16,6 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-
-/// How often this process looks for jobs that are overdue.
-const REAP_EVERY: Duration = Duration::from_secs(1);
 
 /// The HTTP side of a Glimpse fleet. Stateless: run as many as you like over one Redis.
 #[derive(Parser)]
@@ -88,7 +85,7 @@ async fn run(flags: Flags) -> Result<(), Failure> {
     let said = writeln!(std::io::stdout(), "listening on http://{address}");
     said.map_err(system("cannot write to standard output"))?;
 
-    let reaper = tokio::spawn(reaper::run(store.clone(), REAP_EVERY));
+    let reaper = tokio::spawn(reaper::run(store.clone(), reaper::API_PERIOD));
     let shutdown = async {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM"),

@@ -131,7 +131,7 @@ async fn accept(
     let mut errors = std::mem::take(&mut headers.errors);
     let fields = parse_object(&body).map_err(ApiError::Fields)?;
     let digest = digest(&fields);
-    let spec = match checked(api, fields, served.offer, FAL).await? {
+    let spec = match checked(api, fields, served.offer.clone(), FAL).await? {
         Ok(spec) if errors.is_empty() => spec,
         wrong => {
             errors.extend(wrong.err().unwrap_or_default());
@@ -140,6 +140,7 @@ async fn accept(
     };
     let prompt = spec.prompt().to_owned();
     let job = Job {
+        needs: served.needs(&spec).map_err(ApiError::Fields)?,
         id: JobId::new(&app),
         app,
         tenant: ANONYMOUS.to_owned(),

@@ -13,13 +13,14 @@ use glimpse_shared::{
     event::{CancelledBy, Event, FailureCode, Frame},
     id::{App, JobId, WorkerId},
     job::{Class, Job, JobState, Status},
-    request::{Defaults, Offer, PreviewSource, Unknown, parse_object},
-    store::Cancel,
+    request::{Defaults, PreviewSource, Unknown, parse_object},
+    store::{Cancel, Shown},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
+    admission::Served,
     check::checked,
     config::OnDisconnect,
     error::{ApiError, json_response},
@@ -47,7 +48,7 @@ pub(crate) async fn submit(
     }
     let served = patience.with(api.admission.served(&request.app)).await?;
     let keyed = request.keyed;
-    let job = request.job(&api, served.offer).await?;
+    let job = request.job(&api, &served).await?;
     // Whoever hangs up before it knows the id cannot find the job; with a key it can ask again.
     let orphan = if keyed { OnDisconnect::Detach } else { OnDisconnect::Cancel };
     let submitted = submit_waited(&api, job.clone(), served.workers, orphan);
@@ -115,9 +116,11 @@ impl Submission {
         }
     }
 
-    async fn job(self, api: &Api, offer: Offer) -> Result<Job, ApiError> {
+    async fn job(self, api: &Api, served: &Served) -> Result<Job, ApiError> {
+        let offer = served.offer.clone();
         let spec = checked(api, self.fields, offer, OWN).await?.map_err(ApiError::Fields)?;
         Ok(Job {
+            needs: served.needs(&spec).map_err(ApiError::Fields)?,
             affinity: spec.affinity(),
             spec,
             id: self.id,
@@ -176,6 +179,11 @@ pub(crate) async fn known(api: &Api, id: JobId) -> Result<JobState, ApiError> {
     ask(api.store.status(id)).await?.ok_or(ApiError::JobUnknown)
 }
 
+/// The same with an event of its log.
+async fn known_with(api: &Api, id: JobId, shown: Shown) -> Result<(JobState, Option<Frame>), ApiError> {
+    ask(api.store.status_with(id, shown)).await?.ok_or(ApiError::JobUnknown)
+}
+
 /// `GET /v1/jobs/{id}`. What does not apply is left out.
 pub(crate) async fn status(
     State(api): State<Api>,
@@ -192,7 +200,7 @@ pub(crate) async fn status(
         worker: Option<&'a WorkerId>,
         #[serde(skip_serializing_if = "Option::is_none")]
         position: Option<u64>,
-        /// Who may take it: 0 where all of its app's workers have vanished since the submit.
+        /// Who may take it: 0 where all workers that are capable of it have vanished since the submit.
         #[serde(skip_serializing_if = "Option::is_none")]
         workers: Option<usize>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -225,14 +233,13 @@ pub(crate) async fn status(
         message: String,
     }
 
-    let state = known(&api, job_id(path)?).await?;
+    let (state, end) = known_with(&api, job_id(path)?, Shown::End).await?;
     let workers = match state.status {
-        Status::Queued => Some(ask(api.admission.takers(&state.app)).await?),
+        Status::Queued => Some(ask(api.admission.takers(&state.app, &state.needs)).await?),
         _ => None,
     };
     let steps = state.steps;
-    let end = state.newest.as_ref().filter(|_| state.status.is_terminal());
-    let json = end.map(Frame::json).unwrap_or_default();
+    let json = end.as_ref().map(Frame::json).unwrap_or_default();
     let view = JobView {
         id: state.id,
         app: &state.app,
@@ -247,7 +254,7 @@ pub(crate) async fn status(
         finished_at: state.finished_at.map(|at| at.rfc3339()),
         result: picture::of_completed(&json)
             .map(|completed| JobResult { images: completed.images, seed: completed.seed }),
-        error: match end.filter(|_| state.status == Status::Failed).and_then(|end| end.event()) {
+        error: match end.as_ref().filter(|_| state.status == Status::Failed).and_then(|end| end.event()) {
             Some(Event::Failed { code, message }) => Some(JobError { code, message }),
             _ => None,
         },
@@ -261,8 +268,8 @@ pub(crate) async fn image(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let state = known(&api, job_id(path)?).await?;
-    let image = state.newest.as_ref().and_then(picture::shown).ok_or(ApiError::NoImage)?;
+    let (_, newest) = known_with(&api, job_id(path)?, Shown::Newest).await?;
+    let image = newest.as_ref().and_then(picture::shown).ok_or(ApiError::NoImage)?;
     let bytes = image.decode().ok_or(ApiError::Defect)?;
     let mut response = Response::new(Body::from(bytes));
     let content_type = HeaderValue::try_from(image.content_type).map_err(|_| ApiError::Defect)?;

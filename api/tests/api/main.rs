@@ -12,6 +12,7 @@ mod full_redis;
 mod greedy;
 mod input;
 mod jobs;
+mod mixed;
 mod pictures;
 mod replicas;
 mod shutdown;

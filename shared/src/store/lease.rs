@@ -8,6 +8,7 @@ use crate::{
     event::{Event, EventKind, FailureCode, Frame, Image, Timings},
     id::{App, Seq, WorkerId},
     job::{Job, Status},
+    needs::Capabilities,
 };
 
 /// A worker's wish for a job.
@@ -19,6 +20,8 @@ pub struct Claim {
     pub app: App,
     /// What it has loaded, in the words of [`Job::affinity`].
     pub affinity: Option<String>,
+    /// What it is capable of: it gets no job that needs more.
+    pub capabilities: Capabilities,
     /// Rises by one with each claim that was answered; the same number asks for the same answer again.
     pub number: u64,
 }
@@ -82,6 +85,15 @@ impl Preview {
     pub fn frame(&self, seq: Seq) -> Frame {
         Frame::from_json(seq, EventKind::Preview, &self.json)
     }
+}
+
+/// Which event of a job's log is read together with its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// The terminal event, if the job has ended.
+    End,
+    /// The newest event.
+    Newest,
 }
 
 /// How a worker ends a job, serialised once.

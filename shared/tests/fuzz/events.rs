@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use glimpse_shared::{
+    needs::Needs,
     event::{CancelledBy, Event, FailureCode, Frame, Image, Timings, ascii_json},
     id::{App, JobId, Seq, WorkerId},
     job::{Class, Job, WorkerRecord, WorkerState},
@@ -101,6 +102,7 @@ fn job() -> Job {
     Job {
         id: JobId::new(&app),
         affinity: spec.affinity(),
+        needs: Needs::of(&spec),
         app,
         tenant: "anonymous".to_owned(),
         class: Class::Low,
