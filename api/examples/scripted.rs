@@ -58,12 +58,18 @@ async fn paint_for_ever(
         progress: None,
     };
     for number in 1.. {
-        let claim = Claim { worker: record.id.clone(), app: record.app.clone(), affinity: None, number };
+        let claim = Claim {
+            worker: record.id.clone(),
+            app: record.app.clone(),
+            affinity: None,
+            capabilities: record.capabilities(),
+            number,
+        };
         let lease = loop {
             store.heartbeat(&record).await?;
             match store.try_claim(&claim).await? {
                 Some(lease) => break lease,
-                None => store.wait_for_work(&record.app).await?,
+                None => store.wait_for_work(&record.app, &claim.capabilities).await?,
             }
         };
         store.heartbeat(&WorkerRecord { state: WorkerState::Busy, ..record.clone() }).await?;

@@ -7,9 +7,11 @@ use glimpse_shared::{
     error::StoreResult,
     id::{App, Micros},
     job::{SeenWorker, WorkerState},
-    request::Offer,
+    needs::{Capabilities, Needs},
+    request::{FieldError, ImageSpec, Offer},
     store::SharedStore,
 };
+use serde_json::json;
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::error::ApiError;
@@ -31,6 +33,54 @@ pub(crate) struct Served {
     pub(crate) offer: Offer,
     /// How many of them take jobs.
     pub(crate) workers: usize,
+    /// What each of them offers for itself.
+    each: Vec<Each>,
+}
+
+/// What one worker offers.
+struct Each {
+    max_pixels: u64,
+    schedulers: Vec<String>,
+    capabilities: Capabilities,
+}
+
+impl Served {
+    /// Whether one worker is capable of all that a job needs.
+    pub(crate) fn can(&self, needs: &Needs) -> bool {
+        self.each.iter().any(|each| needs.met_by(&each.capabilities))
+    }
+
+    /// What a job of this request needs, if one worker is capable of all of it.
+    ///
+    /// # Errors
+    /// One entry per field that no worker offers together with the others.
+    pub(crate) fn needs(&self, spec: &ImageSpec) -> Result<Needs, Vec<FieldError>> {
+        let needs = Needs::of(spec);
+        if self.can(&needs) {
+            return Ok(needs);
+        }
+        let (width, height) = (spec.width(), spec.height());
+        let pixels = u64::from(width) * u64::from(height);
+        let mut errors = Vec::new();
+        // Each of the two is offered by some worker: the request was checked against all of them before.
+        if let Some(scheduler) = spec.scheduler() {
+            let knows = |each: &&Each| each.schedulers.iter().any(|name| name == scheduler);
+            let most = self.each.iter().filter(knows).map(|each| each.max_pixels).max().unwrap_or(0);
+            let (field, side) = if width >= height { ("width", width) } else { ("height", height) };
+            let msg = format!(
+                "With {scheduler} a picture should have at most {most} pixels, {width}x{height} has {pixels}"
+            );
+            let ctx = json!({ "le": most });
+            errors.push(FieldError::body(field, "less_than_equal", msg, &side.into()).with_ctx(ctx));
+            let large_enough = self.each.iter().filter(|each| pixels <= each.max_pixels);
+            let names: BTreeSet<_> = large_enough.flat_map(|each| &each.schedulers).collect();
+            let msg =
+                format!("No worker of this app offers this scheduler for a picture of {width}x{height}");
+            let ctx = json!({ "expected": names });
+            errors.push(FieldError::body("scheduler", "one_of", msg, &scheduler.into()).with_ctx(ctx));
+        }
+        Err(errors)
+    }
 }
 
 /// The door. Asks the store for its workers at most once a second while it finds what it looks for.
@@ -63,9 +113,9 @@ impl Admission {
         roster.served(app).ok_or_else(|| ApiError::AppUnknown { app: app.to_string(), served: roster.apps() })
     }
 
-    /// How many workers of `app` are alive and take jobs.
-    pub(crate) async fn takers(&self, app: &App) -> StoreResult<usize> {
-        Ok(self.roster(fresh(Instant::now())).await?.takers(app))
+    /// How many workers of `app` are alive, take jobs and are capable of one that needs this.
+    pub(crate) async fn takers(&self, app: &App, needs: &Needs) -> StoreResult<usize> {
+        Ok(self.roster(fresh(Instant::now())).await?.takers(app, needs))
     }
 
     /// The apps that are served.
@@ -101,12 +151,24 @@ impl Roster {
     }
 
     fn served(&self, app: &App) -> Option<Served> {
-        Some(Served { offer: offered(self.of(app))?, workers: self.takers(app) })
+        let each = |worker: &SeenWorker| Each {
+            max_pixels: worker.record.max_pixels,
+            schedulers: worker.record.schedulers.clone(),
+            capabilities: worker.record.capabilities(),
+        };
+        Some(Served {
+            offer: offered(self.of(app))?,
+            workers: self.takers(app, &Needs::default()),
+            each: self.of(app).map(each).collect(),
+        })
     }
 
-    fn takers(&self, app: &App) -> usize {
-        let takes =
-            |worker: &SeenWorker| worker.record.state != WorkerState::Draining && is_alive(worker, self.now);
+    fn takers(&self, app: &App, needs: &Needs) -> usize {
+        let takes = |worker: &SeenWorker| {
+            worker.record.state != WorkerState::Draining
+                && is_alive(worker, self.now)
+                && needs.met_by(&worker.record.capabilities())
+        };
         self.of(app).filter(|worker| takes(worker)).count()
     }
 
@@ -121,8 +183,8 @@ fn fresh(now: Instant) -> Instant {
     now.checked_sub(FRESH).unwrap_or(now)
 }
 
-/// The native size of the newest worker, and the most of everything else: a job that one worker can serve is
-/// let in.
+/// The native size of the newest worker, and the most of everything else: what no worker offers is wrong, whatever
+/// else the request says. Whether one worker offers all of it is asked then ([`Served::needs`]).
 fn offered<'a>(workers: impl Iterator<Item = &'a SeenWorker>) -> Option<Offer> {
     let workers: Vec<_> = workers.collect();
     let newest = &workers.iter().max_by_key(|worker| worker.last_seen)?.record;

@@ -79,6 +79,8 @@ pub(crate) enum ApiError {
         /// How many should.
         wanted: u32,
     },
+    /// Come back later: of the app's workers none is capable of this job.
+    NoneCapable,
     /// Come back later: the store is away.
     StoreAway,
     /// Ask another replica: this process ends.
@@ -108,7 +110,7 @@ impl ApiError {
             | Self::StreamsFull { .. }
             | Self::FetchesFull { .. }
             | Self::BodiesFull => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unconfirmed { .. } | Self::StoreAway | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unconfirmed { .. } | Self::NoneCapable | Self::StoreAway | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
             Self::Defect => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -150,6 +152,7 @@ impl ApiError {
                 "The job {id} was accepted, but only {replicas} of {wanted} replicas of the store have it by now"
             )
             .into(),
+            Self::NoneCapable => "No worker of this app can make this job now, it stays on the list".into(),
             Self::StoreAway => "The store is unavailable, try again".into(),
             Self::Ending => "This server is ending, try again".into(),
             Self::Defect => "Internal Server Error".into(),
@@ -159,7 +162,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
-            Self::StreamsFull { .. } => Some(Duration::from_secs(10)),
+            Self::StreamsFull { .. } | Self::NoneCapable => Some(Duration::from_secs(10)),
             Self::BodiesFull
             | Self::FetchesFull { .. }
             | Self::Unconfirmed { .. }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use glimpse_shared::{
+    needs::{Capabilities, Needs},
     id::{App, JobId, WorkerId},
     job::{Class, Job},
     request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
@@ -82,6 +83,7 @@ async fn lease(store: &RedisStore) -> Result<Lease, Failed> {
         tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
         class: Class::Normal,
         affinity: spec.affinity(),
+        needs: Needs::default(),
         spec,
         digest: String::new(),
         start_timeout: hour,
@@ -90,7 +92,13 @@ async fn lease(store: &RedisStore) -> Result<Lease, Failed> {
         traceparent: None,
     };
     store.submit(&job).await?;
-    let claim = Claim { worker: WorkerId::new("bench"), app, affinity: None, number: 0 };
+    let claim = Claim {
+        worker: WorkerId::new("bench"),
+        app,
+        affinity: None,
+        capabilities: Capabilities::default(),
+        number: 0,
+    };
     Ok(store.try_claim(&claim).await?.ok_or("no job to claim")?)
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{FailureCode, Frame},
+    event::FailureCode,
     id::{App, JobId, Micros, Seq, WorkerId},
+    needs::{Capabilities, Needs, Word},
     request::ImageSpec,
 };
 
@@ -36,6 +37,9 @@ pub struct Job {
     /// the checkpoint; `None` for a job that needs nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<String>,
+    /// What a worker must be capable of to make it; nothing for a job of the release before.
+    #[serde(default, skip_serializing_if = "Needs::is_nothing")]
+    pub needs: Needs,
     /// W3C trace context of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
@@ -115,6 +119,8 @@ pub struct JobState {
     pub digest: String,
     /// How many steps it takes.
     pub steps: u32,
+    /// That of [`Job::needs`].
+    pub needs: Needs,
     /// The dead job that it tries again.
     pub retry_of: Option<JobId>,
     /// Where it stands.
@@ -135,8 +141,6 @@ pub struct JobState {
     pub started_at: Option<Micros>,
     /// When it ended.
     pub finished_at: Option<Micros>,
-    /// The newest event of its log: the terminal one of an ended job.
-    pub newest: Option<Frame>,
 }
 
 impl Job {
@@ -206,6 +210,13 @@ pub struct Progress {
     pub step: u32,
     /// All steps.
     pub steps: u32,
+}
+
+impl WorkerRecord {
+    /// What it is capable of: admission goes by the same as its claims.
+    pub fn capabilities(&self) -> Capabilities {
+        Capabilities::new(self.max_pixels, self.schedulers.iter().map(|name| Word::scheduler(name)))
+    }
 }
 
 /// What a worker is doing.

@@ -6,6 +6,7 @@ pub mod event;
 pub mod id;
 pub mod jitter;
 pub mod job;
+pub mod needs;
 pub mod reaper;
 pub mod request;
 pub mod shutdown;

@@ -12,7 +12,11 @@ macro_rules! stories {
                 a_full_queue_says_how_long_its_jobs_take,
                 classes_before_arrivals, a_repeated_claim_gets_the_same_lease, an_old_claim_number_gets_nothing,
                 a_claim_number_is_forgotten_with_the_lease, apps_do_not_share_jobs, workers_are_known_for_a_minute,
-                a_forgotten_id_can_be_used_again, state_tells_the_whole_story, all_who_ask_have_the_same_secret;
+                a_forgotten_id_can_be_used_again, state_tells_the_whole_story,
+                an_event_is_read_only_for_those_who_show_it, all_who_ask_have_the_same_secret;
+            needs: a_worker_passes_over_what_it_cannot_do, affinity_chooses_from_what_a_worker_can_do,
+                a_job_that_nobody_can_do_waits_for_its_deadline, what_a_job_needs_is_kept_by_a_give_back_and_a_retry,
+                a_long_queue_of_others_hides_no_job;
             affinity: a_worker_gets_what_it_has_loaded, a_worker_chooses_from_the_first_few,
                 no_head_is_passed_over_for_ever;
             fence: a_zombie_is_lost_before_the_next_claim,
@@ -38,7 +42,9 @@ macro_rules! stories {
                 many_followers_see_the_same, a_give_back_is_followed_through, a_forgotten_job_ends_its_stream,
                 a_big_event_arrives_whole;
             wake: a_submit_wakes_a_waiting_worker, a_give_back_wakes_a_waiting_worker,
-                ten_jobs_wake_ten_workers, a_token_passed_on_wakes_another;
+                ten_jobs_wake_ten_workers, a_token_passed_on_wakes_another,
+                a_job_wakes_a_worker_that_can_do_it, a_worker_that_can_do_nothing_sleeps_on,
+                a_mixed_fleet_makes_all_its_jobs;
         }
     };
 }

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use glimpse_shared::{
     id::{App, JobId, WorkerId},
     job::WorkerState,
+    needs::Capabilities,
     request::PreviewSource as Wanted,
     store::{Claim, Lease, SharedStore},
 };
@@ -48,6 +49,8 @@ struct Asked {
     number: u64,
     /// What the pipeline has loaded for the job before: the next one like it costs no change.
     loaded: Option<String>,
+    /// What this worker is capable of.
+    capabilities: Capabilities,
 }
 
 /// How a worker came to its end.
@@ -105,7 +108,8 @@ impl Worker {
         current: &Current,
         drained: watch::Receiver<bool>,
     ) -> Ended {
-        let mut asked = Asked { number: 0, loaded: None };
+        let record = registration::record(self.id.clone(), self.app.clone(), &self.offers);
+        let mut asked = Asked { number: 0, loaded: None, capabilities: record.capabilities() };
         loop {
             doing.send_replace((state(&drained), None));
             let Some(lease) = self.claim(&mut asked, drained.clone()).await else { return Ended::Drained };
@@ -147,6 +151,7 @@ impl Worker {
                 worker: self.id.clone(),
                 app: self.app.clone(),
                 affinity: asked.loaded.clone(),
+                capabilities: asked.capabilities.clone(),
                 number: asked.number,
             };
             match self.store.try_claim(&claim).await {
@@ -171,7 +176,7 @@ impl Worker {
             let woken = tokio::select! {
                 biased;
                 () = told(&mut drained) => break,
-                woken = self.store.wait_for_work(&self.app) => woken,
+                woken = self.store.wait_for_work(&self.app, &asked.capabilities) => woken,
             };
             if let Err(error) = woken {
                 retry.pause(&error).await;
@@ -179,7 +184,7 @@ impl Worker {
         }
         // A wake-up may have come in the same moment, or before a claim that was not answered; somebody else must
         // have it.
-        if let Err(error) = self.store.wake(&self.app).await {
+        if let Err(error) = self.store.wake(&self.app, &asked.capabilities).await {
             tracing::debug!(%error, "a wake-up was not passed on");
         }
         None

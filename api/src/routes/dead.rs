@@ -80,11 +80,16 @@ pub(crate) async fn retry(
     api.for_this_machine()?;
     let old = job_id(path)?;
     in_time(async {
-        let app = known(&api, old).await?.app;
+        let state = known(&api, old).await?;
+        let app = state.app;
         let mut workers = 0;
         if api.store.status(old.retried()).await?.is_none() {
             // A job that nobody takes would end for good: whoever waits too long is not on the list.
-            workers = api.admission.served(&app).await?.workers;
+            let served = api.admission.served(&app).await?;
+            if !served.can(&state.needs) {
+                return Err(ApiError::NoneCapable);
+            }
+            workers = served.workers;
         }
         match api.store.retry(old).await? {
             Retry::Submitted { id, position } => {

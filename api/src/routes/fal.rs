@@ -144,7 +144,7 @@ async fn accept(
     let on_disconnect = headers.on_disconnect().unwrap_or(api.config.on_disconnect);
     let mut errors = std::mem::take(&mut headers.errors);
     let Parsed { fields, digest, size } = parsed(api, &body).await?;
-    let spec = match checked(api, fields, size, served.offer, FAL).await? {
+    let spec = match checked(api, fields, size, served.offer.clone(), FAL).await? {
         Ok(spec) if errors.is_empty() => spec,
         wrong => {
             errors.extend(wrong.err().unwrap_or_default());
@@ -153,6 +153,7 @@ async fn accept(
     };
     let prompt = spec.prompt().to_owned();
     let job = Job {
+        needs: served.needs(&spec).map_err(ApiError::Fields)?,
         id: JobId::new(&app),
         app,
         tenant: ANONYMOUS.to_owned(),

@@ -13,13 +13,14 @@ use glimpse_shared::{
     event::{CancelledBy, Event, FailureCode, Frame},
     id::{App, JobId, WorkerId},
     job::{Class, Job, JobState, Status},
-    request::{Defaults, Offer, PreviewSource, Unknown},
-    store::Cancel,
+    request::{Defaults, PreviewSource, Unknown},
+    store::{Cancel, Shown},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
+    admission::Served,
     check::checked,
     config::OnDisconnect,
     error::{ApiError, json_response},
@@ -46,7 +47,7 @@ pub(crate) async fn submit(
     }
     let served = patience.with(api.admission.served(&request.app)).await?;
     let keyed = request.keyed;
-    let job = request.job(&api, served.offer).await?;
+    let job = request.job(&api, &served).await?;
     // Whoever hangs up before it knows the id cannot find the job; with a key it can ask again.
     let orphan = if keyed { OnDisconnect::Detach } else { OnDisconnect::Cancel };
     let submitted = submit_waited(&api, job.clone(), served.workers, orphan);
@@ -114,9 +115,11 @@ impl Submission {
         }
     }
 
-    async fn job(self, api: &Api, offer: Offer) -> Result<Job, ApiError> {
+    async fn job(self, api: &Api, served: &Served) -> Result<Job, ApiError> {
+        let offer = served.offer.clone();
         let spec = checked(api, self.fields, self.size, offer, OWN).await?.map_err(ApiError::Fields)?;
         Ok(Job {
+            needs: served.needs(&spec).map_err(ApiError::Fields)?,
             affinity: spec.affinity(),
             spec,
             id: self.id,
@@ -175,22 +178,27 @@ pub(crate) async fn known(api: &Api, id: JobId) -> Result<JobState, ApiError> {
     ask(api.store.status(id)).await?.ok_or(ApiError::JobUnknown)
 }
 
+/// The same with an event of its log.
+async fn known_with(api: &Api, id: JobId, shown: Shown) -> Result<(JobState, Option<Frame>), ApiError> {
+    ask(api.store.status_with(id, shown)).await?.ok_or(ApiError::JobUnknown)
+}
+
 /// `GET /v1/jobs/{id}`.
 pub(crate) async fn status(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let state = known(&api, job_id(path)?).await?;
+    let (state, end) = known_with(&api, job_id(path)?, Shown::End).await?;
     let workers = match state.status {
-        Status::Queued => Some(ask(api.admission.takers(&state.app)).await?),
+        Status::Queued => Some(ask(api.admission.takers(&state.app, &state.needs)).await?),
         _ => None,
     };
-    let size = state.newest.as_ref().map_or(0, |newest| newest.bytes().len());
-    api.answers.run_if_large(size, move || view(&state, workers)).await
+    let size = end.as_ref().map_or(0, |end| end.bytes().len());
+    api.answers.run_if_large(size, move || view(&state, end.as_ref(), workers)).await
 }
 
 /// A job as clients see it. What does not apply is left out.
-fn view(state: &JobState, workers: Option<usize>) -> Response {
+fn view(state: &JobState, end: Option<&Frame>, workers: Option<usize>) -> Response {
     #[derive(Serialize)]
     struct JobView<'a> {
         id: JobId,
@@ -202,7 +210,7 @@ fn view(state: &JobState, workers: Option<usize>) -> Response {
         worker: Option<&'a WorkerId>,
         #[serde(skip_serializing_if = "Option::is_none")]
         position: Option<u64>,
-        /// Who may take it: 0 where all of its app's workers have vanished since the submit.
+        /// Who may take it: 0 where all workers that are capable of it have vanished since the submit.
         #[serde(skip_serializing_if = "Option::is_none")]
         workers: Option<usize>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -238,7 +246,6 @@ fn view(state: &JobState, workers: Option<usize>) -> Response {
     }
 
     let steps = state.steps;
-    let end = state.newest.as_ref().filter(|_| state.status.is_terminal());
     let json = end.map(Frame::json).unwrap_or_default();
     let completed = picture::of_completed(&json);
     let view = JobView {
@@ -269,8 +276,8 @@ pub(crate) async fn image(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let state = known(&api, job_id(path)?).await?;
-    let newest = state.newest.ok_or(ApiError::NoImage)?;
+    let (_, newest) = known_with(&api, job_id(path)?, Shown::Newest).await?;
+    let newest = newest.ok_or(ApiError::NoImage)?;
     let size = newest.bytes().len();
     let decode = move || {
         let image = picture::shown(&newest).ok_or(ApiError::NoImage)?;

@@ -65,7 +65,7 @@ async fn a_hang_up_cancels_the_job() {
     stream.block().await.unwrap();
     drop(stream);
     stack.until(lease.job.id, Status::Cancelled).await;
-    let newest = stack.status(lease.job.id).await.newest.unwrap();
+    let newest = stack.newest(lease.job.id).await;
     assert_eq!(newest.json(), r#"{"type":"cancelled","by":"disconnect"}"#);
 }
 

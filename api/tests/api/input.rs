@@ -41,6 +41,7 @@ async fn assert_no_job(stack: &Stack) {
         worker: "looks".parse().unwrap(),
         app: crate::support::demo(),
         affinity: None,
+        capabilities: crate::support::record("looks", &crate::support::demo()).capabilities(),
         number: 1,
     };
     assert_eq!(stack.store.try_claim(&claim).await.unwrap(), None, "bad input became a job");

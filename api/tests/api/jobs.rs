@@ -107,7 +107,7 @@ async fn a_cancel_is_immediate_and_may_be_asked_for_again() {
         let answer = stack.ask("DELETE", &path, "").await;
         assert_eq!((answer.status, answer.json()), (200, json!({ "id": waiting, "status": "cancelled" })));
     }
-    let newest = stack.status(waiting).await.newest.unwrap();
+    let newest = stack.newest(waiting).await;
     assert_eq!(newest.json(), r#"{"type":"cancelled","by":"client"}"#);
 
     let done = stack.submit("a heart").await;

@@ -14,6 +14,7 @@ mod greedy;
 mod half_close;
 mod input;
 mod jobs;
+mod mixed;
 mod pictures;
 mod replicas;
 mod shutdown;

@@ -12,12 +12,13 @@ use futures::stream::BoxStream;
 use glimpse_api::Config;
 use glimpse_shared::{
     error::{StoreError, StoreResult},
-    event::{CancelledBy, Followed},
+    event::{CancelledBy, Followed, Frame},
     id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
+    needs::Capabilities,
     store::{
         Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry,
-        Store, Submit, memory::MemoryStore,
+        Shown, Store, Submit, memory::MemoryStore,
     },
 };
 use tokio::time::Instant;
@@ -51,11 +52,11 @@ impl Store for Cut {
     async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
         self.here().await?.try_claim(claim).await
     }
-    async fn wait_for_work(&self, app: &App) -> StoreResult<()> {
-        self.here().await?.wait_for_work(app).await
+    async fn wait_for_work(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
+        self.here().await?.wait_for_work(app, capabilities).await
     }
-    async fn wake(&self, app: &App) -> StoreResult<()> {
-        self.here().await?.wake(app).await
+    async fn wake(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
+        self.here().await?.wake(app, capabilities).await
     }
     async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
         self.here().await?.renew(lease, checkpoint).await
@@ -95,6 +96,9 @@ impl Store for Cut {
     }
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         self.here().await?.status(id).await
+    }
+    async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
+        self.here().await?.status_with(id, shown).await
     }
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
         self.store.follow(id, after)

@@ -15,6 +15,7 @@ use glimpse_shared::{
     event::{CancelledBy, FailureCode},
     id::{App, JobId, WorkerId},
     job::{WorkerRecord, WorkerState},
+    needs::Capabilities,
     store::{Cancel, Claim, Clock, Ending, SharedStore, memory::MemoryStore},
 };
 use glimpse_test_support::SOON as PATIENCE;
@@ -55,7 +56,7 @@ impl Server {
             .unwrap();
         let config = Config::default();
         let store: SharedStore = Arc::new(MemoryStore::new(config.rules(), Clock::Store));
-        let (address, store) = runtime.block_on(async {
+        let (address, store, capabilities) = runtime.block_on(async {
             let worker = WorkerRecord {
                 id: "gpu-1".parse().unwrap(),
                 app: "glimpse/demo".parse().unwrap(),
@@ -72,7 +73,7 @@ impl Server {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             tokio::spawn(serve(listener, store.clone(), config, std::future::pending()));
-            (address, store)
+            (address, store, worker.capabilities())
         });
         let job = |key: &str| {
             let body = r#"{"app":"glimpse/demo","prompt":"a fox"}"#;
@@ -91,7 +92,7 @@ impl Server {
             }
             store.forget(lost).await.unwrap();
         });
-        runtime.spawn(fail_all(store));
+        runtime.spawn(fail_all(store, capabilities));
         Self { address, ended, lost, panics, _runtime: runtime }
     }
 
@@ -109,14 +110,20 @@ impl Server {
 const SERVER: &str = "server";
 
 /// A worker that cannot make anything: every stream ends.
-async fn fail_all(store: SharedStore) {
+async fn fail_all(store: SharedStore, capabilities: Capabilities) {
     let (worker, app): (WorkerId, App) = ("gpu-1".parse().unwrap(), "glimpse/demo".parse().unwrap());
     for number in 1.. {
-        let claim = Claim { worker: worker.clone(), app: app.clone(), affinity: None, number };
+        let claim = Claim {
+            worker: worker.clone(),
+            app: app.clone(),
+            affinity: None,
+            capabilities: capabilities.clone(),
+            number,
+        };
         let mut lease = loop {
             match store.try_claim(&claim).await.unwrap() {
                 Some(lease) => break lease,
-                None => store.wait_for_work(&app).await.unwrap(),
+                None => store.wait_for_work(&app, &capabilities).await.unwrap(),
             }
         };
         let ending = Ending::failed(FailureCode::BadRequest, "a test".to_owned());

@@ -8,6 +8,7 @@ use crate::{
     event::{Event, EventKind, FailureCode, Frame, Image, Timings, Warning},
     id::{App, Seq, WorkerId},
     job::{Job, Status},
+    needs::Capabilities,
     request::{MAX_IMAGES, MAX_PIXELS},
 };
 
@@ -20,6 +21,8 @@ pub struct Claim {
     pub app: App,
     /// What it has loaded, in the words of [`Job::affinity`].
     pub affinity: Option<String>,
+    /// What it is capable of: it gets no job that needs more.
+    pub capabilities: Capabilities,
     /// Rises by one with each claim that was answered; the same number asks for the same answer again.
     pub number: u64,
 }
@@ -85,6 +88,15 @@ impl Preview {
     pub fn frame(&self, seq: Seq) -> Frame {
         Frame::from_json(seq, EventKind::Preview, &self.json)
     }
+}
+
+/// Which event of a job's log is read together with its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// The terminal event, if the job has ended.
+    End,
+    /// The newest event.
+    Newest,
 }
 
 /// How a worker ends a job, serialised once.

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use super::{
     Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Rules,
-    Store, Submit,
+    Shown, Store, Submit,
     rules::{CANCELLATIONS_KEPT, WAKE_UP_WAIT},
     transition::{self, Command, Effect, Fence, Outcome, ReapOutcome, State},
 };
@@ -20,6 +20,7 @@ use crate::{
     event::{CancelledBy, Followed, Frame},
     id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
+    needs::Capabilities,
 };
 
 /// What a command does: [`transition::apply`], or what a test puts around it to watch it or to break it.
@@ -38,7 +39,8 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Inner {
     state: State,
-    /// The newest seq of each followed job, for those who wait for the next.
+    /// The newest seq of each followed job, for those who wait for the next. The last follower of a job takes the
+    /// entry along when it goes.
     followed: HashMap<JobId, watch::Sender<Seq>>,
     woken: HashMap<App, Arc<Notify>>,
 }
@@ -70,14 +72,13 @@ impl MemoryStore {
                         sender.send_replace(frame.seq);
                     }
                 }
-                Effect::Woken(app) => inner.woken.entry(app).or_default().notify_waiters(),
+                // Each looks for a token of its own kind.
+                Effect::Woken(app, _) => inner.woken.entry(app).or_default().notify_waiters(),
                 Effect::Forgotten(id) => drop(inner.followed.remove(&id)),
                 // Nobody listening is no error: a worker that starts later holds no job yet.
                 Effect::CancelledRunning(app, id) => drop(self.cancellations.send((app, id))),
             }
         }
-        // Followers that have gone leave their channel behind.
-        inner.followed.retain(|_, sender| sender.receiver_count() > 0);
         outcome
     }
 }
@@ -107,7 +108,7 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn wait_for_work(&self, app: &App) -> StoreResult<()> {
+    async fn wait_for_work(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
         let notify = lock(&self.inner).woken.entry(app.clone()).or_default().clone();
         let wait = async {
             loop {
@@ -115,7 +116,8 @@ impl Store for MemoryStore {
                 tokio::pin!(woken);
                 // Listening before looking: a token that comes in between is not missed.
                 woken.as_mut().enable();
-                if matches!(self.apply(Command::TakeWake(app.clone())), Outcome::Woken(true)) {
+                let take = Command::TakeWake(app.clone(), capabilities.clone());
+                if matches!(self.apply(take), Outcome::Woken(true)) {
                     return;
                 }
                 woken.await;
@@ -126,8 +128,8 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn wake(&self, app: &App) -> StoreResult<()> {
-        self.apply(Command::Wake(app.clone()));
+    async fn wake(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
+        self.apply(Command::Wake(app.clone(), capabilities.clone()));
         Ok(())
     }
 
@@ -230,12 +232,25 @@ impl Store for MemoryStore {
         Ok(lock(&self.inner).state.status(id))
     }
 
+    async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
+        let inner = lock(&self.inner);
+        Ok(inner.state.status(id).map(|state| {
+            let wanted = shown == Shown::Newest || state.status.is_terminal();
+            let event = inner.state.newest(id).filter(|_| wanted).cloned();
+            (state, event)
+        }))
+    }
+
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
         let (events, receiver) = mpsc::channel(1);
         let inner = self.inner.clone();
         tokio::spawn(async move {
             // The follower hung up: there is nobody left to tell.
             let _ = follow(&inner, id, after, &events).await;
+            let mut inner = lock(&inner);
+            if inner.followed.get(&id).is_some_and(|sender| sender.receiver_count() == 0) {
+                inner.followed.remove(&id);
+            }
         });
         futures::stream::unfold(receiver, |mut receiver| async {
             let event = receiver.recv().await?;
@@ -310,8 +325,43 @@ fn read(inner: &Mutex<Inner>, id: JobId, cursor: Option<Seq>) -> Option<(News, w
     let mut frames = inner.state.log_after(id, cursor)?;
     let state = inner.state.status(id)?;
     if frames.is_empty() && state.status.is_terminal() {
-        frames.extend(state.newest);
+        frames.extend(inner.state.newest(id).cloned());
     }
     let changes = inner.followed.entry(id).or_insert_with(|| watch::channel(state.seq).0).subscribe();
     Some((News { newest: state.seq, frames }, changes))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn followers_that_go_leave_nothing_behind() {
+        let app: App = "glimpse/demo".parse().unwrap();
+        let spec = json!({
+            "prompt": "x", "negative_prompt": "", "num_inference_steps": 20, "width": 64, "height": 64,
+            "guidance_scale": 5.0, "seed": 7, "num_images": 1, "preview_every": 5,
+            "preview_source": "latents", "output_format": "jpeg",
+        });
+        let job: Job = serde_json::from_value(json!({
+            "id": JobId::new(&app), "app": app, "tenant": "anonymous", "class": "normal", "spec": spec,
+            "digest": "0", "start_timeout": Duration::from_secs(60), "run_timeout": Duration::from_secs(60),
+        }))
+        .unwrap();
+        let store = MemoryStore::new(Rules::default(), Clock::Store);
+        store.submit(&job).await.unwrap();
+        let followed = || lock(&store.inner).followed.len();
+        let mut streams: Vec<_> = (0..3).map(|_| store.follow(job.id, None)).collect();
+        for stream in &mut streams {
+            assert!(stream.next().await.is_some());
+        }
+        // Nothing is asked of the store any more.
+        for left in [1, 1, 0] {
+            streams.pop();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(followed(), left);
+        }
+    }
 }

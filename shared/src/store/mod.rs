@@ -19,14 +19,15 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-pub use lease::{Checkpoint, Claim, Ending, Lease, Preview};
+pub use lease::{Checkpoint, Claim, Ending, Lease, Preview, Shown};
 pub use rules::{Clock, Rules};
 
 use crate::{
     error::StoreResult,
-    event::{CancelledBy, Followed},
+    event::{CancelledBy, Followed, Frame},
     id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, Status, WorkerRecord},
+    needs::Capabilities,
 };
 
 /// A store that many tasks share.
@@ -156,17 +157,19 @@ pub trait Store: Send + Sync + 'static {
     /// Puts a job into its app's queue. Idempotent by the job's id: Duplicate and Conflict come before Full.
     async fn submit(&self, job: &Job) -> StoreResult<Submit>;
 
-    /// Takes a waiting job of `claim.app`, if any: of the first few ([`Rules::affinity_reach`]) the first that needs
-    /// what the worker has loaded, or else the head of the queue. No head is passed over more often than
-    /// [`Rules::passed_over`]. The same claim number gets the same lease again for
-    /// one lease's time.
+    /// Takes a waiting job of `claim.app` that the worker is capable of, if any: of the first few of those
+    /// ([`Rules::affinity_reach`]) the first that needs what the worker has loaded, or else the first. No job is
+    /// passed over for its affinity more often than [`Rules::passed_over`]. The same claim number gets the same
+    /// lease again for one lease's time.
     async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>>;
 
-    /// Waits until a job of the app may be there to claim, at most a few seconds. May be dropped at any time.
-    async fn wait_for_work(&self, app: &App) -> StoreResult<()>;
+    /// Waits until a job of the app may be there that a worker of these capabilities can make, at most a few
+    /// seconds. May be dropped at any time. The worker must have claimed before with the same capabilities: by its
+    /// claim the store knows whom to wake for what.
+    async fn wait_for_work(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()>;
 
-    /// Passes a wake-up on: for a worker that was woken and will not claim.
-    async fn wake(&self, app: &App) -> StoreResult<()>;
+    /// Passes a wake-up on to others of the same capabilities: for a worker that was woken and will not claim.
+    async fn wake(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()>;
 
     /// Holds the job for another lease's time, and with it keeps a checkpoint for the next attempt, in place of
     /// the one before. A store that is full holds the job all the same, without the new checkpoint.
@@ -214,6 +217,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Where a job stands; `None` if there is none of this id (any more).
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>>;
+
+    /// The same together with an event of its log, read in one moment: for a caller who shows what is in it, since
+    /// an event may hold megabytes of pictures.
+    async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>>;
 
     /// A job's events after `after` (`None`: from the first that is left). Misses none that the log holds: of an
     /// ended job that is the terminal event alone. Never hangs: the stream ends after the terminal event, or after

@@ -5,6 +5,7 @@ use glimpse_shared::{
     event::{CancelledBy, Event, FailureCode, Frame, Image, Timings, Warning, WarningCode, ascii_json},
     id::{App, JobId, Seq, WorkerId},
     job::{Class, Job, Progress, WorkerRecord, WorkerState},
+    needs::Needs,
     request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
 };
 use glimpse_test_support::fuzz::{self, Change, Damage, changes, damages};
@@ -103,6 +104,7 @@ fn job() -> Job {
     Job {
         id: JobId::new(&app),
         affinity: spec.affinity(),
+        needs: Needs::of(&spec),
         app,
         tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
         class: Class::Low,

@@ -7,7 +7,7 @@ use glimpse_shared::{
     id::{JobId, Micros, Seq, WorkerId},
     job::{Job, Release, Status},
     store::{
-        Claim, Hold, Preview, Rules,
+        Hold, Preview, Rules,
         transition::{self, Command, Fence, Outcome},
     },
 };
@@ -16,7 +16,7 @@ use glimpse_test_support::ledger::{Broken, bugs::Apply};
 use crate::{
     explore::{World, explore},
     store::Store,
-    suite::{self, START, app, completed, image, worker},
+    suite::{self, START, app, completed, image, plain_claim, worker},
 };
 
 const TICK: Duration = Duration::from_secs(10);
@@ -153,7 +153,7 @@ impl World for Lives {
             Action::Submit(n) => drop(world.send(Command::Submit(JOBS[n].clone()))?),
             Action::Claim(n, again) => {
                 let number = self.numbers[n] + u64::from(!again);
-                let claim = Claim { worker: name(n), app: app(), affinity: None, number };
+                let claim = plain_claim(name(n), number);
                 let answer = world.send(Command::TryClaim(claim))?;
                 if let Outcome::Claim(Some(lease)) = answer
                     && !self.leases.iter().any(|known| known.fence == Fence::from(&*lease))
@@ -203,12 +203,13 @@ impl World for Lives {
     fn check(&self) -> Result<(), Broken> {
         // No command changed another job than its own.
         for job in &*JOBS {
-            self.store.ledger.check(job.id, self.store.state.status(job.id).as_ref())?;
+            let (state, newest) = (self.store.state.status(job.id), self.store.state.newest(job.id));
+            self.store.ledger.check(job.id, state.as_ref().map(|state| (state, newest)))?;
         }
         let waiting = (0..JOBS.len()).filter(|n| self.status(*n) == Some(Status::Queued)).count();
         let mut trial = self.clone();
         for number in 1..=waiting as u64 {
-            let claim = Claim { worker: worker("trial"), app: app(), affinity: None, number };
+            let claim = plain_claim(worker("trial"), number);
             if trial.send(Command::TryClaim(claim))? == Outcome::Claim(None) {
                 return Err("a waiting job can be claimed".to_owned());
             }

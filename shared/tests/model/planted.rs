@@ -5,11 +5,11 @@ use glimpse_test_support::ledger::bugs::{Apply, BUGS};
 use crate::{
     explore::explore,
     lives::{Lives, SCOPES},
-    wakes::Wakes,
+    wakes::{Wakes, fleets},
 };
 
 /// Every bug, and how what is found begins.
-const FOUND: [(&str, &str); 12] = [
+const FOUND: [(&str, &str); 17] = [
     ("a fence without the status", "a write was accepted of one who is fenced off"),
     ("a fence without the attempt", "a write was accepted of one who is fenced off"),
     ("a fence without the worker", "a write was accepted of one who is fenced off"),
@@ -17,15 +17,20 @@ const FOUND: [(&str, &str); 12] = [
     ("reap does not look again", "a job was taken from a worker that holds it"),
     ("full before duplicate", "the same submit again is a duplicate"),
     ("an end is not final", "an end that was written stays"),
-    ("a wake-up is not passed on", "no worker sleeps on while a job waits"),
+    ("a wake-up is not passed on", "no worker sleeps on while a job waits that it can make"),
     ("reap forgets the cancel", "an event after the end"),
     ("a give-back is lost", "a job that was given back waits again"),
     ("a fault is taken for a drain", "a job that was given back waits again, or has had its last try"),
     ("a write of an old attempt is accepted", "a write was accepted of one who is fenced off"),
+    ("what a job needs is not looked at", "a worker got a job that it is not capable of"),
+    ("the first job hides the others", "no worker sleeps on while a job waits that it can make"),
+    ("one kind of workers is woken", "no worker sleeps on while a job waits that it can make"),
+    ("a wake-up goes with its worker", "no worker sleeps on while a job waits that it can make"),
+    ("a claim that finds nothing wakes the next", "a claim that got nothing did something"),
 ];
 
 fn found(apply: Apply) -> Option<String> {
-    let wakes = explore(Wakes::new(apply)).err();
+    let wakes = fleets().into_iter().find_map(|fleet| explore(Wakes::new(fleet, apply)).err());
     wakes.or_else(|| SCOPES.into_iter().find_map(|scope| explore(Lives::new(scope, apply)).err()))
 }
 

@@ -1,10 +1,11 @@
-//! Two workers that sleep until a token wakes them, and three jobs: nobody sleeps while a job waits.
+//! Workers that sleep until a token wakes them, and three jobs: nobody sleeps while a job waits that it can make.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use glimpse_shared::{
     id::JobId,
     job::{Job, Release, Status},
+    needs::{Capabilities, Needs, Word},
     store::{
         Claim, Rules,
         transition::{self, Command, Fence, Outcome},
@@ -15,20 +16,45 @@ use glimpse_test_support::ledger::{Broken, bugs::Apply};
 use crate::{
     explore::{World, explore},
     store::Store,
-    suite::{self, START, app, completed, worker},
+    suite::{self, START, app, completed, plain_claim, worker},
 };
 
-const JOBS: u64 = 3;
+const JOBS: usize = 3;
+
+/// What the workers are capable of, and what the jobs need.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fleet {
+    workers: Vec<Capabilities>,
+    needs: [Needs; JOBS],
+}
+
+/// Workers alike; of which one can make more than the others; and that have nothing in common.
+pub fn fleets() -> [Fleet; 3] {
+    let (lcm, ddim) = (Word::scheduler("LCMScheduler"), Word::scheduler("DDIMScheduler"));
+    let alike = Fleet { workers: vec![Capabilities::default(); 2], needs: Default::default() };
+    let small = Capabilities::new(64, []);
+    let larger = Fleet {
+        workers: vec![Capabilities::new(256, []), small.clone(), small],
+        needs: [Needs::new(256, []), Needs::new(64, []), Needs::new(64, [])],
+    };
+    let apart = Fleet {
+        workers: vec![Capabilities::new(64, [lcm.clone()]), Capabilities::new(64, [ddim.clone()])],
+        needs: [Needs::new(64, [lcm.clone()]), Needs::new(64, [ddim]), Needs::new(64, [lcm])],
+    };
+    [alike, larger, apart]
+}
 
 #[derive(Debug, Clone)]
 pub enum Action {
-    Submit(u64),
+    Submit(usize),
     /// An awake worker looks for a job: it works then, or blocks.
     Claim(usize),
     /// A sleeper takes the token.
     Take(usize),
     Finish(usize),
     Drain(usize),
+    /// A worker that was woken goes without a claim.
+    Go(usize),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -36,31 +62,40 @@ enum Mode {
     Awake,
     Works(Fence),
     Sleeps,
+    Gone,
 }
 
 #[derive(Clone, PartialEq)]
 pub struct Wakes {
+    fleet: Arc<Fleet>,
     store: Store,
-    workers: [Mode; 2],
+    workers: Vec<Mode>,
     number: u64,
     drains: u32,
 }
 
-fn job(n: u64) -> Job {
-    Job { id: JobId::from_parts(&app(), 1, n), ..suite::job(&format!("job {n}")) }
+fn id(n: usize) -> JobId {
+    JobId::from_parts(&app(), 1, n as u64)
 }
 
 impl Wakes {
-    pub fn new(apply: Apply) -> Self {
-        Self { store: Store::new(apply), workers: [Mode::Awake, Mode::Awake], number: 0, drains: 0 }
+    pub fn new(fleet: Fleet, apply: Apply) -> Self {
+        let workers = vec![Mode::Awake; fleet.workers.len()];
+        Self { fleet: Arc::new(fleet), store: Store::new(apply), workers, number: 0, drains: 0 }
+    }
+
+    fn job(&self, n: usize) -> Job {
+        Job { id: id(n), needs: self.fleet.needs[n].clone(), ..suite::job(&format!("job {n}")) }
     }
 
     fn send(&mut self, command: Command) -> Result<Outcome, Broken> {
         self.store.send(&Rules::default(), command, START)
     }
 
-    fn token(&self) -> bool {
-        self.clone().send(Command::TakeWake(app())) == Ok(Outcome::Woken(true))
+    /// Whether this sleeper is about to wake up.
+    fn token(&self, n: usize) -> bool {
+        let take = Command::TakeWake(app(), self.fleet.workers[n].clone());
+        self.clone().send(take) == Ok(Outcome::Woken(true))
     }
 }
 
@@ -69,16 +104,17 @@ impl World for Wakes {
 
     fn actions(&self) -> Vec<Action> {
         let mut actions = Vec::new();
-        let new = (0..JOBS).find(|n| self.store.state.status(job(*n).id).is_none());
+        let new = (0..JOBS).find(|n| self.store.state.status(id(*n)).is_none());
         actions.extend(new.map(Action::Submit));
         for (n, mode) in self.workers.iter().enumerate() {
             match mode {
-                Mode::Awake => actions.push(Action::Claim(n)),
+                Mode::Awake => actions.extend([Action::Claim(n), Action::Go(n)]),
                 Mode::Works(_) => {
                     actions.push(Action::Finish(n));
                     actions.extend((self.drains < 1).then_some(Action::Drain(n)));
                 }
-                Mode::Sleeps => actions.extend(self.token().then_some(Action::Take(n))),
+                Mode::Sleeps => actions.extend(self.token(n).then_some(Action::Take(n))),
+                Mode::Gone => {}
             }
         }
         actions
@@ -87,10 +123,11 @@ impl World for Wakes {
     fn after(&self, action: &Action) -> Result<Self, Broken> {
         let mut world = self.clone();
         match *action {
-            Action::Submit(n) => drop(world.send(Command::Submit(job(n)))?),
+            Action::Submit(n) => drop(world.send(Command::Submit(self.job(n)))?),
             Action::Claim(n) => {
-                let (worker, number) = (worker(["w1", "w2"][n]), self.number + 1);
-                let claim = Claim { worker, app: app(), affinity: None, number };
+                let (worker, number) = (worker(["w1", "w2", "w3"][n]), self.number + 1);
+                let capabilities = self.fleet.workers[n].clone();
+                let claim = Claim { capabilities, ..plain_claim(worker, number) };
                 world.workers[n] = match world.send(Command::TryClaim(claim))? {
                     Outcome::Claim(Some(lease)) => {
                         world.number = number;
@@ -100,8 +137,12 @@ impl World for Wakes {
                 };
             }
             Action::Take(n) => {
-                world.send(Command::TakeWake(app()))?;
+                world.send(Command::TakeWake(app(), self.fleet.workers[n].clone()))?;
                 world.workers[n] = Mode::Awake;
+            }
+            Action::Go(n) => {
+                world.send(Command::Wake(app(), self.fleet.workers[n].clone()))?;
+                world.workers[n] = Mode::Gone;
             }
             Action::Finish(n) | Action::Drain(n) => {
                 let Mode::Works(fence) = self.workers[n].clone() else { return Ok(world) };
@@ -118,11 +159,17 @@ impl World for Wakes {
     }
 
     fn check(&self) -> Result<(), Broken> {
-        let waits = |n| self.store.state.status(job(n).id).is_some_and(|job| job.status == Status::Queued);
-        let sleeps = self.workers.iter().any(|mode| matches!(mode, Mode::Sleeps));
-        let looks = self.workers.iter().any(|mode| matches!(mode, Mode::Awake));
-        if (0..JOBS).any(waits) && sleeps && !looks && !self.token() {
-            return Err("no worker sleeps on while a job waits".to_owned());
+        let waiting: Vec<_> = (0..JOBS)
+            .filter(|n| self.store.state.status(id(*n)).is_some_and(|job| job.status == Status::Queued))
+            .collect();
+        for (n, capabilities) in self.fleet.workers.iter().enumerate() {
+            let can = waiting.iter().any(|job| self.fleet.needs[*job].met_by(capabilities));
+            // Another of the same kind that is about to claim passes the wake-up on.
+            let mut alike = self.fleet.workers.iter().zip(&self.workers).filter(|(of, _)| *of == capabilities);
+            let looks = alike.any(|(_, mode)| *mode == Mode::Awake);
+            if can && self.workers[n] == Mode::Sleeps && !looks && !self.token(n) {
+                return Err("no worker sleeps on while a job waits that it can make".to_owned());
+            }
         }
         Ok(())
     }
@@ -134,6 +181,10 @@ impl World for Wakes {
 
 #[test]
 fn nobody_sleeps_while_a_job_waits() {
-    let worlds = explore(Wakes::new(transition::apply)).unwrap_or_else(|wrong| panic!("{wrong}"));
-    assert!(worlds > 100, "{worlds} worlds are too few to have seen much");
+    for fleet in fleets() {
+        let begun = Wakes::new(fleet.clone(), transition::apply);
+        let worlds = explore(begun).unwrap_or_else(|wrong| panic!("{wrong}"));
+        println!("{worlds} worlds of {fleet:?}");
+        assert!(worlds > 100, "{worlds} worlds are too few to have seen much");
+    }
 }

@@ -17,7 +17,8 @@ fn check_keys(server: &RedisServer, prefix: &str) {
             .trim_start_matches(":")
             .split(':')
             .find(|part| !part.contains('{'));
-        let lasting = matches!(kind, Some("queue" | "wake" | "due" | "dead" | "workers" | "secret"));
+        let for_any = kind == Some("wake") && key.rsplit(':').next().is_some_and(|app| app.contains('/'));
+        let lasting = for_any || matches!(kind, Some("queue" | "due" | "dead" | "workers" | "secret"));
         let Reply::Number(ttl) = server.ask(&["PTTL", key]) else { panic!("{key} has no PTTL") };
         assert_eq!(ttl == -1, lasting, "{key} lives for {ttl} ms");
         if kind == Some("wake") {
@@ -56,6 +57,7 @@ fn both_homes_agree() {
             for step in &steps {
                 pair.take(step).await;
                 pair.compare().await;
+                pair.compare_tokens(&server);
             }
             pair.compare_logs().await;
             pair.end().await;

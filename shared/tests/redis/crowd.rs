@@ -12,13 +12,13 @@ use futures::StreamExt;
 use glimpse_shared::{
     event::Followed,
     id::JobId,
-    store::{Claim, Store, redis::RedisStore},
+    store::{Store, redis::RedisStore},
 };
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
     props::{answered, eventually},
-    suite::{app, completed, job, preview, worker},
+    suite::{completed, job, plain_claim, preview, worker},
 };
 
 const PREVIEWS: u32 = 6;
@@ -108,9 +108,9 @@ async fn follow(store: Arc<RedisStore>, id: JobId, ended: Arc<AtomicUsize>) -> (
 /// What a worker does: it repeats what is not answered, but for previews.
 async fn work(store: Arc<RedisStore>, name: String) {
     for number in 1.. {
-        let claim = Claim { worker: worker(&name), app: app(), affinity: None, number };
+        let claim = plain_claim(worker(&name), number);
         let Some(mut lease) = answered(|| store.try_claim(&claim)).await else {
-            answered(|| store.wait_for_work(&claim.app)).await;
+            answered(|| store.wait_for_work(&claim.app, &claim.capabilities)).await;
             continue;
         };
         for step in 0..PREVIEWS {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use glimpse_shared::{
     event::{Event, Followed},
     job::Status,
-    store::{Claim, Clock, Finish, Hold, Rules, Store},
+    store::{Clock, Finish, Hold, Rules, Store},
 };
 use glimpse_test_support::{RedisServer, Sentinel, Sentinels};
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::{
     crowd::Crowd,
     props::{answered, caught_up, claim, eventually, store, store_with, unavailable},
     relay::Relay,
-    suite::{app, completed, cursor, frame, job, next, over, preview, worker},
+    suite::{app, completed, cursor, frame, job, next, over, plain, plain_claim, preview, worker},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,9 +93,9 @@ async fn a_replica_takes_no_writes_until_it_is_the_master() {
     // It has a clock and a list of what is due; that is not enough to be ready, or to reap.
     unavailable(store.now().await);
     unavailable(store.reap(Default::default()).await);
-    unavailable(store.wait_for_work(&app()).await);
+    unavailable(store.wait_for_work(&app(), &plain()).await);
     unavailable(
-        store.try_claim(&Claim { worker: worker("w1"), app: app(), affinity: None, number: 1 }).await,
+        store.try_claim(&plain_claim(worker("w1"), 1)).await,
     );
     let mut stream = store.follow(job.id, None);
     assert_eq!(next(&mut stream).await, Followed::Lost);
@@ -103,7 +103,7 @@ async fn a_replica_takes_no_writes_until_it_is_the_master() {
     replica.ask(&["REPLICAOF", "NO", "ONE"]);
     // The same connections, and the server is another.
     store.submit(&job).await.unwrap();
-    store.wait_for_work(&app()).await.unwrap();
+    store.wait_for_work(&app(), &plain()).await.unwrap();
     let mut lease = claim(&store, "w1", 1).await;
     assert_eq!(store.finish(&mut lease, &completed()).await.unwrap(), Finish::Finished);
 }
@@ -124,7 +124,7 @@ async fn a_master_that_is_demoted_is_left_with_all_its_connections() {
     // New connections lead to the new master; the old ones still answer, and only a write tells.
     address.reroute(second.port());
     assert_eq!(store.status(job.id).await.unwrap().unwrap().status, Status::Queued);
-    let first_try = Claim { worker: worker("w1"), app: app(), affinity: None, number: 1 };
+    let first_try = plain_claim(worker("w1"), 1);
     unavailable(store.try_claim(&first_try).await);
     // One write is enough: from then on nothing is asked of the demoted one, which may lag behind.
     first.pause();

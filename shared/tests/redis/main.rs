@@ -17,6 +17,8 @@ mod crowd;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]
+mod far;
+#[cfg(test)]
 mod followers;
 #[cfg(test)]
 mod outages;

@@ -6,14 +6,14 @@ use futures::StreamExt;
 use glimpse_shared::{
     event::{CancelledBy, Event, Followed},
     job::Status,
-    store::{Claim, Clock, Finish, Hold, Rules, Store},
+    store::{Clock, Finish, Hold, Rules, Store},
 };
 use glimpse_test_support::RedisServer;
 use tokio::time::Instant;
 
 use crate::{
     props::{answered, claim, eventually, store, store_with, unavailable},
-    suite::{app, completed, cursor, frame, job, next, over, preview, worker},
+    suite::{app, completed, cursor, frame, job, next, over, plain, plain_claim, preview, worker},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,7 +107,7 @@ async fn a_store_may_be_there_before_its_redis() {
     unavailable(store.submit(&job).await);
     unavailable(store.now().await);
     unavailable(store.workers().await);
-    unavailable(store.wait_for_work(&app()).await);
+    unavailable(store.wait_for_work(&app(), &plain()).await);
     unavailable(store.reap(Default::default()).await);
     assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
     let mut cancellations = store.cancellations(&app());
@@ -168,11 +168,11 @@ async fn a_waiting_worker_survives_a_restart() {
         let store: Arc<_> = store.clone();
         async move {
             loop {
-                let claim = Claim { worker: worker("w1"), app: app(), affinity: None, number: 1 };
+                let claim = plain_claim(worker("w1"), 1);
                 if let Some(lease) = answered(|| store.try_claim(&claim)).await {
                     return lease.job.id;
                 }
-                answered(|| store.wait_for_work(&claim.app)).await;
+                answered(|| store.wait_for_work(&claim.app, &claim.capabilities)).await;
             }
         }
     });

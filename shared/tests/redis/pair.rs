@@ -1,22 +1,32 @@
 //! The two homes side by side: each step is taken in both, and all that can be read of them is compared, with each
 //! other and with a ledger that is told of each command.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::StreamExt;
 use glimpse_shared::{
     event::{FailureCode, Followed, Frame},
     id::{App, JobId, Micros, WorkerId},
     job::{Class, Job, Progress, Release, WorkerRecord, WorkerState},
+    needs::Capabilities,
     store::{
-        Checkpoint, Claim, Clock, Ending, Lease, Preview, Rules, Store, Submit, memory::MemoryStore,
-        redis::RedisStore, transition,
+        Checkpoint, Claim, Clock, Ending, Lease, Preview, Rules, Shown, Store, Submit,
+        memory::{self, MemoryStore},
+        redis::RedisStore,
+        transition::{self, Command, Effect, Outcome},
     },
 };
-use glimpse_test_support::ledger::{Ledger, observer::Observer};
+use glimpse_test_support::{
+    RedisServer, Reply,
+    ledger::{Ledger, observer::Observer},
+};
 
 use crate::{
-    steps::{AFFINITIES, JOBS, Number, OTHERS, REASONS, Step},
+    steps::{AFFINITIES, JOBS, Number, OTHERS, REASONS, Step, capabilities, needs},
     suite::{self, START, completed, image, worker},
 };
 
@@ -35,6 +45,32 @@ fn rules(queue_limit: u64) -> Rules {
         pace_ttl: Duration::from_secs(60),
         ..Rules::default()
     }
+}
+
+/// The wake-up tokens that are there, as the transition says.
+type Tokens = Arc<Mutex<BTreeSet<(App, Option<Capabilities>)>>>;
+
+/// The transition, noting the tokens.
+fn noting(tokens: Tokens, observed: Box<memory::Apply>) -> Box<memory::Apply> {
+    Box::new(move |state, rules, command, now| {
+        let taken = match &command {
+            Command::TakeWake(app, capabilities) => Some((app.clone(), Some(capabilities.clone()))),
+            _ => None,
+        };
+        let (outcome, effects) = observed(state, rules, command, now);
+        let mut tokens = tokens.lock().unwrap();
+        if let Some(own) = taken.filter(|_| outcome == Outcome::Woken(true))
+            && !tokens.remove(&own)
+        {
+            tokens.remove(&(own.0, None));
+        }
+        for effect in &effects {
+            if let Effect::Woken(app, who) = effect {
+                tokens.insert((app.clone(), who.clone()));
+            }
+        }
+        (outcome, effects)
+    })
 }
 
 /// A lease as it is, as it was before its last publish, and both for each home.
@@ -56,18 +92,22 @@ pub struct Pair {
     step: u32,
     /// Told of every command of the memory home.
     observer: Observer,
+    tokens: Tokens,
+    prefix: String,
 }
 
 impl Pair {
     pub fn new(url: &str, prefix: &str, queue_limit: u64) -> Self {
         let rules = rules(queue_limit);
         let (clock, observer) = (Clock::manual(START), Observer::default());
-        let observed = observer.observe(transition::apply);
+        let tokens = Tokens::default();
+        let observed = noting(tokens.clone(), observer.observe(transition::apply));
         let apps: [App; 2] = ["glimpse/demo".parse().unwrap(), "glimpse/other".parse().unwrap()];
         let jobs = (0..JOBS)
             .map(|n| Job {
                 id: JobId::from_parts(&apps[usize::from(n == OTHERS.0)], 1_700_000_000_000, 1000 - n as u64),
                 affinity: AFFINITIES[n / 2 % 3].map(str::to_owned),
+                needs: needs()[n % 4].clone(),
                 class: if n % 3 == 2 { Class::Low } else { Class::Normal },
                 start_timeout: Duration::from_secs([20, 3600][n % 2]),
                 run_timeout: Duration::from_secs([25, 3600][n / 2 % 2]),
@@ -84,6 +124,8 @@ impl Pair {
             numbers: BTreeMap::new(),
             step: 0,
             observer,
+            tokens,
+            prefix: prefix.to_owned(),
         }
     }
 
@@ -108,8 +150,27 @@ impl Pair {
                 let same: (Submit, Submit) = (answers.0.unwrap(), answers.1.unwrap());
                 assert_eq!(same.0, same.1);
             }
-            Step::Claim { worker, affinity, number } => {
-                self.claim(*worker, AFFINITIES[*affinity], *number).await;
+            Step::Claim { worker, affinity, capabilities: kind, number } => {
+                let capabilities = capabilities()[*kind].clone();
+                self.claim(*worker, AFFINITIES[*affinity], capabilities, *number).await;
+            }
+            Step::TakeWake { worker, capabilities: kind } => {
+                let ((_, app), capabilities) = (self.worker(*worker), capabilities()[*kind].clone());
+                let any = [Some(capabilities.clone()), None];
+                let there = |who: &Option<_>| self.tokens.lock().unwrap().contains(&(app.clone(), who.clone()));
+                if !any.iter().any(there) {
+                    return;
+                }
+                // Where there is a token nobody waits.
+                let begun = std::time::Instant::now();
+                self.memory.wait_for_work(app, &capabilities).await.unwrap();
+                self.redis.wait_for_work(app, &capabilities).await.unwrap();
+                assert!(begun.elapsed() < Duration::from_secs(4), "a token is missing: {capabilities}");
+            }
+            Step::Wake { worker, capabilities: kind } => {
+                let ((_, app), capabilities) = (self.worker(*worker), capabilities()[*kind].clone());
+                self.memory.wake(app, &capabilities).await.unwrap();
+                self.redis.wake(app, &capabilities).await.unwrap();
             }
             Step::Renew { lease, checkpoint } => {
                 let Some(at) = self.lease(*lease) else { return };
@@ -210,7 +271,13 @@ impl Pair {
         }
     }
 
-    async fn claim(&mut self, n: usize, affinity: Option<&str>, number: Number) {
+    async fn claim(
+        &mut self,
+        n: usize,
+        affinity: Option<&str>,
+        capabilities: Capabilities,
+        number: Number,
+    ) {
         let (worker, app) = self.worker(n);
         let last = *self.numbers.get(&n).unwrap_or(&1);
         let number = match number {
@@ -218,7 +285,8 @@ impl Pair {
             Number::Same => last,
             Number::Before => last - 1,
         };
-        let claim = Claim { worker, app: app.clone(), affinity: affinity.map(str::to_owned), number };
+        let affinity = affinity.map(str::to_owned);
+        let claim = Claim { worker, app: app.clone(), affinity, capabilities, number };
         self.numbers.insert(n, last.max(number));
         let answers = (self.memory.try_claim(&claim).await, self.redis.try_claim(&claim).await);
         let (of_memory, of_redis) = (answers.0.unwrap(), answers.1.unwrap());
@@ -238,10 +306,15 @@ impl Pair {
     pub async fn compare(&self) {
         self.observer.verdict().unwrap_or_else(|broken| panic!("{broken}"));
         let compared = self.ids().map(|id| async move {
-            let states = (self.memory.status(id).await, self.redis.status(id).await);
-            let (of_memory, of_redis) = (states.0.unwrap(), states.1.unwrap());
-            assert_eq!(of_memory, of_redis);
-            let told = self.observer.ask(|ledger| ledger.check(id, of_redis.as_ref()));
+            let looks = [Shown::Newest, Shown::End].map(|shown| async move {
+                let looks = (self.memory.status_with(id, shown), self.redis.status_with(id, shown));
+                let (of_memory, of_redis) = (looks.0.await.unwrap(), looks.1.await.unwrap());
+                assert_eq!(of_memory, of_redis);
+                of_redis
+            });
+            let [newest, _] = <[_; 2]>::try_from(futures::future::join_all(looks).await).unwrap();
+            let newest = newest.as_ref().map(|(state, newest)| (state, newest.as_ref()));
+            let told = self.observer.ask(|ledger| ledger.check(id, newest));
             told.unwrap_or_else(|broken| panic!("{id}: {broken}"));
         });
         futures::future::join_all(compared).await;
@@ -250,6 +323,19 @@ impl Pair {
             assert_eq!(lists.0.unwrap(), lists.1.unwrap());
         }
         assert_eq!(self.memory.workers().await.unwrap(), self.redis.workers().await.unwrap());
+    }
+
+    /// The scripts wake those whom the transition wakes.
+    pub fn compare_tokens(&self, server: &RedisServer) {
+        let tokens = self.tokens.lock().unwrap();
+        for app in &self.apps {
+            let stem = format!("{}:{{{}}}:wake:{app}", self.prefix, app.partition());
+            for who in capabilities().map(Some).into_iter().chain([None]) {
+                let list = who.as_ref().map_or(stem.clone(), |who| format!("{stem}:{}", who.name()));
+                let expected = i64::from(tokens.contains(&(app.clone(), who.clone())));
+                assert_eq!(server.ask(&["LLEN", &list]), Reply::Number(expected), "{list}: {who:?}");
+            }
+        }
     }
 
     /// Lets all deadlines pass: every job ends.

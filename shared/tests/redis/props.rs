@@ -5,12 +5,12 @@ use std::{future::Future, sync::Arc, time::Duration};
 use glimpse_shared::{
     error::{StoreError, StoreResult},
     id::JobId,
-    store::{Claim, Clock, Lease, Rules, Store, redis::RedisStore},
+    store::{Clock, Lease, Rules, Store, redis::RedisStore},
 };
 use glimpse_test_support::{RedisServer, Reply, SOON};
 use tokio::time::Instant;
 
-use crate::suite::{app, worker};
+use crate::suite::{app, plain_claim, worker};
 
 /// A store by Redis' own clock.
 pub fn store(url: &str) -> Arc<RedisStore> {
@@ -40,8 +40,7 @@ pub fn checkpoint_key(id: JobId) -> String {
 
 /// The next job, which must be there.
 pub async fn claim(store: &RedisStore, name: &str, number: u64) -> Lease {
-    let claim = Claim { worker: worker(name), app: app(), affinity: None, number };
-    store.try_claim(&claim).await.unwrap().expect("a job to claim")
+    store.try_claim(&plain_claim(worker(name), number)).await.unwrap().expect("a job to claim")
 }
 
 /// Sends a command until Redis answers it, as a worker does.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     crowd::Crowd,
     props::{answered, caught_up, claim, job_key, key, store, store_with, unavailable},
-    suite::{app, completed, cursor, frame, job, next, over, preview},
+    suite::{app, completed, cursor, frame, job, next, over, plain, preview},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -40,7 +40,7 @@ async fn a_slot_that_moves_takes_its_followers_along() {
     }
     assert_eq!(store.release(&lease, &Release::Drain).await.unwrap(), Released::Released);
     assert_eq!(frame(next(&mut stream).await).0, 7);
-    store.wait_for_work(&app()).await.unwrap();
+    store.wait_for_work(&app(), &plain()).await.unwrap();
     claim(&store, "w1", 2).await;
     assert_eq!(frame(next(&mut stream).await).0, 8);
     store.cancel(job.id, CancelledBy::Client).await.unwrap();

@@ -1,6 +1,9 @@
 //! What the property test does to both homes, at random.
 
-use glimpse_shared::event::CancelledBy;
+use glimpse_shared::{
+    event::CancelledBy,
+    needs::{Capabilities, Needs, Word},
+};
 use proptest::prelude::*;
 
 pub const JOBS: usize = 7;
@@ -17,6 +20,7 @@ pub enum Step {
     Claim {
         worker: usize,
         affinity: usize,
+        capabilities: usize,
         number: Number,
     },
     Renew {
@@ -52,6 +56,15 @@ pub enum Step {
         worker: usize,
         busy: bool,
     },
+    /// Of a worker of the first app or of the second, if there is a token for it.
+    TakeWake {
+        worker: usize,
+        capabilities: usize,
+    },
+    Wake {
+        worker: usize,
+        capabilities: usize,
+    },
     /// Of the job itself, or of the one that was made of it.
     Retry {
         job: usize,
@@ -75,8 +88,27 @@ pub const AFFINITIES: [Option<&str>; 3] = [None, Some("a1"), Some("b2")];
 pub const REASONS: [&str; 4] =
     ["out of memory", "\"quoted\" \\ and \n new", "naïve — 🪁", "4294967295 attempts: %s %1 {}"];
 
+/// What jobs need, and what workers are capable of: all of it, of some, of others, and of what needs nothing.
+pub fn needs() -> [Needs; 4] {
+    let [a, b] = ["a", "b"].map(Word::scheduler);
+    [Needs::default(), Needs::new(64, []), Needs::new(64, [a.clone()]), Needs::new(256, [a, b])]
+}
+
+pub fn capabilities() -> [Capabilities; KINDS] {
+    let [a, b] = ["a", "b"].map(Word::scheduler);
+    [
+        Capabilities::new(256, [a.clone(), b.clone()]),
+        Capabilities::new(255, [a, b.clone()]),
+        Capabilities::new(64, [b]),
+        Capabilities::default(),
+    ]
+}
+
+pub const KINDS: usize = 4;
+
 pub fn step() -> impl Strategy<Value = Step> {
     let job = || 0..JOBS;
+    let kind = || prop_oneof![3 => Just(0), 2 => 1..KINDS];
     // Mostly those that are held now; of old ones too few would be lost.
     let lease = || prop_oneof![4 => Just(0), 3 => 1..4_usize, 1 => 4..9_usize];
     let by =
@@ -84,8 +116,11 @@ pub fn step() -> impl Strategy<Value = Step> {
     let number = prop_oneof![6 => Just(Number::Next), 2 => Just(Number::Same), 1 => Just(Number::Before)];
     prop_oneof![
         9 => (job(), prop::bool::weighted(0.1)).prop_map(|(job, other_body)| Step::Submit { job, other_body }),
-        8 => (0..WORKERS, 0..AFFINITIES.len(), number)
-            .prop_map(|(worker, affinity, number)| Step::Claim { worker, affinity, number }),
+        8 => (0..WORKERS, 0..AFFINITIES.len(), kind(), number).prop_map(
+            |(worker, affinity, capabilities, number)| Step::Claim { worker, affinity, capabilities, number },
+        ),
+        4 => (0..WORKERS, kind()).prop_map(|(worker, capabilities)| Step::TakeWake { worker, capabilities }),
+        1 => (0..WORKERS, kind()).prop_map(|(worker, capabilities)| Step::Wake { worker, capabilities }),
         3 => (lease(), prop::option::weighted(0.6, any::<u8>()))
             .prop_map(|(lease, checkpoint)| Step::Renew { lease, checkpoint }),
         6 => (lease(), 1..50_u32, prop::bool::weighted(0.2))

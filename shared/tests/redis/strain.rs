@@ -19,7 +19,7 @@ use crate::{
     crowd::Crowd,
     props::{answered, claim, eventually, store, unavailable},
     relay::Relay,
-    suite::{completed, cursor, frame, job, next, over, preview},
+    suite::{completed, cursor, frame, job, next, over, plain, preview},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,7 +118,7 @@ async fn a_server_full_of_clients_is_waited_for() {
     }
     let newcomer = crate::props::store(&server.url());
     unavailable(newcomer.submit(&job).await);
-    unavailable(newcomer.wait_for_work(&job.app).await);
+    unavailable(newcomer.wait_for_work(&job.app, &plain()).await);
     let cancelled = answered(|| store.cancel(job.id, CancelledBy::Client));
     drop(hogs);
     cancelled.await;

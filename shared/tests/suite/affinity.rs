@@ -5,7 +5,7 @@ use glimpse_shared::{
     store::{Claim, Lease},
 };
 
-use super::{Home, app, job, worker};
+use super::{Home, job, plain_claim, worker};
 
 /// Submits jobs that need these, one after the other.
 async fn submit(home: &Home, needs: &[Option<&str>]) -> Vec<Job> {
@@ -22,7 +22,7 @@ async fn submit(home: &Home, needs: &[Option<&str>]) -> Vec<Job> {
 /// What the `n`th worker gets, which has this loaded.
 async fn claim(home: &Home, n: u64, loaded: Option<&str>) -> Lease {
     let affinity = loaded.map(str::to_owned);
-    let claim = Claim { worker: worker(&format!("w{n}")), app: app(), affinity, number: 1 };
+    let claim = Claim { affinity, ..plain_claim(worker(&format!("w{n}")), 1) };
     home.store.try_claim(&claim).await.unwrap().expect("a job to claim")
 }
 

@@ -6,6 +6,7 @@ pub mod dead;
 pub mod ending;
 pub mod fence;
 pub mod follow;
+pub mod needs;
 pub mod queue;
 pub mod redis;
 pub mod wake;
@@ -17,6 +18,7 @@ use glimpse_shared::{
     event::{Event, Followed, Image, Timings},
     id::{App, JobId, Micros, Seq, WorkerId},
     job::{Class, Job},
+    needs::{Capabilities, Needs},
     request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
     store::{Claim, Clock, Ending, Hold, Lease, Preview, Rules, SharedStore, Submit, memory::MemoryStore},
 };
@@ -75,12 +77,23 @@ pub fn job_of(app: &App, prompt: &str) -> Job {
         run_timeout: Duration::from_secs(3600),
         retry_of: None,
         affinity: None,
+        needs: Needs::default(),
         traceparent: None,
     }
 }
 
 pub fn job(prompt: &str) -> Job {
     job_of(&app(), prompt)
+}
+
+/// A claim by a worker that has nothing loaded, and is capable of jobs that need nothing.
+pub fn plain_claim(worker: WorkerId, number: u64) -> Claim {
+    Claim { worker, app: app(), affinity: None, capabilities: plain(), number }
+}
+
+/// What such a worker is capable of.
+pub fn plain() -> Capabilities {
+    Capabilities::default()
 }
 
 pub fn image() -> Image {
@@ -110,8 +123,7 @@ impl Home {
     }
 
     pub async fn try_claim(&self, worker: &WorkerId, number: u64) -> Option<Lease> {
-        let claim = Claim { worker: worker.clone(), app: app(), affinity: None, number };
-        self.store.try_claim(&claim).await.unwrap()
+        self.store.try_claim(&plain_claim(worker.clone(), number)).await.unwrap()
     }
 
     /// Claims the first job, which must be there.

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use glimpse_shared::{
-    event::{Event, FailureCode},
+    event::{Event, EventKind, FailureCode},
     id::{App, JobId},
     job::{Class, Progress, Status, WorkerRecord, WorkerState},
-    store::{Claim, Ending, Submit},
+    needs::{Capabilities, Needs, Word},
+    store::{Claim, Ending, Shown, Submit},
 };
 
-use super::{Home, START, app, completed, job, job_of, worker};
+use super::{Home, START, app, completed, job, job_of, plain_claim, worker};
 
 pub async fn positions_count_those_ahead(home: &Home) {
     let (first, second) = (job("first"), job("second"));
@@ -79,7 +80,7 @@ pub async fn a_full_queue_says_how_long_its_jobs_take(home: &Home) {
     // Another app has its own, and what is old no longer counts.
     let other: App = "glimpse/other".parse().unwrap();
     home.submit(&job_of(&other, "a house")).await;
-    let claim = Claim { worker: worker("w2"), app: other, affinity: None, number: 1 };
+    let claim = Claim { app: other, ..plain_claim(worker("w2"), 1) };
     let mut lease = home.store.try_claim(&claim).await.unwrap().unwrap();
     home.store.finish(&mut lease, &completed()).await.unwrap();
     assert_eq!(pace().await, Some(8_625_000));
@@ -144,7 +145,7 @@ pub async fn a_claim_number_is_forgotten_with_the_lease(home: &Home) {
 pub async fn apps_do_not_share_jobs(home: &Home) {
     let other: App = "glimpse/other".parse().unwrap();
     home.submit(&job("a heart")).await;
-    let claim = Claim { worker: worker("w1"), app: other.clone(), affinity: None, number: 1 };
+    let claim = Claim { app: other.clone(), ..plain_claim(worker("w1"), 1) };
     assert_eq!(home.store.try_claim(&claim).await.unwrap(), None);
     let theirs = job_of(&other, "a house");
     assert_eq!(home.submit(&theirs).await, 0);
@@ -198,11 +199,14 @@ pub async fn state_tells_the_whole_story(home: &Home) {
         retry_of: Some(retried.id),
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
         start_timeout: Duration::from_millis(1_234_567),
+        needs: Needs::new(64, [Word::scheduler("DDIMScheduler")]),
         ..job("Москва \"quoted\" \\ 🪁\n")
     };
     home.submit(&job).await;
     home.pass(2);
-    let mut lease = home.claim("w1").await;
+    let capabilities = Capabilities::new(64, [Word::scheduler("DDIMScheduler")]);
+    let claim = Claim { capabilities, ..plain_claim(worker("w1"), 1) };
+    let mut lease = home.store.try_claim(&claim).await.unwrap().expect("the job");
     assert_eq!(lease.job, job);
     home.publish(&mut lease, 0).await;
     home.publish(&mut lease, 5).await;
@@ -213,14 +217,33 @@ pub async fn state_tells_the_whole_story(home: &Home) {
     assert_eq!((state.position, state.step, state.seq.0), (None, Some(5), 4));
     assert_eq!(state.created_at, START);
     assert_eq!(state.started_at, Some(START.after(Duration::from_secs(2))));
-    assert_eq!((state.finished_at, state.newest.unwrap().seq.0), (None, 4));
+    assert_eq!((state.finished_at, &state.needs), (None, &job.needs));
 
     home.pass(3);
     home.store.finish(&mut lease, &completed()).await.unwrap();
     let state = home.store.status(job.id).await.unwrap().unwrap();
     assert_eq!((state.status, state.worker), (Status::Completed, Some(worker("w1"))));
     assert_eq!(state.finished_at, Some(START.after(Duration::from_secs(5))));
-    assert!(matches!(state.newest.unwrap().event(), Some(Event::Completed { seed: 7, .. })));
+}
+
+pub async fn an_event_is_read_only_for_those_who_show_it(home: &Home) {
+    let job = job("a heart");
+    home.submit(&job).await;
+    let mut lease = home.claim("w1").await;
+    home.publish(&mut lease, 0).await;
+    let look = async |shown| {
+        let (state, event) = home.store.status_with(job.id, shown).await.unwrap().unwrap();
+        assert_eq!(Some(&state), home.store.status(job.id).await.unwrap().as_ref());
+        event.map(|event| (event.seq.0, event.kind))
+    };
+    assert_eq!(look(Shown::Newest).await, Some((3, EventKind::Preview)));
+    assert_eq!(look(Shown::End).await, None);
+    home.store.finish(&mut lease, &completed()).await.unwrap();
+    for shown in [Shown::End, Shown::Newest] {
+        assert_eq!(look(shown).await, Some((4, EventKind::Completed)));
+    }
+    home.store.forget(job.id).await.unwrap();
+    assert_eq!(home.store.status_with(job.id, Shown::Newest).await.unwrap(), None);
 }
 
 pub async fn all_who_ask_have_the_same_secret(home: &Home) {

@@ -9,12 +9,13 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use glimpse_shared::{
     error::{StoreError, StoreResult},
-    event::{CancelledBy, Followed},
+    event::{CancelledBy, Followed, Frame},
     id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
+    needs::Capabilities,
     store::{
         Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry,
-        SharedStore, Store, Submit,
+        SharedStore, Shown, Store, Submit,
     },
 };
 
@@ -79,11 +80,11 @@ impl Store for Flaky {
         }
         Ok(lease)
     }
-    async fn wait_for_work(&self, app: &App) -> StoreResult<()> {
-        self.open()?.wait_for_work(app).await
+    async fn wait_for_work(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
+        self.open()?.wait_for_work(app, capabilities).await
     }
-    async fn wake(&self, app: &App) -> StoreResult<()> {
-        self.open()?.wake(app).await
+    async fn wake(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
+        self.open()?.wake(app, capabilities).await
     }
     async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
         if checkpoint.is_some() {
@@ -131,6 +132,9 @@ impl Store for Flaky {
     }
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         self.open()?.status(id).await
+    }
+    async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
+        self.open()?.status_with(id, shown).await
     }
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
         self.store.follow(id, after)

@@ -13,6 +13,7 @@ use std::{
 
 use futures::{StreamExt, stream::BoxStream};
 use glimpse_shared::{
+    needs::Needs,
     event::{Event, Followed},
     id::{App, JobId, WorkerId},
     job::{Class, Job},
@@ -213,6 +214,7 @@ pub async fn submit_with(store: &SharedStore, prompt: &str, loras: serde_json::V
         tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
         class: Class::Normal,
         affinity: spec.affinity(),
+        needs: Needs::of(&spec),
         spec,
         digest: String::new(),
         start_timeout: Duration::from_secs(3600),

@@ -7,8 +7,9 @@ use glimpse_shared::{
     event::{CancelledBy, Followed, Frame},
     id::{App, JobId, Seq},
     job::{Class, Job},
+    needs::Needs,
     request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
-    store::{Cancel, Store, Submit},
+    store::{Cancel, Shown, Store, Submit},
 };
 use glimpse_test_support::history::{Entry, History};
 use serde_json::json;
@@ -20,6 +21,9 @@ use super::{
     wire::{Process, Wire},
     world::World,
 };
+
+/// The width of a job that only every other machine is capable of.
+const LARGE: u32 = 1024;
 
 pub fn app() -> App {
     "glimpse/demo".parse().unwrap()
@@ -36,14 +40,16 @@ pub fn job(number: u64, chance: &mut Chance) -> Job {
         "seed": number,
         "num_inference_steps": chance.number(2..14),
         "preview_every": chance.number(0..5),
+        "width": if chance.of(0.3) { LARGE } else { 64 },
     });
+    let spec = ImageSpec::check(body.as_object().unwrap().clone(), &offer, defaults).unwrap();
     let hasty = chance.of(0.15);
     Job {
         id: JobId::from_parts(&app(), 1_795_564_800_000, chance.number(0..u64::MAX)),
         app: app(),
         tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
         class: if chance.of(0.2) { Class::Low } else { Class::Normal },
-        spec: ImageSpec::check(body.as_object().unwrap().clone(), &offer, defaults).unwrap(),
+        spec,
         digest: number.to_string(),
         start_timeout: if hasty { chance.millis(1_000..30_000) } else { Duration::from_secs(3600) },
         run_timeout: if hasty || prompt == "stalls" {
@@ -53,6 +59,7 @@ pub fn job(number: u64, chance: &mut Chance) -> Job {
         },
         retry_of: None,
         affinity: chance.of(0.3).then(|| "a lora".to_owned()),
+        needs: Needs::of(&spec),
         traceparent: None,
     }
 }
@@ -85,8 +92,8 @@ pub async fn live(world: Arc<World>, job: Job, storm: Duration, mut chance: Chan
         });
     }
     if let Some(end) = follow(&world, job.id, &mut chance).await {
-        let newest = world.store.status(job.id).await.unwrap().and_then(|state| state.newest);
-        if newest.is_some_and(|newest| newest != end) {
+        let shown = world.store.status_with(job.id, Shown::End).await.unwrap();
+        if shown.is_some_and(|(_, shown)| shown.as_ref() != Some(&end)) {
             world.broken(|| format!("{}: the end that was followed is not the end", job.id));
         }
     }

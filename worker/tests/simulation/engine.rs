@@ -18,13 +18,13 @@ use super::{chance::Chance, wire::Process, world::World};
 pub const MISHAPS: [&str; 7] =
     ["refused", "poison", "faulty once", "device lost once", "thread dies once", "stalls", "lasts"];
 
-/// What a worker offers whose engine is this.
-pub fn offers() -> Description {
+/// What the worker of the `number`th machine offers: every other one is small.
+pub fn offers(number: u64) -> Description {
     Description {
         native_width: 64,
         native_height: 64,
         multiple: 8,
-        max_pixels: 1 << 20,
+        max_pixels: if number.is_multiple_of(2) { 1 << 20 } else { 64 * 64 },
         schedulers: Vec::new(),
         device: "simulated".to_owned(),
     }
@@ -35,6 +35,7 @@ pub async fn serve(
     mut orders: UnboundedReceiver<Order>,
     world: Arc<World>,
     process: Arc<Process>,
+    max_pixels: u64,
     mut chance: Chance,
 ) {
     // A frozen process' device may go on.
@@ -43,14 +44,23 @@ pub async fn serve(
         if order.stop.borrow().is_some() {
             continue;
         }
-        make(order, &world, freezes, &mut chance).await;
+        make(order, &world, freezes, max_pixels, &mut chance).await;
     }
 }
 
 /// Makes one job's pictures; drops `done` if the work was stopped, as the thread does.
-async fn make(order: Order, world: &World, freezes: Option<&Process>, chance: &mut Chance) {
+async fn make(
+    order: Order,
+    world: &World,
+    freezes: Option<&Process>,
+    max_pixels: u64,
+    chance: &mut Chance,
+) {
     let Order { prepare, resume, checkpoints, mut observer, stop, outbox, done } = order;
     let inputs = prepare().unwrap();
+    if u64::from(inputs.width) * u64::from(inputs.height) > max_pixels {
+        world.broken(|| "a worker got a job that it is not capable of".to_owned());
+    }
     let (mishap, steps, job) = (inputs.prompt.as_str(), inputs.num_inference_steps, inputs.seed);
     let first = world.tries(job) == 1;
     if mishap == "refused" {

@@ -35,7 +35,7 @@ pub fn api(world: &Arc<World>, chance: &mut Chance) {
 /// One machine's worker, and the next when that has ended, and so on.
 pub async fn machine(world: Arc<World>, number: u64, mut chance: Chance) {
     for start in 0.. {
-        let worker = Running::start(&world, &format!("w{number}-{start}"), &mut chance);
+        let worker = Running::start(&world, (number, start), &mut chance);
         worker.live(&world, &mut chance).await;
         sleep(chance.millis(200..6_000)).await;
     }
@@ -51,7 +51,9 @@ struct Running {
 }
 
 impl Running {
-    fn start(world: &Arc<World>, name: &str, chance: &mut Chance) -> Self {
+    fn start(world: &Arc<World>, (machine, start): (u64, u64), chance: &mut Chance) -> Self {
+        let offers = engine::offers(machine);
+        let max_pixels = offers.max_pixels;
         let process = Arc::new(Process::default());
         let wire: Arc<dyn Store> = Arc::new(Wire::new(world.clone(), process.clone(), chance.split()));
         let store: SharedStore = wire;
@@ -60,9 +62,9 @@ impl Running {
         let worker = Worker {
             store: store.clone(),
             app: app(),
-            id: name.parse::<WorkerId>().unwrap(),
+            id: format!("w{machine}-{start}").parse::<WorkerId>().unwrap(),
             engine: Engine::from_orders(orders),
-            offers: engine::offers(),
+            offers,
             loras: None,
             checkpoint_every: chance.pick(&[0, 300, 300, 1500, 5000].map(Duration::from_millis)),
             drain_grace: chance.pick(&[Duration::ZERO, Duration::from_secs(3), Duration::from_secs(30)]),
@@ -74,7 +76,7 @@ impl Running {
         };
         Self {
             work: tokio::spawn(worker.run(|| (), told)),
-            engine: tokio::spawn(engine::serve(waiting, world.clone(), process.clone(), chance.split())),
+            engine: tokio::spawn(engine::serve(waiting, world.clone(), process.clone(), max_pixels, chance.split())),
             reaper: tokio::spawn(reaper::run(store, reaper::WORKER_PERIOD)),
             process,
             drain,

@@ -119,10 +119,16 @@ fn a_seed_lives_the_same_lives_again() {
 }
 
 /// Defects that no life here can show: no id comes again and no failover counts back; a wake-up that is lost costs
-/// five seconds and no promise; the memory home lists what is due and looks again under one lock. The model check
+/// five seconds and no promise, and a job that is hidden waits for the ones before it; the memory home lists what is due and looks again under one lock. The model check
 /// finds them.
-const BEYOND: [&str; 3] =
-    ["a fence without the worker", "a wake-up is not passed on", "reap forgets the cancel"];
+const BEYOND: [&str; 6] = [
+    "a fence without the worker",
+    "a wake-up is not passed on",
+    "reap forgets the cancel",
+    "the first job hides the others",
+    "one kind of workers is woken",
+    "a wake-up goes with its worker",
+];
 
 #[test]
 fn a_planted_defect_is_found_within_four_thousand_lives() {

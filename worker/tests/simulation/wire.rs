@@ -13,12 +13,13 @@ use async_trait::async_trait;
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use glimpse_shared::{
     error::{StoreError, StoreResult},
-    event::{CancelledBy, Followed},
+    event::{CancelledBy, Followed, Frame},
     id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
+    needs::Capabilities,
     store::{
-        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Store,
-        Submit, memory::MemoryStore,
+        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Shown,
+        Store, Submit, memory::MemoryStore,
     },
 };
 use tokio::{
@@ -159,13 +160,13 @@ impl Store for Wire {
         .await?
     }
 
-    async fn wait_for_work(&self, app: &App) -> StoreResult<()> {
+    async fn wait_for_work(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
         self.process.thawed().await;
         if !self.world.weather.is_up() {
             sleep(Duration::from_millis(20)).await;
             return Err(away());
         }
-        self.world.store.wait_for_work(app).await?;
+        self.world.store.wait_for_work(app, capabilities).await?;
         // A caller that goes now takes the token with it.
         let fate = self.world.weather.fate(&mut self.chance.lock().unwrap());
         sleep(fate.back).await;
@@ -173,12 +174,12 @@ impl Store for Wire {
         if fate.answered { Ok(()) } else { Err(away()) }
     }
 
-    async fn wake(&self, app: &App) -> StoreResult<()> {
+    async fn wake(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
         self.process.may_hold_token.store(false, Ordering::SeqCst);
-        let app = app.clone();
+        let to = (app.clone(), capabilities.clone());
         self.send(move |store| {
-            let app = app.clone();
-            Box::pin(async move { store.wake(&app).await })
+            let (app, capabilities) = to.clone();
+            Box::pin(async move { store.wake(&app, &capabilities).await })
         })
         .await?
     }
@@ -252,6 +253,10 @@ impl Store for Wire {
 
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         self.send(move |store| Box::pin(async move { store.status(id).await })).await?
+    }
+
+    async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
+        self.send(move |store| Box::pin(async move { store.status_with(id, shown).await })).await?
     }
 
     async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {

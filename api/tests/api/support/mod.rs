@@ -8,9 +8,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use glimpse_api::{Config, serve};
 use glimpse_shared::{
+    event::Frame,
     id::{App, JobId, Micros},
     job::{JobState, Status},
-    store::{Clock, Rules, SharedStore, memory::MemoryStore},
+    store::{Clock, Rules, SharedStore, Shown, memory::MemoryStore},
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::Instant};
 
@@ -104,6 +105,12 @@ impl Stack {
 
     pub(crate) async fn status(&self, id: JobId) -> JobState {
         self.store.status(id).await.unwrap().expect("the job is known")
+    }
+
+    /// The newest event of its log.
+    pub(crate) async fn newest(&self, id: JobId) -> Frame {
+        let (_, newest) = self.store.status_with(id, Shown::Newest).await.unwrap().expect("the job is known");
+        newest.expect("its log is not empty")
     }
 
     /// Waits until the job has a status.

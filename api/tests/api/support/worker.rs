@@ -43,13 +43,19 @@ impl Worker {
     /// The next job.
     pub(crate) async fn claim(&mut self) -> Lease {
         self.claims += 1;
-        let claim =
-            Claim { worker: self.id.clone(), app: self.app.clone(), affinity: None, number: self.claims };
+        let capabilities = record("test", &self.app).capabilities();
+        let claim = Claim {
+            worker: self.id.clone(),
+            app: self.app.clone(),
+            affinity: None,
+            capabilities,
+            number: self.claims,
+        };
         loop {
             if let Some(lease) = self.store.try_claim(&claim).await.unwrap() {
                 return lease;
             }
-            self.store.wait_for_work(&self.app).await.unwrap();
+            self.store.wait_for_work(&self.app, &claim.capabilities).await.unwrap();
         }
     }
 

@@ -8,7 +8,7 @@ use redis::{ConnectionAddr, Value};
 use super::{
     dead,
     inbox::{Cancellations, Inbox, Listener, Message},
-    log, queue, roster,
+    log, queue, reap, roster,
     scripts::decode,
     slots::parse_map,
 };
@@ -100,6 +100,7 @@ fn right() -> Vec<Value> {
         texts(&["full", "3", "1500"]),
         texts(&["claimed", JOB, "1", "2", "a checkpoint"]),
         texts(&["done", "failed"]),
+        texts(&["given_back", "1700000000000000"]),
         texts(&[
             "running",
             "1",
@@ -113,13 +114,14 @@ fn right() -> Vec<Value> {
             "0",
             "20",
             "",
+            "4096 scheduler:DDIMScheduler",
             "",
             frame,
         ]),
         list(vec![text("running"), text("8"), text(frame), texts(&[WORDS[35], frame])]),
         list(vec![texts(&[id, "glimpse/demo", "3", "1700000000000000", frame])]),
         texts(&[&format!("1700000000000000 {WORKER}")]),
-        texts(&[id, "1700000000000000"]),
+        texts(&[id, "1700000000000000", "glimpse/demo"]),
         list(vec![list(vec![Value::Int(0), Value::Int(16_383), node])]),
     ]
 }
@@ -176,7 +178,7 @@ fn read(answer: &Value) -> Result<(), TestCaseError> {
         log::read(answer.clone()).map(drop),
         dead::list(answer.clone()).map(drop),
         roster::seen(answer.clone()).map(drop),
-        queue::overdue(answer.clone()).map(drop),
+        reap::overdue(answer.clone()).map(drop),
         queue::clock(answer.clone()).map(drop),
     ];
     let asked = ConnectionAddr::Tcp("host".to_owned(), 6379);
@@ -218,17 +220,17 @@ proptest! {
 
 #[test]
 fn what_is_right_is_read() {
-    let [submitted, full, claimed, done, state, log, dead, workers, due, slots] =
-        <[Value; 10]>::try_from(right()).unwrap();
-    for outcome in [submitted, full, claimed, done] {
+    let [submitted, full, claimed, done, reaped, state, log, dead, workers, due, slots] =
+        <[Value; 11]>::try_from(right()).unwrap();
+    for outcome in [submitted, full, claimed, done, reaped] {
         assert!(decode(outcome).is_ok());
     }
     assert!(log::job(Value::BulkString(JOB.into())).unwrap().is_some());
     let id = WORDS[33].parse().unwrap();
-    assert!(log::state(id, state).unwrap().unwrap().newest.is_some());
+    assert!(log::state(id, state).unwrap().unwrap().1.is_some());
     assert_eq!(log::read(log).unwrap().frames.len(), 2);
     assert_eq!((dead::list(dead).unwrap().len(), roster::seen(workers).unwrap().len()), (1, 1));
-    assert_eq!(queue::overdue(due).unwrap().len(), 1);
+    assert_eq!(reap::overdue(due).unwrap().len(), 1);
     assert_eq!(parse_map(slots, &ConnectionAddr::Tcp("host".to_owned(), 6379)).len(), 1);
 }
 

@@ -135,6 +135,7 @@ impl Door {
                 keys.wake(&lease.job.app),
                 keys.dead(),
                 keys.checkpoint(lease.job.id),
+                keys.looking(&lease.job.app),
             ])
             .now(self.now())
             .value(lease.job.id)

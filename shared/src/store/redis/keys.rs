@@ -9,7 +9,10 @@
 //! | `glimpse:{p}:log:<id>` | channel | the same, at once; `<seq> ` alone for what is above 256 KB |
 //! | `glimpse:{p}:ckpt:<id>` | string | where an attempt has got to: the worker's bytes |
 //! | `glimpse:{p}:queue:<app>` | zset | waiting jobs, scored by class x 2^51 + arrival in us |
-//! | `glimpse:{p}:wake:<app>` | list | at most one token |
+//! | `glimpse:{p}:wake:<app>:<name>` | list | at most one token: for a worker of the capabilities of this name |
+//! | `glimpse:{p}:wake:<app>` | list | at most one token: for any worker |
+//! | `glimpse:{p}:looking:<app>` | zset | `<name> <pixels> <word> …`: capabilities of workers that claim, scored by until when they count |
+//! | `glimpse:{p}:looking:<app>:<name>` | string | `<score> <until>`: where in a long queue their search begins |
 //! | `glimpse:{p}:pace:<app>` | string | `<mean> <until>`: how long the app's jobs take, in us |
 //! | `glimpse:{p}:due` | zset | unfinished jobs, scored by when reap must look at them |
 //! | `glimpse:{p}:dead` | zset | jobs given up on, scored by when |
@@ -17,18 +20,20 @@
 //! | `glimpse:{p}:cancel` | channel | `<id> <app>` of a job that was cancelled while it ran |
 //! | `glimpse:workers` | hash | worker id -> `<last seen> <record>` |
 //! | `glimpse:secret` | string | what the ids of jobs with keys are made of |
+//! | `glimpse:{glimpse:workers}:swept` | string | when those who were silent were last dropped from it |
 //!
-//! A job's hash: `job` (JSON, what never changes), `app`, `digest`, `run_timeout`, `score`, `steps` and
-//! `retry_of` (what of it scripts and readers of its state need), `status`, `attempt`, `faults`, `worker`, `seq`, `step` and `first` (the attempt's newest preview's step
+//! A job's hash: `job` (JSON, what never changes), `app`, `digest`, `run_timeout`, `score`, `steps`, `retry_of` and
+//! `needs` (what of it scripts and readers of its state need; a job of the release before has no `needs`), `status`, `attempt`, `faults`, `worker`, `seq`, `step` and `first` (the attempt's newest preview's step
 //! and first preview's seq), `affinity`, `passed` (how often it was the head of its queue and another was taken),
 //! `created`, `started`, `finished`, `start`, `run` and `lease` (times and deadlines in us). A field without a value is the empty string.
 //!
-//! Only queue, wake, due, dead, workers and secret live without a time to live.
+//! Only queue, due, dead, workers, secret and the wake-up list for any worker have no time to live.
 
 use super::config::Prefix;
 use crate::{
     id::{App, JobId, Partition, WorkerId},
     job::Job,
+    needs::Capabilities,
 };
 
 /// The names of a fleet.
@@ -68,6 +73,11 @@ impl Keys {
 
     pub(super) fn secret(&self) -> String {
         format!("{}:secret", self.prefix)
+    }
+
+    /// In the same slot as the workers.
+    pub(super) fn swept(&self) -> String {
+        format!("{}:{{{}}}:swept", self.prefix, self.workers())
     }
 }
 
@@ -118,6 +128,20 @@ impl PartitionKeys {
         format!("{}wake:", self.stem)
     }
 
+    /// Where workers of these capabilities sleep: the scripts build this name as well.
+    pub(super) fn wake_of(&self, app: &App, capabilities: &Capabilities) -> String {
+        format!("{}:{}", self.wake(app), capabilities.name())
+    }
+
+    pub(super) fn looking(&self, app: &App) -> String {
+        format!("{}looking:{app}", self.stem)
+    }
+
+    /// As [`PartitionKeys::no_queue`].
+    pub(super) fn no_looking(&self) -> String {
+        format!("{}looking:", self.stem)
+    }
+
     pub(super) fn pace(&self, app: &App) -> String {
         format!("{}pace:{app}", self.stem)
     }
@@ -135,7 +159,7 @@ impl PartitionKeys {
     }
 
     /// All that a new job touches, the first keys of the scripts that put one into its queue.
-    pub(super) fn entering(&self, job: &Job) -> [String; 7] {
+    pub(super) fn entering(&self, job: &Job) -> [String; 8] {
         let (id, app) = (job.id, &job.app);
         [
             self.job(id),
@@ -145,6 +169,7 @@ impl PartitionKeys {
             self.wake(app),
             self.checkpoint(id),
             self.pace(app),
+            self.looking(app),
         ]
     }
 

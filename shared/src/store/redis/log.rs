@@ -12,6 +12,7 @@ use crate::{
     event::Frame,
     id::{App, JobId, Micros, Seq},
     job::{Job, JobState, Status},
+    store::Shown,
 };
 
 /// What a follower reads.
@@ -21,7 +22,7 @@ pub(super) struct Read {
     pub(super) status: Option<Status>,
     /// The number of the newest event.
     pub(super) newest_seq: Seq,
-    /// The newest event, if the log has one that this version can read.
+    /// The newest event of a job that does not wait or run, if the log has one that this version can read.
     pub(super) newest: Option<Frame>,
     /// What the log has after the cursor.
     pub(super) frames: Vec<Frame>,
@@ -43,13 +44,29 @@ impl Door {
     }
 
     pub(super) async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
+        Ok(self.look(id, "").await?.map(|(state, _)| state))
+    }
+
+    pub(super) async fn status_with(
+        &self,
+        id: JobId,
+        shown: Shown,
+    ) -> StoreResult<Option<(JobState, Option<Frame>)>> {
+        let event = match shown {
+            Shown::End => "end",
+            Shown::Newest => "newest",
+        };
+        self.look(id, event).await
+    }
+
+    async fn look(&self, id: JobId, event: &str) -> StoreResult<Option<(JobState, Option<Frame>)>> {
         let Some(app) = self.app_of(id).await? else { return Ok(None) };
         let keys = self.keys.of_app(&app);
-        let call = STATUS.keys([keys.job(id), keys.log(id), keys.queue(&app)]).value(id);
+        let call = STATUS.keys([keys.job(id), keys.log(id), keys.queue(&app)]).value(id).text(event);
         state(id, call.read(&self.nodes).await?)
     }
 
-    /// What the log has after `cursor`, with the newest entry and whether the job is there.
+    /// What the log has after `cursor`, with the end of a job that has ended and whether the job is there.
     pub(super) async fn read(&self, id: JobId, cursor: Option<Seq>) -> StoreResult<Read> {
         let Some(keys) = self.keys.of_job(id) else {
             return Ok(Read { status: None, newest_seq: Seq(0), newest: None, frames: Vec::new() });
@@ -80,24 +97,25 @@ pub(super) fn job(answer: Value) -> StoreResult<Option<Job>> {
 }
 
 /// What `status` answers of a job.
-pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<JobState>> {
+pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, Option<Frame>)>> {
     let fields: Vec<Vec<u8>> = match answer {
         Value::Nil => return Ok(None),
         value => redis::from_redis_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))?,
     };
-    let Ok(fields) = <[Vec<u8>; 14]>::try_from(fields) else {
+    let Ok(fields) = <[Vec<u8>; 15]>::try_from(fields) else {
         return Err(nonsense("state", &id));
     };
     let [status, attempt, worker, step, seq, created, started, finished, app, digest, rest @ ..] = fields;
-    let [steps, retry_of, position, newest] = rest;
+    let [steps, retry_of, needs, position, frame] = rest;
     let times = [created, started, finished].map(|at| present::<u64>(at).map(|at| at.map(Micros)));
     let [created, started, finished] = times;
-    Ok(Some(JobState {
+    let state = JobState {
         id,
         app: number(&text(app)?)?,
         digest: text(digest)?,
         steps: number(&text(steps)?)?,
         retry_of: present(retry_of)?,
+        needs: number(&text(needs)?)?,
         status: word(&status)?,
         attempt: number(&text(attempt)?)?,
         worker: present(worker)?,
@@ -107,8 +125,8 @@ pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<JobState>> {
         created_at: created?.unwrap_or_default(),
         started_at: started?,
         finished_at: finished?,
-        newest: Frame::parse(newest.into()),
-    }))
+    };
+    Ok(Some((state, Frame::parse(frame.into()))))
 }
 
 /// What `read` answers.

@@ -5,9 +5,10 @@
 //! config.rs    the URL and the prefix              keys.rs     every name in Redis
 //! nodes.rs     connections to those who hold a key  scripts.rs  the Lua files and their outcomes
 //! discovery.rs asking who that is, in a cluster or of sentinels
-//! queue.rs     submit, claim, reap, cancel         hold.rs     renew, publish, finish, release
+//! queue.rs     submit, claim, cancel               hold.rs     renew, publish, finish, release
+//! reap.rs      the round of reaping
 //! log.rs       a job's state and its log           roster.rs   the workers on record
-//! wait.rs      blocking on the wake-up token           dead.rs     what was given up on
+//! wait.rs      blocking on a wake-up token        dead.rs     what was given up on
 //! hub.rs       follow and cancellations            line.rs     one pub/sub connection
 //! inbox.rs     what a listener has not taken yet   follower.rs one stream of a job's events
 //! key_secret.rs  what ids of jobs with keys are made of
@@ -32,6 +33,7 @@ mod line;
 mod log;
 mod nodes;
 mod queue;
+mod reap;
 mod roster;
 mod scripts;
 mod slots;
@@ -47,13 +49,14 @@ pub use config::{ConfigError, Prefix, RedisConfig, RedisUrl};
 use self::{hub::Hub, keys::Keys, nodes::Nodes, wait::Waiting};
 use super::{
     Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Rules,
-    Store, Submit,
+    Shown, Store, Submit,
 };
 use crate::{
     error::StoreResult,
-    event::{CancelledBy, Followed},
+    event::{CancelledBy, Followed, Frame},
     id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
+    needs::Capabilities,
 };
 
 /// See the module.
@@ -98,12 +101,12 @@ impl Store for RedisStore {
         self.door.try_claim(claim).await
     }
 
-    async fn wait_for_work(&self, app: &App) -> StoreResult<()> {
-        self.waiting.wait(&self.door, app).await
+    async fn wait_for_work(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
+        self.waiting.wait(&self.door, app, capabilities).await
     }
 
-    async fn wake(&self, app: &App) -> StoreResult<()> {
-        self.door.wake(app).await
+    async fn wake(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
+        self.door.wake(app, capabilities).await
     }
 
     async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
@@ -156,6 +159,10 @@ impl Store for RedisStore {
 
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         self.door.status(id).await
+    }
+
+    async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
+        self.door.status_with(id, shown).await
     }
 
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {

@@ -6,17 +6,14 @@ use redis::Value;
 
 use super::{
     Door,
-    scripts::{CANCEL, CLAIM, Call, DUE, FORGET, NOW, Outcome, REAP, SUBMIT, WAKE, number, unexpected},
+    scripts::{CANCEL, CLAIM, Call, FORGET, NOW, Outcome, SUBMIT, number, unexpected},
 };
 use crate::{
     error::{StoreError, StoreResult},
-    event::{CancelledBy, Event, FailureCode, ascii_json},
-    id::{App, JobId, Micros, Partition},
+    event::{CancelledBy, Event, ascii_json},
+    id::{JobId, Micros, Partition},
     job::{Job, exhausted_message},
-    store::{
-        Cancel, Claim, Lease, Reaped, Submit,
-        transition::ending::{RUN_TIMEOUT, START_TIMEOUT, WORKER_LOST},
-    },
+    store::{Cancel, Claim, Lease, Submit},
 };
 
 /// How much longer than its deadlines an unfinished job is kept: time for a fleet that was away to come back and
@@ -70,13 +67,20 @@ impl Door {
             .text(job.affinity.as_deref().unwrap_or_default())
             .value(job.spec.steps_to_take())
             .value(job.retry_of.map_or_else(String::new, |id| id.to_string()))
+            .value(&job.needs)
     }
 
     pub(super) async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
         let keys = self.keys.of_app(&claim.app);
         let (jobs, logs, checkpoints) = (keys.jobs(), keys.logs(), keys.checkpoints());
         let call = CLAIM
-            .keys([keys.queue(&claim.app), keys.wake(&claim.app), keys.due(), keys.claim(&claim.worker)])
+            .keys([
+                keys.queue(&claim.app),
+                keys.wake(&claim.app),
+                keys.due(),
+                keys.claim(&claim.worker),
+                keys.looking(&claim.app),
+            ])
             .now(self.now())
             .text(claim.worker.as_str())
             .value(claim.number)
@@ -87,7 +91,11 @@ impl Door {
             .value(millis(self.rules.lease + BEYOND_CLOCK))
             .text(claim.affinity.as_deref().unwrap_or_default())
             .value(self.rules.affinity_reach)
-            .value(self.rules.passed_over);
+            .value(self.rules.passed_over)
+            .value(claim.capabilities.name())
+            .value(&claim.capabilities)
+            .value(self.rules.worker_known.as_micros())
+            .value(millis(self.rules.worker_known + BEYOND_CLOCK));
         match call.run(&self.nodes).await? {
             Outcome::Claimed { job, attempt, seq, checkpoint } => {
                 let job =
@@ -95,13 +103,6 @@ impl Door {
                 Ok(Some(Lease { job, attempt, worker: claim.worker.clone(), checkpoint, seq }))
             }
             Outcome::None => Ok(None),
-            other => unexpected(other),
-        }
-    }
-
-    pub(super) async fn wake(&self, app: &App) -> StoreResult<()> {
-        match WAKE.keys([self.keys.of_app(app).wake(app)]).run(&self.nodes).await? {
-            Outcome::Done => Ok(()),
             other => unexpected(other),
         }
     }
@@ -133,65 +134,6 @@ impl Door {
         }
     }
 
-    /// One round over all partitions. A partition whose node is away does not keep the others waiting; the round
-    /// is an error all the same, so that the caller knows that Redis did not answer in full.
-    pub(super) async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
-        let lists = futures::future::join_all(Partition::all().map(|partition| self.due(partition))).await;
-        let mut due = Vec::new();
-        let mut failure = None;
-        for list in lists {
-            match list {
-                Ok(list) => due.extend(list),
-                Err(error) => failure = Some(error),
-            }
-        }
-        due.sort_unstable();
-        let mut reaped = Reaped::default();
-        for (_, id) in due {
-            match self.reap_one(id, seen).await {
-                Ok(Outcome::Ended) => reaped.ended.push(id),
-                Ok(Outcome::GivenBack) => reaped.given_back.push(id),
-                Ok(Outcome::Nothing) => {}
-                Ok(other) => return unexpected(other),
-                Err(error) => failure = Some(error),
-            }
-        }
-        reaped.now = self.time().await?;
-        failure.map_or(Ok(reaped), Err)
-    }
-
-    async fn due(&self, partition: Partition) -> StoreResult<Vec<(Micros, JobId)>> {
-        let keys = self.keys.of(partition);
-        overdue(DUE.keys([keys.due()]).now(self.now()).read(&self.nodes).await?)
-    }
-
-    async fn reap_one(&self, id: JobId, seen: Micros) -> StoreResult<Outcome> {
-        let Some(keys) = self.keys.of_job(id) else { return Ok(Outcome::Nothing) };
-        let app = self.app_of(id).await?;
-        let (queue, wake) = match &app {
-            Some(app) => (keys.queue(app), keys.wake(app)),
-            None => (keys.no_queue(), keys.no_wake()),
-        };
-        let failed = |code, message: &str| Event::Failed { code, message: message.to_owned() }.to_json();
-        let start_timeout = failed(FailureCode::StartTimeout, START_TIMEOUT);
-        let run_timeout = failed(FailureCode::RunTimeout, RUN_TIMEOUT);
-        let (head, tail) = exhausted_around(WORKER_LOST);
-        let call = REAP
-            .keys([keys.job(id), keys.log(id), queue, keys.due(), wake, keys.dead(), keys.checkpoint(id)])
-            .now(self.now())
-            .value(id)
-            .text(app.as_ref().map_or("", App::as_str))
-            .value(seen.0)
-            .value(self.rules.reap_within.as_micros())
-            .value(self.rules.attempts)
-            .text(&start_timeout)
-            .text(&run_timeout)
-            .text(&head)
-            .text(&tail)
-            .value(millis(self.rules.ended_ttl));
-        self.bury(call).run(&self.nodes).await
-    }
-
     /// The rules of the dead, the last arguments of the scripts that can kill a job.
     pub(super) fn bury<'a>(&self, call: Call<'a>) -> Call<'a> {
         call.value(millis(self.rules.dead_ttl)).value(self.rules.dead_kept)
@@ -214,15 +156,6 @@ impl Door {
         let first = Partition::all().next().map(|first| self.keys.of(first).due()).unwrap_or_default();
         clock(NOW.keys([first]).read(&self.nodes).await?)
     }
-}
-
-/// What `due` answers.
-pub(super) fn overdue(answer: Value) -> StoreResult<Vec<(Micros, JobId)>> {
-    let flat: Vec<String> =
-        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    flat.chunks_exact(2)
-        .map(|pair| Ok((Micros(number::<f64>(&pair[1])? as u64), number(&pair[0])?)))
-        .collect()
 }
 
 /// What `now` answers.

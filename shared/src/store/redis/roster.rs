@@ -4,6 +4,7 @@ use redis::Value;
 
 use super::{
     Door,
+    queue::{BEYOND_CLOCK, millis},
     scripts::{HEARTBEAT, Outcome, WORKERS, nonsense, number, unexpected},
 };
 use crate::{
@@ -17,11 +18,12 @@ impl Door {
     pub(super) async fn heartbeat(&self, worker: &WorkerRecord) -> StoreResult<()> {
         let json = ascii_json(worker);
         let call = HEARTBEAT
-            .keys([self.keys.workers()])
+            .keys([self.keys.workers(), self.keys.swept()])
             .now(self.now())
             .text(worker.id.as_str())
             .text(&json)
-            .value(self.rules.worker_known.as_micros());
+            .value(self.rules.worker_known.as_micros())
+            .value(millis(self.rules.worker_known + BEYOND_CLOCK));
         match call.run(&self.nodes).await? {
             Outcome::Done => Ok(()),
             other => unexpected(other),

@@ -9,7 +9,7 @@ use crate::{
     error::{StoreError, StoreResult},
     id::{Micros, Seq},
     job::Status,
-    store::Checkpoint,
+    store::{Checkpoint, transition::ReapOutcome},
 };
 
 /// A Lua script: the file's first line (its flags), what it shares with others, and the rest of it.
@@ -33,6 +33,7 @@ impl Script {
 }
 
 const SHARED: &str = include_str!("lua/shared.lua");
+const WAITING: &str = include_str!("lua/waiting.lua");
 const PACE: &str = include_str!("lua/pace.lua");
 const ENTER: &str = include_str!("lua/enter.lua");
 const CHOOSE: &str = include_str!("lua/choose.lua");
@@ -48,17 +49,17 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = "submit" + PACE + ENTER;
-    RETRY = "retry" + PACE + ENTER;
-    CLAIM = "claim" + CHOOSE;
-    WAKE = "wake";
+    SUBMIT = "submit" + WAITING + PACE + ENTER;
+    RETRY = "retry" + WAITING + PACE + ENTER;
+    CLAIM = "claim" + WAITING + CHOOSE;
+    WAKE = "wake" + WAITING;
     RENEW = "renew" + FENCE;
     CHECKPOINT = "checkpoint" + FENCE;
     PUBLISH = "publish" + FENCE;
     FINISH = "finish" + FENCE + PACE;
-    RELEASE = "release" + FENCE + GIVE_BACK;
+    RELEASE = "release" + WAITING + FENCE + GIVE_BACK;
     CANCEL = "cancel";
-    REAP = "reap" + GIVE_BACK;
+    REAP = "reap" + WAITING + GIVE_BACK;
     DUE = "due";
     NOW = "now";
     DEAD = "dead";
@@ -183,9 +184,7 @@ pub(super) enum Outcome {
     Released,
     AlreadyDone(Status),
     Unknown,
-    Ended,
-    GivenBack,
-    Nothing,
+    Reaped { outcome: ReapOutcome, now: Micros },
     Done,
 }
 
@@ -228,9 +227,9 @@ pub(super) fn decode(answer: Value) -> StoreResult<Outcome> {
             Outcome::AlreadyDone(Status::parse(status).ok_or_else(|| nonsense("status", &status))?)
         }
         ["unknown"] => Outcome::Unknown,
-        ["ended"] => Outcome::Ended,
-        ["given_back"] => Outcome::GivenBack,
-        ["nothing"] => Outcome::Nothing,
+        ["ended", now] => Outcome::Reaped { outcome: ReapOutcome::Ended, now: Micros(number(now)?) },
+        ["given_back", now] => Outcome::Reaped { outcome: ReapOutcome::GivenBack, now: Micros(number(now)?) },
+        ["nothing", now] => Outcome::Reaped { outcome: ReapOutcome::Nothing, now: Micros(number(now)?) },
         ["done"] => Outcome::Done,
         _ => return Err(nonsense("outcome", &words)),
     })

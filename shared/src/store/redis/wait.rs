@@ -1,4 +1,4 @@
-//! Blocking on the wake-up token, on connections of its own: a blocked connection serves nobody else.
+//! Blocking on a wake-up token, on connections of its own: a blocked connection serves nobody else.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,10 +11,12 @@ use tokio::sync::oneshot;
 use super::{
     Door,
     nodes::{COMMAND, Failure, timeouts},
+    queue::millis,
+    scripts::{Outcome, WAKE, unexpected},
 };
-use crate::{error::StoreResult, id::App, store::rules::WAKE_UP_WAIT};
+use crate::{error::StoreResult, id::App, needs::Capabilities, store::rules::WAKE_UP_WAIT};
 
-/// Connections that are not blocked at the moment, each with the wake key that it was opened for.
+/// Connections that are not blocked at the moment, each with the wake key of the app that it was opened for.
 #[derive(Default)]
 pub(super) struct Waiting {
     idle: Arc<Mutex<Vec<(String, MultiplexedConnection)>>>,
@@ -22,17 +24,23 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// Waits for a token, a few seconds at most.
-    pub(super) async fn wait(&self, door: &Arc<Door>, app: &App) -> StoreResult<()> {
+    pub(super) async fn wait(
+        &self,
+        door: &Arc<Door>,
+        app: &App,
+        capabilities: &Capabilities,
+    ) -> StoreResult<()> {
         let (answer, answered) = oneshot::channel();
         let (door, app, idle) = (door.clone(), app.clone(), self.idle.clone());
+        let capabilities = capabilities.clone();
         // A task of its own: the caller may go at any time, and a token that arrives for one who has gone belongs
         // to another worker. A token lost with this process costs one block.
         tokio::spawn(async move {
-            let popped = pop(&door, &app, &idle).await;
+            let popped = pop(&door, &app, &capabilities, &idle).await;
             let token = matches!(popped, Ok(true));
             if answer.send(popped.map(drop)).is_err()
                 && token
-                && let Err(error) = door.wake(&app).await
+                && let Err(error) = door.wake(&app, &capabilities).await
             {
                 tracing::warn!(%error, "a wake-up is lost; workers look by themselves within 5 s");
             }
@@ -42,13 +50,28 @@ impl Waiting {
     }
 }
 
+impl Door {
+    pub(super) async fn wake(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
+        let keys = self.keys.of_app(app);
+        let call = WAKE
+            .keys([keys.wake_of(app, capabilities), keys.wake(app)])
+            .value(millis(self.rules.worker_known));
+        match call.run(&self.nodes).await? {
+            Outcome::Done => Ok(()),
+            other => unexpected(other),
+        }
+    }
+}
+
 /// Whether there was a token.
 async fn pop(
     door: &Door,
     app: &App,
+    capabilities: &Capabilities,
     idle: &Mutex<Vec<(String, MultiplexedConnection)>>,
 ) -> StoreResult<bool> {
-    let key = door.keys.of_app(app).wake(app);
+    let keys = door.keys.of_app(app);
+    let key = keys.wake(app);
     let free = {
         let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.iter().position(|(of, _)| *of == key).map(|at| idle.swap_remove(at).1)
@@ -58,7 +81,8 @@ async fn pop(
         None => door.nodes.open(&key, ProtocolVersion::RESP2, timeouts(WAKE_UP_WAIT + COMMAND)).await?,
     };
     let mut command = redis::cmd("BLPOP");
-    command.arg(&key).arg(WAKE_UP_WAIT.as_secs());
+    // Processes of the release before know the list of any worker alone.
+    command.arg(keys.wake_of(app, capabilities)).arg(&key).arg(WAKE_UP_WAIT.as_secs());
     match connection.req_packed_command(&command).await.and_then(Value::extract_error) {
         Ok(popped) => {
             idle.lock().unwrap_or_else(PoisonError::into_inner).push((key, connection));

@@ -8,6 +8,7 @@ pub mod ending;
 mod held;
 mod queue;
 mod state;
+mod wake;
 
 pub use state::{Record, State};
 
@@ -15,6 +16,7 @@ use crate::{
     event::{CancelledBy, Frame},
     id::{App, JobId, Micros, Seq, WorkerId},
     job::{Job, Release, Status, WorkerRecord},
+    needs::Capabilities,
     store::{Cancel, Checkpoint, Claim, Finish, Hold, Lease, Released, Retry, Rules, Submit},
 };
 
@@ -25,10 +27,10 @@ pub enum Command {
     Submit(Job),
     /// See [`Store::try_claim`](super::Store::try_claim).
     TryClaim(Claim),
-    /// Takes the app's wake-up token, if it is there.
-    TakeWake(App),
-    /// Puts the app's wake-up token there, if it is not.
-    Wake(App),
+    /// Takes a wake-up token that workers of these capabilities sleep for, if there is one.
+    TakeWake(App, Capabilities),
+    /// See [`Store::wake`](super::Store::wake).
+    Wake(App, Capabilities),
     /// See [`Store::renew`](super::Store::renew).
     Renew(Fence, Option<Checkpoint>),
     /// See [`Store::publish`](super::Store::publish).
@@ -114,8 +116,8 @@ pub enum Effect {
     Appended(JobId, Frame),
     /// A running job of this app was cancelled.
     CancelledRunning(App, JobId),
-    /// The app's wake-up token is there.
-    Woken(App),
+    /// A wake-up token of the app is there: for workers of these capabilities, or for any.
+    Woken(App, Option<Capabilities>),
     /// The job is forgotten.
     Forgotten(JobId),
 }
@@ -126,9 +128,9 @@ pub fn apply(state: &mut State, rules: &Rules, command: Command, now: Micros) ->
     let outcome = match command {
         Command::Submit(job) => Outcome::Submit(change.submit(job)),
         Command::TryClaim(claim) => Outcome::Claim(change.try_claim(claim).map(Box::new)),
-        Command::TakeWake(app) => Outcome::Woken(change.state.wake.remove(&app)),
-        Command::Wake(app) => {
-            change.wake(&app);
+        Command::TakeWake(app, capabilities) => Outcome::Woken(change.take_wake(app, capabilities)),
+        Command::Wake(app, capabilities) => {
+            change.pass_on(&app, capabilities);
             Outcome::Done
         }
         Command::Renew(fence, checkpoint) => Outcome::Renew(change.renew(&fence, checkpoint)),

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     Change, Effect,
-    state::{Claimed, Pace, Place, Record},
+    state::{Claimed, Pace, Record},
 };
 use crate::{
     event::{Event, Frame},
@@ -70,6 +70,7 @@ impl Change<'_> {
     }
 
     pub(super) fn try_claim(&mut self, claim: Claim) -> Option<Lease> {
+        self.look(&claim.app, &claim.capabilities);
         if let Some(known) = self.state.claims.get(&claim.worker)
             && self.now < known.until
             && claim.number <= known.number
@@ -94,41 +95,39 @@ impl Change<'_> {
         self.append(id, &Event::Started { attempt, worker: claim.worker.clone() });
         let claimed = Claimed { number: claim.number, job: id, attempt, until };
         self.state.claims.insert(claim.worker.clone(), claimed);
-        if self.state.queues.get(&claim.app).is_some_and(|queue| !queue.is_empty()) {
-            self.wake(&claim.app);
+        if self.state.waiting_for(&claim).next().is_some() {
+            self.wake(&claim.app, Some(claim.capabilities.clone()));
         }
         self.state.jobs.get(&id).map(|record| lease(record, &claim))
     }
 
-    /// Takes the job that the worker gets out of its queue.
+    /// Takes the job that the worker gets out of its queue: one of those that it is capable of.
     fn choose(&mut self, claim: &Claim) -> Option<JobId> {
-        let queue = self.state.queues.get_mut(&claim.app)?;
-        let jobs = &mut self.state.jobs;
-        let head = *queue.first()?;
+        let few = self.rules.affinity_reach.max(1);
+        let waiting: Vec<_> = self.state.waiting_for(claim).take(few).collect();
+        let head = *waiting.first()?;
         let loaded = claim.affinity.as_deref().unwrap_or_default();
-        let suits = |(_, _, id): &&Place| {
-            jobs.get(id).is_some_and(|record| record.job.affinity.as_deref().unwrap_or_default() == loaded)
-        };
-        let suitable = queue.iter().take(self.rules.affinity_reach).find(suits).copied();
-        let (_, _, first) = head;
-        let patient = jobs.get(&first).is_some_and(|record| record.passed < self.rules.passed_over);
-        let chosen = suitable.filter(|_| patient).unwrap_or(head);
-        queue.remove(&chosen);
-        if let Some(record) = jobs.get_mut(&first).filter(|_| chosen != head) {
+        let suits = |record: &&Record| record.job.affinity.as_deref().unwrap_or_default() == loaded;
+        let patient = head.passed < self.rules.passed_over;
+        let chosen = waiting.iter().copied().find(suits).filter(|_| patient).unwrap_or(head);
+        let (head, chosen, place) = (head.job.id, chosen.job.id, chosen.place());
+        self.state.queues.get_mut(&claim.app)?.remove(&place);
+        if let Some(record) = self.state.jobs.get_mut(&head).filter(|_| chosen != head) {
             record.passed += 1;
         }
-        Some(chosen.2)
+        Some(chosen)
     }
 
     /// Puts a job that is `queued` into its queue, says so, and answers its position.
     pub(super) fn enqueue(&mut self, id: JobId) -> u64 {
         let Some(record) = self.state.jobs.get(&id) else { return 0 };
         let (app, place, due) = (record.job.app.clone(), record.place(), record.due());
+        let needs = record.job.needs.clone();
         self.state.queues.entry(app.clone()).or_default().insert(place);
         self.state.due.insert((due, id));
         let position = self.state.jobs.get(&id).map_or(0, |record| self.state.position(record));
         self.append(id, &Event::Queued { position });
-        self.wake(&app);
+        self.wake_capable(&app, &needs);
         position
     }
 
@@ -154,15 +153,13 @@ impl Change<'_> {
         self.effects.push(Effect::Appended(id, frame));
     }
 
-    pub(super) fn wake(&mut self, app: &App) {
-        if self.state.wake.insert(app.clone()) {
-            self.effects.push(Effect::Woken(app.clone()));
-        }
-    }
-
     pub(super) fn heartbeat(&mut self, record: WorkerRecord) {
         let (now, known) = (self.now, self.rules.worker_known);
-        self.state.workers.retain(|_, seen| now.since(seen.last_seen) <= known);
+        // Those that are not heard of are dropped together, so that a heartbeat does not look at all others.
+        if now.since(self.state.swept) > known {
+            self.state.workers.retain(|_, seen| now.since(seen.last_seen) <= known);
+            self.state.swept = now;
+        }
         self.state.workers.insert(record.id.clone(), SeenWorker { record, last_seen: now });
     }
 }

@@ -9,7 +9,8 @@ use crate::{
     event::Frame,
     id::{App, JobId, Micros, Partition, Seq, WorkerId},
     job::{Job, JobState, SeenWorker, Status},
-    store::{Checkpoint, Rules},
+    needs::Capabilities,
+    store::{Checkpoint, Claim, Rules},
 };
 
 /// All that the store holds.
@@ -24,13 +25,17 @@ pub struct State {
     pub(super) dead: BTreeMap<Partition, BTreeSet<(Micros, JobId)>>,
     /// Ended jobs, by when they are forgotten.
     pub(super) expiry: BTreeSet<(Micros, JobId)>,
-    /// Apps whose wake-up token is there.
-    pub(super) wake: BTreeSet<App>,
+    /// Wake-up tokens that are there: of each app those for workers of these capabilities, and one for any.
+    pub(super) wake: BTreeSet<(App, Option<Capabilities>)>,
+    /// What the workers that look for jobs of an app are capable of, and until when they count.
+    pub(super) looking: BTreeMap<App, BTreeMap<Capabilities, Micros>>,
     /// Each worker's newest claim that was answered with a lease.
     pub(super) claims: BTreeMap<WorkerId, Claimed>,
     /// How long each app's completed jobs took.
     pub(super) pace: BTreeMap<App, Pace>,
     pub(super) workers: BTreeMap<WorkerId, SeenWorker>,
+    /// When the workers were last looked through for those that are not heard of.
+    pub(super) swept: Micros,
 }
 
 /// A place in a queue: class, arrival, and the id where two arrive in one microsecond.
@@ -102,6 +107,7 @@ impl State {
             app: record.job.app.clone(),
             digest: record.job.digest.clone(),
             steps: record.job.spec.steps_to_take(),
+            needs: record.job.needs.clone(),
             retry_of: record.job.retry_of,
             status: record.status,
             attempt: record.attempt,
@@ -112,8 +118,12 @@ impl State {
             created_at: record.created_at,
             started_at: record.started_at,
             finished_at: record.finished_at,
-            newest: record.log.back().cloned(),
         })
+    }
+
+    /// The newest event of a job's log.
+    pub fn newest(&self, id: JobId) -> Option<&Frame> {
+        self.jobs.get(&id)?.log.back()
     }
 
     /// A job as it was submitted.
@@ -149,6 +159,13 @@ impl State {
             .filter(|seen| now.since(seen.last_seen) <= rules.worker_known)
             .cloned()
             .collect()
+    }
+
+    /// The jobs that wait for a worker of the claim's capabilities, first to last.
+    pub(super) fn waiting_for(&self, claim: &Claim) -> impl Iterator<Item = &Record> {
+        let waiting = self.queues.get(&claim.app).into_iter().flatten();
+        let records = waiting.filter_map(|(_, _, id)| self.jobs.get(id));
+        records.filter(|record| record.job.needs.met_by(&claim.capabilities))
     }
 
     pub(super) fn position(&self, record: &Record) -> u64 {

@@ -51,8 +51,8 @@ impl Ledger {
                 self.reap(rules, (*id, *seen), *reaped, effects, now)
             }
             (Command::Forget(id), Outcome::Done) => self.forget(*id, effects),
-            (Command::TakeWake(_), Outcome::Woken(_))
-            | (Command::Wake(_) | Command::Heartbeat(_), Outcome::Done) => Ok(None),
+            (Command::TakeWake(..), Outcome::Woken(_))
+            | (Command::Wake(..) | Command::Heartbeat(_), Outcome::Done) => Ok(None),
             _ => Err("an answer to another question".to_owned()),
         }
     }

@@ -8,8 +8,9 @@ use glimpse_shared::{
     event::Frame,
     id::{JobId, Micros},
     job::{Job, JobState, Release, Status},
+    needs::Capabilities,
     store::{
-        Cancel, Finish, Hold, Released, Rules, Submit,
+        Cancel, Claim, Finish, Hold, Released, Rules, Submit,
         transition::{Command, Effect, Fence, Outcome, ReapOutcome, State, apply},
     },
 };
@@ -18,7 +19,7 @@ use glimpse_shared::{
 pub type Apply = fn(&mut State, &Rules, Command, Micros) -> (Outcome, Vec<Effect>);
 
 /// Every defect, by name.
-pub const BUGS: [(&str, Apply); 12] = [
+pub const BUGS: [(&str, Apply); 17] = [
     ("a fence without the status", fence_without_status),
     ("a fence without the attempt", fence_without_attempt),
     ("a fence without the worker", fence_without_worker),
@@ -31,6 +32,11 @@ pub const BUGS: [(&str, Apply); 12] = [
     ("a give-back is lost", give_back_lost),
     ("a fault is taken for a drain", fault_as_drain),
     ("a write of an old attempt is accepted", old_attempt_accepted),
+    ("what a job needs is not looked at", needs_not_looked_at),
+    ("the first job hides the others", first_hides_others),
+    ("one kind of workers is woken", one_kind_woken),
+    ("a wake-up goes with its worker", wake_goes),
+    ("a claim that finds nothing wakes the next", nothing_wakes_next),
 ];
 
 fn fence(command: &mut Command) -> Option<&mut Fence> {
@@ -202,12 +208,89 @@ fn wake_kept(state: &mut State, rules: &Rules, command: Command, now: Micros) ->
     let claims = matches!(command, Command::TryClaim(_));
     let (outcome, mut effects) = apply(state, rules, command, now);
     let woken = effects.iter().find_map(|effect| match effect {
-        Effect::Woken(app) if claims => Some(app.clone()),
+        Effect::Woken(app, Some(capabilities)) if claims => Some((app.clone(), capabilities.clone())),
         _ => None,
     });
-    if let Some(app) = woken {
-        apply(state, rules, Command::TakeWake(app), now);
-        effects.retain(|effect| !matches!(effect, Effect::Woken(_)));
+    if let Some((app, capabilities)) = woken {
+        apply(state, rules, Command::TakeWake(app, capabilities), now);
+        effects.retain(|effect| !matches!(effect, Effect::Woken(..)));
+    }
+    (outcome, effects)
+}
+
+/// A worker that is capable of no job that waits gets one all the same.
+fn needs_not_looked_at(
+    state: &mut State,
+    rules: &Rules,
+    command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    let Command::TryClaim(claim) = &command else { return apply(state, rules, command, now) };
+    let answer = apply(state, rules, command.clone(), now);
+    if answer.0 != Outcome::Claim(None) {
+        return answer;
+    }
+    let unfinished = state.due(Micros(u64::MAX));
+    let needs: Vec<_> = unfinished.iter().filter_map(|id| Some(&state.job(*id)?.needs)).collect();
+    let pixels = needs.iter().map(|needs| needs.pixels()).max().unwrap_or(0);
+    let words: Vec<_> = needs.iter().flat_map(|needs| needs.words()).cloned().collect();
+    let anything = Claim { capabilities: Capabilities::new(pixels, words), ..claim.clone() };
+    apply(state, rules, Command::TryClaim(anything), now)
+}
+
+fn first_hides_others(
+    state: &mut State,
+    rules: &Rules,
+    command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    if let Command::TryClaim(claim) = &command {
+        let unfinished = state.due(Micros(u64::MAX));
+        let jobs = unfinished.iter().filter_map(|id| state.status(*id));
+        let mut firsts = jobs.filter(|job| job.app == claim.app && job.position == Some(0));
+        if firsts.any(|first| !first.needs.met_by(&claim.capabilities)) {
+            return (Outcome::Claim(None), Vec::new());
+        }
+    }
+    apply(state, rules, command, now)
+}
+
+fn one_kind_woken(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
+    let (outcome, mut effects) = apply(state, rules, command, now);
+    let mut woken = 0;
+    effects.retain(|effect| match effect {
+        Effect::Woken(app, Some(capabilities)) => {
+            woken += 1;
+            if woken > 1 {
+                apply(state, rules, Command::TakeWake(app.clone(), capabilities.clone()), now);
+            }
+            woken == 1
+        }
+        _ => true,
+    });
+    (outcome, effects)
+}
+
+fn wake_goes(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
+    match command {
+        Command::Wake(..) => (Outcome::Done, Vec::new()),
+        command => apply(state, rules, command, now),
+    }
+}
+
+fn nothing_wakes_next(
+    state: &mut State,
+    rules: &Rules,
+    command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    let claim = match &command {
+        Command::TryClaim(claim) => Some((claim.app.clone(), claim.capabilities.clone())),
+        _ => None,
+    };
+    let (outcome, mut effects) = apply(state, rules, command, now);
+    if let Some((app, capabilities)) = claim.filter(|_| outcome == Outcome::Claim(None)) {
+        effects.extend(apply(state, rules, Command::Wake(app, capabilities), now).1);
     }
     (outcome, effects)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use glimpse_shared::{
     id::{Micros, Seq, WorkerId},
     job::{Job, JobState, Status},
+    needs::Needs,
     store::{Checkpoint, transition::Fence},
 };
 
@@ -16,6 +17,8 @@ pub struct Life {
     pub(super) digest: String,
     pub(super) start_timeout: Duration,
     pub(super) run_timeout: Duration,
+    /// What its worker must be capable of.
+    pub(super) needs: Needs,
     /// Its log.
     pub(super) history: History,
     /// Whose finish ended it.
@@ -71,19 +74,25 @@ impl Life {
 
     /// A new job's.
     pub(super) fn new(job: &Job, now: Micros) -> Self {
-        Self::of(job.digest.clone(), job.start_timeout, job.run_timeout, now)
+        Self::of((job.digest.clone(), job.needs.clone()), job.start_timeout, job.run_timeout, now)
     }
 
     /// That of a job which tries a dead one again.
     pub(super) fn retried(&self, now: Micros) -> Self {
-        Self::of(self.digest.clone(), self.start_timeout, self.run_timeout, now)
+        Self::of((self.digest.clone(), self.needs.clone()), self.start_timeout, self.run_timeout, now)
     }
 
-    fn of(digest: String, start_timeout: Duration, run_timeout: Duration, now: Micros) -> Self {
+    fn of(
+        (digest, needs): (String, Needs),
+        start_timeout: Duration,
+        run_timeout: Duration,
+        now: Micros,
+    ) -> Self {
         Self {
             digest,
             start_timeout,
             run_timeout,
+            needs,
             history: History::default(),
             finisher: None,
             holder: None,

@@ -81,18 +81,18 @@ impl Ledger {
         Err(format!("every job ends, but not {id} and {} others", unfinished.count()))
     }
 
-    /// Whether what the store says of a job, if it knows it, is what the account says.
-    pub fn check(&self, id: JobId, state: Option<&JobState>) -> Result<(), Broken> {
+    /// Whether what the store says of a job, if it knows it, and its newest event are what the account says.
+    pub fn check(&self, id: JobId, shown: Option<(&JobState, Option<&Frame>)>) -> Result<(), Broken> {
         let Some(life) = self.lives.get(&id) else {
-            return must(state.is_none(), "a job that was never accepted");
+            return must(shown.is_none(), "a job that was never accepted");
         };
-        let state = state.ok_or("an accepted job is gone")?;
+        let (state, newest) = shown.ok_or("an accepted job is gone")?;
+        must(state.needs == life.needs, "what a job needs has changed")?;
         let is = (state.status, state.seq, state.attempt);
         let expected = (life.status(), life.history.seq(), life.history.attempt());
         if is != expected {
             return Err(format!("{is:?} is not {expected:?}"));
         }
-        let newest = state.newest.as_ref();
         must(newest.is_some_and(|event| event.seq == state.seq), "the newest event has the job's number")?;
         must(
             newest.is_some_and(|event| event.kind.is_terminal()) == state.status.is_terminal(),
@@ -128,7 +128,7 @@ impl Ledger {
         if let (Some(life), Some(state)) = (self.lives.get_mut(&id), &state) {
             life.show(state);
         }
-        self.check(id, state.as_ref())?;
+        self.check(id, state.as_ref().map(|state| (state, after.newest(id))))?;
         let Some(life) = self.lives.get(&id) else { return Ok(()) };
         must(
             after.due(Micros(u64::MAX)).contains(&id) == life.ended().is_none(),

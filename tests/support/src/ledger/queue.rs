@@ -54,6 +54,7 @@ impl Ledger {
         must(life.ended().is_none(), "a lease of an ended job")?;
         must(lease.worker == claim.worker, "a lease in another worker's name")?;
         if started {
+            must(life.needs.met_by(&claim.capabilities), "a worker got a job that it is not capable of")?;
             must(life.holder.is_none(), "two leases of one job")?;
             must(life.attempt() == before + 1, "an attempt was left out")?;
             if before == 0 {

@@ -1,29 +1,63 @@
--- Which waiting job a worker gets; for claim. Stands after shared.lua.
+-- Which waiting job a worker gets; for claim. Stands after waiting.lua.
 
--- Of the first `reach` jobs the first of the worker's affinity, or else the head; the head at once when it was passed
--- over `patience` times. Drops ids that wait no longer. Answers the job's id and the head's, or nil.
-local function choose(keys, jobs, affinity, reach, patience)
-  while true do
-    local ids = redis.call('ZRANGE', keys.queue, 0, reach - 1)
-    local head
-    for _, id in ipairs(ids) do
-      local job = redis.call('HMGET', jobs .. id, 'status', 'affinity', 'passed')
-      if job[1] == 'queued' then
-        local tired = not head and tonumber(job[3] or '0') >= patience
-        head = head or id
-        if tired or (job[2] or '') == affinity then
-          return id, head
-        end
-      else
+-- How many jobs are read in one go once the first few were of no use: the queue may be long, and all of it beyond this
+-- worker.
+local CHUNK = 100
+
+-- Of the first `reach` jobs that the worker is capable of the first of its affinity, or else the first; the first at
+-- once when it was passed over `patience` times. Drops ids that wait no longer. The search begins at the score `from`.
+-- Answers the job's id and the first one's, or nil; whether a job stays that the worker is capable of; the score before
+-- which none stays; and how many jobs were looked at that it is not capable of.
+local function choose(keys, jobs, capabilities, affinity, reach, patience, from)
+  local first, chosen, first_score, second_score
+  local seen, skipped = 0, 0
+  -- The place: so many of the jobs of the score `from` are behind it.
+  local at, chunk = 0, reach + 1
+  -- Many jobs need the same.
+  local met = {}
+  local ended = false
+  while not ended and not (chosen and seen > 1) do
+    local list = redis.call('ZRANGE', keys.queue, from, '+inf', 'BYSCORE', 'LIMIT', at, chunk, 'WITHSCORES')
+    ended = #list < 2 * chunk
+    for index = 1, #list, 2 do
+      local id, score = list[index], list[index + 1]
+      local job = redis.call('HMGET', jobs .. id, 'status', 'affinity', 'passed', 'needs')
+      if job[1] ~= 'queued' then
         redis.call('ZREM', keys.queue, id)
         if not job[1] then
           -- Its hash is gone: it expired while nobody claimed or reaped.
           redis.call('ZREM', keys.due, id)
         end
+      else
+        at = score == from and at + 1 or 1
+        from = score
+        local needs = job[4] or ''
+        if met[needs] == nil then
+          met[needs] = meets(capabilities, needs)
+        end
+        if not met[needs] then
+          skipped = skipped + 1
+        else
+          seen = seen + 1
+          if seen == 1 then
+            first, first_score = id, score
+          elseif seen == 2 then
+            second_score = score
+          end
+          if not chosen and ((seen == 1 and tonumber(job[3] or '0') >= patience) or (job[2] or '') == affinity) then
+            chosen = id
+          end
+          if not chosen and seen >= reach then
+            chosen = first
+          end
+          if chosen and seen > 1 then
+            break
+          end
+        end
       end
     end
-    if head or #ids == 0 then
-      return head, head
-    end
   end
+  chosen = chosen or first
+  local none_before = chosen ~= first and first_score or second_score or from
+  return chosen, first, seen > 1, none_before, skipped
 end

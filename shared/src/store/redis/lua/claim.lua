@@ -1,15 +1,21 @@
 #!lua
 -- Gives a waiting job to a worker.
--- KEYS  queue, wake, due, claim; and of the job that is found, its job, log and checkpoint
+-- KEYS  queue, wake, due, claim, looking; of the job that is found, its job, log and checkpoint; and the list that
+--       workers of these capabilities sleep at
 -- ARGV  now ('' for the server's), worker, claim number, lease (us), prefixes of job, log and checkpoint keys,
 --       how long the claim is kept (ms), affinity ('' for none), how many of the first jobs to choose from,
---       how often the first may be passed over
+--       how often the first may be passed over, the capabilities' name, and themselves, how long they count (us),
+--       and are kept (ms)
 -- Answers  claimed <job> <attempt> <seq> <checkpoint, '' for none>   none
-local keys = {queue = KEYS[1], wake = KEYS[2], due = KEYS[3], claim = KEYS[4]}
+local keys = {queue = KEYS[1], wake = KEYS[2], due = KEYS[3], claim = KEYS[4], looking = KEYS[5]}
 local worker, number, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local jobs, logs, checkpoints, kept = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local affinity, reach, patience = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
+local name, capabilities, counts, looking_kept = ARGV[12], ARGV[13], tonumber(ARGV[14]), ARGV[15]
 local now = clock(ARGV[1])
+
+redis.call('ZADD', keys.looking, int(now + counts), name .. ' ' .. capabilities)
+redis.call('PEXPIRE', keys.looking, looking_kept)
 
 local known = redis.call('GET', keys.claim)
 if known then
@@ -23,7 +29,17 @@ if known then
   end
 end
 
-local id, head = choose(keys, jobs, affinity, reach, patience)
+local skip = skip_of(keys, name)
+if skip and skip.till <= now then
+  skip = nil
+end
+local id, first, more, none_before, skipped =
+  choose(keys, jobs, capabilities, affinity, reach, patience, skip and skip.score or '-inf')
+if skip or skipped > CHUNK then
+  -- What was skipped need not be looked at again each time. It is, now and then: the release before puts jobs into the
+  -- queue and says nothing of them here.
+  skip_to(keys, name, none_before, skip and skip.till or now + SKIPS)
+end
 if not id then
   return {'none'}
 end
@@ -34,8 +50,8 @@ local started = job[5] ~= '' and job[5] or int(now)
 local run = job[6] ~= '' and tonumber(job[6]) or now + job[7]
 
 redis.call('ZREM', keys.queue, id)
-if id ~= head then
-  redis.call('HINCRBY', jobs .. head, 'passed', 1)
+if id ~= first then
+  redis.call('HINCRBY', jobs .. first, 'passed', 1)
 end
 redis.call('HSET', jobs .. id, 'status', 'running', 'attempt', attempt, 'worker', worker, 'started', started,
   'run', int(run), 'lease', int(till), 'seq', int(seq))
@@ -43,7 +59,7 @@ redis.call('ZADD', keys.due, int(math.min(run, till)), id)
 append(logs .. id, seq,
   int(seq) .. ' {"type":"started","attempt":' .. attempt .. ',"worker":"' .. worker .. '"}')
 redis.call('SET', keys.claim, int(number) .. ' ' .. id .. ' ' .. attempt .. ' ' .. int(till), 'PX', kept)
-if redis.call('ZCARD', keys.queue) > 0 then
-  wake(keys.wake)
+if more then
+  wake(keys.wake .. ':' .. name, looking_kept)
 end
 return {'claimed', job[4], attempt, int(seq), checkpoint}

@@ -1,6 +1,13 @@
 #!lua flags=no-writes
 -- Lists the jobs that reap must look at.
--- KEYS  due
--- ARGV  now ('' for the server's)
--- Answers  a flat list of <id> <when it was due>, earliest first
-return redis.call('ZRANGE', KEYS[1], '-inf', int(clock(ARGV[1])), 'BYSCORE', 'WITHSCORES')
+-- KEYS  due; and of each job on it, its job
+-- ARGV  now ('' for the server's), prefix of job keys
+-- Answers  a flat list of <id> <when it was due> <app, '' if the job is gone>, earliest first
+local list = redis.call('ZRANGE', KEYS[1], '-inf', int(clock(ARGV[1])), 'BYSCORE', 'WITHSCORES')
+local found = {}
+for index = 1, #list, 2 do
+  found[#found + 1] = list[index]
+  found[#found + 1] = list[index + 1]
+  found[#found + 1] = redis.call('HGET', ARGV[2] .. list[index], 'app') or ''
+end
+return found

@@ -1,12 +1,13 @@
--- How a job comes into its queue; for submit and retry. Stands after shared.lua and pace.lua. Of both scripts
--- the first keys are   job, log, queue, due, wake, checkpoint, pace
+-- How a new job comes into its queue; for submit and retry. Stands after waiting.lua and pace.lua. Of both scripts
+-- the first keys are   job, log, queue, due, wake, checkpoint, pace, looking
 -- and the arguments    now ('' for the server's), id, how many may wait, job (JSON), app, digest, class,
 --                      start timeout, run timeout (us), time to live of the unfinished job (ms),
---                      affinity ('' for none), steps, the dead job that it tries again ('' for none)
+--                      affinity ('' for none), steps, the dead job that it tries again ('' for none),
+--                      what it needs ('' for nothing)
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5],
-  checkpoint = KEYS[6], pace = KEYS[7]}
+  checkpoint = KEYS[6], pace = KEYS[7], looking = KEYS[8]}
 local id, limit, json, app, digest = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
-local affinity, steps, retry_of = ARGV[11], ARGV[12], ARGV[13]
+local affinity, steps, retry_of, needs = ARGV[11], ARGV[12], ARGV[13], ARGV[14]
 local now = clock(ARGV[1])
 local class, start_timeout, run_timeout, ttl = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
 
@@ -25,10 +26,11 @@ local function enter()
     'faults', '0', 'worker', '', 'seq', '1', 'step', '', 'first', '', 'score', int(score),
     'created', int(now), 'started', '', 'finished', '', 'lease', '', 'run', '',
     'start', int(now + start_timeout), 'run_timeout', run_timeout,
-    'affinity', affinity, 'passed', '0', 'steps', steps, 'retry_of', retry_of)
+    'affinity', affinity, 'passed', '0', 'steps', steps, 'retry_of', retry_of,
+    'needs', needs)
   -- A log without its job is a leftover whose ids may be above ours; a checkpoint is another job's.
   redis.call('DEL', keys.log, keys.checkpoint)
-  local position = enqueue(keys, id, score, now + start_timeout, 1)
+  local position = enqueue(keys, id, needs, score, now + start_timeout, 1, now)
   redis.call('PEXPIRE', keys.job, ttl)
   redis.call('PEXPIRE', keys.log, ttl)
   return position

@@ -1,4 +1,4 @@
--- How a job loses its worker; for release and reap. Stands after shared.lua.
+-- How a job loses its worker; for release and reap. Stands after waiting.lua.
 
 -- Ends the job without its worker's word.
 local function fail(keys, id, now, ttl, seq, json)
@@ -10,7 +10,7 @@ end
 -- `fault` is nil, or {head, tail}: the failed event before and after the number of attempts.
 -- Answers 'given_back' or 'ended'.
 local function give_back(keys, id, now, rules, fault)
-  local job = redis.call('HMGET', keys.job, 'faults', 'seq', 'first', 'score', 'run')
+  local job = redis.call('HMGET', keys.job, 'faults', 'seq', 'first', 'score', 'run', 'needs')
   local faults, seq = tonumber(job[1]), tonumber(job[2])
   if fault then
     faults = faults + 1
@@ -29,6 +29,6 @@ local function give_back(keys, id, now, rules, fault)
   end
   redis.call('HSET', keys.job, 'status', 'queued', 'worker', '', 'step', '', 'first', '', 'lease', '',
     'faults', int(faults), 'seq', int(seq + 1))
-  enqueue(keys, id, tonumber(job[4]), tonumber(job[5]), seq + 1)
+  enqueue(keys, id, job[6], tonumber(job[4]), tonumber(job[5]), seq + 1, now)
   return 'given_back'
 end

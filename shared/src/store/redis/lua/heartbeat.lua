@@ -1,16 +1,20 @@
 #!lua flags=allow-oom
--- Registers a worker, and drops those that were silent for too long.
--- KEYS  workers
--- ARGV  now ('' for the server's), worker, record (JSON), how long a worker is known (us)
+-- Registers a worker. Drops those that were silent for too long, but not each time: that reads all of them.
+-- KEYS  workers, swept
+-- ARGV  now ('' for the server's), worker, record (JSON), how long a worker is known (us), and the time of a sweep
+--       is kept (ms)
 -- Answers  done
-local workers, worker, record, known = KEYS[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local workers, swept, worker, record, known = KEYS[1], KEYS[2], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local now = clock(ARGV[1])
 
-local all = redis.call('HGETALL', workers)
-for index = 1, #all, 2 do
-  if now - tonumber(string.match(all[index + 1], '^%d+')) > known then
-    redis.call('HDEL', workers, all[index])
+if now - tonumber(redis.call('GET', swept) or 0) > known then
+  local all = redis.call('HGETALL', workers)
+  for index = 1, #all, 2 do
+    if now - tonumber(string.match(all[index + 1], '^%d+') or 0) > known then
+      redis.call('HDEL', workers, all[index])
+    end
   end
+  redis.call('SET', swept, int(now), 'PX', ARGV[5])
 end
 redis.call('HSET', workers, worker, int(now) .. ' ' .. record)
 return {'done'}

@@ -2,11 +2,15 @@
 -- Reads what a follower has not seen of a job's log.
 -- KEYS  job, log
 -- ARGV  cursor: the seq of the last event seen, 0 for none
--- Answers  {status, '' if the job is gone; its seq; newest frame, '' if the log is empty; frames after the cursor}
+-- Answers  {status, '' if the job is gone; its seq; newest frame, '' if the job has not ended or the log is empty;
+--          frames after the cursor}
 local job, log = KEYS[1], KEYS[2]
 
 local state = redis.call('HMGET', job, 'status', 'seq')
-local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+local newest
+if state[1] ~= 'queued' and state[1] ~= 'running' then
+  newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+end
 local frames = {}
 for index, entry in ipairs(redis.call('XRANGE', log, '(' .. ARGV[1] .. '-0', '+')) do
   frames[index] = entry[2][2]

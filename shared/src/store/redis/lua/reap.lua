@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
 -- Ends a job that is overdue, or takes it from a worker whose lease ran out.
--- KEYS  job, log, queue, due, wake, dead, checkpoint
+-- KEYS  job, log, queue, due, wake, dead, checkpoint, looking
 -- ARGV  now ('' for the server's), id, app, the caller's last known time, how old that may be (us),
 --       allowed attempts, the failed events of start timeout and run timeout (JSON), and of the last attempt
 --       before and after the number of attempts, times to live of an ended and of a dead job (ms),
 --       dead jobs kept
--- Answers  ended   given_back   nothing
+-- Answers  ended <now>   given_back <now>   nothing <now>
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5], dead = KEYS[6],
-  checkpoint = KEYS[7]}
+  checkpoint = KEYS[7], looking = KEYS[8]}
 local id, app, seen, within = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local start_timeout, run_timeout, fault, ended_ttl = ARGV[7], ARGV[8], {ARGV[9], ARGV[10]}, ARGV[11]
 local rules = {attempts = tonumber(ARGV[6]), dead_ttl = ARGV[12], dead_kept = tonumber(ARGV[13])}
@@ -15,30 +15,30 @@ local now = clock(ARGV[1])
 
 -- A command that lay in a frozen server's socket must not run before the renewals behind it.
 if now - seen > within then
-  return {'nothing'}
+  return {'nothing', int(now)}
 end
 local job = redis.call('HMGET', keys.job, 'status', 'seq', 'start', 'run', 'lease', 'app')
 if not job[1] then
   -- Its hash is gone. The queue may be another app's, or none: the claim that finds the id there drops it.
   redis.call('ZREM', keys.queue, id)
   redis.call('ZREM', keys.due, id)
-  return {'nothing'}
+  return {'nothing', int(now)}
 end
 if job[6] ~= app or (job[1] ~= 'queued' and job[1] ~= 'running') then
-  return {'nothing'}
+  return {'nothing', int(now)}
 end
 
 local seq, run, lease = job[2] + 1, tonumber(job[4]), tonumber(job[5])
 local due = run and math.min(run, lease or run) or tonumber(job[3])
 if due > now then
-  return {'nothing'}
+  return {'nothing', int(now)}
 end
 if not run then
   fail(keys, id, now, ended_ttl, seq, start_timeout)
-  return {'ended'}
+  return {'ended', int(now)}
 end
 if run <= now then
   fail(keys, id, now, ended_ttl, seq, run_timeout)
-  return {'ended'}
+  return {'ended', int(now)}
 end
-return {give_back(keys, id, now, rules, fault)}
+return {give_back(keys, id, now, rules, fault), int(now)}

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- Gives a job back by its worker's word.
--- KEYS  job, log, queue, due, wake, dead, checkpoint
+-- KEYS  job, log, queue, due, wake, dead, checkpoint, looking
 -- ARGV  now ('' for the server's), id, attempt, worker, 'drain' or 'fault', allowed attempts,
 --       the failed event of the last attempt before and after the number of attempts,
 --       time to live of a dead job (ms), dead jobs kept
 -- Answers  released   cancelled   lost
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5], dead = KEYS[6],
-  checkpoint = KEYS[7]}
+  checkpoint = KEYS[7], looking = KEYS[8]}
 local id, attempt, worker, reason = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local rules = {attempts = tonumber(ARGV[6]), dead_ttl = ARGV[9], dead_kept = tonumber(ARGV[10])}
 local fault = reason == 'fault' and {ARGV[7], ARGV[8]} or nil

@@ -3,7 +3,7 @@
 -- KEYS  those of enter.lua for the new job; dead, old job
 -- ARGV  those of enter.lua for the new job; old id
 -- Answers  submitted <position>   duplicate   full <waiting> <pace, if it was measured>   unknown
-local dead, old, old_id = KEYS[8], KEYS[9], ARGV[14]
+local dead, old, old_id = KEYS[9], KEYS[10], ARGV[15]
 
 -- The new job was made of what the caller read of the old one before.
 local job = redis.call('HMGET', old, 'app', 'digest', 'finished')

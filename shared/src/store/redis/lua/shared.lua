@@ -24,22 +24,6 @@ local function append(log, seq, frame)
   redis.call('SPUBLISH', log, #frame > LARGEST_MESSAGE and int(seq) .. ' ' or frame)
 end
 
-local function wake(token)
-  if redis.call('LLEN', token) == 0 then
-    redis.call('RPUSH', token, '1')
-  end
-end
-
--- Puts a waiting job into its queue, to be looked at when it is due, and says so. Answers its position.
-local function enqueue(keys, id, score, due, seq)
-  redis.call('ZADD', keys.queue, int(score), id)
-  redis.call('ZADD', keys.due, int(due), id)
-  local position = redis.call('ZRANK', keys.queue, id)
-  append(keys.log, seq, int(seq) .. ' {"type":"queued","position":' .. position .. '}')
-  wake(keys.wake)
-  return position
-end
-
 -- The terminal event and the status that goes with it: the only entry that stays of the log.
 local function conclude(keys, id, status, now, ttl, seq, frame)
   redis.call('ZREM', keys.queue, id)

@@ -1,17 +1,23 @@
 #!lua flags=no-writes
 -- Reads where a job stands.
 -- KEYS  job, log, queue
--- ARGV  id
--- Answers  {status, attempt, worker, step, seq, created, started, finished, app, digest, steps, retry_of, position,
---          newest frame}, '' for what there is none of; nil if there is no such job
-local job, log, queue = KEYS[1], KEYS[2], KEYS[3]
+-- ARGV  id, the event to read as well: 'end' for the terminal one if there is one, 'newest', '' for none
+-- Answers  {status, attempt, worker, step, seq, created, started, finished, app, digest, steps, retry_of, needs,
+--          position, frame}, '' for what there is none of; nil if there is no such job
+local job, log, queue, shown = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
 
 local state = redis.call('HMGET', job, 'status', 'attempt', 'worker', 'step', 'seq', 'created', 'started',
-  'finished', 'app', 'digest', 'steps', 'retry_of')
+  'finished', 'app', 'digest', 'steps', 'retry_of', 'needs')
 if not state[1] then
   return false
 end
-state[13] = state[1] == 'queued' and int(redis.call('ZRANK', queue, ARGV[1]) or 0) or ''
-local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
-state[14] = newest and newest[2][2] or ''
+-- A job of the release before has no needs.
+state[13] = state[13] or ''
+state[14] = state[1] == 'queued' and int(redis.call('ZRANK', queue, ARGV[1]) or 0) or ''
+local ended = state[1] ~= 'queued' and state[1] ~= 'running'
+local frame
+if shown == 'newest' or (shown == 'end' and ended) then
+  frame = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+end
+state[15] = frame and frame[2][2] or ''
 return state

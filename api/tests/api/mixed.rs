@@ -1,0 +1,162 @@
+//! A fleet of different workers.
+
+use std::time::Duration;
+
+use glimpse_shared::{
+    event::FailureCode,
+    job::{Release, WorkerRecord, WorkerState},
+    needs::{Needs, Word},
+    store::Claim,
+};
+use serde_json::{Value, json};
+
+use crate::support::{Stack, demo, record};
+
+/// A worker of large pictures and a scheduler, and one of small pictures and another.
+fn workers() -> [WorkerRecord; 2] {
+    let schedulers = |name: &str| vec![name.to_owned()];
+    [
+        WorkerRecord {
+            max_pixels: 1024 * 1024,
+            schedulers: schedulers("DDIMScheduler"),
+            ..record("large", &demo())
+        },
+        WorkerRecord {
+            max_pixels: 256 * 256,
+            schedulers: schedulers("LCMScheduler"),
+            ..record("small", &demo())
+        },
+    ]
+}
+
+async fn mixed() -> Stack {
+    let stack = Stack::start().await;
+    // The one that each stack begins with is long gone.
+    stack.clock.advance(Duration::from_secs(120));
+    for worker in workers() {
+        stack.store.heartbeat(&worker).await.unwrap();
+    }
+    stack
+}
+
+fn claim(worker: &WorkerRecord, number: u64) -> Claim {
+    Claim {
+        worker: worker.id.clone(),
+        app: worker.app.clone(),
+        affinity: None,
+        capabilities: worker.capabilities(),
+        number,
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_checked_against_each_worker_for_itself() {
+    let stack = mixed().await;
+    for (fields, wrong) in [
+        (json!({ "width": 1024, "height": 1024 }), vec![]),
+        (json!({ "width": 1024, "height": 1024, "scheduler": "DDIM" }), vec![]),
+        (json!({ "width": 256, "height": 256, "scheduler": "LCM" }), vec![]),
+        (json!({ "width": 512, "height": 1024, "scheduler": "LCM" }), vec!["height", "scheduler"]),
+        (json!({ "width": 264, "height": 256, "scheduler": "LCMScheduler" }), vec!["width", "scheduler"]),
+        (json!({ "width": 1032, "height": 1024 }), vec!["width"]),
+        (json!({ "scheduler": "Magic" }), vec!["scheduler"]),
+    ] {
+        for path in ["/v1/jobs", "/glimpse/demo", "/glimpse/demo/stream"] {
+            let own = path == "/v1/jobs";
+            let mut body = json!({ "prompt": "a heart" });
+            let members = body.as_object_mut().unwrap();
+            members.extend(fields.as_object().unwrap().clone());
+            members.extend(own.then(|| ("app".to_owned(), json!("glimpse/demo"))));
+            if wrong.is_empty() && !own {
+                // It would be waited for.
+                continue;
+            }
+            let answer = stack.post(path, &body.to_string()).await;
+            if wrong.is_empty() {
+                assert_eq!(answer.status, 202, "{fields}: {}", answer.text());
+                continue;
+            }
+            assert_eq!(answer.status, 422, "{path} {fields}: {}", answer.text());
+            let errors = answer.json()["detail"].as_array().unwrap().clone();
+            let named: Vec<_> = errors.iter().map(|error| error["loc"][1].as_str().unwrap()).collect();
+            assert_eq!(named, wrong, "{path} {fields}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_would_do_instead_is_said() {
+    let stack = mixed().await;
+    let body = r#"{"app":"glimpse/demo","prompt":"a","width":512,"height":256,"scheduler":"LCM"}"#;
+    let answer = stack.post("/v1/jobs", body).await.json();
+    let detail: Vec<&Value> = answer["detail"].as_array().unwrap().iter().collect();
+    assert_eq!(detail[0]["ctx"], json!({ "le": 256 * 256 }));
+    assert_eq!(
+        detail[0]["msg"],
+        "With LCMScheduler a picture should have at most 65536 pixels, 512x256 has 131072"
+    );
+    assert_eq!(detail[1]["ctx"], json!({ "expected": ["DDIMScheduler"] }));
+    assert_eq!(detail[1]["msg"], "No worker of this app offers this scheduler for a picture of 512x256");
+}
+
+#[tokio::test]
+async fn a_job_goes_to_a_worker_that_is_capable_of_it() {
+    let stack = mixed().await;
+    let [large, small] = workers();
+    let submit = async |body: &str| {
+        let answer = stack.post("/v1/jobs", body).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        answer.json()["id"].as_str().unwrap().to_owned()
+    };
+    let ddim = submit(r#"{"app":"glimpse/demo","prompt":"a","width":512,"height":512,"scheduler":"DDIM"}"#).await;
+    let any = submit(r#"{"app":"glimpse/demo","prompt":"a"}"#).await;
+    let got = stack.store.try_claim(&claim(&small, 1)).await.unwrap().unwrap();
+    assert_eq!(got.job.id.to_string(), any);
+    assert_eq!(got.job.needs, Needs::new(128 * 128, []));
+    assert_eq!(stack.store.try_claim(&claim(&small, 2)).await.unwrap(), None);
+    let got = stack.store.try_claim(&claim(&large, 1)).await.unwrap().unwrap();
+    assert_eq!(got.job.id.to_string(), ddim);
+    assert_eq!(got.job.needs, Needs::new(512 * 512, [Word::scheduler("DDIMScheduler")]));
+}
+
+#[tokio::test]
+async fn a_job_that_no_live_worker_is_capable_of_any_more_waits_and_says_so() {
+    let stack = mixed().await;
+    let [large, small] = workers();
+    let body = r#"{"app":"glimpse/demo","prompt":"a","width":512,"height":512}"#;
+    let id = stack.post("/v1/jobs", body).await.json()["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/jobs/{id}");
+    assert_eq!(stack.get(&path).await.json()["workers"], 1);
+    stack.clock.advance(Duration::from_secs(31));
+    stack.store.heartbeat(&small).await.unwrap();
+    // Another replica has not heard of it.
+    let replica = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
+    assert_eq!(replica.get(&path).await.json()["workers"], 0);
+    assert_eq!(stack.store.try_claim(&claim(&small, 1)).await.unwrap(), None);
+    // It comes back.
+    stack.store.heartbeat(&WorkerRecord { state: WorkerState::Idle, ..large.clone() }).await.unwrap();
+    let replica = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
+    let job = replica.get(&path).await.json();
+    assert_eq!((&job["status"], &job["workers"]), (&json!("queued"), &json!(1)));
+    assert!(stack.store.try_claim(&claim(&large, 1)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_dead_job_that_no_worker_is_capable_of_stays_on_the_list() {
+    let stack = mixed().await;
+    let [large, small] = workers();
+    let body = r#"{"app":"glimpse/demo","prompt":"a","width":512,"height":512}"#;
+    let id = stack.post("/v1/jobs", body).await.json()["id"].as_str().unwrap().to_owned();
+    for number in 1..=3 {
+        let lease = stack.store.try_claim(&claim(&large, number)).await.unwrap().unwrap();
+        stack.store.release(&lease, &Release::Fault("it broke".to_owned())).await.unwrap();
+    }
+    stack.clock.advance(Duration::from_secs(61));
+    stack.store.heartbeat(&small).await.unwrap();
+    let replica = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
+    let answer = replica.post(&format!("/v1/dead/{id}/retry"), "").await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.header("retry-after").is_some());
+    let dead = stack.store.dead(None).await.unwrap();
+    assert_eq!((dead[0].id.to_string(), dead[0].code), (id, FailureCode::AttemptsExhausted));
+}

@@ -1,0 +1,198 @@
+//! What a job needs of the worker that makes it, and what a worker is capable of.
+//!
+//! Both are a number of pixels and a set of words, so that a later feature only adds words. Both are written as
+//! `<pixels> <word> <word> …`: the store keeps that text and its scripts compare it.
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::request::ImageSpec;
+
+/// One thing that a job can need, as `kind:value`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Word(String);
+
+impl Word {
+    /// A scheduler by its class name.
+    pub fn scheduler(name: &str) -> Self {
+        Self::new("scheduler", name)
+    }
+
+    /// What would end a word, or could be taken for an escape, is escaped as in a URL.
+    fn new(kind: &str, value: &str) -> Self {
+        let mut word = format!("{kind}:");
+        for byte in value.bytes() {
+            match byte {
+                b'%' => word.push_str("%25"),
+                byte if byte.is_ascii_graphic() => word.push(byte.into()),
+                byte => word.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        Self(word)
+    }
+}
+
+/// What a worker must be capable of to make a job; by default nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Needs {
+    pixels: u64,
+    words: BTreeSet<Word>,
+}
+
+impl Needs {
+    /// A picture of so many pixels, and all that the words name.
+    pub fn new(pixels: u64, words: impl IntoIterator<Item = Word>) -> Self {
+        Self { pixels, words: words.into_iter().collect() }
+    }
+
+    /// Those of a request: its size, and the scheduler if it names one.
+    pub fn of(spec: &ImageSpec) -> Self {
+        Self::new(
+            u64::from(spec.width()) * u64::from(spec.height()),
+            spec.scheduler().map(Word::scheduler),
+        )
+    }
+
+    /// How large a picture is made, in pixels.
+    pub fn pixels(&self) -> u64 {
+        self.pixels
+    }
+
+    /// What else is needed.
+    pub fn words(&self) -> impl Iterator<Item = &Word> {
+        self.words.iter()
+    }
+
+    /// Whether any worker can make the job.
+    pub fn is_nothing(&self) -> bool {
+        self.pixels == 0 && self.words.is_empty()
+    }
+
+    /// Whether a worker of these capabilities can make the job.
+    pub fn met_by(&self, capabilities: &Capabilities) -> bool {
+        self.pixels <= capabilities.max_pixels && self.words.is_subset(&capabilities.words)
+    }
+}
+
+/// `<pixels> <word> <word> …`; no text at all for nothing.
+impl fmt::Display for Needs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_nothing() { Ok(()) } else { write(f, self.pixels, &self.words) }
+    }
+}
+
+/// A text that does not say what a job needs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("what a job needs is written as a number of pixels and words, not {0:?}")]
+pub struct InvalidNeeds(String);
+
+impl FromStr for Needs {
+    type Err = InvalidNeeds;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNeeds> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let invalid = || InvalidNeeds(text.to_owned());
+        let mut parts = text.split(' ');
+        let pixels = parts.next().and_then(|pixels| pixels.parse().ok()).ok_or_else(invalid)?;
+        let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic());
+        let words = parts.map(|word| is_word(word).then(|| Word(word.to_owned())));
+        Ok(Self { pixels, words: words.collect::<Option<_>>().ok_or_else(invalid)? })
+    }
+}
+
+impl TryFrom<String> for Needs {
+    type Error = InvalidNeeds;
+
+    fn try_from(text: String) -> Result<Self, InvalidNeeds> {
+        text.parse()
+    }
+}
+
+impl From<Needs> for String {
+    fn from(needs: Needs) -> Self {
+        needs.to_string()
+    }
+}
+
+/// What a worker is capable of; by default of jobs that need nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Capabilities {
+    max_pixels: u64,
+    words: BTreeSet<Word>,
+}
+
+impl Capabilities {
+    /// Pictures of up to so many pixels, and all that the words name.
+    pub fn new(max_pixels: u64, words: impl IntoIterator<Item = Word>) -> Self {
+        Self { max_pixels, words: words.into_iter().collect() }
+    }
+
+    /// A short name for exactly these: the same in every process.
+    pub fn name(&self) -> String {
+        let digest = Sha256::digest(self.to_string());
+        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// `<pixels> <word> <word> …`.
+impl fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write(f, self.max_pixels, &self.words)
+    }
+}
+
+fn write(f: &mut fmt::Formatter<'_>, pixels: u64, words: &BTreeSet<Word>) -> fmt::Result {
+    write!(f, "{pixels}")?;
+    words.iter().try_for_each(|word| write!(f, " {}", word.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ddim() -> Word {
+        Word::scheduler("DDIMScheduler")
+    }
+
+    #[test]
+    fn a_worker_must_be_capable_of_all_that_a_job_needs() {
+        let euler = Word::scheduler("EulerDiscreteScheduler");
+        let capable = Capabilities::new(1 << 20, [ddim(), euler.clone()]);
+        for (needs, met) in [
+            (Needs::default(), true),
+            (Needs::new(1 << 20, []), true),
+            (Needs::new((1 << 20) + 1, []), false),
+            (Needs::new(64, [ddim(), euler]), true),
+            (Needs::new(64, [Word::scheduler("LCMScheduler")]), false),
+            (Needs::new(64, [ddim(), Word::scheduler("LCMScheduler")]), false),
+        ] {
+            assert_eq!(needs.met_by(&capable), met, "{needs}");
+        }
+        assert!(Needs::default().met_by(&Capabilities::default()));
+    }
+
+    #[test]
+    fn needs_are_themselves_again() {
+        let strange = Word::scheduler("100 % 🪁");
+        for needs in [Needs::default(), Needs::new(4096, []), Needs::new(u64::MAX, [ddim(), strange])] {
+            assert_eq!(needs.to_string().parse(), Ok(needs));
+        }
+        assert_eq!(Needs::new(64, [ddim()]).to_string(), "64 scheduler:DDIMScheduler");
+        for wrong in ["x", "-1", "64  two", "64 ", " 64", "64 a\tb", "64 naïve"] {
+            assert!(wrong.parse::<Needs>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_capabilities_have_the_same_name() {
+        let both = [ddim(), Word::scheduler("LCMScheduler")];
+        let turned = both.clone().into_iter().rev();
+        assert_eq!(Capabilities::new(64, both.clone()).name(), Capabilities::new(64, turned).name());
+        assert_ne!(Capabilities::new(64, both.clone()).name(), Capabilities::new(65, both).name());
+    }
+}

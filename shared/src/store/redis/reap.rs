@@ -1,0 +1,142 @@
+//! A round of reaping: over all partitions at the same time, in each of them one job after the other.
+
+use std::collections::BTreeMap;
+
+use redis::Value;
+
+use super::{
+    Door,
+    queue::{exhausted_around, millis},
+    scripts::{DUE, Outcome, REAP, number, unexpected},
+};
+use crate::{
+    error::{StoreError, StoreResult},
+    event::{Event, FailureCode},
+    id::{App, JobId, Micros, Partition},
+    store::{
+        Reaped,
+        transition::{
+            ReapOutcome,
+            ending::{RUN_TIMEOUT, START_TIMEOUT, WORKER_LOST},
+        },
+    },
+};
+
+/// A job that reap must look at.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Due {
+    id: JobId,
+    at: Micros,
+    /// Whose job it is: the queue is a key of the script, and only the job says which one. `None` if its hash is gone.
+    app: Option<App>,
+}
+
+/// What became of the jobs of a round, by when they were due.
+type Round = BTreeMap<(Micros, JobId), ReapOutcome>;
+
+impl Door {
+    /// One round over all partitions. A partition whose node is away does not keep the others waiting; the round
+    /// is an error all the same, so that the caller knows that Redis did not answer in full.
+    pub(super) async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
+        let mut round = Round::new();
+        let rounds = Partition::all().map(|partition| self.reap_of(partition, seen));
+        let mut failure = None;
+        for (done, failed) in futures::future::join_all(rounds).await {
+            round.extend(done);
+            failure = failed.or(failure);
+        }
+        let mut reaped = Reaped::default();
+        for ((_, id), outcome) in round {
+            match outcome {
+                ReapOutcome::Ended => reaped.ended.push(id),
+                ReapOutcome::GivenBack => reaped.given_back.push(id),
+                ReapOutcome::Nothing => {}
+            }
+        }
+        reaped.now = self.time().await?;
+        failure.map_or(Ok(reaped), Err)
+    }
+
+    async fn reap_of(&self, partition: Partition, mut seen: Micros) -> (Round, Option<StoreError>) {
+        let mut round = Round::new();
+        let due = match self.due(partition).await {
+            Ok(due) => due,
+            Err(error) => return (round, Some(error)),
+        };
+        let mut failure = None;
+        for due in due {
+            match self.reap_one(&due, seen).await {
+                Ok((outcome, now)) => {
+                    // An answer in time: what comes after it waits for no longer than it did, however many they are.
+                    if now.since(seen) <= self.rules.reap_within {
+                        seen = now;
+                    }
+                    round.insert((due.at, due.id), outcome);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        (round, failure)
+    }
+
+    async fn due(&self, partition: Partition) -> StoreResult<Vec<Due>> {
+        let keys = self.keys.of(partition);
+        let jobs = keys.jobs();
+        overdue(DUE.keys([keys.due()]).now(self.now()).text(&jobs).read(&self.nodes).await?)
+    }
+
+    async fn reap_one(&self, due: &Due, seen: Micros) -> StoreResult<(ReapOutcome, Micros)> {
+        let id = due.id;
+        let Some(keys) = self.keys.of_job(id) else { return Ok((ReapOutcome::Nothing, seen)) };
+        let (queue, wake, looking) = match &due.app {
+            Some(app) => (keys.queue(app), keys.wake(app), keys.looking(app)),
+            None => (keys.no_queue(), keys.no_wake(), keys.no_looking()),
+        };
+        let failed = |code, message: &str| Event::Failed { code, message: message.to_owned() }.to_json();
+        let start_timeout = failed(FailureCode::StartTimeout, START_TIMEOUT);
+        let run_timeout = failed(FailureCode::RunTimeout, RUN_TIMEOUT);
+        let (head, tail) = exhausted_around(WORKER_LOST);
+        let call = REAP
+            .keys([
+                keys.job(id),
+                keys.log(id),
+                queue,
+                keys.due(),
+                wake,
+                keys.dead(),
+                keys.checkpoint(id),
+                looking,
+            ])
+            .now(self.now())
+            .value(id)
+            .text(due.app.as_ref().map_or("", App::as_str))
+            .value(seen.0)
+            .value(self.rules.reap_within.as_micros())
+            .value(self.rules.attempts)
+            .text(&start_timeout)
+            .text(&run_timeout)
+            .text(&head)
+            .text(&tail)
+            .value(millis(self.rules.ended_ttl));
+        match self.bury(call).run(&self.nodes).await? {
+            Outcome::Reaped { outcome, now } => Ok((outcome, now)),
+            other => unexpected(other),
+        }
+    }
+}
+
+/// What `due` answers.
+pub(super) fn overdue(answer: Value) -> StoreResult<Vec<Due>> {
+    let flat: Vec<String> =
+        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    flat.chunks_exact(3)
+        .map(|due| {
+            Ok(Due {
+                id: number(&due[0])?,
+                at: Micros(number::<f64>(&due[1])? as u64),
+                // A name that is none has no queue.
+                app: due[2].parse().ok(),
+            })
+        })
+        .collect()
+}

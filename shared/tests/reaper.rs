@@ -1,0 +1,207 @@
+//! The loop that reaps, in virtual time: over a connection that delays, and before a store that stands still.
+
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use glimpse_shared::{
+    error::{StoreError, StoreResult},
+    event::{CancelledBy, Followed, Frame},
+    id::{App, JobId, Micros, Seq},
+    job::{DeadJob, Job, JobState, Release, SeenWorker, Status, WorkerRecord},
+    needs::Capabilities,
+    reaper,
+    store::{
+        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Rules,
+        Shown, Store, Submit, memory::MemoryStore,
+    },
+};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+// The props are the suite's; its stories are told by conformance.rs.
+#[allow(dead_code)]
+#[path = "suite/mod.rs"]
+mod suite;
+
+use suite::{START, job, plain_claim, worker};
+
+/// A store behind a slow connection, whose clock shows the virtual time.
+struct Far {
+    store: Arc<MemoryStore>,
+    clock: Clock,
+    begun: Instant,
+    /// How long a command takes to arrive, and its answer.
+    delay: Duration,
+    /// The store does nothing before then.
+    still_until: Mutex<Option<Instant>>,
+}
+
+impl Far {
+    fn new(delay: Duration) -> Arc<Self> {
+        let clock = Clock::manual(START);
+        let store = Arc::new(MemoryStore::new(Rules::default(), clock.clone()));
+        Arc::new(Self { store, clock, begun: Instant::now(), delay, still_until: Mutex::default() })
+    }
+
+    /// The same store by another way.
+    fn beside(&self, delay: Duration) -> Self {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        Self { store, clock, begun: self.begun, delay, still_until: Mutex::new(*self.still_until.lock().unwrap()) }
+    }
+
+    fn tick(&self) -> &MemoryStore {
+        if let Clock::Manual(now) = &self.clock {
+            now.store(START.after(self.begun.elapsed()).0, Ordering::SeqCst);
+        }
+        &self.store
+    }
+
+    fn stand_still(&self, until: Instant) {
+        *self.still_until.lock().unwrap() = Some(until);
+    }
+
+    /// Sends a command and waits for its answer, as long as a command may take.
+    async fn ask<T>(&self, command: impl Future<Output = StoreResult<T>> + Send) -> StoreResult<T> {
+        let asked = async {
+            sleep(self.delay).await;
+            let until = *self.still_until.lock().unwrap();
+            if let Some(until) = until {
+                sleep_until(until).await;
+            }
+            self.tick();
+            let answer = command.await;
+            sleep(self.delay).await;
+            answer
+        };
+        let away = |_| StoreError::Unavailable("no answer in time".to_owned());
+        timeout(Duration::from_secs(5), asked).await.map_err(away)?
+    }
+}
+
+#[async_trait]
+impl Store for Far {
+    async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
+        self.ask(self.store.reap(seen)).await
+    }
+    async fn now(&self) -> StoreResult<Micros> {
+        self.ask(self.store.now()).await
+    }
+    async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
+        self.ask(self.store.renew(lease, checkpoint)).await
+    }
+
+    // The rest goes the short way.
+    async fn submit(&self, job: &Job) -> StoreResult<Submit> {
+        self.tick().submit(job).await
+    }
+    async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
+        self.tick().try_claim(claim).await
+    }
+    async fn wait_for_work(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
+        self.store.wait_for_work(app, capabilities).await
+    }
+    async fn wake(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
+        self.store.wake(app, capabilities).await
+    }
+    async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
+        self.tick().publish(lease, preview).await
+    }
+    async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish> {
+        self.tick().finish(lease, ending).await
+    }
+    async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released> {
+        self.tick().release(lease, release).await
+    }
+    async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
+        self.tick().cancel(id, by).await
+    }
+    async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
+        self.store.dead(app).await
+    }
+    async fn retry(&self, id: JobId) -> StoreResult<Retry> {
+        self.tick().retry(id).await
+    }
+    async fn heartbeat(&self, worker: &WorkerRecord) -> StoreResult<()> {
+        self.tick().heartbeat(worker).await
+    }
+    async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
+        self.tick().workers().await
+    }
+    async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
+        self.store.status(id).await
+    }
+    async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
+        self.store.status_with(id, shown).await
+    }
+    fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
+        self.store.follow(id, after)
+    }
+    fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
+        self.store.cancellations(app)
+    }
+    async fn forget(&self, id: JobId) -> StoreResult<()> {
+        self.store.forget(id).await
+    }
+}
+
+/// How long it takes until a job waits again whose worker was lost right after it had claimed it, `after` so long.
+async fn recovery(period: Duration, delay: Duration, after: Duration) -> Duration {
+    let store = Far::new(delay);
+    tokio::spawn(reaper::run(store.clone(), period));
+    sleep(Duration::from_secs(40) + after).await;
+    let job = job("a heart");
+    store.submit(&job).await.unwrap();
+    store.try_claim(&plain_claim(worker("lost"), 1)).await.unwrap().expect("the job");
+    let lost = Instant::now();
+    loop {
+        if store.status(job.id).await.unwrap().unwrap().status == Status::Queued {
+            return lost.elapsed();
+        }
+        assert!(lost.elapsed() < Duration::from_secs(120), "nobody reaps, with a delay of {delay:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_that_has_workers_alone_recovers_as_soon_as_one_with_apis() {
+    glimpse_shared::jitter::seed(7);
+    for delay in [0, 125, 250, 500].map(Duration::from_millis) {
+        for after in (0..20).map(|n| Duration::from_millis(n * 450)) {
+            // The round's command is on its way for `delay`, after the store's time, which took it twice that.
+            let most = Duration::from_secs(20) + 3 * delay;
+            for period in [reaper::WORKER_PERIOD, reaper::API_PERIOD] {
+                let took = recovery(period, delay, after).await;
+                assert!(took < most, "{took:?} with a delay of {delay:?}, every {period:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stands_still_for_any_time_costs_no_healthy_worker_its_job() {
+    glimpse_shared::jitter::seed(8);
+    let reapers = Far::new(Duration::from_millis(1));
+    tokio::spawn(reaper::run(reapers.clone(), reaper::WORKER_PERIOD));
+    tokio::spawn(reaper::run(reapers.clone(), reaper::API_PERIOD));
+    let job = job("a heart");
+    reapers.submit(&job).await.unwrap();
+    let lease = reapers.try_claim(&plain_claim(worker("w1"), 1)).await.unwrap().expect("the job");
+    for millis in (500..14_000).step_by(300) {
+        // Settled again, with a renewal every 5 s.
+        for _ in 0..7 {
+            sleep(Duration::from_secs(5)).await;
+            assert_eq!(reapers.renew(&lease, None).await.unwrap(), Hold::Held, "before {millis} ms");
+        }
+        // It stands still just before the next renewal, which comes late: the worker has to connect again.
+        sleep(Duration::from_millis(4_900)).await;
+        let thaw = Instant::now() + Duration::from_millis(millis);
+        reapers.stand_still(thaw);
+        sleep_until(thaw + Duration::from_millis(300)).await;
+        let worker = reapers.beside(Duration::from_millis(1));
+        assert_eq!(worker.renew(&lease, None).await.unwrap(), Hold::Held, "after {millis} ms");
+    }
+    assert_eq!(reapers.status(job.id).await.unwrap().unwrap().attempt, 1);
+}
