@@ -1,6 +1,7 @@
 //! What the API and the workers of Glimpse agree on: the words of a request, a job and its events, and the
 //! store that carries them. Depends on nothing else of ours.
 
+pub mod environment;
 pub mod error;
 pub mod event;
 pub mod id;
@@ -8,5 +9,6 @@ pub mod jitter;
 pub mod job;
 pub mod reaper;
 pub mod request;
+pub mod retry;
 pub mod store;
 pub mod telemetry;

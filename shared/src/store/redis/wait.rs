@@ -6,14 +6,15 @@ use std::{
 };
 
 use redis::{
-    ProtocolVersion, Value,
+    Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
 use tokio::sync::oneshot;
 
 use super::{
-    Door,
-    nodes::{COMMAND, Failure, timeouts},
+    backend::Backend,
+    connection::{COMMAND, timeouts},
+    failure::Failure,
 };
 use crate::{error::StoreResult, id::App};
 
@@ -28,17 +29,17 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// Waits for a token, a few seconds at most.
-    pub(super) async fn wait(&self, door: &Arc<Door>, app: &App) -> StoreResult<()> {
+    pub(super) async fn wait(&self, backend: &Arc<Backend>, app: &App) -> StoreResult<()> {
         let (answer, answered) = oneshot::channel();
-        let (door, app, idle) = (door.clone(), app.clone(), self.idle.clone());
+        let (backend, app, idle) = (backend.clone(), app.clone(), self.idle.clone());
         // A task of its own: the caller may go at any time, and a token that arrives for one who has gone belongs
         // to another worker. A token lost with this process costs one block.
         tokio::spawn(async move {
-            let popped = pop(&door, &app, &idle).await;
+            let popped = pop(&backend, &app, &idle).await;
             let token = matches!(popped, Ok(true));
             if answer.send(popped.map(drop)).is_err()
                 && token
-                && let Err(error) = door.wake(&app).await
+                && let Err(error) = backend.wake(&app).await
             {
                 tracing::warn!(%error, "a wake-up is lost; workers look by themselves within 5 s");
             }
@@ -50,18 +51,18 @@ impl Waiting {
 
 /// Whether there was a token.
 async fn pop(
-    door: &Door,
+    backend: &Backend,
     app: &App,
     idle: &Mutex<Vec<(String, MultiplexedConnection)>>,
 ) -> StoreResult<bool> {
-    let key = door.keys.of_app(app).wake(app);
+    let key = backend.keys.of_app(app).wake(app);
     let free = {
         let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.iter().position(|(of, _)| *of == key).map(|at| idle.swap_remove(at).1)
     };
     let mut connection = match free {
         Some(connection) => connection,
-        None => door.nodes.open(&key, ProtocolVersion::RESP2, timeouts(BLOCK + COMMAND)).await?,
+        None => backend.nodes.open(&key, timeouts(BLOCK + COMMAND)).await?,
     };
     let mut command = redis::cmd("BLPOP");
     command.arg(&key).arg(BLOCK.as_secs());
@@ -72,7 +73,7 @@ async fn pop(
         }
         // The connection is not used again: after a restart, or where the slot has moved, a new one finds its way.
         Err(error) => {
-            door.nodes.forget();
+            backend.nodes.forget();
             Err(Failure::Redis(error).into())
         }
     }
