@@ -7,7 +7,7 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use glimpse_shared::telemetry;
+use glimpse_shared::{environment, telemetry};
 
 /// Makes pictures from words, and lets you watch them form.
 #[derive(Debug, Parser)]
@@ -29,6 +29,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    environment::forget_empty();
     let cli = Cli::parse();
     // Without a provider the first TLS connection would panic. An error means that one is there.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -9,15 +9,14 @@ use glimpse_shared::{
     store::{
         Clock, SharedStore,
         memory::MemoryStore,
-        redis::{RedisConfig, RedisStore},
+        redis::{Check, ConfigError, Process, RedisConfig, RedisStore},
     },
     telemetry::LogConfig,
 };
 use glimpse_worker::{
     config::{FleetConfig, ModelConfig},
-    engine::Engine,
     runner::{Ended, Worker},
-    signal,
+    signal, starting,
 };
 use tokio::{
     net::TcpListener,
@@ -61,12 +60,10 @@ pub async fn run(args: Args) -> ExitCode {
 async fn serve(args: Args) -> Result<Ended, Error> {
     let model = model::or_demo(args.model.model.clone())?;
     let app: App = args.fleet.app.clone().map_or_else(|| DEMO_APP.parse(), Ok)?;
-    let store: SharedStore = match &args.redis.redis_url {
-        Some(url) => {
-            Arc::new(RedisStore::connect(url, &args.redis.redis_prefix, args.api.rules(), Clock::Store)?)
-        }
-        None => Arc::new(MemoryStore::new(args.api.rules(), Clock::Store)),
-    };
+    let redis = args.redis.redis_url.as_ref();
+    let redis = redis
+        .map(|url| RedisStore::connect(url, &args.redis.redis_prefix, args.api.rules(), Clock::Store))
+        .transpose()?;
     // A taken port is found before the model is loaded.
     let listener = TcpListener::bind(&args.api.listen)
         .await
@@ -80,8 +77,18 @@ async fn serve(args: Args) -> Result<Ended, Error> {
     };
 
     let loras = args.model.loras()?;
-    let loading = args.model.clone();
-    let (engine, offers) = Engine::start(move || loading.load_warm(&model)).await?;
+    let opened = starting::open(args.model.clone(), model).await?;
+    let (store, mut check): (SharedStore, _) = match redis {
+        Some(redis) => {
+            let check = redis.check(Process::Both).await?;
+            (Arc::new(redis), Some(check))
+        }
+        None => (Arc::new(MemoryStore::new(args.api.rules(), Clock::Store)), None),
+    };
+    let (engine, offers) = tokio::select! {
+        loaded = opened.load() => loaded?,
+        unfit = failed(&mut check) => return Err(unfit.into()),
+    };
     let worker = Worker {
         store: store.clone(),
         app,
@@ -94,11 +101,12 @@ async fn serve(args: Args) -> Result<Ended, Error> {
     };
     let (ready, is_ready) = oneshot::channel();
     let worker = worker.run(
-        || {
+        move || {
             let _ = ready.send(());
         },
         until(stopped.clone()),
     );
+    let worker = once_checked(check, until(stopped.clone()), worker);
     let api = glimpse_api::serve(listener, store.clone(), args.api, until(stopped));
     let reaping = tokio::spawn(reaper::run(store, reaper::API_PERIOD));
     let announce = async move {
@@ -114,7 +122,7 @@ async fn serve(args: Args) -> Result<Ended, Error> {
     tokio::pin!(told);
     let ended = tokio::select! {
         () = &mut told => None,
-        ended = &mut worker => Some(ended?),
+        ended = &mut worker => Some(ended??),
         served = &mut api => {
             served??;
             None
@@ -123,7 +131,7 @@ async fn serve(args: Args) -> Result<Ended, Error> {
     stop.send_replace(true);
     let ended = match ended {
         Some(ended) => ended,
-        None => worker.await?,
+        None => worker.await??,
     };
     if !api.is_finished() {
         api.await??;
@@ -131,6 +139,29 @@ async fn serve(args: Args) -> Result<Ended, Error> {
     announcing.abort();
     reaping.abort();
     Ok(ended)
+}
+
+/// What Redis lacks for good; never, where there is none.
+async fn failed(check: &mut Option<Check>) -> ConfigError {
+    match check {
+        Some(check) => check.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Lets the worker begin when Redis has been checked, if there is one: nothing is written there before.
+async fn once_checked(
+    check: Option<Check>,
+    stopped: impl Future<Output = ()>,
+    worker: impl Future<Output = Ended>,
+) -> Result<Ended, ConfigError> {
+    if let Some(mut check) = check {
+        tokio::select! {
+            passed = check.passed() => passed?,
+            () = stopped => return Ok(Ended::Drained),
+        }
+    }
+    Ok(worker.await)
 }
 
 /// The one line on standard output, for whoever waits for it.

@@ -5,10 +5,10 @@ use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 use clap::Parser;
 use glimpse_api::{Config, raise_connection_limit, serve};
 use glimpse_shared::{
-    reaper,
+    environment, reaper,
     store::{
         Clock, SharedStore,
-        redis::{RedisConfig, RedisStore},
+        redis::{ConfigError, Process, RedisConfig, RedisStore},
     },
     telemetry::{self, LogConfig},
 };
@@ -43,10 +43,17 @@ enum Failure {
     System(String, std::io::Error),
 }
 
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Flags(error.to_string())
+    }
+}
+
 fn main() -> ExitCode {
     // Before anything speaks TLS: without a provider of its own choice, rustls panics at the first connection.
     // An error means that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    environment::forget_empty();
     let flags = Flags::parse();
     telemetry::init(&flags.log);
     match start(flags) {
@@ -76,6 +83,8 @@ async fn run(flags: Flags) -> Result<(), Failure> {
         |error| Failure::System(what, error)
     };
     let store = open_store(&flags)?;
+    let mut check = store.check(Process::Api).await?;
+    let store: SharedStore = store;
     raise_connection_limit();
     // Before the line that says so: whoever reads it may send a signal.
     let mut terminate = signal(SignalKind::terminate()).map_err(system("signals cannot be handled"))?;
@@ -95,17 +104,19 @@ async fn run(flags: Flags) -> Result<(), Failure> {
             _ = interrupt.recv() => tracing::info!("SIGINT"),
         }
     };
-    let served = serve(listener, store, flags.api, shutdown).await;
+    let served = tokio::select! {
+        served = serve(listener, store, flags.api, shutdown) => served,
+        unfit = check.failed() => return Err(unfit.into()),
+    };
     reaper.abort();
     served.map_err(system("serving ended"))
 }
 
 /// The store that this process shares with the fleet.
-fn open_store(flags: &Flags) -> Result<SharedStore, Failure> {
+fn open_store(flags: &Flags) -> Result<Arc<RedisStore>, Failure> {
     let RedisConfig { redis_url, redis_prefix } = &flags.redis;
     let url = redis_url.as_ref().ok_or_else(|| {
         Failure::Flags("--redis-url is required: the API finds its workers through Redis".to_owned())
     })?;
-    let store = RedisStore::connect(url, redis_prefix, flags.api.rules(), Clock::Store);
-    Ok(Arc::new(store.map_err(|error| Failure::Flags(error.to_string()))?))
+    Ok(Arc::new(RedisStore::connect(url, redis_prefix, flags.api.rules(), Clock::Store)?))
 }

@@ -17,4 +17,6 @@ mod serve;
 #[cfg(test)]
 mod stack;
 #[cfg(test)]
+mod startup;
+#[cfg(test)]
 mod tls;

@@ -19,3 +19,4 @@ pub mod runner;
 pub mod schedulers;
 pub mod sdxl;
 pub mod signal;
+pub mod starting;

@@ -4,11 +4,12 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use glimpse_shared::{
+    environment,
     id::WorkerId,
     reaper,
     store::{
         Clock, Rules, SharedStore,
-        redis::{RedisConfig, RedisStore},
+        redis::{Check, Process, RedisConfig, RedisStore},
     },
     telemetry::{self, LogConfig},
 };
@@ -16,8 +17,10 @@ use glimpse_worker::{
     config::{FleetConfig, ModelConfig},
     engine::Engine,
     health,
+    pipeline::Description,
     runner::{Ended, Worker},
     signal,
+    starting::{self, Opened},
 };
 use tokio::{net::TcpListener, sync::watch};
 
@@ -40,6 +43,7 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    environment::forget_empty();
     let cli = Cli::parse();
     telemetry::init(&cli.log);
     if rustls::crypto::ring::default_provider().install_default().is_err() {
@@ -55,7 +59,9 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>> {
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+async fn run(cli: Cli) -> Result<Ended, Error> {
     let missing = |flag: &str| -> ! {
         Cli::command().error(ErrorKind::MissingRequiredArgument, format!("{flag} is required")).exit()
     };
@@ -74,11 +80,15 @@ async fn run(cli: Cli) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>
             }
         });
     }
-    let drain = signal::stop();
-    let store: SharedStore =
-        Arc::new(RedisStore::connect(url, &cli.redis.redis_prefix, Rules::default(), Clock::Store)?);
-    let loading = cli.model.clone();
-    let (engine, offers) = Engine::start(move || loading.load_warm(&model)).await?;
+    let mut drain = Box::pin(signal::stop());
+    let store = Arc::new(RedisStore::connect(url, &cli.redis.redis_prefix, Rules::default(), Clock::Store)?);
+    let opened = starting::open(cli.model.clone(), model).await?;
+    let check = store.check(Process::Worker).await?;
+    let store: SharedStore = store;
+    let (engine, offers) = tokio::select! {
+        () = &mut drain => return Ok(Ended::Drained),
+        loaded = load(opened, check) => loaded?,
+    };
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let worker = Worker {
         store: store.clone(),
@@ -106,4 +116,14 @@ async fn run(cli: Cli) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>
         .await;
     reaping.abort();
     Ok(ended)
+}
+
+/// Loads the model and waits until Redis has been checked: nothing is written there before.
+async fn load(opened: Opened, mut check: Check) -> Result<(Engine, Description), Error> {
+    let loaded = tokio::select! {
+        loaded = opened.load() => loaded?,
+        unfit = check.failed() => return Err(unfit.into()),
+    };
+    check.passed().await?;
+    Ok(loaded)
 }

@@ -20,7 +20,7 @@ mod start;
 
 pub use conditioning::EncodedPrompt;
 pub use denoising::{EncodedImage, SdxlDenoising};
-pub use device::parse_device;
+pub use device::{describe as describe_device, parse_device};
 pub use error::PipelineError;
 pub use inputs::{Inputs, Lora, SchedulerChoice, Size};
 pub use load::LoadOptions;
