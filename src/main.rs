@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use glimpse_shared::{
+    environment,
     shutdown::{self, Shutdown},
     telemetry,
 };
@@ -31,6 +32,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    environment::forget_empty();
     let shutdown = match Shutdown::listen() {
         Ok(shutdown) => shutdown,
         Err(error) => return cannot(&format!("handle signals: {error}")),

@@ -10,14 +10,14 @@ use glimpse_shared::{
     store::{
         Clock, SharedStore,
         memory::MemoryStore,
-        redis::{RedisConfig, RedisStore},
+        redis::{Check, ConfigError, Process, RedisConfig, RedisStore},
     },
     telemetry::LogConfig,
 };
 use glimpse_worker::{
     config::{FleetConfig, ModelConfig},
-    engine::Engine,
     runner::{Ended, Worker},
+    starting,
 };
 use tokio::{
     net::TcpListener,
@@ -63,17 +63,18 @@ async fn serve(args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
         // Nothing was promised to anybody yet.
         shutdown::leave(0);
     };
-    let (listener, worker) = started?;
+    let (listener, worker, check) = started?;
     let address = listener.local_addr()?;
     let store = worker.store.clone();
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = oneshot::channel();
     let worker = worker.run(
-        || {
+        move || {
             let _ = ready.send(());
         },
         until(stopped.clone()),
     );
+    let worker = once_checked(check, until(stopped.clone()), worker);
     let api = glimpse_api::serve(listener, store.clone(), args.api, until(stopped));
     let reaping = tokio::spawn(reaper::run(store, reaper::API_PERIOD));
     let announce = async move {
@@ -88,7 +89,7 @@ async fn serve(args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
     let announcing = tokio::spawn(announce);
     let ended = tokio::select! {
         _ = shutdown.requested() => None,
-        ended = &mut worker => Some(ended?),
+        ended = &mut worker => Some(ended??),
         served = &mut api => {
             served??;
             None
@@ -97,7 +98,7 @@ async fn serve(args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
     stop.send_replace(true);
     let ended = match ended {
         Some(ended) => ended,
-        None => worker.await?,
+        None => worker.await??,
     };
     if !api.is_finished() {
         api.await??;
@@ -107,24 +108,32 @@ async fn serve(args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
     Ok(ended)
 }
 
-/// Opens the port and loads the model.
-async fn start(args: &Args) -> Result<(TcpListener, Worker), Error> {
+/// Opens the port, checks Redis and loads the model.
+async fn start(args: &Args) -> Result<(TcpListener, Worker, Option<Check>), Error> {
     let model = model::or_demo(args.model.model.clone())?;
     let app: App = args.fleet.app.clone().map_or_else(|| DEMO_APP.parse(), Ok)?;
-    let store: SharedStore = match &args.redis.redis_url {
-        Some(url) => {
-            Arc::new(RedisStore::connect(url, &args.redis.redis_prefix, args.api.rules(), Clock::Store)?)
-        }
-        None => Arc::new(MemoryStore::new(args.api.rules(), Clock::Store)),
-    };
+    let redis = args.redis.redis_url.as_ref();
+    let redis = redis
+        .map(|url| RedisStore::connect(url, &args.redis.redis_prefix, args.api.rules(), Clock::Store))
+        .transpose()?;
     // A taken port is found before the model is loaded.
     let listener = TcpListener::bind(&args.api.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", args.api.listen))?;
     glimpse_api::raise_connection_limit();
     let loras = args.model.loras()?;
-    let loading = args.model.clone();
-    let (engine, offers) = Engine::start(move || loading.load_warm(&model)).await?;
+    let opened = starting::open(args.model.clone(), model).await?;
+    let (store, mut check): (SharedStore, _) = match redis {
+        Some(redis) => {
+            let check = redis.check(Process::Both).await?;
+            (Arc::new(redis), Some(check))
+        }
+        None => (Arc::new(MemoryStore::new(args.api.rules(), Clock::Store)), None),
+    };
+    let (engine, offers) = tokio::select! {
+        loaded = opened.load() => loaded?,
+        unfit = failed(&mut check) => return Err(unfit.into()),
+    };
     let worker = Worker {
         store,
         app,
@@ -135,7 +144,30 @@ async fn start(args: &Args) -> Result<(TcpListener, Worker), Error> {
         checkpoint_every: args.fleet.checkpoint_every,
         drain_grace: args.fleet.drain_grace(),
     };
-    Ok((listener, worker))
+    Ok((listener, worker, check))
+}
+
+/// What Redis lacks for good; never, where there is none.
+async fn failed(check: &mut Option<Check>) -> ConfigError {
+    match check {
+        Some(check) => check.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Lets the worker begin when Redis has been checked, if there is one: nothing is written there before.
+async fn once_checked(
+    check: Option<Check>,
+    stopped: impl Future<Output = ()>,
+    worker: impl Future<Output = Ended>,
+) -> Result<Ended, ConfigError> {
+    if let Some(mut check) = check {
+        tokio::select! {
+            passed = check.passed() => passed?,
+            () = stopped => return Ok(Ended::Drained),
+        }
+    }
+    Ok(worker.await)
 }
 
 /// The one line on standard output, for whoever waits for it.

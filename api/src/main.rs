@@ -5,11 +5,11 @@ use std::{io::Write, process::ExitCode, sync::Arc};
 use clap::Parser;
 use glimpse_api::{Config, raise_connection_limit, serve};
 use glimpse_shared::{
-    reaper,
+    environment, reaper,
     shutdown::{self, Shutdown},
     store::{
         Clock, SharedStore,
-        redis::{RedisConfig, RedisStore},
+        redis::{Check, ConfigError, Process, RedisConfig, RedisStore},
     },
     telemetry::{self, LogConfig},
 };
@@ -38,7 +38,14 @@ enum Failure {
     System(String, std::io::Error),
 }
 
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Flags(error.to_string())
+    }
+}
+
 fn main() -> ExitCode {
+    environment::forget_empty();
     let ended = Shutdown::listen().map_err(system("signals cannot be handled")).and_then(|shutdown| {
         // Before anything speaks TLS: without a provider of its own choice, rustls panics at the first connection.
         // An error means that one is installed already.
@@ -69,7 +76,7 @@ async fn run(flags: Flags, shutdown: &Shutdown) -> Result<(), Failure> {
         tracing::info!("asked to end before the API was ready");
         return Ok(());
     };
-    let (listener, store) = started?;
+    let (listener, store, mut check) = started?;
     let address = listener.local_addr().map_err(system("the listener has no address"))?;
     tracing::info!(config = ?flags.api, "serving");
     let said = writeln!(std::io::stdout(), "listening on http://{address}");
@@ -80,27 +87,30 @@ async fn run(flags: Flags, shutdown: &Shutdown) -> Result<(), Failure> {
         let signal = shutdown.requested().await;
         tracing::info!(%signal, "shutting down");
     };
-    let served = serve(listener, store, flags.api, asked).await;
+    let served = tokio::select! {
+        served = serve(listener, store, flags.api, asked) => served,
+        unfit = check.failed() => return Err(unfit.into()),
+    };
     reaper.abort();
     served.map_err(system("serving ended"))
 }
 
-/// Opens the port, and the store.
-async fn start(flags: &Flags) -> Result<(TcpListener, SharedStore), Failure> {
+/// Opens the store and the port, and starts to check Redis.
+async fn start(flags: &Flags) -> Result<(TcpListener, SharedStore, Check), Failure> {
     let store = open_store(flags)?;
+    let check = store.check(Process::Api).await?;
     raise_connection_limit();
     let listener = TcpListener::bind(&flags.api.listen)
         .await
         .map_err(system(&format!("cannot listen on {}", flags.api.listen)))?;
-    Ok((listener, store))
+    Ok((listener, store, check))
 }
 
 /// The store that this process shares with the fleet.
-fn open_store(flags: &Flags) -> Result<SharedStore, Failure> {
+fn open_store(flags: &Flags) -> Result<Arc<RedisStore>, Failure> {
     let RedisConfig { redis_url, redis_prefix } = &flags.redis;
     let url = redis_url.as_ref().ok_or_else(|| {
         Failure::Flags("--redis-url is required: the API finds its workers through Redis".to_owned())
     })?;
-    let store = RedisStore::connect(url, redis_prefix, flags.api.rules(), Clock::Store);
-    Ok(Arc::new(store.map_err(|error| Failure::Flags(error.to_string()))?))
+    Ok(Arc::new(RedisStore::connect(url, redis_prefix, flags.api.rules(), Clock::Store)?))
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use glimpse_shared::{event::CancelledBy, id::JobId, job::Job, request::FieldError, store::Submit};
+use backon::Retryable;
+use glimpse_shared::{
+    event::CancelledBy, id::JobId, job::Job, request::FieldError, retry::policy, store::Submit,
+};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
@@ -11,9 +14,10 @@ use crate::{
     state::{Api, ask},
 };
 
-/// How often a cancel is repeated that the store does not answer, a second later and then twice as late each
-/// time: as long as an outage may last that no lease outlives.
-const CANCEL_TRIES: u32 = 5;
+/// How often a cancel is repeated that the store does not answer, and the first and the longest wait before it: as
+/// long as an outage may last that no lease outlives.
+const CANCEL_TRIES: usize = 5;
+const CANCEL_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 
 /// How long a job takes where none was completed of late.
 const UNMEASURED: Duration = Duration::from_secs(10);
@@ -142,15 +146,14 @@ impl Drop for Waited {
 }
 
 async fn cancel(api: Api, id: JobId) {
-    let mut pause = Duration::from_secs(1);
-    for _ in 0..CANCEL_TRIES {
-        match ask(api.store.cancel(id, CancelledBy::Disconnect)).await {
-            Ok(cancel) => return tracing::info!(job = %id, ?cancel, "the client has gone"),
-            Err(_) => tokio::time::sleep(pause).await,
+    let (first, longest) = CANCEL_WAITS;
+    let cancel = || ask(api.store.cancel(id, CancelledBy::Disconnect));
+    match cancel.retry(policy(first, longest).with_max_times(CANCEL_TRIES)).await {
+        Ok(cancel) => tracing::info!(job = %id, ?cancel, "the client has gone"),
+        Err(_) => {
+            tracing::warn!(job = %id, "the client has gone, but the store does not take the cancel: the job runs on");
         }
-        pause *= 2;
     }
-    tracing::warn!(job = %id, "the client has gone, but the store does not take the cancel: the job runs on");
 }
 
 #[cfg(test)]

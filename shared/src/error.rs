@@ -7,7 +7,7 @@ pub enum StoreError {
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// It answered what no version of this program writes: somebody must look. Clients get 500.
-    #[error("the store answered nonsense: {0}")]
+    #[error("the store gave an unexpected answer: {0}")]
     Corrupt(String),
 }
 

@@ -22,8 +22,17 @@ pub struct LogConfig {
     pub log_format: LogFormat,
 
     /// What is logged: a level, or `target=level,…` as in tracing's EnvFilter.
-    #[arg(long, env = "GLIMPSE_LOG", default_value = "info")]
+    #[arg(long, env = "GLIMPSE_LOG", default_value = "info", value_parser = filter)]
     pub log: String,
+}
+
+/// Reads a filter; a wrong one is refused rather than replaced.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn filter(text: &str) -> Result<String, String> {
+    let wrong = |error| format!("{error}: write a level (error, warn, info, debug, trace) or target=level,…");
+    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(wrong)
 }
 
 /// Starts logging. The first caller in a process wins.

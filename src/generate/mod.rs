@@ -100,7 +100,7 @@ pub struct Args {
     #[command(flatten)]
     model: ModelConfig,
     /// What is logged on standard error: a level, or `target=level,…` as in tracing's EnvFilter.
-    #[arg(long, env = "GLIMPSE_LOG", default_value = "warn")]
+    #[arg(long, env = "GLIMPSE_LOG", default_value = "warn", value_parser = telemetry::filter)]
     log: String,
 }
 

@@ -8,6 +8,7 @@ use glimpse_shared::{
     event::{Event, Image},
     id::App,
     request::ImageRequest,
+    retry::Waits,
     shutdown::Shutdown,
 };
 use reqwest::{Client, Response, StatusCode};
@@ -22,8 +23,10 @@ use super::{
 
 /// How long a server may take to answer at all.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// How often a broken stream is taken up again before the server counts as gone.
+/// How often a broken stream is resumed before the server counts as unreachable, and the first and the longest wait
+/// before it.
 const RESUMES: u32 = 5;
+const RESUME_WAITS: (Duration, Duration) = (Duration::from_millis(400), Duration::from_secs(8));
 
 /// Submits the request, shows its progress, and returns its pictures. Ctrl-C and SIGTERM cancel the job.
 ///
@@ -69,19 +72,29 @@ pub async fn make(
 }
 
 struct Server {
+    /// Without what stands behind the path, and without a `/` at its end.
     url: String,
+    /// The same without a password, for messages.
+    name: String,
     client: Client,
 }
 
 impl Server {
     fn new(url: &str) -> Result<Self, Failure> {
-        let url = url.trim_end_matches('/');
-        let http = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        if !http {
-            return Err(Failure::BadInput(format!("--server {url}: not an http:// or https:// address")));
+        let wrong = |why: &str| Err(Failure::BadInput(format!("--server: {why}")));
+        let url = match reqwest::Url::parse(url.trim()) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => url,
+            _ => return wrong("it is no http:// or https:// address"),
+        };
+        if url.query().is_some() || url.fragment().is_some() {
+            return wrong("it has a ? or a # and something after it, which no server is asked for");
         }
+        let mut named = url.clone();
+        // An address with a host can always be without a login.
+        let _ = named.set_password(None).and_then(|()| named.set_username(""));
         let client = Client::builder().connect_timeout(Duration::from_secs(10)).build();
-        Ok(Self { url: url.to_owned(), client: client.map_err(Failure::unforeseen)? })
+        let bare = |url: reqwest::Url| url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { url: bare(url), name: bare(named), client: client.map_err(Failure::unforeseen)? })
     }
 
     fn unreachable(&self, cause: &reqwest::Error) -> Failure {
@@ -90,7 +103,7 @@ impl Server {
         while let Some(source) = cause.source() {
             cause = source;
         }
-        Failure::Unreachable { server: self.url.clone(), cause: cause.to_string() }
+        Failure::Unreachable { server: self.name.clone(), cause: cause.to_string() }
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {
@@ -98,7 +111,7 @@ impl Server {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(self.unreachable(&error)),
             Err(_) => Err(Failure::Unreachable {
-                server: self.url.clone(),
+                server: self.name.clone(),
                 cause: format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
             }),
         }
@@ -113,10 +126,10 @@ impl Server {
         let detail = body.ok().map(|body| detail(&body)).unwrap_or_else(|| status.to_string());
         Err(match status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
-                Failure::Unreachable { server: self.url.clone(), cause: detail }
+                Failure::Unreachable { server: self.name.clone(), cause: detail }
             }
-            _ if status.is_client_error() => Failure::BadInput(format!("refused by {}: {detail}", self.url)),
-            _ => Failure::Unforeseen(format!("{} answered {status}: {detail}", self.url)),
+            _ if status.is_client_error() => Failure::BadInput(format!("refused by {}: {detail}", self.name)),
+            _ => Failure::Unforeseen(format!("{} answered {status}: {detail}", self.name)),
         })
     }
 
@@ -128,7 +141,7 @@ impl Server {
         let mut names = apps.iter();
         match (names.next(), names.next()) {
             (Some(app), None) => app.parse().map_err(Failure::unforeseen),
-            (None, _) => Err(Failure::BadInput(format!("app (--app): {} has no workers", self.url))),
+            (None, _) => Err(Failure::BadInput(format!("app (--app): {} has no workers", self.name))),
             _ => {
                 let names: Vec<&str> = apps.into_iter().collect();
                 Err(Failure::BadInput(format!("app: choose one with --app: {}", names.join(", "))))
@@ -153,7 +166,7 @@ impl Server {
         answer["id"]
             .as_str()
             .map(ToOwned::to_owned)
-            .ok_or_else(|| Failure::Unforeseen(format!("{} answered a submit without an id", self.url)))
+            .ok_or_else(|| Failure::Unforeseen(format!("{} answered a submit without an id", self.name)))
     }
 
     async fn cancel(&self, job: &str) -> Result<(), Failure> {
@@ -172,6 +185,7 @@ impl Server {
         progress.show(0, steps);
         let mut cursor: Option<String> = None;
         let mut broken = 0;
+        let mut waits = Waits::new(RESUME_WAITS.0, RESUME_WAITS.1);
         loop {
             let mut get = self.client.get(format!("{}/v1/jobs/{job}/events", self.url));
             if let Some(id) = &cursor {
@@ -185,6 +199,7 @@ impl Server {
                         match event {
                             Ok(event) => {
                                 broken = 0;
+                                waits.reset();
                                 let parsed =
                                     serde_json::from_str(&event.data).map_err(Failure::unforeseen)?;
                                 if let Some(made) = take(parsed, steps, progress, previews)? {
@@ -203,9 +218,9 @@ impl Server {
             };
             broken += 1;
             if broken > RESUMES {
-                return Err(Failure::Unreachable { server: self.url.clone(), cause });
+                return Err(Failure::Unreachable { server: self.name.clone(), cause });
             }
-            tokio::time::sleep(Duration::from_millis(200) * 2u32.pow(broken)).await;
+            tokio::time::sleep(waits.next()).await;
         }
     }
 }

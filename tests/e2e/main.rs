@@ -19,4 +19,6 @@ mod signals;
 #[cfg(test)]
 mod stack;
 #[cfg(test)]
+mod startup;
+#[cfg(test)]
 mod tls;

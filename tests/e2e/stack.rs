@@ -113,6 +113,15 @@ impl Drop for Process {
     }
 }
 
+/// Waits until a process has logged these words.
+pub async fn until_log(process: &Process, words: &str) {
+    let begun = Instant::now();
+    while !process.log().contains(words) {
+        assert!(begun.elapsed() < SOON, "{} does not log {words:?}: {}", process.name, process.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// A client that waits for as long as a story does.
 pub fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();

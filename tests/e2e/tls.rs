@@ -70,9 +70,16 @@ async fn a_fleet_speaks_tls_with_its_redis() {
     let mut trusts = Process::start_with("glimpse-api", &api, &trusting);
     let address = trusts.address().await;
     assert!(is_ready(&address).await, "{}", trusts.log());
-    // Whoever does not know the authority does not talk to it.
-    let mut distrusts = Process::start("glimpse-api", &api);
-    assert!(!is_ready(&distrusts.address().await).await);
+    // Who does not know the authority, or does not speak TLS, ends and says so: no waiting mends it.
+    let plain = url.replace("rediss", "redis");
+    for (args, said) in [
+        (api, "SSL_CERT_FILE"),
+        (["--redis-url", &plain, "--listen", "127.0.0.1:0"], "write rediss for redis"),
+    ] {
+        let mut unfit = Process::start("glimpse-api", &args);
+        assert_eq!(unfit.exit(SOON).await.code(), Some(2), "{}", unfit.log());
+        assert!(unfit.log().contains(said), "{}", unfit.log());
+    }
 
     let worker = ["--redis-url", &url, "--model", "models/demo", "--app", "glimpse/demo", "--device", "cpu"];
     let worker = Process::start_with("glimpse-worker", &worker, &trusting);
@@ -100,13 +107,19 @@ async fn sentinels_and_their_master_are_spoken_to_by_tls() {
     args.extend(["--tls-replication", "yes"].map(str::to_owned));
     let _sentinel = Sentinel::at(port, 1, &words(&args));
     let ca = file(folder.path(), "ca.pem");
-    for (scheme, trusts, ready) in [("rediss", true, true), ("rediss", false, false), ("redis", true, false)]
+    for (scheme, trusts, said) in
+        [("rediss", true, None), ("rediss", false, Some("SSL_CERT_FILE")), ("redis", true, Some("rediss"))]
     {
         let url = format!("{scheme}+sentinel://127.0.0.1:{sentinel}/fleet");
         let trusting: &[(&str, &str)] = if trusts { &[("SSL_CERT_FILE", &ca)] } else { &[] };
         let args = ["--redis-url", &url, "--listen", "127.0.0.1:0"];
         let mut api = Process::start_with("glimpse-api", &args, trusting);
-        let address = api.address().await;
-        assert_eq!(is_ready(&address).await, ready, "{scheme}, trusts: {trusts}: {}", api.log());
+        match said {
+            None => assert!(is_ready(&api.address().await).await, "{}", api.log()),
+            Some(said) => {
+                assert_eq!(api.exit(SOON).await.code(), Some(2), "{}", api.log());
+                assert!(api.log().contains(said), "{scheme}, trusts: {trusts}: {}", api.log());
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use glimpse_shared::{
     id::App,
     request::{MAX_PIXELS, MIN_PIXELS},
@@ -95,7 +95,18 @@ impl ModelConfig {
     /// # Errors
     /// What is wrong with the device, the download, the model or the TAESD, by file.
     pub fn load(&self, model: &Path) -> Result<SdxlPipeline, ModelError> {
-        let device = parse_device(&self.device)?;
+        self.load_on(self.open_device()?, model)
+    }
+
+    /// Opens what `--device` names.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn open_device(&self) -> Result<Device, LoadError> {
+        parse_device(&self.device)
+    }
+
+    fn load_on(&self, device: Device, model: &Path) -> Result<SdxlPipeline, ModelError> {
         let mut options = LoadOptions::cpu(model);
         if !device.is_cpu() {
             (options.dtype, options.precision) = (DType::F16, Precision::Half);
@@ -136,8 +147,8 @@ impl ModelConfig {
     ///
     /// # Errors
     /// As [`ModelConfig::load`], or what keeps the model from making a picture.
-    pub fn load_warm(&self, model: &Path) -> Result<SdxlPipeline, String> {
-        let pipeline = self.load(model).map_err(|error| error.to_string())?;
+    pub fn load_warm(&self, device: Device, model: &Path) -> Result<SdxlPipeline, String> {
+        let pipeline = self.load_on(device, model).map_err(|error| error.to_string())?;
         let name = model.display();
         pipeline.warm().map_err(|error| format!("{name}: the model cannot make a picture: {error}"))?;
         Ok(pipeline)

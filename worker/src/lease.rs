@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use glimpse_shared::{
     error::StoreError,
-    jitter,
     job::Release,
+    retry::Waits,
     store::{Checkpoint, Ending, Finish, Hold, Lease, Preview, Released, SharedStore},
 };
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
@@ -175,18 +175,16 @@ pub fn halt(stop: &watch::Sender<Option<Stop>>, reason: Stop) {
 /// Waits between tries, longer each time, and says so.
 pub(crate) struct Retry {
     what: &'static str,
-    wait: Duration,
+    waits: Waits,
 }
 
 impl Retry {
     pub(crate) fn new(what: &'static str) -> Self {
-        Self { what, wait: BACKOFF.0 }
+        Self { what, waits: Waits::new(BACKOFF.0, BACKOFF.1) }
     }
 
     pub(crate) async fn pause(&mut self, error: &StoreError) {
         tracing::warn!(%error, "{} will be tried again", self.what);
-        // Jitter: a fleet must not come back all at once.
-        tokio::time::sleep(self.wait.mul_f64(0.5 + jitter::fraction() / 2.0)).await;
-        self.wait = (self.wait * 2).min(BACKOFF.1);
+        tokio::time::sleep(self.waits.next()).await;
     }
 }

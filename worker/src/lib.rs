@@ -18,3 +18,4 @@ pub mod request;
 pub mod runner;
 pub mod schedulers;
 pub mod sdxl;
+pub mod starting;

@@ -4,12 +4,13 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use glimpse_shared::{
+    environment,
     id::WorkerId,
     reaper,
     shutdown::{self, Shutdown},
     store::{
         Clock, Rules, SharedStore,
-        redis::{RedisConfig, RedisStore},
+        redis::{Check, Process, RedisConfig, RedisStore},
     },
     telemetry::{self, LogConfig},
 };
@@ -17,7 +18,9 @@ use glimpse_worker::{
     config::{FleetConfig, ModelConfig},
     engine::Engine,
     health,
+    pipeline::Description,
     runner::{Ended, Worker},
+    starting::{self, Opened},
 };
 use tokio::{net::TcpListener, sync::watch};
 
@@ -41,6 +44,7 @@ struct Cli {
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
+    environment::forget_empty();
     let ended = Shutdown::listen().map_err(Error::from).and_then(|shutdown| {
         let cli = Cli::parse();
         telemetry::init(&cli.log);
@@ -99,10 +103,11 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
             }
         });
     }
-    let store: SharedStore =
-        Arc::new(RedisStore::connect(url, &cli.redis.redis_prefix, Rules::default(), Clock::Store)?);
-    let loading = cli.model.clone();
-    let (engine, offers) = Engine::start(move || loading.load_warm(&model)).await?;
+    let store = Arc::new(RedisStore::connect(url, &cli.redis.redis_prefix, Rules::default(), Clock::Store)?);
+    let opened = starting::open(cli.model.clone(), model).await?;
+    let check = store.check(Process::Worker).await?;
+    let store: SharedStore = store;
+    let (engine, offers) = load(opened, check).await?;
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     Ok(Worker {
         store,
@@ -120,4 +125,14 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
 async fn drain(shutdown: Shutdown, ready: watch::Sender<bool>) {
     shutdown.requested().await;
     ready.send_replace(false);
+}
+
+/// Loads the model and waits until Redis has been checked: nothing is written there before.
+async fn load(opened: Opened, mut check: Check) -> Result<(Engine, Description), Error> {
+    let loaded = tokio::select! {
+        loaded = opened.load() => loaded?,
+        unfit = check.failed() => return Err(unfit.into()),
+    };
+    check.passed().await?;
+    Ok(loaded)
 }

@@ -332,7 +332,7 @@ fn the_models_type_does_not_change_the_noise() {
 #[test]
 fn devices_by_name() {
     assert!(parse_device("cpu").is_ok() && parse_device("auto").is_ok());
-    for name in ["gpu", "cuda:x", "cuda:99", "metal:99"] {
+    for name in ["cpu:3", "auto:1", "gpu", "cuda:x", "cuda:99", "metal:99"] {
         assert!(parse_device(name).is_err_and(|e| e.to_string().contains(name)), "{name}");
     }
 }

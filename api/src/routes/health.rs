@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{extract::State, http::StatusCode, http::header, response::Response};
+use glimpse_shared::error::StoreError;
 use serde_json::json;
 
 use crate::{
@@ -18,14 +19,22 @@ pub(crate) async fn live() -> Response {
     json_response(StatusCode::OK, &json!({ "status": "live" }))
 }
 
-/// `GET /health/ready`: the store answers and this process takes requests.
+/// `GET /health/ready`: the store does what this process asks of it, and this process takes requests. Where the store
+/// does not, the body names the reason.
 pub(crate) async fn ready(State(api): State<Api>) -> Result<Response, ApiError> {
     if api.draining.is_cancelled() {
         return Err(ApiError::Ending);
     }
-    match tokio::time::timeout(PATIENCE, api.store.now()).await {
-        Ok(now) => now?,
-        Err(_) => return Err(ApiError::StoreAway),
-    };
-    Ok(json_response(StatusCode::OK, &json!({ "status": "ready" })))
+    let ready = tokio::time::timeout(PATIENCE, api.store.ready()).await;
+    match ready.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer within 2 s".to_owned()))) {
+        Ok(()) => Ok(json_response(StatusCode::OK, &json!({ "status": "ready" }))),
+        Err(error @ StoreError::Unavailable(_)) => {
+            tracing::warn!(%error, "not ready");
+            let body = json!({ "status": "not ready", "detail": error.to_string() });
+            let mut response = json_response(StatusCode::SERVICE_UNAVAILABLE, &body);
+            response.headers_mut().insert(header::RETRY_AFTER, 2.into());
+            Ok(response)
+        }
+        Err(error) => Err(error.into()),
+    }
 }

@@ -205,6 +205,11 @@ pub trait Store: Send + Sync + 'static {
     /// The store's time, if it does its work: one that has a clock and takes no writes does not answer.
     async fn now(&self) -> StoreResult<Micros>;
 
+    /// Whether the store does all that an API asks of it; if not, the error names the reason.
+    async fn ready(&self) -> StoreResult<()> {
+        self.now().await.map(drop)
+    }
+
     /// Registers a worker, or says that it still lives.
     async fn heartbeat(&self, worker: &WorkerRecord) -> StoreResult<()>;
 

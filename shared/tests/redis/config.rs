@@ -27,6 +27,14 @@ fn every_form_of_a_url_is_taken() {
         "redis+sentinel://one,two:26380,[::1],[::1]:26381/fleet",
         "redis+sentinel://user:pass@one:26379/fleet/3?sentinel_username=u&sentinel_password=p%40ss",
         "rediss+sentinel://:pass@one/fleet?sentinel_password=pass",
+        "redis://localhost?db=2",
+        "redis://localhost/2?db=2",
+        "redis://localhost/?protocol=resp3",
+        "redis://[::1]:7000/3/",
+        "redis://us%40er:p%2Fss@redis_1.internal",
+        " redis://localhost\n",
+        "redis+cluster://one,two/0",
+        "redis+sentinel://one/fleet?db=3",
     ] {
         assert_eq!(connect(url), Ok(()), "{url}");
     }
@@ -53,6 +61,61 @@ fn a_wrong_url_is_told_without_its_password() {
         let wrong = connect(url).expect_err(url);
         assert!(wrong.starts_with("--redis-url: "), "{wrong}");
         assert!(!wrong.contains("secret"), "{wrong}");
+    }
+}
+
+#[test]
+fn every_part_of_a_url_is_used_or_refused_by_its_name() {
+    for (url, named) in [
+        ("redis://host/0?timeout=5", "timeout"),
+        ("rediss://host?ssl_cert_reqs=none", "ssl_cert_reqs"),
+        ("redis+cluster://one,two?read_from_replicas=true", "read_from_replicas"),
+        ("redis+sentinel://one/fleet?role=replica", "role"),
+        ("redis://host?sentinel_password=secret", "an option"),
+        ("redis://host?password=secret", "user and password stand before the host"),
+        ("redis://host?db=1&db=2", "twice"),
+        ("redis://host/1?db=2", "two databases"),
+        ("redis://host?db=", "database"),
+        ("redis://host?db", "no value"),
+        ("redis://host?protocol=2", "protocol"),
+        ("redis://host#x", "fragment"),
+        ("rediss://host/#insecure", "fragment"),
+        ("redis+sentinel://one/fleet#x", "fragment"),
+        ("redis://host/0/1", "database"),
+        ("redis://host/-1", "database"),
+        ("redis://host/+1", "database"),
+        ("redis://host/99999999999999999999", "database"),
+        ("redis+cluster://one/3", "no database but 0"),
+        ("redis+cluster://one?db=3", "no database but 0"),
+        ("redis+sentinel://one/fleet/1/2", "database"),
+        ("redis+sentinel://one/fleet?sentinel_username=secret", "sentinel_username"),
+        ("redis+sentinel://one/fleet?sentinel_password=", "sentinel_password"),
+        ("redis://user@host", "user without a password"),
+        ("redis://user:@host", "user without a password"),
+        ("redis://@host", "password"),
+        ("redis://:@host", "password"),
+        ("redis://", "host is missing"),
+        ("redis://:6379", "host is missing"),
+        ("redis://host:", "port is missing"),
+        ("redis://host:0", "port"),
+        ("redis://host:65536", "port"),
+        ("redis://::1", "brackets"),
+        ("redis://[::1]x:1", "between ]"),
+        ("redis://[fe80::1%25eth0]", "IPv6"),
+        ("redis://0.0.0.0", "0.0.0.0"),
+        ("redis://one,two", "several hosts"),
+        ("redis://user:se/cret@host", "%2F"),
+        ("redis://user:1#secret@host", "%23"),
+        ("redis://user:1?secret@host", "an option"),
+        ("redis://ho st", "space"),
+        ("redis://%2Ftmp%2Fredis.sock", "Unix sockets"),
+        ("unix:///tmp/redis.sock", "Unix sockets"),
+        ("redis+unix:///tmp/redis.sock?db=1", "Unix sockets"),
+        ("valkey://host", "redis://"),
+    ] {
+        let wrong = connect(url).expect_err(url);
+        assert!(wrong.starts_with("--redis-url: ") && wrong.contains(named), "{url}: {wrong}");
+        assert!(!wrong.contains("secret") && !wrong.contains("cret@"), "{wrong}");
     }
 }
 

@@ -11,6 +11,8 @@ mod access;
 #[cfg(test)]
 mod both_homes;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod crowd;
@@ -30,6 +32,8 @@ mod props;
 mod relay;
 #[cfg(test)]
 mod replicas;
+#[cfg(test)]
+mod roundtrips;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]

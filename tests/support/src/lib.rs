@@ -9,6 +9,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "runs in tests alone")]
 
 mod cluster;
+pub mod fake;
 pub mod fuzz;
 pub mod history;
 mod hub;
@@ -23,6 +24,7 @@ mod server;
 mod wait;
 
 pub use cluster::RedisCluster;
+pub use fake::FakeRedis;
 pub use hub::{Asked, COMMIT, HubServer};
 pub use monitor::Monitor;
 pub use proxy::{Proxy, Weather};

@@ -46,6 +46,14 @@ impl Client {
         let endpoint = endpoint.filter(|url| ["http", "https"].contains(&url.scheme()));
         let endpoint =
             endpoint.ok_or_else(|| setting("HF_ENDPOINT", "is not an http or https address".to_owned()))?;
+        if endpoint.query().is_some() || endpoint.fragment().is_some() {
+            let message = "has a ? or a # and something after it, which would not be used".to_owned();
+            return Err(setting("HF_ENDPOINT", message));
+        }
+        if options.token.is_some() && (!endpoint.username().is_empty() || endpoint.password().is_some()) {
+            let message = "has a login, and there is a token (HF_TOKEN) too: only one of them can be sent";
+            return Err(setting("HF_ENDPOINT", message.to_owned()));
+        }
         let token = options.token.as_ref().map(|token| {
             let mut header = HeaderValue::try_from(format!("Bearer {}", token.secret()))
                 .map_err(|_| setting("HF_TOKEN", "contains characters that a token cannot have".to_owned()))?;

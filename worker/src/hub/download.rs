@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 
+use glimpse_shared::retry::Waits;
 use sha2::{Digest, Sha256};
 
 use super::cache::ModelCache;
@@ -136,24 +137,25 @@ fn sha256(path: &Path) -> std::io::Result<String> {
 
 /// How much more of what a network makes fail is borne.
 pub struct Patience {
-    options: HubOptions,
+    tries: u32,
     failed: u32,
+    waits: Waits,
 }
 
 impl Patience {
     /// All of it is there.
     pub fn new(options: &HubOptions) -> Self {
-        Self { options: options.clone(), failed: 0 }
+        Self { tries: options.tries, failed: 0, waits: Waits::new(options.pause, options.pause * 8) }
     }
 
     /// Waits, or gives the problem back if waiting is of no use any more.
     pub async fn after(&mut self, problem: Problem) -> Result<(), Problem> {
         self.failed += 1;
-        if !problem.may_pass() || self.failed >= self.options.tries {
+        if !problem.may_pass() || self.failed >= self.tries {
             return Err(problem);
         }
         tracing::warn!(%problem, "the download goes on in a moment");
-        tokio::time::sleep(self.options.pause * self.failed).await;
+        tokio::time::sleep(self.waits.next()).await;
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ pub struct HubOptions {
     pub offline: bool,
     /// How often in a row something may fail that a network makes fail, before it counts as failed.
     pub tries: u32,
-    /// How long to wait after the first of these; the others take longer, in proportion.
+    /// How long to wait after the first of these, at most; each time twice as long.
     pub pause: Duration,
     /// How long a connection may be silent.
     pub silence: Duration,
@@ -51,8 +51,12 @@ impl HubOptions {
         let hf_home = path("HF_HOME").unwrap_or_else(|| caches().join("huggingface"));
         let cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
         let token = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).or_else(|| {
-            let file = path("HF_TOKEN_PATH").unwrap_or_else(|| hf_home.join("token"));
-            std::fs::read_to_string(file).ok()
+            let named = path("HF_TOKEN_PATH");
+            let read = std::fs::read_to_string(named.clone().unwrap_or_else(|| hf_home.join("token")));
+            if let (Some(path), Err(error)) = (named, &read) {
+                tracing::warn!(path = %path.display(), %error, "no token: the file of HF_TOKEN_PATH cannot be read");
+            }
+            read.ok()
         });
         let offline = text("HF_HUB_OFFLINE")
             .is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_ascii_lowercase().as_str()));

@@ -12,14 +12,17 @@ use crate::sdxl::LoadError;
 /// If the name is none of these, or the device is not there.
 pub fn parse_device(name: &str) -> Result<Device, LoadError> {
     let failed = |message: String| LoadError::Device { device: name.into(), message };
-    let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
-    let index: usize =
-        index.parse().map_err(|_| failed("the part after the colon is not a number".into()))?;
-    match kind {
-        "auto" => Ok(cuda(0).or_else(|_| metal(0)).unwrap_or(Device::Cpu)),
-        "cpu" => Ok(Device::Cpu),
-        "cuda" => cuda(index).map_err(failed),
-        "metal" => metal(index).map_err(failed),
+    let (kind, index) = name.split_once(':').map_or((name, None), |(kind, index)| (kind, Some(index)));
+    let number = || match index {
+        None => Ok(0),
+        Some(index) => index.parse().map_err(|_| failed("the part after the colon is not a number".into())),
+    };
+    match (kind, index) {
+        ("auto", None) => Ok(cuda(0).or_else(|_| metal(0)).unwrap_or(Device::Cpu)),
+        ("cpu", None) => Ok(Device::Cpu),
+        ("auto" | "cpu", Some(_)) => Err(failed("it has no number: write it without the colon".into())),
+        ("cuda", _) => cuda(number()?).map_err(failed),
+        ("metal", _) => metal(number()?).map_err(failed),
         _ => Err(failed("expected auto, cpu, cuda:N or metal:N".into())),
     }
 }
@@ -47,7 +50,7 @@ fn metal(index: usize) -> Result<Device, String> {
 }
 
 /// For people and logs.
-pub(super) fn describe(device: &Device) -> String {
+pub fn describe(device: &Device) -> String {
     match device.location() {
         candle_core::DeviceLocation::Cpu => {
             format!("cpu ({} threads)", rayon::current_num_threads())

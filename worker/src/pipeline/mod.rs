@@ -28,7 +28,7 @@ mod warning;
 
 pub use conditioning::EncodedPrompt;
 pub use denoising::{EncodedImage, SdxlDenoising};
-pub use device::parse_device;
+pub use device::{describe as describe_device, parse_device};
 pub use error::PipelineError;
 pub use inputs::{Inputs, Lora, SchedulerChoice, Size};
 pub use interface::{Description, Pipeline, PreviewSource, Progress};

@@ -59,6 +59,21 @@ fn endpoints_that_are_none() {
 }
 
 #[test]
+fn an_endpoint_is_used_whole_or_refused() {
+    let mut story = Story::new();
+    let hub = story.server.endpoint();
+    for part in ["?mirror=1", "/#mirror"] {
+        story.options.endpoint = format!("{hub}{part}");
+        assert_says(&story.resolve().unwrap_err(), &["HF_ENDPOINT", "would not be used"]);
+    }
+    story.options.endpoint = hub.replace("://", "://me:secret@");
+    story.options.token = Token::new("hf_token");
+    let error = story.resolve().unwrap_err();
+    assert_says(&error, &["HF_ENDPOINT", "HF_TOKEN"]);
+    assert!(!error.to_string().contains("secret"));
+}
+
+#[test]
 fn tokens_that_are_none() {
     let mut story = Story::new();
     story.options.token = Token::new("hf_\u{1}secret");

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::{
-    Door,
-    scripts::{DEAD, Outcome, RETRY, nonsense, number, unexpected},
+    backend::Backend,
+    scripts::{DEAD, Outcome, RETRY, number, unexpected},
+    shape::{Shape, read_as, unreadable},
 };
 use crate::{
     error::{StoreError, StoreResult},
@@ -15,7 +16,7 @@ use crate::{
     store::{Retry, transition::dead::newest_first},
 };
 
-impl Door {
+impl Backend {
     pub(super) async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
         let partitions: Vec<_> = match app {
             Some(app) => vec![app.partition()],
@@ -59,8 +60,7 @@ impl Door {
 
 /// What `dead` answers.
 pub(super) fn list(answer: Value) -> StoreResult<Vec<DeadJob>> {
-    let lines: Vec<Vec<Vec<u8>>> =
-        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let lines: Vec<Vec<Vec<u8>>> = read_as("the dead list", answer)?;
     let listed = lines.into_iter().map(listed).collect::<StoreResult<Vec<_>>>()?;
     Ok(listed.into_iter().flatten().collect())
 }
@@ -68,14 +68,16 @@ pub(super) fn list(answer: Value) -> StoreResult<Vec<DeadJob>> {
 /// One line of the list; `None` if its event is a newer version's.
 fn listed(line: Vec<Vec<u8>>) -> StoreResult<Option<DeadJob>> {
     let Ok([id, app, attempt, finished, frame]) = <[Vec<u8>; 5]>::try_from(line) else {
-        return Err(nonsense("dead", &"a line of another length"));
+        return Err(StoreError::Corrupt("an entry of the dead list has another number of parts".to_owned()));
     };
     let Some(Event::Failed { code, message }) =
         Frame::parse(Bytes::from(frame)).and_then(|frame| frame.event())
     else {
         return Ok(None);
     };
-    let text = |bytes| String::from_utf8(bytes).map_err(|error| nonsense("text", &error.into_bytes()));
+    let text = |bytes| {
+        String::from_utf8(bytes).map_err(|error| unreadable("a name", Shape::of_text(error.as_bytes())))
+    };
     Ok(Some(DeadJob {
         id: number(&text(id)?)?,
         app: number(&text(app)?)?,

@@ -5,9 +5,10 @@ use rand::seq::SliceRandom;
 use redis::{ConnectionAddr, ConnectionInfo, Value, aio::ConnectionLike};
 
 use super::{
-    config::{Target, Topology},
-    nodes::{CONNECT, Failure, open, timeouts},
+    connection::{CONNECT, open, timeouts},
+    failure::Failure,
     slots::{Map, parse_map},
+    target::{Target, Topology},
 };
 
 /// The last slot.

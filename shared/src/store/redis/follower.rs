@@ -6,11 +6,10 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    backoff::Backoff,
-    hub::Hub,
+    backend::Backend,
     inbox::{Heard, INBOX_BYTES, Inbox, News},
     line::Subscription,
     log::Read,
@@ -19,6 +18,7 @@ use crate::{
     event::{EventKind, Followed, Frame},
     id::{JobId, Seq},
     jitter,
+    retry::Waits,
 };
 
 /// How long a job may be silent before its log is read: a subscription that Redis forgot is silent too.
@@ -26,7 +26,9 @@ const SILENCE: Duration = Duration::from_secs(15);
 
 /// See the module.
 pub(super) struct Follower {
-    hub: Arc<Hub>,
+    backend: Arc<Backend>,
+    /// One permit for each log that is being read.
+    reads: Arc<Semaphore>,
     id: JobId,
     /// The last event delivered.
     last: Option<Seq>,
@@ -37,19 +39,21 @@ pub(super) struct Follower {
     /// Nothing comes after what is ready.
     over: bool,
     read_at: Instant,
-    backoff: Backoff,
+    waits: Waits,
 }
 
 impl Follower {
     pub(super) fn new(
-        hub: Arc<Hub>,
+        backend: Arc<Backend>,
+        reads: Arc<Semaphore>,
         id: JobId,
         after: Option<Seq>,
         inbox: Arc<Inbox>,
         subscription: Subscription,
     ) -> Self {
         Self {
-            hub,
+            backend,
+            reads,
             id,
             last: after,
             inbox,
@@ -57,7 +61,7 @@ impl Follower {
             ready: VecDeque::new(),
             over: false,
             read_at: next_reading(),
-            backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(8)),
+            waits: Waits::new(Duration::from_secs(1), Duration::from_secs(8)),
         }
     }
 
@@ -98,18 +102,18 @@ impl Follower {
     async fn read(&mut self) {
         let read = {
             // The semaphore is never closed.
-            let _turn = self.hub.reads.acquire().await;
-            self.hub.door.read(self.id, self.last).await
+            let _turn = self.reads.acquire().await;
+            self.backend.read(self.id, self.last).await
         };
         match read {
             Ok(read) => {
-                self.backoff.reset();
+                self.waits.reset();
                 self.read_at = next_reading();
                 self.take_in(read);
                 self.inbox.drop_until(self.last);
             }
             Err(error) => {
-                self.read_at = Instant::now() + self.backoff.next();
+                self.read_at = Instant::now() + self.waits.next();
                 tracing::debug!(job = %self.id, %error, "a log cannot be read now");
             }
         }

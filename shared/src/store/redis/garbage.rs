@@ -9,7 +9,7 @@ use super::{
     dead,
     inbox::{Cancellations, Inbox, Listener, Message},
     log, queue, reap, roster,
-    scripts::decode,
+    scripts::{Outcome, decode, unexpected},
     slots::parse_map,
 };
 use crate::{error::StoreError, id::App};
@@ -185,8 +185,26 @@ fn read(answer: &Value) -> Result<(), TestCaseError> {
     parse_map(answer.clone(), &asked);
     for error in all.into_iter().filter_map(Result::err) {
         prop_assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+        prop_assert!(!error.to_string().contains(PROMPT), "{error}");
     }
     Ok(())
+}
+
+/// What a client asked for, wherever it stands.
+const PROMPT: &str = "a red heart";
+
+/// Puts the prompt into every text of an answer.
+fn with_prompt(answer: Value) -> Value {
+    let all = |values: Vec<Value>| values.into_iter().map(with_prompt).collect();
+    match answer {
+        Value::BulkString(mut bytes) => {
+            bytes.extend(PROMPT.bytes());
+            Value::BulkString(bytes)
+        }
+        Value::SimpleString(text) => Value::SimpleString(text + PROMPT),
+        Value::Array(values) => Value::Array(all(values)),
+        other => other,
+    }
 }
 
 proptest! {
@@ -195,6 +213,11 @@ proptest! {
     #[test]
     fn any_answer_is_read_or_corrupt(answer in answer()) {
         read(&answer)?;
+    }
+
+    #[test]
+    fn an_unexpected_answer_is_described_without_what_it_says(answer in answer()) {
+        read(&with_prompt(answer))?;
     }
 
     #[test]
@@ -215,6 +238,26 @@ proptest! {
             inbox.hear(&message);
             cancellations.hear(&message);
         }
+    }
+}
+
+#[test]
+fn an_unexpected_answer_is_described_by_its_shape() {
+    let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+    let job = JOB.replace(r#""prompt":"x""#, &format!(r#""prompt":"{PROMPT}""#));
+    let misplaced =
+        Value::Array(vec![text("claimed"), text(&job), text("1"), text("2"), text("3"), text("4")]);
+    let why = decode(misplaced).unwrap_err().to_string();
+    assert!(why.contains(r#"an array of length 6 that begins with "claimed""#), "{why}");
+    let claimed = Outcome::Claimed { job, attempt: 1, seq: crate::id::Seq(2), checkpoint: None };
+    let other_scripts = unexpected::<()>(claimed).unwrap_err().to_string();
+    // JSON that is another type where a text stands: serde's own words would repeat the text.
+    let wrong_type = JOB.replace(r#""width":64"#, &format!(r#""width":"{PROMPT}""#));
+    let wrong_json = log::job(text(&wrong_type)).unwrap_err().to_string();
+    let wrong_number =
+        queue::overdue(Value::Array(vec![text(PROMPT), text(PROMPT)])).unwrap_err().to_string();
+    for why in [why, other_scripts, wrong_json, wrong_number] {
+        assert!(!why.contains(PROMPT), "{why}");
     }
 }
 

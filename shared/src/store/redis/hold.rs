@@ -1,7 +1,7 @@
 //! What a worker does with a job that it holds.
 
 use super::{
-    Door,
+    backend::Backend,
     keys::PartitionKeys,
     queue::{BEYOND_CLOCK, exhausted_around, millis},
     scripts::{CHECKPOINT, FINISH, Outcome, PUBLISH, RELEASE, RENEW, unexpected},
@@ -13,7 +13,7 @@ use crate::{
     store::{Checkpoint, Ending, Finish, Hold, Lease, Preview, Released},
 };
 
-impl Door {
+impl Backend {
     fn keys_of(&self, lease: &Lease) -> PartitionKeys {
         self.keys.of_app(&lease.job.app)
     }

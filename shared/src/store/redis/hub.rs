@@ -9,7 +9,7 @@ use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::Semaphore;
 
 use super::{
-    Door,
+    backend::Backend,
     follower::Follower,
     inbox::{Cancellations, Inbox, Listener},
     line::{Line, Subscription},
@@ -24,14 +24,14 @@ const READS: usize = 8;
 
 /// See the module. Lives for as long as the store or any stream of it.
 pub(super) struct Hub {
-    pub(super) door: Arc<Door>,
-    pub(super) reads: Semaphore,
+    backend: Arc<Backend>,
+    reads: Arc<Semaphore>,
     lines: Mutex<HashMap<Option<Partition>, Line>>,
 }
 
 impl Hub {
-    pub(super) fn new(door: Arc<Door>) -> Self {
-        Self { door, reads: Semaphore::new(READS), lines: Mutex::default() }
+    pub(super) fn new(backend: Arc<Backend>) -> Self {
+        Self { backend, reads: Arc::new(Semaphore::new(READS)), lines: Mutex::default() }
     }
 
     /// See [`Store::follow`](crate::store::Store::follow).
@@ -41,12 +41,14 @@ impl Hub {
             return futures::stream::iter([Followed::Lost]).boxed();
         };
         let inbox = Arc::new(Inbox::default());
-        let channel = this.door.keys.of(partition).log(id);
+        let channel = this.backend.keys.of(partition).log(id);
         let subscription = this.subscribe(partition, channel, inbox.clone());
-        let follower = Follower::new(this.clone(), id, after, inbox, subscription);
-        futures::stream::unfold(follower, |mut follower| async {
+        let (backend, reads) = (this.backend.clone(), this.reads.clone());
+        let follower = Follower::new(backend, reads, id, after, inbox, subscription);
+        // The hub keeps the line that the follower hears.
+        futures::stream::unfold((this.clone(), follower), |(hub, mut follower)| async {
             let followed = follower.next().await?;
-            Some((followed, follower))
+            Some((followed, (hub, follower)))
         })
         .boxed()
     }
@@ -54,7 +56,7 @@ impl Hub {
     /// See [`Store::cancellations`](crate::store::Store::cancellations).
     pub(super) fn cancellations(this: &Arc<Self>, app: &App) -> BoxStream<'static, JobId> {
         let inbox = Arc::new(Cancellations::new(app.clone()));
-        let channel = this.door.keys.of_app(app).cancel();
+        let channel = this.backend.keys.of_app(app).cancel();
         let subscription = this.subscribe(app.partition(), channel, inbox.clone());
         // Hub and subscription stay for as long as somebody may still take.
         futures::stream::unfold((this.clone(), inbox, subscription), |(hub, inbox, subscription)| async {
@@ -67,11 +69,11 @@ impl Hub {
     /// One line to a single server; of a cluster one for each partition in use, since a partition is what moves
     /// from node to node.
     fn subscribe(&self, partition: Partition, channel: String, listener: Arc<dyn Listener>) -> Subscription {
-        let of = self.door.nodes.is_cluster().then_some(partition);
+        let of = self.backend.nodes.is_cluster().then_some(partition);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = lines
             .entry(of)
-            .or_insert_with(|| Line::new(self.door.clone(), self.door.keys.of(partition).due()));
+            .or_insert_with(|| Line::new(self.backend.clone(), self.backend.keys.of(partition).due()));
         line.subscribe(channel, listener)
     }
 }

@@ -1,12 +1,12 @@
 //! The fleet's secret for the ids of jobs with keys.
 
-use super::{Door, scripts::SECRET};
+use super::{backend::Backend, scripts::SECRET};
 use crate::{
     error::{StoreError, StoreResult},
     id::KeySecret,
 };
 
-impl Door {
+impl Backend {
     pub(super) async fn key_secret(&self) -> StoreResult<KeySecret> {
         let fresh = KeySecret::random().to_hex();
         let answer = SECRET.keys([self.keys.secret()]).text(&fresh).read(&self.nodes).await?;

@@ -146,6 +146,11 @@ impl PartitionKeys {
         format!("{}pace:{app}", self.stem)
     }
 
+    /// As [`PartitionKeys::no_queue`].
+    pub(super) fn no_pace(&self) -> String {
+        format!("{}pace:", self.stem)
+    }
+
     pub(super) fn due(&self) -> String {
         format!("{}due", self.stem)
     }
@@ -156,6 +161,11 @@ impl PartitionKeys {
 
     pub(super) fn claim(&self, worker: &WorkerId) -> String {
         format!("{}claim:{worker}", self.stem)
+    }
+
+    /// As [`PartitionKeys::no_queue`].
+    pub(super) fn no_claim(&self) -> String {
+        format!("{}claim:", self.stem)
     }
 
     /// All that a new job touches, the first keys of the scripts that put one into its queue.

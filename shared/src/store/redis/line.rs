@@ -13,17 +13,19 @@ use std::{
 
 use bytes::Bytes;
 use redis::{
-    ProtocolVersion, PushInfo, PushKind, Value,
+    PushInfo, PushKind, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
 use tokio::{sync::Notify, task::JoinHandle, time::MissedTickBehavior};
 
 use super::{
-    Door,
-    backoff::Backoff,
+    backend::Backend,
+    connection::{COMMAND, timeouts},
+    failure::Failure,
     inbox::{Listener, Message},
-    nodes::{COMMAND, Failure, timeouts},
+    shape::Shape,
 };
+use crate::retry::Waits;
 
 /// How often the connection is tried.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -44,7 +46,7 @@ pub(super) struct Subscription {
 }
 
 struct Shared {
-    door: Arc<Door>,
+    backend: Arc<Backend>,
     channels: Mutex<Channels>,
     changed: Notify,
 }
@@ -73,8 +75,8 @@ enum Change {
 
 impl Line {
     /// A line to the node that holds `key`.
-    pub(super) fn new(door: Arc<Door>, key: String) -> Self {
-        let shared = Arc::new(Shared { door, channels: Mutex::default(), changed: Notify::new() });
+    pub(super) fn new(backend: Arc<Backend>, key: String) -> Self {
+        let shared = Arc::new(Shared { backend, channels: Mutex::default(), changed: Notify::new() });
         let task = tokio::spawn(run(shared.clone(), key));
         Self { shared, task }
     }
@@ -118,29 +120,29 @@ impl Drop for Subscription {
 
 /// Connects whenever somebody listens and there is no connection.
 async fn run(shared: Arc<Shared>, key: String) {
-    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+    let mut waits = Waits::new(Duration::from_millis(50), Duration::from_secs(2));
     loop {
         while shared.lock().by_name.is_empty() {
             shared.changed.notified().await;
         }
-        let why = shared.hold(&key, &mut backoff).await;
+        let why = shared.hold(&key, &mut waits).await;
         tracing::warn!(%why, "the line to Redis is down");
         shared.hung_up();
-        shared.door.nodes.forget();
-        tokio::time::sleep(backoff.next()).await;
+        shared.backend.nodes.forget();
+        tokio::time::sleep(waits.next()).await;
     }
 }
 
 impl Shared {
     /// Keeps one connection for as long as it is good; answers why it no longer is.
-    async fn hold(self: &Arc<Self>, key: &str, backoff: &mut Backoff) -> String {
+    async fn hold(self: &Arc<Self>, key: &str, waits: &mut Waits) -> String {
         let doubt = Arc::new(Notify::new());
         let (shared, doubtful) = (self.clone(), doubt.clone());
         let config = timeouts(COMMAND).set_push_sender(move |push| {
             shared.hear(push, &doubtful);
             Ok::<_, redis::aio::SendError>(())
         });
-        let connection = match self.door.nodes.open(key, ProtocolVersion::RESP3, config).await {
+        let connection = match self.backend.nodes.open(key, config).await {
             Ok(connection) => connection,
             Err(failure) => return crate::error::StoreError::from(failure).to_string(),
         };
@@ -156,7 +158,7 @@ impl Shared {
                     }
                 } else {
                     self.send(&connection, batch).await?;
-                    backoff.reset();
+                    waits.reset();
                     Ok(())
                 }
             };
@@ -212,7 +214,7 @@ impl Shared {
                     Ok(())
                 }
                 (Change::Unsubscribe(_), Value::Push { kind: PushKind::SUnsubscribe, .. }) => Ok(()),
-                (_, other) => Err(Failure::Away(format!("{verb} was answered {other:?}"))),
+                (_, other) => Err(Failure::Away(format!("{verb} was answered with {}", Shape::of(&other)))),
             }
         });
         futures::future::try_join_all(sent).await.map(drop)

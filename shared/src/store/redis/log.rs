@@ -4,8 +4,9 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::{
-    Door,
-    scripts::{READ, STATUS, nonsense, number},
+    backend::Backend,
+    scripts::{READ, STATUS, number},
+    shape::{Shape, bad_json, read_as, unreadable},
 };
 use crate::{
     error::{StoreError, StoreResult},
@@ -28,7 +29,7 @@ pub(super) struct Read {
     pub(super) frames: Vec<Frame>,
 }
 
-impl Door {
+impl Backend {
     /// Whose job it is; `None` if there is none of this id.
     pub(super) async fn app_of(&self, id: JobId) -> StoreResult<Option<App>> {
         let Some(keys) = self.keys.of_job(id) else { return Ok(None) };
@@ -81,7 +82,7 @@ pub(super) fn app(answer: Value) -> StoreResult<Option<App>> {
     match answer {
         Value::Nil => Ok(None),
         Value::BulkString(app) => number(&text(app)?).map(Some),
-        other => Err(nonsense("app", &other)),
+        other => Err(unreadable("an app", Shape::of(&other))),
     }
 }
 
@@ -90,9 +91,9 @@ pub(super) fn job(answer: Value) -> StoreResult<Option<Job>> {
     match answer {
         Value::Nil => Ok(None),
         Value::BulkString(job) => {
-            serde_json::from_slice(&job).map(Some).map_err(|error| StoreError::Corrupt(error.to_string()))
+            serde_json::from_slice(&job).map(Some).map_err(|error| bad_json("a job", &error))
         }
-        other => Err(nonsense("job", &other)),
+        other => Err(unreadable("a job", Shape::of(&other))),
     }
 }
 
@@ -100,10 +101,10 @@ pub(super) fn job(answer: Value) -> StoreResult<Option<Job>> {
 pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, Option<Frame>)>> {
     let fields: Vec<Vec<u8>> = match answer {
         Value::Nil => return Ok(None),
-        value => redis::from_redis_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))?,
+        value => read_as("a job's state", value)?,
     };
     let Ok(fields) = <[Vec<u8>; 15]>::try_from(fields) else {
-        return Err(nonsense("state", &id));
+        return Err(StoreError::Corrupt(format!("the state of {id} has another number of parts")));
     };
     let [status, attempt, worker, step, seq, created, started, finished, app, digest, rest @ ..] = fields;
     let [steps, retry_of, needs, position, frame] = rest;
@@ -132,7 +133,7 @@ pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, O
 /// What `read` answers.
 pub(super) fn read(answer: Value) -> StoreResult<Read> {
     let (status, seq, newest, frames): (Vec<u8>, u64, Vec<u8>, Vec<Vec<u8>>) =
-        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        read_as("a job's log", answer)?;
     Ok(Read {
         status: if status.is_empty() { None } else { Some(word(&status)?) },
         newest_seq: Seq(seq),
@@ -143,11 +144,14 @@ pub(super) fn read(answer: Value) -> StoreResult<Read> {
 }
 
 fn text(bytes: Vec<u8>) -> StoreResult<String> {
-    String::from_utf8(bytes).map_err(|error| nonsense("text", &error.into_bytes()))
+    String::from_utf8(bytes).map_err(|error| unreadable("a name", Shape::of_text(error.as_bytes())))
 }
 
 fn word(bytes: &[u8]) -> StoreResult<Status> {
-    std::str::from_utf8(bytes).ok().and_then(Status::parse).ok_or_else(|| nonsense("status", &bytes))
+    std::str::from_utf8(bytes)
+        .ok()
+        .and_then(Status::parse)
+        .ok_or_else(|| unreadable("a status", Shape::of_text(bytes)))
 }
 
 /// A field that may have no value.

@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! mod.rs       RedisStore: the contract, each command handed to the file that knows it
-//! config.rs    the URL and the prefix              keys.rs     every name in Redis
-//! nodes.rs     connections to those who hold a key  scripts.rs  the Lua files and their outcomes
-//! discovery.rs asking who that is, in a cluster or of sentinels
+//! config.rs    the flags                           backend.rs  what every command needs
+//! url.rs       the URL as it is written and shown  target.rs   what it says
+//! keys.rs      every name in Redis                 scripts.rs  the Lua files and their outcomes
+//! nodes.rs     connections to those who hold a key  discovery.rs asking a cluster or sentinels who that is
+//! pool.rs      the connections that commands share  connection.rs one connection; failure.rs why it has no answer
+//! check.rs     the check at the start: greeting.rs who the servers are, rights.rs what they allow, obstacle.rs
+//!              what is in the way, session.rs a connection on which nothing was sent yet
 //! queue.rs     submit, claim, cancel               hold.rs     renew, publish, finish, release
 //! reap.rs      the round of reaping
 //! log.rs       a job's state and its log           roster.rs   the workers on record
@@ -12,18 +16,23 @@
 //! hub.rs       follow and cancellations            line.rs     one pub/sub connection
 //! inbox.rs     what a listener has not taken yet   follower.rs one stream of a job's events
 //! key_secret.rs  what ids of jobs with keys are made of
+//! shape.rs     what an answer looks like, for errors
 //! ```
 //!
 //! Each state change is one script and its event is part of it. A script reads and decides, then writes; if this
 //! process dies at any point, Redis holds all of a change or nothing of it, and the command may be sent again.
 
-mod backoff;
+mod backend;
+mod check;
 mod config;
+mod connection;
 mod dead;
 mod discovery;
+mod failure;
 mod follower;
 #[cfg(test)]
 mod garbage;
+mod greeting;
 mod hold;
 mod hub;
 mod inbox;
@@ -32,11 +41,18 @@ mod keys;
 mod line;
 mod log;
 mod nodes;
+mod obstacle;
+mod pool;
 mod queue;
 mod reap;
+mod rights;
 mod roster;
 mod scripts;
+mod session;
+mod shape;
 mod slots;
+mod target;
+mod url;
 mod wait;
 
 use std::sync::Arc;
@@ -44,9 +60,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-pub use config::{ConfigError, Prefix, RedisConfig, RedisUrl};
+pub use check::Check;
+pub use config::{Prefix, RedisConfig};
+pub use rights::Process;
+pub use url::{ConfigError, RedisUrl};
 
-use self::{hub::Hub, keys::Keys, nodes::Nodes, wait::Waiting};
+use self::{backend::Backend, hub::Hub, keys::Keys, nodes::Nodes, wait::Waiting};
 use super::{
     Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Rules,
     Shown, Store, Submit,
@@ -61,24 +80,9 @@ use crate::{
 
 /// See the module.
 pub struct RedisStore {
-    door: Arc<Door>,
+    backend: Arc<Backend>,
     waiting: Waiting,
     hub: Arc<Hub>,
-}
-
-/// What every command needs.
-struct Door {
-    nodes: Nodes,
-    keys: Keys,
-    rules: Rules,
-    clock: Clock,
-}
-
-impl Door {
-    /// The argument `now` of a script.
-    fn now(&self) -> Option<Micros> {
-        self.clock.fixed()
-    }
 }
 
 impl RedisStore {
@@ -86,83 +90,97 @@ impl RedisStore {
     /// found out by the first command, which answers `Unavailable`.
     pub fn connect(url: &RedisUrl, prefix: &Prefix, rules: Rules, clock: Clock) -> Result<Self, ConfigError> {
         let nodes = Nodes::new(url.target()?);
-        let door = Arc::new(Door { nodes, keys: Keys::new(prefix.clone()), rules, clock });
-        Ok(Self { waiting: Waiting::default(), hub: Arc::new(Hub::new(door.clone())), door })
+        let backend = Arc::new(Backend { nodes, keys: Keys::new(prefix.clone()), rules, clock });
+        Ok(Self { waiting: Waiting::default(), hub: Arc::new(Hub::new(backend.clone())), backend })
+    }
+
+    /// Asks the servers whether they can serve this process: their version and kind, the database, the login, and the
+    /// rights to all that `process` does. Writes nothing.
+    ///
+    /// # Errors
+    /// What is wrong for good, and what to do about it. Where the servers are away, loading or replicas this is no
+    /// error: the check goes on.
+    pub async fn check(&self, process: Process) -> Result<Check, ConfigError> {
+        Check::begin(self.backend.clone(), process).await
     }
 }
 
 #[async_trait]
 impl Store for RedisStore {
     async fn submit(&self, job: &Job) -> StoreResult<Submit> {
-        self.door.submit(job).await
+        self.backend.submit(job).await
     }
 
     async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
-        self.door.try_claim(claim).await
+        self.backend.try_claim(claim).await
     }
 
     async fn wait_for_work(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
-        self.waiting.wait(&self.door, app, capabilities).await
+        self.waiting.wait(&self.backend, app, capabilities).await
     }
 
     async fn wake(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
-        self.door.wake(app, capabilities).await
+        self.backend.wake(app, capabilities).await
     }
 
     async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
-        self.door.renew(lease, checkpoint).await
+        self.backend.renew(lease, checkpoint).await
     }
 
     async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
-        self.door.publish(lease, preview).await
+        self.backend.publish(lease, preview).await
     }
 
     async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish> {
-        self.door.finish(lease, ending).await
+        self.backend.finish(lease, ending).await
     }
 
     async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released> {
-        self.door.release(lease, release).await
+        self.backend.release(lease, release).await
     }
 
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
-        self.door.cancel(id, by).await
+        self.backend.cancel(id, by).await
     }
 
     async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
-        self.door.dead(app).await
+        self.backend.dead(app).await
     }
 
     async fn retry(&self, id: JobId) -> StoreResult<Retry> {
-        self.door.retry(id).await
+        self.backend.retry(id).await
     }
 
     async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
-        self.door.reap(seen).await
+        self.backend.reap(seen).await
     }
 
     async fn now(&self) -> StoreResult<Micros> {
-        self.door.time().await
+        self.backend.time().await
+    }
+
+    async fn ready(&self) -> StoreResult<()> {
+        self.backend.ready().await
     }
 
     async fn heartbeat(&self, worker: &WorkerRecord) -> StoreResult<()> {
-        self.door.heartbeat(worker).await
+        self.backend.heartbeat(worker).await
     }
 
     async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
-        self.door.workers().await
+        self.backend.workers().await
     }
 
     async fn key_secret(&self) -> StoreResult<KeySecret> {
-        self.door.key_secret().await
+        self.backend.key_secret().await
     }
 
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
-        self.door.status(id).await
+        self.backend.status(id).await
     }
 
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
-        self.door.status_with(id, shown).await
+        self.backend.status_with(id, shown).await
     }
 
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
@@ -174,6 +192,6 @@ impl Store for RedisStore {
     }
 
     async fn forget(&self, id: JobId) -> StoreResult<()> {
-        self.door.forget(id).await
+        self.backend.forget(id).await
     }
 }

@@ -11,74 +11,25 @@ use std::{
     time::Duration,
 };
 
-pub(super) use deadpool_redis::Connection;
-use deadpool_redis::{Manager, Pool, PoolConfig, PoolError, Runtime, Timeouts};
+use deadpool::managed::PoolError;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, ProtocolVersion,
-    RedisError, ServerErrorKind, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, ServerErrorKind,
+    Value, aio::MultiplexedConnection,
 };
 
 use super::{
-    config::{Target, Topology},
+    connection::{COMMAND, open},
     discovery,
+    failure::Failure,
+    pool::{Pool, Pooled, pool},
     slots::{Map, slot},
+    target::{Target, Topology},
 };
-use crate::error::StoreError;
 
-/// How long a connection may take to come up.
-pub(super) const CONNECT: Duration = Duration::from_secs(2);
-/// How long a command may take, and how long it may wait for a connection before.
-pub(super) const COMMAND: Duration = Duration::from_secs(5);
 /// How long replicas may take to get what was written.
 const REPLICATION: Duration = Duration::from_secs(1);
-/// Connections to one node, for commands.
-const POOL: usize = 16;
 /// How often a command follows a slot that has moved.
 const MOVES: usize = 3;
-
-/// Why a command has no answer.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// No connection was to be had.
-    Away(String),
-    /// The server, or the way to it, refused.
-    Redis(RedisError),
-}
-
-impl Failure {
-    /// Whether the server does not know the script (any more).
-    pub(super) fn is_noscript(&self) -> bool {
-        matches!(self, Self::Redis(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
-    }
-
-    /// Whether the server has no memory for what is not necessary.
-    pub(super) fn is_full(&self) -> bool {
-        matches!(self, Self::Redis(error) if error.code() == Some("OOM"))
-    }
-}
-
-impl From<RedisError> for Failure {
-    fn from(error: RedisError) -> Self {
-        Self::Redis(error)
-    }
-}
-
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Away(why) => Self::Unavailable(why),
-            // What another version of this program, or another program, left under our names, or a defect in a
-            // script: trying again would not help. All else (away, loading, read-only, full, busy) passes.
-            Failure::Redis(error) => match (error.kind(), error.code()) {
-                (ErrorKind::Parse | ErrorKind::UnexpectedReturnType, _)
-                | (ErrorKind::Server(ServerErrorKind::ResponseError | ServerErrorKind::CrossSlot), _)
-                | (_, Some("WRONGTYPE")) => Self::Corrupt(error.to_string()),
-                _ => Self::Unavailable(error.to_string()),
-            },
-        }
-    }
-}
 
 /// The servers.
 pub(super) struct Nodes {
@@ -102,6 +53,10 @@ impl Nodes {
         Self { target, known: Mutex::default(), mapping: tokio::sync::Mutex::default() }
     }
 
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
     pub(super) fn is_cluster(&self) -> bool {
         self.target.topology == Topology::Cluster
     }
@@ -112,11 +67,7 @@ impl Nodes {
     }
 
     /// The same; answers with the connection that the command went through.
-    pub(super) async fn query_through(
-        &self,
-        key: &str,
-        command: &Cmd,
-    ) -> Result<(Value, Connection), Failure> {
+    pub(super) async fn query_through(&self, key: &str, command: &Cmd) -> Result<(Value, Pooled), Failure> {
         let mut moves = 0;
         loop {
             let at = self.locate(key).await?;
@@ -130,7 +81,7 @@ impl Nodes {
                 }
                 Err(_) => return Err(Failure::Away("no connection within 5 s".to_owned())),
             };
-            match connection.req_packed_command(command).await.and_then(Value::extract_error) {
+            match connection.send(command).await {
                 Err(error) if is_moved(&error) && moves < MOVES => {
                     moves += 1;
                     self.forget();
@@ -138,8 +89,11 @@ impl Nodes {
                 Err(error) => {
                     if is_misplaced(&error) {
                         // A demoted master answers PING like any other: the pool would keep the connection.
-                        drop(Connection::take(connection));
+                        drop(Pooled::take(connection));
                         self.forget();
+                    }
+                    if error.is_io_error() {
+                        pool.manager().doubt();
                     }
                     if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
                         // So are its others, and what they read may be old.
@@ -156,12 +110,9 @@ impl Nodes {
     pub(super) async fn open(
         &self,
         key: &str,
-        protocol: ProtocolVersion,
         config: AsyncConnectionConfig,
     ) -> Result<MultiplexedConnection, Failure> {
-        let mut info = self.locate(key).await?;
-        let settings = info.redis_settings().clone().set_protocol(protocol);
-        info = info.set_redis_settings(settings);
+        let info = self.locate(key).await?;
         let opened = open(info, config).await;
         if opened.is_err() {
             self.forget();
@@ -180,11 +131,7 @@ impl Nodes {
         if let Some(pool) = known.pools.get(&address) {
             return Ok(pool.clone());
         }
-        let manager = Manager::new_with_config(info, timeouts(COMMAND))?;
-        let timeouts = Timeouts { wait: Some(COMMAND), create: Some(CONNECT), recycle: Some(CONNECT) };
-        let config = PoolConfig { timeouts, ..PoolConfig::new(POOL) };
-        let pool = Pool::builder(manager).config(config).runtime(Runtime::Tokio1).build();
-        let pool = pool.map_err(|error| Failure::Away(error.to_string()))?;
+        let pool = pool(info)?;
         known.pools.insert(address, pool.clone());
         Ok(pool)
     }
@@ -230,34 +177,16 @@ impl Nodes {
 }
 
 /// How many replicas have all that was written through this connection, once `wanted` have it, or after a second.
-pub(super) async fn replicas_with(connection: &mut Connection, wanted: u32) -> Result<u32, Failure> {
+pub(super) async fn replicas_with(connection: &mut Pooled, wanted: u32) -> Result<u32, Failure> {
     let mut wait = redis::cmd("WAIT");
     wait.arg(wanted).arg(REPLICATION.as_millis() as u64);
-    let replicas = connection.req_packed_command(&wait).await.and_then(Value::extract_error)?;
+    let replicas = connection.send(&wait).await?;
     Ok(redis::from_redis_value(replicas).map_err(RedisError::from)?)
 }
 
-pub(super) async fn open(
-    info: ConnectionInfo,
-    config: AsyncConnectionConfig,
-) -> Result<MultiplexedConnection, Failure> {
-    // The library's own timeout covers the socket, not the handshake with a server that is frozen.
-    let client = Client::open(info)?;
-    let opening = client.get_multiplexed_async_connection_with_config(&config);
-    match tokio::time::timeout(CONNECT, opening).await {
-        Ok(opened) => Ok(opened?),
-        Err(_) => Err(Failure::Away("no connection within 2 s".to_owned())),
-    }
-}
-
-/// Settings of a connection whose commands may take `response`.
-pub(super) fn timeouts(response: Duration) -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(response))
-}
-
-fn no_connection(error: PoolError) -> Failure {
+fn no_connection(error: PoolError<Failure>) -> Failure {
     match error {
-        PoolError::Backend(error) => Failure::Redis(error),
+        PoolError::Backend(failure) => failure,
         other => Failure::Away(other.to_string()),
     }
 }

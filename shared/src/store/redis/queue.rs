@@ -5,8 +5,9 @@ use std::time::Duration;
 use redis::Value;
 
 use super::{
-    Door,
+    backend::Backend,
     scripts::{CANCEL, CLAIM, Call, FORGET, NOW, Outcome, SUBMIT, number, unexpected},
+    shape::{bad_json, read_as},
 };
 use crate::{
     error::{StoreError, StoreResult},
@@ -23,7 +24,7 @@ const BEYOND_DEADLINES: Duration = Duration::from_secs(3600);
 /// scripts decide by that; the time to live only cleans up.
 pub(super) const BEYOND_CLOCK: Duration = Duration::from_secs(60);
 
-impl Door {
+impl Backend {
     pub(super) async fn submit(&self, job: &Job) -> StoreResult<Submit> {
         let keys = self.keys.of_app(&job.app);
         if job.id.partition() != Some(job.app.partition()) {
@@ -98,8 +99,7 @@ impl Door {
             .value(millis(self.rules.worker_known + BEYOND_CLOCK));
         match call.run(&self.nodes).await? {
             Outcome::Claimed { job, attempt, seq, checkpoint } => {
-                let job =
-                    serde_json::from_str(&job).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+                let job = serde_json::from_str(&job).map_err(|error| bad_json("a job", &error))?;
                 Ok(Some(Lease { job, attempt, worker: claim.worker.clone(), checkpoint, seq }))
             }
             Outcome::None => Ok(None),
@@ -160,8 +160,7 @@ impl Door {
 
 /// What `now` answers.
 pub(super) fn clock(answer: Value) -> StoreResult<Micros> {
-    let micros: String =
-        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let micros: String = read_as("the time", answer)?;
     Ok(Micros(number(&micros)?))
 }
 

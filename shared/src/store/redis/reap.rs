@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redis::Value;
 
 use super::{
-    Door,
+    backend::Backend,
     queue::{exhausted_around, millis},
     scripts::{DUE, Outcome, REAP, number, unexpected},
 };
@@ -34,7 +34,7 @@ pub(super) struct Due {
 /// What became of the jobs of a round, by when they were due.
 type Round = BTreeMap<(Micros, JobId), ReapOutcome>;
 
-impl Door {
+impl Backend {
     /// One round over all partitions. A partition whose node is away does not keep the others waiting; the round
     /// is an error all the same, so that the caller knows that Redis did not answer in full.
     pub(super) async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {

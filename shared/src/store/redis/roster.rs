@@ -3,18 +3,19 @@
 use redis::Value;
 
 use super::{
-    Door,
+    backend::Backend,
     queue::{BEYOND_CLOCK, millis},
-    scripts::{HEARTBEAT, Outcome, WORKERS, nonsense, number, unexpected},
+    scripts::{HEARTBEAT, Outcome, WORKERS, number, unexpected},
+    shape::{Shape, bad_json, read_as, unreadable},
 };
 use crate::{
-    error::{StoreError, StoreResult},
+    error::StoreResult,
     event::ascii_json,
     id::Micros,
     job::{SeenWorker, WorkerRecord},
 };
 
-impl Door {
+impl Backend {
     pub(super) async fn heartbeat(&self, worker: &WorkerRecord) -> StoreResult<()> {
         let json = ascii_json(worker);
         let call = HEARTBEAT
@@ -39,15 +40,17 @@ impl Door {
 
 /// What `workers` answers.
 pub(super) fn seen(answer: Value) -> StoreResult<Vec<SeenWorker>> {
-    let entries: Vec<String> =
-        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let entries: Vec<String> = read_as("the workers", answer)?;
     let mut workers = Vec::with_capacity(entries.len());
     for entry in &entries {
-        let (last_seen, record) = entry.split_once(' ').ok_or_else(|| nonsense("worker", entry))?;
+        let split = entry.split_once(' ');
+        let (last_seen, record) = split.ok_or_else(|| unreadable("a worker", Shape::of_text(entry)))?;
         match serde_json::from_str(record) {
             Ok(record) => workers.push(SeenWorker { record, last_seen: Micros(number(last_seen)?) }),
             // A newer worker's word that this version lacks must not hide the whole fleet from it.
-            Err(error) => tracing::warn!(%error, record, "a worker's record cannot be read"),
+            Err(error) => {
+                tracing::warn!(error = %bad_json("a worker's record", &error), "a worker is not listed")
+            }
         }
     }
     workers.sort_by(|a, b| a.record.id.cmp(&b.record.id));

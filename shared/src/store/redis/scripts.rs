@@ -4,7 +4,12 @@ use std::{borrow::Cow, sync::LazyLock, time::Duration};
 
 use redis::{Cmd, Value};
 
-use super::nodes::{Connection, Failure, Nodes, replicas_with};
+use super::{
+    failure::Failure,
+    nodes::{Nodes, replicas_with},
+    pool::Pooled,
+    shape::{Shape, read_as, unreadable},
+};
 use crate::{
     error::{StoreError, StoreResult},
     id::{Micros, Seq},
@@ -24,6 +29,11 @@ impl Script {
         let code = format!("{flags}\n{}\n{body}", shared.concat());
         let sha = redis::Script::new(&code).get_hash().to_owned();
         Self { code, sha }
+    }
+
+    /// What is sent to the server.
+    pub(super) fn code(&self) -> &str {
+        &self.code
     }
 
     /// Begins a call; its keys must be those that the script's header names, in that order.
@@ -69,6 +79,7 @@ scripts! {
     HEARTBEAT = "heartbeat";
     WORKERS = "workers";
     SECRET = "secret";
+    TRIAL = "trial";
 }
 
 /// A script with its keys and arguments.
@@ -128,11 +139,12 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn query(&self, nodes: &Nodes) -> Result<Value, Failure> {
+    /// The same, with what went wrong as the server said it.
+    pub(super) async fn query(&self, nodes: &Nodes) -> Result<Value, Failure> {
         self.query_through(nodes).await.map(|(answer, _)| answer)
     }
 
-    async fn query_through(&self, nodes: &Nodes) -> Result<(Value, Connection), Failure> {
+    async fn query_through(&self, nodes: &Nodes) -> Result<(Value, Pooled), Failure> {
         // Every script names a key; one that named none would be refused by the server.
         let first = self.keys.first().map_or("", String::as_str);
         match nodes.query_through(first, &self.command("EVALSHA", &self.script.sha)).await {
@@ -190,14 +202,14 @@ pub(super) enum Outcome {
 
 /// The one dictionary from the scripts' words.
 pub(super) fn decode(answer: Value) -> StoreResult<Outcome> {
-    let Value::Array(mut answer) = answer else { return Err(nonsense("outcome", &answer)) };
+    let shape = Shape::of(&answer);
+    let Value::Array(mut answer) = answer else { return Err(unreadable("an outcome", shape)) };
     // The only part that is no text.
     let checkpoint = match answer.get(4) {
         Some(Value::BulkString(_)) => answer.pop(),
         _ => None,
     };
-    let words: Vec<String> = redis::from_redis_value(Value::Array(answer))
-        .map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let words: Vec<String> = read_as("an outcome", Value::Array(answer))?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Ok(match words[..] {
         ["submitted", position] => Outcome::Submitted { position: number(position)? },
@@ -224,28 +236,27 @@ pub(super) fn decode(answer: Value) -> StoreResult<Outcome> {
         ["seq", next] => Outcome::Renumber { next: Seq(number(next)?) },
         ["released"] => Outcome::Released,
         ["done", status] => {
-            Outcome::AlreadyDone(Status::parse(status).ok_or_else(|| nonsense("status", &status))?)
+            let status = Status::parse(status);
+            Outcome::AlreadyDone(status.ok_or_else(|| unreadable("a status", shape))?)
         }
         ["unknown"] => Outcome::Unknown,
         ["ended", now] => Outcome::Reaped { outcome: ReapOutcome::Ended, now: Micros(number(now)?) },
         ["given_back", now] => Outcome::Reaped { outcome: ReapOutcome::GivenBack, now: Micros(number(now)?) },
         ["nothing", now] => Outcome::Reaped { outcome: ReapOutcome::Nothing, now: Micros(number(now)?) },
         ["done"] => Outcome::Done,
-        _ => return Err(nonsense("outcome", &words)),
+        _ => return Err(unreadable("an outcome", shape)),
     })
 }
 
 /// A number that a script answered.
 pub(super) fn number<T: std::str::FromStr>(text: &str) -> StoreResult<T> {
-    text.parse().map_err(|_| nonsense("number", &text))
-}
-
-/// An answer that this version of the scripts does not give.
-pub(super) fn nonsense(what: &str, answer: &dyn std::fmt::Debug) -> StoreError {
-    StoreError::Corrupt(format!("{what}: {answer:?}"))
+    text.parse().map_err(|_| unreadable("a number, id or name", Shape::of_text(text)))
 }
 
 /// An outcome that is none of the script's.
 pub(super) fn unexpected<T>(outcome: Outcome) -> StoreResult<T> {
-    Err(nonsense("an outcome of another script", &outcome))
+    // Its name alone: what else it holds may be a request.
+    let outcome = format!("{outcome:?}");
+    let name = outcome.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    Err(StoreError::Corrupt(format!("the outcome {name}, which is another script's")))
 }

@@ -3,14 +3,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redis::{
-    ProtocolVersion, Value,
+    Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
 use tokio::sync::oneshot;
 
 use super::{
-    Door,
-    nodes::{COMMAND, Failure, timeouts},
+    backend::Backend,
+    connection::{COMMAND, timeouts},
+    failure::Failure,
     queue::millis,
     scripts::{Outcome, WAKE, unexpected},
 };
@@ -26,21 +27,21 @@ impl Waiting {
     /// Waits for a token, a few seconds at most.
     pub(super) async fn wait(
         &self,
-        door: &Arc<Door>,
+        backend: &Arc<Backend>,
         app: &App,
         capabilities: &Capabilities,
     ) -> StoreResult<()> {
         let (answer, answered) = oneshot::channel();
-        let (door, app, idle) = (door.clone(), app.clone(), self.idle.clone());
+        let (backend, app, idle) = (backend.clone(), app.clone(), self.idle.clone());
         let capabilities = capabilities.clone();
         // A task of its own: the caller may go at any time, and a token that arrives for one who has gone belongs
         // to another worker. A token lost with this process costs one block.
         tokio::spawn(async move {
-            let popped = pop(&door, &app, &capabilities, &idle).await;
+            let popped = pop(&backend, &app, &capabilities, &idle).await;
             let token = matches!(popped, Ok(true));
             if answer.send(popped.map(drop)).is_err()
                 && token
-                && let Err(error) = door.wake(&app, &capabilities).await
+                && let Err(error) = backend.wake(&app, &capabilities).await
             {
                 tracing::warn!(%error, "a wake-up is lost; workers look by themselves within 5 s");
             }
@@ -50,7 +51,7 @@ impl Waiting {
     }
 }
 
-impl Door {
+impl Backend {
     pub(super) async fn wake(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
         let keys = self.keys.of_app(app);
         let call = WAKE
@@ -65,12 +66,12 @@ impl Door {
 
 /// Whether there was a token.
 async fn pop(
-    door: &Door,
+    backend: &Backend,
     app: &App,
     capabilities: &Capabilities,
     idle: &Mutex<Vec<(String, MultiplexedConnection)>>,
 ) -> StoreResult<bool> {
-    let keys = door.keys.of_app(app);
+    let keys = backend.keys.of_app(app);
     let key = keys.wake(app);
     let free = {
         let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +79,7 @@ async fn pop(
     };
     let mut connection = match free {
         Some(connection) => connection,
-        None => door.nodes.open(&key, ProtocolVersion::RESP2, timeouts(WAKE_UP_WAIT + COMMAND)).await?,
+        None => backend.nodes.open(&key, timeouts(WAKE_UP_WAIT + COMMAND)).await?,
     };
     let mut command = redis::cmd("BLPOP");
     // Processes of the release before know the list of any worker alone.
@@ -90,7 +91,7 @@ async fn pop(
         }
         // The connection is not used again: after a restart, or where the slot has moved, a new one finds its way.
         Err(error) => {
-            door.nodes.forget();
+            backend.nodes.forget();
             Err(Failure::Redis(error).into())
         }
     }

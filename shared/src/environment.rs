@@ -1,0 +1,55 @@
+//! The environment of the process: a variable that is set and empty counts as not set.
+//!
+//! Compose files and unit files set variables that nobody filled (`GLIMPSE_APP=`). Flags read them, and so do libraries
+//! (`SSL_CERT_FILE`), each in its own way.
+
+use std::{env, ffi::OsStr, os::unix::process::CommandExt, process::Command};
+
+/// What the variables that are ours, or that we read, begin with.
+const OURS: [&str; 5] = ["GLIMPSE_", "HF_", "HUGGING_FACE_", "HUGGINGFACE_", "SSL_CERT_"];
+/// The other one that is read.
+const CACHE: &str = "XDG_CACHE_HOME";
+
+/// Goes on without the variables that are empty, in the same process. To be called first.
+///
+/// A variable cannot be taken away from a running process safely, for another thread may read it; a process can take on
+/// its program anew without it, which is what happens here, before there is anything to lose.
+pub fn forget_empty() {
+    let empty: Vec<_> = env::vars_os().filter(|(name, value)| value.is_empty() && is_ours(name)).collect();
+    if empty.is_empty() {
+        return;
+    }
+    let mut arguments = env::args_os();
+    let Ok(program) = env::current_exe() else { return };
+    let mut again = Command::new(program);
+    if let Some(name) = arguments.next() {
+        again.arg0(name);
+    }
+    again.args(arguments);
+    for (name, _) in empty {
+        again.env_remove(name);
+    }
+    // It returns only if it failed. Then flags and libraries read the variables as they are.
+    let error = again.exec();
+    eprintln!("glimpse: empty variables of the environment could not be left out: {error}");
+}
+
+fn is_ours(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name == CACHE || OURS.iter().any(|begin| name.starts_with(begin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_may_have_left_empty_on_purpose_stays() {
+        for ours in ["GLIMPSE_APP", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "SSL_CERT_FILE", "XDG_CACHE_HOME"] {
+            assert!(is_ours(OsStr::new(ours)), "{ours}");
+        }
+        for others in ["CUDA_VISIBLE_DEVICES", "PATH", "MY_GLIMPSE_APP"] {
+            assert!(!is_ours(OsStr::new(others)), "{others}");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Getting to know the servers at the start: who they are, whether they are what the URL says, and whether they let
+//! this process in.
+//!
+//! It blocks, for seconds where a server is silent: to be called on a thread of its own.
+
+use std::{collections::BTreeMap, thread};
+
+use redis::{ConnectionInfo, Value, cmd};
+
+use super::{
+    obstacle::Obstacle,
+    session::Session,
+    slots::{Map, parse_map},
+    target::{Target, Topology},
+};
+
+/// The oldest servers that have all that the scripts use (functions of sharded pub/sub and script flags).
+const OLDEST_REDIS: u32 = 7;
+const OLDEST_VALKEY: u32 = 8;
+
+/// What a server says of itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Identity {
+    valkey: bool,
+    version: String,
+    mode: String,
+}
+
+/// Asks every server that the URL leads to.
+pub(super) fn greet(target: &Target) -> Result<(), Obstacle> {
+    match &target.topology {
+        Topology::Server => server(&target.like, "standalone").map(drop),
+        Topology::Cluster => cluster(target),
+        Topology::Sentinel(service) => sentinels(target, service),
+    }
+}
+
+/// A server that is to hold keys.
+fn server(info: &ConnectionInfo, mode: &str) -> Result<Session, Obstacle> {
+    let (mut session, identity) = log_in(info)?;
+    let address = info.addr();
+    let (name, oldest) = match identity.valkey {
+        true => ("Valkey", OLDEST_VALKEY),
+        false => ("Redis", OLDEST_REDIS),
+    };
+    if major(&identity.version).is_some_and(|major| major < oldest) {
+        return Err(Obstacle::Lasting(format!(
+            "the server at {address} is {name} {}: Glimpse needs Redis {OLDEST_REDIS}.0 or newer, or Valkey \
+             {OLDEST_VALKEY} or newer",
+            identity.version
+        )));
+    }
+    match (&*identity.mode, mode) {
+        (is, wanted) if is.is_empty() || is == wanted => {}
+        ("cluster", _) => {
+            return Err(Obstacle::Lasting(format!(
+                "the server at {address} is a node of a cluster: write redis+cluster:// (with TLS \
+                 rediss+cluster://)"
+            )));
+        }
+        ("sentinel", _) => {
+            return Err(Obstacle::Lasting(format!(
+                "the server at {address} is a sentinel: write redis+sentinel://HOST:PORT/SERVICE"
+            )));
+        }
+        (_, "cluster") => return Err(no_cluster(info)),
+        // A mode of another time.
+        _ => {}
+    }
+    select(&mut session, info)?;
+    Ok(session)
+}
+
+fn no_cluster(info: &ConnectionInfo) -> Obstacle {
+    Obstacle::Lasting(format!(
+        "the server at {} is a single server and no cluster: write redis:// (with TLS rediss://)",
+        info.addr()
+    ))
+}
+
+fn select(session: &mut Session, info: &ConnectionInfo) -> Result<(), Obstacle> {
+    let db = info.redis_settings().db();
+    if db == 0 {
+        return Ok(());
+    }
+    match session.ask(cmd("SELECT").arg(db)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.detail().is_some_and(|text| text.contains("out of range")) => {
+            Err(Obstacle::Lasting(format!(
+                "the server at {} has no database {db}: write a smaller number, or raise its setting databases",
+                info.addr()
+            )))
+        }
+        Err(error) => Err(Obstacle::of(info, "SELECT", &error)),
+    }
+}
+
+/// Connects, logs in as the URL says, and asks who it is.
+fn log_in(info: &ConnectionInfo) -> Result<(Session, Identity), Obstacle> {
+    let mut session = Session::open(info).map_err(|error| Obstacle::of(info, "", &error))?;
+    let settings = info.redis_settings();
+    if let Some(password) = settings.password() {
+        let mut auth = cmd("AUTH");
+        if let Some(user) = settings.username() {
+            auth.arg(user);
+        }
+        session.ask(auth.arg(password)).map_err(|error| {
+            let says = |words| error.detail().is_some_and(|text| text.contains(words));
+            let address = info.addr();
+            if says("without any password configured") {
+                Obstacle::Lasting(format!(
+                    "the server at {address} has no password, and the URL has one: leave it out, or give the \
+                     server one (requirepass)"
+                ))
+            } else if says("wrong number of arguments") {
+                Obstacle::Lasting(format!(
+                    "the server at {address} knows no users: Glimpse needs Redis {OLDEST_REDIS}.0 or newer, or \
+                     Valkey {OLDEST_VALKEY} or newer"
+                ))
+            } else {
+                Obstacle::of(info, "AUTH", &error)
+            }
+        })?;
+    }
+    let identity = identity(&mut session, info)?;
+    Ok((session, identity))
+}
+
+fn identity(session: &mut Session, info: &ConnectionInfo) -> Result<Identity, Obstacle> {
+    let hello = match session.ask(cmd("HELLO").arg(2)) {
+        Ok(answer) => introduction(&answer),
+        // Before Redis 6 there was none. Whether it is a right that is missing is seen below.
+        Err(error) => match Obstacle::of(info, "HELLO", &error) {
+            Obstacle::Lasting(_) if error.code() == Some("ERR") => Identity::default(),
+            obstacle => return Err(obstacle),
+        },
+    };
+    // Valkey 7.2 introduces itself as Redis 7.2.
+    if !hello.version.is_empty() && !hello.version.starts_with("7.2.") {
+        return Ok(hello);
+    }
+    match session.ask(cmd("INFO").arg("server")) {
+        Ok(Value::BulkString(text)) => Ok(information(&String::from_utf8_lossy(&text), hello)),
+        // It has no right to it, which it need not have.
+        _ => Ok(hello),
+    }
+}
+
+/// Reads the answer to `HELLO`: names and values in turn.
+fn introduction(answer: &Value) -> Identity {
+    let text = |value: &Value| match value {
+        Value::BulkString(text) => String::from_utf8_lossy(text).into_owned(),
+        Value::SimpleString(text) => text.clone(),
+        _ => String::new(),
+    };
+    let Value::Array(parts) = answer else { return Identity::default() };
+    let named: BTreeMap<_, _> = parts.chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect();
+    let get = |name| named.get(name).cloned().unwrap_or_default();
+    Identity { valkey: get("server") == "valkey", version: get("version"), mode: get("mode") }
+}
+
+/// Reads the lines of `INFO`; what it does not say stays as `HELLO` has it.
+fn information(text: &str, hello: Identity) -> Identity {
+    let line = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.map(|value| value.trim().to_owned())
+    };
+    let valkey = line("valkey_version");
+    Identity {
+        valkey: hello.valkey || valkey.is_some(),
+        version: valkey.or_else(|| line("redis_version")).unwrap_or(hello.version),
+        mode: line("redis_mode").or_else(|| line("server_mode")).unwrap_or(hello.mode),
+    }
+}
+
+fn major(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
+}
+
+/// Of a cluster every master: each has users of its own. Those that are unreachable are left to the fleet.
+fn cluster(target: &Target) -> Result<(), Obstacle> {
+    let mut passing = None;
+    let map = target.seeds.iter().find_map(|seed| match slots(seed) {
+        Ok(map) => Some(Ok(map)),
+        Err(Obstacle::Passing(why)) => {
+            passing.get_or_insert(Obstacle::Passing(why));
+            None
+        }
+        Err(lasting) => Some(Err(lasting)),
+    });
+    let Some(map) = map.transpose()? else {
+        return Err(passing.unwrap_or_else(|| Obstacle::Passing("no node answered".to_owned())));
+    };
+    let masters: BTreeMap<_, _> = map.iter().map(|(_, address)| (address.to_string(), address)).collect();
+    let mut reached = false;
+    for address in masters.into_values() {
+        match server(&target.like.clone().set_addr(address.clone()), "cluster") {
+            Ok(_) => reached = true,
+            Err(Obstacle::Passing(why)) => {
+                passing.get_or_insert(Obstacle::Passing(why));
+            }
+            Err(lasting) => return Err(lasting),
+        }
+    }
+    match (reached, passing) {
+        (true, _) => Ok(()),
+        (false, passing) => {
+            Err(passing.unwrap_or_else(|| Obstacle::Passing("the cluster has no slots".to_owned())))
+        }
+    }
+}
+
+fn slots(seed: &ConnectionInfo) -> Result<Map, Obstacle> {
+    let mut session = server(seed, "cluster")?;
+    match session.ask(cmd("CLUSTER").arg("SLOTS")) {
+        Ok(map) => Ok(parse_map(map, seed.addr())),
+        Err(error) if error.detail().is_some_and(|text| text.contains("cluster support disabled")) => {
+            Err(no_cluster(seed))
+        }
+        Err(error) => Err(Obstacle::of(seed, "CLUSTER SLOTS", &error)),
+    }
+}
+
+/// All sentinels at once: one that knows the master suffices.
+fn sentinels(target: &Target, service: &str) -> Result<(), Obstacle> {
+    let asked: Vec<_> = thread::scope(|scope| {
+        let asking: Vec<_> =
+            target.seeds.iter().map(|seed| scope.spawn(|| master(target, service, seed))).collect();
+        let gone = || Err(Obstacle::Passing("a sentinel could not be asked".to_owned()));
+        asking.into_iter().map(|asking| asking.join().unwrap_or_else(|_| gone())).collect()
+    });
+    let mut passing = None;
+    let mut lasting = None;
+    for answer in asked {
+        match answer {
+            Ok(()) => return Ok(()),
+            Err(obstacle @ Obstacle::Lasting(_)) => lasting = lasting.or(Some(obstacle)),
+            Err(obstacle) => passing = passing.or(Some(obstacle)),
+        }
+    }
+    Err(lasting.or(passing).unwrap_or_else(|| Obstacle::Passing("no sentinel answered".to_owned())))
+}
+
+/// The master that a sentinel names.
+fn master(target: &Target, service: &str, seed: &ConnectionInfo) -> Result<(), Obstacle> {
+    let address = seed.addr();
+    let no_sentinel = || {
+        Obstacle::Lasting(format!(
+            "the server at {address} is no sentinel: name the sentinels (their port is 26379 as a rule), or write \
+             redis:// or redis+cluster://"
+        ))
+    };
+    let logged_in = log_in(seed).map_err(|obstacle| match obstacle {
+        Obstacle::Lasting(text) => Obstacle::Lasting(format!(
+            "{text}. This is a sentinel, whose login is ?sentinel_username=…&sentinel_password=…"
+        )),
+        passing => passing,
+    });
+    let (mut session, identity) = logged_in?;
+    if !matches!(&*identity.mode, "" | "sentinel") {
+        return Err(no_sentinel());
+    }
+    let named = session.ask(cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(service));
+    let named = named.map_err(|error| match error.detail() {
+        Some(text) if text.contains("unknown command") => no_sentinel(),
+        _ => Obstacle::of(seed, "SENTINEL GET-MASTER-ADDR-BY-NAME", &error),
+    })?;
+    let all = [Value::Int(0), Value::Int(0), named];
+    let map = parse_map(Value::Array(vec![Value::Array(all.into())]), address);
+    let Some((_, at)) = map.into_iter().next() else {
+        let known = services(&mut session);
+        return Err(Obstacle::Lasting(format!(
+            "the sentinel at {address} watches no master named {service}{known}: write its name after the hosts"
+        )));
+    };
+    let info = target.like.clone().set_addr(at);
+    let mut session = server(&info, "standalone")?;
+    match session.ask(&cmd("ROLE")) {
+        Ok(Value::Array(role)) if matches!(role.first(), Some(Value::BulkString(word)) if word == b"master") => {
+            Ok(())
+        }
+        Ok(_) => Err(Obstacle::Passing(format!("the server at {} is a replica", info.addr()))),
+        Err(error) => Err(Obstacle::of(&info, "ROLE", &error)),
+    }
+}
+
+/// The names that a sentinel does know, for the message.
+fn services(session: &mut Session) -> String {
+    let Ok(Value::Array(masters)) = session.ask(cmd("SENTINEL").arg("MASTERS")) else { return String::new() };
+    let names: Vec<_> = masters
+        .into_iter()
+        .filter_map(|master| redis::from_redis_value::<BTreeMap<String, String>>(master).ok()?.remove("name"))
+        .collect();
+    if names.is_empty() { String::new() } else { format!(", but {}", names.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_known_by_what_they_say_of_themselves() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let hello = |server, version, mode| {
+            let parts = ["server", server, "version", version, "proto", "2", "mode", mode];
+            introduction(&Value::Array(parts.map(text).into()))
+        };
+        let is = |valkey, version: &str, mode: &str| Identity {
+            valkey,
+            version: version.to_owned(),
+            mode: mode.to_owned(),
+        };
+        assert_eq!(hello("redis", "7.0.15", "standalone"), is(false, "7.0.15", "standalone"));
+        assert_eq!(hello("valkey", "8.1.0", "cluster"), is(true, "8.1.0", "cluster"));
+        assert_eq!(introduction(&Value::Okay), Identity::default());
+        let old = "# Server\r\nredis_version:6.2.6\r\nredis_mode:standalone\r\n";
+        assert_eq!(information(old, Identity::default()), is(false, "6.2.6", "standalone"));
+        let valkey =
+            "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:7.2.8\r\nserver_mode:cluster\r\n";
+        assert_eq!(information(valkey, Identity::default()), is(true, "7.2.8", "cluster"));
+        assert_eq!(major("255.255.255"), Some(255));
+        assert_eq!(major("unstable"), None);
+    }
+}

@@ -1,0 +1,256 @@
+//! The check at the start: what no waiting mends is named with what to do about it; what passes is waited for.
+
+use std::{sync::Arc, time::Duration};
+
+use glimpse_shared::{
+    error::StoreError,
+    store::{
+        Store,
+        redis::{Check, Process, RedisStore},
+    },
+};
+use glimpse_test_support::{
+    FakeRedis, RedisCluster, RedisServer, Reply, Sentinel,
+    fake::{list, text},
+};
+
+use crate::{
+    props::{eventually, number, store},
+    suite::redis::{SHIPPED, shipped_user},
+};
+
+const ALL: [Process; 3] = [Process::Api, Process::Worker, Process::Both];
+
+async fn check(url: &str, process: Process) -> Result<Check, String> {
+    store(url).check(process).await.map_err(|error| error.to_string())
+}
+
+/// Why the check fails for good.
+async fn unfit(url: &str) -> String {
+    check(url, Process::Both).await.err().unwrap_or_else(|| panic!("{url} is fit, or waited for"))
+}
+
+async fn names(url: &str, words: &[&str]) {
+    let why = unfit(url).await;
+    assert!(why.starts_with("--redis-url: "), "{why}");
+    for word in words {
+        assert!(why.contains(word), "{word}: {why}");
+    }
+    assert!(!why.contains("secret"), "{why}");
+}
+
+/// Whether the check waits.
+async fn waits(url: &str) -> Check {
+    let mut check = check(url, Process::Both).await.unwrap();
+    let verdict = tokio::time::timeout(Duration::from_millis(300), check.passed()).await;
+    assert!(verdict.is_err(), "{url}: {verdict:?}");
+    check
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_named_with_its_version() {
+    for (server, version) in [("redis", "6.2.6"), ("redis", "6.0.16"), ("valkey", "7.2.8")] {
+        let fake = FakeRedis::of_version(server, version);
+        names(&fake.url(), &[version, "Redis 7.0 or newer, or Valkey 8"]).await;
+    }
+    // Before Redis 6 there was no HELLO.
+    let info = text("# Server\r\nredis_version:5.0.14\r\nredis_mode:standalone\r\n");
+    let fake = FakeRedis::start(move |words| match words[0] {
+        "INFO" => info.clone(),
+        other => format!("-ERR unknown command `{other}`, with args beginning with: \r\n"),
+    });
+    names(&fake.url(), &["Redis 5.0.14", "7.0 or newer"]).await;
+    // Valkey 7.2 introduces itself as Redis 7.2.
+    let hello = list(&["server", "redis", "version", "7.2.4", "mode", "standalone"]);
+    let info = text("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:7.2.8\r\n");
+    let fake = FakeRedis::start(move |words| match words[0] {
+        "HELLO" => hello.clone(),
+        "INFO" => info.clone(),
+        _ => "+OK\r\n".to_owned(),
+    });
+    names(&fake.url(), &["Valkey 7.2.8"]).await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_named() {
+    let server = RedisServer::start_with(&["--databases", "4"]);
+    names(&format!("{}/4", server.url()), &["no database 4", "databases"]).await;
+    for process in ALL {
+        check(&format!("{}/3", server.url()), process).await.unwrap().passed().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_url_for_another_kind_of_server_is_named() {
+    let single = RedisServer::start_with(&[]);
+    let host = format!("127.0.0.1:{}", single.port());
+    names(&format!("redis+cluster://{host}"), &[&host, "no cluster", "redis://"]).await;
+    names(&format!("redis+sentinel://{host}/fleet"), &[&host, "no sentinel"]).await;
+    let node = RedisServer::start_with(&["--cluster-enabled", "yes"]);
+    names(&node.url(), &["node of a cluster", "redis+cluster://"]).await;
+    let sentinel = Sentinel::of(&single, 1);
+    names(&sentinel.server.url(), &["is a sentinel", "redis+sentinel://"]).await;
+    let asked = format!("redis+sentinel://127.0.0.1:{}", sentinel.server.port());
+    names(&format!("{asked}/elsewhere"), &["no master named elsewhere", "fleet"]).await;
+    check(&format!("{asked}/fleet"), Process::Both).await.unwrap().passed().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cluster_passes_and_each_of_its_nodes_is_asked_for_its_rights() {
+    let cluster = RedisCluster::start();
+    for process in ALL {
+        check(&cluster.url(), process).await.unwrap().passed().await.unwrap();
+    }
+    let words = shipped_user("glimpse");
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    for node in cluster.masters() {
+        node.ask(&words);
+    }
+    let url = cluster.url().replace("redis+cluster://", "redis+cluster://glimpse:change-me@");
+    check(&url, Process::Both).await.unwrap().passed().await.unwrap();
+    cluster.masters()[2].ask(&["ACL", "SETUSER", "glimpse", "-zadd"]);
+    names(&url, &["ZADD on glimpse:{", "rights"]).await;
+}
+
+#[tokio::test]
+async fn a_server_in_protected_mode_is_named_by_what_it_said() {
+    let denied = FakeRedis::that_says(
+        "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set",
+    );
+    names(&denied.url(), &["protected mode", "password"]).await;
+    names(&format!("{}/3", denied.url().replace("redis://", "redis://me:secret@")), &["protected mode"])
+        .await;
+    // And after the start, in what a client of /health/ready reads.
+    let why = store(&format!("{}/3", denied.url())).ready().await.unwrap_err().to_string();
+    assert!(why.contains("DENIED"), "{why}");
+}
+
+#[tokio::test]
+async fn a_wrong_login_is_named_without_its_password() {
+    let server = RedisServer::start_with(&[]);
+    let host = format!("127.0.0.1:{}", server.port());
+    names(&format!("redis://:secret@{host}"), &["has no password", "leave it out"]).await;
+    names(&format!("redis://somebody:secret@{host}"), &["refuses the user or the password"]).await;
+    server.ask(&["CONFIG", "SET", "requirepass", "other"]);
+    names(&format!("redis://{host}"), &["wants a login", "USER:PASSWORD@"]).await;
+    names(&format!("redis://:secret@{host}"), &["refuses the user or the password"]).await;
+}
+
+/// A server with the shipped user and a URL that logs in as it.
+fn shipped() -> (RedisServer, String) {
+    let server = RedisServer::start_with(&[SHIPPED]);
+    let words = shipped_user("glimpse");
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    assert_eq!(server.ask(&words), Reply::Text("OK".to_owned()));
+    let url = format!("redis://glimpse:change-me@127.0.0.1:{}", server.port());
+    (server, url)
+}
+
+#[tokio::test]
+async fn every_right_that_a_process_needs_is_tried_and_nothing_is_written() {
+    let (server, url) = shipped();
+    for process in ALL {
+        check(&url, process).await.unwrap().passed().await.unwrap();
+    }
+    let rights: Vec<_> = shipped_user("glimpse").into_iter().filter(|word| word.starts_with('+')).collect();
+    // What is sent to other kinds of servers, or with other flags; and HELLO, which nobody can be denied.
+    let elsewhere = ["+role", "+cluster|slots", "+select", "+wait", "+hello"];
+    for right in rights.iter().filter(|right| !elsewhere.contains(&right.as_str())) {
+        let name = &right[1..];
+        server.ask(&["ACL", "SETUSER", "glimpse", &format!("-{name}")]);
+        let why = unfit(&url).await;
+        let named = name.to_uppercase();
+        assert!(
+            why.contains(&named) && why.contains("rights of the user in deploy/redis.conf"),
+            "{name}: {why}"
+        );
+        server.ask(&["ACL", "SETUSER", "glimpse", right]);
+    }
+    for (taken, given) in [("resetkeys", "~glimpse:*"), ("resetchannels", "&glimpse:*")] {
+        server.ask(&["ACL", "SETUSER", "glimpse", taken]);
+        assert!(unfit(&url).await.contains(" on glimpse:"), "{taken}");
+        server.ask(&["ACL", "SETUSER", "glimpse", given]);
+    }
+    server.ask(&["ACL", "SETUSER", "glimpse", "resetkeys", "%R~glimpse:*"]);
+    assert!(unfit(&url).await.contains("rights"));
+    assert_eq!(number(&server, &["DBSIZE"]), 0);
+}
+
+#[tokio::test]
+async fn a_process_needs_no_rights_but_its_own() {
+    let (server, url) = shipped();
+    for (right, without) in
+        [("-blpop", Process::Api), ("-hincrby", Process::Api), ("-hvals", Process::Worker)]
+    {
+        server.ask(&["ACL", "SETUSER", "glimpse", right]);
+        check(&url, without).await.unwrap().passed().await.unwrap();
+        server.ask(&["ACL", "SETUSER", "glimpse", &right.replace('-', "+")]);
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_was_switched_off_is_named() {
+    for command in ["ZREMRANGEBYRANK", "BLPOP", "EVALSHA", "SSUBSCRIBE"] {
+        let server = RedisServer::start_with(&["--rename-command", command, ""]);
+        names(&server.url(), &[command, "no command", "rename"]).await;
+    }
+}
+
+#[tokio::test]
+async fn what_passes_is_waited_for() {
+    let (mut server, replica) = {
+        let server = RedisServer::start();
+        let replica = server.start_replica();
+        (server, replica)
+    };
+    let mut check = waits(&replica.url()).await;
+    replica.ask(&["REPLICAOF", "NO", "ONE"]);
+    check.passed().await.unwrap();
+    server.kill();
+    let mut check = waits(&server.url()).await;
+    server.restart();
+    check.passed().await.unwrap();
+    let full = FakeRedis::that_says("-ERR max number of clients reached");
+    waits(&full.url()).await;
+    let loading = FakeRedis::start(|words| match words[0] {
+        "HELLO" => list(&["server", "redis", "version", "7.0.15", "mode", "standalone"]),
+        _ => "-LOADING Redis is loading the dataset in memory\r\n".to_owned(),
+    });
+    waits(&loading.url()).await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_for_good_is_found_also_after_waiting() {
+    let mut server = RedisServer::start_with(&["--databases", "2"]);
+    let url = format!("{}/7", server.url());
+    server.kill();
+    let mut check = waits(&url).await;
+    server.restart();
+    assert!(check.failed().await.to_string().contains("no database 7"));
+}
+
+#[tokio::test]
+async fn a_right_that_is_lost_later_is_unavailable_and_named() {
+    let (server, url) = shipped();
+    let store: Arc<RedisStore> = store(&url);
+    store.ready().await.unwrap();
+    for (taken, given, named) in [
+        ("-hset", "+hset", "HSET"),
+        ("-ssubscribe", "+ssubscribe", "SSUBSCRIBE"),
+        ("resetchannels", "&glimpse:*", "SPUBLISH"),
+        ("-evalsha", "+evalsha", "evalsha"),
+    ] {
+        server.ask(&["ACL", "SETUSER", "glimpse", taken]);
+        let StoreError::Unavailable(why) = store.ready().await.unwrap_err() else {
+            panic!("{taken}: corrupt")
+        };
+        assert!(why.contains(named), "{taken}: {why}");
+        let refused = store.submit(&crate::suite::job("a heart")).await;
+        if taken == "-hset" {
+            assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        }
+        server.ask(&["ACL", "SETUSER", "glimpse", given]);
+        eventually("the right to be back", || server.ask(&["PING"]) == Reply::Text("PONG".to_owned())).await;
+        store.ready().await.unwrap();
+    }
+}

@@ -1,0 +1,60 @@
+//! What a command costs on a healthy connection, and that one that is not healthy is replaced.
+
+use glimpse_shared::store::Store;
+use glimpse_test_support::RedisServer;
+
+use crate::{
+    props::{eventually, store},
+    suite::job,
+};
+
+fn calls(server: &RedisServer, command: &str) -> u64 {
+    let stats = server.ask(&["INFO", "commandstats"]);
+    let line = format!("cmdstat_{command}:calls=");
+    let calls =
+        stats.text().lines().find_map(|stat| stat.strip_prefix(&line)?.split(',').next()?.parse().ok());
+    calls.unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_command_costs_one_round_trip() {
+    const COMMANDS: u64 = 200;
+    let server = RedisServer::start_with(&[]);
+    let store = store(&server.url());
+    store.now().await.unwrap();
+    server.ask(&["CONFIG", "RESETSTAT"]);
+    for _ in 0..COMMANDS {
+        store.now().await.unwrap();
+    }
+    assert_eq!(calls(&server, "evalsha"), COMMANDS);
+    assert_eq!((calls(&server, "ping"), calls(&server, "unwatch")), (0, 0));
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_is_replaced_before_it_is_used() {
+    let server = RedisServer::start_with(&[]);
+    let store = store(&server.url());
+    for n in 0..5 {
+        store.submit(&job(&format!("job {n}"))).await.unwrap();
+        server.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        // Its end arrives a moment after it was closed.
+        eventually("the connection to go", || {
+            server.ask(&["CLIENT", "LIST", "TYPE", "normal"]).text().lines().count() == 1
+        })
+        .await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_came_back_is_found_by_the_first_command() {
+    let mut server = RedisServer::start();
+    let store = store(&server.url());
+    // Several connections, all of which break.
+    let all = (0..8).map(|_| store.now());
+    futures::future::try_join_all(all).await.unwrap();
+    server.restart();
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let all = (0..8).map(|_| store.now());
+    futures::future::try_join_all(all).await.unwrap();
+}

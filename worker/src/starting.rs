@@ -1,0 +1,53 @@
+//! The start of a worker: it opens its device and says so before it waits for anything, and loads its model last.
+
+use std::{path::PathBuf, pin::Pin, sync::mpsc};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    config::ModelConfig,
+    engine::{Engine, StartError},
+    pipeline::{Description, describe_device},
+};
+
+type Loading = Pin<Box<dyn Future<Output = Result<(Engine, Description), StartError>> + Send>>;
+
+/// A pipeline's thread that has opened its device.
+pub struct Opened {
+    load: mpsc::Sender<()>,
+    loading: Loading,
+}
+
+/// Starts the pipeline's thread and opens the device on it, to which it belongs from then on.
+///
+/// # Errors
+/// If the device is not there.
+pub async fn open(config: ModelConfig, model: PathBuf) -> Result<Opened, StartError> {
+    let (opened, device) = oneshot::channel();
+    let (load, wanted) = mpsc::channel();
+    let mut loading: Loading = Box::pin(Engine::start(move || {
+        let device = config.open_device().map_err(|error| error.to_string())?;
+        // Whoever started us may have gone; then nobody wants the model either.
+        let _ = opened.send(describe_device(&device));
+        wanted.recv().map_err(|_| "the process ends".to_owned())?;
+        config.load_warm(device, &model)
+    }));
+    tokio::select! {
+        biased;
+        Ok(device) = device => tracing::info!(device, "the device is open"),
+        ended = &mut loading => return Err(ended.err().unwrap_or(StartError::Died)),
+    }
+    Ok(Opened { load, loading })
+}
+
+impl Opened {
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// See [`Engine::start`].
+    pub async fn load(self) -> Result<(Engine, Description), StartError> {
+        // If the thread died, the loading says so.
+        let _ = self.load.send(());
+        self.loading.await
+    }
+}
