@@ -47,7 +47,7 @@ async fn assert_cancelled_soon(stack: &Stack, id: JobId, how: &str) {
     let closed = Instant::now();
     stack.until(id, Status::Cancelled).await;
     assert!(closed.elapsed() < SOON, "{how}: after {:?}", closed.elapsed());
-    let newest = stack.status(id).await.newest.unwrap();
+    let newest = stack.newest(id).await;
     assert_eq!(newest.json(), r#"{"type":"cancelled","by":"disconnect"}"#, "{how}");
 }
 

@@ -36,12 +36,15 @@ enum Kind {
     Checkpoint,
     Queue,
     Wake,
+    Looking,
     Pace,
     Due,
     Dead,
     Claim,
     Cancel,
     Workers,
+    Swept,
+    Secret,
     /// The command names none.
     Nothing,
 }
@@ -50,34 +53,36 @@ enum Kind {
 type Right = (&'static str, &'static [&'static str], &'static [Kind], &'static [Kind]);
 
 const RIGHTS: &[Right] = {
-    use Kind::{Cancel, Checkpoint, Claim, Dead, Due, Job, Log, Nothing, Pace, Queue, Wake, Workers};
+    use Kind::{
+        Cancel, Checkpoint, Claim, Dead, Due, Job, Log, Looking, Nothing, Pace, Queue, Secret, Swept, Wake, Workers,
+    };
     &[
         ("DEL", &[], &[Job, Log, Checkpoint], &[Log, Checkpoint]),
         ("EXISTS", &[], &[Job], &[]),
-        ("GET", &[], &[Pace], &[Pace, Claim, Checkpoint]),
+        ("GET", &[], &[Pace, Looking, Secret], &[Pace, Claim, Checkpoint, Looking, Swept]),
         ("HDEL", &["f"], &[], &[Workers]),
-        ("HGET", &["f"], &[Job], &[]),
+        ("HGET", &["f"], &[Job], &[Job]),
         ("HGETALL", &[], &[], &[Workers]),
         ("HINCRBY", &["f", "1"], &[], &[Job]),
         ("HMGET", &["f"], &[Job], &[Job]),
         ("HSET", &["f", "v"], &[Job], &[Job, Workers]),
         ("HVALS", &[], &[Workers], &[]),
         ("LLEN", &[], &[Wake], &[Wake]),
-        ("PEXPIRE", &["1"], &[Job, Log], &[Job, Log]),
+        ("PEXPIRE", &["1"], &[Job, Log, Wake], &[Job, Log, Looking, Wake]),
         ("PTTL", &[], &[], &[Job]),
         ("RPUSH", &["v"], &[Wake], &[Wake]),
-        ("SET", &["v"], &[], &[Pace, Claim, Checkpoint]),
+        ("SET", &["v"], &[Looking, Secret], &[Pace, Claim, Checkpoint, Looking, Swept]),
         ("SPUBLISH", &["m"], &[Log, Cancel], &[Log]),
         ("TIME", &[], &[Nothing], &[Nothing]),
         ("XADD", &["1-1", "f", "v"], &[Log], &[Log]),
         ("XDEL", &["1-1"], &[Log], &[Log]),
         ("XRANGE", &["-", "+"], &[Log], &[]),
         ("XREVRANGE", &["+", "-"], &[Log], &[]),
-        ("ZADD", &["1", "m"], &[Queue, Due, Dead], &[Queue, Due, Dead]),
+        ("ZADD", &["1", "m"], &[Queue, Due, Dead], &[Queue, Due, Dead, Looking]),
         ("ZCARD", &[], &[Queue], &[Queue]),
-        ("ZRANGE", &["0", "0"], &[Due, Dead], &[Due, Queue]),
+        ("ZRANGE", &["0", "0"], &[Due, Dead, Looking], &[Due, Queue, Looking]),
         ("ZRANK", &["m"], &[Queue], &[Queue]),
-        ("ZREM", &["m"], &[Queue, Due, Dead], &[Queue, Due]),
+        ("ZREM", &["m"], &[Queue, Due, Dead, Looking], &[Queue, Due, Looking]),
         ("ZREMRANGEBYRANK", &["0", "0"], &[Dead], &[Dead]),
         ("ZSCORE", &["m"], &[Dead], &[]),
     ]
@@ -126,12 +131,18 @@ impl Backend {
     ) -> Result<(), Obstacle> {
         let mut missing = Missing::default();
         let tried = partitions.map(|partition| self.rights_in(process, partition));
-        let workers = self.try_scripts(process, vec![self.keys.workers()], |kind| {
-            (kind == Kind::Workers).then(|| self.keys.workers())
+        let workers = vec![self.keys.workers(), self.keys.swept()];
+        let workers = self.try_scripts(process, workers, |kind| match kind {
+            Kind::Workers => Some(self.keys.workers()),
+            Kind::Swept => Some(self.keys.swept()),
+            _ => None,
         });
-        let (tried, workers) = futures::join!(futures::future::join_all(tried), workers);
+        let secret = self.try_scripts(process, vec![self.keys.secret()], |kind| {
+            (kind == Kind::Secret).then(|| self.keys.secret())
+        });
+        let (tried, workers, secret) = futures::join!(futures::future::join_all(tried), workers, secret);
         let mut passing = None;
-        for found in tried.into_iter().chain([workers]) {
+        for found in tried.into_iter().chain([workers, secret]) {
             match found {
                 Ok(found) => missing.add(found),
                 Err(why) => passing = Some(why),
@@ -149,6 +160,7 @@ impl Backend {
             Kind::Checkpoint,
             Kind::Queue,
             Kind::Wake,
+            Kind::Looking,
             Kind::Pace,
             Kind::Due,
             Kind::Dead,
@@ -277,13 +289,14 @@ fn name(keys: &PartitionKeys, kind: Kind) -> Option<String> {
         Kind::Checkpoint => keys.checkpoints(),
         Kind::Queue => keys.no_queue(),
         Kind::Wake => keys.no_wake(),
+        Kind::Looking => keys.no_looking(),
         Kind::Pace => keys.no_pace(),
         Kind::Due => keys.due(),
         Kind::Dead => keys.dead(),
         Kind::Claim => keys.no_claim(),
         Kind::Cancel => keys.cancel(),
         Kind::Nothing => String::new(),
-        Kind::Workers => return None,
+        Kind::Workers | Kind::Swept | Kind::Secret => return None,
     })
 }
 
@@ -362,9 +375,10 @@ mod tests {
 
     #[test]
     fn every_command_of_a_processs_scripts_is_tried_and_no_other() {
-        let api = [&SUBMIT, &RETRY, &CANCEL, &REAP, &DUE, &NOW, &DEAD, &FORGET, &STATUS, &READ, &WORKERS];
+        let api =
+            vec![&SUBMIT, &RETRY, &CANCEL, &REAP, &DUE, &NOW, &DEAD, &FORGET, &STATUS, &READ, &WORKERS, &SECRET];
         let worker =
-            [&CLAIM, &WAKE, &RENEW, &CHECKPOINT, &PUBLISH, &FINISH, &RELEASE, &REAP, &DUE, &NOW, &HEARTBEAT];
+            vec![&CLAIM, &WAKE, &RENEW, &CHECKPOINT, &PUBLISH, &FINISH, &RELEASE, &REAP, &DUE, &NOW, &HEARTBEAT];
         for (process, scripts) in [(Process::Api, api), (Process::Worker, worker)] {
             let used: BTreeSet<_> = scripts.iter().flat_map(|script| called(script.code())).collect();
             assert_eq!(tried(process), used, "{process:?}");
