@@ -49,6 +49,7 @@ pub fn job(number: u64, chance: &mut Chance) -> Job {
         app: app(),
         tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
         class: if chance.of(0.2) { Class::Low } else { Class::Normal },
+        needs: Needs::of(&spec),
         spec,
         digest: number.to_string(),
         start_timeout: if hasty { chance.millis(1_000..30_000) } else { Duration::from_secs(3600) },
@@ -59,7 +60,6 @@ pub fn job(number: u64, chance: &mut Chance) -> Job {
         },
         retry_of: None,
         affinity: chance.of(0.3).then(|| "a lora".to_owned()),
-        needs: Needs::of(&spec),
         traceparent: None,
     }
 }
