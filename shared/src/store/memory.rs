@@ -335,6 +335,8 @@ fn read(inner: &Mutex<Inner>, id: JobId, cursor: Option<Seq>) -> Option<(News, w
 mod tests {
     use serde_json::json;
 
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]

@@ -255,7 +255,7 @@ fn an_unexpected_answer_is_described_by_its_shape() {
     let wrong_type = JOB.replace(r#""width":64"#, &format!(r#""width":"{PROMPT}""#));
     let wrong_json = log::job(text(&wrong_type)).unwrap_err().to_string();
     let wrong_number =
-        queue::overdue(Value::Array(vec![text(PROMPT), text(PROMPT)])).unwrap_err().to_string();
+        reap::overdue(Value::Array(vec![text(PROMPT), text(PROMPT)])).unwrap_err().to_string();
     for why in [why, other_scripts, wrong_json, wrong_number] {
         assert!(!why.contains(PROMPT), "{why}");
     }
