@@ -21,5 +21,8 @@ pub fn or_demo(model: Option<PathBuf>) -> Result<PathBuf, String> {
         return Ok(found.clone());
     }
     let names: Vec<String> = places.iter().flatten().map(|place| place.display().to_string()).collect();
-    Err(format!("no model found: there is no demo model at {}; give a model with --model", names.join(" or ")))
+    Err(format!(
+        "no model found: there is no demo model at {}; give a model with --model",
+        names.join(" or ")
+    ))
 }

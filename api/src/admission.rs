@@ -1,5 +1,5 @@
-//! Who is let in: an app is known by the workers that registered for it, and a job is checked against what
-//! they offer.
+//! Which requests are accepted: an app exists if workers have registered for it, and a job is checked against what they
+//! offer.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -16,24 +16,24 @@ use tokio::{sync::Mutex, time::Instant};
 
 use crate::error::ApiError;
 
-/// How old the list of workers may be that a job is checked against.
+/// The maximum age of the list of workers that a job is checked against.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How long after it was last seen a worker counts as alive.
+/// How long after its last heartbeat a worker counts as alive.
 const ALIVE: Duration = Duration::from_secs(30);
 
-/// Whether a worker is alive by what was heard of it.
+/// Whether a worker's last heartbeat is recent enough.
 pub(crate) fn is_alive(worker: &SeenWorker, now: Micros) -> bool {
     now.since(worker.last_seen) <= ALIVE
 }
 
-/// The app's workers, as far as a request is concerned.
+/// What a request needs to know of the app's workers.
 pub(crate) struct Served {
-    /// What they offer.
+    /// What they offer together.
     pub(crate) offer: Offer,
     /// How many of them take jobs.
     pub(crate) workers: usize,
-    /// What each of them offers for itself.
+    /// What each of them offers.
     each: Vec<Each>,
 }
 
@@ -45,15 +45,15 @@ struct Each {
 }
 
 impl Served {
-    /// Whether one worker is capable of all that a job needs.
+    /// Whether one worker can do everything that a job needs.
     pub(crate) fn can(&self, needs: &Needs) -> bool {
         self.each.iter().any(|each| needs.met_by(&each.capabilities))
     }
 
-    /// What a job of this request needs, if one worker is capable of all of it.
+    /// What a job of this request needs, if one worker can do all of it.
     ///
     /// # Errors
-    /// One entry per field that no worker offers together with the others.
+    /// One entry per field that no worker offers together with the other fields.
     pub(crate) fn needs(&self, spec: &ImageSpec) -> Result<Needs, Vec<FieldError>> {
         let needs = Needs::of(spec);
         if self.can(&needs) {
@@ -62,7 +62,7 @@ impl Served {
         let (width, height) = (spec.width(), spec.height());
         let pixels = u64::from(width) * u64::from(height);
         let mut errors = Vec::new();
-        // Each of the two is offered by some worker: the request was checked against all of them before.
+        // Some worker offers each of the two: the request was checked against all workers before.
         if let Some(scheduler) = spec.scheduler() {
             let knows = |each: &&Each| each.schedulers.iter().any(|name| name == scheduler);
             let most = self.each.iter().filter(knows).map(|each| each.max_pixels).max().unwrap_or(0);
@@ -83,14 +83,14 @@ impl Served {
     }
 }
 
-/// The door. Asks the store for its workers at most once a second while it finds what it looks for.
+/// Checks requests against the workers. Reads them from the store at most once a second while the app is found.
 pub(crate) struct Admission {
     store: SharedStore,
-    /// Locked while the store is asked, so that many requests at once ask once.
+    /// Locked during the read, so that concurrent requests share one.
     seen: Mutex<Option<(Instant, Arc<Roster>)>>,
 }
 
-/// The workers on record at one moment.
+/// The registered workers at one moment.
 struct Roster {
     now: Micros,
     workers: Vec<SeenWorker>,
@@ -108,12 +108,12 @@ impl Admission {
         if let Some(served) = self.roster(fresh(asked)).await?.served(app) {
             return Ok(served);
         }
-        // The app's first worker may have come since.
+        // The app's first worker may have registered since.
         let roster = self.roster(asked).await?;
         roster.served(app).ok_or_else(|| ApiError::AppUnknown { app: app.to_string(), served: roster.apps() })
     }
 
-    /// How many workers of `app` are alive, take jobs and are capable of one that needs this.
+    /// How many workers of `app` are alive, take jobs and can do a job with these needs.
     pub(crate) async fn takers(&self, app: &App, needs: &Needs) -> StoreResult<usize> {
         Ok(self.roster(fresh(Instant::now())).await?.takers(app, needs))
     }
@@ -123,13 +123,13 @@ impl Admission {
         Ok(self.roster(Instant::now()).await?.apps())
     }
 
-    /// What some worker offers, whatever its app: for naming the wrong fields of a request whose app is wrong.
+    /// What all workers offer together, of any app: to name the invalid fields of a request whose app is unknown.
     pub(crate) async fn anything(&self) -> StoreResult<Offer> {
         let roster = self.roster(fresh(Instant::now())).await?;
         Ok(offered(roster.workers.iter()).unwrap_or_else(nothing))
     }
 
-    /// The workers as they were at `since` or later.
+    /// The workers, read at `since` or later.
     async fn roster(&self, since: Instant) -> StoreResult<Arc<Roster>> {
         let mut seen = self.seen.lock().await;
         if let Some((at, roster)) = &*seen
@@ -178,13 +178,13 @@ impl Roster {
     }
 }
 
-/// The time since when an answer counts as fresh. A machine that has just booted has no time before.
+/// The oldest time of an answer that counts as fresh. On a machine that has just booted there may be no earlier time.
 fn fresh(now: Instant) -> Instant {
     now.checked_sub(FRESH).unwrap_or(now)
 }
 
-/// The native size of the newest worker, and the most of everything else: what no worker offers is wrong, whatever
-/// else the request says. Whether one worker offers all of it is asked then ([`Served::needs`]).
+/// The native size of the newest worker, and the maximum of everything else: a value that no worker offers is invalid,
+/// whatever the other fields are. [`Served::needs`] then checks whether one worker offers all of them.
 fn offered<'a>(workers: impl Iterator<Item = &'a SeenWorker>) -> Option<Offer> {
     let workers: Vec<_> = workers.collect();
     let newest = &workers.iter().max_by_key(|worker| worker.last_seen)?.record;
@@ -196,7 +196,7 @@ fn offered<'a>(workers: impl Iterator<Item = &'a SeenWorker>) -> Option<Offer> {
     })
 }
 
-/// The widest offer, so that only the request's own faults are named.
+/// An unlimited offer, so that only the request's own errors are named.
 fn nothing() -> Offer {
     Offer { native_width: 64, native_height: 64, max_pixels: u64::MAX, schedulers: BTreeSet::new() }
 }

@@ -1,4 +1,4 @@
-//! Work that keeps a processor busy: off the threads that serve every stream of this process.
+//! Runs work that needs much CPU time away from the threads that serve the streams of this process.
 
 use std::{sync::Arc, thread};
 
@@ -6,10 +6,10 @@ use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
 
-/// Work on so many bytes is done where it is: parsing and hashing them takes a fraction of a millisecond.
+/// Work on up to this many bytes runs where it is: parsing and hashing them takes a fraction of a millisecond.
 const INLINE: usize = 64 << 10;
 
-/// Threads that may take their time: no more of them at once than there are processors, because each takes memory.
+/// Threads that may block: not more at once than there are processors, because each needs memory.
 pub(crate) struct Blocking(Arc<Semaphore>);
 
 impl Blocking {
@@ -17,7 +17,7 @@ impl Blocking {
         Self(Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, Into::into))))
     }
 
-    /// Does `work` on such a thread.
+    /// Runs `work` on such a thread.
     ///
     /// # Errors
     /// When it panics.
@@ -31,12 +31,12 @@ impl Blocking {
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| {
-            tracing::error!(%error, "a request could not be worked on");
+            tracing::error!(%error, "processing a request failed");
             ApiError::Defect
         })
     }
 
-    /// The same for work on `bytes` bytes, which is done at once if they are few.
+    /// The same for work on `bytes` bytes, which runs at once if they are few.
     pub(crate) async fn run_if_large<T: Send + 'static>(
         &self,
         bytes: usize,

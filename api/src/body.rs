@@ -1,7 +1,7 @@
-//! Bodies, read whole: within bounds of size, of time and of this process' memory.
+//! Reads whole bodies, with limits on their size, their time and this process' memory.
 //!
-//! tower-http's body limit is no substitute: it hangs up on a client that is still sending, which then does not read
-//! why, and it knows no bound over all bodies.
+//! tower-http's body limit does not fit: it closes the connection of a client that is still sending, so that the client
+//! does not read the error, and it has no limit over all bodies.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,33 +18,33 @@ use tokio::{
 
 use crate::error::ApiError;
 
-/// A body of at most so many bytes is small.
+/// A body of at most this many bytes is small.
 const SMALL: u64 = 256 << 10;
-/// How many small bodies, of this size or so many more smaller ones, may be here at once.
+/// How many small bodies of the largest size, or correspondingly more smaller ones, may be in memory at once.
 const SMALL_AT_ONCE: u64 = 256;
-/// How many bodies of the largest size, or so many more smaller ones, may be here at once beside the small ones.
+/// How many other bodies of the largest size, or correspondingly more smaller ones, may be in memory at once.
 const LARGE_AT_ONCE: u64 = 16;
 
 /// How long a body may take to arrive.
 const WHOLE: Duration = Duration::from_secs(120);
-/// How long a body may take to grow by an eighth of what has arrived. One that comes evenly and is whole within
-/// [`WHOLE`] always does; one that stalls gives its room back.
+/// How long a body may take to grow by an eighth. A body that arrives evenly and is complete within [`WHOLE`] always
+/// does; one that stalls loses its memory.
 const GROWTH: Duration = Duration::from_secs(15);
 const SHARE: u64 = 8;
-/// What takes no more room than this may stall.
+/// A body of at most this many bytes may stall.
 const TINY: u64 = 16 << 10;
 
-/// How much of a body that is too large is read and thrown away: a client that is still sending does not look
-/// for the answer.
-const THROWN_AWAY: u64 = 64 << 20;
+/// How much of a body that is too large is read and discarded: a client that is still sending does not read the
+/// response.
+const MAX_DISCARDED: u64 = 64 << 20;
 
-/// Reads bodies. What clients send at the same moment is what this process keeps in memory, so all bodies together have
-/// so much room: the small ones their own, so that they never wait for large ones.
+/// Reads bodies. They are kept in memory, so all bodies together have a limit. Small bodies have a separate one, so
+/// that they never wait for large ones.
 pub(crate) struct Bodies {
     limit: u64,
-    /// One permit for each byte of a small body that is being read or understood.
+    /// One permit for each byte of a small body that is being read or parsed.
     small: Arc<Semaphore>,
-    /// The same of the other bodies.
+    /// The same for the other bodies.
     large: Arc<Semaphore>,
 }
 
@@ -62,11 +62,11 @@ impl Bodies {
         }
     }
 
-    /// All of a body. It has its room for as long as anybody keeps the bytes.
+    /// The whole body. It keeps its permits until the bytes are dropped.
     pub(crate) async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Bytes, ApiError> {
         let too_large = ApiError::BodyTooLarge { limit: self.limit };
         let declared = body.size_hint().lower();
-        // A client that asks first has sent nothing yet.
+        // With `Expect: 100-continue` the client has sent nothing yet.
         let asks_first = headers.get(header::EXPECT).is_some_and(|value| value.as_bytes() == b"100-continue");
         if declared > self.limit && asks_first {
             return Err(too_large);
@@ -81,13 +81,13 @@ impl Bodies {
             if pace.length > self.limit {
                 kept = Err(too_large.clone());
             }
-            // Who is still sending does not look for the answer: the rest is thrown away.
+            // A client that is still sending does not read the response: the rest is discarded.
             if let Ok(whole) = &mut kept
                 && let Err(full) = whole.extend(&data, self)
             {
                 kept = Err(full);
             }
-            if pace.length > self.limit.saturating_add(THROWN_AWAY) {
+            if pace.length > self.limit.saturating_add(MAX_DISCARDED) {
                 break;
             }
         }
@@ -95,7 +95,7 @@ impl Bodies {
     }
 }
 
-/// What has come of a body, and its room.
+/// The received part of a body, and its permits.
 struct Kept {
     bytes: BytesMut,
     place: Option<OwnedSemaphorePermit>,
@@ -106,7 +106,7 @@ impl Kept {
     fn extend(&mut self, data: &[u8], bodies: &Bodies) -> Result<(), ApiError> {
         let length = (self.bytes.len() + data.len()) as u64;
         if !self.large && length > SMALL {
-            // It did not say its length, and has had its room among the small ones.
+            // It had no length, and has taken its permits from those for small bodies.
             let place = take(&bodies.large, self.bytes.len())?;
             self.place = Some(place);
             self.large = true;
@@ -132,12 +132,12 @@ impl AsRef<[u8]> for Kept {
     }
 }
 
-/// When the next bytes of a body must be here.
+/// The deadline for the next bytes of a body.
 struct Pace {
     whole_by: Instant,
-    /// How much has come.
+    /// How many bytes have arrived.
     length: u64,
-    /// The length that moves the deadline on.
+    /// The length at which the deadline moves.
     grown: u64,
     deadline: Instant,
 }
@@ -191,7 +191,7 @@ mod tests {
             pace.received(1000, begun + Duration::from_secs(second));
         }
         assert_eq!(pace.deadline, begun + GROWTH);
-        // What takes next to no room may take its time.
+        // A body that needs little memory may be slow.
         let mut pace = Pace::new(begun);
         pace.received(TINY - 1, begun);
         assert_eq!(pace.deadline, begun + WHOLE);

@@ -1,5 +1,5 @@
-//! A request's fields become a picture's specification: at once, or, where they are large or there are pictures to
-//! fetch and to decode, on threads that may take their time.
+//! Checks a request's fields and turns them into an `ImageSpec`: at once, or, if they are large or pictures must be
+//! fetched and decoded, on threads that may block.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +10,13 @@ use serde_json::{Map, Value};
 
 use crate::{error::ApiError, state::Api};
 
-/// What is right or wrong with the fields.
+/// The specification, or the invalid fields.
 pub(crate) type Checked = Result<ImageSpec, Vec<FieldError>>;
 
 /// Checks the fields of a request of `size` bytes, with the pictures that they name.
 ///
 /// # Errors
-/// When this process has too much to fetch.
+/// When this process is already fetching its maximum of pictures.
 pub(crate) async fn checked(
     api: &Api,
     fields: Map<String, Value>,
@@ -39,6 +39,6 @@ pub(crate) async fn checked(
         Some(fetcher) => fetcher.fetch(urls).await?,
         None => Fetched::default(),
     };
-    // Decoding takes memory, and more of it at once than there are processors is of no use.
+    // Decoding needs memory, and more at once than there are processors does not make it faster.
     api.requests.run(move || ImageSpec::check_with(fields, &offer, defaults, &fetched)).await
 }

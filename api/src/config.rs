@@ -1,4 +1,4 @@
-//! What an operator may choose. A field, its flag, its environment variable and its manual entry are one.
+//! The configuration of the API. Each field defines its flag, its environment variable and its help text.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ pub struct Config {
     #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: String,
 
-    /// Largest body of a request, in bytes, at most 1 GiB; a larger one is answered 413. Pictures in data URIs count.
+    /// Largest body of a request, in bytes, at most 1 GiB; a larger one gets 413. Pictures in data URIs count.
     #[arg(long, env = "GLIMPSE_BODY_LIMIT", value_name = "BYTES", default_value_t = 16 << 20,
         value_parser = clap::value_parser!(u64).range(..=1 << 30))]
     pub body_limit: u64,
 
-    /// Fetches the pictures that requests name by address (`image`, `mask`), from public hosts alone. Without it a
-    /// request must bring its pictures as data URIs.
+    /// Fetches pictures that requests give as URLs (`image`, `mask`), only from public hosts. Without this flag,
+    /// pictures must be data URIs.
     #[arg(long, env = "GLIMPSE_ALLOW_IMAGE_URLS", value_parser = FalseyValueParser::new())]
     pub allow_image_urls: bool,
 
-    /// The only hosts to fetch pictures from, names or addresses; these may be in a private network. [default: all
-    /// public ones]
+    /// The only hosts to fetch pictures from, names or addresses; they may be in a private network. [default: all
+    /// public hosts]
     #[arg(
         long,
         env = "GLIMPSE_ALLOW_IMAGE_HOSTS",
@@ -35,48 +35,47 @@ pub struct Config {
     )]
     pub allow_image_hosts: Vec<ImageHost>,
 
-    /// How far fetching a picture may go.
+    /// Limits for fetching a picture.
     #[arg(skip)]
     pub fetch_limits: FetchLimits,
 
-    /// What becomes of a job whose client hangs up from `/OWNER/APP/stream` or `/OWNER/APP`, where the request
-    /// does not say so itself (`X-Glimpse-On-Disconnect`).
+    /// What happens to a job when its client disconnects from `/OWNER/APP/stream` or `/OWNER/APP`, unless the request
+    /// says it (`X-Glimpse-On-Disconnect`).
     #[arg(long, env = "GLIMPSE_ON_DISCONNECT", value_enum, default_value = "cancel")]
     pub on_disconnect: OnDisconnect,
 
-    /// Seconds a job may wait for its first worker, where the request does not say.
+    /// Seconds that a job may wait for its first worker, unless the request says it.
     #[arg(long, env = "GLIMPSE_START_TIMEOUT", value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
     pub start_timeout: Duration,
 
-    /// Seconds a job may take from its first claim to its end, where the request does not say.
+    /// Seconds that a job may take from its first claim to its end, unless the request says it.
     #[arg(long, env = "GLIMPSE_RUN_TIMEOUT", value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
     pub run_timeout: Duration,
 
-    /// Jobs of one app that may wait; more are answered 429.
+    /// Jobs of one app that may wait; further submits get 429.
     #[arg(long, env = "GLIMPSE_QUEUE_LIMIT", value_name = "JOBS", default_value_t = 10_000)]
     pub queue_limit: u64,
 
-    /// Replicas of Redis that must have a job before its submit is confirmed. Where fewer have it within a second
-    /// the answer is 503, though the job is there. With 0 a failover may lose what was submitted just before.
+    /// Replicas of Redis that must have a job before its submit is confirmed. If fewer have it within a second, the
+    /// response is 503, although the job exists. With 0 a failover may lose jobs that were submitted just before it.
     #[arg(long, env = "GLIMPSE_SUBMIT_WAIT_REPLICAS", value_name = "REPLICAS", default_value_t = 0)]
     pub submit_wait_replicas: u32,
 
-    /// Event streams that this process holds open, and clients that wait at `/OWNER/APP`, together; more are answered
-    /// 429.
+    /// Open event streams of this process, together with clients that wait at `/OWNER/APP`; further ones get 429.
     #[arg(long, env = "GLIMPSE_MAX_STREAMS", value_name = "STREAMS", default_value_t = 10_000)]
     pub max_streams: usize,
 
-    /// Seconds that clients of fal's routes, which cannot resume, are served on after SIGTERM.
+    /// Seconds after SIGTERM in which clients of fal's routes, which cannot resume, are still served.
     #[arg(long, env = "GLIMPSE_SHUTDOWN_GRACE", value_name = "SECONDS", default_value = "30", value_parser = grace)]
     pub shutdown_grace: Duration,
 }
 
-/// What becomes of a job whose client hangs up.
+/// What happens to a job when its client disconnects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum OnDisconnect {
-    /// It is cancelled: nobody waits for it.
+    /// It is cancelled.
     Cancel,
-    /// It goes on; its id still finds it.
+    /// It continues; its id still finds it.
     Detach,
 }
 
@@ -92,7 +91,7 @@ impl OnDisconnect {
 }
 
 impl Config {
-    /// The rules of the store that this API is to use.
+    /// The rules of the store for this API.
     pub fn rules(&self) -> Rules {
         Rules {
             queue_limit: self.queue_limit,
@@ -103,7 +102,7 @@ impl Config {
 }
 
 impl Default for Config {
-    /// What the flags default to.
+    /// The defaults of the flags.
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
@@ -122,16 +121,16 @@ impl Default for Config {
     }
 }
 
-/// The longest a job may wait or run: a week. What is kept of a job lives as long.
+/// The longest time that a job may wait or run: a week. Its data are kept as long.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// A job's timeout from a number of seconds; `None` if it is no time to wait.
+/// A job's timeout from a number of seconds; `None` if it is out of range.
 pub(crate) fn timeout(seconds: f64) -> Option<Duration> {
     let timeout = Duration::try_from_secs_f64(seconds).ok()?;
     (Duration::from_millis(1)..=LONGEST).contains(&timeout).then_some(timeout)
 }
 
-/// What [`timeout`] takes, for people.
+/// The rule of [`timeout`], for error messages.
 pub(crate) const TIMEOUT_RULE: &str = "Input should be a number of seconds above 0, at most 604800";
 
 fn seconds(text: &str) -> Result<Duration, String> {

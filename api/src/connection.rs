@@ -1,8 +1,9 @@
-//! What is known of a client while it is answered.
+//! Whether the client is still connected while its request is served.
 //!
-//! The end of a client's input is not the end of the client: after a whole request it may close its sending half and
-//! read on (netcat, some proxies and HTTP libraries). So hyper goes on at the end of the input (`half_close`). But then
-//! it reads nothing while it answers, and sees a client that disconnects at its next write only. Both are watched here.
+//! The end of a client's input is not a disconnect: after a complete request a client may close its sending half and
+//! continue to read (netcat, some proxies and HTTP libraries). So hyper continues at the end of the input
+//! (`half_close`). But then it does not read while it responds, and notices a disconnect only at its next write. This
+//! module watches for both.
 
 use std::{
     io,
@@ -21,31 +22,31 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often the end of the input is looked for behind bytes that nobody reads yet (the next request, say).
+/// How often to check for the end of the input behind bytes that are not read yet (the next request, for example).
 const BEHIND_UNREAD: Duration = Duration::from_millis(500);
 
-/// Whether more input can come from a client. An extension of each of its requests.
+/// Whether a client can still send. An extension of each of its requests.
 #[derive(Clone, Default)]
 pub(crate) struct ClientInput(CancellationToken);
 
 impl ClientInput {
-    /// Resolves when the client has closed its sending half: it has disconnected, or it only reads from now on. A
-    /// write tells which.
+    /// Resolves when the client has closed its sending half: it has disconnected, or it only reads from now on. A write
+    /// shows which.
     pub(crate) async fn ended(&self) {
         self.0.cancelled().await;
     }
 
-    /// Watches a connection: says when the input ends, and resolves when the connection is broken.
+    /// Watches a connection: reports the end of the input, and resolves when the connection is broken.
     pub(crate) async fn watch(&self, stream: &TcpStream) {
         end_of_input(stream).await;
         self.0.cancel();
-        // A reset, which is how a client that disconnected answers a write; or a timeout of the system's.
+        // A reset, with which a disconnected client answers a write; or a timeout of the system.
         let _ = stream.ready(Interest::ERROR).await;
     }
 }
 
 async fn end_of_input(stream: &TcpStream) {
-    // An error means that the runtime ends.
+    // An error means that the runtime is shutting down.
     while let Ok(ready) = stream.ready(Interest::READABLE).await
         && !ready.is_read_closed()
     {
@@ -53,15 +54,15 @@ async fn end_of_input(stream: &TcpStream) {
         match stream.try_io(Interest::READABLE, peek) {
             Ok(0) => return,
             Ok(_) => tokio::time::sleep(BEHIND_UNREAD).await,
-            // Then nothing is readable any more, and `ready` waits.
+            // Then nothing more is readable, and `ready` waits.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }
     }
 }
 
-/// A connection that hyper owns while [`ClientInput::watch`] looks at it: tokio's own stream can be read and written
-/// by its only owner.
+/// A connection that hyper owns while [`ClientInput::watch`] watches it: only its single owner can read and write
+/// tokio's own stream.
 pub(crate) struct SharedStream(pub(crate) Arc<TcpStream>);
 
 impl AsyncRead for SharedStream {

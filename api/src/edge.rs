@@ -1,4 +1,4 @@
-//! What is the same for every route: bodies have a limit, every answer has an id, and a defect is an answer too.
+//! Layers for all routes: body limits, a request id on every response, CORS, and a response for panics.
 
 use std::any::Any;
 
@@ -19,22 +19,22 @@ use uuid::Uuid;
 
 use crate::{error::ApiError, state::Api};
 
-/// The id of an answer; where the request waited for a job, the job's.
+/// The id of a response; the job's id if the request waited for a job.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-fal-request-id");
 
-/// Routes whose requests have a body in bounds and always get an answer.
+/// Routes whose bodies are limited and that always get a response.
 pub(crate) fn guarded(routes: Router<Api>, api: &Api) -> Router<Api> {
     routes
         .method_not_allowed_fallback(async || ApiError::MethodUnknown)
-        // Ours is read by `whole_body`, for every route alike.
+        // `whole_body` has our own limit, for all routes.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(api.clone(), whole_body))
         .layer(CatchPanicLayer::custom(panicked))
 }
 
-/// Routes that any web page may ask and read.
+/// Routes that web pages of any origin may call.
 pub(crate) fn for_any_page(routes: Router<Api>) -> Router<Api> {
-    // To a browser `*` is not Authorization. The others are named for old browsers, to which it is nothing.
+    // In browsers `*` does not include Authorization. The others are listed for old browsers that do not know `*`.
     let headers = [
         HeaderName::from_static("*"),
         header::AUTHORIZATION,
@@ -49,8 +49,8 @@ pub(crate) fn for_any_page(routes: Router<Api>) -> Router<Api> {
     routes.layer(cors).layer(middleware::map_response(preflight_without_content))
 }
 
-/// Gives every answer an id that has none yet. tower-http's layers for request ids would repeat the client's own,
-/// and this one is ours: it names the job.
+/// Adds an id to every response that has none yet. tower-http's layers for request ids would repeat the client's own
+/// id; this one is ours, because it names the job.
 pub(crate) fn with_ids(routes: Router<Api>) -> Router<Api> {
     let id = |_: &Response| Some(id_value(&Uuid::now_v7()));
     routes.layer(SetResponseHeaderLayer::if_not_present(REQUEST_ID, id))
@@ -58,7 +58,7 @@ pub(crate) fn with_ids(routes: Router<Api>) -> Router<Api> {
 
 /// An id as a header's value.
 pub(crate) fn id_value(id: &impl ToString) -> HeaderValue {
-    // Ids are UUIDs: always a legal value.
+    // Ids are UUIDs, which are always valid values.
     HeaderValue::from_str(&id.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
@@ -70,7 +70,7 @@ async fn preflight_without_content(mut response: Response) -> Response {
     response
 }
 
-/// The last resort: a panic of ours is one client's 500 and a line in the log.
+/// A panic in a route gives its client a 500, and a line in the log.
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let message = panic
         .downcast_ref::<&str>()
@@ -81,7 +81,7 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     ApiError::Defect.into_response()
 }
 
-/// The request with all of its body read.
+/// The request with its whole body read.
 async fn whole_body(State(api): State<Api>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let body = match body.is_end_stream() {

@@ -1,5 +1,5 @@
-//! What a client is told when it does not get what it asked for. The client's message and the log's are two:
-//! what is ours to mend is logged in full here and answered in a word.
+//! Error responses. The client's message and the log differ: our own errors are logged in full and reported to the
+//! client briefly.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,19 +17,19 @@ use glimpse_shared::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// An answer that is not what was asked for, sorted by what the client does next.
+/// An error response, sorted by what the client can do next.
 #[derive(Debug, Clone)]
 pub(crate) enum ApiError {
-    /// Mend these fields.
+    /// Correct these fields.
     Fields(Vec<FieldError>),
-    /// Ask for an app that is served.
+    /// Use an app that is served.
     AppUnknown {
-        /// What was asked for.
+        /// The requested app.
         app: String,
-        /// What there is.
+        /// The apps that are served.
         served: Vec<App>,
     },
-    /// There is no such job, or no more.
+    /// There is no such job, or it has expired.
     JobUnknown,
     /// The job has no picture (yet).
     NoImage,
@@ -37,40 +37,40 @@ pub(crate) enum ApiError {
     PathUnknown(String),
     /// The route has other methods.
     MethodUnknown,
-    /// The route is for the machine that the API runs on.
+    /// The route is only for the machine that the API runs on.
     ForThisMachine {
-        /// Where the API listens.
+        /// The address that the API listens on.
         listens_on: SocketAddr,
     },
     /// Send less.
     BodyTooLarge {
-        /// The most.
+        /// The limit.
         limit: u64,
     },
     /// Send faster.
     BodyTooSlow,
     /// Send all of it.
     BodyCut,
-    /// Come back later: this process has its fill of bodies.
+    /// Retry later: this process has no memory left for bodies.
     BodiesFull,
-    /// Come back later: too many jobs wait.
+    /// Retry later: too many jobs are queued.
     QueueFull {
         /// How many.
         waiting: u64,
         /// When a place may be free.
         retry_after: Duration,
     },
-    /// Come back later: this process has its fill of streams.
+    /// Retry later: this process has reached its limit of streams.
     StreamsFull {
-        /// How many it holds.
+        /// The limit.
         limit: usize,
     },
-    /// Come back later: this process has its fill of pictures to fetch.
+    /// Retry later: this process is fetching its maximum of pictures.
     FetchesFull {
-        /// How many it fetches at once.
+        /// The maximum.
         limit: usize,
     },
-    /// The job is there, but a failover of the store may lose it: ask for it, or send it again with its key.
+    /// The job exists, but a failover of the store may lose it: read its status, or submit it again with its key.
     Unconfirmed {
         /// The job.
         id: JobId,
@@ -79,18 +79,18 @@ pub(crate) enum ApiError {
         /// How many should.
         wanted: u32,
     },
-    /// Come back later: of the app's workers none is capable of this job.
+    /// Retry later: no worker of the app can do this job.
     NoneCapable,
-    /// Come back later: the store is away.
+    /// Retry later: the store is unavailable.
     StoreAway,
-    /// Ask another replica: this process ends.
+    /// Ask another API: this process is shutting down.
     Ending,
     /// Nothing that a client can do.
     Defect,
 }
 
 impl ApiError {
-    /// One wrong field.
+    /// One invalid field.
     pub(crate) fn field(error: FieldError) -> Self {
         Self::Fields(vec![error])
     }
@@ -110,7 +110,9 @@ impl ApiError {
             | Self::StreamsFull { .. }
             | Self::FetchesFull { .. }
             | Self::BodiesFull => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unconfirmed { .. } | Self::NoneCapable | Self::StoreAway | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unconfirmed { .. } | Self::NoneCapable | Self::StoreAway | Self::Ending => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Defect => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -119,11 +121,11 @@ impl ApiError {
         match self {
             Self::Fields(fields) => json!(fields),
             Self::AppUnknown { app, served } if served.is_empty() => {
-                format!("No worker serves the app {app}, nor any other at the moment").into()
+                format!("No worker serves the app {app}. No apps are available at the moment").into()
             }
             Self::AppUnknown { app, served } => {
                 let served: Vec<_> = served.iter().map(App::as_str).collect();
-                format!("No worker serves the app {app}. Served are: {}", served.join(", ")).into()
+                format!("No worker serves the app {app}. Available apps: {}", served.join(", ")).into()
             }
             Self::JobUnknown => "Job not found".into(),
             Self::NoImage => "The job has no picture yet".into(),
@@ -138,23 +140,23 @@ impl ApiError {
             Self::BodyTooLarge { limit } => format!("The body has more than {limit} bytes").into(),
             Self::BodyTooSlow => "The body did not arrive in time".into(),
             Self::BodyCut => "The body ended before its length, or its chunks are malformed".into(),
-            Self::BodiesFull => "This server reads as much as it may at once".into(),
+            Self::BodiesFull => "This server is receiving too many request bodies; retry later".into(),
             Self::QueueFull { waiting, .. } => {
                 format!("{waiting} jobs wait for this app, which is as many as may").into()
             }
             Self::StreamsFull { limit } => {
-                format!("This server serves {limit} clients that wait for a job, which is as many as it may").into()
+                format!("This server has reached its limit of {limit} clients that wait for a job; retry later").into()
             }
             Self::FetchesFull { limit } => {
-                format!("This server fetches {limit} pictures at once, which is as many as it may").into()
+                format!("This server is fetching its maximum of {limit} pictures; retry later").into()
             }
             Self::Unconfirmed { id, replicas, wanted } => format!(
-                "The job {id} was accepted, but only {replicas} of {wanted} replicas of the store have it by now"
+                "The job {id} was accepted, but only {replicas} of {wanted} replicas of the store confirmed it"
             )
             .into(),
-            Self::NoneCapable => "No worker of this app can make this job now, it stays on the list".into(),
-            Self::StoreAway => "The store is unavailable, try again".into(),
-            Self::Ending => "This server is ending, try again".into(),
+            Self::NoneCapable => "No worker of this app can do this job now; it stays on the dead list".into(),
+            Self::StoreAway => "The store is unavailable; retry later".into(),
+            Self::Ending => "This server is shutting down; retry the request".into(),
             Self::Defect => "Internal Server Error".into(),
         }
     }
@@ -215,7 +217,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// An answer in ASCII JSON.
+/// A response in ASCII JSON.
 pub(crate) fn json_response<T: Serialize>(status: StatusCode, json: &T) -> Response {
     let mut response = Response::new(body::Body::from(ascii_json(json)));
     *response.status_mut() = status;
@@ -223,5 +225,5 @@ pub(crate) fn json_response<T: Serialize>(status: StatusCode, json: &T) -> Respo
     response
 }
 
-/// `X-Fal-Error-Type`: fal's word for what went wrong with a request, also where there is no body to read.
+/// `X-Fal-Error-Type`: fal's name for the kind of error, also for responses without a body.
 pub(crate) const FAL_ERROR_TYPE: HeaderName = HeaderName::from_static("x-fal-error-type");

@@ -1,4 +1,4 @@
-//! What is read from a request beside the picture: headers, timeouts, the digest of a body.
+//! Reads the parts of a request that do not describe the picture: headers, timeouts, the digest of the body.
 
 use std::{collections::BTreeMap, fmt::Write as _, io, time::Duration};
 
@@ -18,10 +18,10 @@ use crate::{
     state::Api,
 };
 
-/// Headers that are read, and what was wrong with them.
+/// A request's headers, and the errors in them.
 pub(crate) struct Headers<'a> {
     headers: &'a HeaderMap,
-    /// One entry per wrong header.
+    /// One entry per invalid header.
     pub(crate) errors: Vec<FieldError>,
 }
 
@@ -30,7 +30,7 @@ impl<'a> Headers<'a> {
         Self { headers, errors: Vec::new() }
     }
 
-    /// A header as `read` understands it; `None` if it is absent, or wrong and in `errors` now.
+    /// A header, parsed by `read`; `None` if it is absent, or invalid and added to `errors`.
     fn read<T>(
         &mut self,
         name: &str,
@@ -47,7 +47,7 @@ impl<'a> Headers<'a> {
         understood
     }
 
-    /// `X-Fal-Request-Timeout`: seconds until a worker must have taken the job.
+    /// `X-Fal-Request-Timeout`: seconds within which a worker must claim the job.
     pub(crate) fn start_timeout(&mut self) -> Option<Duration> {
         self.read("x-fal-request-timeout", "timeout", TIMEOUT_RULE, |value| {
             value.parse().ok().and_then(config::timeout)
@@ -82,7 +82,7 @@ impl<'a> Headers<'a> {
         })
     }
 
-    /// `traceparent`, W3C's; one that is malformed is as good as none, by its specification.
+    /// W3C's `traceparent`; a malformed one is ignored, as its specification says.
     pub(crate) fn traceparent(&self) -> Option<String> {
         let value = self.headers.get("traceparent")?.to_str().ok()?;
         let shape = value.len() == 55
@@ -94,16 +94,16 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// Members of a body of our own wire that say nothing about the picture, and what was wrong with them.
+/// Members of a body of our own wire that do not describe the picture, and the errors in them.
 pub(crate) struct Members {
     /// Those that are not taken yet.
     pub(crate) body: Map<String, Value>,
-    /// One entry per wrong member.
+    /// One entry per invalid member.
     pub(crate) errors: Vec<FieldError>,
 }
 
 impl Members {
-    /// Takes `app`, which is required; `None` if it is wrong.
+    /// Takes `app`, which is required; `None` if it is invalid.
     pub(crate) fn app(&mut self) -> Option<App> {
         let error = match self.body.remove("app") {
             None | Some(Value::Null) => {
@@ -124,7 +124,7 @@ impl Members {
         None
     }
 
-    /// Takes a timeout in seconds; `None` if it is absent or wrong.
+    /// Takes a timeout in seconds; `None` if it is absent or invalid.
     pub(crate) fn timeout(&mut self, field: &str) -> Option<Duration> {
         let value = self.body.remove(field).filter(|value| !value.is_null())?;
         let error = match value.as_f64().map(config::timeout) {
@@ -138,20 +138,20 @@ impl Members {
     }
 }
 
-/// A body as an object.
+/// A parsed body.
 pub(crate) struct Parsed {
     /// Its members.
     pub(crate) fields: Map<String, Value>,
     /// See [`digest`].
     pub(crate) digest: String,
-    /// How many bytes it had.
+    /// Its size in bytes.
     pub(crate) size: usize,
 }
 
 /// Parses a body.
 ///
 /// # Errors
-/// When it is no object.
+/// When it is not a JSON object.
 pub(crate) async fn parsed(api: &Api, body: &Bytes) -> Result<Parsed, ApiError> {
     let (body, size) = (body.clone(), body.len());
     let parse = move || {
@@ -162,8 +162,8 @@ pub(crate) async fn parsed(api: &Api, body: &Bytes) -> Result<Parsed, ApiError> 
     api.requests.run_if_large(size, parse).await?.map_err(ApiError::Fields)
 }
 
-/// What tells a request that is sent again from another one: SHA-256 of its members in alphabetical order, however a
-/// client writes them. They are hashed as they are written, so that no second body comes of it.
+/// Identifies a repeated request: the SHA-256 of its members in alphabetical order, independent of how the client
+/// writes them. They are hashed while they are serialised, so that there is no second copy of the body.
 fn digest(body: &Map<String, Value>) -> String {
     struct Hashed(Sha256);
 
@@ -180,7 +180,7 @@ fn digest(body: &Map<String, Value>) -> String {
 
     let members: BTreeMap<_, _> = body.iter().collect();
     let mut hashed = Hashed(Sha256::new());
-    // JSON has a text for each of its values, and hashing it cannot fail.
+    // Every JSON value can be serialised, and hashing cannot fail.
     let written = serde_json::to_writer(&mut hashed, &members);
     debug_assert!(written.is_ok());
     let mut hex = String::with_capacity(64);

@@ -1,4 +1,4 @@
-//! `glimpse-api`: the API as a process of its own, over the Redis that a fleet shares.
+//! `glimpse-api`: the API as a separate process, with the Redis that a fleet shares.
 
 use std::{io::Write, process::ExitCode, sync::Arc};
 
@@ -30,10 +30,10 @@ struct Flags {
 /// Why the process cannot serve.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// The operator asked for what cannot be.
+    /// The flags cannot be used.
     #[error("{0}")]
     Flags(String),
-    /// The machine does not let it.
+    /// The system refused something.
     #[error("{0}: {1}")]
     System(String, std::io::Error),
 }
@@ -47,7 +47,7 @@ impl From<ConfigError> for Failure {
 fn main() -> ExitCode {
     environment::forget_empty();
     let ended = Shutdown::listen().map_err(system("signals cannot be handled")).and_then(|shutdown| {
-        // Before anything speaks TLS: without a provider of its own choice, rustls panics at the first connection.
+        // Before the first TLS connection: without a chosen provider, rustls panics at it.
         // An error means that one is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let flags = Flags::parse();
@@ -73,7 +73,7 @@ fn system(what: &str) -> impl FnOnce(std::io::Error) -> Failure {
 
 async fn run(flags: Flags, shutdown: &Shutdown) -> Result<(), Failure> {
     let Some(started) = shutdown.unless_requested(start(&flags)).await else {
-        tracing::info!("asked to end before the API was ready");
+        tracing::info!("a signal ended the process before the API was ready");
         return Ok(());
     };
     let (listener, store, mut check) = started?;

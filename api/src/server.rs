@@ -1,4 +1,4 @@
-//! Connections: how they are accepted, and how they end when the process does.
+//! Accepts connections, and ends them when the process shuts down.
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
@@ -25,24 +25,24 @@ use crate::{
     state::{Api, Shared},
 };
 
-/// What a client has not read waits with us, where a newer preview can take its place, and not in the kernel.
+/// Data that a client has not read waits in this process, where a newer preview can replace it, and not in the kernel.
 const UNSENT_IN_KERNEL: u32 = 64 * 1024;
-/// The same for the connection's own buffer; also the most that a request's head may have.
+/// The same for the connection's own buffer; also the largest head of a request.
 const UNSENT_IN_CONNECTION: usize = 64 * 1024;
 /// How long a connection may take to send a request's head, and how long it may be idle between requests.
-const HEAD_PATIENCE: Duration = Duration::from_secs(60);
-/// How long nothing may come from a client's machine before it is asked whether it lives.
-const SILENCE: Duration = Duration::from_secs(60);
-/// After the grace: for the last words to leave.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// After that: for telling the store about clients that have gone.
-const LAST_TASKS: Duration = Duration::from_secs(2);
-/// How long to wait when the system has no connection to give.
-const OUT_OF_CONNECTIONS: Duration = Duration::from_millis(100);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a connection may be silent before TCP keepalive probes the client.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// After the grace: the time for the last data to be sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// After that: the time to cancel the jobs of clients that have disconnected.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait when the system is out of connections.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Serves the API on `listener` until `shutdown`, then ends in good order: no new connections; followers that
-/// can resume are sent elsewhere; clients of fal's routes are served for the grace and then cut off. Ends at
-/// once when nobody is connected, and 4 s after the grace at the latest.
+/// Serves the API on `listener` until `shutdown`, then shuts down gracefully: no new connections; followers that
+/// can resume are disconnected; clients of fal's routes are served for the grace and then disconnected. Ends at
+/// once when no client is connected, and 4 s after the grace at the latest.
 ///
 /// # Errors
 /// When the listener cannot say its address or accept at all; when pictures may be fetched and the system has no
@@ -75,9 +75,9 @@ pub async fn serve(
 
 struct Connections {
     router: Router,
-    /// Waits for the connections; those that are idle end when the process drains.
+    /// Waits for the connections; idle ones are closed when the process drains.
     open: GracefulShutdown,
-    /// Cancelled when they are to end whatever they do.
+    /// Cancelled when they must end whatever they do.
     closing: CancellationToken,
 }
 
@@ -88,8 +88,8 @@ impl Connections {
                 Ok((stream, _)) => self.serve(stream),
                 Err(error) if only_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "no connection can be accepted for the moment");
-                    tokio::time::sleep(OUT_OF_CONNECTIONS).await;
+                    tracing::warn!(%error, "connections cannot be accepted at the moment");
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
         }
@@ -97,7 +97,7 @@ impl Connections {
 
     fn serve(&self, stream: TcpStream) {
         if let Err(error) = tune(&stream) {
-            // It works without, only less well.
+            // The connection works without them, less well.
             tracing::debug!(%error, "a connection's options cannot be set");
         }
         let (input, closing) = (ClientInput::default(), self.closing.clone());
@@ -111,7 +111,7 @@ impl Connections {
         let stream = Arc::new(stream);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_PATIENCE)
+            .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(UNSENT_IN_CONNECTION)
             .half_close(true)
             .serve_connection(TokioIo::new(SharedStream(stream.clone())), service);
@@ -123,7 +123,7 @@ impl Connections {
                 () = closing.cancelled() => Ok(()),
             };
             if let Err(error) = served {
-                // A client that hangs up or does not speak HTTP, or a stream that we cut off.
+                // A client that disconnects or does not send HTTP, or a stream that this process closed.
                 tracing::debug!(%error, "a connection ended early");
             }
         });
@@ -136,14 +136,17 @@ impl Connections {
         let mut ended = pin!(self.open.shutdown());
         if tokio::time::timeout(grace, &mut ended).await.is_err() {
             api.ending.cancel();
-            if tokio::time::timeout(LAST_WORDS, &mut ended).await.is_err() {
+            if tokio::time::timeout(FLUSH_TIMEOUT, &mut ended).await.is_err() {
                 self.closing.cancel();
                 ended.await;
             }
         }
         api.tasks.close();
-        if tokio::time::timeout(LAST_TASKS, api.tasks.wait()).await.is_err() {
-            tracing::warn!(tasks = api.tasks.len(), "the store was not told of all clients that have gone");
+        if tokio::time::timeout(CANCEL_TIMEOUT, api.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                tasks = api.tasks.len(),
+                "the jobs of some disconnected clients could not be cancelled in time"
+            );
         }
         tracing::info!(seconds = started.elapsed().as_secs_f64(), "drained");
     }
@@ -152,13 +155,15 @@ impl Connections {
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 4))?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_IDLE / 4),
+    )?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL)?;
     Ok(())
 }
 
-/// Errors that say nothing about the listener: this client went away before it was accepted.
+/// Errors that do not concern the listener: the client disconnected before it was accepted.
 fn only_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)

@@ -1,4 +1,4 @@
-//! Server-sent events: from a job's events to the bytes of a body that never ends early by mistake.
+//! Server-sent events: writes a job's events as a body that never ends early by mistake.
 
 use std::{collections::VecDeque, io, time::Duration};
 
@@ -13,30 +13,30 @@ use glimpse_shared::event::Followed;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{connection::ClientInput, inbox::Inbox};
+use crate::{client_buffer::ClientBuffer, connection::ClientInput};
 
-/// How long a stream is silent at most: proxies and clients give up on what says nothing.
+/// The longest silence of a stream: proxies and clients close silent connections.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The same once the client's input has ended, for from then on a write alone tells whether the client is still
-/// there. The first comments come sooner, each after twice the time: a proxy notices at the first that its client has
-/// gone, and only then can the next one fail here.
+/// The same after the end of the client's input, when only a write shows whether the client is still there. The first
+/// comments come sooner, each after twice the time: a proxy notices at the first one that its client has disconnected,
+/// and only then can the next one fail here.
 const PROBE: Duration = Duration::from_secs(1);
 const FIRST_PROBE: Duration = Duration::from_millis(125);
 
 /// A comment, which clients ignore.
 pub(crate) const COMMENT: &[u8] = b": keep-alive\n\n";
 
-/// How long the last bytes of a stream get to leave before it is cut off. The server that sends a body drops
-/// what it holds of it together with the connection, and does not say when it holds nothing.
+/// How long the last bytes of a stream get before its connection is closed. hyper drops buffered bytes together with
+/// the connection, and does not report when its buffer is empty.
 const LINGER: Duration = Duration::from_millis(250);
 
 /// How a wire writes a job's events.
 pub(crate) trait Wire: Send + 'static {
-    /// Writes what was followed.
+    /// Writes what the follower received.
     fn write(&mut self, followed: Followed, out: &mut Out) -> impl Future<Output = ()> + Send;
 
-    /// Writes the end of a stream whose job goes on: this process ends.
+    /// Writes the end of a stream whose job continues, because this process shuts down.
     fn stop(&mut self, out: &mut Out);
 }
 
@@ -59,12 +59,12 @@ impl Out {
         self.chunks.push_back(bytes.into());
     }
 
-    /// Ends the body as it should end.
+    /// Ends the body properly.
     pub(crate) fn end(&mut self) {
         self.end = Some(End::Whole);
     }
 
-    /// Cuts the connection off, so that the client knows that something is missing.
+    /// Closes the connection, so that the client knows that something is missing.
     pub(crate) fn cut(&mut self) {
         self.end = Some(End::Cut);
     }
@@ -72,8 +72,8 @@ impl Out {
 
 /// A job's events on their way to one client.
 pub(crate) struct Relay<W> {
-    /// What the job's log brings.
-    pub(crate) inbox: Inbox,
+    /// The job's events.
+    pub(crate) client_buffer: ClientBuffer,
     /// How it is written.
     pub(crate) wire: W,
     /// Whether the client may have disconnected.
@@ -84,7 +84,7 @@ pub(crate) struct Relay<W> {
     pub(crate) _place: OwnedSemaphorePermit,
 }
 
-/// The answer that streams: `out` first, then what the relay brings.
+/// The streaming response: `out` first, then the relay's events.
 pub(crate) fn respond<W: Wire>(relay: Relay<W>, out: Out) -> Response {
     let streaming = Streaming { relay, out, written: Instant::now(), silence: KEEP_ALIVE, probing: false };
     let body = stream::unfold(streaming, Streaming::next);
@@ -92,7 +92,7 @@ pub(crate) fn respond<W: Wire>(relay: Relay<W>, out: Out) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    // nginx would collect the events before it passes them on.
+    // Otherwise nginx buffers the events.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
@@ -124,12 +124,12 @@ impl<W: Wire> Streaming<W> {
                 }
                 None => {}
             }
-            let Relay { inbox, wire, stop, input, .. } = &mut self.relay;
+            let Relay { client_buffer, wire, stop, input, .. } = &mut self.relay;
             tokio::select! {
                 biased;
-                followed = inbox.next() => match followed {
+                followed = client_buffer.next() => match followed {
                     Some(followed) => wire.write(followed, &mut self.out).await,
-                    // The store ends what it brings with a terminal event or with Lost, so this is a defect: the
+                    // The store ends a follower with a terminal event or with Lost, so this is a bug: the
                     // client must not take it for the end of the job.
                     None => self.out.cut(),
                 },

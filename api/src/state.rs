@@ -1,4 +1,4 @@
-//! What every route shares. Nothing about a job is here: any replica answers for any job.
+//! What all routes share. No state of a job is here: any API serves any job.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,32 +13,32 @@ use crate::{
     admission::Admission, blocking::Blocking, body::Bodies, config::Config, error::ApiError, fetch::Fetcher,
 };
 
-/// How long a client waits for the store before it is told that the store is away: within the 15 s that are
-/// promised, after the 5 s that the store gives one command and its repetition.
-const PATIENCE: Duration = Duration::from_secs(12);
+/// How long a request waits for the store before it gets 503: within the promised 15 s, and longer than the 5 s that
+/// the store gives a command with its retry.
+const STORE_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// What the routes share.
 pub(crate) struct Shared {
     pub(crate) store: SharedStore,
     pub(crate) config: Config,
-    /// Where this process listens.
+    /// The address that this process listens on.
     listens_on: SocketAddr,
     pub(crate) admission: Admission,
-    /// Fetches pictures; none where the operator does not want it.
+    /// Fetches pictures; `None` if the operator does not allow it.
     pub(crate) fetcher: Option<Fetcher>,
     /// Parses large bodies and decodes their pictures.
     pub(crate) requests: Blocking,
-    /// Takes large answers out of events; they never wait for a request.
+    /// Extracts large responses from events; they never wait for a request.
     pub(crate) answers: Blocking,
     /// Reads bodies.
     pub(crate) bodies: Bodies,
-    /// One permit for each open event stream, and for each client that waits for its answer.
+    /// One permit for each open event stream, and for each client that waits for its response.
     streams: Arc<Semaphore>,
-    /// Cancelled when this process takes no more requests: followers that can resume go elsewhere.
+    /// Cancelled when this process accepts no more requests: followers that can resume are disconnected.
     pub(crate) draining: CancellationToken,
-    /// Cancelled when the grace is over: nobody is served on.
+    /// Cancelled when the grace is over: no client is served any more.
     pub(crate) ending: CancellationToken,
-    /// What must be told to the store although the client has gone.
+    /// Tasks that must reach the store although their client has disconnected.
     pub(crate) tasks: TaskTracker,
 }
 
@@ -68,7 +68,7 @@ impl Shared {
         })
     }
 
-    /// Refuses what is for the machine alone that this process runs on, where others may reach it.
+    /// Refuses routes that are only for this machine, if other machines can reach this process.
     pub(crate) fn for_this_machine(&self) -> Result<(), ApiError> {
         let listens_on = self.listens_on;
         let is_loopback = listens_on.ip().to_canonical().is_loopback();
@@ -82,28 +82,27 @@ impl Shared {
     }
 }
 
-/// The store's answer, or what the client is told when there is none in time.
+/// The store's answer, or the client's error if there is none in time.
 pub(crate) async fn ask<T>(answer: impl Future<Output = StoreResult<T>>) -> Result<T, ApiError> {
     in_time(async { Ok(answer.await?) }).await
 }
 
-/// The same for several questions in a row.
+/// The same for several commands in a row.
 pub(crate) async fn in_time<T>(answer: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
-    Patience::default().with(answer).await
+    StoreDeadline::default().with(answer).await
 }
 
-/// How long one client still waits for the store: over all that is asked on its behalf, without the time that its
-/// pictures take.
-pub(crate) struct Patience(Duration);
+/// How long one request may still wait for the store: over all its commands, without the time for its pictures.
+pub(crate) struct StoreDeadline(Duration);
 
-impl Default for Patience {
+impl Default for StoreDeadline {
     fn default() -> Self {
-        Self(PATIENCE)
+        Self(STORE_TIMEOUT)
     }
 }
 
-impl Patience {
-    /// The answer, or what the client is told when there is none in time.
+impl StoreDeadline {
+    /// The answer, or the client's error if there is none in time.
     pub(crate) async fn with<T>(
         &mut self,
         answer: impl Future<Output = Result<T, ApiError>>,

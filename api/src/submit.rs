@@ -1,4 +1,4 @@
-//! Into the store, and out of it again when the client who waits for a job has gone.
+//! Submits jobs to the store, and cancels them when the client that waits for them disconnects.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::{
     state::{Api, ask},
 };
 
-/// How often a cancel is repeated that the store does not answer, and the first and the longest wait before it: as
-/// long as an outage may last that no lease outlives.
+/// How often a cancel is retried that the store does not answer, and the first and the longest wait: together as long
+/// as an outage after which no lease is valid any more.
 const CANCEL_TRIES: usize = 5;
 const CANCEL_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 
-/// How long a job takes where none was completed of late.
+/// The assumed time of a job if none was completed recently.
 const UNMEASURED: Duration = Duration::from_secs(10);
-/// The longest that a client is sent away for, in seconds.
+/// The longest `Retry-After`, in seconds.
 const LONGEST_WAIT: u64 = 3600;
 
 /// A job that is in the store.
@@ -32,12 +32,12 @@ pub(crate) enum Accepted {
         /// How many waiting jobs are served first.
         position: u64,
     },
-    /// Since now, but so few replicas of the store have it that a failover may lose it.
+    /// Since now, but too few replicas of the store have it: a failover may lose it.
     Unconfirmed {
         /// How many.
         replicas: u32,
     },
-    /// Since an earlier request of the same key.
+    /// Since an earlier request with the same key.
     Before,
 }
 
@@ -48,7 +48,7 @@ async fn submit(api: &Api, job: &Job, workers: usize) -> Result<Accepted, ApiErr
             Ok(Accepted::Now { position })
         }
         Submit::Unconfirmed { replicas } => {
-            tracing::warn!(job = %job.id, app = %job.app, replicas, "submitted, with too few replicas");
+            tracing::warn!(job = %job.id, app = %job.app, replicas, "submitted, but too few replicas confirmed it");
             Ok(Accepted::Unconfirmed { replicas })
         }
         Submit::Duplicate => Ok(Accepted::Before),
@@ -57,7 +57,7 @@ async fn submit(api: &Api, job: &Job, workers: usize) -> Result<Accepted, ApiErr
     }
 }
 
-/// Another request came under the same key before.
+/// Another request was sent with the same key before.
 pub(crate) fn conflict() -> ApiError {
     ApiError::field(FieldError::header(
         "idempotency-key",
@@ -78,17 +78,17 @@ pub(crate) fn full(api: &Api, waiting: u64, pace: Option<Duration>, workers: usi
     ApiError::QueueFull { waiting, retry_after }
 }
 
-/// When a place is free: once the jobs that are too many have been taken, by `workers` that take `pace` for one.
+/// The time until a place is free: until `workers` that take `pace` for one job have taken the excess jobs.
 fn retry_after(waiting: u64, limit: u64, pace: Option<Duration>, workers: usize) -> Duration {
     let too_many = (waiting + 1).saturating_sub(limit).max(1) as f64;
     let seconds = pace.unwrap_or(UNMEASURED).as_secs_f64() * too_many / workers.max(1) as f64;
     Duration::from_secs((seconds.ceil() as u64).clamp(1, LONGEST_WAIT))
 }
 
-/// Submits a job, whose app `workers` serve, on behalf of a client who waits on this connection.
+/// Submits a job, whose app `workers` serve, for a client that waits on this connection.
 ///
-/// The submit goes on if the client hangs up meanwhile, and the job is cancelled after it: a cancel that
-/// overtook it would find nothing.
+/// If the client disconnects meanwhile, the submit continues and the job is cancelled after it: a cancel that arrived
+/// before the submit would find nothing.
 pub(crate) async fn submit_waited(
     api: &Api,
     job: Job,
@@ -108,15 +108,15 @@ pub(crate) async fn submit_waited(
             // Refused: there is no job to cancel. An unanswered submit may have left one.
             waited.ended();
         }
-        // If the client has gone, what it does not receive is dropped here, and the job is cancelled.
+        // If the client has disconnected, the value is dropped here, which cancels the job.
         let _ = answer.send(submitted.map(|accepted| (waited, accepted)));
     };
     api.tasks.spawn(task);
     answered.await.unwrap_or(Err(ApiError::Defect))
 }
 
-/// A job that somebody waits for on this connection. Dropped before the job has ended, it cancels the job,
-/// unless the client wants it to live on.
+/// A job that a client waits for on this connection. If it is dropped before the job has ended, it cancels the job,
+/// unless the client wants it to continue.
 pub(crate) struct Waited {
     api: Api,
     /// Where the cancel runs: the last owner may be dropped outside of any task.
@@ -149,9 +149,9 @@ async fn cancel(api: Api, id: JobId) {
     let (first, longest) = CANCEL_WAITS;
     let cancel = || ask(api.store.cancel(id, CancelledBy::Disconnect));
     match cancel.retry(policy(first, longest).with_max_times(CANCEL_TRIES)).await {
-        Ok(cancel) => tracing::info!(job = %id, ?cancel, "the client has gone"),
+        Ok(cancel) => tracing::info!(job = %id, ?cancel, "the client disconnected"),
         Err(_) => {
-            tracing::warn!(job = %id, "the client has gone, but the store does not take the cancel: the job runs on");
+            tracing::warn!(job = %id, "the client disconnected, but its job could not be cancelled and keeps running");
         }
     }
 }
@@ -166,7 +166,7 @@ mod tests {
         for (waiting, limit, pace, workers, seconds) in [
             (100, 100, pace(7.0), 1, 7),
             (100, 100, pace(7.0), 4, 2),
-            // Another replica lets more wait.
+            // Another API process allows more.
             (104, 100, pace(7.0), 1, 35),
             (100, 100, None, 2, 5),
             (100, 100, pace(0.01), 1, 1),

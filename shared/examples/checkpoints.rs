@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use glimpse_shared::{
-    needs::{Capabilities, Needs},
     id::{App, JobId, WorkerId},
     job::{Class, Job},
+    needs::{Capabilities, Needs},
     request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
     store::{
         Checkpoint, Claim, Clock, Hold, Lease, Rules, Store,

@@ -1,19 +1,19 @@
 //! The environment of the process: a variable that is set and empty counts as not set.
 //!
-//! Compose files and unit files set variables that nobody filled (`GLIMPSE_APP=`). Flags read them, and so do libraries
+//! Compose files and unit files often set empty variables (`GLIMPSE_APP=`). Flags read them, and so do libraries
 //! (`SSL_CERT_FILE`), each in its own way.
 
 use std::{env, ffi::OsStr, os::unix::process::CommandExt, process::Command};
 
-/// What the variables that are ours, or that we read, begin with.
+/// Prefixes of the variables that we define or read.
 const OURS: [&str; 5] = ["GLIMPSE_", "HF_", "HUGGING_FACE_", "HUGGINGFACE_", "SSL_CERT_"];
-/// The other one that is read.
+/// One more variable that we read.
 const CACHE: &str = "XDG_CACHE_HOME";
 
-/// Goes on without the variables that are empty, in the same process. To be called first.
+/// Continues without the empty variables, in the same process. Call it first.
 ///
-/// A variable cannot be taken away from a running process safely, for another thread may read it; a process can take on
-/// its program anew without it, which is what happens here, before there is anything to lose.
+/// A variable cannot be removed safely from a running process, because another thread may read it. So the process
+/// executes its own program again without the empty variables, before it has any state.
 pub fn forget_empty() {
     let empty: Vec<_> = env::vars_os().filter(|(name, value)| value.is_empty() && is_ours(name)).collect();
     if empty.is_empty() {
@@ -29,7 +29,7 @@ pub fn forget_empty() {
     for (name, _) in empty {
         again.env_remove(name);
     }
-    // It returns only if it failed. Then flags and libraries read the variables as they are.
+    // `exec` returns only if it failed. Then flags and libraries read the variables as they are.
     let error = again.exec();
     eprintln!("glimpse: empty variables of the environment could not be left out: {error}");
 }

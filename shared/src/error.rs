@@ -1,18 +1,18 @@
-//! What can go wrong with the store, sorted by what the reader of the error does next.
+//! Errors of the store, sorted by what the reader of the error can do next.
 
-/// Why a store did not answer.
+/// Why a command failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// It is away, full or busy: the same command may succeed later. Clients get 503, workers try again.
+    /// It is unreachable, full or busy: the same command may succeed later. Clients get 503, workers retry.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// It answered what no version of this program writes: somebody must look. Clients get 500.
+    /// It returned data that no version of this program writes: an operator must look. Clients get 500.
     #[error("the store gave an unexpected answer: {0}")]
     Corrupt(String),
 }
 
 impl StoreError {
-    /// Whether the same command would be answered the same again: it is not worth a retry.
+    /// Whether a retry would fail in the same way.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Unavailable(_) => false,
@@ -21,5 +21,5 @@ impl StoreError {
     }
 }
 
-/// A store's answer, or why there is none.
+/// A store's answer, or its error.
 pub type StoreResult<T> = Result<T, StoreError>;

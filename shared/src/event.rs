@@ -1,7 +1,7 @@
-//! What happens to a job, as its followers see it.
+//! The events of a job, as its followers receive them.
 //!
-//! An event is serialised once, by whoever makes it happen, and travels as a [`Frame`] from there: the log, the
-//! channel and the SSE relay pass on the same bytes.
+//! An event is serialised once, where it happens, and is then passed on as a [`Frame`]: the log, the channel and the
+//! SSE relay use the same bytes.
 
 use std::io;
 
@@ -11,23 +11,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Seq, WorkerId};
 
-/// Something that happened to a job. Completed, failed and cancelled are terminal: exactly one, the last.
+/// An event of a job. Completed, failed and cancelled are terminal: a job has exactly one of them, as its last event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// The job waits; `position` jobs are before it.
+    /// The job is queued; `position` jobs are ahead of it.
     Queued {
         /// How many waiting jobs are served first.
         position: u64,
     },
     /// A worker has claimed the job.
     Started {
-        /// Which try at the job this is, from 1.
+        /// The number of the attempt, from 1.
         attempt: u32,
-        /// Who works on it; an id of `/v1/workers`.
+        /// The worker; an id of `/v1/workers`.
         worker: WorkerId,
     },
-    /// How the picture looks by now.
+    /// A preview of the picture.
     Preview {
         /// The attempt that made it.
         attempt: u32,
@@ -38,15 +38,15 @@ pub enum Event {
         /// A JPEG of the first picture of the job.
         image: Image,
     },
-    /// The pictures are made.
+    /// The pictures are finished.
     Completed {
         /// The final pictures.
         images: Vec<Image>,
         /// The seed that gives these pictures again.
         seed: u64,
-        /// Where the time went.
+        /// How long each part took.
         timings: Timings,
-        /// What of the request had no effect.
+        /// The parts of the request that had no effect.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<Warning>,
     },
@@ -57,7 +57,7 @@ pub enum Event {
         /// Why, for people.
         message: String,
     },
-    /// Somebody no longer wants the job.
+    /// The job was cancelled.
     Cancelled {
         /// Who.
         by: CancelledBy,
@@ -73,22 +73,22 @@ pub struct Timings {
     pub decode: f64,
 }
 
-/// Something that the client should know of the pictures that it got.
+/// Something that the client should know about its pictures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
-    /// What it is, for programs.
+    /// The machine-readable code.
     pub code: WarningCode,
-    /// What it is, for people.
+    /// The human-readable message.
     pub message: String,
 }
 
-/// What a warning is about.
+/// The code of a warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WarningCode {
-    /// The end of a prompt had no effect: the model's text encoders read only so many tokens.
+    /// The end of a prompt had no effect: the model's text encoders read a limited number of tokens.
     PromptTruncated,
-    /// One of a newer release.
+    /// A code of a newer release.
     #[serde(other)]
     Unknown,
 }
@@ -101,18 +101,18 @@ pub enum FailureCode {
     AttemptsExhausted,
     /// No worker claimed it in time.
     StartTimeout,
-    /// It was not done in time.
+    /// It did not finish in time.
     RunTimeout,
-    /// The store no longer knows it.
+    /// The store has lost it.
     JobLost,
     /// The model cannot serve this request.
     BadRequest,
-    /// A defect of ours.
+    /// An internal error.
     Internal,
 }
 
 impl FailureCode {
-    /// The code as it stands in JSON and in scripts.
+    /// The code in JSON and in scripts.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AttemptsExhausted => "attempts_exhausted",
@@ -129,16 +129,16 @@ impl FailureCode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelledBy {
-    /// Whoever asked by the job's id.
+    /// A client that has the job's id.
     Client,
     /// The connection that waited for it closed.
     Disconnect,
-    /// The people who run the fleet.
+    /// The operator of the fleet.
     Operator,
 }
 
 impl CancelledBy {
-    /// The word as it stands in JSON and in scripts.
+    /// The word in JSON and in scripts.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -177,8 +177,8 @@ impl Image {
 }
 
 impl Event {
-    /// The event as ASCII JSON: what is above ASCII is escaped, because fal's JavaScript client breaks UTF-8
-    /// characters that a TCP segment cuts.
+    /// The event as ASCII JSON: other characters are escaped, because fal's JavaScript client breaks UTF-8
+    /// characters that are split between two TCP segments.
     pub fn to_json(&self) -> String {
         ascii_json(self)
     }
@@ -266,7 +266,7 @@ impl Frame {
         Self { seq, kind, bytes: Bytes::from(head + json), json_at }
     }
 
-    /// Reads `<seq> <json>`; `None` if that is not what the bytes are.
+    /// Reads `<seq> <json>`; `None` for other bytes.
     pub fn parse(bytes: Bytes) -> Option<Self> {
         // The longest number has 20 digits.
         let space = bytes.iter().take(21).position(|&b| b == b' ')?;
@@ -285,28 +285,29 @@ impl Frame {
         self.bytes.slice(self.json_at..)
     }
 
-    /// Parses the event; `None` if it is none of ours (a newer version's, say).
+    /// Parses the event; `None` if this version does not know it.
     pub fn event(&self) -> Option<Event> {
         serde_json::from_slice(&self.bytes[self.json_at..]).ok()
     }
 }
 
-/// What a follower gets.
+/// What a follower receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Followed {
-    /// The next event. Its seq may be beyond the last + 1 where the log no longer holds what was between.
+    /// The next event. Its seq may be above the last + 1 if the log no longer holds the events in between.
     Frame(Frame),
-    /// The store lost writes: seqs begin again below what was seen.
+    /// The store lost writes: seqs continue below those that were received.
     Gap,
     /// The job is gone without a terminal event; nothing follows. The API answers `failed{job_lost}`.
     Lost,
 }
 
-/// Serialises to JSON in ASCII alone.
+/// Serialises to ASCII JSON.
 pub fn ascii_json<T: Serialize>(value: &T) -> String {
     let mut out = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Ascii);
-    // Serialising our own types into memory has no way to fail: no maps with odd keys, no failing writer.
+    // Serialising our own types into memory cannot fail: there are no maps with other keys than strings, and no failing
+    // writer.
     let done = value.serialize(&mut serializer);
     debug_assert!(done.is_ok());
     String::from_utf8(out).unwrap_or_default()

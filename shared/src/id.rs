@@ -1,5 +1,5 @@
-//! Names of things: apps, jobs, workers, places in a log, points in time. Each is its own type, so none can
-//! be passed for another.
+//! Names of apps, jobs, workers and partitions, positions in a log, and points in time. Each is its own type, so that
+//! they cannot be confused.
 
 use std::{fmt, str::FromStr};
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// How many hash tags the keys of a fleet are spread over. Part of every job id: never change it.
+/// The number of hash tags of a fleet's keys. It is part of every job id: never change it.
 const PARTITIONS: u8 = 16;
 
-/// A text that is not the name of anything.
+/// A text that is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidId(String);
@@ -26,7 +26,7 @@ impl App {
         &self.0
     }
 
-    /// The hash tag that this app's keys share: its queue, its limits and its jobs lie in one slot.
+    /// The hash tag that this app's keys share: its queue, its limits and its jobs are in one slot.
     pub fn partition(&self) -> Partition {
         Partition(Sha256::digest(self.0.as_bytes())[0] % PARTITIONS)
     }
@@ -88,24 +88,24 @@ impl fmt::Display for Partition {
     }
 }
 
-/// A job's id. Its last byte repeats the partition of the job's app, so that any replica finds the job's keys
-/// by the id alone.
+/// A job's id. Its last byte repeats the partition of the job's app, so that any process finds the job's keys with only
+/// the id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(Uuid);
 
 impl JobId {
-    /// A fresh id (UUIDv7) for a job of `app`.
+    /// A new id (UUIDv7) for a job of `app`.
     pub fn new(app: &App) -> Self {
         Self::stamped(Uuid::now_v7().into_bytes(), app)
     }
 
-    /// The id (UUIDv8) that `caller`'s idempotency `key` always gives for `app`: two submits of the same key
-    /// meet in the store, whichever API took them. Keys are often easy to guess (`1`, `test`), and who has an id has
-    /// the job: without the fleet's `secret` nobody finds the id by the key.
+    /// The id (UUIDv8) that `caller`'s idempotency `key` always gives for `app`: two submits with the same key meet in
+    /// the store, whichever API received them. Keys are often easy to guess (`1`, `test`), and the id gives access to
+    /// the job: without the fleet's `secret` no one can compute the id from the key.
     pub fn from_key(secret: &KeySecret, app: &App, caller: &str, key: &str) -> Self {
         let mut hash = Sha256::new().chain_update(secret.0);
-        // Lengths first: no two (app, caller, key) may read as the same bytes.
+        // With the lengths first, two different (app, caller, key) never give the same bytes.
         for part in [app.as_str(), caller, key] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
@@ -116,7 +116,7 @@ impl JobId {
         Self::stamped(Uuid::new_v8(bytes).into_bytes(), app)
     }
 
-    /// The id (UUIDv8) of the job that tries this one again: one job, however often it is asked for.
+    /// The id (UUIDv8) of this job's retry: the same one for every retry.
     pub fn retried(&self) -> Self {
         let digest: [u8; 32] = Sha256::new().chain_update("retry").chain_update(self.0).finalize().into();
         let mut bytes = [0; 16];
@@ -126,7 +126,7 @@ impl JobId {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// A v7 id of a given time and random part, for tests that compare two stores.
+    /// A v7 id with a given time and random part, for tests that compare two stores.
     pub fn from_parts(app: &App, millis: u64, random: u64) -> Self {
         let mut tail = [0; 10];
         tail[..8].copy_from_slice(&random.to_be_bytes());
@@ -138,7 +138,7 @@ impl JobId {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// Where the job's keys lie; `None` for an id that no job of ours can have.
+    /// The partition of the job's keys; `None` for an id that none of our jobs can have.
     pub fn partition(&self) -> Option<Partition> {
         let last = self.0.as_bytes()[15];
         (last < PARTITIONS).then_some(Partition(last))
@@ -149,7 +149,7 @@ impl FromStr for JobId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        // Only the canonical form: the text is also a part of keys and channels.
+        // Only the canonical form, because the text is part of keys and channels.
         let id = Uuid::try_parse(text).map(Self).ok().filter(|id| id.to_string() == text);
         id.ok_or_else(|| InvalidId("a job id is a UUID".to_owned()))
     }
@@ -161,17 +161,17 @@ impl fmt::Display for JobId {
     }
 }
 
-/// What a fleet makes the ids of jobs with keys of ([`JobId::from_key`]), and tells nobody.
+/// The secret from which a fleet computes the ids of jobs with keys ([`JobId::from_key`]).
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeySecret([u8; 32]);
 
 impl KeySecret {
-    /// A fresh one.
+    /// A new secret.
     pub fn random() -> Self {
         Self(rand::random())
     }
 
-    /// As the store keeps it: 64 hexadecimal digits. For nobody else.
+    /// The form in the store: 64 hexadecimal digits. Use it only there.
     pub fn to_hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -203,7 +203,7 @@ impl fmt::Debug for KeySecret {
 pub struct WorkerId(String);
 
 impl WorkerId {
-    /// A fresh id that begins with `host`, so that a reader of `/v1/workers` knows where to look.
+    /// A new id that begins with `host`, so that a reader of `/v1/workers` knows the machine.
     pub fn new(host: &str) -> Self {
         let host: String =
             host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect::<String>();
@@ -221,7 +221,7 @@ impl FromStr for WorkerId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        // Scripts splice worker ids into JSON: nothing that would need an escape may be in one.
+        // Scripts insert worker ids into JSON, so an id has no characters that need an escape.
         if (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
             Ok(Self(text.to_owned()))
         } else {
@@ -250,14 +250,14 @@ impl fmt::Display for WorkerId {
     }
 }
 
-/// An event's number in its job's log, from 1, without holes. As a cursor it names the last event seen.
+/// An event's number in its job's log, from 1, without gaps. As a cursor it names the last event that was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seq(pub u64);
 
 impl Seq {
-    /// The number of the event that follows this one. No log gets as far as the last number, but a client may say
-    /// that it has seen it.
+    /// The number of the event that follows this one. No log reaches the last number, but a client may send it
+    /// as a cursor.
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
@@ -275,7 +275,7 @@ impl fmt::Display for Seq {
 pub struct Micros(pub u64);
 
 impl Micros {
-    /// This process' own idea of now; only the memory store and displays may use it.
+    /// The time of this process' clock; only for the memory store and for display.
     pub fn system() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self(since.as_micros() as u64)

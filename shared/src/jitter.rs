@@ -1,4 +1,4 @@
-//! Chance for waits: a fleet must not come back all in one moment.
+//! Random fractions for waits, so that the processes of a fleet do not all retry at once.
 
 use std::cell::RefCell;
 
@@ -8,18 +8,17 @@ thread_local! {
     static SEEDED: RefCell<Option<SmallRng>> = const { RefCell::new(None) };
 }
 
-/// Anything from 0 to 1.
+/// A random number from 0 to 1.
 pub fn fraction() -> f64 {
     SEEDED.with_borrow_mut(|seeded| seeded.as_mut().map_or_else(rand::random, SmallRng::random))
 }
 
-/// The seed of another generator: any number.
+/// A random seed for another generator.
 pub fn bits() -> u64 {
     SEEDED.with_borrow_mut(|seeded| seeded.as_mut().map_or_else(rand::random, SmallRng::random))
 }
 
-/// From now on this thread's fractions follow from `seed`: for a simulation, which must be able to do the same
-/// again.
+/// From now on this thread's fractions follow from `seed`, for simulations that must be repeatable.
 pub fn seed(seed: u64) {
     SEEDED.set(Some(SmallRng::seed_from_u64(seed)));
 }

@@ -1,4 +1,4 @@
-//! A job: one request for pictures, on its way through the fleet.
+//! A job: one request for pictures in the fleet.
 
 use std::time::Duration;
 
@@ -11,33 +11,33 @@ use crate::{
     request::ImageSpec,
 };
 
-/// A job as it is submitted: everything about it that never changes.
+/// A job as it is submitted: the data that never change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// Its name.
     pub id: JobId,
-    /// Whose workers serve it.
+    /// The app whose workers serve it.
     pub app: App,
-    /// Whose job it is: [`ANONYMOUS`] without keys.
+    /// The tenant that submitted it: [`ANONYMOUS`] without keys.
     pub tenant: String,
     /// Lower classes are served first.
     pub class: Class,
     /// What to make.
     pub spec: ImageSpec,
-    /// SHA-256 (hex) of the request that it came from: tells a repeated submit from a conflicting one.
+    /// SHA-256 (hex) of its request: distinguishes a repeated submit from a conflicting one.
     pub digest: String,
     /// From submit to the first claim, in whole microseconds in the store.
     pub start_timeout: Duration,
     /// From the first claim to the end, over all attempts and waits.
     pub run_timeout: Duration,
-    /// The dead job that this one tries again.
+    /// The dead job that this one retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<JobId>,
-    /// What a worker had best have loaded: a hex digest, at most 64 characters, of all that its model needs besides
-    /// the checkpoint; `None` for a job that needs nothing.
+    /// What a worker should have loaded: a hex digest, at most 64 characters, of everything that the job needs besides
+    /// the checkpoint; `None` for a job that needs nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<String>,
-    /// What a worker must be capable of to make it; nothing for a job of the release before.
+    /// What a worker must be able to do; nothing for a job of the previous release.
     #[serde(default, skip_serializing_if = "Needs::is_nothing")]
     pub needs: Needs,
     /// W3C trace context of the request.
@@ -45,14 +45,14 @@ pub struct Job {
     pub traceparent: Option<String>,
 }
 
-/// A priority class. Its number, 0 to 3, weighs more than any arrival time.
+/// A priority class. Its number, 0 to 3, comes before the arrival time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
-    /// What a request gets that does not ask.
+    /// The default.
     #[default]
     Normal,
-    /// Behind everything normal.
+    /// Behind all normal jobs.
     Low,
 }
 
@@ -66,17 +66,17 @@ impl Class {
     }
 }
 
-/// Where a job stands.
+/// A job's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Waits. Entered by submit, release and reap; left by claim, cancel and reap.
+    /// Queued. Entered by submit, release and reap; left by claim, cancel and reap.
     Queued,
     /// A worker holds a lease on it. Entered by claim; left by finish, release, cancel and reap.
     Running,
     /// Ended with pictures, by finish.
     Completed,
-    /// Ended without, by finish, release (last attempt) or reap.
+    /// Ended without pictures, by finish, release (last attempt) or reap.
     Failed,
     /// Ended by cancel.
     Cancelled,
@@ -107,8 +107,7 @@ impl Status {
     }
 }
 
-/// What the store knows about a job at one moment, but for what is to be made: that may hold pictures, and its worker
-/// alone needs it.
+/// A job's state at one moment, without its request: that may hold pictures, and only its worker needs it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobState {
     /// Whose state it is.
@@ -123,11 +122,11 @@ pub struct JobState {
     pub needs: Needs,
     /// The dead job that it tries again.
     pub retry_of: Option<JobId>,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
-    /// The newest try, from 1; 0 before the first.
+    /// The newest attempt, from 1; 0 before the first.
     pub attempt: u32,
-    /// Who holds it, or who finished it.
+    /// The worker that holds it, or that finished it.
     pub worker: Option<WorkerId>,
     /// How many waiting jobs are served first; only of a waiting job.
     pub position: Option<u64>,
@@ -144,18 +143,18 @@ pub struct JobState {
 }
 
 impl Job {
-    /// The job that tries this one again, once it has been given up on: all the same but its name.
+    /// The job that retries this dead one: the same except for its id.
     pub fn retried(&self) -> Self {
         Self { id: self.id.retried(), retry_of: Some(self.id), ..self.clone() }
     }
 }
 
-/// A job that was given up on.
+/// A dead job: its last allowed attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadJob {
     /// Its name.
     pub id: JobId,
-    /// Whose workers could not make it.
+    /// The app whose workers could not do it.
     pub app: App,
     /// Why it failed, for programs.
     pub code: FailureCode,
@@ -163,16 +162,16 @@ pub struct DeadJob {
     pub message: String,
     /// When.
     pub finished_at: Micros,
-    /// Its last try: they are numbered from 1, drains included.
+    /// Its last attempt; attempts are numbered from 1, drains included.
     pub attempt: u32,
 }
 
-/// Why a job was given back.
+/// Why a job was returned to the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Release {
-    /// The worker goes away in good order: not counted as an attempt.
+    /// The worker shuts down: not counted as an attempt.
     Drain,
-    /// The attempt went wrong, for a reason that people will read. Counted.
+    /// The attempt failed, with a human-readable reason. Counted.
     Fault(String),
 }
 
@@ -197,13 +196,13 @@ pub struct WorkerRecord {
     pub version: String,
     /// What it is doing.
     pub state: WorkerState,
-    /// How far it was with its job, of a busy worker that has taken a step. Whose job that is is not said: anybody may
-    /// read the list of workers, and who has a job's id has the job.
+    /// The progress of a busy worker's job, after its first step. The job's id is left out, because every client may
+    /// read the list of workers, and the id gives access to the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 }
 
-/// How far a job is.
+/// A job's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// The newest step, from 0.
@@ -213,7 +212,7 @@ pub struct Progress {
 }
 
 impl WorkerRecord {
-    /// What it is capable of: admission goes by the same as its claims.
+    /// Its capabilities: admission and claims use the same ones.
     pub fn capabilities(&self) -> Capabilities {
         Capabilities::new(self.max_pixels, self.schedulers.iter().map(|name| Word::scheduler(name)))
     }
@@ -231,19 +230,19 @@ pub enum WorkerState {
     Draining,
 }
 
-/// A worker and when the store last heard of it.
+/// A worker and the time of its last heartbeat.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeenWorker {
-    /// What it said.
+    /// Its record.
     pub record: WorkerRecord,
     /// When.
     pub last_seen: Micros,
 }
 
-/// Whose jobs they are where requests carry no keys.
+/// The tenant of jobs without keys.
 pub const ANONYMOUS: &str = "anonymous";
 
-/// The message of a job that had its last attempt.
+/// The message of a job whose last allowed attempt failed.
 pub fn exhausted_message(attempts: u32, reason: &str) -> (FailureCode, String) {
     (FailureCode::AttemptsExhausted, format!("given up after {attempts} attempts: {reason}"))
 }

@@ -1,5 +1,5 @@
-//! What the API and the workers of Glimpse agree on: the words of a request, a job and its events, and the
-//! store that carries them. Depends on nothing else of ours.
+//! What the API and the workers of Glimpse share: requests, jobs and events, and the store that carries them. It
+//! depends on no other crate of this workspace.
 
 pub mod environment;
 pub mod error;

@@ -1,4 +1,4 @@
-//! What a job needs of the worker that makes it, and what a worker is capable of.
+//! What a job needs from its worker, and what a worker can do.
 //!
 //! Both are a number of pixels and a set of words, so that a later feature only adds words. Both are written as
 //! `<pixels> <word> <word> …`: the store keeps that text and its scripts compare it.
@@ -20,7 +20,7 @@ impl Word {
         Self::new("scheduler", name)
     }
 
-    /// What would end a word, or could be taken for an escape, is escaped as in a URL.
+    /// Characters that would end a word, or that look like an escape, are percent-encoded.
     fn new(kind: &str, value: &str) -> Self {
         let mut word = format!("{kind}:");
         for byte in value.bytes() {
@@ -34,7 +34,7 @@ impl Word {
     }
 }
 
-/// What a worker must be capable of to make a job; by default nothing.
+/// What a worker must be able to do for a job; by default nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Needs {
@@ -43,20 +43,17 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// A picture of so many pixels, and all that the words name.
+    /// A picture of this many pixels, and everything that the words name.
     pub fn new(pixels: u64, words: impl IntoIterator<Item = Word>) -> Self {
         Self { pixels, words: words.into_iter().collect() }
     }
 
     /// Those of a request: its size, and the scheduler if it names one.
     pub fn of(spec: &ImageSpec) -> Self {
-        Self::new(
-            u64::from(spec.width()) * u64::from(spec.height()),
-            spec.scheduler().map(Word::scheduler),
-        )
+        Self::new(u64::from(spec.width()) * u64::from(spec.height()), spec.scheduler().map(Word::scheduler))
     }
 
-    /// How large a picture is made, in pixels.
+    /// The size of the picture, in pixels.
     pub fn pixels(&self) -> u64 {
         self.pixels
     }
@@ -66,12 +63,12 @@ impl Needs {
         self.words.iter()
     }
 
-    /// Whether any worker can make the job.
+    /// Whether any worker can do the job.
     pub fn is_nothing(&self) -> bool {
         self.pixels == 0 && self.words.is_empty()
     }
 
-    /// Whether a worker of these capabilities can make the job.
+    /// Whether a worker with these capabilities can do the job.
     pub fn met_by(&self, capabilities: &Capabilities) -> bool {
         self.pixels <= capabilities.max_pixels && self.words.is_subset(&capabilities.words)
     }
@@ -84,7 +81,7 @@ impl fmt::Display for Needs {
     }
 }
 
-/// A text that does not say what a job needs.
+/// A text that is not a valid form of needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("what a job needs is written as a number of pixels and words, not {0:?}")]
 pub struct InvalidNeeds(String);
@@ -119,7 +116,7 @@ impl From<Needs> for String {
     }
 }
 
-/// What a worker is capable of; by default of jobs that need nothing.
+/// What a worker can do; by default jobs that need nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Capabilities {
     max_pixels: u64,
@@ -127,7 +124,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Pictures of up to so many pixels, and all that the words name.
+    /// Pictures of up to this many pixels, and everything that the words name.
     pub fn new(max_pixels: u64, words: impl IntoIterator<Item = Word>) -> Self {
         Self { max_pixels, words: words.into_iter().collect() }
     }

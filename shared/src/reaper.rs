@@ -1,4 +1,4 @@
-//! The round that every process makes: ends what is overdue, gives back what lost its worker.
+//! The reaping pass that every process runs: ends overdue jobs, and requeues jobs that lost their worker.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use crate::{
     store::{Reaped, SharedStore},
 };
 
-/// How long the store must have answered without a break before a process reaps: after an outage, healthy
+/// How long the store must have responded without a break before a process reaps: after an outage, healthy
 /// workers renew first.
 const SETTLED: Duration = Duration::from_secs(15);
-/// The store's time is asked for so long before each round. A round that is held up does nothing, since that time is
-/// then too old; and whoever was held up before it has had a second to renew.
+/// The store's time is read this long before each pass. A pass that is delayed does nothing, because that time is then
+/// too old; and a worker that was delayed before it has had a second to renew.
 const AHEAD: Duration = Duration::from_secs(1);
-/// An answer that takes longer is a break: the store may have stood still, and leases run out meanwhile.
+/// An answer that takes longer counts as a break: the store may have been frozen while leases expired.
 const PROMPT: Duration = Duration::from_secs(2);
 
 /// How often an API reaps.
 pub const API_PERIOD: Duration = Duration::from_secs(1);
-/// How often a worker reaps: a lease and a round take less than 20 s, also where there are workers alone.
+/// How often a worker reaps: a lease and a pass take less than 20 s, also in a fleet of only workers.
 pub const WORKER_PERIOD: Duration = Duration::from_secs(4);
 
 /// Reaps every `period` (less up to a tenth) for as long as it is polled.
@@ -41,17 +41,17 @@ pub async fn run(store: SharedStore, period: Duration) {
             }
             Ok(None) => {
                 answering_since = None;
-                tracing::warn!("reaping waits: the store answers slowly");
+                tracing::warn!("reaping is paused: the store responds slowly");
             }
             Err(error) => {
                 answering_since = None;
-                tracing::warn!(%error, "reaping waits for the store");
+                tracing::warn!(%error, "reaping is paused: the store does not respond");
             }
         }
     }
 }
 
-/// One round; `None` if the store was slow to tell the time.
+/// One pass; `None` if the store was slow to return its time.
 async fn round(store: &SharedStore, settled: bool, ahead: Duration) -> StoreResult<Option<Reaped>> {
     let asked = Instant::now();
     let now = store.now().await?;
@@ -59,7 +59,7 @@ async fn round(store: &SharedStore, settled: bool, ahead: Duration) -> StoreResu
         return Ok(None);
     }
     tokio::time::sleep(ahead).await;
-    // A round by nobody's clock comes too late to reap anything, and is answered only if all that a round needs is
-    // there: of a cluster every node.
+    // A pass with time 0 is too late to reap anything, and is answered only if everything that a pass needs is
+    // available: in a cluster every node.
     store.reap(if settled { now } else { Micros(0) }).await.map(Some)
 }

@@ -1,4 +1,4 @@
-//! How long to wait before something is tried again: the one policy of everything that retries.
+//! The retry policy of everything that retries.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use crate::jitter;
 
-/// A policy that waits `first`, then twice as long each time, up to `longest`; between half and all of it, so that a
-/// fleet does not come back in one moment. It never ends by itself.
+/// A policy that waits `first`, then twice as long each time, up to `longest`; between half and all of it, so that the
+/// processes of a fleet do not all retry at once. It has no last retry.
 pub fn policy(first: Duration, longest: Duration) -> ExponentialBuilder {
-    // The library adds between nothing and as much again.
+    // The library adds between 0 and 100 %.
     ExponentialBuilder::new()
         .with_min_delay(first / 2)
         .with_max_delay(longest / 2)
@@ -18,7 +18,7 @@ pub fn policy(first: Duration, longest: Duration) -> ExponentialBuilder {
         .without_max_times()
 }
 
-/// The waits of [`policy`], for a loop that does more than to retry one call.
+/// The waits of [`policy`], for a loop that does more than retry one call.
 #[derive(Debug)]
 pub struct Waits {
     first: Duration,
@@ -39,7 +39,7 @@ impl Waits {
         self.waits.next().unwrap_or(self.longest)
     }
 
-    /// It worked: the next wait is the first again.
+    /// After a success: the next wait is the first one again.
     pub fn reset(&mut self) {
         *self = Self::new(self.first, self.longest);
     }

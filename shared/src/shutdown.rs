@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT, heard from the first moment of a process.
+//! SIGTERM and SIGINT, handled from the first moment of a process.
 //!
 //! The first one asks the process to shut down gracefully. The second one ends it at once, in the signal handler
 //! itself, whatever the process is doing. Both need handlers: the kernel ignores a signal without one if the process
@@ -20,12 +20,12 @@ use signal_hook::{
 };
 use tokio::sync::watch;
 
-/// A signal that asked the process to end.
+/// The signal that asked the process to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signal(i32);
 
 impl Signal {
-    /// What a shell reports of a process that the signal ended: 130 or 143.
+    /// The exit code that a shell reports for a process ended by the signal: 130 or 143.
     pub fn exit_code(self) -> u8 {
         // Signals are numbers below 65.
         128 + self.0 as u8
@@ -43,10 +43,10 @@ impl fmt::Display for Signal {
 pub struct Shutdown(watch::Receiver<Option<Signal>>);
 
 impl Shutdown {
-    /// Listens from now on: to be called first thing in `main`, and once.
+    /// Installs the handlers: call it first in `main`, and once.
     ///
     /// # Errors
-    /// If the system takes no handler or has no thread.
+    /// If the system refuses a handler or a thread.
     pub fn listen() -> io::Result<Self> {
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
         let asked = Arc::new(AtomicBool::new(false));
@@ -74,12 +74,12 @@ impl Shutdown {
         let heard = first.wait_for(Option::is_some).await.ok().and_then(|signal| *signal);
         match heard {
             Some(signal) => signal,
-            // The thread that listens is gone, which nothing makes it do.
+            // The listening thread never ends.
             None => std::future::pending().await,
         }
     }
 
-    /// Does the work to its end. `None` if a signal comes before: the work is dropped.
+    /// Runs the work to its end; `None` if a signal comes first, which drops the work.
     pub async fn unless_requested<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -89,8 +89,8 @@ impl Shutdown {
     }
 }
 
-/// Runs all that a process does. Does not wait for threads that still block when it is done: a look-up of a name may
-/// hang for long.
+/// Runs a process' main task. It does not wait for threads that still block at the end: a name lookup may hang for
+/// long.
 ///
 /// # Errors
 /// If the system has no threads for it.
@@ -101,8 +101,8 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
     Ok(done)
 }
 
-/// Ends the process at once, without the exit handlers of its libraries: those of a GPU's driver wait for a load that
-/// another thread is in the middle of.
+/// Ends the process at once, without the exit handlers of its libraries: those of a GPU driver would wait for a load
+/// that another thread is still running.
 pub fn leave(exit_code: u8) -> ! {
     low_level::exit(exit_code.into())
 }

@@ -7,31 +7,31 @@ mod suite;
 macro_rules! stories {
     ($tell:ident, $argument:expr) => {
         $tell! { $argument;
-            queue: positions_count_those_ahead, a_repeated_submit_is_a_duplicate,
+            queue: a_position_counts_the_jobs_ahead, a_repeated_submit_is_a_duplicate,
                 another_request_under_the_same_id_conflicts, a_full_queue_still_recognises_its_jobs,
                 a_full_queue_says_how_long_its_jobs_take,
                 classes_before_arrivals, a_repeated_claim_gets_the_same_lease, an_old_claim_number_gets_nothing,
                 a_claim_number_is_forgotten_with_the_lease, apps_do_not_share_jobs, workers_are_known_for_a_minute,
                 a_forgotten_id_can_be_used_again, state_tells_the_whole_story,
-                an_event_is_read_only_for_those_who_show_it, all_who_ask_have_the_same_secret;
+                an_event_is_read_only_for_those_who_show_it, all_callers_get_the_same_secret;
             needs: a_worker_passes_over_what_it_cannot_do, affinity_chooses_from_what_a_worker_can_do,
-                a_job_that_nobody_can_do_waits_for_its_deadline, what_a_job_needs_is_kept_by_a_give_back_and_a_retry,
-                a_long_queue_of_others_hides_no_job;
+                a_job_that_no_worker_can_do_waits_for_its_deadline, a_requeue_and_a_retry_keep_what_a_job_needs,
+                a_long_queue_of_other_jobs_hides_no_job;
             affinity: a_worker_gets_what_it_has_loaded, a_worker_chooses_from_the_first_few,
                 no_head_is_passed_over_for_ever;
-            fence: a_zombie_is_lost_before_the_next_claim,
-                a_zombie_is_lost_after_the_next_claim, another_worker_with_the_same_attempt_is_lost,
+            fence: a_stale_worker_is_rejected_before_the_next_claim,
+                a_stale_worker_is_rejected_after_the_next_claim, another_worker_with_the_same_attempt_is_lost,
                 a_repeated_preview_is_written_once, a_preview_with_a_wrong_number_writes_nothing,
                 the_log_keeps_the_newest_previews, a_finish_with_a_wrong_number_finds_the_right_one,
                 a_repeated_finish_is_finished, a_repeated_release_is_lost, a_publish_renews_the_lease;
             ending: one_terminal_event_and_the_log_is_it_alone,
                 a_waiting_job_is_cancelled_at_once, a_running_job_is_cancelled_and_its_worker_told,
-                cancelling_twice_is_no_error, a_job_nobody_takes_times_out, a_job_that_takes_too_long_times_out,
-                a_run_deadline_is_never_set_anew, a_lost_worker_gives_its_job_back_in_its_place,
+                cancelling_twice_is_no_error, a_job_that_no_worker_claims_times_out, a_job_that_takes_too_long_times_out,
+                a_run_deadline_is_never_reset, a_lost_worker_gives_its_job_back_in_its_place,
                 a_late_reap_does_nothing, three_faults_kill_a_job, drains_do_not_count, reaping_looks_again;
             checkpoint: a_lost_workers_checkpoint_goes_to_the_next, a_renewal_with_a_checkpoint_is_a_renewal,
                 a_drained_job_keeps_its_checkpoint, a_fault_takes_the_checkpoint_with_it,
-                a_zombie_keeps_no_checkpoint, no_checkpoint_outlives_its_job,
+                a_stale_worker_cannot_store_a_checkpoint, no_checkpoint_outlives_its_job,
                 the_largest_checkpoint_arrives_whole;
             dead: the_dead_are_listed_newest_first, a_dead_job_is_retried_as_a_new_one,
                 a_retry_asked_for_many_times_is_one_job, only_the_dead_are_retried,

@@ -91,7 +91,7 @@ fn the_last_number_is_a_number() {
 }
 
 #[test]
-fn what_is_no_frame_is_none() {
+fn invalid_frames_are_rejected() {
     for bytes in [
         "",
         " ",

@@ -15,8 +15,8 @@ use glimpse_shared::{
     needs::Capabilities,
     reaper,
     store::{
-        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Rules,
-        Shown, Store, Submit, memory::MemoryStore,
+        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry,
+        Rules, Shown, Store, Submit, memory::MemoryStore,
     },
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -49,7 +49,13 @@ impl Far {
     /// The same store by another way.
     fn beside(&self, delay: Duration) -> Self {
         let (store, clock) = (self.store.clone(), self.clock.clone());
-        Self { store, clock, begun: self.begun, delay, still_until: Mutex::new(*self.still_until.lock().unwrap()) }
+        Self {
+            store,
+            clock,
+            begun: self.begun,
+            delay,
+            still_until: Mutex::new(*self.still_until.lock().unwrap()),
+        }
     }
 
     fn tick(&self) -> &MemoryStore {

@@ -252,7 +252,7 @@ fn unknown_fields_are_refused_or_ignored() {
 }
 
 #[test]
-fn what_is_no_json_is_said_of_the_body() {
+fn invalid_json_is_reported_for_the_body() {
     let bad: [&[u8]; 8] = [
         b"{\"prompt\": \"x\", \"guidance_scale\": NaN}",
         b"{\"prompt\": \"\\ud800\"}",

@@ -42,8 +42,8 @@ pub async fn make(
     let asked = spec.clone();
     let (of_step, wanted) = (spec.clone(), previews.is_some());
     let source = match spec.preview_source() {
-        PreviewSource::Latents => pipeline::PreviewSource::Latents,
-        PreviewSource::Denoised => pipeline::PreviewSource::Denoised,
+        PreviewSource::Latents => pipeline::PreviewKind::Latents,
+        PreviewSource::Denoised => pipeline::PreviewKind::Denoised,
     };
     engine.order(Order {
         prepare: Box::new(move || request::inputs(&asked, loras.as_ref())),

@@ -20,7 +20,7 @@ const LONG: Duration = Duration::from_secs(8);
 const LOOKING: Duration = Duration::from_secs(30);
 
 /// How long a fault waits for a worker that has a job.
-const PATIENCE: Duration = Duration::from_secs(3);
+const JOB_WAIT: Duration = Duration::from_secs(3);
 /// The pause between two looks.
 const MOMENT: Duration = Duration::from_millis(20);
 
@@ -125,7 +125,7 @@ impl Fleet {
             for place in &places {
                 let Ok(mut process) = place.process.try_lock() else { continue };
                 let Some(worker) = process.worker().filter(|_| process.ended().is_none()) else { continue };
-                let any = begun.elapsed() > PATIENCE;
+                let any = begun.elapsed() > JOB_WAIT;
                 if !any && self.watcher.job_of(&worker).is_none() {
                     continue;
                 }

@@ -17,9 +17,9 @@ pub enum Rule {
     /// An ended job's log holds only its terminal event.
     LogIsTheEnd,
     /// Every client that stays or returns receives the end.
-    Told,
+    EndDelivered,
     /// No client receives the end twice, or anything after it.
-    ToldOnce,
+    EndDeliveredOnce,
     /// Ids rise strictly for every follower, over all its connections.
     IdsRise,
     /// The numbers of a log have no gaps.
@@ -39,7 +39,7 @@ pub enum Rule {
     /// One idempotency key gives one job, and so does the retry of a dead job.
     OneJob,
     /// The dead list has exactly the jobs that ended with `attempts_exhausted`; a retry removes a job from it.
-    Buried,
+    DeadListed,
     /// No work is left.
     NothingLeft,
     /// Every key has a time to live, except those that `docs/store.md` names.
@@ -96,7 +96,7 @@ pub fn judge(world: &World) -> Vec<Breach> {
         breach(Rule::SamePictures, request, format!("{pictures:?}"));
     }
     for id in world.dead.iter().filter(|id| !world.stories.contains_key(*id)) {
-        breach(Rule::Buried, id, "listed, and nobody knows it".to_owned());
+        breach(Rule::DeadListed, id, "listed, and nobody knows it".to_owned());
     }
     for (rule, found) in
         [(Rule::NothingLeft, &world.left), (Rule::Mortal, &world.immortal), (Rule::Sound, &world.broken)]
@@ -164,7 +164,7 @@ impl Case<'_> {
                     self.breach(Rule::LogIsTheEnd, format!("{:?}", audit.log));
                 }
                 if audit.late != audit.log {
-                    self.breach(Rule::Told, format!("late, one hears {:?}", audit.late));
+                    self.breach(Rule::EndDelivered, format!("late, one hears {:?}", audit.late));
                 }
             }
         }
@@ -237,11 +237,11 @@ impl Case<'_> {
         let expected = exhausted && !self.world.retried.contains_key(self.id);
         if expected != self.world.dead.contains(self.id) {
             let not = if expected { "not " } else { "" };
-            self.breach(Rule::Buried, format!("it is {not}on the dead list"));
+            self.breach(Rule::DeadListed, format!("it is {not}on the dead list"));
         }
     }
 
-    /// What one follower heard: Told, ToldOnce, IdsRise, NoHoles, Fenced, PreviewsOnce.
+    /// What one follower heard: EndDelivered, EndDeliveredOnce, IdsRise, NoHoles, Fenced, PreviewsOnce.
     fn follow(&mut self, follow: &Follow) {
         let mut history = History::default();
         for heard in &follow.heard {
@@ -261,11 +261,11 @@ impl Case<'_> {
             }
             for violation in seen.follows(&mut history) {
                 let why = format!("{violation}: a follower heard {seen:?}");
-                self.breach(Rule::of(violation, Rule::ToldOnce), why);
+                self.breach(Rule::of(violation, Rule::EndDeliveredOnce), why);
             }
         }
         if follow.stayed && history.end().is_none() {
-            self.breach(Rule::Told, format!("a follower heard {:?}", follow.heard));
+            self.breach(Rule::EndDelivered, format!("a follower heard {:?}", follow.heard));
         }
     }
 }

@@ -78,7 +78,7 @@ pub enum Conduct {
     /// Cancels by DELETE after some time, and follows.
     Cancel { after: Duration },
     /// Follows, finds the job on the dead list, and retries it.
-    Bury,
+    RetryDead,
 }
 
 /// A request and the kind of client that sends it.
@@ -205,7 +205,7 @@ fn visit(at: Duration, n: usize, mut dice: Dice) -> Visit {
         14..16 => (Conduct::Vanish { after: dice.among(0..4) }, Fate::Unwanted),
         16..18 => (Conduct::Cancel { after: Duration::from_millis(dice.among(0..1500)) }, Fate::Unwanted),
         18 => (Conduct::Repeat, if n % 40 == 18 { Fate::Refused } else { Fate::Innocent }),
-        _ => (Conduct::Bury, Fate::Poison),
+        _ => (Conduct::RetryDead, Fate::Poison),
     };
     match fate {
         Fate::Refused => body["prompt"] = json!("refused=0"),

@@ -114,7 +114,7 @@ fn a_job_ends_once_and_for_all_to_hear() {
         story.follows[0].heard.pop();
         story.audit = Some(Audit { status: Some("running".to_owned()), ..Audit::default() });
     });
-    assert_eq!(lost, [Rule::Ends, Rule::Told]);
+    assert_eq!(lost, [Rule::Ends, Rule::EndDelivered]);
     assert_eq!(broken_by(|story| story.audit = None), [Rule::Ends]);
     assert_eq!(broken_by(|story| story.watched.push(seen(8, What::Cancelled("client")))), [Rule::EndsOnce]);
     let other = |story: &mut Story| story.audit.as_mut().unwrap().status = Some("failed".to_owned());
@@ -123,21 +123,21 @@ fn a_job_ends_once_and_for_all_to_hear() {
         |story: &mut Story| *story.follows[0].heard.last_mut().unwrap() = Heard::Event(seen(7, EXHAUSTED));
     assert_eq!(broken_by(follower), [Rule::EndsOnce]);
     let log = |story: &mut Story| story.audit.as_mut().unwrap().log.insert(0, seen(1, What::Queued));
-    assert_eq!(broken_by(log), [Rule::LogIsTheEnd, Rule::Told]);
+    assert_eq!(broken_by(log), [Rule::LogIsTheEnd, Rule::EndDelivered]);
     assert_eq!(broken_by(|story| story.told.push("cancelled".to_owned())), [Rule::CancelKept]);
 }
 
 #[test]
 fn a_follower_misses_nothing_and_hears_nothing_twice() {
-    assert_eq!(broken_by(|story| drop(story.follows[0].heard.pop())), [Rule::Told]);
+    assert_eq!(broken_by(|story| drop(story.follows[0].heard.pop())), [Rule::EndDelivered]);
     let twice = |story: &mut Story| {
         let end = story.follows[0].heard.last().unwrap().clone();
         story.follows[0].heard.extend([Heard::Again, end]);
     };
-    assert_eq!(broken_by(twice), [Rule::ToldOnce, Rule::IdsRise]);
+    assert_eq!(broken_by(twice), [Rule::EndDeliveredOnce, Rule::IdsRise]);
     assert_eq!(
         broken_by(|story| story.follows[0].heard.push(Heard::Event(preview(8, 2, 1)))),
-        [Rule::ToldOnce]
+        [Rule::EndDeliveredOnce]
     );
     let back = |story: &mut Story| story.follows[0].heard.insert(4, Heard::Event(seen(1, What::Queued)));
     assert!(broken_by(back).contains(&Rule::IdsRise));
@@ -225,12 +225,12 @@ fn pictures_keys_and_the_dead_are_accounted_for() {
     assert_eq!(broken(other), [Rule::SamePictures]);
     let two = ["good".to_owned(), "other".to_owned()];
     assert_eq!(broken(|world| drop(world.keys.insert("key".to_owned(), two.clone().into()))), [Rule::OneJob]);
-    assert_eq!(broken(|world| world.dead.clear()), [Rule::Buried]);
-    assert_eq!(broken(|world| world.dead.extend(["good".to_owned()])), [Rule::Buried]);
-    assert_eq!(broken(|world| world.dead.extend(["unheard-of".to_owned()])), [Rule::Buried]);
+    assert_eq!(broken(|world| world.dead.clear()), [Rule::DeadListed]);
+    assert_eq!(broken(|world| world.dead.extend(["good".to_owned()])), [Rule::DeadListed]);
+    assert_eq!(broken(|world| world.dead.extend(["unheard-of".to_owned()])), [Rule::DeadListed]);
     let retried =
         |world: &mut World| drop(world.retried.insert("poison".to_owned(), ["good".to_owned()].into()));
-    assert_eq!(broken(retried), [Rule::Buried], "it is still listed");
+    assert_eq!(broken(retried), [Rule::DeadListed], "it is still listed");
 }
 
 #[test]

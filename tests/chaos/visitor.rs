@@ -48,7 +48,7 @@ pub async fn visit(fleet: Arc<Fleet>, http: Client, n: usize, visit: Visit) -> T
         Conduct::Detach => visitor.detach().await,
         Conduct::Vanish { after } => visitor.vanish(after).await,
         Conduct::Cancel { after } => visitor.cancel(after).await,
-        Conduct::Bury => visitor.bury().await,
+        Conduct::RetryDead => visitor.retry_dead().await,
     }
     visitor.testimony
 }
@@ -97,8 +97,8 @@ impl Visitor {
     async fn submit(&mut self) -> Option<String> {
         let key = format!("chaos-{}-{}", self.n, self.browser.dice.roll());
         let build = submission(self.app, &self.body, Some(&key));
-        let patience = Duration::from_millis(self.browser.dice.among(0..30));
-        let first = tokio::time::timeout(patience, self.browser.send(&build)).await.ok().flatten();
+        let wait = Duration::from_millis(self.browser.dice.among(0..30));
+        let first = tokio::time::timeout(wait, self.browser.send(&build)).await.ok().flatten();
         let mut ids = BTreeSet::new();
         ids.extend(first.filter(|answer| answer.status == 202).map(|answer| id_of(&answer.body)));
         for _ in 0..2 {
@@ -148,8 +148,8 @@ impl Visitor {
     async fn vanish(&mut self, after: u64) {
         if after == 0 {
             // Before the response: no client learns the job's id.
-            let patience = Duration::from_millis(self.browser.dice.among(0..60));
-            return drop(tokio::time::timeout(patience, self.fal("cancel")).await);
+            let wait = Duration::from_millis(self.browser.dice.among(0..60));
+            return drop(tokio::time::timeout(wait, self.fal("cancel")).await);
         }
         let Some((id, mut body)) = self.fal("cancel").await else { return };
         for _ in 0..after {
@@ -180,7 +180,7 @@ impl Visitor {
         self.job(id, Some(follow), told);
     }
 
-    async fn bury(&mut self) {
+    async fn retry_dead(&mut self) {
         let Some(id) = self.submit().await else { return };
         let follow = self.browser.follow(&id).await;
         self.job(id.clone(), Some(follow), Vec::new());

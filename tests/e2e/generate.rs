@@ -307,7 +307,7 @@ async fn a_job_that_somebody_else_cancels_has_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn words_that_have_no_effect_are_said() {
+async fn a_truncated_prompt_gives_a_warning() {
     let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
     let address = server.address().await;
     let folder = tempfile::tempdir().unwrap();

@@ -37,13 +37,13 @@ fn a_model_of_the_hub_draws_what_the_folder_draws() {
         std::fs::read(out).unwrap()
     };
     let from_folder = draw("models/demo", "");
-    assert_eq!(server.asked(), []);
+    assert_eq!(server.requests(), []);
     assert!(draw("glimpse/demo", "") == from_folder);
-    let asked = server.asked();
+    let asked = server.requests();
     assert!(asked.iter().any(|asked| asked.authorization.as_deref() == Some("Bearer hf_secret")));
     assert!(home.path().join("hub/models--glimpse--demo").is_dir());
     assert!(draw("glimpse/demo", "1") == from_folder);
-    assert_eq!(server.asked(), [], "offline");
+    assert_eq!(server.requests(), [], "offline");
 }
 
 #[test]

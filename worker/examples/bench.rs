@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use glimpse_worker::pipeline::{
-    Inputs, LoadOptions, Pipeline, PipelineError, PreviewSource, SdxlDenoising, SdxlPipeline, parse_device,
+    Inputs, LoadOptions, Pipeline, PipelineError, PreviewKind, SdxlDenoising, SdxlPipeline, parse_device,
 };
 
 #[derive(Debug, Parser)]
@@ -100,7 +100,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn one_picture(pipeline: &SdxlPipeline, inputs: &Inputs) -> Result<Times, PipelineError> {
     let (mut denoising, begin) = timed(|| pipeline.begin(inputs))?;
     let ((), steps) = timed(|| all_steps(pipeline, &mut denoising))?;
-    let (_, preview) = timed(|| pipeline.preview(&denoising, PreviewSource::Latents))?;
+    let (_, preview) = timed(|| pipeline.preview(&denoising, PreviewKind::Latents))?;
     let (kept, checkpoint) = timed(|| pipeline.checkpoint(&denoising))?;
     let taken = pipeline.progress(&denoising).steps;
     let (_, finish) = timed(|| pipeline.finish(denoising))?;

@@ -22,8 +22,7 @@ use glimpse_worker::{
     config::FleetConfig,
     engine::Engine,
     pipeline::{
-        Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, PreviewSource, Progress,
-        Rgb,
+        Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, PreviewKind, Progress, Rgb,
     },
     runner::{Ended, Worker},
 };
@@ -122,7 +121,7 @@ impl Pipeline for Script {
         Ok(())
     }
 
-    fn preview(&self, scene: &Scene, _: PreviewSource) -> Result<Rgb, PipelineError> {
+    fn preview(&self, scene: &Scene, _: PreviewKind) -> Result<Rgb, PipelineError> {
         Ok(scene.picture())
     }
 

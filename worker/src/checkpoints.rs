@@ -1,4 +1,4 @@
-//! The newest checkpoint of the job at hand, on its way from the pipeline's thread to the store.
+//! The newest checkpoint of the current job, on its way from the pipeline's thread to the store.
 
 use std::{
     sync::{
@@ -11,17 +11,17 @@ use std::{
 use glimpse_shared::store::Checkpoint;
 use tokio::sync::watch;
 
-/// How often there is to be one, and where it goes. Clones share the place.
+/// How often to make a checkpoint, and the slot for the newest one. Clones share the slot.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
     every: Duration,
     newest: watch::Sender<Option<Checkpoint>>,
-    /// Whether it has been said that the job's checkpoints are too large.
+    /// Whether the log already says that the job's checkpoints are too large.
     said: Arc<AtomicBool>,
 }
 
 impl Checkpoints {
-    /// One every so often at most, the first that long after the attempt began; none for 0.
+    /// At most one per interval, the first one an interval after the attempt began; none for 0.
     pub fn every(every: Duration) -> Self {
         Self { every, newest: watch::Sender::new(None), said: Arc::default() }
     }
@@ -36,7 +36,7 @@ impl Checkpoints {
         if self.every.is_zero() { None } else { from.checked_add(self.every) }
     }
 
-    /// Leaves one; it replaces an older one that was not fetched. One that is too large for the store is dropped.
+    /// Stores a checkpoint in the slot; it replaces an older one that was not taken. One that is too large is dropped.
     pub fn put(&self, checkpoint: Vec<u8>) {
         let size = checkpoint.len();
         match Checkpoint::new(checkpoint) {
@@ -50,7 +50,7 @@ impl Checkpoints {
         }
     }
 
-    /// Hears of each.
+    /// A receiver of each checkpoint.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Checkpoint>> {
         self.newest.subscribe()
     }

@@ -1,4 +1,4 @@
-//! The worker's flags. Their docs are the manual.
+//! The worker's flags. Their docs are the help texts.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use glimpse_shared::{
 };
 
 use crate::{
-    hub::{self, Component, HubError, HubOptions},
+    hub::{self, HubError, HubOptions, ModelKind},
     noise::GeneratorKind,
     pipeline::{LoadOptions, SdxlPipeline, parse_device},
     request::LoraDir,
@@ -22,27 +22,27 @@ use crate::{
 /// Which model to load, and onto what.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ModelConfig {
-    /// An SDXL checkpoint: a folder in the diffusers layout, a `.safetensors` file as model sites share them, or
-    /// `OWNER/NAME` on the Hugging Face Hub, with `@REVISION` if it is not to be `main`. That is downloaded once,
-    /// into the Hub's cache; `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` mean what they mean to
-    /// Hugging Face's own tools.
+    /// An SDXL checkpoint: a folder in the diffusers layout, a single `.safetensors` file, or `OWNER/NAME` on the
+    /// Hugging Face Hub, with `@REVISION` for another revision than `main`. A Hub model is downloaded once, into the
+    /// Hub's cache. `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` work as in Hugging Face's own tools.
     #[arg(long, env = "GLIMPSE_MODEL", value_name = "DIR_FILE_OR_HUB_ID")]
     pub model: Option<PathBuf>,
 
     /// JSON files and tokenizers to use, a folder in the diffusers layout. [default: MODEL's own; for a file those
-    /// of SDXL base 1.0] What a file says about itself (v prediction, zero terminal SNR) counts more.
+    /// of SDXL base 1.0] Marks in the model's file (v prediction, zero terminal SNR) win.
     #[arg(long, env = "GLIMPSE_CONFIG", value_name = "DIR")]
     pub config: Option<PathBuf>,
 
-    /// Another autoencoder than the model's, as one that float16 can hold: a folder, a file or its name on the Hub.
+    /// Another autoencoder than the model's, such as one that works in float16: a folder, a file or its name on the
+    /// Hub.
     #[arg(long, env = "GLIMPSE_VAE", value_name = "DIR_FILE_OR_HUB_ID")]
     pub vae: Option<PathBuf>,
 
-    /// The folder of the LoRA files that requests may name. [default: none may be named]
+    /// The folder of LoRA files that requests may name. [default: none]
     #[arg(long, env = "GLIMPSE_LORA_DIR", value_name = "DIR")]
     pub lora_dir: Option<PathBuf>,
 
-    /// A TAESD for the previews: a folder with an `AutoencoderTiny` or with `taesdxl_decoder.safetensors`, or its
+    /// A TAESD for previews: a folder with an `AutoencoderTiny` or with `taesdxl_decoder.safetensors`, or its
     /// name on the Hub.
     /// [default: MODEL/taesd]
     #[arg(long, env = "GLIMPSE_TAESD", value_name = "DIR_OR_HUB_ID")]
@@ -80,20 +80,19 @@ pub enum TorchGenerator {
 /// Why there is no pipeline.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// The model or the TAESD is not to be had from the Hub.
+    /// The model or the TAESD could not be downloaded from the Hub.
     #[error(transparent)]
     Hub(#[from] HubError),
-    /// It is here, and cannot be loaded.
+    /// It is there, but cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
 
 impl ModelConfig {
-    /// Loads the checkpoint that `model` names, a path or a Hub id. To be called on the thread that will use
-    /// the pipeline.
+    /// Loads the checkpoint `model`, a path or a Hub id. Call it on the thread that will use the pipeline.
     ///
     /// # Errors
-    /// What is wrong with the device, the download, the model or the TAESD, by file.
+    /// The fault of the device, the download, the model or the TAESD, with the file.
     pub fn load(&self, model: &Path) -> Result<SdxlPipeline, ModelError> {
         self.load_on(self.open_device()?, model)
     }
@@ -114,10 +113,10 @@ impl ModelConfig {
         let hub = HubOptions::from_env();
         let path = |named: &Path, component| hub::resolve(named, component, options.precision, &hub);
         let autoencoder = |named: &Option<PathBuf>| {
-            named.as_deref().map(|named| path(named, Component::Autoencoder)).transpose()
+            named.as_deref().map(|named| path(named, ModelKind::Autoencoder)).transpose()
         };
         let (vae, taesd) = (autoencoder(&self.vae)?, autoencoder(&self.taesd)?);
-        (options.model, options.vae, options.taesd) = (path(model, Component::Model)?, vae, taesd);
+        (options.model, options.vae, options.taesd) = (path(model, ModelKind::Pipeline)?, vae, taesd);
         options.config.clone_from(&self.config);
         options.max_pixels = self.max_pixels;
         options.device = device;
@@ -142,8 +141,7 @@ impl ModelConfig {
         self.lora_dir.as_ref().map(open).transpose()
     }
 
-    /// Loads the checkpoint and makes a picture that nobody sees, so that the first job is not slower than the
-    /// rest.
+    /// Loads the checkpoint and makes a warm-up picture, so that the first job is not slower than the others.
     ///
     /// # Errors
     /// As [`ModelConfig::load`], or what keeps the model from making a picture.
@@ -162,12 +160,12 @@ pub struct FleetConfig {
     #[arg(long, env = "GLIMPSE_APP", value_name = "OWNER/NAME")]
     pub app: Option<App>,
 
-    /// Seconds that the job at hand may go on after SIGTERM; then it goes back to the queue. 0: at once.
+    /// Seconds that the current job may continue after SIGTERM; then it is returned to the queue. 0: at once.
     #[arg(long, env = "GLIMPSE_DRAIN_GRACE", value_name = "SECONDS", default_value_t = 30)]
     pub drain_grace: u64,
 
-    /// Seconds between the checkpoints of a job that takes long: another worker goes on from the newest if this
-    /// one is lost. 0: none.
+    /// Seconds between the checkpoints of a long job: another worker resumes from the newest one if this worker is
+    /// lost. 0: none.
     #[arg(
         long,
         env = "GLIMPSE_CHECKPOINT_EVERY",

@@ -1,8 +1,7 @@
-//! The pipeline's own thread. It loads the model, owns every tensor, and makes one job's pictures at a time;
-//! the rest of the worker talks to it by messages.
+//! The pipeline's own thread. It loads the model, owns every tensor, and makes one job's pictures at a time. The rest
+//! of the worker exchanges messages with it.
 //!
-//! A thread, not a task: a step blocks for as long as it takes, and a CUDA context belongs to the thread that
-//! made it.
+//! It is a thread, not a task, because a step blocks, and a CUDA context belongs to the thread that created it.
 
 use std::{
     fmt::Display,
@@ -20,27 +19,25 @@ use crate::{
     lease::Stop,
     outbox::{Outbox, Shown},
     pipeline::{
-        Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, PreviewSource, Progress,
-        Rgb,
+        Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, PreviewKind, Progress, Rgb,
     },
 };
 
-/// What the thread is asked to make.
+/// A job for the thread.
 pub struct Order {
-    /// Gives the pipeline's inputs: called on its thread, for pictures are decoded there.
+    /// Returns the pipeline's inputs: called on its thread, because pictures are decoded there.
     pub prepare: Prepare,
-    /// A checkpoint of an earlier attempt to go on from.
+    /// A checkpoint of an earlier attempt to resume from.
     pub resume: Option<Checkpoint>,
-    /// Where this attempt's own go.
+    /// The slot for this attempt's own checkpoints.
     pub checkpoints: Checkpoints,
-    /// Told after each step; answers what a preview shall show, if there is to be one.
+    /// Called after each step; returns what a preview must show, if one is due.
     pub observer: Observer,
-    /// Set when nobody wants the pictures any more; looked at between steps, and between the parts of what takes
-    /// longer than one.
+    /// Set when the job must stop; checked between steps, and between the parts of longer work.
     pub stop: watch::Receiver<Option<Stop>>,
-    /// Where previews go.
+    /// The queue for previews.
     pub outbox: Arc<Outbox>,
-    /// Where the end goes. Dropped without an answer if the work was stopped. Either way the thread is free then.
+    /// Receives the end. Dropped without a value if the work was stopped. In both cases the thread is free then.
     pub done: oneshot::Sender<Result<Made, PipelineError>>,
 }
 
@@ -48,7 +45,7 @@ pub struct Order {
 pub type Prepare = Box<dyn FnOnce() -> Result<Inputs, PipelineError> + Send>;
 
 /// See [`Order::observer`].
-pub type Observer = Box<dyn FnMut(Progress) -> Option<PreviewSource> + Send>;
+pub type Observer = Box<dyn FnMut(Progress) -> Option<PreviewKind> + Send>;
 
 /// Finished pictures.
 #[derive(Debug)]
@@ -59,7 +56,7 @@ pub struct Made {
     pub inference: Duration,
     /// Time spent on decoding the final pictures.
     pub decode: Duration,
-    /// What of the request had no effect.
+    /// The parts of the request that had no effect.
     pub warnings: Vec<PipelineWarning>,
 }
 
@@ -69,15 +66,15 @@ pub enum StartError {
     /// The model cannot be loaded.
     #[error("{0}")]
     Load(String),
-    /// The system has no thread for us.
+    /// The system refused a thread.
     #[error("cannot start the pipeline's thread: {0}")]
     Thread(#[from] std::io::Error),
-    /// A defect: loading panicked.
+    /// A bug: loading panicked.
     #[error("the pipeline's thread died while loading")]
     Died,
 }
 
-/// A handle to the thread; dropping it ends the thread after the job at hand.
+/// A handle to the thread; dropping it ends the thread after the current job.
 #[derive(Clone)]
 pub struct Engine {
     orders: mpsc::UnboundedSender<Order>,
@@ -87,7 +84,7 @@ impl Engine {
     /// Starts the thread and loads the model on it.
     ///
     /// # Errors
-    /// What `load` says, or that there is no thread to be had.
+    /// The error of `load`, or the system refused a thread.
     pub async fn start<P, E>(
         load: impl FnOnce() -> Result<P, E> + Send + 'static,
     ) -> Result<(Self, Description), StartError>
@@ -99,7 +96,7 @@ impl Engine {
         let (loaded, description) = oneshot::channel();
         thread::Builder::new().name("pipeline".to_owned()).spawn(move || match load() {
             Ok(pipeline) => {
-                // Whoever started the engine may have gone; then so do we, for `waiting` has no sender.
+                // If the caller is gone, `waiting` has no sender and the thread ends.
                 let _ = loaded.send(Ok(pipeline.describe()));
                 while let Some(order) = waiting.blocking_recv() {
                     serve(&pipeline, order);
@@ -111,12 +108,12 @@ impl Engine {
         Ok((Self { orders }, description))
     }
 
-    /// An engine whose orders somebody else serves: a simulation, where time is not a thread's.
+    /// An engine whose orders a simulation serves, in virtual time.
     pub fn from_orders(orders: mpsc::UnboundedSender<Order>) -> Self {
         Self { orders }
     }
 
-    /// Hands an order over. If the thread is gone, the order's `done` is dropped and its receiver says so.
+    /// Sends an order. If the thread is gone, the order's `done` is dropped, which its receiver notices.
     pub fn order(&self, order: Order) {
         let _ = self.orders.send(order);
     }
@@ -127,7 +124,7 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order) {
     let Order { prepare, resume, checkpoints, observer, stop, outbox, done } = order;
     let stopped = || stop.borrow().is_some();
     let interrupt = Interrupt::when(&stopped);
-    // A panic costs the attempt, not the worker: what a panic leaves half changed is made anew for each job.
+    // A panic ends the attempt, not the worker: state that it may leave half changed is created again for each job.
     let made = catch_unwind(AssertUnwindSafe(|| {
         interrupt.check()?;
         let begun = Instant::now();
@@ -140,12 +137,12 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order) {
     }));
     let made = made.unwrap_or_else(|panic| Err(PipelineError::Fault { message: message(&*panic) }));
     if !matches!(made, Err(PipelineError::Interrupted)) {
-        // The job may have been given back without waiting for us.
+        // The job may have been requeued without waiting for this.
         let _ = done.send(made);
     }
 }
 
-/// What a job in flight looks at between its steps.
+/// What a running job needs between its steps.
 struct InFlight<'a, P> {
     pipeline: &'a P,
     interrupt: Interrupt<'a>,

@@ -1,4 +1,4 @@
-//! Holding on to a job: renewed while it is worked on, and settled exactly once.
+//! Holds a job: renews its lease while it runs, and settles it exactly once.
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ use crate::checkpoints::Checkpoints;
 
 /// How often a lease of 15 s is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// The first and the longest wait between two tries at a store that does not answer.
+/// The first and the longest wait between two attempts at a store that does not respond.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// Why the work on a job stops before its end.
+/// Why a job stops before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     /// Somebody cancelled it.
     Cancelled,
-    /// It is another worker's by now.
+    /// It belongs to another worker now.
     Lost,
-    /// This worker is told to go and its grace is over.
+    /// This worker drains and its grace is over.
     Drain,
 }
 
-/// A job in this worker's hands. Settled by [`Held::finish`], [`Held::release`] or [`Held::abandon`], each of
+/// A job that this worker holds. Settled by [`Held::finish`], [`Held::release`] or [`Held::abandon`], each of
 /// which consumes it.
 pub struct Held {
     store: SharedStore,
@@ -38,7 +38,8 @@ pub struct Held {
 }
 
 impl Held {
-    /// Begins to renew a fresh lease, and to hand on the checkpoints of its job. `stop` hears of a cancelled or lost job, whoever notices first.
+    /// Starts to renew a new lease, and to store the checkpoints of its job. `stop` is set when the job is cancelled or
+    /// lost.
     pub fn new(
         store: SharedStore,
         lease: Lease,
@@ -55,16 +56,16 @@ impl Held {
         &self.lease
     }
 
-    /// Publishes a preview, once: one that the store did not take is old by the time it would.
+    /// Publishes a preview once: it would be out of date at a retry.
     pub async fn publish(&mut self, preview: &Preview) {
         match self.store.publish(&mut self.lease, preview).await {
-            Ok(hold) => heed(hold, &self.stop),
+            Ok(hold) => stop_unless_held(hold, &self.stop),
             Err(error) => tracing::warn!(job = %self.lease.job.id, %error, "a preview was not published"),
         }
     }
 
-    /// Ends the job. A finished picture is not dropped because the store is away: this tries until it is
-    /// answered. `None` if no retry can help: the lease runs out, and the next attempt decides.
+    /// Ends the job. A finished picture is not dropped during an outage: this retries until there is an answer. `None`
+    /// if no retry can help: the lease expires, and the next attempt decides.
     pub async fn finish(mut self, ending: &Ending) -> Option<Finish> {
         let mut retry = Retry::new("finish");
         loop {
@@ -76,7 +77,7 @@ impl Held {
         }
     }
 
-    /// Gives the job back. `None` if no retry can help, as in [`Held::finish`].
+    /// Returns the job to the queue. `None` if no retry can help, as in [`Held::finish`].
     pub async fn release(self, release: &Release) -> Option<Released> {
         let mut retry = Retry::new("release");
         loop {
@@ -89,11 +90,11 @@ impl Held {
     }
 
     fn give_up<T>(&self, what: &'static str, error: &StoreError) -> Option<T> {
-        tracing::error!(job = %self.lease.job.id, %error, "{what} failed for good: the job waits for its lease to run out");
+        tracing::error!(job = %self.lease.job.id, %error, "{what} failed permanently: the job's lease will expire, and its next attempt decides");
         None
     }
 
-    /// Lets go of a job that is no longer ours.
+    /// Drops a job that this worker no longer holds.
     pub fn abandon(self) {}
 }
 
@@ -103,7 +104,7 @@ impl Drop for Held {
     }
 }
 
-/// Renews until the job is no longer ours: when it is time, and as soon as there is a checkpoint to go with it.
+/// Renews until the job is no longer ours: at its interval, and as soon as there is a checkpoint.
 async fn keep(
     store: SharedStore,
     lease: Lease,
@@ -122,17 +123,17 @@ async fn keep(
             match store.renew(&lease, checkpoint.as_ref()).await {
                 Ok(hold) => break hold,
                 Err(error) if error.is_permanent() && checkpoint.is_none() => {
-                    tracing::error!(job = %lease.job.id, %error, "renew failed for good: the job is abandoned");
+                    tracing::error!(job = %lease.job.id, %error, "the renewal failed permanently: the job is abandoned");
                     break Hold::Lost;
                 }
                 Err(error) => {
-                    // The lease must hold on, and a checkpoint need not: it may be what takes too long.
+                    // The lease must be renewed; the checkpoint need not be stored, and may be what takes too long.
                     checkpoint = None;
                     retry.pause(&error).await;
                 }
             }
         };
-        heed(hold, &stop);
+        stop_unless_held(hold, &stop);
         if hold != Hold::Held {
             return;
         }
@@ -143,7 +144,7 @@ async fn keep(
 /// The next checkpoint, as soon as there is one.
 async fn newest(checkpoints: &mut watch::Receiver<Option<Checkpoint>>) -> Checkpoint {
     loop {
-        // Without a sender there will be none any more; the pipeline has let go of the job.
+        // Without a sender there are no more checkpoints: the pipeline has dropped the job.
         if checkpoints.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -153,8 +154,8 @@ async fn newest(checkpoints: &mut watch::Receiver<Option<Checkpoint>>) -> Checkp
     }
 }
 
-/// Passes bad news on; the first reason to stop stays.
-fn heed(hold: Hold, stop: &watch::Sender<Option<Stop>>) {
+/// Stops the job unless it is held; the first reason stays.
+fn stop_unless_held(hold: Hold, stop: &watch::Sender<Option<Stop>>) {
     let reason = match hold {
         Hold::Held => return,
         Hold::Cancelled => Stop::Cancelled,
@@ -172,7 +173,7 @@ pub fn halt(stop: &watch::Sender<Option<Stop>>, reason: Stop) {
     });
 }
 
-/// Waits between tries, longer each time, and says so.
+/// Waits between attempts, longer each time, and logs it.
 pub(crate) struct Retry {
     what: &'static str,
     waits: Waits,
@@ -184,7 +185,7 @@ impl Retry {
     }
 
     pub(crate) async fn pause(&mut self, error: &StoreError) {
-        tracing::warn!(%error, "{} will be tried again", self.what);
+        tracing::warn!(%error, "{} failed; retrying", self.what);
         tokio::time::sleep(self.waits.next()).await;
     }
 }

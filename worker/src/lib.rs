@@ -1,4 +1,4 @@
-//! The GPU side of Glimpse: claims jobs, makes pictures, reports each preview.
+//! The GPU side of Glimpse: claims jobs, makes pictures, publishes previews.
 //!
 //! `runner -> {lease, reporter, engine}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config -> {hub,
 //! pipeline}`; below the pipeline there is no tokio, no store and no job.

@@ -34,7 +34,7 @@ struct Cli {
     model: ModelConfig,
     #[command(flatten)]
     fleet: FleetConfig,
-    /// Where to serve `/health/live` and `/health/ready`. [default: nowhere]
+    /// The address to serve `/health/live` and `/health/ready` on. [default: none]
     #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR")]
     listen: Option<SocketAddr>,
     #[command(flatten)]
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli, shutdown: &Shutdown) -> Result<Ended, Error> {
     let (ready, is_ready) = watch::channel(false);
     let Some(worker) = shutdown.unless_requested(start(&cli, is_ready)).await else {
-        tracing::info!("asked to end before the worker was ready");
+        tracing::info!("a signal ended the process before the worker was ready");
         shutdown::leave(0);
     };
     let worker = worker?;
@@ -84,7 +84,7 @@ async fn run(cli: Cli, shutdown: &Shutdown) -> Result<Ended, Error> {
     Ok(ended)
 }
 
-/// Loads the model, and whatever a worker needs besides.
+/// Loads the model and everything else that a worker needs.
 async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Error> {
     let missing = |flag: &str| -> ! {
         Cli::command().error(ErrorKind::MissingRequiredArgument, format!("{flag} is required")).exit()
@@ -121,7 +121,7 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
     })
 }
 
-/// Ends when the worker is asked to end; it is not ready from then on.
+/// Returns when a signal asks the worker to end; it is not ready from then on.
 async fn drain(shutdown: Shutdown, ready: watch::Sender<bool>) {
     shutdown.requested().await;
     ready.send_replace(false);

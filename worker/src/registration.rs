@@ -1,4 +1,4 @@
-//! What `/v1/workers` says about this worker.
+//! The worker's registration: what `/v1/workers` shows about it.
 
 use std::{
     sync::{
@@ -20,20 +20,20 @@ use crate::{
     pipeline::{Description, Progress},
 };
 
-/// How often a worker says that it lives.
-const EVERY: Duration = Duration::from_secs(5);
+/// The interval of heartbeats.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a worker is doing, and how far it is with it.
-pub type Doing = (WorkerState, Option<StepsDone>);
+/// What a worker is activity, and its progress.
+pub type Activity = (WorkerState, Option<StepsDone>);
 
-/// How far one job is: set after each of its steps, read with each heartbeat.
+/// The progress of one job: set after each step, read by each heartbeat.
 #[derive(Debug, Clone, Default)]
 pub struct StepsDone(Arc<AtomicU64>);
 
 impl StepsDone {
-    /// A step was taken.
+    /// Records a step.
     pub fn set(&self, at: Progress) {
-        // Nobody takes 2^32 steps.
+        // There are never 2^32 steps.
         self.0.store((at.step as u64) << 32 | at.steps as u64, Ordering::Relaxed);
     }
 
@@ -45,7 +45,7 @@ impl StepsDone {
     }
 }
 
-/// The worker's record before anything is known of its jobs.
+/// The worker's record before its first job.
 pub fn record(id: WorkerId, app: App, offers: &Description) -> WorkerRecord {
     WorkerRecord {
         id,
@@ -61,7 +61,7 @@ pub fn record(id: WorkerId, app: App, offers: &Description) -> WorkerRecord {
     }
 }
 
-/// Registers the worker, trying until the store answers: only then may it claim.
+/// Registers the worker, and retries until the store responds: only then may it claim.
 pub async fn first(store: &SharedStore, record: &WorkerRecord) {
     let mut retry = Retry::new("registration");
     while let Err(error) = store.heartbeat(record).await {
@@ -69,24 +69,28 @@ pub async fn first(store: &SharedStore, record: &WorkerRecord) {
     }
 }
 
-/// Says what the worker is doing whenever that changes and every few seconds, until `doing` is closed.
-pub async fn keep(store: SharedStore, mut record: WorkerRecord, mut doing: watch::Receiver<Doing>) {
+/// Sends a heartbeat whenever the activity changes and every few seconds, until `activity` is closed.
+pub async fn send_heartbeats(
+    store: SharedStore,
+    mut record: WorkerRecord,
+    mut activity: watch::Receiver<Activity>,
+) {
     loop {
         let closed = tokio::select! {
             biased;
-            changed = doing.changed() => changed.is_err(),
-            () = tokio::time::sleep(EVERY) => false,
+            changed = activity.changed() => changed.is_err(),
+            () = tokio::time::sleep(HEARTBEAT_INTERVAL) => false,
         };
         (record.state, record.progress) = {
-            let now = doing.borrow_and_update();
+            let now = activity.borrow_and_update();
             (now.0, now.1.as_ref().and_then(StepsDone::progress))
         };
         if closed {
-            // The record stays, as of one who takes nothing more.
+            // The record stays, as that of a worker that takes no more jobs.
             (record.state, record.progress) = (WorkerState::Draining, None);
         }
         if let Err(error) = store.heartbeat(&record).await {
-            tracing::debug!(%error, "a heartbeat was not heard");
+            tracing::debug!(%error, "a heartbeat failed");
         }
         if closed {
             return;

@@ -1,4 +1,4 @@
-//! From pixels to events: JPEG, base64, publish. Off the pipeline's thread.
+//! From pixels to events: JPEG, base64, publish. Runs outside of the pipeline's thread.
 
 use std::sync::Arc;
 
@@ -22,22 +22,22 @@ use crate::{
 const PREVIEW_QUALITY: u8 = 70;
 /// JPEG quality of a final picture.
 const FINAL_QUALITY: u8 = 95;
-/// A picture of no more pixels is encoded on the spot: handing it to another thread takes as long.
+/// A picture of at most this many pixels is encoded at once: sending it to another thread takes as long.
 const SMALL: u32 = 64 * 64;
 
-/// What became of a job in this worker.
+/// What happened to a job in this worker.
 #[derive(Debug)]
 pub enum Settled {
-    /// It has ended, or is given back: go on with the next.
+    /// It has ended, or is queued again: continue with the next.
     Done,
-    /// It was stopped, and the pipeline is free for the next once this is over.
+    /// It was stopped; the pipeline is free for the next one when this resolves.
     Stopped(oneshot::Receiver<Result<Made, PipelineError>>),
     /// The device is broken: this process must end.
     DeviceFault,
 }
 
-/// Publishes a job's previews as they come, and its end. Returns as soon as the job is no longer ours, while the
-/// pipeline may still be busy with a last step for it: until `done` is over, in [`Settled::Stopped`].
+/// Publishes a job's previews as they come, and its end. Returns as soon as the job is no longer ours. The pipeline may
+/// then still be busy with its last step: until `done` resolves, in [`Settled::Stopped`].
 pub async fn report(
     mut held: Held,
     outbox: Arc<Outbox>,
@@ -68,7 +68,7 @@ pub async fn report(
     }
 }
 
-/// Why to stop, as soon as there is a reason.
+/// The reason to stop, as soon as there is one.
 async fn halted(stop: &mut watch::Receiver<Option<Stop>>) -> Option<Stop> {
     stop.wait_for(Option::is_some).await.ok().and_then(|reason| *reason)
 }
@@ -154,7 +154,7 @@ async fn encode(picture: Rgb, format: OutputFormat, quality: u8) -> Result<Image
 /// Encodes a picture: JPEG of the given quality, PNG or lossless WebP.
 ///
 /// # Errors
-/// If a side is beyond what the format holds.
+/// If a side is too long for the format.
 pub fn encode_now(picture: &Rgb, format: OutputFormat, quality: u8) -> Result<Image, EncodeError> {
     let Rgb { width, height, data } = picture;
     let wrong = |error: &dyn std::fmt::Display| EncodeError(error.to_string());
@@ -193,7 +193,7 @@ pub fn encode_preview(picture: &Rgb) -> Result<Image, EncodeError> {
     encode_now(picture, OutputFormat::Jpeg, PREVIEW_QUALITY)
 }
 
-/// A picture that its format cannot hold.
+/// A picture that is too large for its format.
 #[derive(Debug, thiserror::Error)]
 #[error("encoding the picture failed: {0}")]
 pub struct EncodeError(String);

@@ -1,4 +1,4 @@
-//! From a checked request to the pipeline's inputs.
+//! Turns a checked request into the pipeline's inputs.
 
 use std::path::{Path, PathBuf};
 
@@ -6,12 +6,12 @@ use glimpse_shared::request::{ImageSpec, InputImage, LoraName};
 
 use crate::pipeline::{Inputs, Lora, PipelineError, Rgb, SchedulerChoice};
 
-/// The folder that requests name LoRAs in.
+/// The folder with the LoRAs that requests may name.
 #[derive(Debug, Clone)]
 pub struct LoraDir(PathBuf);
 
 impl LoraDir {
-    /// Takes a folder.
+    /// Opens a folder.
     ///
     /// # Errors
     /// If it is not there or not a folder.
@@ -23,7 +23,7 @@ impl LoraDir {
         Ok(Self(real))
     }
 
-    /// The file of a name, `.safetensors` added where it is missing; `None` if there is none, or if a link in the
+    /// The file for a name, with `.safetensors` added if it is missing; `None` if there is none, or if a link in the
     /// folder leads out of it.
     fn file(&self, name: &LoraName) -> Option<PathBuf> {
         const ENDING: &str = ".safetensors";
@@ -34,7 +34,7 @@ impl LoraDir {
     }
 }
 
-/// The pipeline's inputs for a request. Decodes its pictures: not for async threads.
+/// The pipeline's inputs for a request. Decodes its pictures, so do not call it on async threads.
 ///
 /// # Errors
 /// [`PipelineError::BadRequest`] for a picture that is damaged or a LoRA that is not there.

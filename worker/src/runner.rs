@@ -1,4 +1,4 @@
-//! The worker's loop: claim a job, have it made, report it, claim the next.
+//! The worker's loop: claim a job, run it, report it, claim the next.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use glimpse_shared::{
     id::{App, JobId, WorkerId},
     job::WorkerState,
     needs::Capabilities,
-    request::PreviewSource as Wanted,
+    request::PreviewSource,
     store::{Claim, Lease, SharedStore},
 };
 use tokio::sync::{oneshot, watch};
@@ -17,58 +17,58 @@ use crate::{
     engine::{Engine, Made, Order},
     lease::{Held, Retry, Stop, halt},
     outbox::Outbox,
-    pipeline::{Description, PipelineError, PreviewSource, Progress},
-    registration::{self, Doing, StepsDone},
+    pipeline::{Description, PipelineError, PreviewKind, Progress},
+    registration::{self, Activity, StepsDone},
     reporter::{self, Settled},
     request::{self, LoraDir},
 };
 
 /// A loaded worker.
 pub struct Worker {
-    /// Where jobs come from and events go.
+    /// The store.
     pub store: SharedStore,
-    /// Whose jobs it takes.
+    /// The app whose jobs it takes.
     pub app: App,
-    /// Its name, unique per process start.
+    /// Its id, unique per process start.
     pub id: WorkerId,
     /// The pipeline's thread.
     pub engine: Engine,
     /// What the pipeline offers.
     pub offers: Description,
-    /// Where requests find LoRAs, if anywhere.
+    /// The folder of LoRAs, if any.
     pub loras: Option<LoraDir>,
-    /// How often a long attempt leaves a checkpoint; 0 for never.
+    /// The interval of checkpoints; 0 for none.
     pub checkpoint_every: Duration,
-    /// How long a job at hand may go on after the worker is told to stop.
+    /// How long the current job may continue after the worker is next_claim to drain.
     pub drain_grace: Duration,
 }
 
-/// What the next claim says.
-struct Asked {
+/// The arguments of the next claim.
+struct NextClaim {
     /// How many claims were answered.
     number: u64,
-    /// What the pipeline has loaded for the job before: the next one like it costs no change.
+    /// What the pipeline has loaded for the previous job: a job that needs the same costs no change.
     loaded: Option<String>,
-    /// What this worker is capable of.
+    /// What this worker can do.
     capabilities: Capabilities,
 }
 
-/// How a worker came to its end.
+/// Why a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It was told to stop.
+    /// It was next_claim to drain.
     Drained,
-    /// Its device is broken: a supervisor should start it afresh.
+    /// Its device is broken: a supervisor should restart it.
     DeviceFault,
 }
 
-/// The job at hand and the means to stop it; `None` between jobs.
+/// The current job and the means to stop it; `None` between jobs.
 type Current = watch::Sender<Option<(JobId, watch::Sender<Option<Stop>>)>>;
 
 impl Worker {
     /// Registers, calls `ready`, and works until `drain` is over or the device breaks.
     pub async fn run(self, ready: impl FnOnce(), drain: impl Future<Output = ()> + Send + 'static) -> Ended {
-        // Before the first claim, so that no cancellation is missed while a job is at hand.
+        // Before the first claim, so that no cancellation of a job is missed.
         let cancellations = self.store.cancellations(&self.app);
         let (current, at_hand) = watch::channel(None);
         let current: Arc<Current> = Arc::new(current);
@@ -79,8 +79,9 @@ impl Worker {
         let mut early = drained.clone();
         tokio::select! {
             biased;
-            // The store may be away for long; who is told to go meanwhile has nothing to finish.
-            () = told(&mut early) => {
+            // The store may be unavailable for long; a worker that is next_claim to drain meanwhile has no job to
+            // finish.
+            () = drain_requested(&mut early) => {
                 grace.abort();
                 return Ended::Drained;
             }
@@ -89,34 +90,36 @@ impl Worker {
         ready();
         tracing::info!(worker = %self.id, app = %self.app, device = %self.offers.device, "ready for jobs");
 
-        let (doing, done) = watch::channel::<Doing>((WorkerState::Idle, None));
-        let registered = tokio::spawn(registration::keep(self.store.clone(), record, done));
-        let canceller = tokio::spawn(heed_cancellations(cancellations, at_hand));
-        let ended = self.work(&doing, &current, drained).await;
+        let (activity, done) = watch::channel::<Activity>((WorkerState::Idle, None));
+        let registered = tokio::spawn(registration::send_heartbeats(self.store.clone(), record, done));
+        let canceller = tokio::spawn(stop_on_cancel(cancellations, at_hand));
+        let ended = self.work(&activity, &current, drained).await;
 
         canceller.abort();
         grace.abort();
-        drop(doing);
-        // The last heartbeat, if the store is there to hear it.
+        drop(activity);
+        // The last heartbeat, if the store is available.
         let _ = tokio::time::timeout(Duration::from_secs(2), registered).await;
         ended
     }
 
     async fn work(
         &self,
-        doing: &watch::Sender<Doing>,
+        activity: &watch::Sender<Activity>,
         current: &Current,
         drained: watch::Receiver<bool>,
     ) -> Ended {
         let record = registration::record(self.id.clone(), self.app.clone(), &self.offers);
-        let mut asked = Asked { number: 0, loaded: None, capabilities: record.capabilities() };
+        let mut next_claim = NextClaim { number: 0, loaded: None, capabilities: record.capabilities() };
         loop {
-            doing.send_replace((state(&drained), None));
-            let Some(lease) = self.claim(&mut asked, drained.clone()).await else { return Ended::Drained };
+            activity.send_replace((state(&drained), None));
+            let Some(lease) = self.claim(&mut next_claim, drained.clone()).await else {
+                return Ended::Drained;
+            };
             let id = lease.job.id;
-            asked.loaded.clone_from(&lease.job.affinity);
+            next_claim.loaded.clone_from(&lease.job.affinity);
             let steps_done = StepsDone::default();
-            doing.send_replace((WorkerState::Busy, Some(steps_done.clone())));
+            activity.send_replace((WorkerState::Busy, Some(steps_done.clone())));
             tracing::info!(job = %id, attempt = lease.attempt, "job claimed");
             let (stop, stopped) = watch::channel(None);
             current.send_replace(Some((id, stop.clone())));
@@ -125,7 +128,7 @@ impl Worker {
             match settled {
                 Settled::Done => {}
                 Settled::Stopped(done) => {
-                    doing.send_replace((WorkerState::Busy, None));
+                    activity.send_replace((WorkerState::Busy, None));
                     if until_free(done, drained.clone()).await.is_err() {
                         return Ended::DeviceFault;
                     }
@@ -135,14 +138,14 @@ impl Worker {
         }
     }
 
-    /// The next job; `None` once the worker drains. Claims first, then waits: a job that came before the wait
-    /// is not slept past.
-    async fn claim(&self, asked: &mut Asked, mut drained: watch::Receiver<bool>) -> Option<Lease> {
+    /// The next job; `None` when the worker drains. Claims first, then waits, so that a job that was queued before the
+    /// wait is not missed.
+    async fn claim(&self, next_claim: &mut NextClaim, mut drained: watch::Receiver<bool>) -> Option<Lease> {
         let mut retry = Retry::new("claim");
         let mut unanswered = false;
         loop {
-            // A claim without an answer may have got a job, which must not wait for its lease to run out: it is asked
-            // about once more.
+            // A claim without an answer may have got a job, which must not wait until its lease expires: it is repeated
+            // once.
             let drains = *drained.borrow();
             if drains && !unanswered {
                 break;
@@ -150,14 +153,14 @@ impl Worker {
             let claim = Claim {
                 worker: self.id.clone(),
                 app: self.app.clone(),
-                affinity: asked.loaded.clone(),
-                capabilities: asked.capabilities.clone(),
-                number: asked.number,
+                affinity: next_claim.loaded.clone(),
+                capabilities: next_claim.capabilities.clone(),
+                number: next_claim.number,
             };
             match self.store.try_claim(&claim).await {
                 Ok(lease) => {
                     // Answered: the next claim is another one.
-                    asked.number += 1;
+                    next_claim.number += 1;
                     unanswered = false;
                     if lease.is_some() {
                         return lease;
@@ -165,26 +168,26 @@ impl Worker {
                 }
                 Err(_) if drains => break,
                 Err(error) => {
-                    // Unanswered, perhaps done: the same number asks for the same lease. If that is what cannot be
-                    // read, its job waits for the lease to run out, and the next number asks for another job.
+                    // No answer, but perhaps executed: the same number returns the same lease. If that lease cannot be
+                    // read, its job waits until it expires, and the next number asks for another job.
                     unanswered = !error.is_permanent();
-                    asked.number += u64::from(error.is_permanent());
+                    next_claim.number += u64::from(error.is_permanent());
                     retry.pause(&error).await;
                     continue;
                 }
             }
             let woken = tokio::select! {
                 biased;
-                () = told(&mut drained) => break,
-                woken = self.store.wait_for_work(&self.app, &asked.capabilities) => woken,
+                () = drain_requested(&mut drained) => break,
+                woken = self.store.wait_for_work(&self.app, &next_claim.capabilities) => woken,
             };
             if let Err(error) = woken {
                 retry.pause(&error).await;
             }
         }
-        // A wake-up may have come in the same moment, or before a claim that was not answered; somebody else must
-        // have it.
-        if let Err(error) = self.store.wake(&self.app, &asked.capabilities).await {
+        // A wake-up may have arrived at the same moment, or before a claim without an answer: pass it on to another
+        // worker.
+        if let Err(error) = self.store.wake(&self.app, &next_claim.capabilities).await {
             tracing::debug!(%error, "a wake-up was not passed on");
         }
         None
@@ -200,14 +203,14 @@ impl Worker {
         let outbox = Arc::new(Outbox::default());
         let (done, end) = oneshot::channel();
         let spec = lease.job.spec.clone();
-        let (asked, loras) = (spec.clone(), self.loras.clone());
+        let (next_claim, loras) = (spec.clone(), self.loras.clone());
         let checkpoints = Checkpoints::every(self.checkpoint_every);
         let source = match spec.preview_source() {
-            Wanted::Latents => PreviewSource::Latents,
-            Wanted::Denoised => PreviewSource::Denoised,
+            PreviewSource::Latents => PreviewKind::Latents,
+            PreviewSource::Denoised => PreviewKind::Denoised,
         };
         let order = Order {
-            prepare: Box::new(move || request::inputs(&asked, loras.as_ref())),
+            prepare: Box::new(move || request::inputs(&next_claim, loras.as_ref())),
             resume: lease.checkpoint.clone(),
             checkpoints: checkpoints.clone(),
             observer: Box::new(move |at| {
@@ -233,8 +236,8 @@ fn state(drained: &watch::Receiver<bool>) -> WorkerState {
     if *drained.borrow() { WorkerState::Draining } else { WorkerState::Idle }
 }
 
-/// Waits until the pipeline has let go of a job that was stopped: what is claimed before would wait behind it, while
-/// another worker may be free. A worker that drains claims nothing more and does not wait.
+/// Waits until the pipeline has dropped a stopped job: a job that is claimed before would wait behind it, while another
+/// worker may be free. A draining worker claims nothing more and does not wait.
 ///
 /// # Errors
 /// If the device broke meanwhile.
@@ -244,26 +247,26 @@ async fn until_free(
 ) -> Result<(), PipelineError> {
     tokio::select! {
         biased;
-        () = told(&mut drained) => Ok(()),
+        () = drain_requested(&mut drained) => Ok(()),
         end = done => match end {
             Ok(Err(error @ PipelineError::Device { .. })) => {
                 tracing::error!(%error, "the device broke while a job was stopped");
                 Err(error)
             }
-            // Nobody wants to know any more what became of it.
+            // The result of a stopped job is not needed.
             Ok(_) | Err(_) => Ok(()),
         },
     }
 }
 
-/// Ends when the worker is told to drain.
-async fn told(drained: &mut watch::Receiver<bool>) {
-    // An error means that nobody is left to tell it, which is an end as well.
+/// Returns when the worker is next_claim to drain.
+async fn drain_requested(drained: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is also an end.
     let _ = drained.wait_for(|drained| *drained).await;
 }
 
-/// Stops the job at hand when it is cancelled, within a step.
-async fn heed_cancellations(
+/// Stops the current job within a step when it is cancelled.
+async fn stop_on_cancel(
     mut cancellations: futures::stream::BoxStream<'static, JobId>,
     at_hand: watch::Receiver<Option<(JobId, watch::Sender<Option<Stop>>)>>,
 ) {
@@ -276,7 +279,7 @@ async fn heed_cancellations(
     }
 }
 
-/// Once told to drain: no more claims, and after the grace the job at hand goes back.
+/// After the request to drain: no more claims, and after the grace the current job is returned to the queue.
 async fn drain_after(
     drain: impl Future<Output = ()>,
     draining: watch::Sender<bool>,
@@ -290,7 +293,7 @@ async fn drain_after(
     if let Some((_, stop)) = &*current.borrow() {
         halt(stop, Stop::Drain);
     }
-    // A claim that was answered as the grace ended.
+    // A claim that was answered when the grace ended.
     let mut at_hand = current.subscribe();
     while at_hand.changed().await.is_ok() {
         if let Some((_, stop)) = &*at_hand.borrow_and_update() {

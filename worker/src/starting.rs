@@ -1,4 +1,4 @@
-//! The start of a worker: it opens its device and says so before it waits for anything, and loads its model last.
+//! The start of a worker: it opens its device and logs it before it waits for anything, and loads its model last.
 
 use std::{path::PathBuf, pin::Pin, sync::mpsc};
 
@@ -27,7 +27,7 @@ pub async fn open(config: ModelConfig, model: PathBuf) -> Result<Opened, StartEr
     let (load, wanted) = mpsc::channel();
     let mut loading: Loading = Box::pin(Engine::start(move || {
         let device = config.open_device().map_err(|error| error.to_string())?;
-        // Whoever started us may have gone; then nobody wants the model either.
+        // If the caller is gone, the model is not needed either.
         let _ = opened.send(describe_device(&device));
         wanted.recv().map_err(|_| "the process ends".to_owned())?;
         config.load_warm(device, &model)
@@ -46,7 +46,7 @@ impl Opened {
     /// # Errors
     /// See [`Engine::start`].
     pub async fn load(self) -> Result<(Engine, Description), StartError> {
-        // If the thread died, the loading says so.
+        // If the thread died, `loading` returns the error.
         let _ = self.load.send(());
         self.loading.await
     }

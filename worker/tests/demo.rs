@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use glimpse_worker::pipeline::{
-    Inputs, LoadOptions, Pipeline, PreviewSource, Rgb, SchedulerChoice, SdxlPipeline,
+    Inputs, LoadOptions, Pipeline, PreviewKind, Rgb, SchedulerChoice, SdxlPipeline,
 };
 
 #[cfg(test)]
@@ -37,7 +37,7 @@ fn draw(pipeline: &SdxlPipeline, inputs: &Inputs, at: usize) -> (Rgb, Rgb) {
     while !pipeline.progress(&denoising).is_done() {
         pipeline.step(&mut [&mut denoising]).expect("steps");
         if pipeline.progress(&denoising).step == at + 1 {
-            preview = pipeline.preview(&denoising, PreviewSource::Denoised).ok();
+            preview = pipeline.preview(&denoising, PreviewKind::Denoised).ok();
         }
     }
     (pipeline.finish(denoising).expect("finishes").remove(0), preview.expect("a preview"))

@@ -145,7 +145,7 @@ fn changed(checkpoint: &[u8], change: impl Fn(&str, &[usize]) -> (String, Vec<us
 }
 
 #[test]
-fn a_checkpoint_that_no_sampler_wrote_is_left_aside() {
+fn a_checkpoint_that_no_sampler_wrote_is_ignored() {
     let pipeline = pipeline();
     let own = inputs(&json!({ "_class_name": "UniPCMultistepScheduler", "solver_order": 3 }));
     let (checkpoints, whole) = run(&pipeline, &own);

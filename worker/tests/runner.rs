@@ -209,7 +209,7 @@ async fn a_job_that_is_cancelled_at_its_end_makes_no_further_picture() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_not_free_yet_leaves_the_next_job_to_another() {
+async fn a_busy_worker_leaves_the_next_job_to_another() {
     let (store, stuck, free) = (memory(), Script::default(), Script::default());
     let _first = start(&store, &stuck, "first", GRACE).await;
     let id = submit(&store, "a heart").await;
@@ -242,7 +242,7 @@ async fn a_device_that_breaks_while_a_job_is_stopped_ends_the_worker_before_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_says_what_of_the_request_had_no_effect() {
+async fn a_completed_event_carries_the_warnings() {
     let store = memory();
     let script = Script { mishaps: [("a long story", Mishap::Truncated)].into(), ..Script::default() };
     script.gate.open();
@@ -323,7 +323,7 @@ async fn a_lease_holds_on_where_checkpoints_are_not_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zombie_falls_silent() {
+async fn a_stale_worker_stops_publishing() {
     let clock = Clock::manual(Micros::system());
     let store: SharedStore = Arc::new(MemoryStore::new(Rules::default(), clock.clone()));
     let (frozen, healthy) = (Script::default(), Script::default());
@@ -418,7 +418,7 @@ async fn an_idle_worker_drains_at_once_and_others_serve_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_told_to_go_before_it_is_registered_goes() {
+async fn a_worker_can_shut_down_before_it_is_registered() {
     let flaky = Arc::new(Flaky::new(memory(), false));
     let store: SharedStore = flaky.clone();
     let (mut worker, mut is_ready) =

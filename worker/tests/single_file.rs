@@ -171,7 +171,7 @@ fn a_preview_decoder_that_is_none_is_refused() {
 
 /// A VAE whose activations leave float16's range there, and not in float32.
 #[test]
-fn an_autoencoder_that_overflows_is_asked_again_in_float32() -> Result<(), LoadError> {
+fn an_autoencoder_that_overflows_runs_again_in_float32() -> Result<(), LoadError> {
     let model = parity().join("model");
     let weights = model.join("vae/diffusion_pytorch_model.safetensors");
     let (folder, _) = changed(&weights, |all| {

@@ -1,11 +1,11 @@
-//! Pictures that a request names by address: fetched here, once, where the operator allows it.
+//! Fetches pictures that a request gives as URLs, if the operator allows it.
 //!
-//! The address is a stranger's, and this machine stands where the stranger does not. So: whom to ask is decided by
-//! `door.rs` at every hop, by the very address that the connection then goes to; time, bytes and the number of
-//! fetches are bounded; and the client learns only that there is no picture, never what was there instead.
+//! The client chooses the URL, and this machine may reach networks that the client cannot. So `policy.rs` checks every
+//! hop, by the address that the connection then uses; time, bytes and the number of fetches are limited; and the client
+//! learns only that there is no picture, never what else was there.
 
 mod address;
-mod door;
+mod policy;
 
 use std::{collections::BTreeSet, error::Error, io, sync::Arc, time::Duration};
 
@@ -16,24 +16,24 @@ use glimpse_shared::request::{Fetched, MAX_INPUT_IMAGE_BYTES, NotFetched};
 use reqwest::{Client, Response, Url, redirect};
 use tokio::sync::Semaphore;
 
-pub use door::ImageHost;
-use door::{Door, Forbidden};
+pub use policy::ImageHost;
+use policy::{AddressPolicy, Forbidden};
 
 use crate::error::ApiError;
 
-/// An address of more characters is no picture's.
+/// The longest URL of a picture, in characters.
 const LONGEST_URL: usize = 8192;
 
-/// How far a fetch may go.
+/// Limits of a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchLimits {
-    /// For one connection to stand.
+    /// Timeout for one connection.
     pub connect: Duration,
-    /// For everything, from the first look-up to the last byte.
+    /// Timeout for everything, from the first lookup to the last byte.
     pub total: Duration,
-    /// Of the body, whatever its head says.
+    /// Bytes of the body, whatever its length header says.
     pub bytes: usize,
-    /// To follow.
+    /// Redirects to follow.
     pub redirects: usize,
     /// Fetches at once.
     pub at_once: usize,
@@ -54,37 +54,37 @@ impl Default for FetchLimits {
 /// Fetches pictures.
 pub(crate) struct Fetcher {
     client: Client,
-    door: Arc<Door>,
+    policy: Arc<AddressPolicy>,
     limits: FetchLimits,
     /// One permit for each fetch.
     places: Semaphore,
 }
 
 impl Fetcher {
-    /// From `hosts` alone, or from all public ones if there are none.
+    /// Fetches only from `hosts`, or from all public hosts if the list is empty.
     ///
     /// # Errors
     /// When the system has no certificates to trust.
     pub(crate) fn new(limits: FetchLimits, hosts: &[ImageHost]) -> io::Result<Self> {
-        let door = Arc::new(Door::new(hosts));
+        let policy = Arc::new(AddressPolicy::new(hosts));
         let client = Client::builder()
-            .dns_resolver(door.clone())
-            // The proxy of the environment would resolve names anew, and by its own rules.
+            .dns_resolver(policy.clone())
+            // A proxy from the environment would resolve names again, by its own rules.
             .no_proxy()
-            // Each hop goes through the door.
+            // The policy checks each hop.
             .redirect(redirect::Policy::none())
             .referer(false)
-            // Strangers' connections are not kept.
+            // Connections to unknown hosts are not kept.
             .pool_max_idle_per_host(0)
             .connect_timeout(limits.connect)
             .user_agent(concat!("glimpse/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(io::Error::other)?;
         let places = Semaphore::new(limits.at_once.min(Semaphore::MAX_PERMITS));
-        Ok(Self { client, door, limits, places })
+        Ok(Self { client, policy, limits, places })
     }
 
-    /// What there is at each of the addresses.
+    /// Fetches each of the URLs.
     ///
     /// # Errors
     /// When too many are being fetched.
@@ -108,7 +108,7 @@ impl Fetcher {
         }
         let mut url = Url::parse(url).map_err(|_| NotFetched::Failed)?;
         for _ in 0..=self.limits.redirects {
-            self.door.admit(&url).map_err(|Forbidden| NotFetched::Forbidden)?;
+            self.policy.check(&url).map_err(|Forbidden| NotFetched::Forbidden)?;
             let response = self.client.get(url.clone()).send().await.map_err(|error| reason(&error))?;
             match response.status() {
                 StatusCode::OK => return self.body(response).await,
@@ -134,7 +134,7 @@ impl Fetcher {
     }
 }
 
-/// Where a redirection leads.
+/// The target of a redirect.
 fn target(from: &Url, response: &Response) -> Result<Url, NotFetched> {
     let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
     location
@@ -143,7 +143,7 @@ fn target(from: &Url, response: &Response) -> Result<Url, NotFetched> {
         .ok_or(NotFetched::Failed)
 }
 
-/// Whether the door's resolver said no, somewhere below, or anything else went wrong.
+/// Whether the policy's resolver refused the name, or anything else failed.
 fn reason(error: &reqwest::Error) -> NotFetched {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {

@@ -1,5 +1,5 @@
-//! Jobs that were given up on: they are listed, and can be tried again. Who has a job's id has the job, so this is for
-//! those alone who may see everybody's: who can reach a loopback address.
+//! Dead jobs: lists and retries them. A client that has a job's id controls the job, so these routes are only for
+//! clients that may see all jobs: those that can reach a loopback address.
 
 use axum::{
     extract::{
@@ -72,7 +72,7 @@ fn app(text: Option<String>) -> Result<Option<App>, ApiError> {
     }
 }
 
-/// `POST /v1/dead/{id}/retry`: asked twice, it answers with the same new job.
+/// `POST /v1/dead/{id}/retry`: repeated, it returns the same new job.
 pub(crate) async fn retry(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
@@ -84,7 +84,7 @@ pub(crate) async fn retry(
         let app = state.app;
         let mut workers = 0;
         if api.store.status(old.retried()).await?.is_none() {
-            // A job that nobody takes would end for good: whoever waits too long is not on the list.
+            // A job that no worker takes would end for good: a start timeout does not put it on the dead list.
             let served = api.admission.served(&app).await?;
             if !served.can(&state.needs) {
                 return Err(ApiError::NoneCapable);

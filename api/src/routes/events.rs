@@ -19,16 +19,16 @@ use serde::Deserialize;
 
 use super::jobs::{job_id, known};
 use crate::{
+    client_buffer::ClientBuffer,
     connection::ClientInput,
     error::ApiError,
-    inbox::Inbox,
     sse::{Out, Relay, Wire, respond},
     state::Api,
 };
 
-/// After how many milliseconds a client comes back that lost its connection.
+/// After how many milliseconds a client reconnects that lost its connection.
 const RETRY: u64 = 1000;
-/// The span over which clients come back when a process ends, so that they do not come all at once.
+/// The span over which clients reconnect when a process shuts down, so that they do not all come at once.
 const SPREAD: u64 = 4000;
 
 /// The query of the route.
@@ -49,11 +49,11 @@ pub(crate) async fn follow(
     let cursor = cursor(&headers, query.ok().and_then(|Query(query)| query.after))?;
     let state = known(&api, id).await?;
     if state.status.is_terminal() && cursor == Some(state.seq) {
-        // EventSource comes back after every end of a body, unless it gets this.
+        // EventSource reconnects after every end of a body, unless it gets this status.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let relay = Relay {
-        inbox: Inbox::fill(api.store.follow(id, cursor)),
+        client_buffer: ClientBuffer::fill(api.store.follow(id, cursor)),
         wire: Native::new(cursor),
         input,
         stop: api.draining.clone(),
@@ -81,32 +81,32 @@ const SEQ_RULE: &str = "Input should be the id of an event, a whole number";
 struct Native {
     /// The newest event that the client has.
     cursor: Seq,
-    /// Whether the next event may have any number: nothing was sent yet and nothing was asked for, or the
+    /// Whether the next event may have any number: nothing was sent yet and the client has no cursor, or the
     /// client knows of the gap.
-    anew: Anew,
+    gap_notice: GapNotice,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Anew {
-    /// A terminal event alone is no gap: it is all there is.
+enum GapNotice {
+    /// A terminal event alone is not a gap: the log holds nothing else.
     Fresh,
-    /// The gap has been told.
+    /// The gap was announced.
     Told,
     No,
 }
 
 impl Native {
     fn new(cursor: Option<Seq>) -> Self {
-        let anew = if cursor.is_none() { Anew::Fresh } else { Anew::No };
-        Self { cursor: cursor.unwrap_or_default(), anew }
+        let gap_notice = if cursor.is_none() { GapNotice::Fresh } else { GapNotice::No };
+        Self { cursor: cursor.unwrap_or_default(), gap_notice }
     }
 
     fn event(&mut self, frame: &Frame, out: &mut Out) {
         let terminal = frame.kind.is_terminal();
-        let expected = match self.anew {
-            Anew::Fresh => terminal || frame.seq == self.cursor.next(),
-            Anew::Told => true,
-            Anew::No => frame.seq == self.cursor.next(),
+        let expected = match self.gap_notice {
+            GapNotice::Fresh => terminal || frame.seq == self.cursor.next(),
+            GapNotice::Told => true,
+            GapNotice::No => frame.seq == self.cursor.next(),
         };
         if !expected {
             out.push(GAP);
@@ -115,7 +115,7 @@ impl Native {
         out.push(frame.json());
         out.push(&b"\n\n"[..]);
         self.cursor = frame.seq;
-        self.anew = Anew::No;
+        self.gap_notice = GapNotice::No;
         if terminal {
             out.end();
         }
@@ -130,14 +130,14 @@ impl Wire for Native {
             Followed::Frame(frame) => self.event(&frame, out),
             Followed::Gap => {
                 out.push(GAP);
-                self.anew = Anew::Told;
+                self.gap_notice = GapNotice::Told;
             }
             Followed::Lost => {
                 let lost = Event::Failed {
                     code: FailureCode::JobLost,
                     message: "the store no longer knows the job".to_owned(),
                 };
-                self.anew = Anew::Told;
+                self.gap_notice = GapNotice::Told;
                 self.event(&Frame::new(self.cursor.next(), &lost), out);
             }
         }

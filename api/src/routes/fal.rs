@@ -23,20 +23,20 @@ use serde_json::{json, value::RawValue};
 use super::jobs::ANONYMOUS;
 use crate::{
     check::checked,
+    client_buffer::ClientBuffer,
     connection::ClientInput,
     edge::{REQUEST_ID, id_value},
     error::{ApiError, FAL_ERROR_TYPE, json_response},
-    inbox::Inbox,
     intake::{Headers, Parsed, parsed},
     picture,
     sse::{COMMENT, KEEP_ALIVE, Out, Relay, Wire, respond},
-    state::{Api, Patience},
+    state::{Api, StoreDeadline},
     submit::{Accepted, Waited, submit_waited, unconfirmed},
 };
 
 const FAL: Defaults = Defaults { unknown: Unknown::Ignored, preview_source: PreviewSource::Latents };
 
-/// Whose time ran out; its presence also keeps fal's clients from trying again.
+/// Whose timeout expired; its presence also keeps fal's clients from retrying.
 const TIMEOUT_TYPE: HeaderName = HeaderName::from_static("x-fal-request-timeout-type");
 
 type AppPath = Result<Path<(String, String)>, PathRejection>;
@@ -57,8 +57,8 @@ pub(crate) async fn run(
         let followed = tokio::select! {
             biased;
             followed = events.next() => followed.ok_or(ApiError::Defect)?,
-            // Nothing can be written before the answer that would tell a client that reads on from one that has
-            // disconnected.
+            // Nothing can be written before the response that would distinguish a client that reads on from one that
+            // has disconnected.
             () = input.ended() => break Refusal::input_ended().into_response(),
             () = api.ending.cancelled() => break ApiError::Ending.into_response(),
         };
@@ -76,7 +76,7 @@ pub(crate) async fn run(
     Ok(with_id(response, id))
 }
 
-/// `POST /{owner}/{app}/stream`: previews as they come, then the pictures.
+/// `POST /{owner}/{app}/stream`: previews as they are made, then the pictures.
 pub(crate) async fn stream(
     State(api): State<Api>,
     path: AppPath,
@@ -87,11 +87,11 @@ pub(crate) async fn stream(
     let place = api.stream()?;
     let (mut waited, _) = accept(&api, path, &headers, body).await?;
     let id = waited.id();
-    let mut inbox = Inbox::fill(api.store.follow(id, None));
-    // While nothing is sent, an error can still have its own status: the only kind that fal's clients read.
+    let mut client_buffer = ClientBuffer::fill(api.store.follow(id, None));
+    // While nothing is sent, an error can still have its own status, the only kind that fal's clients read.
     let first = tokio::select! {
         biased;
-        first = first_shown(&mut inbox) => Some(first?),
+        first = first_shown(&mut client_buffer) => Some(first?),
         () = input.ended() => None,
         () = tokio::time::sleep(KEEP_ALIVE) => None,
         () = api.ending.cancelled() => return Ok(with_id(ApiError::Ending.into_response(), id)),
@@ -105,14 +105,14 @@ pub(crate) async fn stream(
         Some(first) => wire.write(first, &mut out).await,
         None => out.push(COMMENT),
     }
-    let relay = Relay { inbox, wire, input, stop: api.ending.clone(), _place: place };
+    let relay = Relay { client_buffer, wire, input, stop: api.ending.clone(), _place: place };
     Ok(with_id(respond(relay, out), id))
 }
 
 /// The first event that this wire shows.
-async fn first_shown(inbox: &mut Inbox) -> Result<Followed, ApiError> {
+async fn first_shown(client_buffer: &mut ClientBuffer) -> Result<Followed, ApiError> {
     loop {
-        let followed = inbox.next().await.ok_or(ApiError::Defect)?;
+        let followed = client_buffer.next().await.ok_or(ApiError::Defect)?;
         let shown = match &followed {
             Followed::Frame(frame) => frame.kind == EventKind::Preview || frame.kind.is_terminal(),
             Followed::Gap => false,
@@ -124,15 +124,15 @@ async fn first_shown(inbox: &mut Inbox) -> Result<Followed, ApiError> {
     }
 }
 
-/// Checks a request and submits its job; answers its prompt too.
+/// Checks a request and submits its job; returns its prompt too.
 async fn accept(
     api: &Api,
     path: AppPath,
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<(Waited, String), ApiError> {
-    let mut patience = Patience::default();
-    let admitted = patience.with(async {
+    let mut deadline = StoreDeadline::default();
+    let admitted = deadline.with(async {
         let app = app(api, path).await?;
         let served = api.admission.served(&app).await?;
         Ok((app, served))
@@ -166,9 +166,9 @@ async fn accept(
         retry_of: None,
         traceparent: headers.traceparent(),
     };
-    let (waited, accepted) = patience.with(submit_waited(api, job, served.workers, on_disconnect)).await?;
+    let (waited, accepted) = deadline.with(submit_waited(api, job, served.workers, on_disconnect)).await?;
     match accepted {
-        // Nobody waits for it any more: what becomes of it is what becomes of a job whose client hangs up.
+        // No client waits for it any more: it is treated like a job whose client disconnects.
         Accepted::Unconfirmed { replicas } => Err(unconfirmed(api, waited.id(), replicas)),
         Accepted::Now { .. } | Accepted::Before => Ok((waited, prompt)),
     }
@@ -191,7 +191,7 @@ fn with_id(mut response: Response, id: JobId) -> Response {
     response
 }
 
-/// Why a request got no pictures, in fal's words.
+/// Why a request got no pictures, in fal's terms.
 struct Refusal {
     status: StatusCode,
     error_type: &'static str,
@@ -214,7 +214,7 @@ impl Refusal {
     }
 
     fn cancelled() -> Self {
-        // The code of a client that closed its request: not in the standard, and the one that fal uses.
+        // The status for a client that closed its request: not in the standard, but the one that fal uses.
         let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
         Self { status, error_type: "client_cancelled", detail: "Request was cancelled".to_owned() }
     }
@@ -233,7 +233,8 @@ impl Refusal {
         Self::failed(FailureCode::Internal, "Internal Server Error".to_owned())
     }
 
-    /// As an event: for people, since no client of fal's knows errors in a stream. The cut is for programs.
+    /// As an event: for human readers, because fal's clients do not know errors in a stream. The closed connection is
+    /// for programs.
     fn write(&self, out: &mut Out) {
         #[derive(Serialize)]
         struct ErrorEvent<'a> {
@@ -283,7 +284,7 @@ fn failure(frame: &Frame) -> Refusal {
     }
 }
 
-/// The pictures as one answer.
+/// The pictures as one response.
 fn completed(json: &[u8], prompt: &str) -> Result<Response, ApiError> {
     let completed = picture::of_completed(json).ok_or(ApiError::Defect)?;
     #[derive(Serialize)]
@@ -299,7 +300,7 @@ fn completed(json: &[u8], prompt: &str) -> Result<Response, ApiError> {
     Ok(json_response(StatusCode::OK, &Pictures { images, image: images.first(), seed, prompt, warnings }))
 }
 
-/// fal's SSE: data alone. An `id:`, a `retry:` or an event name would break its Python client.
+/// fal's SSE: only `data`. An `id:`, a `retry:` or an event name would break its Python client.
 struct Fal {
     api: Api,
     waited: Waited,
@@ -338,14 +339,14 @@ impl Wire for Fal {
     }
 
     fn stop(&mut self, out: &mut Out) {
-        let detail = "This server is ending, try again".to_owned();
+        let detail = "This server is shutting down; retry the request".to_owned();
         let status = StatusCode::SERVICE_UNAVAILABLE;
         Refusal { status, error_type: "runner_disconnected", detail }.write(out);
     }
 }
 
-/// The last event: the first picture as in every event before, the seed, all pictures if there are more, and what of
-/// the request had no effect.
+/// The last event: the first picture as in every event before, the seed, all pictures if there are more, and the
+/// warnings.
 fn last_event(json: &[u8]) -> Option<Vec<u8>> {
     let completed = picture::of_completed(json)?;
     let first = completed.images.first()?.get();

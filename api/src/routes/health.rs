@@ -1,4 +1,4 @@
-//! Whether this process lives, and whether it can do anything.
+//! Whether this process is alive, and whether it can work.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use crate::{
     state::Api,
 };
 
-/// How long the store may take to answer before this replica counts as cut off from it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the store may take to respond before this process counts as disconnected from it.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// `GET /health/live`: the process answers, whatever else is away.
+/// `GET /health/live`: the process responds, even if the store is unavailable.
 pub(crate) async fn live() -> Response {
     json_response(StatusCode::OK, &json!({ "status": "live" }))
 }
 
-/// `GET /health/ready`: the store does what this process asks of it, and this process takes requests. Where the store
-/// does not, the body names the reason.
+/// `GET /health/ready`: the store works, and this process accepts requests. If the store does not work, the body names
+/// the reason.
 pub(crate) async fn ready(State(api): State<Api>) -> Result<Response, ApiError> {
     if api.draining.is_cancelled() {
         return Err(ApiError::Ending);
     }
-    let ready = tokio::time::timeout(PATIENCE, api.store.ready()).await;
+    let ready = tokio::time::timeout(READY_TIMEOUT, api.store.ready()).await;
     match ready.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer within 2 s".to_owned()))) {
         Ok(()) => Ok(json_response(StatusCode::OK, &json!({ "status": "ready" }))),
         Err(error @ StoreError::Unavailable(_)) => {

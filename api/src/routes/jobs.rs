@@ -1,4 +1,4 @@
-//! Our own wire: jobs that live on without their client.
+//! Our own wire: jobs that continue without their client.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::{
     error::{ApiError, json_response},
     intake::{Headers, Members, Parsed, parsed},
     picture,
-    state::{Api, Patience, ask},
+    state::{Api, StoreDeadline, ask},
     submit::{Accepted, conflict, submit_waited, unconfirmed},
 };
 
@@ -40,18 +40,18 @@ pub(crate) async fn submit(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let mut patience = Patience::default();
+    let mut deadline = StoreDeadline::default();
     let request = Submission::read(&api, &headers, &body).await?;
-    if let Some(known) = patience.with(request.known(&api)).await? {
+    if let Some(known) = deadline.with(request.known(&api)).await? {
         return Ok(accepted(StatusCode::OK, known.id, &known.app, known.status, known.position));
     }
-    let served = patience.with(api.admission.served(&request.app)).await?;
+    let served = deadline.with(api.admission.served(&request.app)).await?;
     let keyed = request.keyed;
     let job = request.job(&api, &served).await?;
-    // Whoever hangs up before it knows the id cannot find the job; with a key it can ask again.
+    // A client that disconnects before it knows the id cannot find the job; with a key it can repeat the submit.
     let orphan = if keyed { OnDisconnect::Detach } else { OnDisconnect::Cancel };
     let submitted = submit_waited(&api, job.clone(), served.workers, orphan);
-    let (mut waited, submitted) = patience.with(submitted).await?;
+    let (mut waited, submitted) = deadline.with(submitted).await?;
     waited.ended();
     match submitted {
         Accepted::Now { position } => {
@@ -59,17 +59,17 @@ pub(crate) async fn submit(
         }
         Accepted::Unconfirmed { replicas } => Err(unconfirmed(&api, job.id, replicas)),
         Accepted::Before => {
-            let known = patience.with(known(&api, job.id)).await?;
+            let known = deadline.with(known(&api, job.id)).await?;
             Ok(accepted(StatusCode::OK, known.id, &known.app, known.status, known.position))
         }
     }
 }
 
-/// A request for a job, as far as it can be read without knowing what the app offers.
+/// The parts of a submit that can be read without knowing what the app offers.
 struct Submission {
     app: App,
     id: JobId,
-    /// Whether the id is made of an `Idempotency-Key`.
+    /// Whether the id is computed from an `Idempotency-Key`.
     keyed: bool,
     digest: String,
     start_timeout: Duration,
@@ -90,7 +90,7 @@ impl Submission {
         let run_timeout = members.timeout("run_timeout").unwrap_or(api.config.run_timeout);
         let Members { body: fields, mut errors } = members;
         let Some(app) = app.filter(|_| errors.is_empty()) else {
-            // All that is wrong is told at once, also where the app is.
+            // All errors are reported at once, also if the app is unknown.
             let offer = ask(api.admission.anything()).await?;
             errors.extend(checked(api, fields, size, offer, OWN).await?.err().unwrap_or_default());
             return Err(ApiError::Fields(errors));
@@ -103,8 +103,8 @@ impl Submission {
         Ok(Self { app, id, keyed, digest, start_timeout, run_timeout, traceparent, fields, size })
     }
 
-    /// The job of the same key, if there is one: a repeated request is answered alike although the app may
-    /// have lost its workers since.
+    /// The job of the same key, if there is one: a repeated request gets the same response, although the app may have
+    /// lost its workers since.
     async fn known(&self, api: &Api) -> Result<Option<JobState>, ApiError> {
         if !self.keyed {
             return Ok(None);
@@ -167,13 +167,13 @@ pub(crate) fn accepted(
     response
 }
 
-/// The id in the path: a text that can be no id names no job.
+/// The id in the path; an invalid id names no job.
 pub(crate) fn job_id(path: Result<Path<String>, PathRejection>) -> Result<JobId, ApiError> {
     let Ok(Path(id)) = path else { return Err(ApiError::JobUnknown) };
     id.parse().map_err(|_| ApiError::JobUnknown)
 }
 
-/// Where a job stands that must be there.
+/// The state of a job that must exist.
 pub(crate) async fn known(api: &Api, id: JobId) -> Result<JobState, ApiError> {
     ask(api.store.status(id)).await?.ok_or(ApiError::JobUnknown)
 }
@@ -197,7 +197,7 @@ pub(crate) async fn status(
     api.answers.run_if_large(size, move || view(&state, end.as_ref(), workers)).await
 }
 
-/// A job as clients see it. What does not apply is left out.
+/// A job as clients see it. Members without a value are left out.
 fn view(state: &JobState, end: Option<&Frame>, workers: Option<usize>) -> Response {
     #[derive(Serialize)]
     struct JobView<'a> {
@@ -210,7 +210,7 @@ fn view(state: &JobState, end: Option<&Frame>, workers: Option<usize>) -> Respon
         worker: Option<&'a WorkerId>,
         #[serde(skip_serializing_if = "Option::is_none")]
         position: Option<u64>,
-        /// Who may take it: 0 where all workers that are capable of it have vanished since the submit.
+        /// How many workers may take it: 0 if no live worker can do it any more.
         #[serde(skip_serializing_if = "Option::is_none")]
         workers: Option<usize>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -271,7 +271,7 @@ fn view(state: &JobState, end: Option<&Frame>, workers: Option<usize>) -> Respon
     json_response(StatusCode::OK, &view)
 }
 
-/// `GET /v1/jobs/{id}/image`: what there is to see of the job by now.
+/// `GET /v1/jobs/{id}/image`: the newest preview, or the final picture.
 pub(crate) async fn image(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
@@ -287,12 +287,12 @@ pub(crate) async fn image(
     let mut response = Response::new(Body::from(bytes));
     let content_type = HeaderValue::try_from(content_type).map_err(|_| ApiError::Defect)?;
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    // The next one is another.
+    // The next response has another picture.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-/// `DELETE /v1/jobs/{id}`: asking twice is no error.
+/// `DELETE /v1/jobs/{id}`: repeating it is not an error.
 pub(crate) async fn cancel(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,

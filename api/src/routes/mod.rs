@@ -33,7 +33,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/{owner}/{app}", post(fal::run))
         .route("/{owner}/{app}/stream", post(fal::stream))
         .fallback(async |uri: Uri| ApiError::PathUnknown(uri.path().to_owned()));
-    // For the people who run the fleet: no web page may read them.
+    // For operators: no web page of another origin may read them.
     let operators = Router::new()
         .route("/v1/dead", get(dead::list))
         .route("/v1/dead/{id}/retry", post(dead::retry))

@@ -1,4 +1,4 @@
-//! `GET /v1/workers`: who serves what.
+//! `GET /v1/workers`: which worker serves which app.
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use glimpse_shared::job::WorkerRecord;
@@ -22,7 +22,7 @@ struct ListedWorker {
     last_seen: String,
 }
 
-/// The workers seen lately, by id.
+/// The workers with a recent heartbeat, by id.
 pub(crate) async fn list(State(api): State<Api>) -> Result<Response, ApiError> {
     let (now, seen) = in_time(async { Ok((api.store.now().await?, api.store.workers().await?)) }).await?;
     let workers = seen

@@ -83,7 +83,7 @@ async fn what_is_not_dead_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn a_job_that_nobody_can_take_stays_on_the_list() {
+async fn a_dead_job_that_no_worker_can_do_stays_on_the_list() {
     let stack = Stack::with(Config { queue_limit: 1, ..Config::default() }).await;
     let old = dead(&stack).await;
     let path = format!("/v1/dead/{old}/retry");

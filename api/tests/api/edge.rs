@@ -19,7 +19,7 @@ async fn every_answer_has_an_id_and_may_be_read_from_any_page() {
 }
 
 #[tokio::test]
-async fn any_page_may_ask_before_it_asks() {
+async fn any_origin_may_send_a_preflight() {
     let stack = Stack::start().await;
     for path in ["/glimpse/demo/stream", "/v1/jobs", "/nowhere"] {
         let answer = stack.ask("OPTIONS", path, "").await;

@@ -101,7 +101,7 @@ async fn a_cursor_beyond_the_log_is_told_of_one_gap_and_gets_the_end() {
 }
 
 #[tokio::test]
-async fn who_has_the_terminal_event_gets_204() {
+async fn a_cursor_at_the_terminal_event_gets_204() {
     let stack = Stack::start().await;
     let mut worker = stack.worker();
     let id = stack.submit("a heart").await;

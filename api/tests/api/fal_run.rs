@@ -74,7 +74,7 @@ async fn a_job_that_the_model_cannot_serve_is_400_and_any_other_failure_500() {
 }
 
 #[tokio::test]
-async fn a_hang_up_cancels_the_job() {
+async fn a_disconnect_cancels_the_job() {
     let stack = Stack::start().await;
     let mut client = stack.client().await;
     client.request("POST", PATH, &[], br#"{"prompt":"a heart"}"#).await;

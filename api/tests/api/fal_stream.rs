@@ -54,7 +54,7 @@ async fn several_pictures_are_all_in_the_last_event() {
 }
 
 #[tokio::test]
-async fn a_hang_up_cancels_the_job() {
+async fn a_disconnect_cancels_the_job() {
     let stack = Stack::start().await;
     let mut worker = stack.worker();
     let mut client = stack.client().await;

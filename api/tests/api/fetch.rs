@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     pictures::{body, png},
-    support::{Answer, PATIENCE, Shelf, Stack},
+    support::{Answer, SOON, Shelf, Stack},
 };
 
 /// An API that fetches from the given hosts, or from all public hosts if none is given.
@@ -137,7 +137,7 @@ async fn no_spelling_of_a_private_address_is_asked() {
 }
 
 #[tokio::test]
-async fn with_a_list_nobody_else_is_asked() {
+async fn only_listed_hosts_are_fetched() {
     let listed = Shelf::open("127.0.0.1", png(72, 64)).await;
     let other = Shelf::open("127.0.0.2", png(72, 64)).await;
     let stack = stack(&["LocalHost", "127.1"], FetchLimits::default()).await;
@@ -177,7 +177,7 @@ async fn a_redirection_is_followed_as_far_as_it_is_allowed() {
 }
 
 #[tokio::test]
-async fn what_was_there_instead_of_a_picture_is_not_told() {
+async fn a_failed_fetch_reveals_nothing_about_the_address() {
     let shelf = Shelf::open("127.0.0.1", png(72, 64)).await;
     let stack = stack(&["127.0.0.1", "localhost", "no.such.name.invalid"], FetchLimits::default()).await;
     let nobody = {
@@ -209,21 +209,21 @@ async fn a_body_without_end_is_cut_at_the_limit() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_its_time_is_left() {
+async fn a_slow_image_server_times_out() {
     let shelf = Shelf::open("127.0.0.1", png(72, 64)).await;
     let limits = FetchLimits { total: Duration::from_millis(300), ..FetchLimits::default() };
     let stack = stack(&["127.0.0.1"], limits).await;
     for path in ["/silent", "/stalled"] {
         let (url, asked) = (shelf.url(path), Instant::now());
         assert_eq!(refusal(&submit(&stack, &url).await, &url), failed(), "{path}");
-        assert!(asked.elapsed() < PATIENCE / 2, "{path}");
+        assert!(asked.elapsed() < SOON / 2, "{path}");
     }
 }
 
 #[tokio::test]
 async fn more_than_so_many_fetches_at_once_are_429() {
     let shelf = Shelf::open("127.0.0.1", png(72, 64)).await;
-    let limits = FetchLimits { at_once: 1, total: PATIENCE, ..FetchLimits::default() };
+    let limits = FetchLimits { at_once: 1, total: SOON, ..FetchLimits::default() };
     let stack = stack(&["127.0.0.1"], limits).await;
     let mut first = stack.client().await;
     let waits: Value = json!({ "app": "glimpse/demo", "prompt": "a", "image": shelf.url("/silent") });
@@ -234,7 +234,7 @@ async fn more_than_so_many_fetches_at_once_are_429() {
     // Requests without addresses are still served, and a client that disconnects makes room.
     stack.submit("a").await;
     drop(first);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + SOON;
     while submit(&stack, &shelf.url("/picture")).await.status != 202 {
         assert!(Instant::now() < deadline, "the place stays taken");
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use glimpse_api::Config;
 
-use crate::support::{Client, PATIENCE, Stack};
+use crate::support::{Client, SOON, Stack};
 
 /// Lets time pass for the server, whose sockets have nothing to tell meanwhile.
 async fn pass(time: Duration) {
@@ -21,7 +21,7 @@ async fn known(stack: &Stack) -> Client {
 }
 
 #[tokio::test]
-async fn who_does_not_finish_a_head_is_hung_up_on() {
+async fn an_unfinished_head_closes_the_connection() {
     let stack = Stack::start().await;
     let mut clients = Vec::new();
     for start in ["", "G", "GET /health/live HTTP/1.1\r\nhost: glimpse\r\n"] {
@@ -52,7 +52,7 @@ async fn who_does_not_finish_a_body_is_told_so() {
 
 /// Uploads that stall before their last byte, and that take all the room there is for bodies of their kind.
 async fn stalled(stack: &Stack, uploads: usize, head: &str, bytes: &[u8], probe: usize) -> Vec<Client> {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + SOON;
     let head = format!("POST /v1/jobs HTTP/1.1\r\nhost: glimpse\r\n{head}\r\n\r\n");
     loop {
         let mut clients = Vec::new();
@@ -137,7 +137,7 @@ async fn small_bodies_have_so_much_room_together() {
 }
 
 #[tokio::test]
-async fn a_waiting_request_has_no_room_any_more() {
+async fn a_queued_request_gives_its_memory_back() {
     let stack = Stack::with(Config { body_limit: LIMIT as u64, ..Config::default() }).await;
     let body = format!(r#"{{"prompt": "a heart", "unknown": "{}"}}"#, "a".repeat(LIMIT - 100));
     let mut worker = stack.worker();

@@ -7,13 +7,13 @@ use glimpse_shared::{id::JobId, job::Status, store::Lease};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{Client, PATIENCE, Stack, Stream, Worker, picture};
+use crate::support::{Client, SOON, Stack, Stream, Worker, picture};
 
 const BODY: &[u8] = br#"{"prompt":"a heart","seed":1}"#;
 const PATH: &str = "/glimpse/demo/stream";
 
 /// Less than a client would wait, and far less than the silence of a stream.
-const SOON: Duration = Duration::from_secs(3);
+const WITHIN_A_STEP: Duration = Duration::from_secs(3);
 
 /// A client that has asked for fal's stream.
 async fn asked(stack: &Stack) -> Client {
@@ -46,7 +46,7 @@ fn result() -> String {
 async fn assert_cancelled_soon(stack: &Stack, id: JobId, how: &str) {
     let closed = Instant::now();
     stack.until(id, Status::Cancelled).await;
-    assert!(closed.elapsed() < SOON, "{how}: after {:?}", closed.elapsed());
+    assert!(closed.elapsed() < WITHIN_A_STEP, "{how}: after {:?}", closed.elapsed());
     let newest = stack.newest(id).await;
     assert_eq!(newest.json(), r#"{"type":"cancelled","by":"disconnect"}"#, "{how}");
 }
@@ -57,7 +57,7 @@ async fn a_client_that_sends_no_more_gets_the_head_at_once_and_then_everything()
     let asked_at = Instant::now();
     let (mut stream, worker, mut lease) = half_closed(&stack).await;
     assert_eq!(stream.block().await.unwrap(), ": keep-alive");
-    assert!(asked_at.elapsed() < SOON, "nothing is known of the job but that it runs");
+    assert!(asked_at.elapsed() < WITHIN_A_STEP, "nothing is known of the job but that it runs");
     worker.preview(&mut lease, 0).await;
     assert!(stream.event().await.unwrap().starts_with(r#"data: {"image""#));
     worker.complete(lease).await;
@@ -265,7 +265,7 @@ async fn a_follower_that_leaves_gives_its_place_back_at_once() {
         leave(client, how).await;
         let left = Instant::now();
         while stack.client().await.ask("HEAD", &path, &[], b"").await.status != 200 {
-            assert!(left.elapsed() < SOON, "{how}");
+            assert!(left.elapsed() < WITHIN_A_STEP, "{how}");
             tokio::task::yield_now().await;
         }
     }
@@ -307,5 +307,5 @@ async fn a_kept_connection_serves_on_after_a_stream() {
     client.half_close().await;
     let ended = Instant::now();
     assert!(!client.more().await);
-    assert!(ended.elapsed() < PATIENCE / 2);
+    assert!(ended.elapsed() < SOON / 2);
 }

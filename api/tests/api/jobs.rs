@@ -139,7 +139,7 @@ async fn the_same_key_is_the_same_job() {
 
 /// A key such as `1` is easy to guess, and who has an id has the job.
 #[tokio::test]
-async fn a_key_is_no_way_to_another_s_job() {
+async fn a_guessed_key_does_not_reveal_another_job() {
     let stack = Stack::start().await;
     let key = [("idempotency-key", "1")];
     let send = async |stack: &Stack, body: &str| {

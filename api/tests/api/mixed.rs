@@ -108,7 +108,8 @@ async fn a_job_goes_to_a_worker_that_is_capable_of_it() {
         assert_eq!(answer.status, 202, "{}", answer.text());
         answer.json()["id"].as_str().unwrap().to_owned()
     };
-    let ddim = submit(r#"{"app":"glimpse/demo","prompt":"a","width":512,"height":512,"scheduler":"DDIM"}"#).await;
+    let ddim =
+        submit(r#"{"app":"glimpse/demo","prompt":"a","width":512,"height":512,"scheduler":"DDIM"}"#).await;
     let any = submit(r#"{"app":"glimpse/demo","prompt":"a"}"#).await;
     let got = stack.store.try_claim(&claim(&small, 1)).await.unwrap().unwrap();
     assert_eq!(got.job.id.to_string(), any);

@@ -7,7 +7,7 @@ use glimpse_shared::job::Status;
 use serde_json::json;
 use tokio::{net::TcpStream, time::Instant};
 
-use crate::support::{Client, PATIENCE, Stack, Worker};
+use crate::support::{Client, SOON, Stack, Worker};
 
 const BODY: &[u8] = br#"{"prompt":"a heart","seed":1}"#;
 
@@ -67,11 +67,11 @@ async fn followers_are_sent_elsewhere_at_different_times() {
 
 #[tokio::test]
 async fn a_stream_that_cannot_resume_is_served_to_its_end_within_the_grace() {
-    let mut stack = with_grace(PATIENCE).await;
+    let mut stack = with_grace(SOON).await;
     let (mut stream, worker, mut lease) = watched(&stack).await;
     stack.ask_to_end();
     // New connections are refused.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + SOON;
     while TcpStream::connect(stack.address).await.is_ok() {
         assert!(Instant::now() < deadline, "the listener stays open");
     }
@@ -96,7 +96,7 @@ async fn after_the_grace_it_gets_an_error_and_a_cut_and_its_job_is_cancelled() {
 }
 
 #[tokio::test]
-async fn after_the_grace_who_waits_for_an_answer_gets_503() {
+async fn after_the_grace_a_waiting_request_gets_503() {
     for path in ["/glimpse/demo", "/glimpse/demo/stream"] {
         let mut stack = with_grace(Duration::ZERO).await;
         let mut client = stack.client().await;

@@ -65,7 +65,7 @@ const USUAL: [&str; 24] = [
 
 /// A request without a body, or with one.
 #[derive(Debug, Clone)]
-struct Asked {
+struct RawRequest {
     line: usize,
     query: Option<Vec<u8>>,
     headers: Vec<(usize, Vec<u8>)>,
@@ -73,13 +73,13 @@ struct Asked {
     damages: Vec<Damage>,
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn raw_request() -> impl Strategy<Value = RawRequest> {
     let sometimes = prop_oneof![4 => Just(Vec::new()), 1 => damages()];
     (0_usize..18, prop::option::of(value()), vec((0..HEADERS.len(), value()), 0..4), changes(), sometimes)
-        .prop_map(|(line, query, headers, body, damages)| Asked { line, query, headers, body, damages })
+        .prop_map(|(line, query, headers, body, damages)| RawRequest { line, query, headers, body, damages })
 }
 
-impl Asked {
+impl RawRequest {
     fn bytes(&self, server: &Server, document: &Value) -> Vec<u8> {
         let (ended, lost) = (server.ended, server.lost);
         let (method, path) = match self.line {
@@ -140,7 +140,7 @@ fn document() -> Value {
 fn any_request_is_answered() {
     fuzz::alone(|| {
         let server = Server::start();
-        let (document, cases) = (document(), asked());
+        let (document, cases) = (document(), raw_request());
         fuzz::check(500, &cases, |asked| {
             let request = asked.bytes(&server, &document);
             let most = BASE + PER_BYTE * request.len();

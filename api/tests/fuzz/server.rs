@@ -18,7 +18,7 @@ use glimpse_shared::{
     needs::Capabilities,
     store::{Cancel, Claim, Clock, Ending, SharedStore, memory::MemoryStore},
 };
-use glimpse_test_support::SOON as PATIENCE;
+use glimpse_test_support::SOON;
 use tokio::{net::TcpListener, runtime::Runtime};
 
 pub(crate) struct Server {
@@ -133,7 +133,7 @@ async fn fail_all(store: SharedStore, capabilities: Capabilities) {
 
 fn ask(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
     // The server may hang up on what is no HTTP before it has read all.
     let _ = stream.write_all(request);
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! The one door from JSON to [`ImageSpec`]: every rule of the request, every error at once.
+//! The only way from JSON to [`ImageSpec`]: checks every rule of the request, and reports all errors at once.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ pub const MAX_PIXELS: u64 = 2048 * 1024;
 /// The most pictures of one request.
 pub const MAX_IMAGES: u64 = 4;
 
-/// The pictures to make when a request does not say: diffusers' example for SDXL, as fal streams it.
+/// Defaults of a request: diffusers' example for SDXL, as fal streams it.
 mod default {
     pub(super) const NEGATIVE_PROMPT: &str = "blurry, low quality";
     pub(super) const NUM_INFERENCE_STEPS: u32 = 20;
@@ -39,7 +39,7 @@ const MAX_STEPS: u64 = 50;
 const MAX_GUIDANCE: f64 = 30.0;
 const MAX_CLIP_SKIP: u64 = 12;
 
-/// What the workers of an app can do, as far as a request is concerned.
+/// What the workers of an app can do, for the check of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     /// The model's own width in pixels.
@@ -53,10 +53,10 @@ pub struct Offer {
 }
 
 impl ImageSpec {
-    /// Checks a request against the rules and against what the app's workers offer. Takes from `body` what it
-    /// knows; a seed that is not given is drawn from 0..2^32. Pictures must be in the request itself; they are
-    /// decoded, so call it where that may take its time if there are any
-    /// ([`picture_sources`](super::picture_sources)).
+    /// Checks a request against the rules and against what the app's workers offer. Takes the members that it knows
+    /// from `body`; a missing seed is drawn from 0..2^32. Pictures must be in the request itself. They are decoded,
+    /// which is slow: if there are any ([`picture_sources`](super::picture_sources)), call it on a thread that may
+    /// block.
     ///
     /// # Errors
     /// One entry per wrong field.
@@ -68,7 +68,7 @@ impl ImageSpec {
         Self::check_with(body, offer, defaults, &Fetched::default())
     }
 
-    /// The same, where pictures may also be addresses: those that were fetched.
+    /// The same, for pictures that may also be URLs: those that were fetched.
     ///
     /// # Errors
     /// One entry per wrong field.
@@ -151,8 +151,7 @@ impl Fields {
         Some(side)
     }
 
-    /// Both sides are right on their own, but a picture may not be the largest both ways, nor larger than any
-    /// worker allows.
+    /// Each side may be valid, but their product must be within the limit of the rules and of the workers.
     fn area(&mut self, size: Size, most: u64) {
         let sides_wrong =
             self.errors.iter().any(|error| matches!(error.field().as_str(), "width" | "height"));

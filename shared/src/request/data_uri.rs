@@ -1,24 +1,24 @@
-//! The bytes of a data URI. Its media type is not looked at: the bytes say what they are.
+//! Reads the bytes of a data URI. Its media type is ignored, because the bytes decide the format.
 
 use std::borrow::Cow;
 
 use data_url::{DataUrl, forgiving_base64::DecodeError};
 
-/// What stands before the comma is never this long, and may take much memory and time to read.
+/// The longest part before the comma: a longer one could take much memory and time to read.
 const LONGEST_HEAD: usize = 1024;
 
-/// Why a text gives no bytes.
+/// Why a text cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoBytes {
-    /// It is no data URI.
+    /// It is not a data URI.
     NoUri,
-    /// It says that it is in base64 and is not.
+    /// Its base64 is invalid.
     NoBase64,
-    /// There are more than may be.
+    /// It has too many bytes.
     TooMany,
 }
 
-/// What a data URI has behind its comma.
+/// The data of a data URI.
 #[derive(Debug)]
 pub(super) struct Content {
     /// Decoded.
@@ -27,9 +27,8 @@ pub(super) struct Content {
     pub(super) was_base64: bool,
 }
 
-/// Reads a data URI as browsers do: in base64 with or without padding and line breaks, or percent-encoded, or both;
-/// and beyond what browsers do, base64 in the alphabet for URLs, and a head that is `base64` alone. At most `most`
-/// bytes are kept.
+/// Reads a data URI as browsers do: base64 with or without padding and line breaks, percent-encoded, or both. Unlike
+/// browsers it also reads the URL-safe alphabet, and a head that is only `base64`. At most `most` bytes are kept.
 pub(super) fn content(uri: &str, most: usize) -> Result<Content, NoBytes> {
     let comma = uri.bytes().take(LONGEST_HEAD).position(|byte| byte == b',').ok_or(NoBytes::NoUri)?;
     let (head, data) = uri.split_at(comma);
@@ -40,7 +39,7 @@ pub(super) fn content(uri: &str, most: usize) -> Result<Content, NoBytes> {
     Ok(Content { bytes: decoded(&uri, most)?, was_base64 })
 }
 
-/// The same in base64 of the standard alphabet, and with a head that says so.
+/// The same text in standard base64, with a head that states it.
 fn usual(head: &str, data: &str) -> Result<String, NoBytes> {
     let (scheme, _) = head.split_once(':').ok_or(NoBytes::NoUri)?;
     let mut uri = String::with_capacity(head.len() + data.len());
@@ -55,7 +54,7 @@ fn usual(head: &str, data: &str) -> Result<String, NoBytes> {
 
 fn decoded(uri: &str, most: usize) -> Result<Vec<u8>, NoBytes> {
     let parsed = DataUrl::process(uri).map_err(|_| NoBytes::NoUri)?;
-    // No more is needed for base64 without spaces, and as much will do for most else.
+    // Enough for base64 without spaces, and for most other texts.
     let mut bytes = Vec::with_capacity((uri.len() / 4 * 3).min(most));
     let keep = |part: &[u8]| {
         if part.len() > most - bytes.len() {

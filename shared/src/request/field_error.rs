@@ -1,24 +1,24 @@
-//! What is wrong with a request, field by field, in the shape that fal's clients read (pydantic's).
+//! Errors of a request, one per field, in the form that fal's clients read (pydantic's).
 
 use std::io;
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// One wrong field: an entry of a 422's `detail`.
+/// One invalid field: an entry of a 422's `detail`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FieldError {
-    /// Where: `["body", field]`, and further down into it.
+    /// The location: `["body", field]`, and deeper parts of it.
     pub loc: Vec<Loc>,
-    /// What is wrong, for people.
+    /// The human-readable message.
     pub msg: String,
-    /// What is wrong, for programs.
+    /// The machine-readable kind of error.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// The value that was sent; long ones are cut.
+    /// The value that was sent; long ones are shortened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
-    /// The bound that was crossed.
+    /// The limit that was exceeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ctx: Option<Value>,
 }
@@ -48,7 +48,7 @@ impl FieldError {
         msg: impl Into<String>,
         input: &Value,
     ) -> Self {
-        // The name of an unknown member may have megabytes as well.
+        // The name of an unknown member may have megabytes too.
         let path = path.into_iter().map(|part| match part {
             Loc::Name(name) => Loc::Name(cut(&name).unwrap_or(name)),
             other => other,
@@ -71,13 +71,13 @@ impl FieldError {
         error
     }
 
-    /// Adds the bound that was crossed.
+    /// Adds the limit that was exceeded.
     pub fn with_ctx(mut self, ctx: Value) -> Self {
         self.ctx = Some(ctx);
         self
     }
 
-    /// The field's name: of the whole field, also where only a part of it is wrong.
+    /// The name of the whole field, also if only a part of it is invalid.
     pub fn field(&self) -> String {
         match self.loc.get(1) {
             Some(Loc::Name(name)) => name.clone(),
@@ -86,7 +86,7 @@ impl FieldError {
     }
 }
 
-/// How many characters of what was sent are sent back.
+/// How many characters of the sent value are returned.
 const MOST: usize = 200;
 
 /// The beginning of a long text.
@@ -95,7 +95,7 @@ fn cut(text: &str) -> Option<String> {
     Some(format!("{}…", &text[..end]))
 }
 
-/// What of a wrong value is sent back: enough to recognise it, never megabytes.
+/// The part of an invalid value that is returned: enough to recognise it, never megabytes.
 pub(super) fn shown(input: &Value) -> Value {
     match input {
         Value::String(text) => Value::String(cut(text).unwrap_or_else(|| text.clone())),
@@ -106,7 +106,7 @@ pub(super) fn shown(input: &Value) -> Value {
     }
 }
 
-/// Fails after so many bytes, so that nobody writes megabytes to find out that they are many.
+/// A writer that fails after this many bytes, so that a long value is not serialised only to measure it.
 struct AtMost(usize);
 
 impl io::Write for AtMost {

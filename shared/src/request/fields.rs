@@ -1,20 +1,19 @@
-//! Members of an object as they are read: each reader takes one, holds it to its rule, and leaves an error where
-//! it is wrong.
+//! Readers of an object's members: each one takes a member, checks its rule, and records an error if it is invalid.
 
 use serde_json::{Map, Number, Value, json};
 
 use super::field_error::{FieldError, Loc};
 
-/// The members not read yet, and what was wrong with those read. A reader answers `None` for a member that is
-/// absent, `null` or wrong; a wrong one has left its error.
+/// The members that are not read yet, and the errors of those that are. A reader returns `None` for a member that is
+/// absent, `null` or invalid; an invalid one has recorded its error.
 pub(super) struct Fields {
-    /// Where the object lies in the body; its members are below.
+    /// The object's location in the body.
     at: Vec<Loc>,
     pub(super) body: Map<String, Value>,
     pub(super) errors: Vec<FieldError>,
 }
 
-/// Where the numbers begin that a field may have.
+/// The lower bound of a field's numbers.
 #[derive(Clone, Copy)]
 pub(super) enum Least {
     /// At this one.
@@ -57,7 +56,7 @@ impl Fields {
         }
     }
 
-    /// A text that must be there; the empty one in place of one that is wrong.
+    /// A required text; the empty text if it is invalid.
     pub(super) fn required_text(&mut self, field: &str, least: usize, most: usize) -> String {
         if self.body.get(field).is_none_or(Value::is_null) {
             let body = Value::Object(self.body.clone());

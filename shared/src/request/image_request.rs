@@ -1,10 +1,10 @@
-//! A request for pictures as a client writes it.
+//! A request for pictures, as a client writes it.
 
 use serde::Serialize;
 
 use super::output::{OutputFormat, PreviewSource};
 
-/// A request as a client writes it, unchecked. Members left out take their defaults where it is checked.
+/// A request as a client writes it, unchecked. Missing members get their defaults in the check.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ImageRequest {
     /// What to draw.
@@ -33,13 +33,13 @@ pub struct ImageRequest {
     /// Changes to the model, at most 8.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub loras: Vec<LoraRequest>,
-    /// The picture to begin from: a data URI, or an address if the server fetches any.
+    /// The input picture: a data URI, or a URL if the server fetches pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// Where to repaint it, as a picture: white is repainted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
-    /// The share of the steps to take from the picture, above 0 to 1.
+    /// The share of the steps that are run, above 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
     /// 0 to 2^53.
@@ -48,10 +48,10 @@ pub struct ImageRequest {
     /// How many pictures, 1 to 4.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_images: Option<i64>,
-    /// One that a worker of the app offers, by diffusers' name.
+    /// A scheduler that a worker of the app offers, by diffusers' name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<String>,
-    /// How many steps there are from one preview to the next, 0 for no previews, to 50.
+    /// Steps between two previews, up to 50; 0 for no previews.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview_every: Option<i64>,
     /// What previews show.
@@ -62,7 +62,7 @@ pub struct ImageRequest {
     pub output_format: Option<OutputFormat>,
 }
 
-/// A change to the model as a client asks for it, unchecked.
+/// A LoRA of a request, unchecked.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct LoraRequest {
     /// The file, under the workers' folder of LoRAs.

@@ -1,4 +1,4 @@
-//! A picture to begin from, as it came: its bytes, and what its header says about them.
+//! An input picture as it was sent: its bytes, and the size and format in its header.
 
 use std::{fmt, io::Cursor};
 
@@ -16,15 +16,15 @@ use super::{
     jpeg, kind, webp,
 };
 
-/// The most bytes of a picture's file.
+/// The largest file of a picture, in bytes.
 pub const MAX_INPUT_IMAGE_BYTES: usize = 12 << 20;
 
 const MAX_SIDE: u32 = 8192;
 const MAX_PIXELS: u64 = 16_777_216;
-/// What decoding may take: the most pixels of four channels of 16 bits, and as much again to work with.
+/// The memory limit of decoding: the maximum of pixels with four channels of 16 bits, and the same again to work with.
 const MAX_MEMORY: u64 = 2 * 8 * MAX_PIXELS;
 
-/// How a picture to begin from is encoded.
+/// The format of an input picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputFormat {
     /// `image/jpeg`.
@@ -71,8 +71,8 @@ impl InputFormat {
     }
 }
 
-/// A picture to begin from: a file of a known format whose header is in its bounds. A request's has been decoded
-/// once where it was checked, so that [`InputImage::decode`] finds nothing new.
+/// An input picture: a file of a known format whose header is within the limits. The picture of a checked request has
+/// been decoded once, so [`InputImage::decode`] finds no new error.
 #[derive(Clone, PartialEq)]
 pub struct InputImage {
     format: InputFormat,
@@ -81,37 +81,37 @@ pub struct InputImage {
     bytes: Bytes,
 }
 
-/// Why a text or a file is no picture to begin from.
+/// Why a text or a file is not a usable picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InputImageError {
-    /// No data URI, or one that is not in base64 and is no picture either.
+    /// Not a data URI, or one without base64 whose text is not a picture either.
     #[error("Input should be a data URI: data:image/png;base64, and then the picture in base64")]
     Uri,
-    /// What follows the header is not base64.
+    /// Its base64 is invalid.
     #[error("What follows the comma of the data URI is not base64")]
     Base64,
     /// A file that is too large.
     #[error("A picture should have at most {MAX_INPUT_IMAGE_BYTES} bytes")]
     TooManyBytes,
-    /// A file of another format than those that are read.
-    #[error("The bytes are {}: input should be a PNG, JPEG or WebP picture", .found.unwrap_or("no known picture"))]
+    /// A file of a format that is not supported.
+    #[error("The bytes are {}: input should be a PNG, JPEG or WebP picture", .found.unwrap_or("of an unknown format"))]
     Format {
-        /// What the bytes are, if that is known.
+        /// The format of the bytes, if it is known.
         found: Option<&'static str>,
     },
-    /// A picture of a format that is read, but of a rare kind that is not.
+    /// A rare kind of a supported format that cannot be read.
     #[error("This kind of {} cannot be read: save the picture as an ordinary PNG, JPEG or WebP", .0.name())]
     Unsupported(InputFormat),
     /// Too many pixels.
     #[error("A picture should have sides of 1 to {MAX_SIDE} pixels and at most {MAX_PIXELS} pixels")]
     TooLarge,
-    /// A file that is cut or damaged.
-    #[error("The picture is cut or damaged: it cannot be decoded")]
+    /// A truncated or damaged file.
+    #[error("The picture is truncated or damaged and cannot be decoded")]
     Broken,
 }
 
 impl InputImageError {
-    /// What is wrong, for programs: fal's words.
+    /// The machine-readable kind of error, in fal's words.
     pub fn kind(self) -> &'static str {
         match self {
             Self::Uri | Self::Base64 | Self::Broken => "image_load_error",
@@ -121,7 +121,7 @@ impl InputImageError {
         }
     }
 
-    /// The bound that was crossed.
+    /// The limit that was exceeded.
     pub fn ctx(self) -> Option<Value> {
         match self {
             Self::TooManyBytes => Some(json!({ "max_size": MAX_INPUT_IMAGE_BYTES })),
@@ -137,11 +137,11 @@ impl InputImageError {
 }
 
 impl InputImage {
-    /// A picture's file. Reads its header and looks whether the file is all there: nothing is decoded. A JPEG that
-    /// lacks nothing but its end marker gets one.
+    /// Takes a picture's file. Reads its header and checks that the file is complete, without decoding it. A JPEG that
+    /// lacks only its end marker gets one.
     ///
     /// # Errors
-    /// For a file of an unknown format, one that is too large, one whose header is damaged, and a JPEG that is cut.
+    /// If the format is unknown, the file is too large, its header is damaged, or a JPEG is truncated.
     pub fn new(bytes: Bytes) -> Result<Self, InputImageError> {
         if bytes.len() > MAX_INPUT_IMAGE_BYTES {
             return Err(InputImageError::TooManyBytes);
@@ -149,7 +149,7 @@ impl InputImage {
         let format = InputFormat::of_bytes(&bytes)
             .ok_or_else(|| InputImageError::Format { found: kind::of(&bytes) })?;
         let mut decoder = decoder(bytes.clone(), format).map_err(|error| match (error, format) {
-            // The decoder's own word for it is the one for what is damaged.
+            // The decoder reports this as damage.
             (InputImageError::Broken, InputFormat::Jpeg) if jpeg::is_rare(&bytes) => {
                 InputImageError::Unsupported(format)
             }
@@ -171,7 +171,7 @@ impl InputImage {
             InputFormat::Webp => webp::is_honest(&bytes).then_some(bytes),
             InputFormat::Png => Some(bytes),
         };
-        // An end marker more may be too much.
+        // With one more end marker the file may be too large.
         let bytes =
             bytes.filter(|bytes| bytes.len() <= MAX_INPUT_IMAGE_BYTES).ok_or(InputImageError::Broken)?;
         let (width, height) = if is_turned { (height, width) } else { (width, height) };
@@ -181,7 +181,7 @@ impl InputImage {
     /// A picture in a data URI, without decoding it. The URI's media type does not matter.
     ///
     /// # Errors
-    /// As [`InputImage::new`], and for a text that is no data URI.
+    /// As [`InputImage::new`], and if the text is not a data URI.
     pub fn from_data_uri(uri: &str) -> Result<Self, InputImageError> {
         let content = data_uri::content(uri, MAX_INPUT_IMAGE_BYTES).map_err(|error| match error {
             NoBytes::NoUri => InputImageError::Uri,
@@ -189,7 +189,7 @@ impl InputImage {
             NoBytes::TooMany => InputImageError::TooManyBytes,
         })?;
         match Self::new(content.bytes.into()) {
-            // The text of a picture, which its sender has not said to be base64.
+            // The base64 of a picture without `;base64` in the URI.
             Err(InputImageError::Format { .. }) if !content.was_base64 => Err(InputImageError::Uri),
             read => read,
         }
@@ -204,10 +204,10 @@ impl InputImage {
         uri
     }
 
-    /// Decodes the picture and stands it upright, as its Exif tells. Takes its time: not for async threads.
+    /// Decodes the picture and applies its Exif orientation. This is slow: do not call it on async threads.
     ///
     /// # Errors
-    /// For a file that is cut or damaged.
+    /// If the file is truncated or damaged.
     pub fn decode(&self) -> Result<DynamicImage, InputImageError> {
         let mut decoder = decoder(self.bytes.clone(), self.format)?;
         let orientation = decoder.orientation().unwrap_or(NoTransforms);
@@ -217,7 +217,7 @@ impl InputImage {
         Ok(image)
     }
 
-    /// How it is encoded.
+    /// Its format.
     pub fn format(&self) -> InputFormat {
         self.format
     }
@@ -227,12 +227,12 @@ impl InputImage {
         &self.bytes
     }
 
-    /// Pixels across, once it stands upright: 1 to 8192.
+    /// Width in pixels after the Exif orientation: 1 to 8192.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// Pixels down, once it stands upright: 1 to 8192.
+    /// Height in pixels after the Exif orientation: 1 to 8192.
     pub fn height(&self) -> u32 {
         self.height
     }

@@ -1,12 +1,12 @@
-//! What bytes are that are no picture of a format that is read, for people.
+//! Names the format of bytes that are not a supported picture, for error messages.
 
-/// Its media type, or what else is known of it.
+/// Its media type, or another description.
 pub(super) fn of(bytes: &[u8]) -> Option<&'static str> {
     if bytes.is_empty() {
         return Some("missing");
     }
     match infer::get(bytes).map(|kind| kind.mime_type()) {
-        // These are texts with a first line that is known.
+        // These are texts with a known first line.
         None | Some("text/xml" | "text/html") => {}
         known => return known,
     }

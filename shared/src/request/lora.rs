@@ -1,4 +1,4 @@
-//! Small changes to a model that a request may name: which, and how much of each.
+//! The LoRAs of a request: their names and scales.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ const MAX_LORAS: usize = 8;
 const MAX_SCALE: f64 = 10.0;
 const MAX_NAME_CHARS: usize = 255;
 
-/// A change to the model, by the name of its file.
+/// A LoRA, by the name of its file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lora {
     #[serde(rename = "path")]
@@ -27,19 +27,19 @@ impl Lora {
         &self.name
     }
 
-    /// How much of it: -10 to 10.
+    /// Its scale: -10 to 10.
     pub fn scale(&self) -> f64 {
         self.scale
     }
 }
 
-/// A file under the worker's folder of LoRAs, and never one outside of it: parts divided by `/`, none of which
-/// leads up or away.
+/// A file in the worker's folder of LoRAs, never outside of it: parts separated by `/`, none of which leads out of the
+/// folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LoraName(String);
 
-/// The text is no name of a file under a folder.
+/// The text is not the name of a file in a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "Input should name a file under the workers' LoRA folder: at most {MAX_NAME_CHARS} characters, parts divided \
@@ -58,7 +58,7 @@ impl TryFrom<String> for LoraName {
     type Error = NoLoraName;
 
     fn try_from(name: String) -> Result<Self, NoLoraName> {
-        // An empty part is also what a leading `/` leaves; `:` makes a drive or a URL of a name.
+        // A leading `/` gives an empty part; `:` would make the name a drive or a URL.
         let parts = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
         let chars = !name.chars().any(|c| matches!(c, '\\' | ':') || c.is_control());
         let right = parts && chars && !name.starts_with('~') && name.chars().count() <= MAX_NAME_CHARS;
@@ -79,7 +79,7 @@ impl std::fmt::Display for LoraName {
 }
 
 impl Fields {
-    /// `loras`: those that are right; each wrong one has left its errors.
+    /// Reads `loras`: returns the valid ones; each invalid one has recorded its errors.
     pub(super) fn loras(&mut self, unknown: Unknown) -> Vec<Lora> {
         let field = "loras";
         let entries = match self.take(field) {

@@ -1,4 +1,4 @@
-//! What a client asks for, before ([`ImageRequest`]) and after ([`ImageSpec`]) it is checked.
+//! A request for pictures, before ([`ImageRequest`]) and after ([`ImageSpec`]) its check.
 //!
 //! A request is checked once, where it enters. From there on it is an [`ImageSpec`], which cannot hold a wrong
 //! value. The rules are the table of `docs/protocol.md`.

@@ -143,8 +143,8 @@ mod tests {
         // The object, its member's name, the list and the 0 count too.
         assert!(parse_object(body(MOST_VALUES - 4).as_bytes()).is_ok());
         let errors = parse_object(body(MOST_VALUES - 3).as_bytes()).unwrap_err();
-        let told = errors[0].ctx.as_ref().unwrap()["error"].as_str().unwrap();
-        assert!(told.starts_with("more than 10000 values at line 1 column"), "{told}");
+        let message = errors[0].ctx.as_ref().unwrap()["error"].as_str().unwrap();
+        assert!(message.starts_with("more than 10000 values at line 1 column"), "{message}");
         let names: String = (0..MOST_VALUES).map(|n| format!("\"{n}\": 0, ")).collect();
         assert!(parse_object(format!("{{{names}\"end\": 0}}").as_bytes()).is_err());
     }

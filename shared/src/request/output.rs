@@ -1,4 +1,4 @@
-//! What a request may choose about the pictures that it gets.
+//! What a request may choose about its pictures.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PreviewSource {
-    /// What the sampler holds, as fal's example shows it.
+    /// The sampler's latents, as in fal's example.
     Latents,
-    /// The sampler's estimate of the end: clear far sooner.
+    /// The sampler's estimate of the final picture: it is clear much earlier.
     Denoised,
 }
 

@@ -1,4 +1,4 @@
-//! The pictures of a request: what to begin from, and where to repaint it.
+//! The pictures of a request: the input picture and its mask.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +12,15 @@ use super::{
     wire::Unknown,
 };
 
-/// The share of the steps that is taken from a picture, as diffusers has it for SDXL: the whole picture changes a
-/// little, and what a mask shows is painted anew.
+/// The default share of the steps, as in diffusers for SDXL: without a mask the whole picture changes a little, with a
+/// mask the masked part is repainted.
 const STRENGTH: f64 = 0.3;
 const STRENGTH_OF_MASK: f64 = 0.9999;
 
-/// Each field of a picture, and fal's word for it.
+/// Each field of a picture, and fal's name for it.
 const FIELDS: [(&str, &str); 2] = [("image", "image_url"), ("mask", "mask_url")];
 
-/// What a picture is made from, beside words.
+/// The picture inputs of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Original {
     pub(super) image: InputImage,
@@ -31,23 +31,23 @@ pub(super) struct Original {
 }
 
 impl Original {
-    /// How many of so many steps are taken.
+    /// How many of the given steps are run.
     pub(super) fn steps(strength: f64, of: u32) -> u32 {
         (f64::from(of) * strength) as u32
     }
 }
 
-/// Where a picture of a request is.
+/// The source of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PictureSource<'a> {
     /// In the request.
     Inline,
-    /// Behind an address of http or https.
+    /// An http or https URL.
     Url(&'a str),
 }
 
-/// Where the pictures of a request are, unchecked: a request without any is cheap to check, one with addresses
-/// needs them fetched first.
+/// The sources of a request's pictures, unchecked: a request without pictures is cheap to check; URLs must be fetched
+/// first.
 pub fn picture_sources(body: &Map<String, Value>, unknown: Unknown) -> Vec<PictureSource<'_>> {
     let names = FIELDS.iter().flat_map(|(own, fal)| [Some(*own), unknown.is_fal().then_some(*fal)]);
     let texts = names.flatten().filter_map(|name| body.get(name)?.as_str());
@@ -60,7 +60,7 @@ fn is_url(text: &str) -> bool {
         .any(|scheme| text.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)))
 }
 
-/// What was found at the addresses of a request. An address that is not here may not be fetched.
+/// The fetched pictures by their URLs. A URL that is missing here may not be fetched.
 #[derive(Debug, Clone, Default)]
 pub struct Fetched(BTreeMap<String, Result<Bytes, NotFetched>>);
 
@@ -70,10 +70,10 @@ impl FromIterator<(String, Result<Bytes, NotFetched>)> for Fetched {
     }
 }
 
-/// Why there is nothing of an address. Says no more: what lies behind an address is not the client's to find out.
+/// Why a URL could not be fetched, without details: a client must not learn what else is at a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotFetched {
-    /// The operator does not want it asked.
+    /// The operator does not allow it.
     #[error("The address is not allowed")]
     Forbidden,
     /// It has more bytes than a picture may have.
@@ -102,7 +102,7 @@ impl Fields {
             let msg = "Leaves no step: num_inference_steps times strength should be at least 1";
             self.wrong("strength", "too_few_steps", msg, &strength.into());
         }
-        // Both are looked at, so that both errors are told.
+        // Both are checked, so that both errors are reported.
         let image = self.picture(image, fetched);
         let mask = match mask {
             Some(mask) => Some(self.picture(mask, fetched)?),
@@ -129,7 +129,7 @@ impl Fields {
         by_own.or(by_fal)
     }
 
-    /// Decodes the picture once, to know that it can be.
+    /// Decodes the picture once, to check that this works.
     fn picture(&mut self, (field, value): (&'static str, Value), fetched: &Fetched) -> Option<InputImage> {
         let Value::String(text) = &value else {
             self.wrong(field, "string_type", "Input should be a valid string", &value);

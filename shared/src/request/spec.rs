@@ -72,8 +72,8 @@ impl ImageSpec {
         self.guidance_rescale
     }
 
-    /// 0 to 12: layers of the text encoders to leave out at the end, as diffusers counts them, to whom 0 and none
-    /// are the same layer.
+    /// 0 to 12: layers of the text encoders to leave out at the end, as diffusers counts them: 0 and none mean the
+    /// same layer.
     pub fn clip_skip(&self) -> Option<u32> {
         self.clip_skip
     }
@@ -83,15 +83,15 @@ impl ImageSpec {
         &self.loras
     }
 
-    /// What a worker had best have loaded for this request: a digest of its LoRAs, in their order and with their
-    /// scales; `None` without any. See [`Job::affinity`](crate::job::Job::affinity).
+    /// What a worker should have loaded for this request: a digest of its LoRAs, in their order and with their scales;
+    /// `None` without LoRAs. See [`Job::affinity`](crate::job::Job::affinity).
     pub fn affinity(&self) -> Option<String> {
         if self.loras.is_empty() {
             return None;
         }
         let mut hash = Sha256::new();
         for lora in &self.loras {
-            // A name has no NUL in it.
+            // A name contains no NUL.
             hash.update(lora.name().as_str());
             hash.update([0]);
             hash.update(lora.scale().to_le_bytes());
@@ -99,24 +99,24 @@ impl ImageSpec {
         Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// The picture to begin from; of any size.
+    /// The input picture, of any size.
     pub fn image(&self) -> Option<&InputImage> {
         self.original.as_ref().map(|original| &original.image)
     }
 
-    /// Where to repaint the picture to begin from: white is repainted. Of any size; never without
+    /// The mask: white is repainted. Of any size; never without
     /// [`ImageSpec::image`].
     pub fn mask(&self) -> Option<&InputImage> {
         self.original.as_ref()?.mask.as_ref()
     }
 
-    /// The share of the steps to take, above 0 to 1: less than 1 only with [`ImageSpec::image`], which keeps the
-    /// more of itself the fewer they are.
+    /// The share of the steps that are run, above 0 to 1: less than 1 only with [`ImageSpec::image`]; fewer steps keep
+    /// more of that picture.
     pub fn strength(&self) -> f64 {
         self.original.as_ref().map_or(1.0, |original| original.strength)
     }
 
-    /// How many of the [`num_inference_steps`](ImageSpec::num_inference_steps) are taken: at least 1.
+    /// How many of the [`num_inference_steps`](ImageSpec::num_inference_steps) are run: at least 1.
     pub fn steps_to_take(&self) -> u32 {
         Original::steps(self.strength(), self.num_inference_steps)
     }

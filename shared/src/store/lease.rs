@@ -1,4 +1,4 @@
-//! What a worker holds and what it says about it.
+//! Claims, leases, and what a worker writes to its job.
 
 use std::fmt;
 
@@ -12,53 +12,53 @@ use crate::{
     request::{MAX_IMAGES, MAX_PIXELS},
 };
 
-/// A worker's wish for a job.
+/// A worker's request for a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// Who asks.
+    /// The worker.
     pub worker: WorkerId,
-    /// Whose queue.
+    /// The app whose queue it claims from.
     pub app: App,
-    /// What it has loaded, in the words of [`Job::affinity`].
+    /// What it has loaded, in the form of [`Job::affinity`].
     pub affinity: Option<String>,
-    /// What it is capable of: it gets no job that needs more.
+    /// What it can do: it gets no job that needs more.
     pub capabilities: Capabilities,
-    /// Rises by one with each claim that was answered; the same number asks for the same answer again.
+    /// Rises by one with each answered claim; the same number returns the same answer again.
     pub number: u64,
 }
 
-/// The right to work on a job for a while.
+/// The right to run a job for a limited time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lease {
     /// The job.
     pub job: Job,
-    /// Which try this is, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// Whose try.
+    /// The worker of the attempt.
     pub worker: WorkerId,
-    /// Where an earlier try got to: this one may go on from there.
+    /// The checkpoint of an earlier attempt, to resume from.
     pub checkpoint: Option<Checkpoint>,
-    /// The newest event's number: while a job runs its worker alone writes, so the next event is this + 1.
+    /// The newest event's number: while a job runs, only its worker writes, so the next event is this + 1.
     pub(crate) seq: Seq,
 }
 
-/// Where an attempt has got to, in the worker's own words: the store keeps it and does not look inside.
+/// The progress of an attempt, in the worker's own format: the store does not interpret it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Checkpoint(Bytes);
 
 impl Checkpoint {
-    /// The most that is kept: what the largest request needs, with any sampler that is offered. At most five tensors
+    /// The size limit: what the largest request needs, with any sampler that is offered. At most five tensors
     /// (the latents, and what UniPC of order 3 remembers of earlier steps), each with four numbers of four bytes for
     /// each latent pixel of [`MAX_IMAGES`] pictures of [`MAX_PIXELS`] pixels; and room for their names.
     pub const MAX_BYTES: usize = 5 * 4 * 4 * MAX_IMAGES as usize * MAX_PIXELS as usize / 64 + (64 << 10);
 
-    /// `None` for what is not kept: more than [`Checkpoint::MAX_BYTES`], or nothing.
+    /// `None` if it would not be stored: above [`Checkpoint::MAX_BYTES`], or empty.
     pub fn new(bytes: impl Into<Bytes>) -> Option<Self> {
         let bytes = bytes.into();
         (1..=Self::MAX_BYTES).contains(&bytes.len()).then_some(Self(bytes))
     }
 
-    /// What the worker wrote.
+    /// The worker's bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.0
     }

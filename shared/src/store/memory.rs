@@ -23,10 +23,10 @@ use crate::{
     needs::Capabilities,
 };
 
-/// What a command does: [`transition::apply`], or what a test puts around it to watch it or to break it.
+/// The function that applies a command: [`transition::apply`], or a test's wrapper that observes or breaks it.
 pub type Apply = dyn Fn(&mut State, &Rules, Command, Micros) -> (Outcome, Vec<Effect>) + Send + Sync;
 
-/// See the module.
+/// The store in memory.
 pub struct MemoryStore {
     rules: Rules,
     clock: Clock,
@@ -39,8 +39,8 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Inner {
     state: State,
-    /// The newest seq of each followed job, for those who wait for the next. The last follower of a job takes the
-    /// entry along when it goes.
+    /// The newest seq of each followed job, for followers that wait for the next one. The last follower of a job
+    /// removes the entry along when it goes.
     followed: HashMap<JobId, watch::Sender<Seq>>,
     woken: HashMap<App, Arc<Notify>>,
 }
@@ -51,7 +51,7 @@ impl MemoryStore {
         Self::with(rules, clock, Box::new(transition::apply))
     }
 
-    /// An empty store whose commands do what `apply` says.
+    /// An empty store whose commands are applied by `apply`.
     pub fn with(rules: Rules, clock: Clock, apply: Box<Apply>) -> Self {
         let (cancellations, _) = broadcast::channel(CANCELLATIONS_KEPT);
         let key_secret = KeySecret::random();
@@ -72,10 +72,10 @@ impl MemoryStore {
                         sender.send_replace(frame.seq);
                     }
                 }
-                // Each looks for a token of its own kind.
+                // Each worker checks for a token of its own kind.
                 Effect::Woken(app, _) => inner.woken.entry(app).or_default().notify_waiters(),
                 Effect::Forgotten(id) => drop(inner.followed.remove(&id)),
-                // Nobody listening is no error: a worker that starts later holds no job yet.
+                // Having no listener is not an error: a worker that starts later holds no job yet.
                 Effect::CancelledRunning(app, id) => drop(self.cancellations.send((app, id))),
             }
         }
@@ -84,7 +84,7 @@ impl MemoryStore {
 }
 
 fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
-    // A panic inside the pure transition is a defect, but the state is a value: others may go on with it.
+    // A panic inside the pure transition is a bug, but the state is a value that other threads can still use.
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -114,7 +114,7 @@ impl Store for MemoryStore {
             loop {
                 let woken = notify.notified();
                 tokio::pin!(woken);
-                // Listening before looking: a token that comes in between is not missed.
+                // Subscribe before checking, so that a token in between is not missed.
                 woken.as_mut().enable();
                 let take = Command::TakeWake(app.clone(), capabilities.clone());
                 if matches!(self.apply(take), Outcome::Woken(true)) {
@@ -123,7 +123,7 @@ impl Store for MemoryStore {
                 woken.await;
             }
         };
-        // Running out of time is the normal case of an idle worker.
+        // A timeout is the normal case of an idle worker.
         let _ = tokio::time::timeout(WAKE_UP_WAIT, wait).await;
         Ok(())
     }
@@ -245,7 +245,7 @@ impl Store for MemoryStore {
         let (events, receiver) = mpsc::channel(1);
         let inner = self.inner.clone();
         tokio::spawn(async move {
-            // The follower hung up: there is nobody left to tell.
+            // The follower was dropped.
             let _ = follow(&inner, id, after, &events).await;
             let mut inner = lock(&inner);
             if inner.followed.get(&id).is_some_and(|sender| sender.receiver_count() == 0) {
@@ -280,7 +280,7 @@ impl Store for MemoryStore {
     }
 }
 
-/// Sends a job's events until its end, or until nobody takes them.
+/// Sends a job's events until its end, or until the receiver is dropped.
 async fn follow(
     inner: &Mutex<Inner>,
     id: JobId,
@@ -306,21 +306,21 @@ async fn follow(
         }
         tokio::select! {
             biased;
-            // An error means forgotten; the next round finds out.
+            // An error means that the job was forgotten; the next iteration notices it.
             _ = changes.changed() => {}
             () = events.closed() => return Ok(()),
         }
     }
 }
 
-struct News {
+struct LogRead {
     newest: Seq,
     frames: Vec<Frame>,
 }
 
-/// What a job's log holds after `cursor` (a terminal event whatever its seq), and a sign for when it grows. One
-/// look under one lock: nothing happens between the two.
-fn read(inner: &Mutex<Inner>, id: JobId, cursor: Option<Seq>) -> Option<(News, watch::Receiver<Seq>)> {
+/// The events of a job's log after `cursor` (a terminal event whatever its seq), and a watch on its newest seq. Both
+/// are read under one lock, so nothing happens in between.
+fn read(inner: &Mutex<Inner>, id: JobId, cursor: Option<Seq>) -> Option<(LogRead, watch::Receiver<Seq>)> {
     let mut inner = lock(inner);
     let mut frames = inner.state.log_after(id, cursor)?;
     let state = inner.state.status(id)?;
@@ -328,14 +328,14 @@ fn read(inner: &Mutex<Inner>, id: JobId, cursor: Option<Seq>) -> Option<(News, w
         frames.extend(inner.state.newest(id).cloned());
     }
     let changes = inner.followed.entry(id).or_insert_with(|| watch::channel(state.seq).0).subscribe();
-    Some((News { newest: state.seq, frames }, changes))
+    Some((LogRead { newest: state.seq, frames }, changes))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use std::time::Duration;
+
+    use serde_json::json;
 
     use super::*;
 
@@ -359,7 +359,7 @@ mod tests {
         for stream in &mut streams {
             assert!(stream.next().await.is_some());
         }
-        // Nothing is asked of the store any more.
+        // The store is not used any more.
         for left in [1, 1, 0] {
             streams.pop();
             tokio::time::sleep(Duration::from_secs(1)).await;

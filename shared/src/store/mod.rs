@@ -1,12 +1,12 @@
-//! The store: one contract, two homes.
+//! The store: one contract, two implementations.
 //!
 //! [`Store`] is all that the API and the workers know of the queue and the event bus. [`memory`] keeps it in one
-//! process and is the executable specification; [`redis`] keeps it in Redis for a fleet. The rules are a pure
-//! function, [`transition`], which the memory home calls and the Lua scripts repeat; one conformance suite and
-//! one property test hold the two together.
+//! process and is the executable specification; [`redis`] keeps it in Redis for a fleet. The rules are a pure function,
+//! [`transition`], which the memory implementation calls and the Lua scripts repeat. A conformance suite and a property
+//! test compare the two.
 //!
-//! Every command may be sent again when its answer was lost: the trait therefore borrows leases, and the
-//! worker's own guard consumes them.
+//! Every command may be repeated if its answer was lost. Therefore the trait borrows leases, and the worker's own guard
+//! consumes them.
 
 mod lease;
 pub mod memory;
@@ -41,8 +41,8 @@ pub enum Submit {
         /// How many waiting jobs are served first.
         position: u64,
     },
-    /// The job waits, but too few replicas of the store had it in time ([`Rules::submit_replicas`]): if the store
-    /// fails over now, the job may be gone. Submitted again it is a Duplicate.
+    /// The job is queued, but too few replicas of the store had it in time ([`Rules::submit_replicas`]): a failover now
+    /// may lose it. If it is submitted again, it is a Duplicate.
     Unconfirmed {
         /// How many had it.
         replicas: u32,
@@ -89,14 +89,14 @@ pub enum Retry {
         /// How long the app's jobs take of late, from the first claim to the end; `None` if none was completed.
         pace: Option<Duration>,
     },
-    /// No such job is on the list.
+    /// The job is not on the dead list.
     Unknown,
 }
 
-/// The answer to a worker that claims to hold a job.
+/// The answer to a worker that renews or publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// It does: for one lease's time from now, or from the first sending of a preview that was sent before.
+    /// It holds the job: for one lease's time from now, or from the first sending of a repeated preview.
     Held,
     /// Somebody cancelled the job.
     Cancelled,
@@ -107,7 +107,7 @@ pub enum Hold {
 /// The answer to a finish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// This attempt ended the job, now or by an earlier sending.
+    /// This attempt ended the job, now or with an earlier sending.
     Finished,
     /// Somebody cancelled the job.
     Cancelled,
@@ -118,7 +118,7 @@ pub enum Finish {
 /// The answer to a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Released {
-    /// The job waits again, or has failed with its last attempt.
+    /// The job is queued again, or has failed with its last attempt.
     Released,
     /// Somebody cancelled the job.
     Cancelled,
@@ -131,20 +131,20 @@ pub enum Released {
 pub enum Cancel {
     /// The job is cancelled now.
     Cancelled,
-    /// It had ended before, thus.
+    /// It had already ended, with this status.
     AlreadyDone(Status),
     /// There is no such job.
     Unknown,
 }
 
-/// What a round of [`Store::reap`] did.
+/// The result of a pass of [`Store::reap`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reaped {
-    /// The store's time at the end of the round: the next round's `seen`.
+    /// The store's time at the end of the pass: the next pass' `seen`.
     pub now: Micros,
     /// Jobs that ended with a `failed` event.
     pub ended: Vec<JobId>,
-    /// Jobs that lost their worker and wait again.
+    /// Jobs that lost their worker and are queued again.
     pub given_back: Vec<JobId>,
 }
 
@@ -157,22 +157,23 @@ pub trait Store: Send + Sync + 'static {
     /// Puts a job into its app's queue. Idempotent by the job's id: Duplicate and Conflict come before Full.
     async fn submit(&self, job: &Job) -> StoreResult<Submit>;
 
-    /// Takes a waiting job of `claim.app` that the worker is capable of, if any: of the first few of those
-    /// ([`Rules::affinity_reach`]) the first that needs what the worker has loaded, or else the first. No job is
-    /// passed over for its affinity more often than [`Rules::passed_over`]. The same claim number gets the same
-    /// lease again for one lease's time.
+    /// Takes a queued job of `claim.app` that the worker can do, if any: of the first few of those
+    /// ([`Rules::affinity_reach`]) the first one that needs what the worker has loaded, or else the first. No job is
+    /// passed over for its affinity more often than [`Rules::passed_over`]. The same claim number gets the same lease
+    /// again for one lease's time.
     async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>>;
 
-    /// Waits until a job of the app may be there that a worker of these capabilities can make, at most a few
-    /// seconds. May be dropped at any time. The worker must have claimed before with the same capabilities: by its
-    /// claim the store knows whom to wake for what.
+    /// Waits until there may be a job of the app that a worker with these capabilities can do, at most a few seconds.
+    /// May be dropped at any time. The worker must have claimed with the same capabilities before: from its claim the
+    /// store knows which workers to wake.
     async fn wait_for_work(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()>;
 
-    /// Passes a wake-up on to others of the same capabilities: for a worker that was woken and will not claim.
+    /// Passes a wake-up on to another worker with the same capabilities: for a worker that was woken and will not
+    /// claim.
     async fn wake(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()>;
 
-    /// Holds the job for another lease's time, and with it keeps a checkpoint for the next attempt, in place of
-    /// the one before. A store that is full holds the job all the same, without the new checkpoint.
+    /// Renews the lease, and stores a checkpoint for the next attempt, in place of the previous one. A full store
+    /// renews the lease without the new checkpoint.
     async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold>;
 
     /// Appends a preview and renews the lease. An unanswered preview may be sent again, or replaced by a newer
@@ -182,60 +183,60 @@ pub trait Store: Send + Sync + 'static {
     /// Ends the job.
     async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish>;
 
-    /// Gives the job back. Its checkpoint stays after a drain, as after a lost lease, and goes with a fault: it
-    /// may be what is wrong.
+    /// Returns the job to the queue. Its checkpoint stays after a drain, as after a lost lease. A fault deletes it, because it
+    /// may be the cause.
     async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released>;
 
-    /// Ends the job for somebody who does not hold it, at once, waiting or running.
+    /// Ends a queued or running job at once, for a caller that does not hold it.
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel>;
 
-    /// The jobs that were given up on and not retried, of one app or of all, newest first; at most
+    /// The dead jobs that were not retried, of one app or of all, newest first; at most
     /// [`Rules::dead_kept`].
     async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>>;
 
-    /// Submits a job of the dead list once more, as a new job ([`Job::retried`]), and takes it off the list. The
-    /// new job's id is made of the old one's: there is one, however often and at the same moment it is asked for.
+    /// Retries a dead job as a new job ([`Job::retried`]), and removes it from the dead list. The new job's id is
+    /// computed from the old one's, so repeated and concurrent retries give one job.
     async fn retry(&self, id: JobId) -> StoreResult<Retry>;
 
-    /// Ends what is overdue and gives back what lost its worker. Does nothing if `seen`, the store's time at the
-    /// caller's previous answer, is more than [`Rules::reap_within`] ago: a round that lay in a frozen server's
+    /// Ends overdue jobs and requeues those that lost their worker. Does nothing if `seen`, the store's time at the
+    /// caller's previous answer, is more than [`Rules::reap_within`] ago: a pass that waited in a frozen server's
     /// socket must not run before the workers' renewals.
     async fn reap(&self, seen: Micros) -> StoreResult<Reaped>;
 
-    /// The store's time, if it does its work: one that has a clock and takes no writes does not answer.
+    /// The store's time, if the store works: a server that accepts no writes returns an error.
     async fn now(&self) -> StoreResult<Micros>;
 
-    /// Whether the store does all that an API asks of it; if not, the error names the reason.
+    /// Whether the store can do everything that an API needs; if not, the error names the reason.
     async fn ready(&self) -> StoreResult<()> {
         self.now().await.map(drop)
     }
 
-    /// Registers a worker, or says that it still lives.
+    /// Registers a worker, or renews its registration.
     async fn heartbeat(&self, worker: &WorkerRecord) -> StoreResult<()>;
 
-    /// The workers heard of within [`Rules::worker_known`], by id.
+    /// The workers with a heartbeat within [`Rules::worker_known`], by id.
     async fn workers(&self) -> StoreResult<Vec<SeenWorker>>;
 
-    /// The fleet's secret for the ids of jobs with keys, the same for all who ask: made for the first who asks, and kept
-    /// for as long as the store keeps anything.
+    /// The fleet's secret for the ids of jobs with keys, the same for all callers. The first call creates it; it has no
+    /// time to live.
     async fn key_secret(&self) -> StoreResult<KeySecret>;
 
-    /// Where a job stands; `None` if there is none of this id (any more).
+    /// A job's state; `None` if the job does not exist (any more).
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>>;
 
-    /// The same together with an event of its log, read in one moment: for a caller who shows what is in it, since
-    /// an event may hold megabytes of pictures.
+    /// The same together with an event of its log, read in one moment. Only for callers that show the event, because it
+    /// may hold megabytes of pictures.
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>>;
 
-    /// A job's events after `after` (`None`: from the first that is left). Misses none that the log holds: of an
-    /// ended job that is the terminal event alone. Never hangs: the stream ends after the terminal event, or after
+    /// A job's events after `after` (`None`: from the first one in the log). Misses none that the log holds: for an
+    /// ended job that is only the terminal event. Never hangs: the stream ends after the terminal event, or after
     /// [`Followed::Lost`]. It survives outages of the store.
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed>;
 
-    /// Ids of jobs of `app` that are cancelled while they run, as it happens. Best effort: a worker also learns
-    /// of it from its next publish or renew.
+    /// Ids of jobs of `app` that are cancelled while they run. Best effort: a worker also learns it from its next
+    /// publish or renew.
     fn cancellations(&self, app: &App) -> BoxStream<'static, JobId>;
 
-    /// Drops what is kept of an ended job, as its time to live does.
+    /// Deletes the data of an ended job, as its time to live does.
     async fn forget(&self, id: JobId) -> StoreResult<()>;
 }

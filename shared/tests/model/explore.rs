@@ -33,11 +33,11 @@ pub fn explore<W: World>(start: W) -> Result<usize, String> {
     let mut open = VecDeque::from([(0, start)]);
     while let Some((at, world)) = open.pop_front() {
         for action in world.actions() {
-            let told = |wrong| format!("{wrong}, after {:?}", way(&ways, at, &action));
-            let next = world.after(&action).map_err(told)?;
+            let with_path = |wrong| format!("{wrong}, after {:?}", way(&ways, at, &action));
+            let next = world.after(&action).map_err(with_path)?;
             // Most repeated commands change nothing, and comparing is cheaper than printing.
             if next != world && seen.insert(digest(&next)) {
-                next.check().map_err(told)?;
+                next.check().map_err(with_path)?;
                 ways.push(Some((at, action)));
                 open.push_back((ways.len() - 1, next));
             }

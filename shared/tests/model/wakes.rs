@@ -165,7 +165,8 @@ impl World for Wakes {
         for (n, capabilities) in self.fleet.workers.iter().enumerate() {
             let can = waiting.iter().any(|job| self.fleet.needs[*job].met_by(capabilities));
             // Another of the same kind that is about to claim passes the wake-up on.
-            let mut alike = self.fleet.workers.iter().zip(&self.workers).filter(|(of, _)| *of == capabilities);
+            let mut alike =
+                self.fleet.workers.iter().zip(&self.workers).filter(|(of, _)| *of == capabilities);
             let looks = alike.any(|(_, mode)| *mode == Mode::Awake);
             if can && self.workers[n] == Mode::Sleeps && !looks && !self.token(n) {
                 return Err("no worker sleeps on while a job waits that it can make".to_owned());
@@ -180,7 +181,7 @@ impl World for Wakes {
 }
 
 #[test]
-fn nobody_sleeps_while_a_job_waits() {
+fn no_worker_sleeps_while_a_job_waits() {
     for fleet in fleets() {
         let begun = Wakes::new(fleet.clone(), transition::apply);
         let worlds = explore(begun).unwrap_or_else(|wrong| panic!("{wrong}"));

@@ -7,7 +7,7 @@ use glimpse_shared::request::{
 use image::ImageFormat;
 use serde_json::{Value, json};
 
-use crate::support::{check, check_with, file, lying_jpeg, png, uri, wrong};
+use crate::support::{check, check_with, file, png, rotated_jpeg, uri, wrong};
 
 #[test]
 fn without_a_picture_nothing_changes() {
@@ -49,9 +49,9 @@ fn the_size_follows_the_picture() {
         let spec = check(body).unwrap();
         assert_eq!((spec.width(), spec.height()), made, "{members}");
     }
-    let lying = check(json!({ "prompt": "x", "image": uri("jpeg", &lying_jpeg(128, 64)) })).unwrap();
-    assert_eq!((lying.width(), lying.height()), (64, 128), "a photograph stands upright");
-    assert_eq!(lying.image().unwrap().decode().unwrap().width(), 64);
+    let rotated = check(json!({ "prompt": "x", "image": uri("jpeg", &rotated_jpeg(128, 64)) })).unwrap();
+    assert_eq!((rotated.width(), rotated.height()), (64, 128), "a photograph stands upright");
+    assert_eq!(rotated.image().unwrap().decode().unwrap().width(), 64);
 }
 
 #[test]

@@ -105,12 +105,12 @@ fn a_webp_whose_parts_lie_about_their_size_is_refused_unread() {
     let huge = b"\x30\x01\0\x9d\x01\x2a\xff\x3f\xff\x3f\0\0";
     let within = frame(&[&b"EXIF\xf0\xff\xff\xff"[..], &[0; 16]].concat());
     let film = frame(&[&b"VP8 \x0c\0\0\0"[..], huge].concat());
-    for lying in [
+    for inconsistent in [
         webp_with(&[(b"VP8L", length, bits), (b"EXIF", u32::MAX - 15, exif)]),
         webp_with(&[(b"VP8L", length, bits), (b"ANMF", within.len() as u32, &within)]),
         webp_with(&[(b"EXIF", 14, exif), (b"VP8 ", 12, huge)]),
         webp_with(&[(b"EXIF", 14, exif), (b"VP8L", length, bits), (b"ANMF", film.len() as u32, &film)]),
     ] {
-        assert_eq!(InputImage::new(lying.into()), Err(InputImageError::Broken));
+        assert_eq!(InputImage::new(inconsistent.into()), Err(InputImageError::Broken));
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn png(width: u32, height: u32) -> String {
 }
 
 /// A JPEG with Exif that rotates it by 90 degrees.
-pub(crate) fn lying_jpeg(width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn rotated_jpeg(width: u32, height: u32) -> Vec<u8> {
     // A segment APP1 with an Exif block of one entry: orientation 6.
     let tiff = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
     let segment = [&b"Exif\0\0"[..], tiff].concat();

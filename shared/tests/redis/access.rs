@@ -81,12 +81,12 @@ fn why<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
 }
 
 #[tokio::test]
-async fn a_user_without_rights_is_told_so_and_gets_on_with_them() {
+async fn a_missing_right_is_reported_and_recovers_when_granted() {
     let (server, url) = shipped();
     let store = store(&url);
     let job = job("a heart");
     store.submit(&job).await.unwrap();
-    for (taken, given, told) in [
+    for (taken, given, message) in [
         ("-evalsha", "+evalsha", "evalsha"),
         ("-hset", "+hset", "user executing the script"),
         ("resetkeys", "~glimpse:*", "keys"),
@@ -96,7 +96,7 @@ async fn a_user_without_rights_is_told_so_and_gets_on_with_them() {
         // A user who is turned off keeps the connections that are open.
         server.ask(&["CLIENT", "KILL", "USER", "glimpse"]);
         let refusal = why(store.submit(&crate::suite::job("another")).await);
-        assert!(refusal.contains(told), "without {given}: {refusal}");
+        assert!(refusal.contains(message), "without {given}: {refusal}");
         server.ask(&["ACL", "SETUSER", "glimpse", given]);
         answered(|| store.status(job.id)).await;
     }
@@ -131,12 +131,12 @@ async fn a_follower_without_rights_to_its_channel_hears_with_them() {
 #[tokio::test]
 async fn a_wrong_password_is_told_and_not_repeated() {
     let (server, _) = shipped();
-    let told = why(store(&format!("redis://glimpse:secret@127.0.0.1:{}", server.port())).now().await);
-    assert!(told.contains("Password authentication failed"), "{told}");
-    assert!(!told.contains("secret"), "{told}");
+    let message = why(store(&format!("redis://glimpse:secret@127.0.0.1:{}", server.port())).now().await);
+    assert!(message.contains("Password authentication failed"), "{message}");
+    assert!(!message.contains("secret"), "{message}");
     server.ask(&["ACL", "SETUSER", "default", "resetpass", ">secret"]);
-    let told = why(store(&server.url()).now().await);
-    assert!(told.contains("NOAUTH"), "{told}");
+    let message = why(store(&server.url()).now().await);
+    assert!(message.contains("NOAUTH"), "{message}");
     let store = store(&format!("redis://:secret@127.0.0.1:{}", server.port()));
     let job = job("a heart");
     store.submit(&job).await.unwrap();

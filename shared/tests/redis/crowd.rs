@@ -35,9 +35,9 @@ pub struct Crowd {
     others: Vec<JoinHandle<()>>,
 }
 
-/// What the followers were told.
+/// What the followers were totals.
 #[derive(Debug)]
-pub struct Told {
+pub struct Totals {
     /// Terminal events.
     pub ends: usize,
     /// Streams that ended because Redis does not know the job.
@@ -68,17 +68,17 @@ impl Crowd {
     }
 
     /// Waits for the end of every stream.
-    pub async fn told(self) -> Told {
-        let mut told = Told { ends: 0, lost: 0, gaps: 0, took: Duration::ZERO };
+    pub async fn totals(self) -> Totals {
+        let mut totals = Totals { ends: 0, lost: 0, gaps: 0, took: Duration::ZERO };
         for follower in self.followers {
             let (lost, gaps) = follower.await.unwrap();
-            told.lost += usize::from(lost);
-            told.ends += usize::from(!lost);
-            told.gaps += gaps;
+            totals.lost += usize::from(lost);
+            totals.ends += usize::from(!lost);
+            totals.gaps += gaps;
         }
-        told.took = self.begun.elapsed();
+        totals.took = self.begun.elapsed();
         self.others.iter().for_each(JoinHandle::abort);
-        told
+        totals
     }
 }
 

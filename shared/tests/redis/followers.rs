@@ -32,7 +32,7 @@ fn subscribed(server: &RedisServer, id: JobId) -> bool {
 }
 
 #[tokio::test]
-async fn an_event_that_was_never_said_is_read_after_a_silence() {
+async fn an_event_without_a_message_is_read_after_a_silence() {
     let server = RedisServer::start_with(&[]);
     let store = store(&server.url());
     let (lease, mut stream) = running(&store).await;

@@ -9,7 +9,7 @@ mod suite;
 #[cfg(test)]
 mod access;
 #[cfg(test)]
-mod both_homes;
+mod both_implementations;
 #[cfg(test)]
 mod check;
 #[cfg(test)]

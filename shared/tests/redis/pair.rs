@@ -157,7 +157,8 @@ impl Pair {
             Step::TakeWake { worker, capabilities: kind } => {
                 let ((_, app), capabilities) = (self.worker(*worker), capabilities()[*kind].clone());
                 let any = [Some(capabilities.clone()), None];
-                let there = |who: &Option<_>| self.tokens.lock().unwrap().contains(&(app.clone(), who.clone()));
+                let there =
+                    |who: &Option<_>| self.tokens.lock().unwrap().contains(&(app.clone(), who.clone()));
                 if !any.iter().any(there) {
                     return;
                 }
@@ -271,13 +272,7 @@ impl Pair {
         }
     }
 
-    async fn claim(
-        &mut self,
-        n: usize,
-        affinity: Option<&str>,
-        capabilities: Capabilities,
-        number: Number,
-    ) {
+    async fn claim(&mut self, n: usize, affinity: Option<&str>, capabilities: Capabilities, number: Number) {
         let (worker, app) = self.worker(n);
         let last = *self.numbers.get(&n).unwrap_or(&1);
         let number = match number {

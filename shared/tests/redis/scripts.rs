@@ -38,9 +38,7 @@ async fn a_full_redis_still_finishes_its_work() {
     server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
 
     unavailable(store.submit(&job("one too many")).await);
-    unavailable(
-        store.try_claim(&plain_claim(worker("w4"), 1)).await,
-    );
+    unavailable(store.try_claim(&plain_claim(worker("w4"), 1)).await);
     let step = preview(&finished, 0);
     unavailable(store.publish(&mut finished, &step).await);
     // The lease holds on, and the checkpoint from before the new one stays.
@@ -135,7 +133,7 @@ async fn a_heartbeat_does_not_read_all_workers() {
         device: "cpu".to_owned(),
         version: "0".to_owned(),
         state: WorkerState::Idle,
-        job: None,
+        progress: None,
     };
     // A worker of the release before, which writes its place in the list alone, and goes.
     let old = serde_json::to_string(&record(1000)).unwrap();
@@ -265,7 +263,7 @@ async fn times_are_exact_to_the_microsecond() {
 }
 
 #[tokio::test]
-async fn a_token_taken_for_somebody_who_has_gone_is_passed_on() {
+async fn a_wake_up_of_a_cancelled_wait_is_passed_on() {
     let server = RedisServer::start_with(&[]);
     let store = store(&server.url());
     let gone = tokio::spawn({
@@ -289,7 +287,7 @@ async fn a_token_taken_for_somebody_who_has_gone_is_passed_on() {
 }
 
 #[tokio::test]
-async fn what_no_version_wrote_is_corrupt() {
+async fn unreadable_data_is_reported_as_corrupt() {
     let server = RedisServer::start_with(&[]);
     let store = store(&server.url());
     let job = job("a heart");

@@ -31,8 +31,8 @@ async fn a_kill_loses_nothing_that_was_answered() {
         crowd.until_ended(ended).await;
         server.restart();
     }
-    let told = crowd.told().await;
-    assert_eq!((told.ends, told.lost, told.gaps), (60, 0, 0));
+    let totals = crowd.totals().await;
+    assert_eq!((totals.ends, totals.lost, totals.gaps), (60, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,8 +44,8 @@ async fn scripts_flushed_again_and_again_are_sent_again() {
         crowd.until_ended(ended).await;
         server.ask(&["SCRIPT", "FLUSH"]);
     }
-    let told = crowd.told().await;
-    assert_eq!((told.ends, told.lost, told.gaps), (40, 0, 0));
+    let totals = crowd.totals().await;
+    assert_eq!((totals.ends, totals.lost, totals.gaps), (40, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,8 +69,8 @@ async fn a_server_that_loads_its_file_is_waited_for() {
     .await;
     // Slow enough for the story, which ends it.
     server.restart_loading(&["--loading-process-events-interval-bytes", "1024", "--key-load-delay", "20000"]);
-    let told = store.status(job.id).await.expect_err("loading").to_string();
-    assert!(told.contains("loading the dataset"), "{told}");
+    let totals = store.status(job.id).await.expect_err("loading").to_string();
+    assert!(totals.contains("loading the dataset"), "{totals}");
     unavailable(store.submit(&crate::suite::job("another")).await);
     unavailable(store.finish(&mut lease.clone(), &completed()).await);
     // It would tell its time already: nobody shall take it for one that the workers have come back to.
@@ -111,7 +111,7 @@ async fn a_server_full_of_clients_is_waited_for() {
         .map(|reply| assert!(matches!(reply, glimpse_test_support::Reply::Error(_))))
         .ok();
 
-    // A storm: whoever gets no connection is told to come again, and nobody that it is hopeless.
+    // A storm: whoever gets no connection is totals to come again, and nobody that it is hopeless.
     let storm = || join_all((0..64).map(|_| store.status(job.id)));
     for answer in storm().await {
         assert!(!matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
@@ -133,7 +133,7 @@ fn hog(server: &RedisServer) -> TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_redis_hangs_up_on_misses_nothing() {
+async fn a_reader_that_redis_disconnects_misses_nothing() {
     // Less than one preview: each of them is too much for the reader, and costs it its connection.
     let limit = ["--client-output-buffer-limit", "pubsub 40kb 0 0"];
     let server = RedisServer::start_with(&limit);
@@ -168,7 +168,7 @@ async fn a_reader_that_redis_hangs_up_on_misses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_whose_line_carries_nothing_finds_out() {
+async fn a_follower_on_a_silent_connection_reconnects() {
     let server = RedisServer::start_with(&[]);
     let address = Relay::to(server.port()).await;
     let followed = store(&address.url());

@@ -45,14 +45,14 @@ pub async fn a_worker_chooses_from_the_first_few(home: &Home) {
 }
 
 pub async fn no_head_is_passed_over_for_ever(home: &Home) {
-    let patience = home.rules.passed_over as usize;
+    let max_passed = home.rules.passed_over as usize;
     let mut needs = vec![None, None];
-    needs.resize(2 + 2 * patience, Some("a1"));
+    needs.resize(2 + 2 * max_passed, Some("a1"));
     let jobs = submit(home, &needs).await;
     let mut suitable = jobs[2..].iter();
     let mut workers = 0..;
     for head in &jobs[..2] {
-        for job in suitable.by_ref().take(patience) {
+        for job in suitable.by_ref().take(max_passed) {
             let lease = claim(home, workers.next().unwrap(), Some("a1")).await;
             assert_eq!(lease.job.id, job.id);
         }

@@ -68,7 +68,7 @@ pub async fn a_fault_takes_the_checkpoint_with_it(home: &Home) {
     assert_eq!(home.claim("w2").await.checkpoint, None);
 }
 
-pub async fn a_zombie_keeps_no_checkpoint(home: &Home) {
+pub async fn a_stale_worker_cannot_store_a_checkpoint(home: &Home) {
     home.submit(&job("a heart")).await;
     let zombie = home.claim("w1").await;
     home.pass(16);

@@ -14,8 +14,7 @@ use super::{Home, START, app, completed, job, job_of, plain_claim, worker};
 /// Lets every attempt at a job go wrong; answers when the last one did.
 async fn kill(home: &Home, job: &Job) {
     for number in 1.. {
-        let claim =
-            Claim { app: job.app.clone(), ..plain_claim(worker(&format!("w-{}", job.id)), number) };
+        let claim = Claim { app: job.app.clone(), ..plain_claim(worker(&format!("w-{}", job.id)), number) };
         let lease = home.store.try_claim(&claim).await.unwrap().expect("the job, which is the only one");
         assert_eq!(lease.job.id, job.id);
         home.store.release(&lease, &Release::Fault("it broke".to_owned())).await.unwrap();

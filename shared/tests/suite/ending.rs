@@ -40,8 +40,8 @@ pub async fn a_running_job_is_cancelled_and_its_worker_told(home: &Home) {
     home.submit(&job).await;
     let mut lease = home.claim("w1").await;
     assert_eq!(home.store.cancel(job.id, CancelledBy::Client).await.unwrap(), Cancel::Cancelled);
-    let told = tokio::time::timeout(SOON, cancellations.next()).await.unwrap();
-    assert_eq!(told, Some(job.id));
+    let notified = tokio::time::timeout(SOON, cancellations.next()).await.unwrap();
+    assert_eq!(notified, Some(job.id));
 
     assert_eq!(home.store.renew(&lease, None).await.unwrap(), Hold::Cancelled);
     let late = preview(&lease, 5);
@@ -60,7 +60,7 @@ pub async fn cancelling_twice_is_no_error(home: &Home) {
     assert_eq!(again, Cancel::AlreadyDone(Status::Cancelled));
 }
 
-pub async fn a_job_nobody_takes_times_out(home: &Home) {
+pub async fn a_job_that_no_worker_claims_times_out(home: &Home) {
     let hasty = Job { start_timeout: Duration::from_secs(10), ..job("hasty") };
     home.submit(&hasty).await;
     home.pass(9);
@@ -86,7 +86,7 @@ pub async fn a_job_that_takes_too_long_times_out(home: &Home) {
     assert!(matches!(log[..], [(3, Event::Failed { code: FailureCode::RunTimeout, .. })]), "{log:?}");
 }
 
-pub async fn a_run_deadline_is_never_set_anew(home: &Home) {
+pub async fn a_run_deadline_is_never_reset(home: &Home) {
     let short = Job { run_timeout: Duration::from_secs(30), ..job("short") };
     home.submit(&short).await;
     let lease = home.claim("w1").await;

@@ -20,7 +20,7 @@ async fn is_lost(home: &Home, zombie: &Lease) {
     assert_eq!(home.log(zombie.job.id).await, before, "a zombie leaves no trace");
 }
 
-pub async fn a_zombie_is_lost_before_the_next_claim(home: &Home) {
+pub async fn a_stale_worker_is_rejected_before_the_next_claim(home: &Home) {
     home.submit(&job("a heart")).await;
     let zombie = home.claim("w1").await;
     home.pass(16);
@@ -28,7 +28,7 @@ pub async fn a_zombie_is_lost_before_the_next_claim(home: &Home) {
     is_lost(home, &zombie).await;
 }
 
-pub async fn a_zombie_is_lost_after_the_next_claim(home: &Home) {
+pub async fn a_stale_worker_is_rejected_after_the_next_claim(home: &Home) {
     home.submit(&job("a heart")).await;
     let zombie = home.claim("w1").await;
     home.pass(16);

@@ -63,28 +63,31 @@ pub async fn a_worker_passes_over_what_it_cannot_do(home: &Home) {
 }
 
 pub async fn affinity_chooses_from_what_a_worker_can_do(home: &Home) {
-    let (reach, patience) = (home.rules.affinity_reach, home.rules.passed_over as usize);
+    let (reach, max_passed) = (home.rules.affinity_reach, home.rules.passed_over as usize);
     // What the worker cannot do takes no place among the first few, and is not counted as passed over.
     let mut jobs: Vec<_> = (0..reach).map(|n| large_job(&format!("large {n}"))).collect();
     jobs.push(small_job("the first"));
-    for n in 0..patience + 1 {
+    for n in 0..max_passed + 1 {
         jobs.push(Job { affinity: Some("a1".to_owned()), ..small_job(&format!("loaded {n}")) });
     }
     submit(home, &jobs[..reach + 2]).await;
     let lease = claim(home, "w0", small(), Some("a1")).await.unwrap();
     assert_eq!(lease.job.id, jobs[reach + 1].id);
     submit(home, &jobs[reach + 2..]).await;
-    for n in 1..patience {
+    for n in 1..max_passed {
         let lease = claim(home, &format!("w{n}"), small(), Some("a1")).await.unwrap();
         assert_eq!(lease.job.id, jobs[reach + 1 + n].id);
     }
     assert_eq!(claim(home, "last", small(), Some("a1")).await.unwrap().job.id, jobs[reach].id);
     // To a worker that can do all of them the one that suits is one place too far behind, and then is not.
     assert_eq!(claim(home, "large", large(), Some("a1")).await.unwrap().job.id, jobs[0].id);
-    assert_eq!(claim(home, "large-2", large(), Some("a1")).await.unwrap().job.id, jobs[reach + 1 + patience].id);
+    assert_eq!(
+        claim(home, "large-2", large(), Some("a1")).await.unwrap().job.id,
+        jobs[reach + 1 + max_passed].id
+    );
 }
 
-pub async fn a_job_that_nobody_can_do_waits_for_its_deadline(home: &Home) {
+pub async fn a_job_that_no_worker_can_do_waits_for_its_deadline(home: &Home) {
     let large = Job { start_timeout: Duration::from_secs(60), ..large_job("large") };
     submit(home, std::slice::from_ref(&large)).await;
     assert_eq!(claim(home, "w1", small(), None).await, None);
@@ -98,7 +101,7 @@ pub async fn a_job_that_nobody_can_do_waits_for_its_deadline(home: &Home) {
     ));
 }
 
-pub async fn what_a_job_needs_is_kept_by_a_give_back_and_a_retry(home: &Home) {
+pub async fn a_requeue_and_a_retry_keep_what_a_job_needs(home: &Home) {
     let job = large_job("large");
     submit(home, std::slice::from_ref(&job)).await;
     for attempt in 0..home.rules.attempts {
@@ -112,7 +115,7 @@ pub async fn what_a_job_needs_is_kept_by_a_give_back_and_a_retry(home: &Home) {
     assert_eq!(claim(home, "large", large(), None).await.unwrap().job.needs, job.needs);
 }
 
-pub async fn a_long_queue_of_others_hides_no_job(home: &Home) {
+pub async fn a_long_queue_of_other_jobs_hides_no_job(home: &Home) {
     let mut jobs: Vec<_> = (1..home.rules.queue_limit).map(|n| large_job(&format!("large {n}"))).collect();
     jobs.push(small_job("small"));
     submit(home, &jobs).await;

@@ -12,7 +12,7 @@ use glimpse_shared::{
 
 use super::{Home, START, app, completed, job, job_of, plain_claim, worker};
 
-pub async fn positions_count_those_ahead(home: &Home) {
+pub async fn a_position_counts_the_jobs_ahead(home: &Home) {
     let (first, second) = (job("first"), job("second"));
     assert_eq!(home.submit(&first).await, 0);
     home.pass(1);
@@ -246,7 +246,7 @@ pub async fn an_event_is_read_only_for_those_who_show_it(home: &Home) {
     assert_eq!(home.store.status_with(job.id, Shown::Newest).await.unwrap(), None);
 }
 
-pub async fn all_who_ask_have_the_same_secret(home: &Home) {
+pub async fn all_callers_get_the_same_secret(home: &Home) {
     let secret = home.store.key_secret().await.unwrap();
     let (one, other) = tokio::join!(home.store.key_secret(), home.store.key_secret());
     assert_eq!((one.unwrap(), other.unwrap()), (secret.clone(), secret));

@@ -34,8 +34,7 @@ fn start_waiting_with(
     let (store, worker, waits) = (Arc::clone(&home.store), worker(name), waits.clone());
     tasks.spawn(async move {
         for number in 1.. {
-            let claim =
-                Claim { capabilities: capabilities.clone(), ..plain_claim(worker.clone(), number) };
+            let claim = Claim { capabilities: capabilities.clone(), ..plain_claim(worker.clone(), number) };
             if let Some(lease) = store.try_claim(&claim).await.unwrap() {
                 return lease.job.id;
             }

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_lost_the_job_says_nothing() {
+    fn a_worker_that_lost_the_job_sends_nothing() {
         let started = [(1, Queued), (2, Started { attempt: 1 })];
         let then = |events: &[(u64, Entry)]| last(&[&started[..], events].concat());
         let zombie = Preview { attempt: 1, step: 1 };

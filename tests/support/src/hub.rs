@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 /// One request as it was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct HubRequest {
     /// Whether it came to the address behind the redirects.
     pub cdn: bool,
     /// `GET` or `HEAD`.
@@ -35,7 +35,7 @@ pub struct Asked {
 #[derive(Default)]
 struct State {
     files: BTreeMap<String, Vec<u8>>,
-    asked: Vec<Asked>,
+    asked: Vec<HubRequest>,
     /// For each file: after how many bytes the connection is closed, one number for each of the next bodies.
     cuts: BTreeMap<String, Vec<usize>>,
     damaged: Vec<String>,
@@ -101,14 +101,14 @@ impl HubServer {
     }
 
     /// All requests since the last call.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn requests(&self) -> Vec<HubRequest> {
         std::mem::take(&mut self.state().asked)
     }
 
     /// The names of the files whose contents were requested, one entry per request.
     pub fn downloads(&self) -> Vec<String> {
         let prefix = format!("/{}/resolve/{COMMIT}/", self.id);
-        let gets = self.asked().into_iter().filter(|asked| asked.method == "GET" && !asked.cdn);
+        let gets = self.requests().into_iter().filter(|asked| asked.method == "GET" && !asked.cdn);
         gets.filter_map(|asked| Some(asked.path.strip_prefix(&prefix)?.to_owned())).collect()
     }
 
@@ -167,7 +167,7 @@ impl Answer<'_> {
         let first = lines.next().transpose()?.unwrap_or_default();
         let mut words = first.split(' ').map(str::to_owned);
         let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(()) };
-        let mut asked = Asked { cdn: self.cdn, method, path, from: None, authorization: None };
+        let mut asked = HubRequest { cdn: self.cdn, method, path, from: None, authorization: None };
         for line in lines.map_while(Result::ok).take_while(|line| !line.is_empty()) {
             let (name, value) = line.split_once(": ").unwrap_or_default();
             match name.to_ascii_lowercase().as_str() {
@@ -188,7 +188,7 @@ impl Answer<'_> {
         stream.write_all(&answer)
     }
 
-    fn choose(&self, asked: &Asked, state: &mut State) -> Vec<u8> {
+    fn choose(&self, asked: &HubRequest, state: &mut State) -> Vec<u8> {
         let missing = |code| head(404, &[("X-Error-Code", code), ("Content-Length", "0")]).into();
         let id = self.id;
         let path = asked.path.as_str();
@@ -234,7 +234,7 @@ impl Answer<'_> {
     }
 }
 
-fn contents(file: &str, headers: &[(&str, &str)], asked: &Asked, state: &mut State) -> Vec<u8> {
+fn contents(file: &str, headers: &[(&str, &str)], asked: &HubRequest, state: &mut State) -> Vec<u8> {
     let mut bytes = state.files[file].clone();
     if state.damaged.iter().any(|name| name == file) {
         let middle = bytes.len() / 2;

@@ -25,7 +25,7 @@ mod wait;
 
 pub use cluster::RedisCluster;
 pub use fake::FakeRedis;
-pub use hub::{Asked, COMMIT, HubServer};
+pub use hub::{COMMIT, HubRequest, HubServer};
 pub use monitor::Monitor;
 pub use proxy::{Proxy, Weather};
 pub use resp::Reply;

@@ -55,8 +55,9 @@ impl Client {
             return Err(setting("HF_ENDPOINT", message.to_owned()));
         }
         let token = options.token.as_ref().map(|token| {
-            let mut header = HeaderValue::try_from(format!("Bearer {}", token.secret()))
-                .map_err(|_| setting("HF_TOKEN", "contains characters that a token cannot have".to_owned()))?;
+            let mut header = HeaderValue::try_from(format!("Bearer {}", token.secret())).map_err(|_| {
+                setting("HF_TOKEN", "contains characters that a token cannot have".to_owned())
+            })?;
             header.set_sensitive(true);
             Ok(header)
         });
@@ -174,7 +175,9 @@ impl Client {
             match next {
                 Some(next) if !described => {
                     let next = next.to_str().ok().and_then(|next| url.join(next).ok());
-                    url = next.ok_or_else(|| self.strange("it sends a redirect without a valid address".to_owned()))?;
+                    url = next.ok_or_else(|| {
+                        self.strange("it sends a redirect without a valid address".to_owned())
+                    })?;
                 }
                 _ => return self.checked(answer, described),
             }

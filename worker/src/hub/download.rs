@@ -22,11 +22,11 @@ pub async fn fetch(
     file: &str,
     options: &HubOptions,
 ) -> Result<(), Problem> {
-    let mut patience = Patience::new(options);
+    let mut budget = RetryBudget::new(options);
     let remote = loop {
         match client.describe(commit, file).await {
             Ok(remote) => break remote,
-            Err(problem) => patience.after(problem).await?,
+            Err(problem) => budget.after(problem).await?,
         }
     };
     cache.prepare()?;
@@ -56,25 +56,25 @@ async fn fill(
         out.set_len(0).map_err(io())?;
     }
     let mut progress = Progress::begin(file, remote.size, length(&out)?);
-    let mut patience = Patience::new(options);
+    let mut budget = RetryBudget::new(options);
     loop {
         let before = length(&out)?;
         if before == remote.size {
             return out.sync_all().map_err(io());
         }
-        let poured = pour(&mut out, partial, client, commit, file, remote, &mut progress).await;
+        let appended = append_body(&mut out, partial, client, commit, file, remote, &mut progress).await;
         // Whatever came is a reason to go on.
         if length(&out)? > before {
-            patience = Patience::new(options);
+            budget = RetryBudget::new(options);
         }
-        if let Err(problem) = poured {
-            patience.after(problem).await?;
+        if let Err(problem) = appended {
+            budget.after(problem).await?;
         }
     }
 }
 
 /// One connection's worth.
-async fn pour(
+async fn append_body(
     out: &mut File,
     partial: &Path,
     client: &Client,
@@ -136,13 +136,13 @@ fn sha256(path: &Path) -> std::io::Result<String> {
 }
 
 /// How much more of what a network makes fail is borne.
-pub struct Patience {
+pub struct RetryBudget {
     tries: u32,
     failed: u32,
     waits: Waits,
 }
 
-impl Patience {
+impl RetryBudget {
     /// All of it is there.
     pub fn new(options: &HubOptions) -> Self {
         Self { tries: options.tries, failed: 0, waits: Waits::new(options.pause, options.pause * 8) }

@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 
 pub use error::{HubError, Problem};
 pub use options::{HubOptions, Token};
-pub use wanted::Component;
+pub use wanted::ModelKind;
 
 use crate::sdxl::Precision;
 use cache::ModelCache;
 use client::Client;
-use download::Patience;
+use download::RetryBudget;
 use id::HubId;
 
 /// The path of a named model. A path that exists is returned as it is. `owner/name` or `owner/name@revision` gives
@@ -34,7 +34,7 @@ use id::HubId;
 /// Why the model cannot be loaded, and what to do about it.
 pub fn resolve(
     named: &Path,
-    component: Component,
+    component: ModelKind,
     precision: Precision,
     options: &HubOptions,
 ) -> Result<PathBuf, HubError> {
@@ -47,7 +47,7 @@ pub fn resolve(
 
 fn snapshot(
     id: &HubId,
-    component: Component,
+    component: ModelKind,
     precision: Precision,
     options: &HubOptions,
 ) -> Result<PathBuf, Problem> {
@@ -69,7 +69,7 @@ fn snapshot(
         .build()
         .map_err(Problem::cache("a runtime for the download"))?;
     runtime.block_on(async {
-        let mut patience = Patience::new(options);
+        let mut budget = RetryBudget::new(options);
         let listing = loop {
             match (client.listing().await, &kept) {
                 (Ok(listing), _) => break listing,
@@ -77,7 +77,7 @@ fn snapshot(
                     tracing::warn!(model = %id, %problem, "using the copy in the cache");
                     return Ok(folder.clone());
                 }
-                (Err(problem), _) => patience.after(problem).await?,
+                (Err(problem), _) => budget.after(problem).await?,
             }
         };
         let files = wanted::wanted(&listing.files, component, precision)

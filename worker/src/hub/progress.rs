@@ -12,7 +12,7 @@ pub struct Progress {
     begun: Instant,
     first: u64,
     bar: Option<ProgressBar>,
-    pace: Pace,
+    interval: LogInterval,
 }
 
 impl Progress {
@@ -33,7 +33,14 @@ impl Progress {
             tracing::info!(file, size, have, "downloading");
         }
         let begun = Instant::now();
-        Self { file: file.to_owned(), size, begun, first: have, bar, pace: Pace { at: have, told: begun } }
+        Self {
+            file: file.to_owned(),
+            size,
+            begun,
+            first: have,
+            bar,
+            interval: LogInterval { at: have, logged_at: begun },
+        }
     }
 
     /// Shows that `position` bytes are downloaded.
@@ -41,7 +48,7 @@ impl Progress {
         let now = Instant::now();
         if let Some(bar) = &self.bar {
             bar.set_position(position);
-        } else if self.pace.is_due(position, self.size, now) {
+        } else if self.interval.is_due(position, self.size, now) {
             let seconds = now.duration_since(self.begun).as_secs_f64().max(1e-3);
             let rate = (position.saturating_sub(self.first) as f64 / seconds) as u64;
             let percent = position * 100 / self.size.max(1);
@@ -59,18 +66,18 @@ impl Drop for Progress {
 }
 
 /// When the last line was written, and the position at that time.
-struct Pace {
+struct LogInterval {
     at: u64,
-    told: Instant,
+    logged_at: Instant,
 }
 
-impl Pace {
+impl LogInterval {
     /// A line is due after each tenth of the file (at least 64 MiB) and every ten seconds.
     fn is_due(&mut self, position: u64, size: u64, now: Instant) -> bool {
         let step = (size / 10).max(64 << 20);
-        let due = position >= self.at + step || now >= self.told + Duration::from_secs(10);
+        let due = position >= self.at + step || now >= self.logged_at + Duration::from_secs(10);
         if due {
-            (self.at, self.told) = (position, now);
+            (self.at, self.logged_at) = (position, now);
         }
         due
     }
@@ -85,12 +92,12 @@ mod tests {
         let start = Instant::now();
         let later = |seconds| start + Duration::from_secs(seconds);
         let size = 5 << 30;
-        let mut pace = Pace { at: 0, told: start };
-        assert!(!pace.is_due(size / 10 - 1, size, later(1)));
-        assert!(pace.is_due(size / 10, size, later(1)));
-        assert!(!pace.is_due(size / 10 + 1, size, later(10)));
-        assert!(pace.is_due(size / 10 + 2, size, later(11)));
-        let mut pace = Pace { at: 0, told: start };
-        assert!(!pace.is_due(1 << 20, 1 << 20, later(1)), "a small file needs no lines");
+        let mut interval = LogInterval { at: 0, logged_at: start };
+        assert!(!interval.is_due(size / 10 - 1, size, later(1)));
+        assert!(interval.is_due(size / 10, size, later(1)));
+        assert!(!interval.is_due(size / 10 + 1, size, later(10)));
+        assert!(interval.is_due(size / 10 + 2, size, later(11)));
+        let mut interval = LogInterval { at: 0, logged_at: start };
+        assert!(!interval.is_due(1 << 20, 1 << 20, later(1)), "a small file needs no lines");
     }
 }

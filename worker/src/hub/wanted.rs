@@ -6,9 +6,9 @@ use crate::sdxl::Precision;
 
 /// What an id is the name of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Component {
+pub enum ModelKind {
     /// A whole SDXL in the diffusers layout.
-    Model,
+    Pipeline,
     /// One autoencoder, with its files at the root: a VAE or a TAESD.
     Autoencoder,
 }
@@ -19,13 +19,13 @@ pub enum Component {
 /// The first file that is missing.
 pub fn wanted(
     files: &BTreeSet<String>,
-    component: Component,
+    component: ModelKind,
     precision: Precision,
 ) -> Result<BTreeSet<String>, String> {
     let mut choice = Choice { files, precision, wanted: BTreeSet::new() };
     match component {
-        Component::Autoencoder => choice.part("", "diffusion_pytorch_model")?,
-        Component::Model => {
+        ModelKind::Autoencoder => choice.part("", "diffusion_pytorch_model")?,
+        ModelKind::Pipeline => {
             choice.file("model_index.json")?;
             choice.file("scheduler/scheduler_config.json")?;
             for folder in ["tokenizer", "tokenizer_2"] {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn weights(files: &BTreeSet<String>, precision: Precision) -> Vec<String> {
-        let wanted = wanted(files, Component::Model, precision).expect("a model");
+        let wanted = wanted(files, ModelKind::Pipeline, precision).expect("a model");
         let mut rest = wanted.into_iter();
         let weights: Vec<_> = rest.by_ref().filter(|n| !n.ends_with("json") && !n.ends_with("txt")).collect();
         weights
@@ -152,7 +152,7 @@ mod tests {
         };
         assert_eq!(weights(&files, Precision::Full), expect(""));
         assert_eq!(weights(&files, Precision::Half), expect(".fp16"));
-        let all = wanted(&files, Component::Model, Precision::Full).expect("a model");
+        let all = wanted(&files, ModelKind::Pipeline, Precision::Full).expect("a model");
         assert_eq!(
             all.len(),
             4 + 4 + 8 + 2,
@@ -167,10 +167,10 @@ mod tests {
             ["1", "2"].map(|n| format!("unet/diffusion_pytorch_model-0000{n}-of-00002.safetensors"));
         let mut files = repository(&[index, &one, &two]);
         files.remove("unet/diffusion_pytorch_model.safetensors");
-        let full = wanted(&files, Component::Model, Precision::Full).expect("a model");
+        let full = wanted(&files, ModelKind::Pipeline, Precision::Full).expect("a model");
         assert!([index, &one, &two].iter().all(|name| full.contains(*name)), "{full:?}");
         files.remove(&two);
-        assert_eq!(wanted(&files, Component::Model, Precision::Full), Err(two));
+        assert_eq!(wanted(&files, ModelKind::Pipeline, Precision::Full), Err(two));
     }
 
     #[test]
@@ -178,20 +178,20 @@ mod tests {
         for name in ["model_index.json", "tokenizer_2/merges.txt", "vae/config.json"] {
             let mut files = repository(&[]);
             files.remove(name);
-            assert_eq!(wanted(&files, Component::Model, Precision::Full), Err(name.to_owned()));
+            assert_eq!(wanted(&files, ModelKind::Pipeline, Precision::Full), Err(name.to_owned()));
         }
         let pickled = ["config.json", "diffusion_pytorch_model.bin"].map(str::to_owned).into();
-        let missing = wanted(&pickled, Component::Autoencoder, Precision::Full);
+        let missing = wanted(&pickled, ModelKind::Autoencoder, Precision::Full);
         assert_eq!(missing, Err("diffusion_pytorch_model.safetensors".to_owned()));
     }
 
     #[test]
     fn an_autoencoder_is_two_files_and_a_taesd_comes_along() {
         let files = ["config.json", "diffusion_pytorch_model.safetensors", "taesdxl_encoder.safetensors"];
-        let choice = wanted(&files.map(str::to_owned).into(), Component::Autoencoder, Precision::Half);
+        let choice = wanted(&files.map(str::to_owned).into(), ModelKind::Autoencoder, Precision::Half);
         assert_eq!(choice.expect("a TAESD"), files[..2].iter().map(|n| (*n).to_owned()).collect());
         let taesd = ["taesd/config.json", "taesd/diffusion_pytorch_model.safetensors"];
-        let all = wanted(&repository(&taesd), Component::Model, Precision::Full).expect("a model");
+        let all = wanted(&repository(&taesd), ModelKind::Pipeline, Precision::Full).expect("a model");
         assert!(taesd.iter().all(|name| all.contains(*name)));
     }
 }

@@ -1,4 +1,4 @@
-//! LoRA by job: reads files once, and changes the weights before a job with another set of them.
+//! LoRAs per job: reads files once, and changes the weights before a job with another set of LoRAs.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use candle_core::{DType, Tensor};
 use super::error::PipelineError;
 use super::inputs::Lora;
 use super::interrupt::Interrupt;
-use crate::sdxl::lora::{Component, Delta, LoraFile, ModuleName};
+use crate::sdxl::lora::{Delta, LoraFile, LoraTarget, ModuleName};
 use crate::sdxl::unet::UnetConfig;
 use crate::sdxl::{LoadError, Weight, ops, sgm};
 
@@ -22,7 +22,7 @@ pub(super) type Weights = BTreeMap<String, Weight>;
 /// Parsed files are kept up to this many bytes; those of the set in use in any case.
 const CACHE_BYTES: usize = 1 << 30;
 
-/// What tells one state of a file from another.
+/// Identifies one state of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stamp {
     path: PathBuf,
@@ -34,7 +34,7 @@ struct Stamp {
 /// One LoRA of a set.
 #[derive(Debug, Clone)]
 struct Entry {
-    /// What the request calls it.
+    /// Its name in the request.
     name: String,
     stamp: Stamp,
     file: Rc<LoraFile>,
@@ -56,7 +56,7 @@ impl PartialEq for LoraSet {
 pub(super) struct Adapters {
     weights: Vec<Weight>,
     /// Which of the weights each name of a module is for.
-    modules: BTreeMap<(Component, ModuleName), usize>,
+    modules: BTreeMap<(LoraTarget, ModuleName), usize>,
     files: RefCell<Vec<(Stamp, Rc<LoraFile>)>>,
     /// `None` while the weights are being changed, and after that failed or was interrupted.
     active: RefCell<Option<LoraSet>>,
@@ -73,24 +73,24 @@ impl Adapters {
         let renamed = sgm::unet_modules(config);
         for (name, weight) in unet {
             if let Some(sgm) = sgm::rename(&renamed, &name) {
-                put(Component::Unet, sgm, weights.len());
+                put(LoraTarget::Unet, sgm, weights.len());
             }
-            put(Component::Unet, name, weights.len());
+            put(LoraTarget::Unet, name, weights.len());
             weights.push(weight);
         }
         for (i, encoder) in encoders.into_iter().enumerate() {
             for (name, weight) in encoder {
                 let name = name.strip_prefix("text_model.").unwrap_or(&name);
-                // Names with that level are the usual ones; transformers 5 leaves it out.
-                put(Component::TextEncoder(i), format!("text_model.{name}"), weights.len());
-                put(Component::TextEncoder(i), name.to_owned(), weights.len());
+                // Usual names have this level; transformers 5 leaves it out.
+                put(LoraTarget::TextEncoder(i), format!("text_model.{name}"), weights.len());
+                put(LoraTarget::TextEncoder(i), name.to_owned(), weights.len());
                 weights.push(weight);
             }
         }
         Self { weights, modules, files: RefCell::default(), active: RefCell::new(Some(LoraSet::default())) }
     }
 
-    /// Reads what the request names and checks that it fits this checkpoint.
+    /// Reads the request's LoRAs and checks that they fit this checkpoint.
     pub(super) fn load(&self, loras: &[Lora], interrupt: Interrupt<'_>) -> Result<LoraSet, PipelineError> {
         let mut set = LoraSet::default();
         for Lora { name, path, scale } in loras {
@@ -121,11 +121,11 @@ impl Adapters {
         Ok(set)
     }
 
-    fn weight(&self, component: Component, module: &ModuleName) -> Option<usize> {
+    fn weight(&self, component: LoraTarget, module: &ModuleName) -> Option<usize> {
         self.modules.get(&(component, module.clone())).copied()
     }
 
-    /// Makes the weights those of the set, if they are not yet. Without LoRAs they are the checkpoint's own
+    /// Applies the set to the weights, if it is not applied yet. Without LoRAs the weights are the checkpoint's own
     /// tensors, not a copy that was changed back.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl Adapters {
 /// What one LoRA does to a weight.
 struct Change<'a> {
     entry: &'a Entry,
-    component: Component,
+    component: LoraTarget,
     module: &'a ModuleName,
     delta: &'a Delta,
 }
@@ -202,7 +202,7 @@ fn changed(own: &Tensor, changes: &[Change<'_>]) -> Result<Tensor, PipelineError
     if ops::is_finite(&changed)? {
         return Ok(changed);
     }
-    // Perhaps one of them alone is too much.
+    // Find out whether one of them alone overflows.
     for change in changes {
         let one = std::slice::from_ref(change);
         if !ops::is_finite(&sum(one)?)? {
@@ -223,7 +223,7 @@ fn not_finite(changes: &[Change<'_>], dtype: DType) -> PipelineError {
     PipelineError::bad("loras", message)
 }
 
-/// A complaint without the folder that the file is in.
+/// An error message without the file's folder.
 fn message(error: &LoadError, path: &Path) -> String {
     if let LoadError::Missing { .. } = error {
         return "not found".to_owned();

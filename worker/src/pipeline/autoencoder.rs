@@ -1,4 +1,4 @@
-//! The model's autoencoder, in the type that it can stand.
+//! The model's autoencoder, in a type in which it does not overflow.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -11,8 +11,8 @@ use super::source::Source;
 use crate::sdxl::vae::{Posterior, Vae, VaeConfig};
 use crate::sdxl::{LoadError, Naming, Shards, WeightFiles, ops};
 
-/// A VAE that computes in the model's type if its configuration allows it. One whose activations overflow there
-/// all the same is loaded again in float32, and used so from then on.
+/// A VAE that computes in the model's type if its configuration allows it. If its activations overflow anyway, it is
+/// loaded again in float32 and used in float32 from then on.
 #[derive(Debug)]
 pub(super) struct Autoencoder {
     vae: Vae,
@@ -53,17 +53,17 @@ impl Autoencoder {
         Ok(Posterior { mean: moments.get(0)?, logvar: moments.get(1)? })
     }
 
-    /// The answer of the network, of the precise one if the other's is not finite.
+    /// The output of the network, or of the float32 one if it is not finite.
     fn finite(
         &self,
-        ask: impl Fn(&Vae, DType) -> candle_core::Result<Tensor>,
+        run: impl Fn(&Vae, DType) -> candle_core::Result<Tensor>,
     ) -> Result<Tensor, PipelineError> {
         if let Some(vae) = self.precise.get() {
-            return Ok(ask(vae, DType::F32)?);
+            return Ok(run(vae, DType::F32)?);
         }
-        let answer = ask(&self.vae, self.dtype)?;
-        if self.dtype == DType::F32 || ops::is_finite(&answer)? {
-            return Ok(answer);
+        let output = run(&self.vae, self.dtype)?;
+        if self.dtype == DType::F32 || ops::is_finite(&output)? {
+            return Ok(output);
         }
         tracing::warn!(
             "the autoencoder overflows in {}: this and all further pictures are decoded in float32",
@@ -73,10 +73,10 @@ impl Autoencoder {
         let files = WeightFiles::new(shards, naming, DType::F32, &self.device);
         let vae =
             Vae::new(&files.logged_as("the VAE in float32"), self.config().clone()).map_err(|error| {
-                // Where an operator keeps files is not a client's business.
+                // The client must not see the operator's paths.
                 tracing::error!("{error}");
                 PipelineError::fault("the VAE could not be loaded in float32: the worker's log says why")
             })?;
-        Ok(ask(self.precise.get_or_init(|| vae), DType::F32)?)
+        Ok(run(self.precise.get_or_init(|| vae), DType::F32)?)
     }
 }

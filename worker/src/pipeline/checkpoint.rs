@@ -1,8 +1,8 @@
-//! A job in flight as bytes: what is lost with a worker and cannot be computed again from the request.
+//! The state of a running job as bytes: the part that cannot be computed again from the request.
 //!
-//! Prompts, conditioning and the first noise come again from the request. The rest is the latents, the sampler's
-//! memory of earlier steps, and how often it has drawn noise: a safetensors file in the
-//! samplers' own f32, so that the next attempt ends with the same picture.
+//! Prompts, conditioning and the first noise come from the request. The rest is the latents, the sampler's state from
+//! earlier steps, and the number of noise draws: a safetensors file in the samplers' own f32, so that the next attempt
+//! ends with the same picture.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use super::denoising::SdxlDenoising;
 use super::error::PipelineError;
 use crate::schedulers::State;
 
-/// Names of the sampler's tensors begin like that.
+/// The prefix of the sampler's tensors.
 const SAMPLER: &str = "sampler.";
 
 impl SdxlDenoising {
@@ -24,10 +24,10 @@ impl SdxlDenoising {
         written(&self.latents, self.sampler.state(), numbers)
     }
 
-    /// Moves a job that has just begun on to where the checkpoint was taken.
+    /// Moves a job that has just begun to the step of the checkpoint.
     ///
     /// # Errors
-    /// With what is wrong, if the bytes are of another job or another version's; the job is then to begin anew.
+    /// With what is wrong, if the bytes belong to another job or another version; the job then starts over.
     pub(super) fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
         let texts = header.metadata().clone().unwrap_or_default();
@@ -35,14 +35,14 @@ impl SdxlDenoising {
             texts.get(key).and_then(|n| n.parse().ok()).ok_or_else(|| format!("it has no {key}"))
         };
         let (step, draws, steps) = (number("step")?, number("draws")?, number("steps")?);
-        // One draw per call of the UNet at most, besides the first ones.
+        // At most one draw per call of the UNet, besides the first ones.
         if steps != self.steps() || !(self.step..=steps).contains(&step) || draws > self.noise.draws + steps {
             return Err(format!("it is of step {step} of {steps}, and this job has {}", self.steps()));
         }
         let device = self.latents.device().clone();
         let mut state = HashMap::new();
         for (name, view) in SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?.iter() {
-            // All that a sampler remembers are latents too.
+            // All tensors of a sampler's state have the shape of the latents.
             if view.shape() != self.latents.dims() {
                 return Err(format!("its {name} are {:?} and not {:?}", view.shape(), self.latents.dims()));
             }
@@ -133,13 +133,13 @@ mod tests {
         assert_eq!(128 * 8 * 256 * 8, MAX_PIXELS);
         let latents = Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
         for class in SCHEDULERS {
-            // Orders above 3 are not meant to be used.
+            // Orders above 3 are unusual.
             for order in 1..=3 {
                 let size = largest(class, order, &latents);
                 assert!(Checkpoint::new(vec![0; size]).is_some(), "{class} of order {order}: {size} bytes");
             }
         }
-        // Nothing is kept that no job needs: a tensor less would be too little.
+        // The limit is not too large either: one tensor less would be too little.
         let tensor = 4 * MAX_IMAGES as usize * MAX_PIXELS as usize / 64 * 4;
         assert!(Checkpoint::new(vec![0; largest("UniPCMultistepScheduler", 3, &latents) + tensor]).is_none());
     }

@@ -2,7 +2,7 @@
 
 use crate::sdxl::{ConfigFiles, LoadError, Settings};
 
-/// A component's configuration, with the settings it came from for later complaints.
+/// A component's configuration, with its settings for later error messages.
 pub(super) fn component<C>(
     files: &ConfigFiles,
     read: impl FnOnce(&Settings) -> Result<C, LoadError>,

@@ -1,4 +1,4 @@
-//! Prompts to what the UNet is told: `encode_prompt` of diffusers' `StableDiffusionXLPipeline`.
+//! From prompts to the UNet's conditioning: `encode_prompt` of diffusers' `StableDiffusionXLPipeline`.
 
 use candle_core::{DType, Tensor};
 
@@ -14,14 +14,14 @@ use crate::sdxl::tokenizer::ClipTokenizer;
 pub(super) struct TextEncoders {
     pub(super) tokenizers: [ClipTokenizer; 2],
     pub(super) encoders: [ClipTextModel; 2],
-    /// An absent negative prompt is zeros, not the encoding of the empty text.
+    /// A missing negative prompt gives zeros, not the encoding of the empty text.
     pub(super) force_zeros_for_empty_prompt: bool,
 }
 
 /// One prompt in both encoders.
 #[derive(Debug, Clone)]
 pub struct EncodedPrompt {
-    /// Ids of both tokenizers, padded; none where zeros stand for the prompt.
+    /// Ids of both tokenizers, padded; none if zeros replace the prompt.
     pub input_ids: Option<[Vec<u32>; 2]>,
     /// [1, T, D1 + D2].
     pub embeds: Tensor,
@@ -72,7 +72,7 @@ impl TextEncoders {
                 let second = or_first(&inputs.negative_prompt_2, first);
                 let tokens = self.tokens("negative_prompt", [first, &second])?;
                 warnings.extend(tokens.warning);
-                // `clip_skip` is for the prompt alone.
+                // `clip_skip` applies only to the prompt.
                 self.encode_one(tokens.ids, 0, interrupt)?
             }
         };
@@ -99,20 +99,20 @@ impl TextEncoders {
         let first = self.encoders[0].forward(&ids[0])?;
         interrupt.check()?;
         let second = self.encoders[1].forward(&ids[1])?;
-        // The input of the last layer, without the final norm; `skip` layers earlier if asked.
+        // The input of the last layer, without the final norm; `skip` layers earlier if given.
         let hidden = |states: &[Tensor]| states[states.len() - 2 - skip].clone();
         let embeds = Tensor::cat(&[hidden(&first.hidden_states), hidden(&second.hidden_states)], 2)?;
         Ok(EncodedPrompt { input_ids: Some(ids), embeds, pooled: second.pooled })
     }
 }
 
-/// One prompt as both tokenizers cut it.
+/// One prompt in both tokenizers.
 struct Tokens {
     ids: [Vec<u32>; 2],
     warning: Option<PipelineWarning>,
 }
 
-/// What the UNet is told at every step of one job, negative half first.
+/// The UNet's conditioning for every step of one job, negative half first.
 #[derive(Debug, Clone)]
 pub(super) struct Conditioning {
     /// [G B, T, D].
@@ -138,7 +138,7 @@ impl Conditioning {
             Tensor::cat(&all, 0)?.to_dtype(dtype)
         };
         let (own, avoided) = inputs.time_ids();
-        // A quirk of diffusers, kept because it shows where the two differ: it repeats the pair, so that
+        // A quirk of diffusers, kept because it changes the numbers: it repeats the pair, so that
         // the rows alternate, while the embeddings have all negatives first.
         let pair = if negative.is_some() { vec![avoided, own] } else { vec![own] };
         Ok(Self {

@@ -1,4 +1,4 @@
-//! One job in flight.
+//! One running job.
 
 use candle_core::{D, Device, Tensor};
 
@@ -10,12 +10,12 @@ use crate::noise::Generator;
 use crate::schedulers::{Noise, Sampler};
 use crate::sdxl::unet::UnetInputs;
 
-/// The state of a job between two steps. All tensors are f32 unless said; B pictures, G = 2 with
-/// guidance and else 1.
+/// The state of a job between two steps. All tensors are f32 unless stated otherwise; B pictures, G = 2 with
+/// guidance and otherwise 1.
 #[derive(Debug)]
 pub struct SdxlDenoising {
     pub(super) step: usize,
-    /// The step it began with: not 0 where it began from a picture.
+    /// The first step: not 0 if the job started from a picture.
     pub(super) first: usize,
     pub(super) encoded: Option<EncodedImage>,
     pub(super) repaint: Option<Repaint>,
@@ -31,7 +31,7 @@ pub struct SdxlDenoising {
     pub(super) warnings: Vec<PipelineWarning>,
 }
 
-/// The picture a job began from; all [.., C, h, w].
+/// The input picture of a job; all [.., C, h, w].
 #[derive(Debug, Clone)]
 pub struct EncodedImage {
     /// Mean of the autoencoder's posterior.
@@ -44,11 +44,11 @@ pub struct EncodedImage {
     pub latents: Tensor,
 }
 
-/// A picture of which only a part is to change (diffusers' `StableDiffusionXLInpaintPipeline` with a UNet that is
-/// not told the mask).
+/// A picture of which only a part changes (diffusers' `StableDiffusionXLInpaintPipeline` with a UNet without mask
+/// input).
 #[derive(Debug)]
 pub(super) struct Repaint {
-    /// 1 where the picture is to change: [1, 1, h, w].
+    /// 1 where the picture changes: [1, 1, h, w].
     pub(super) mask: Tensor,
     /// The latents of the picture: [B, C, h, w].
     pub(super) image: Tensor,
@@ -57,7 +57,7 @@ pub(super) struct Repaint {
 }
 
 impl Repaint {
-    /// The latents before step `step`, with the picture's own, as noisy as they are, where it is to stay.
+    /// The latents before step `step`, replaced by the picture's own latents with the same noise level where it stays.
     fn keep(&self, latents: &Tensor, step: usize, sampler: &dyn Sampler) -> candle_core::Result<Tensor> {
         let own = match step < sampler.timesteps().len() {
             true => sampler.add_noise(step, &self.image, &self.noise)?,
@@ -67,7 +67,7 @@ impl Repaint {
     }
 }
 
-/// What the newest step computed on its way.
+/// Intermediate values of the newest step.
 #[derive(Debug)]
 pub(super) struct LastStep {
     pub(super) unet_in: Tensor,
@@ -89,7 +89,7 @@ pub(super) struct SeededNoise {
 }
 
 impl SeededNoise {
-    /// A draw for so many pictures.
+    /// A draw for the given number of pictures.
     pub(super) fn draw_for(&mut self, pictures: usize) -> candle_core::Result<Tensor> {
         let [_, channels, height, width] = self.shape;
         let values = self.generator.normal(pictures * channels * height * width);
@@ -134,7 +134,7 @@ impl Guidance {
 
 impl SdxlDenoising {
     /// What the UNet is to be asked for the next step.
-    pub(super) fn question(&self, dtype: candle_core::DType) -> candle_core::Result<UnetInputs> {
+    pub(super) fn unet_inputs(&self, dtype: candle_core::DType) -> candle_core::Result<UnetInputs> {
         let scaled = (&self.latents * self.sampler.input_scale(self.step))?;
         let sample = match self.guidance {
             Some(_) => Tensor::cat(&[&scaled, &scaled], 0)?,
@@ -150,18 +150,22 @@ impl SdxlDenoising {
         })
     }
 
-    /// Takes the step with the UNet's answer.
-    pub(super) fn advance(&mut self, question: &UnetInputs, answer: Tensor) -> Result<(), PipelineError> {
+    /// Takes the step with the UNet's prediction.
+    pub(super) fn advance(
+        &mut self,
+        unet_inputs: &UnetInputs,
+        prediction: Tensor,
+    ) -> Result<(), PipelineError> {
         // The sampler counts in f32 whatever the model's type is.
-        let answer = answer.to_dtype(candle_core::DType::F32)?;
+        let prediction = prediction.to_dtype(candle_core::DType::F32)?;
         let noise_pred = match self.guidance {
-            Some(guidance) => guidance.apply(&answer)?,
-            None => answer.clone(),
+            Some(guidance) => guidance.apply(&prediction)?,
+            None => prediction.clone(),
         };
         let stepped = self.sampler.step(self.step, &noise_pred, &self.latents, &mut self.noise)?;
-        let total = stepped.sample.abs()?.max_all()?.to_scalar::<f32>()?;
+        let largest = stepped.sample.abs()?.max_all()?.to_scalar::<f32>()?;
         let sum = stepped.sample.sum_all()?.to_scalar::<f32>()?;
-        if !total.is_finite() || !sum.is_finite() {
+        if !largest.is_finite() || !sum.is_finite() {
             return Err(PipelineError::fault(format!("the latents of step {} are not finite", self.step)));
         }
         self.latents = match &self.repaint {
@@ -169,8 +173,8 @@ impl SdxlDenoising {
             None => stepped.sample,
         };
         self.last = Some(LastStep {
-            unet_in: question.sample.clone(),
-            unet_out: answer,
+            unet_in: unet_inputs.sample.clone(),
+            unet_out: prediction,
             noise_pred,
             denoised: stepped.denoised,
         });
@@ -234,12 +238,12 @@ impl SdxlDenoising {
         self.last.as_ref().map(|l| &l.unet_in)
     }
 
-    /// What it answered: [G B, C, h, w].
+    /// The UNet's prediction: [G B, C, h, w].
     pub fn unet_output(&self) -> Option<&Tensor> {
         self.last.as_ref().map(|l| &l.unet_out)
     }
 
-    /// The answer after guidance: [B, C, h, w].
+    /// The prediction after guidance: [B, C, h, w].
     pub fn noise_pred(&self) -> Option<&Tensor> {
         self.last.as_ref().map(|l| &l.noise_pred)
     }

@@ -49,7 +49,7 @@ fn metal(index: usize) -> Result<Device, String> {
     guarded(|| Device::new_metal(index))
 }
 
-/// For people and logs.
+/// The device's name, for messages and logs.
 pub fn describe(device: &Device) -> String {
     match device.location() {
         candle_core::DeviceLocation::Cpu => {

@@ -1,9 +1,9 @@
-//! What went wrong with a job, sorted by what its reader does next.
+//! Errors of a job, sorted by what their reader can do next.
 
-/// Why a pipeline could not go on.
+/// Why a pipeline could not continue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PipelineError {
-    /// The request asks for something that this model cannot do: the job fails, once and for all.
+    /// The request needs something that this model cannot do: the job fails without a retry.
     #[error("{field}: {message}")]
     BadRequest {
         /// Which of [`super::Inputs`]' fields.
@@ -11,13 +11,13 @@ pub enum PipelineError {
         /// What is wrong with it.
         message: String,
     },
-    /// This attempt failed (out of memory, numbers that are not finite): the job may be tried again.
+    /// This attempt failed (out of memory, numbers that are not finite): the job may be retried.
     #[error("{message}")]
     Fault {
         /// What happened.
         message: String,
     },
-    /// Nobody wants the pictures any more ([`super::Interrupt`]).
+    /// The job was interrupted ([`super::Interrupt`]).
     #[error("the job was stopped")]
     Interrupted,
     /// The device is unusable, and so is everything on it: the process must end.
@@ -29,7 +29,7 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
-    /// The job asks for something that cannot be done.
+    /// The job needs something that is not possible.
     pub fn bad(field: &'static str, message: impl Into<String>) -> Self {
         Self::BadRequest { field, message: message.into() }
     }
@@ -41,7 +41,7 @@ impl PipelineError {
 
 impl From<candle_core::Error> for PipelineError {
     fn from(error: candle_core::Error) -> Self {
-        let message = told(&error);
+        let message = message_of(&error);
         // CUDA reports memory that ran out like any other error, but it is the only one after which the
         // context still works.
         let driver =
@@ -51,10 +51,10 @@ impl From<candle_core::Error> for PipelineError {
     }
 }
 
-/// What candle says without the backtrace that it may carry: clients read it.
-fn told(error: &candle_core::Error) -> String {
+/// candle's message without its backtrace: clients read it.
+fn message_of(error: &candle_core::Error) -> String {
     match error {
-        candle_core::Error::WithBacktrace { inner, .. } => told(inner),
+        candle_core::Error::WithBacktrace { inner, .. } => message_of(inner),
         other => other.to_string(),
     }
 }

@@ -1,4 +1,4 @@
-//! What a picture is made from, in the names and defaults of diffusers' `StableDiffusionXLPipeline`.
+//! The inputs of a picture, with the names and defaults of diffusers' `StableDiffusionXLPipeline`.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::error::PipelineError;
 use super::picture::Rgb;
 use crate::noise::GeneratorKind;
 
-/// The most pictures of one job: their latents are computed at once.
+/// The maximum of pictures of one job: their latents are computed at once.
 const MAX_PICTURES: usize = 64;
 
 /// Height and width, or top and left, in pixels: the order that SDXL's conditioning has.
@@ -32,11 +32,11 @@ pub struct SchedulerChoice {
 /// A LoRA file and how strongly it acts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lora {
-    /// What the request calls it, for what is said about it: where the file is, is not a client's business.
+    /// Its name in the request, for messages: the client must not see its path.
     pub name: String,
     /// The file.
     pub path: PathBuf,
-    /// 1 is as it was trained, 0 is not at all.
+    /// 1 is the trained strength, 0 is none.
     pub scale: f64,
 }
 
@@ -93,13 +93,13 @@ pub struct Inputs {
     pub negative_target_size: Option<Size>,
     /// The sampler; the checkpoint's own if `None`.
     pub scheduler: Option<SchedulerChoice>,
-    /// A picture to begin from. One of another size is resized as diffusers' `VaeImageProcessor` does.
+    /// The input picture. One of another size is resized as in diffusers' `VaeImageProcessor`.
     pub image: Option<Rgb>,
-    /// With a picture to begin from: white where it is to change, black where it is to stay.
+    /// With an input picture: white where it changes, black where it stays.
     pub mask: Option<Rgb>,
     /// Changes of the weights for this job, added up.
     pub loras: Vec<Lora>,
-    /// 0..1, with an image: the share of the steps to take, and with it how much of the picture is lost.
+    /// 0..1, with an image: the share of the steps that are run; more steps keep less of the picture.
     pub strength: f64,
 }
 
@@ -134,7 +134,7 @@ impl Inputs {
         }
     }
 
-    /// Whether each step asks the UNet twice.
+    /// Whether each step needs two predictions of the UNet.
     pub fn guided(&self) -> bool {
         self.guidance_scale > 1.0
     }

@@ -1,4 +1,4 @@
-//! What the service sees of a pipeline.
+//! The interface between the service and a pipeline.
 
 use super::error::PipelineError;
 use super::inputs::Inputs;
@@ -6,17 +6,17 @@ use super::interrupt::Interrupt;
 use super::picture::Rgb;
 use super::warning::PipelineWarning;
 
-/// How far a job in flight is.
+/// The progress of a running job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Steps taken.
     pub step: usize,
-    /// Steps in all. Some samplers take one more than was asked for.
+    /// Total steps. Some samplers take one more than requested.
     pub steps: usize,
 }
 
 impl Progress {
-    /// Nothing is left but to decode.
+    /// All steps are done; only decoding is left.
     pub fn is_done(self) -> bool {
         self.step >= self.steps
     }
@@ -24,14 +24,14 @@ impl Progress {
 
 /// What a preview shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PreviewSource {
-    /// What the sampler holds: noise that clears up.
+pub enum PreviewKind {
+    /// The sampler's latents: noise that becomes clear.
     Latents,
-    /// What the sampler thinks the end will be: clear far sooner.
+    /// The sampler's estimate of the final picture: it is clear much earlier.
     Denoised,
 }
 
-/// What a worker can do, as it tells the fleet.
+/// What a worker can do, as the fleet sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     /// Width in pixels that the model was trained for.
@@ -44,18 +44,17 @@ pub struct Description {
     pub max_pixels: u64,
     /// Names that [`super::SchedulerChoice::name`] may have.
     pub schedulers: Vec<String>,
-    /// Where the tensors are, for people.
+    /// The device, for messages.
     pub device: String,
 }
 
 /// Makes pictures one step at a time.
 pub trait Pipeline {
-    /// One job in flight: latents, conditioning, step and sampler state.
+    /// One running job: latents, conditioning, step and sampler state.
     type Denoising;
 
-    /// Encodes the prompts and draws the first latents. With a checkpoint goes on where that was taken: the
-    /// pictures are then, on the same device, bit for bit those of a job that was never interrupted. A checkpoint
-    /// that does not fit is left aside.
+    /// Encodes the prompts and draws the first latents. With a checkpoint it resumes there: on the same device the
+    /// pictures are then bit for bit those of an uninterrupted job. A checkpoint that does not fit is ignored.
     ///
     /// # Errors
     /// [`PipelineError::BadRequest`] if the inputs ask for something that this model cannot do.
@@ -82,10 +81,10 @@ pub trait Pipeline {
         self.prepare(inputs, Some(checkpoint), Interrupt::never())
     }
 
-    /// What of the request has no effect.
+    /// The parts of the request that have no effect.
     fn warnings(&self, denoising: &Self::Denoising) -> Vec<PipelineWarning>;
 
-    /// What [`Pipeline::prepare`] needs to go on from here: a few hundred KB, some MB for several large pictures.
+    /// What [`Pipeline::prepare`] needs to resume from here: a few hundred KB, some MB for several large pictures.
     ///
     /// # Errors
     /// If the device fails.
@@ -94,14 +93,14 @@ pub trait Pipeline {
     /// Takes one step of each; they may be at different ones, and may be of different sizes.
     ///
     /// # Errors
-    /// A fault of one is a fault of all: the batch shared its memory and its device.
+    /// A fault of one is a fault of all, because the batch shares memory and device.
     fn step(&self, batch: &mut [&mut Self::Denoising]) -> Result<(), PipelineError>;
 
-    /// A quick look at the first picture, in full size.
+    /// A preview of the first picture, in full size.
     ///
     /// # Errors
     /// If the latents are not finite or the device fails.
-    fn preview(&self, denoising: &Self::Denoising, source: PreviewSource) -> Result<Rgb, PipelineError>;
+    fn preview(&self, denoising: &Self::Denoising, source: PreviewKind) -> Result<Rgb, PipelineError>;
 
     /// Decodes the pictures, one after the other.
     ///

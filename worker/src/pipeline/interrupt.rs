@@ -1,28 +1,28 @@
-//! How a pipeline learns, in the middle of its work, that nobody wants it any more.
+//! How a pipeline learns, in the middle of its work, that the job must stop.
 
 use std::fmt;
 
 use super::error::PipelineError;
 
-/// Asked between the parts of a job that take long. What it answers is the service's business.
+/// Checked between the parts of a job that take long. The service decides its value.
 #[derive(Clone, Copy)]
 pub struct Interrupt<'a>(&'a dyn Fn() -> bool);
 
 impl<'a> Interrupt<'a> {
-    /// The work is to stop once `stopped` is true.
+    /// The work stops when `stopped` returns true.
     pub fn when(stopped: &'a dyn Fn() -> bool) -> Self {
         Self(stopped)
     }
 
-    /// The work goes on to its end.
+    /// The work is never stopped.
     pub fn never() -> Self {
         Self(&|| false)
     }
 
-    /// Goes on, or not.
+    /// Checks whether to continue.
     ///
     /// # Errors
-    /// [`PipelineError::Interrupted`] if nobody wants the work any more.
+    /// [`PipelineError::Interrupted`] if the work must stop.
     pub fn check(&self) -> Result<(), PipelineError> {
         if (self.0)() { Err(PipelineError::Interrupted) } else { Ok(()) }
     }

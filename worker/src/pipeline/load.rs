@@ -1,4 +1,4 @@
-//! From a checkpoint on disk to a pipeline: reads every component and checks that they fit together.
+//! Loads a pipeline from a checkpoint on disk: reads every component and checks that they fit together.
 
 use super::adapters::{Adapters, Weights};
 use super::autoencoder::Autoencoder;
@@ -18,7 +18,7 @@ impl SdxlPipeline {
     /// Loads a checkpoint with its preview decoder.
     ///
     /// # Errors
-    /// If a file is missing, cut or describes something that is not implemented; the message names the
+    /// If a file is missing, truncated or describes something that is not implemented; the message names the
     /// file, and the key or tensor in it.
     pub fn load(options: LoadOptions) -> Result<Self, LoadError> {
         let source = Source::open(&options)?;
@@ -111,7 +111,7 @@ fn check_latents(settings: &Settings, unet: &UnetConfig, vae: &VaeConfig) -> Res
     Ok(())
 }
 
-/// Half of the text side.
+/// One of the two text encoders with its tokenizer.
 struct TextEncoder {
     tokenizer: ClipTokenizer,
     encoder: ClipTextModel,

@@ -1,8 +1,8 @@
-//! What a file of weights says about itself: what the UNet was trained to predict, and how noisy its last step is.
+//! Marks in a file of weights: what the UNet was trained to predict, and how noisy its last step is.
 //!
-//! The same weights with another prediction type give a picture of noise, so a mark that is read by no one is worse
-//! than none. Three kinds are in use: empty tensors at the root of the file (ComfyUI, AUTOMATIC1111, NoobAI), keys
-//! of Stability's ModelSpec in the metadata (sd-scripts, ComfyUI, model sites) and sd-scripts' own keys there.
+//! With the wrong prediction type the same weights give only noise, so every mark must be read. Three kinds are in use:
+//! empty tensors at the root of the file (ComfyUI, AUTOMATIC1111, NoobAI), keys of Stability's ModelSpec in the
+//! metadata (sd-scripts, ComfyUI, model sites) and sd-scripts' own keys there.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 
 use crate::sdxl::{LoadError, Settings, Shards};
 
-/// Where the UNet's tensors are in a single file: a tool that saves the UNet alone may put its marks there.
+/// The prefix of the UNet's tensors in a single file: a tool that saves only the UNet may put its marks there.
 const UNET_PREFIX: &str = "model.diffusion_model.";
 
-/// A tensor that says velocity.
+/// The tensor that means v prediction.
 const V_PRED: &str = "v_pred";
-/// A tensor that says zero terminal SNR.
+/// The tensor that means zero terminal SNR.
 const ZERO_SNR: &str = "ztsnr";
 /// sd-scripts' key for the same.
 const KOHYA_ZERO_SNR: &str = "ss_zero_terminal_snr";
@@ -31,7 +31,7 @@ const REFUSED: [(&str, &str); 4] = [
 /// What the user can do about a model that is not supported.
 const INSTEAD: &str = "use a checkpoint of SDXL base with epsilon or v prediction";
 
-/// Something that a file says, and where it says so.
+/// A prediction type that a file states, and the key that states it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Mark {
     key: &'static str,
@@ -39,13 +39,13 @@ struct Mark {
     prediction: &'static str,
 }
 
-/// What a file says. A mark that is absent leaves the configuration as it is.
+/// The marks of a file. A missing mark leaves the configuration as it is.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Marks {
     /// The file, for the log.
     file: String,
     prediction: Option<Mark>,
-    /// Marks that contradict each other, and of which none has precedence.
+    /// Marks that contradict each other without precedence.
     contradiction: Option<(Mark, Mark)>,
     zero_snr: Option<&'static str>,
 }
@@ -54,7 +54,7 @@ impl Marks {
     /// Reads the marks of the files that hold the UNet.
     ///
     /// # Errors
-    /// If they are of a parameterisation that is not implemented, or of another model.
+    /// If they mark a parameterisation that is not implemented, or another model.
     pub(super) fn read(shards: &Shards) -> Result<Self, LoadError> {
         let metadata: BTreeMap<_, _> =
             shards.metadata().into_iter().map(|(key, value)| (key, plain(&value))).collect();
@@ -100,10 +100,10 @@ impl Marks {
         let mut marks = Self { file: shards.path().display().to_string(), ..Self::default() };
         if has(shards, V_PRED) {
             let tensor = Mark { key: V_PRED, prediction: "v_prediction" };
-            // Every other program goes by the tensor; metadata is carried along when models are merged.
+            // Other programs use the tensor; metadata may be left over from merged models.
             for mark in stated.iter().filter(|mark| mark.prediction != tensor.prediction) {
                 let (file, key, says) = (&marks.file, mark.key, mark.prediction);
-                tracing::warn!("{file}: {key} says {says}, but the file has a tensor {V_PRED}, which counts");
+                tracing::warn!("{file}: {key} says {says}, but the file has a tensor {V_PRED}, which wins");
             }
             marks.prediction = Some(tensor);
         } else {
@@ -121,11 +121,11 @@ impl Marks {
         Ok(marks)
     }
 
-    /// The settings of `scheduler_config.json` with what the file says in place of what they say. A line in the log
-    /// names each difference.
+    /// The settings of `scheduler_config.json` with the file's marks in place of their values. The log names each
+    /// difference.
     ///
     /// # Errors
-    /// If the file contradicts itself and the settings do not decide it, which those that are `built_in` cannot.
+    /// If the file contradicts itself and the settings do not decide it; `built_in` settings cannot.
     pub(super) fn apply(&self, scheduler: &Settings, built_in: bool) -> Result<Settings, LoadError> {
         let mut changes = Map::new();
         let mut set = |mark: &str, key: &'static str, value: Value| -> Result<(), LoadError> {
@@ -191,7 +191,7 @@ impl Marks {
     }
 }
 
-/// Whether a tensor of that name is there, of whatever type and shape.
+/// Whether there is a tensor of that name, of any type and shape.
 fn has(shards: &Shards, key: &str) -> bool {
     let inside = format!("{UNET_PREFIX}{key}");
     [key, &inside].iter().any(|name| shards.names(name).next() == Some(name))
@@ -203,7 +203,7 @@ fn plain(value: &str) -> String {
     if matches!(value.as_str(), "none" | "null") { String::new() } else { value }
 }
 
-/// The prediction type by the names that it has in metadata.
+/// The prediction type for a name in metadata.
 fn prediction(value: &str) -> Option<&'static str> {
     match value.replace(['-', ' '], "_").as_str() {
         "epsilon" | "eps" | "noise" | "epsilon_prediction" | "eps_prediction" | "eps_pred" => Some("epsilon"),
@@ -221,10 +221,10 @@ fn flag(value: &str) -> Option<bool> {
     }
 }
 
-/// What is wrong with an architecture of ModelSpec, in lower case, if it is known to be another than SDXL base's.
-/// One that is not known is left to the tensors.
+/// Why an architecture of ModelSpec, in lower case, is not supported, if it is known and not SDXL base. For an unknown
+/// one the tensors decide.
 fn another_model(architecture: &str) -> Option<String> {
-    /// Families that are not SDXL, by how their names begin.
+    /// Families that are not SDXL, by the prefix of their names.
     const OTHERS: [&str; 22] = [
         "stable-diffusion-v",
         "stable-diffusion-1",

@@ -1,9 +1,8 @@
-//! The seam between the service and the numbers: a step machine.
+//! The interface between the service and the numerics: a step machine.
 //!
 //! Above it are jobs, leases and sockets; below it there is no tokio, no Redis and no job. A pipeline
-//! lives on a thread of its own, and its tensors never leave that thread: the runner takes one step at a
-//! time, and looks in between whether the job is still wanted. What takes as long as several steps looks
-//! itself, by an [`Interrupt`].
+//! runs on its own thread, and its tensors never leave that thread. The service takes one step at a time, and checks in
+//! between whether the job must stop. Work that takes as long as several steps checks an [`Interrupt`] itself.
 
 mod adapters;
 mod autoencoder;
@@ -31,7 +30,7 @@ pub use denoising::{EncodedImage, SdxlDenoising};
 pub use device::{describe as describe_device, parse_device};
 pub use error::PipelineError;
 pub use inputs::{Inputs, Lora, SchedulerChoice, Size};
-pub use interface::{Description, Pipeline, PreviewSource, Progress};
+pub use interface::{Description, Pipeline, PreviewKind, Progress};
 pub use interrupt::Interrupt;
 pub use options::LoadOptions;
 pub use picture::Rgb;

@@ -1,24 +1,24 @@
-//! The size of a picture whose request gives none.
+//! The default size of a picture.
 
 /// Sides of requests are multiples of this many pixels, and no shorter than [`SHORTEST`].
 const GRID: u32 = 8;
 const SHORTEST: u32 = 64;
 
-/// Width and height that the model was trained for; where they are more than `most` pixels, the largest size of that
-/// shape that is not. `most` is at least that of the smallest picture, which is 64x64.
+/// The width and height that the model was trained for; if they have more than `most` pixels, the largest size of that
+/// shape within `most`. `most` is at least that of the smallest picture, 64x64.
 pub(super) fn size(width: u32, height: u32, most: u64) -> (u32, u32) {
     let pixels = u64::from(width) * u64::from(height);
     if pixels <= most {
         return (width, height);
     }
     let shrink = (most as f64 / pixels as f64).sqrt();
-    // A hair less than a multiple is that multiple: the division above may leave it of a whole number.
+    // A number slightly below a multiple counts as that multiple, because the division above rounds.
     let on_grid = |side: f64| ((side + 1e-6) as u32 / GRID * GRID).max(SHORTEST);
     let (width, height) = (on_grid(f64::from(width) * shrink), on_grid(f64::from(height) * shrink));
     if u64::from(width) * u64::from(height) <= most {
         return (width, height);
     }
-    // A shape so long that its short side is as short as it may be: the long one gives way.
+    // The shape is so long that the short side is at its minimum: the long side is reduced.
     let longest = on_grid(most as f64 / f64::from(SHORTEST));
     if width > height { (longest, SHORTEST) } else { (SHORTEST, longest) }
 }

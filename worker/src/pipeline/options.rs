@@ -1,4 +1,4 @@
-//! Where a checkpoint is, and how it is loaded.
+//! The location of a checkpoint, and how to load it.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use crate::noise::GeneratorKind;
 use crate::sdxl::Precision;
 
-/// What to load, and where to.
+/// What to load, and onto which device.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
     /// A folder in the diffusers layout, or a `.safetensors` file with SGM's names.
@@ -23,16 +23,16 @@ pub struct LoadOptions {
     pub device: Device,
     /// The type the models compute in; samplers are f32 always, the autoencoder if it asks for it.
     pub dtype: DType,
-    /// Which files to read where a component has both.
+    /// Which files to read if a component has both.
     pub precision: Precision,
-    /// How seeds become noise, unless a request says.
+    /// How seeds become noise, unless a request says it.
     pub generator: GeneratorKind,
     /// The largest picture that requests may ask for.
     pub max_pixels: u64,
 }
 
 impl LoadOptions {
-    /// A model on the CPU in float32, with everything else as it is by default.
+    /// A model on the CPU in float32, with defaults for everything else.
     pub fn cpu(model: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),

@@ -1,4 +1,4 @@
-//! SDXL behind the seam.
+//! SDXL behind the pipeline's interface.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
 use super::device;
 use super::error::PipelineError;
 use super::inputs::Inputs;
-use super::interface::{Description, Pipeline, PreviewSource, Progress};
+use super::interface::{Description, Pipeline, PreviewKind, Progress};
 use super::interrupt::Interrupt;
 use super::native;
 use super::options::LoadOptions;
@@ -23,7 +23,7 @@ use crate::schedulers::{SCHEDULERS, SchedulerConfig};
 use crate::sdxl::taesd::Taesd;
 use crate::sdxl::unet::{Unet, UnetInputs};
 
-/// The sides of a warm-up picture on a CPU, in pixels, or a little more: there it is the weights that cost time.
+/// The side of a warm-up picture on a CPU, in pixels, or a little more: there the weights cost the time.
 const WARM_SIDE: u32 = 64;
 
 /// A loaded checkpoint.
@@ -39,8 +39,8 @@ pub struct SdxlPipeline {
 }
 
 impl SdxlPipeline {
-    /// One short job, so that the first real one is not slower than the rest: kernels are loaded, and memory is
-    /// mapped. Only a GPU needs a picture of the model's own size for that.
+    /// Runs one short job, so that the first real one is not slower than the others: it loads kernels and maps memory.
+    /// Only a GPU needs a picture of the model's own size for that.
     ///
     /// # Errors
     /// As for any job: a model whose numbers are not finite is found here.
@@ -54,7 +54,7 @@ impl SdxlPipeline {
         inputs.num_inference_steps = 1;
         let mut denoising = self.begin(&inputs)?;
         self.step(&mut [&mut denoising])?;
-        self.preview(&denoising, PreviewSource::Latents)?;
+        self.preview(&denoising, PreviewKind::Latents)?;
         self.finish(denoising)?;
         tracing::info!("warmed up in {:.1} s", begun.elapsed().as_secs_f64());
         Ok(())
@@ -155,7 +155,7 @@ impl Pipeline for SdxlPipeline {
         match denoising.restore(checkpoint) {
             Ok(()) => Ok(denoising),
             Err(reason) => {
-                tracing::warn!("a checkpoint does not fit and the job begins anew: {reason}");
+                tracing::warn!("the checkpoint cannot be used, so the job starts over: {reason}");
                 self.begin_unless(inputs, interrupt)
             }
         }
@@ -184,24 +184,24 @@ impl Pipeline for SdxlPipeline {
                 waiting.into_iter().partition(|d| d.latents.dims()[2..] == size && d.loras == loras);
             waiting = others;
             self.adapters.activate(&loras, Interrupt::never())?;
-            let questions = group
+            let all_inputs = group
                 .iter()
-                .map(|d| d.question(self.options.dtype))
+                .map(|d| d.unet_inputs(self.options.dtype))
                 .collect::<candle_core::Result<Vec<_>>>()?;
-            let answers = self.unet.forward(&join(&questions)?)?;
+            let predictions = self.unet.forward(&join(&all_inputs)?)?;
             let mut row = 0;
-            for (denoising, question) in group.iter_mut().zip(&questions) {
-                let rows = question.timesteps.len();
-                denoising.advance(question, answers.narrow(0, row, rows)?)?;
+            for (denoising, unet_inputs) in group.iter_mut().zip(&all_inputs) {
+                let rows = unet_inputs.timesteps.len();
+                denoising.advance(unet_inputs, predictions.narrow(0, row, rows)?)?;
                 row += rows;
             }
         }
         Ok(())
     }
 
-    fn preview(&self, denoising: &SdxlDenoising, source: PreviewSource) -> Result<Rgb, PipelineError> {
+    fn preview(&self, denoising: &SdxlDenoising, source: PreviewKind) -> Result<Rgb, PipelineError> {
         let latents = match (source, denoising.denoised()) {
-            (PreviewSource::Denoised, Some(denoised)) => denoised,
+            (PreviewKind::Denoised, Some(denoised)) => denoised,
             _ => denoising.latents(),
         };
         let picture = self.decode_preview(&latents.narrow(0, 0, 1)?)?;
@@ -214,7 +214,7 @@ impl Pipeline for SdxlPipeline {
         interrupt: Interrupt<'_>,
     ) -> Result<Vec<Rgb>, PipelineError> {
         let mut pictures = Vec::new();
-        // One at a time: the decoder's memory is the peak of a job's.
+        // One at a time, because decoding is the memory peak of a job.
         for i in 0..denoising.latents.dim(0)? {
             interrupt.check()?;
             pictures.extend(Rgb::from_tensor(&self.decode(&denoising.latents.narrow(0, i, 1)?)?)?);
@@ -244,18 +244,18 @@ impl Pipeline for SdxlPipeline {
     }
 }
 
-/// Several jobs' questions as one.
-fn join(questions: &[UnetInputs]) -> candle_core::Result<UnetInputs> {
-    if let [only] = questions {
+/// The inputs of several jobs as one batch.
+fn join(all_inputs: &[UnetInputs]) -> candle_core::Result<UnetInputs> {
+    if let [only] = all_inputs {
         return Ok(only.clone());
     }
     let cat =
-        |part: fn(&UnetInputs) -> &Tensor| Tensor::cat(&questions.iter().map(part).collect::<Vec<_>>(), 0);
+        |part: fn(&UnetInputs) -> &Tensor| Tensor::cat(&all_inputs.iter().map(part).collect::<Vec<_>>(), 0);
     Ok(UnetInputs {
-        sample: cat(|q| &q.sample)?,
-        timesteps: questions.iter().flat_map(|q| q.timesteps.clone()).collect(),
-        encoder_hidden_states: cat(|q| &q.encoder_hidden_states)?,
-        text_embeds: cat(|q| &q.text_embeds)?,
-        time_ids: questions.iter().flat_map(|q| q.time_ids.clone()).collect(),
+        sample: cat(|inputs| &inputs.sample)?,
+        timesteps: all_inputs.iter().flat_map(|inputs| inputs.timesteps.clone()).collect(),
+        encoder_hidden_states: cat(|inputs| &inputs.encoder_hidden_states)?,
+        text_embeds: cat(|inputs| &inputs.text_embeds)?,
+        time_ids: all_inputs.iter().flat_map(|inputs| inputs.time_ids.clone()).collect(),
     })
 }

@@ -1,4 +1,4 @@
-//! Where a checkpoint's files are: a folder with a file or shards per component, or one file for all of them.
+//! The files of a checkpoint: a folder with a file or shards per component, or one file for all of them.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -19,7 +19,7 @@ pub(super) const TEXT_ENCODERS: [&str; 2] = ["text_encoder", "text_encoder_2"];
 /// See [`TEXT_ENCODERS`].
 pub(super) const TOKENIZERS: [&str; 2] = ["tokenizer", "tokenizer_2"];
 
-/// What diffusers calls the weights of its own models.
+/// diffusers' name for the weights of its own models.
 const STEM: &str = "diffusion_pytorch_model";
 
 /// An opened checkpoint.
@@ -60,11 +60,11 @@ impl<'a> Source<'a> {
         &self.config
     }
 
-    /// What the files of the UNet say about it.
+    /// The marks in the files of the UNet.
     pub(super) fn marks(&self) -> Result<Marks, LoadError> {
         match &self.weights {
             WeightSource::File(shards) => Marks::read(shards),
-            // One that is not there is named when the weights are loaded.
+            // A missing file is named when the weights are loaded.
             WeightSource::Folder(folder) => Shards::find(&folder.join("unet"), STEM, self.options.precision)
                 .map_or_else(|_| Ok(Marks::default()), |shards| Marks::read(&shards)),
         }
@@ -100,7 +100,7 @@ impl<'a> Source<'a> {
         Ok(files.logged_as("the UNet"))
     }
 
-    /// The autoencoder's configuration, from where its weights are if another one than the model's was named.
+    /// The autoencoder's configuration; for another one than the model's, from beside its weights.
     pub(super) fn vae_config(&self) -> Result<VaeConfig, LoadError> {
         let files = match &self.options.vae {
             Some(folder) if folder.is_dir() => ConfigFiles::Folder(folder.clone()),
@@ -109,7 +109,7 @@ impl<'a> Source<'a> {
         Ok(component(&files, VaeConfig::read)?.0)
     }
 
-    /// The files of the autoencoder, and what they call its tensors.
+    /// The files of the autoencoder, and its names in them.
     pub(super) fn vae(&self, config: &VaeConfig) -> Result<(Rc<Shards>, Naming), LoadError> {
         let precision = self.options.precision;
         let shards = match (&self.options.vae, &self.weights) {
@@ -135,7 +135,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The preview decoder, from a folder of diffusers' or with the files of its author.
+/// The preview decoder, from a folder in the diffusers layout or with its author's files.
 pub(super) fn taesd(options: &LoadOptions) -> Result<(Taesd, Settings), LoadError> {
     const NAME: &str = "the preview decoder";
     /// The decoder's name in <https://huggingface.co/madebyollin/taesdxl>.

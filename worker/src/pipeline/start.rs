@@ -11,15 +11,15 @@ use super::picture::Rgb;
 use crate::schedulers::{Noise, Sampler};
 use crate::sdxl::vae::Posterior;
 
-/// Where a job begins.
+/// The start of a job.
 pub(super) struct Start {
     /// The sampler's step.
     pub(super) first: usize,
     /// [B, C, h, w].
     pub(super) latents: Tensor,
-    /// The picture it begins from.
+    /// The input picture.
     pub(super) encoded: Option<EncodedImage>,
-    /// What of that picture stays.
+    /// The part of that picture that stays.
     pub(super) repaint: Option<Repaint>,
 }
 
@@ -49,12 +49,12 @@ impl Start {
         let (latents, repaint) = match &inputs.mask {
             None => (noised(sampler)?, None),
             Some(mask) => {
-                // Repainting at full strength begins from noise alone.
+                // Repainting at full strength starts from pure noise.
                 let latents = match inputs.strength {
                     1.0 => (&drawn * sampler.init_noise_sigma())?,
                     _ => noised(sampler)?,
                 };
-                // The reference encodes the masked picture as well, for UNets that are told it. Ours are not,
+                // The reference also encodes the masked picture, for UNets with mask input. Ours have none,
                 // but its draw moves the generator on for samplers that add noise.
                 noise.draw_for(1)?;
                 let scale = vae.config().scale();

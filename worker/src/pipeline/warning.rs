@@ -1,17 +1,17 @@
-//! What of a request had no effect.
+//! Warnings about parts of a request that had no effect.
 
 use std::fmt;
 
 use crate::sdxl::tokenizer::Truncated;
 
-/// Something that the client should know, although its pictures are made.
+/// Something that the client should know about its pictures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PipelineWarning {
-    /// The end of a prompt has no effect: the text encoders read only so many tokens.
+    /// The end of a prompt has no effect: the text encoders read a limited number of tokens.
     PromptTruncated {
         /// Which of [`super::Inputs`]' fields.
         field: &'static str,
-        /// What each of the two text encoders does not read.
+        /// The part that each of the two text encoders ignores.
         by: [Option<Truncated>; 2],
     },
 }

@@ -16,7 +16,7 @@ use crate::sdxl::{LoadError, Settings};
 /// Builds a sampler of one class for a number of steps.
 type Build = fn(&Settings, usize) -> Result<Box<dyn Sampler>, LoadError>;
 
-/// Every class that can be asked for, by diffusers' name.
+/// Every class that can be requested, by diffusers' name.
 pub const SCHEDULERS: &[&str] = &[
     "EulerDiscreteScheduler",
     "EulerAncestralDiscreteScheduler",
@@ -51,7 +51,7 @@ impl SchedulerConfig {
     /// Reads a checkpoint's `scheduler_config.json`.
     ///
     /// # Errors
-    /// If it asks for something that is not implemented.
+    /// If it needs something that is not implemented.
     pub fn read(settings: Settings) -> Result<Self, LoadError> {
         let config = Self::of(settings)?;
         config.settings.warn_unread();
@@ -63,7 +63,7 @@ impl SchedulerConfig {
     /// `_class_name` changes the class, and keys that the new class does not have are without effect.
     ///
     /// # Errors
-    /// If a change asks for something that is not implemented.
+    /// If a change needs something that is not implemented.
     pub fn with(&self, changes: &Map<String, Value>) -> Result<Self, LoadError> {
         Self::of(self.settings.with(changes))
     }
@@ -73,9 +73,9 @@ impl SchedulerConfig {
         let build = class(&name).ok_or_else(|| settings.unsupported("_class_name", format!("{name:?}")))?;
         // EDM preconditioning (Playground v2.5): other input and output scales.
         settings.only("sigma_data", &[])?;
-        // Settings of other classes, which checkpoints carry along.
+        // Settings of other classes that checkpoints often have.
         settings.ignore(&["skip_prk_steps", "clip_sample", "set_alpha_to_one", "sample_max_value"]);
-        // Whatever can be wrong shows for one step as for any number.
+        // Any error appears for one step too.
         build(&settings, 1)?;
         Ok(Self { settings, build })
     }

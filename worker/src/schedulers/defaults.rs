@@ -1,14 +1,14 @@
 //! Defaults of diffusers' classes that are wrong for SDXL.
 //!
-//! A checkpoint's configuration is written for one class, and a request may choose another, which takes its own
-//! default for each key that is absent. Most defaults only move a picture a little; those here ruin it. They are kept
-//! all the same, because they are what diffusers computes: the log says what to write.
+//! A checkpoint's configuration is written for one class, and a request may choose another, which uses its own default
+//! for each missing key. Most defaults change a picture only a little; those here ruin it. They are kept anyway,
+//! because diffusers uses them: the log says what to write.
 
 use serde_json::Value;
 
 use crate::sdxl::{LoadError, Settings};
 
-/// Warns of keys that are absent, or that have a value which no SDXL model was trained for.
+/// Warns about keys that are missing, or that have a value for which no SDXL model was trained.
 pub(super) fn warn(s: &Settings) -> Result<(), LoadError> {
     let file = s.path().display();
     match s.get::<bool>("clip_sample")? {

@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 
-use super::multistep::{Estimates, Tables};
+use super::multistep::{Estimates, LevelTables};
 use super::sampler::{Noise, Sampler, State, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
 
@@ -13,7 +13,7 @@ const FEW_STEPS: usize = 15;
 /// One job's sampler.
 #[derive(Debug)]
 pub(super) struct DpmSolver {
-    tables: Tables,
+    tables: LevelTables,
     order: usize,
     stochastic: bool,
     /// Taylor term of Heun's rule instead of the midpoint's.
@@ -43,7 +43,7 @@ impl DpmSolver {
         if !(1..=3).contains(&order) {
             return Err(s.unsupported("solver_order", order));
         }
-        let tables = Tables::new(s, steps, false)?;
+        let tables = LevelTables::new(s, steps, false)?;
         let lower_order_final: bool = s.or("lower_order_final", true)?;
         let few = lower_order_final && tables.timesteps.len() < FEW_STEPS;
         // Without noise at the end lambda is infinite there: only the first order has a limit.

@@ -10,9 +10,9 @@ use super::sigmas::{self, SigmaShape};
 use super::spacing::{self, Spacing};
 use crate::sdxl::{LoadError, Settings};
 
-/// Tables of the samplers that work on x = picture + sigma * noise.
+/// SigmaTables of the samplers that work on x = picture + sigma * noise.
 #[derive(Debug)]
-pub(super) struct Tables {
+pub(super) struct SigmaTables {
     pub(super) timesteps: Vec<f64>,
     pub(super) sigmas: Vec<f64>,
     pub(super) prediction: Prediction,
@@ -20,7 +20,7 @@ pub(super) struct Tables {
     trained: Vec<f32>,
 }
 
-impl Tables {
+impl SigmaTables {
     /// The training noise levels at evenly spaced timesteps, without a last level.
     pub(super) fn trained(s: &Settings, steps: usize, defaults: Defaults) -> Result<Self, LoadError> {
         let trained = NoiseSchedule::read(s, defaults, Some(ZERO_SNR_FLOOR))?.sigmas();
@@ -94,12 +94,12 @@ pub(super) fn denoise(
 
 /// One job's sampler.
 #[derive(Debug)]
-pub(super) struct Euler(Tables);
+pub(super) struct Euler(SigmaTables);
 
 impl Euler {
     pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
         s.only("interpolation_type", &["linear".into()])?;
-        let tables = Tables::trained(s, steps, Defaults::LINEAR)?.shaped(s)?;
+        let tables = SigmaTables::trained(s, steps, Defaults::LINEAR)?.shaped(s)?;
         let last = match s.or("final_sigmas_type", String::from("zero"))?.as_str() {
             "zero" => 0.0,
             "sigma_min" => f64::from(tables.trained[0]),

@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 
-use super::euler::{Tables, denoise};
+use super::euler::{SigmaTables, denoise};
 use super::noise_schedule::Defaults;
 use super::prediction::Prediction;
 use super::sampler::{Noise, Sampler, Stepped};
@@ -11,11 +11,11 @@ use crate::sdxl::{LoadError, Settings};
 
 /// One job's sampler.
 #[derive(Debug)]
-pub(super) struct EulerAncestral(Tables);
+pub(super) struct EulerAncestral(SigmaTables);
 
 impl EulerAncestral {
     pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
-        let tables = Tables::trained(s, steps, Defaults::LINEAR)?;
+        let tables = SigmaTables::trained(s, steps, Defaults::LINEAR)?;
         match tables.prediction {
             Prediction::Sample => Err(s.unsupported("prediction_type", "\"sample\"")),
             _ => Ok(Self(tables.ending_at(0.0))),

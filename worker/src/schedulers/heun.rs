@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 
-use super::euler::{Tables, denoise};
+use super::euler::{SigmaTables, denoise};
 use super::noise_schedule::Defaults;
 use super::sampler::{Noise, Sampler, State, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
@@ -11,7 +11,7 @@ use crate::sdxl::{LoadError, Settings};
 /// One job's sampler.
 #[derive(Debug)]
 pub(super) struct Heun {
-    tables: Tables,
+    tables: SigmaTables,
     /// The latents and the slope of the first half of a step.
     first: Option<(Tensor, Tensor)>,
 }
@@ -20,7 +20,7 @@ impl Heun {
     pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
         s.only("clip_sample", &[false.into()])?;
         let defaults = Defaults { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "linear" };
-        let mut tables = Tables::trained(s, steps, defaults)?.shaped(s)?.ending_at(0.0);
+        let mut tables = SigmaTables::trained(s, steps, defaults)?.shaped(s)?.ending_at(0.0);
         // Every level but the first and the last is visited twice.
         let twice = |values: &[f64]| {
             values

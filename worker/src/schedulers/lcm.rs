@@ -84,7 +84,7 @@ impl Sampler for Lcm {
         if let Some(range) = self.clip {
             denoised = denoised.clamp(-range, range)?;
         }
-        // At timestep 0 the answer is the input itself: the boundary condition of consistency models.
+        // At timestep 0 the prediction equals the input: the boundary condition of consistency models.
         let t = self.timesteps[step] * self.timestep_scaling;
         let variance = t * t + SIGMA_DATA * SIGMA_DATA;
         let (skip, out) = (SIGMA_DATA * SIGMA_DATA / variance, t / variance.sqrt());

@@ -64,16 +64,16 @@ impl Index<usize> for Estimates {
     }
 }
 
-/// Tables of one job.
+/// LevelTables of one job.
 #[derive(Debug)]
-pub(super) struct Tables {
+pub(super) struct LevelTables {
     pub(super) timesteps: Vec<f64>,
     /// sigma / alpha, as the reference lists them: S + 1.
     pub(super) sigmas: Vec<f64>,
     prediction: Prediction,
 }
 
-impl Tables {
+impl LevelTables {
     /// `last_placed`: with Karras or exponential levels, `final_sigmas_type` "sigma_min" means the last
     /// of them and not the smallest of the training.
     pub(super) fn new(s: &Settings, steps: usize, last_placed: bool) -> Result<Self, LoadError> {

@@ -1,4 +1,4 @@
-//! What a job and its sampler say to each other.
+//! The interface between a job and its sampler.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ pub struct Stepped {
 /// Tensors by name.
 pub type State = HashMap<String, Tensor>;
 
-/// Says what of a state nobody took.
+/// An error that names a tensor of a state that was not used.
 pub(super) fn all_taken(state: &State) -> std::result::Result<(), String> {
     match state.keys().next() {
         Some(name) => Err(format!("this sampler has no {name}")),
@@ -35,7 +35,7 @@ pub trait Noise {
 
 /// One job's sampler. Latents are f32; steps are taken in order from 0.
 pub trait Sampler: std::fmt::Debug + Send {
-    /// What the UNet is told at each step, S of them. Fractional for some samplers.
+    /// The UNet's timestep at each step, S of them. Fractional for some samplers.
     fn timesteps(&self) -> &[f64];
 
     /// Noise levels sigma, S + 1 of them, for samplers that are written in them.
@@ -58,12 +58,12 @@ pub trait Sampler: std::fmt::Debug + Send {
         1
     }
 
-    /// What the sampler remembers of earlier steps, by name; empty for most.
+    /// The sampler's state from earlier steps, by name; empty for most samplers.
     fn state(&self) -> State {
         State::new()
     }
 
-    /// Takes up what [`Sampler::state`] gave after `taken` steps.
+    /// Restores the result of [`Sampler::state`] after `taken` steps.
     ///
     /// # Errors
     /// With what is wrong, if it is not this sampler's.

@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 
-use super::multistep::{Estimates, Level, Tables};
+use super::multistep::{Estimates, Level, LevelTables};
 use super::sampler::{Noise, Sampler, State, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
 
@@ -13,7 +13,7 @@ const LAST: &str = "last.";
 /// One job's sampler.
 #[derive(Debug)]
 pub(super) struct UniPc {
-    tables: Tables,
+    tables: LevelTables,
     order: usize,
     /// B(h) = h instead of exp(h) - 1.
     bh1: bool,
@@ -53,7 +53,7 @@ impl UniPc {
             return Err(s.unsupported("solver_order", order));
         }
         Ok(Self {
-            tables: Tables::new(s, steps, true)?,
+            tables: LevelTables::new(s, steps, true)?,
             order,
             bh1,
             lower_order_final: s.or("lower_order_final", true)?,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use glimpse_test_support::fuzz;
-use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, PreviewSource, SdxlPipeline};
+use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, PreviewKind, SdxlPipeline};
 use proptest::test_runner::TestCaseError;
 use tempfile::TempDir;
 
@@ -115,7 +115,7 @@ pub(crate) fn make(pipeline: &SdxlPipeline) {
             return;
         }
     }
-    let _ = pipeline.preview(&denoising, PreviewSource::Denoised);
+    let _ = pipeline.preview(&denoising, PreviewKind::Denoised);
     let _ = pipeline.finish(denoising);
 }
 

@@ -23,9 +23,9 @@ fn the_layout_is_that_of_hugging_faces_own_library() {
 fn the_second_time_nothing_is_downloaded() {
     let story = Story::new();
     let folder = story.resolve().unwrap();
-    story.server.asked();
+    story.server.requests();
     assert_eq!(story.resolve().unwrap(), folder);
-    let asked: Vec<_> = story.server.asked().into_iter().map(|asked| asked.path).collect();
+    let asked: Vec<_> = story.server.requests().into_iter().map(|asked| asked.path).collect();
     assert_eq!(asked, ["/api/models/glimpse/demo/revision/main"], "whether there is something new");
 }
 
@@ -41,12 +41,12 @@ fn offline_the_cache_is_all_there_is() {
     story.options.offline = false;
     let folder = story.resolve().unwrap();
     story.options.offline = true;
-    story.server.asked();
+    story.server.requests();
     assert_eq!(story.resolve().unwrap(), folder);
     fs::remove_file(fs::canonicalize(folder.join(UNET)).unwrap()).unwrap();
     let complaint = story.complaint();
     assert!(complaint.contains("HF_HUB_OFFLINE") && complaint.contains(UNET), "{complaint}");
-    assert_eq!(story.server.asked(), []);
+    assert_eq!(story.server.requests(), []);
 }
 
 #[test]

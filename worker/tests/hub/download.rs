@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use glimpse_test_support::COMMIT;
 use glimpse_worker::{
-    hub::{self, Component, Token},
+    hub::{self, ModelKind, Token},
     sdxl::Precision,
 };
 
@@ -61,7 +61,7 @@ fn a_taesd_is_two_files() {
     story.server.put("diffusion_pytorch_model.bin", b"not to be fetched");
     story.server.put("taesdxl_decoder.safetensors", b"not to be fetched");
     let named = Path::new("madebyollin/taesdxl");
-    let taesd = hub::resolve(named, Component::Autoencoder, Precision::Full, &story.options).unwrap();
+    let taesd = hub::resolve(named, ModelKind::Autoencoder, Precision::Full, &story.options).unwrap();
     assert_eq!(story.server.downloads(), ["config.json", "diffusion_pytorch_model.safetensors"]);
     assert!(picture(&demo(), Some(taesd)) == picture(&demo(), None));
 }
@@ -81,10 +81,10 @@ fn a_revision_is_a_branch_or_a_commit() {
     let story = Story::new();
     let folder = story.resolve_as("glimpse/demo@refs/pr/1", Precision::Full).unwrap();
     assert_eq!(story.kept("refs"), ["refs/pr/1".to_owned()].into());
-    story.server.asked();
+    story.server.requests();
     // A commit never changes: what is there is enough.
     assert_eq!(story.resolve_as(&format!("glimpse/demo@{COMMIT}"), Precision::Full).unwrap(), folder);
-    assert_eq!(story.server.asked(), []);
+    assert_eq!(story.server.requests(), []);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn the_token_goes_to_the_hub_and_nowhere_else() {
     let mut story = Story::new();
     story.options.token = Token::new("hf_secret");
     story.resolve().unwrap();
-    let (cdn, hub): (Vec<_>, Vec<_>) = story.server.asked().into_iter().partition(|asked| asked.cdn);
+    let (cdn, hub): (Vec<_>, Vec<_>) = story.server.requests().into_iter().partition(|asked| asked.cdn);
     assert!(!hub.is_empty() && !cdn.is_empty());
     assert!(hub.iter().all(|asked| asked.authorization.as_deref() == Some("Bearer hf_secret")), "{hub:?}");
     assert!(cdn.iter().all(|asked| asked.authorization.is_none()), "{cdn:?}");
@@ -105,11 +105,11 @@ fn a_path_is_not_an_id() {
     let (folder, _) = (here.path().file_name().unwrap(), fs::create_dir(here.path().join("demo")).unwrap());
     let there = Path::new(folder).join("demo");
     for path in ["./glimpse/demo", "models/sdxl.safetensors", "demo", "a/b/c"].map(Path::new) {
-        let path = hub::resolve(path, Component::Model, Precision::Full, &story.options);
+        let path = hub::resolve(path, ModelKind::Pipeline, Precision::Full, &story.options);
         assert!(path.is_ok_and(|path| !path.starts_with(story.cache.path())));
     }
     // A folder that is there wins, whatever its name looks like.
-    let found = hub::resolve(&there, Component::Model, Precision::Full, &story.options);
+    let found = hub::resolve(&there, ModelKind::Pipeline, Precision::Full, &story.options);
     assert_eq!(found.unwrap(), there);
-    assert_eq!(story.server.asked(), []);
+    assert_eq!(story.server.requests(), []);
 }

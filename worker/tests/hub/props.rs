@@ -8,7 +8,7 @@ use std::{
 
 use glimpse_test_support::HubServer;
 use glimpse_worker::{
-    hub::{self, Component, HubError, HubOptions},
+    hub::{self, HubError, HubOptions, ModelKind},
     pipeline::{Inputs, LoadOptions, Pipeline, SdxlPipeline},
     sdxl::Precision,
 };
@@ -47,7 +47,7 @@ impl Story {
     }
 
     pub fn resolve_as(&self, id: &str, precision: Precision) -> Result<PathBuf, HubError> {
-        hub::resolve(Path::new(id), Component::Model, precision, &self.options)
+        hub::resolve(Path::new(id), ModelKind::Pipeline, precision, &self.options)
     }
 
     pub fn complaint(&self) -> String {

@@ -34,7 +34,10 @@ fn gated_and_private_models() {
 fn models_and_revisions_that_do_not_exist() {
     let story = Story::new();
     let error = story.resolve_as("glimpse/dmeo", Precision::Full).unwrap_err();
-    assert_says(&error, &["glimpse/dmeo", "no model of this name", "no folder of this name", &story.server.endpoint()]);
+    assert_says(
+        &error,
+        &["glimpse/dmeo", "no model of this name", "no folder of this name", &story.server.endpoint()],
+    );
     let error = story.resolve_as("glimpse/demo@v2", Precision::Full).unwrap_err();
     assert_says(&error, &["glimpse/demo@v2", "no revision \"v2\""]);
 }

@@ -9,7 +9,8 @@ use super::props::{Story, UNET, demo};
 /// From which bytes on the file was asked for.
 fn begins(story: &Story) -> Vec<usize> {
     let path = format!("/{UNET}?Signature=secret");
-    let asked = story.server.asked().into_iter().filter(|asked| asked.path == path && asked.method == "GET");
+    let asked =
+        story.server.requests().into_iter().filter(|asked| asked.path == path && asked.method == "GET");
     asked.map(|asked| asked.from.unwrap_or(0)).collect()
 }
 
@@ -64,7 +65,7 @@ fn a_beginning_of_something_else_is_found_out() {
     assert!(matches!(error.problem, Problem::Damaged { .. }), "{error}");
     // Longer than the file: that cannot be a part of it.
     fs::write(blobs.join(&partial), vec![0; 20_000_000]).unwrap();
-    story.server.asked();
+    story.server.requests();
     assert_whole(&story);
     assert_eq!(begins(&story), [0]);
 }

@@ -13,10 +13,10 @@ use std::{
 
 use futures::{StreamExt, stream::BoxStream};
 use glimpse_shared::{
-    needs::Needs,
     event::{Event, Followed},
     id::{App, JobId, WorkerId},
     job::{Class, Job},
+    needs::Needs,
     request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
     store::{SharedStore, Submit},
 };
@@ -154,7 +154,7 @@ impl Pipeline for Script {
         Ok(())
     }
 
-    fn preview(&self, scene: &Scene, _: pipeline::PreviewSource) -> Result<Rgb, PipelineError> {
+    fn preview(&self, scene: &Scene, _: pipeline::PreviewKind) -> Result<Rgb, PipelineError> {
         Ok(grey(scene.step as u8))
     }
 
@@ -281,9 +281,9 @@ pub async fn launch(
         drain_grace,
     };
     let (ready, is_ready) = oneshot::channel();
-    let (drain, told) = oneshot::channel();
+    let (drain, requested) = oneshot::channel();
     let ended = tokio::spawn(worker.run(|| ready.send(()).unwrap(), async {
-        if told.await.is_err() {
+        if requested.await.is_err() {
             std::future::pending::<()>().await;
         }
     }));

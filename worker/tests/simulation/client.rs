@@ -117,8 +117,8 @@ async fn follow(world: &World, id: JobId, chance: &mut Chance) -> Option<Frame> 
     let mut stay = chance.of(0.7);
     loop {
         let mut events = world.store.follow(id, last);
-        let patience = if stay { Duration::MAX / 4 } else { chance.about(Duration::from_secs(6)) };
-        let cut = sleep(patience);
+        let stays = if stay { Duration::MAX / 4 } else { chance.about(Duration::from_secs(6)) };
+        let cut = sleep(stays);
         tokio::pin!(cut);
         loop {
             let followed = tokio::select! {

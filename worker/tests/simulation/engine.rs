@@ -49,13 +49,7 @@ pub async fn serve(
 }
 
 /// Makes one job's pictures; drops `done` if the work was stopped, as the thread does.
-async fn make(
-    order: Order,
-    world: &World,
-    freezes: Option<&Process>,
-    max_pixels: u64,
-    chance: &mut Chance,
-) {
+async fn make(order: Order, world: &World, freezes: Option<&Process>, max_pixels: u64, chance: &mut Chance) {
     let Order { prepare, resume, checkpoints, mut observer, stop, outbox, done } = order;
     let inputs = prepare().unwrap();
     if u64::from(inputs.width) * u64::from(inputs.height) > max_pixels {

@@ -1,4 +1,4 @@
-//! The processes: workers that are killed, frozen and told to go while the storm lasts, and started again; and
+//! The processes: workers that are killed, frozen and requested to go while the storm lasts, and started again; and
 //! who reaps.
 
 use std::{sync::Arc, time::Duration};
@@ -58,7 +58,7 @@ impl Running {
         let wire: Arc<dyn Store> = Arc::new(Wire::new(world.clone(), process.clone(), chance.split()));
         let store: SharedStore = wire;
         let (orders, waiting) = mpsc::unbounded_channel();
-        let (drain, told) = oneshot::channel::<()>();
+        let (drain, requested) = oneshot::channel::<()>();
         let worker = Worker {
             store: store.clone(),
             app: app(),
@@ -69,14 +69,20 @@ impl Running {
             checkpoint_every: chance.pick(&[0, 300, 300, 1500, 5000].map(Duration::from_millis)),
             drain_grace: chance.pick(&[Duration::ZERO, Duration::from_secs(3), Duration::from_secs(30)]),
         };
-        let told = async move {
-            if told.await.is_err() {
+        let requested = async move {
+            if requested.await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
         Self {
-            work: tokio::spawn(worker.run(|| (), told)),
-            engine: tokio::spawn(engine::serve(waiting, world.clone(), process.clone(), max_pixels, chance.split())),
+            work: tokio::spawn(worker.run(|| (), requested)),
+            engine: tokio::spawn(engine::serve(
+                waiting,
+                world.clone(),
+                process.clone(),
+                max_pixels,
+                chance.split(),
+            )),
             reaper: tokio::spawn(reaper::run(store, reaper::WORKER_PERIOD)),
             process,
             drain,
@@ -91,7 +97,9 @@ impl Running {
             if let Ok(ended) = timeout_at(next, &mut self.work).await {
                 match ended {
                     Ok(Ended::DeviceFault) => world.count("devices lost"),
-                    Ok(Ended::Drained) => world.broken(|| "a worker drained that nobody told to".to_owned()),
+                    Ok(Ended::Drained) => {
+                        world.broken(|| "a worker drained that nobody requested to".to_owned())
+                    }
                     Err(error) => world.broken(|| error.to_string()),
                 }
                 return self.kill();
@@ -117,7 +125,7 @@ impl Running {
         let Self { process, work, engine, reaper, drain } = self;
         // It may have ended by itself in this very moment.
         let _ = drain.send(());
-        process.told_to_go();
+        process.drain_deadline();
         match work.await {
             Ok(Ended::Drained) if process.may_hold_token() => {
                 world.broken(|| "a worker drained and passed no wake-up on".to_owned());

@@ -3,7 +3,7 @@
 //! The runner, the lease keeper, the reporter, the registration and the reaper are the real ones; so is the store,
 //! the pure transition behind the memory home. Simulated are the connections between them (delays, lost requests,
 //! lost answers, repeated and late requests, outages), the pipeline's thread, the clients, and the deaths: workers
-//! are killed, frozen beyond their lease and told to drain. All of it follows from a seed. The ledger
+//! are killed, frozen beyond their lease and result to drain. All of it follows from a seed. The ledger
 //! (`tests/support/src/ledger`) says at each command whether a promise was broken.
 //!
 //! Not here: the Redis home's own following of logs (line, inbox, follower). It lives on a real connection, whose
@@ -77,12 +77,12 @@ fn whatever_happens_every_promise_is_kept() {
     }
     let wanted = variable(LENGTH).unwrap_or(100_000);
     let (next, lived, begun) = (AtomicU64::new(seed(0, LENGTH)), AtomicU64::new(0), Instant::now());
-    let told = Mutex::new((Tally::default(), Vec::new()));
+    let result = Mutex::new((Tally::default(), Vec::new()));
     let live = || {
         while lived.load(Ordering::Relaxed) < wanted {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             let lives = run(seed, transition::apply);
-            let (tally, failed) = &mut *told.lock().unwrap();
+            let (tally, failed) = &mut *result.lock().unwrap();
             match lives {
                 Ok((lives, _)) => {
                     tally.add(&lives);
@@ -103,7 +103,7 @@ fn whatever_happens_every_promise_is_kept() {
             scope.spawn(live);
         }
     });
-    let (tally, failed) = told.into_inner().unwrap();
+    let (tally, failed) = result.into_inner().unwrap();
     println!("{tally:?} in {:?}", begun.elapsed());
     assert!(failed.is_empty(), "failing seeds: {failed:?}");
     for event in EVENTS {
@@ -118,9 +118,9 @@ fn a_seed_lives_the_same_lives_again() {
     }
 }
 
-/// Defects that no life here can show: no id comes again and no failover counts back; a wake-up that is lost costs
-/// five seconds and no promise, and a job that is hidden waits for the ones before it; the memory home lists what is due and looks again under one lock. The model check
-/// finds them.
+/// Defects that no life here can show: no id comes again and no failover counts back; a wake-up that is lost costs five
+/// seconds and no promise, and a job that is hidden waits for the ones before it; the memory home lists what is due and
+/// looks again under one lock. The model check finds them.
 const BEYOND: [&str; 6] = [
     "a fence without the worker",
     "a wake-up is not passed on",

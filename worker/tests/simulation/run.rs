@@ -17,7 +17,7 @@ use super::{
 /// How long the phase with faults lasts at most, outages not counted. All jobs arrive in it.
 const STORM: Duration = Duration::from_secs(120);
 /// The time within which every job must end after the faults: far above every deadline shorter than an hour.
-const PATIENCE: Duration = Duration::from_secs(30 * 60);
+const DRAIN_TIME: Duration = Duration::from_secs(30 * 60);
 
 thread_local! {
     static PANICS: Cell<u64> = const { Cell::new(0) };
@@ -31,8 +31,8 @@ pub fn run(seed: u64, apply: Apply) -> Result<(Tally, u64), Broken> {
     jitter::seed(seed);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let told = runtime.block_on(lives(Chance::new(seed), apply));
-    if PANICS.get() > before { Err("a task panicked".to_owned()) } else { told }
+    let result = runtime.block_on(lives(Chance::new(seed), apply));
+    if PANICS.get() > before { Err("a task panicked".to_owned()) } else { result }
 }
 
 async fn lives(mut chance: Chance, apply: Apply) -> Result<(Tally, u64), Broken> {
@@ -49,9 +49,9 @@ async fn lives(mut chance: Chance, apply: Apply) -> Result<(Tally, u64), Broken>
         tokio::spawn(client::live(world.clone(), job, STORM, chance.split()))
     });
     let clients: Vec<_> = clients.collect();
-    let told = timeout(calm_from.elapsed() + STORM * 2 + PATIENCE, join_all(clients)).await;
+    let result = timeout(calm_from.elapsed() + STORM * 2 + DRAIN_TIME, join_all(clients)).await;
     world.verdict()?;
-    let Ok(clients) = told else {
+    let Ok(clients) = result else {
         world.all_ended()?;
         return Err("a client waits for a job that has ended".to_owned());
     };
@@ -59,23 +59,23 @@ async fn lives(mut chance: Chance, apply: Apply) -> Result<(Tally, u64), Broken>
         client.map_err(|error| error.to_string())?;
     }
     // A submit whose client has timed out may have arrived late.
-    let mut left = PATIENCE.as_secs();
+    let mut left = DRAIN_TIME.as_secs();
     while let Err(unfinished) = world.all_ended() {
         left = left.checked_sub(1).ok_or(unfinished)?;
         sleep(Duration::from_secs(1)).await;
     }
     world.verdict()?;
-    Ok(world.told())
+    Ok(world.summary())
 }
 
 /// Reports the panic of a task that no other task awaits.
 fn notice_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
-        let told = std::panic::take_hook();
+        let result = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             PANICS.set(PANICS.get() + 1);
-            told(panic);
+            result(panic);
         }));
     });
 }

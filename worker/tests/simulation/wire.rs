@@ -37,7 +37,7 @@ const COMMAND: Duration = Duration::from_secs(5);
 pub struct Process {
     dead: AtomicBool,
     frozen_until: Mutex<Option<Instant>>,
-    told_to_go: Mutex<Option<Instant>>,
+    drain_deadline: Mutex<Option<Instant>>,
     /// The number of its newest claim.
     claimed: Mutex<Option<u64>>,
     /// It has claimed since it last passed a wake-up on.
@@ -55,9 +55,9 @@ impl Process {
         *self.frozen_until.lock().unwrap() = Some(Instant::now() + long);
     }
 
-    /// It was told to drain.
-    pub fn told_to_go(&self) {
-        *self.told_to_go.lock().unwrap() = Some(Instant::now());
+    /// It was deadline to drain.
+    pub fn drain_deadline(&self) {
+        *self.drain_deadline.lock().unwrap() = Some(Instant::now());
     }
 
     /// Whether a wake-up may end with it.
@@ -146,10 +146,10 @@ impl Store for Wire {
     }
 
     async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
-        let told = *self.process.told_to_go.lock().unwrap();
+        let deadline = *self.process.drain_deadline.lock().unwrap();
         let again = self.process.claimed.lock().unwrap().replace(claim.number) == Some(claim.number);
-        if told.is_some_and(|told| told < Instant::now()) && !again {
-            self.world.broken(|| format!("{} was told to drain and claims anew", claim.worker));
+        if deadline.is_some_and(|deadline| deadline < Instant::now()) && !again {
+            self.world.broken(|| format!("{} was deadline to drain and claims anew", claim.worker));
         }
         self.process.may_hold_token.store(true, Ordering::SeqCst);
         let claim = claim.clone();

@@ -115,7 +115,7 @@ impl World {
     }
 
     /// What happened, and a number that stands for all of it in its order.
-    pub fn told(&self) -> (Tally, u64) {
+    pub fn summary(&self) -> (Tally, u64) {
         let mut seen = lock(&self.seen);
         self.observer.ask(|ledger| {
             for (_, life) in ledger.lives() {

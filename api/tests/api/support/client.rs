@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-pub(crate) use glimpse_test_support::SOON as PATIENCE;
+pub(crate) use glimpse_test_support::SOON;
 
 pub(crate) struct Client {
     stream: TcpStream,
@@ -58,12 +58,12 @@ impl Client {
 
     /// Disconnects while bytes of the server's are here that were never read.
     pub(crate) async fn close_unread(self) {
-        timeout(PATIENCE, self.stream.readable()).await.expect("the server says something").unwrap();
+        timeout(SOON, self.stream.readable()).await.expect("the server says something").unwrap();
     }
 
     /// Sends bytes as they are.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the server reads")
+        timeout(SOON, self.stream.write_all(bytes)).await.expect("the server reads")
     }
 
     pub(crate) async fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
@@ -187,7 +187,7 @@ impl Client {
 
     /// Reads what there is; `false` at the end of the connection.
     pub(crate) async fn more(&mut self) -> bool {
-        let read = timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await;
+        let read = timeout(SOON, self.stream.read_buf(&mut self.read)).await;
         read.expect("the server says something or hangs up").is_ok_and(|bytes| bytes > 0)
     }
 }

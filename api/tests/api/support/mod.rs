@@ -15,7 +15,7 @@ use glimpse_shared::{
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::Instant};
 
-pub(crate) use client::{Answer, Client, PATIENCE, Stream};
+pub(crate) use client::{Answer, Client, SOON, Stream};
 pub(crate) use shelf::Shelf;
 pub(crate) use worker::{Worker, picture, record};
 
@@ -115,7 +115,7 @@ impl Stack {
 
     /// Waits until the job has a status.
     pub(crate) async fn until(&self, id: JobId, status: Status) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + SOON;
         while self.status(id).await.status != status {
             assert!(Instant::now() < deadline, "the job is {:?}", self.status(id).await.status);
             tokio::task::yield_now().await;

@@ -1,11 +1,11 @@
-//! A scan's data: its bits, and how many of them each block takes. The values themselves are not needed.
+//! Reads a scan's data: its bits, and how many of them each block uses. The values themselves are not needed.
 
 use super::tables::Huffman;
 
-/// The bits of a scan. What is asked for beyond its end is `None`.
+/// The bits of a scan; `None` after its end.
 pub(super) struct Bits<'a> {
     file: &'a [u8],
-    /// Where the next byte is.
+    /// The offset of the next byte.
     at: usize,
     byte: u32,
     /// How many bits of `byte` are left.
@@ -22,7 +22,7 @@ impl<'a> Bits<'a> {
             let byte = *self.file.get(self.at)?;
             self.at += 1;
             if byte == 0xFF {
-                // Anything but an escaped 0xFF is a marker, with which the data ends.
+                // 0xFF without an escape is a marker, which ends the data.
                 if *self.file.get(self.at)? != 0 {
                     return None;
                 }
@@ -46,7 +46,7 @@ impl<'a> Bits<'a> {
         code.symbol(|| self.bit())
     }
 
-    /// Goes past a restart marker, which must be next.
+    /// Skips a restart marker, which must be next.
     pub(super) fn restart(&mut self) -> Option<()> {
         let rest = self.file.get(self.at..)?;
         let filling = rest.iter().take_while(|byte| **byte == 0xFF).count();
@@ -56,8 +56,8 @@ impl<'a> Bits<'a> {
         is_restart.then_some(())
     }
 
-    /// Where what follows the scan begins; `None` if the scan does not end as one that was written to its end: the
-    /// rest of its last byte is filled up with ones. A file that was cut and filled up with zeros goes on with them.
+    /// The offset behind the scan; `None` if the scan does not end like a complete one, whose last byte is filled up
+    /// with ones. (A truncated file that was filled up with zeros continues with zeros.)
     pub(super) fn end(&self) -> Option<usize> {
         let filling = (1 << self.left) - 1;
         let is_filled = self.byte & filling == filling;
@@ -66,7 +66,7 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// What a scan brings of each block.
+/// What a scan contains of each block.
 pub(super) enum Pass<'a> {
     /// Everything.
     Sequential {
@@ -90,12 +90,12 @@ pub(super) struct Band<'a> {
     pub(super) first: u8,
     pub(super) last: u8,
     pub(super) code: &'a Huffman,
-    /// How many more blocks have nothing new in the band.
+    /// How many further blocks have nothing new in the band.
     pub(super) empty: u32,
 }
 
 impl Pass<'_> {
-    /// Goes past one block. `known` has a bit for each of its coefficients that is not 0 by the scans before.
+    /// Skips one block. `known` has a bit for each of its coefficients that is not 0 after the previous scans.
     pub(super) fn block(&mut self, bits: &mut Bits<'_>, known: &mut u64) -> Option<()> {
         match self {
             Self::Sequential { dc, ac } => {

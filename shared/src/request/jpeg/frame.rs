@@ -1,14 +1,14 @@
-//! A picture's components, and which of their coefficients have come.
+//! A picture's components, and which of their coefficients have been read.
 
 use super::{
     entropy::{Band, Bits, Pass, split},
     tables::Tables,
 };
 
-/// Nothing has come of a coefficient.
+/// Nothing of a coefficient has been read.
 const NOTHING: u8 = u8::MAX;
 
-/// What a picture is made of.
+/// The components of a picture.
 pub(super) struct Frame {
     progressive: bool,
     /// Across and down: units of a scan of several components.
@@ -22,18 +22,18 @@ struct Component {
     in_unit: [usize; 2],
     /// Across and down: its blocks in a scan of its own.
     blocks: [usize; 2],
-    /// Of each coefficient, how many of its lowest bits are still to come.
+    /// For each coefficient, how many of its lowest bits are still missing.
     missing: [u8; 64],
-    /// Of a progressive picture's blocks, in rows of whole units: which coefficients are not 0 so far.
+    /// For a progressive picture's blocks, in rows of whole units: which coefficients are not 0 so far.
     known: Vec<u64>,
 }
 
 impl Frame {
-    /// Reads the header of a frame that has so many pixels across and down.
+    /// Reads the header of a frame of the given width and height.
     pub(super) fn new(progressive: bool, data: &[u8], size: [usize; 2]) -> Option<Self> {
         let (&[precision, a, b, c, d, count], rest) = data.split_first_chunk::<6>()?;
         let [width, height] = [[c, d], [a, b]].map(|side| usize::from(u16::from_be_bytes(side)));
-        // Memory is taken for a size that was found to be in bounds, and for no other.
+        // Memory is allocated only for a size that was checked.
         if precision != 8 || [width, height] != size {
             return None;
         }
@@ -59,12 +59,12 @@ impl Frame {
         Some(Self { progressive, units, components })
     }
 
-    /// Whether all of every coefficient has come.
+    /// Whether every coefficient is complete.
     pub(super) fn is_whole(&self) -> bool {
         self.components.iter().all(|component| component.missing == [0; 64])
     }
 
-    /// Walks through a scan, whose data begins at `at`: where it ends, if it is all there.
+    /// Walks through a scan, whose data begins at `at`. Returns the offset of its end, if it is complete.
     pub(super) fn scan(&mut self, header: &[u8], tables: &Tables, file: &[u8], at: usize) -> Option<usize> {
         let (count, rest) = header.split_first()?;
         let (listed, rest) = rest.split_at_checked(2 * usize::from(*count))?;
@@ -82,7 +82,7 @@ impl Frame {
             [(which, pass)] => {
                 self.components.get_mut(*which)?.walk(pass, self.units[0], tables.restarts, &mut data)?
             }
-            // Only first coefficients are in scans of several components, but for pictures that have no passes.
+            // Scans of several components have only first coefficients, except in pictures without passes.
             _ if self.progressive && first > 0 => return None,
             several => self.walk(several, tables.restarts, &mut data)?,
         }
@@ -94,7 +94,7 @@ impl Frame {
         data.end()
     }
 
-    /// What a scan brings, by its header: the tables' numbers, the coefficients, and how many of their bits were
+    /// The contents of a scan by its header: the tables' numbers, the coefficients, and how many of their bits were
     /// missing before and are now.
     fn pass<'a>(
         &self,
@@ -128,7 +128,7 @@ impl Frame {
             for (which, pass) in &mut *passes {
                 let [blocks, rows] = self.components.get(*which)?.in_unit;
                 for _ in 0..blocks * rows {
-                    // Nothing is kept of the first coefficients.
+                    // No state is kept for first coefficients.
                     pass.block(data, &mut 0)?;
                 }
             }
@@ -138,7 +138,7 @@ impl Frame {
 }
 
 impl Component {
-    /// A scan of this component alone: block by block.
+    /// A scan of only this component: block by block.
     fn walk(
         &mut self,
         pass: &mut Pass<'_>,
@@ -154,7 +154,7 @@ impl Component {
                 pass.restart();
             }
             let at = block / across * stride + block % across;
-            // A sequential picture has one pass, and nothing to keep for the next.
+            // A sequential picture has one pass, so nothing is kept for the next.
             pass.block(data, self.known.get_mut(at).unwrap_or(&mut 0))?;
         }
         Some(())

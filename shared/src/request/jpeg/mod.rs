@@ -1,4 +1,4 @@
-//! Whether a JPEG's file is all there. Decoders fill up what is missing of one that is cut, and say nothing.
+//! Checks whether a JPEG's file is complete. Decoders fill up the missing part of a truncated one without an error.
 
 mod entropy;
 mod frame;
@@ -12,8 +12,8 @@ const END: u8 = 0xD9;
 /// Marks its beginning.
 const START: u8 = 0xD8;
 
-/// A picture of so many pixels across and down, with its end marker: as it is if it has one, and if it has none, with
-/// one in the place of what follows its last scan. `None` for a picture that is cut.
+/// A picture of the given width and height with an end marker: unchanged if it has one, otherwise with one in place of
+/// the bytes after its last scan. `None` for a truncated picture.
 pub(super) fn whole(file: Bytes, size: [usize; 2]) -> Option<Bytes> {
     if has_end(&file) {
         return Some(file);
@@ -22,8 +22,8 @@ pub(super) fn whole(file: Bytes, size: [usize; 2]) -> Option<Bytes> {
     Some([&file[..end], &[0xFF, END]].concat().into())
 }
 
-/// Whether the picture is coded in a way that no decoder here knows: with arithmetic codes, without loss, in steps, or
-/// with more than 8 bits.
+/// Whether the picture is coded in a way that our decoder does not support: arithmetic, lossless, hierarchical, or with
+/// more than 8 bits.
 pub(super) fn is_rare(file: &[u8]) -> bool {
     let mut segments = Segments::new(file);
     while let Some(segment) = segments.next() {
@@ -37,8 +37,7 @@ pub(super) fn is_rare(file: &[u8]) -> bool {
     false
 }
 
-/// Whether the end marker of the picture comes before the end of the file. What follows the marker (phones put films
-/// there) is not looked at.
+/// Whether the file has the picture's end marker. Data after the marker (phones append videos) is ignored.
 fn has_end(file: &[u8]) -> bool {
     let mut segments = Segments::new(file);
     while let Some(segment) = segments.next() {
@@ -57,12 +56,12 @@ struct Segment<'a> {
     kind: u8,
     /// Empty for [`START`] and [`END`].
     data: &'a [u8],
-    /// Where what follows begins.
+    /// The offset behind it.
     next: usize,
 }
 
-/// Walks from marker to marker. Between two of them any bytes may lie: a scan's data, in which 0xFF is followed by 0
-/// or by the number of a restart, or what some programs leave there.
+/// Walks from marker to marker. Any bytes may be between two of them: a scan's data, in which 0xFF is followed by 0 or
+/// by the number of a restart, or bytes that some programs leave there.
 struct Segments<'a> {
     file: &'a [u8],
     at: usize,
@@ -70,7 +69,7 @@ struct Segments<'a> {
 
 impl<'a> Segments<'a> {
     fn new(file: &'a [u8]) -> Self {
-        // 0xFFD8 begins the picture.
+        // 0xFFD8 starts the picture.
         Self { file, at: 2 }
     }
 

@@ -1,12 +1,13 @@
-//! The end of a picture that has no end marker: where its last coefficient ends.
+//! Finds the end of a picture without an end marker: the end of its last coefficient.
 
 use super::{Segments, frame::Frame, tables::Tables};
 
-/// Scans that a picture may have. Decoders stop at about as many: a scan of a few bytes may go over the whole picture.
+/// The maximum of scans in a picture. Decoders have similar limits, because a scan of a few bytes may cover the whole
+/// picture.
 const MOST_SCANS: usize = 100;
 
-/// Where the last scan ends of a picture with so many pixels across and down; `None` if one of its coefficients is
-/// missing, or it is of a kind that no decoder here knows.
+/// The end of the last scan of a picture of the given width and height; `None` if a coefficient is missing, or if our
+/// decoder does not support its kind.
 pub(super) fn end(file: &[u8], size: [usize; 2]) -> Option<usize> {
     let mut segments = Segments::new(file);
     let mut tables = Tables::default();

@@ -1,6 +1,6 @@
-//! What scans need to be read: Huffman codes, and how often they restart.
+//! The tables for reading scans: Huffman codes, and the restart interval.
 
-/// The tables that are in force; later ones take the place of earlier ones.
+/// The current tables; later ones replace earlier ones.
 #[derive(Default)]
 pub(super) struct Tables {
     /// Of the first coefficients.
@@ -30,7 +30,7 @@ impl Tables {
         Some(())
     }
 
-    /// A segment that says how often a scan restarts.
+    /// A segment with the restart interval.
     pub(super) fn read_restarts(&mut self, data: &[u8]) -> Option<()> {
         self.restarts = usize::from(u16::from_be_bytes(*data.first_chunk()?));
         Some(())

@@ -6,7 +6,7 @@ use crate::{
     store::{Clock, Rules},
 };
 
-/// The servers, the names in them and the rules. Each file of commands adds its own.
+/// The servers, the keys and the rules. Each file of commands adds its own methods.
 pub(super) struct Backend {
     pub(super) nodes: Nodes,
     pub(super) keys: Keys,

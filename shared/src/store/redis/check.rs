@@ -1,7 +1,7 @@
 //! The check at the start: whether the servers can ever serve this process.
 //!
-//! What passes is waited for. What does not is named, with what to do about it, so that the process can end instead of
-//! waiting for ever.
+//! Temporary faults are waited for. A permanent fault is reported with what to do about it, so that the process can end
+//! instead of waiting for ever.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -16,12 +16,12 @@ use crate::{
     retry::Waits,
 };
 
-/// How long a process waits for the first answer before it goes on with its start.
+/// How long a process waits for the first answer before it continues its start.
 const FIRST: Duration = Duration::from_secs(5);
-/// The first and the longest wait between two tries.
+/// The first and the longest wait between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
-/// A check that goes on until it has a verdict; dropped, it ends.
+/// A check that runs until it has a result; it ends when it is dropped.
 pub struct Check {
     state: watch::Receiver<State>,
     task: JoinHandle<()>,
@@ -31,19 +31,19 @@ pub struct Check {
 enum State {
     /// For the first time.
     Asking,
-    /// Nobody answered who can say.
+    /// No server answered.
     Waiting,
     Fit,
     Unfit(ConfigError),
 }
 
 impl Check {
-    /// Asks for the first time; where there is no answer it goes on asking, and the process may do something else.
+    /// Starts the check. If there is no answer in time, it continues in the background.
     pub(super) async fn begin(backend: Arc<Backend>, process: Process) -> Result<Self, ConfigError> {
         let (verdict, mut state) = watch::channel(State::Asking);
         let task = tokio::spawn(run(backend, process, verdict));
         let first = state.wait_for(|state| !matches!(state, State::Asking));
-        // Without an answer in time it is still being asked.
+        // Without an answer in time the check continues.
         let _ = tokio::time::timeout(FIRST, first).await;
         let check = Self { state, task };
         match &*check.state.borrow() {
@@ -53,12 +53,12 @@ impl Check {
         Ok(check)
     }
 
-    /// Ends when the servers were found to be fit.
+    /// Returns when the servers have passed the check.
     ///
     /// # Errors
-    /// What they lack, which no waiting mends.
+    /// The permanent fault that was found.
     pub async fn passed(&mut self) -> Result<(), ConfigError> {
-        // The task sends its verdict before it ends; only a runtime that shuts down drops it.
+        // The task sends its result before it ends; only a runtime that shuts down drops it.
         let state = self.state.wait_for(|state| matches!(state, State::Fit | State::Unfit(_))).await;
         match state.as_deref() {
             Ok(State::Unfit(why)) => Err(why.clone()),
@@ -66,7 +66,7 @@ impl Check {
         }
     }
 
-    /// Ends only if the servers are found to be unfit, with what they lack.
+    /// Returns only if a permanent fault is found.
     pub async fn failed(&mut self) -> ConfigError {
         match self.passed().await {
             Err(why) => why,
@@ -101,7 +101,7 @@ async fn run(backend: Arc<Backend>, process: Process, verdict: watch::Sender<Sta
 async fn check(backend: &Backend, process: Process) -> Result<(), Obstacle> {
     let (greeted, answer) = oneshot::channel();
     let target = backend.nodes.target().clone();
-    // It blocks. Not a blocking task of the runtime, which would be waited for at the process' end.
+    // It blocks. It is not a blocking task of the runtime, which the process would wait for at its end.
     let spawned = thread::Builder::new().name("greeting".to_owned()).spawn(move || {
         // The process may be ending.
         let _ = greeted.send(greet(&target));
@@ -109,13 +109,13 @@ async fn check(backend: &Backend, process: Process) -> Result<(), Obstacle> {
     spawned.map_err(|error| Obstacle::Passing(format!("no thread to connect on: {error}")))?;
     answer.await.unwrap_or_else(|_| Err(Obstacle::Passing("the thread that connects died".to_owned())))?;
     backend.all_rights(process).await?;
-    // A replica, or a server that cannot write its file, lets in and has all the rights.
+    // A replica, or a server that cannot write its file, accepts the login and grants all rights.
     backend.time().await.map_err(|error| Obstacle::Passing(error.to_string()))?;
     Ok(())
 }
 
 impl Backend {
-    /// What keeps an API from serving now, if anything does.
+    /// The fault that keeps an API from serving now, if any.
     pub(super) async fn ready(&self) -> StoreResult<()> {
         self.time().await?;
         let rights = self.rights_on_each_node(Process::Api).await;

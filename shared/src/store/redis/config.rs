@@ -1,25 +1,25 @@
-//! Where Redis is, and under which names a fleet keeps its things there.
+//! The flags for Redis: its URL, and the prefix of a fleet's keys.
 
 use std::{fmt, str::FromStr};
 
 use super::url::{ConfigError, RedisUrl};
 
-/// The part of a program's settings that concerns Redis.
+/// The flags for Redis.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RedisConfig {
-    /// Redis that carries the queue and the events: `redis://USER:PASSWORD@HOST:PORT/DB`, of which all but the
-    /// host may be left out; of a Redis Cluster some of its nodes, `redis+cluster://USER:PASSWORD@HOST,HOST:PORT`;
-    /// of a master that sentinels watch the sentinels, `redis+sentinel://USER:PASSWORD@HOST,HOST:PORT/SERVICE/DB`,
-    /// with `?sentinel_username=…&sentinel_password=…` where they want them. With TLS `rediss` for `redis`.
+    /// The Redis for the queue and the events: `redis://USER:PASSWORD@HOST:PORT/DB`, of which only the host is
+    /// required. For a Redis Cluster some of its nodes, `redis+cluster://USER:PASSWORD@HOST,HOST:PORT`. For a master
+    /// with sentinels the sentinels, `redis+sentinel://USER:PASSWORD@HOST,HOST:PORT/SERVICE/DB`, with
+    /// `?sentinel_username=…&sentinel_password=…` if they need a login. Write `rediss` instead of `redis` for TLS.
     #[arg(long, env = "GLIMPSE_REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis_url: Option<RedisUrl>,
 
-    /// What every key of the fleet begins with: fleets of one Redis differ in it.
+    /// The prefix of every key of the fleet: fleets that share a Redis need different prefixes.
     #[arg(long, env = "GLIMPSE_REDIS_PREFIX", default_value = "glimpse", value_name = "NAME")]
     pub redis_prefix: Prefix,
 }
 
-/// What every key of a fleet begins with.
+/// The prefix of every key of a fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix(String);
 
@@ -34,7 +34,7 @@ impl FromStr for Prefix {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        // No braces: they would move the hash tag; no colon: it ends the prefix.
+        // No braces, because they would change the hash tag; no colon, because it ends the prefix.
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if (1..=64).contains(&text.len()) && text.chars().all(allowed) {
             Ok(Self(text.to_owned()))

@@ -6,9 +6,9 @@ use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisError, aio::Mult
 
 use super::{failure::Failure, session};
 
-/// How long a connection may take to come up.
+/// The timeout for connecting.
 pub(super) const CONNECT: Duration = Duration::from_secs(2);
-/// How long a command may take, and how long it may wait for a connection before.
+/// The timeout of a command, and of its wait for a connection.
 pub(super) const COMMAND: Duration = Duration::from_secs(5);
 
 /// Connects and logs in.
@@ -16,7 +16,7 @@ pub(super) async fn open(
     info: ConnectionInfo,
     config: AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, Failure> {
-    // The library's own timeout covers the socket, not the handshake with a server that is frozen.
+    // The library's own timeout covers the socket, not the handshake with a frozen server.
     let client = Client::open(info.clone())?;
     let opening = client.get_multiplexed_async_connection_with_config(&config);
     match tokio::time::timeout(CONNECT, opening).await {
@@ -26,12 +26,12 @@ pub(super) async fn open(
     }
 }
 
-/// Settings of a connection whose commands may take `response`.
+/// Settings of a connection whose commands have the timeout `response`.
 pub(super) fn timeouts(response: Duration) -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(response))
 }
 
-/// A server that closes a connection at once says why before: the library reports the end alone.
+/// A server that closes a connection at once sends the reason first; the library reports only the end.
 async fn reason(info: ConnectionInfo, error: RedisError) -> Failure {
     let closed = error.is_connection_dropped() && !error.is_connection_refusal();
     match closed {

@@ -1,4 +1,4 @@
-//! Jobs that were given up on: they are listed, and can be tried again.
+//! Dead jobs: lists and retries them.
 
 use bytes::Bytes;
 use redis::Value;
@@ -36,7 +36,7 @@ impl Backend {
     }
 
     pub(super) async fn retry(&self, id: JobId) -> StoreResult<Retry> {
-        // What it is made of never changes; the script looks whether the id is another job's by now.
+        // The job's data never change; the script checks whether the id now belongs to another job.
         let Some(old) = self.job(id).await? else { return Ok(Retry::Unknown) };
         let job = old.retried();
         let keys = self.keys.of_app(&job.app);
@@ -58,14 +58,14 @@ impl Backend {
     }
 }
 
-/// What `dead` answers.
+/// Reads the answer of `dead`.
 pub(super) fn list(answer: Value) -> StoreResult<Vec<DeadJob>> {
     let lines: Vec<Vec<Vec<u8>>> = read_as("the dead list", answer)?;
     let listed = lines.into_iter().map(listed).collect::<StoreResult<Vec<_>>>()?;
     Ok(listed.into_iter().flatten().collect())
 }
 
-/// One line of the list; `None` if its event is a newer version's.
+/// One entry of the list; `None` if its event is from a newer version.
 fn listed(line: Vec<Vec<u8>>) -> StoreResult<Option<DeadJob>> {
     let Ok([id, app, attempt, finished, frame]) = <[Vec<u8>; 5]>::try_from(line) else {
         return Err(StoreError::Corrupt("an entry of the dead list has another number of parts".to_owned()));

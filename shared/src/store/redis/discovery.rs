@@ -1,4 +1,4 @@
-//! Asking who holds which slots: the nodes of a cluster, or the sentinels that watch a master.
+//! Finds out which node holds which slots: asks the nodes of a cluster, or the sentinels of a master.
 
 use futures::{FutureExt, future::select_ok};
 use rand::seq::SliceRandom;
@@ -14,11 +14,11 @@ use super::{
 /// The last slot.
 const LAST: i64 = 16_383;
 
-/// Asks until somebody knows. The seeds of a long-lived process may be gone: of a cluster those who were on the
+/// Asks until one of them knows. The seeds of a long-lived process may be gone: in a cluster the nodes of the
 /// last map, `masters`, are asked too.
 pub(super) async fn map(target: &Target, masters: &[ConnectionAddr]) -> Result<Map, Failure> {
     if let Topology::Sentinel(service) = &target.topology {
-        // All at once: there are few, and one that names a master which has just died costs seconds.
+        // All at once: there are few, and one that names a failed master costs seconds.
         let asked = target.seeds.iter().map(|sentinel| of_sentinel(&target.like, service, sentinel).boxed());
         return select_ok(asked).await.map(|(map, _)| map);
     }
@@ -43,7 +43,7 @@ async fn of_cluster(node: ConnectionInfo) -> Result<Map, Failure> {
     Ok(parse_map(map.extract_error()?, &address))
 }
 
-/// A map on which the master holds all.
+/// A map on which the master holds all slots.
 async fn of_sentinel(
     like: &ConnectionInfo,
     service: &str,
@@ -58,8 +58,7 @@ async fn of_sentinel(
     let Some((_, master)) = map.first() else {
         return Err(Failure::Away(format!("the sentinel at {address} watches nothing named {service}")));
     };
-    // A sentinel that was cut off may name one that has been a replica since: reading there would be reading old
-    // news.
+    // An isolated sentinel may name a server that has become a replica since: its data would be old.
     let mut connection = open(like.clone().set_addr(master.clone()), timeouts(CONNECT)).await?;
     let role = connection.req_packed_command(&redis::cmd("ROLE")).await?.extract_error()?;
     match role {

@@ -1,10 +1,10 @@
-//! Why a command has no answer.
+//! Why a command failed.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::error::StoreError;
 
-/// See the module.
+/// A failed command.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// There is no connection.
@@ -16,12 +16,12 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Whether the server does not know the script (any more).
+    /// Whether the server does not have the script (any more).
     pub(super) fn is_noscript(&self) -> bool {
         matches!(self, Self::Redis(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
     }
 
-    /// Whether the server has no memory for what is not necessary.
+    /// Whether the server refused because its memory is full.
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Redis(error) if error.code() == Some("OOM"))
     }
@@ -37,9 +37,8 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Away(why) => Self::Unavailable(why),
-            // What another version of this program, or another program, left under our names, or a defect in a
-            // script: a retry would not help. All else (unreachable, loading, read-only, full, busy, a right that
-            // was taken away) passes.
+            // Data of another version or another program under our keys, or a bug in a script: a retry would not help.
+            // All other faults (unreachable, loading, read-only, full, busy, a revoked right) are temporary.
             Failure::Redis(error) => match (error.kind(), error.code()) {
                 _ if is_about_rights(&error) || is_full_of_clients(&error) => {
                     Self::Unavailable(error.to_string())
@@ -48,7 +47,7 @@ impl From<Failure> for StoreError {
                     Self::Unavailable(format!("Password authentication failed: {error}"))
                 }
                 (ErrorKind::Parse | ErrorKind::UnexpectedReturnType, _) => {
-                    // The library's text repeats what was answered, and that may hold a request.
+                    // The library's text repeats the answer, which may contain a request.
                     Self::Corrupt(error.category().to_owned())
                 }
                 (ErrorKind::Server(ServerErrorKind::ResponseError | ServerErrorKind::CrossSlot), _)
@@ -59,7 +58,7 @@ impl From<Failure> for StoreError {
     }
 }
 
-/// Whether the server says that this user may not do it, by itself or within a script.
+/// Whether the server refused because of the user's rights, in a command or in a script.
 pub(super) fn is_about_rights(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) || error.detail().is_some_and(denies)
 }
@@ -69,7 +68,7 @@ fn is_full_of_clients(error: &RedisError) -> bool {
     error.detail().is_some_and(|text| text.contains("max number of clients"))
 }
 
-/// Whether a script's error says that its user may not run a command: Redis 7.0 and 7.2 have each their own words.
+/// Whether a script's error is about its user's rights: Redis 7.0 and 7.2 use different texts.
 pub(super) fn denies(text: &str) -> bool {
     ["NOPERM", "The user executing the script can't", "ACL failure in script"]
         .iter()

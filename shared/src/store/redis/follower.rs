@@ -1,8 +1,8 @@
 //! One stream of a job's events.
 //!
-//! The channel is the fast path, the log is the truth: the follower reads the log after its cursor whenever
-//! something may have been missed, and between two readings passes on what the channel says. It runs in its
-//! client's own task and takes from its inbox only when the client wants more.
+//! The channel is the fast path; the log decides. The follower reads the log after its cursor whenever it may have
+//! missed an event, and otherwise passes on the channel's messages. It runs in its client's own task and takes from its
+//! inbox only when the client wants more.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     backend::Backend,
-    inbox::{Heard, INBOX_BYTES, Inbox, News},
+    inbox::{FollowerInbox, INBOX_BYTES, NextAction, ReceivedEvent},
     line::Subscription,
     log::Read,
 };
@@ -21,10 +21,10 @@ use crate::{
     retry::Waits,
 };
 
-/// How long a job may be silent before its log is read: a subscription that Redis forgot is silent too.
+/// How long a job may be silent before its log is read: a lost subscription is silent too.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// See the module.
+/// One follower of one job.
 pub(super) struct Follower {
     backend: Arc<Backend>,
     /// One permit for each log that is being read.
@@ -32,7 +32,7 @@ pub(super) struct Follower {
     id: JobId,
     /// The last event delivered.
     last: Option<Seq>,
-    inbox: Arc<Inbox>,
+    inbox: Arc<FollowerInbox>,
     _subscription: Subscription,
     /// Read from the log and not yet delivered.
     ready: VecDeque<Followed>,
@@ -48,7 +48,7 @@ impl Follower {
         reads: Arc<Semaphore>,
         id: JobId,
         after: Option<Seq>,
-        inbox: Arc<Inbox>,
+        inbox: Arc<FollowerInbox>,
         subscription: Subscription,
     ) -> Self {
         Self {
@@ -74,15 +74,15 @@ impl Follower {
             if self.over {
                 return None;
             }
-            let news = tokio::time::timeout_at(self.read_at, self.inbox.take()).await;
-            match news.unwrap_or(News::Reread) {
-                News::Reread => self.read().await,
-                News::Heard(heard) => self.hear(heard).await,
+            let next = tokio::time::timeout_at(self.read_at, self.inbox.take()).await;
+            match next.unwrap_or(NextAction::ReadLog) {
+                NextAction::ReadLog => self.read().await,
+                NextAction::Deliver(heard) => self.receive(heard).await,
             }
         }
     }
 
-    async fn hear(&mut self, Heard { from, frame }: Heard) {
+    async fn receive(&mut self, ReceivedEvent { from, frame }: ReceivedEvent) {
         let last = self.last.unwrap_or_default();
         if frame.kind.is_terminal() {
             // Whatever its number: nothing comes after it.
@@ -91,14 +91,14 @@ impl Follower {
             self.read_at = next_reading();
             self.deliver(frame);
         } else if frame.seq != last {
-            // Something is missing before it; or Redis lost writes and counts again from below. What the last
-            // reading told already is the third case, and rare: see Inbox::drop_until.
+            // Something is missing before it; or Redis lost writes and its numbers are lower now. What the last
+            // read already delivered is the third case, and rare: see FollowerInbox::drop_until.
             self.read().await;
         }
     }
 
-    /// Reads the log after the cursor. If Redis does not answer, a later reading will do: the confirmation of
-    /// the subscription, when Redis is back, asks for one.
+    /// Reads the log after the cursor. If Redis does not respond, a later read is enough: the confirmation of the
+    /// subscription, when Redis is back, causes one.
     async fn read(&mut self) {
         let read = {
             // The semaphore is never closed.
@@ -122,7 +122,7 @@ impl Follower {
     fn take_in(&mut self, read: Read) {
         let terminal = read.newest.filter(|newest| newest.kind.is_terminal());
         let newest_seq = terminal.as_ref().map_or(read.newest_seq, |frame| frame.seq);
-        // A job without an entry left of its log has lost its end: nobody will say it again.
+        // A job whose log is empty has lost its end, which is not sent again.
         let gone = read.status.is_none_or(|status| status.is_terminal());
         if terminal.is_none() && gone {
             self.over = true;
@@ -139,7 +139,7 @@ impl Follower {
         if let Some(frame) = terminal.filter(|_| !self.over) {
             self.deliver(frame);
         }
-        // What could not be read is behind us too.
+        // Entries that could not be read count as delivered too.
         self.last = self.last.max(Some(newest_seq));
     }
 
@@ -153,12 +153,12 @@ impl Follower {
     }
 }
 
-/// Readings spread out: many followers of silent jobs began in the same moment.
+/// Spreads the reads: many followers of silent jobs may have started at the same moment.
 fn next_reading() -> Instant {
     Instant::now() + SILENCE.mul_f64(0.9 + 0.2 * jitter::fraction())
 }
 
-/// The newest previews that an inbox would hold, and all that is no preview.
+/// The newest previews that fit into an inbox, and all other events.
 fn within_bounds(mut frames: Vec<Frame>) -> Vec<Frame> {
     let mut bytes = 0;
     let mut newest = true;

@@ -1,5 +1,5 @@
-//! Whatever Redis answers, reading it ends with a value or an error: it holds what other versions, other programs
-//! and an operator's hand have put there.
+//! Tests: whatever Redis returns, reading it gives a value or an error. The data may come from other versions, other
+//! programs or an operator.
 
 use glimpse_test_support::fuzz::{self, Damage, damages};
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -7,14 +7,14 @@ use redis::{ConnectionAddr, Value};
 
 use super::{
     dead,
-    inbox::{Cancellations, Inbox, Listener, Message},
+    inbox::{Cancellations, FollowerInbox, Listener, Message},
     log, queue, reap, roster,
     scripts::{Outcome, decode, unexpected},
     slots::parse_map,
 };
 use crate::{error::StoreError, id::App};
 
-/// A text that stands in some answer, or in none.
+/// A text that is part of some answer, or of none.
 fn text() -> impl Strategy<Value = Value> {
     let words = prop::sample::select(&WORDS[..]).prop_map(|word| word.as_bytes().to_vec());
     let number = any::<i64>().prop_map(|number| number.to_string().into_bytes());
@@ -86,7 +86,7 @@ fn answer() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Answers that are right.
+/// Valid answers.
 fn right() -> Vec<Value> {
     fn texts(texts: &[&str]) -> Value {
         Value::Array(texts.iter().map(|text| Value::BulkString(text.as_bytes().to_vec())).collect())
@@ -129,7 +129,7 @@ fn right() -> Vec<Value> {
 const WORKER: &str = r#"{"id":"gpu-1","app":"glimpse/demo","native_width":64,"native_height":64,"max_pixels":4096,"schedulers":[],"device":"cpu","version":"0","state":"idle"}"#;
 const JOB: &str = r#"{"id":"01938c00-0000-7000-8000-000000000007","app":"glimpse/demo","tenant":"anonymous","class":"normal","spec":{"prompt":"x","negative_prompt":"","num_inference_steps":20,"width":64,"height":64,"guidance_scale":5.0,"seed":7,"num_images":1,"preview_every":5,"preview_source":"latents","output_format":"jpeg"},"digest":"0","start_timeout":{"secs":1,"nanos":0},"run_timeout":{"secs":1,"nanos":0}}"#;
 
-/// One change of a right answer.
+/// One change of a valid answer.
 #[derive(Debug, Clone)]
 enum Change {
     Put(Index, Value),
@@ -167,7 +167,7 @@ impl Change {
     }
 }
 
-/// Reads an answer as that of each script and command.
+/// Reads an answer as the answer of each script and command.
 fn read(answer: &Value) -> Result<(), TestCaseError> {
     let id = WORDS[33].parse().unwrap();
     let all = [
@@ -190,7 +190,7 @@ fn read(answer: &Value) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// What a client asked for, wherever it stands.
+/// A prompt, wherever it is.
 const PROMPT: &str = "a red heart";
 
 /// Puts the prompt into every text of an answer.
@@ -233,10 +233,10 @@ proptest! {
         let Value::BulkString(payload) = message else { return Ok(()) };
         let message = Message::new(payload.into());
         let app: App = "glimpse/demo".parse().unwrap();
-        let (inbox, cancellations) = (Inbox::default(), Cancellations::new(app));
+        let (inbox, cancellations) = (FollowerInbox::default(), Cancellations::new(app));
         for _ in 0..3 {
-            inbox.hear(&message);
-            cancellations.hear(&message);
+            inbox.receive(&message);
+            cancellations.receive(&message);
         }
     }
 }
@@ -254,15 +254,14 @@ fn an_unexpected_answer_is_described_by_its_shape() {
     // JSON that is another type where a text stands: serde's own words would repeat the text.
     let wrong_type = JOB.replace(r#""width":64"#, &format!(r#""width":"{PROMPT}""#));
     let wrong_json = log::job(text(&wrong_type)).unwrap_err().to_string();
-    let wrong_number =
-        reap::overdue(Value::Array(vec![text(PROMPT), text(PROMPT)])).unwrap_err().to_string();
+    let wrong_number = reap::overdue(Value::Array(vec![text(PROMPT), text(PROMPT)])).unwrap_err().to_string();
     for why in [why, other_scripts, wrong_json, wrong_number] {
         assert!(!why.contains(PROMPT), "{why}");
     }
 }
 
 #[test]
-fn what_is_right_is_read() {
+fn valid_answers_are_read() {
     let [submitted, full, claimed, done, reaped, state, log, dead, workers, due, slots] =
         <[Value; 11]>::try_from(right()).unwrap();
     for outcome in [submitted, full, claimed, done, reaped] {

@@ -1,7 +1,7 @@
-//! Getting to know the servers at the start: who they are, whether they are what the URL says, and whether they let
-//! this process in.
+//! Identifies the servers at the start: their kind and version, whether they match the URL, and whether they accept the
+//! login.
 //!
-//! It blocks, for seconds where a server is silent: to be called on a thread of its own.
+//! It blocks, for seconds if a server is silent: call it on a separate thread.
 
 use std::{collections::BTreeMap, thread};
 
@@ -14,11 +14,11 @@ use super::{
     target::{Target, Topology},
 };
 
-/// The oldest servers that have all that the scripts use (functions of sharded pub/sub and script flags).
+/// The oldest versions with everything that the scripts use (sharded pub/sub and script flags).
 const OLDEST_REDIS: u32 = 7;
 const OLDEST_VALKEY: u32 = 8;
 
-/// What a server says of itself.
+/// What a server reports about itself.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Identity {
     valkey: bool,
@@ -35,7 +35,7 @@ pub(super) fn greet(target: &Target) -> Result<(), Obstacle> {
     }
 }
 
-/// A server that is to hold keys.
+/// A server that must hold keys.
 fn server(info: &ConnectionInfo, mode: &str) -> Result<Session, Obstacle> {
     let (mut session, identity) = log_in(info)?;
     let address = info.addr();
@@ -64,7 +64,7 @@ fn server(info: &ConnectionInfo, mode: &str) -> Result<Session, Obstacle> {
             )));
         }
         (_, "cluster") => return Err(no_cluster(info)),
-        // A mode of another time.
+        // An unknown mode.
         _ => {}
     }
     select(&mut session, info)?;
@@ -95,7 +95,7 @@ fn select(session: &mut Session, info: &ConnectionInfo) -> Result<(), Obstacle> 
     }
 }
 
-/// Connects, logs in as the URL says, and asks who it is.
+/// Connects, logs in as the URL says, and asks for the server's kind and version.
 fn log_in(info: &ConnectionInfo) -> Result<(Session, Identity), Obstacle> {
     let mut session = Session::open(info).map_err(|error| Obstacle::of(info, "", &error))?;
     let settings = info.redis_settings();
@@ -129,19 +129,19 @@ fn log_in(info: &ConnectionInfo) -> Result<(Session, Identity), Obstacle> {
 fn identity(session: &mut Session, info: &ConnectionInfo) -> Result<Identity, Obstacle> {
     let hello = match session.ask(cmd("HELLO").arg(2)) {
         Ok(answer) => introduction(&answer),
-        // Before Redis 6 there was none. Whether it is a right that is missing is seen below.
+        // Redis before 6 has no HELLO. A missing right is checked below.
         Err(error) => match Obstacle::of(info, "HELLO", &error) {
             Obstacle::Lasting(_) if error.code() == Some("ERR") => Identity::default(),
             obstacle => return Err(obstacle),
         },
     };
-    // Valkey 7.2 introduces itself as Redis 7.2.
+    // Valkey 7.2 reports Redis 7.2.
     if !hello.version.is_empty() && !hello.version.starts_with("7.2.") {
         return Ok(hello);
     }
     match session.ask(cmd("INFO").arg("server")) {
         Ok(Value::BulkString(text)) => Ok(information(&String::from_utf8_lossy(&text), hello)),
-        // It has no right to it, which it need not have.
+        // The user has no right to it, and does not need one.
         _ => Ok(hello),
     }
 }
@@ -159,7 +159,7 @@ fn introduction(answer: &Value) -> Identity {
     Identity { valkey: get("server") == "valkey", version: get("version"), mode: get("mode") }
 }
 
-/// Reads the lines of `INFO`; what it does not say stays as `HELLO` has it.
+/// Reads the lines of `INFO`; missing values stay as in `HELLO`.
 fn information(text: &str, hello: Identity) -> Identity {
     let line = |name: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -177,7 +177,7 @@ fn major(version: &str) -> Option<u32> {
     version.split('.').next()?.parse().ok()
 }
 
-/// Of a cluster every master: each has users of its own. Those that are unreachable are left to the fleet.
+/// Every master of a cluster, because each has its own users. Unreachable ones are left out.
 fn cluster(target: &Target) -> Result<(), Obstacle> {
     let mut passing = None;
     let map = target.seeds.iter().find_map(|seed| match slots(seed) {
@@ -221,7 +221,7 @@ fn slots(seed: &ConnectionInfo) -> Result<Map, Obstacle> {
     }
 }
 
-/// All sentinels at once: one that knows the master suffices.
+/// All sentinels at once: one that knows the master is enough.
 fn sentinels(target: &Target, service: &str) -> Result<(), Obstacle> {
     let asked: Vec<_> = thread::scope(|scope| {
         let asking: Vec<_> =
@@ -284,7 +284,7 @@ fn master(target: &Target, service: &str, seed: &ConnectionInfo) -> Result<(), O
     }
 }
 
-/// The names that a sentinel does know, for the message.
+/// The names that a sentinel knows, for the message.
 fn services(session: &mut Session) -> String {
     let Ok(Value::Array(masters)) = session.ask(cmd("SENTINEL").arg("MASTERS")) else { return String::new() };
     let names: Vec<_> = masters

@@ -47,7 +47,8 @@ impl Backend {
         call.run(&self.nodes).await
     }
 
-    /// `None` if Redis is full: nothing was done. The lease must hold on even then, and a checkpoint need not.
+    /// `None` if Redis is full: nothing was done. The lease must be renewed even then; the checkpoint need not be
+    /// stored.
     async fn renew_with(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<Option<Outcome>> {
         let keys = self.keys_of(lease);
         let call = CHECKPOINT
@@ -145,7 +146,7 @@ impl Backend {
             .value(self.rules.attempts)
             .text(&head)
             .text(&tail);
-        match self.bury(call).run(&self.nodes).await? {
+        match self.with_dead_list_limits(call).run(&self.nodes).await? {
             Outcome::Released => Ok(Released::Released),
             Outcome::Cancelled => Ok(Released::Cancelled),
             Outcome::Lost => Ok(Released::Lost),

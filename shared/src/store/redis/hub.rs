@@ -1,4 +1,4 @@
-//! Who follows what: finds each listener its line.
+//! Finds the pub/sub connection for each listener.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::{
     backend::Backend,
     follower::Follower,
-    inbox::{Cancellations, Inbox, Listener},
+    inbox::{Cancellations, FollowerInbox, Listener},
     line::{Line, Subscription},
 };
 use crate::{
@@ -19,10 +19,10 @@ use crate::{
     id::{App, JobId, Partition, Seq},
 };
 
-/// How many logs are read at once: after an outage everybody reads, and commands need connections too.
+/// How many logs are read at once: after an outage all followers read, and commands need connections too.
 const READS: usize = 8;
 
-/// See the module. Lives for as long as the store or any stream of it.
+/// The pub/sub connections of a store. It exists as long as the store or any stream of it.
 pub(super) struct Hub {
     backend: Arc<Backend>,
     reads: Arc<Semaphore>,
@@ -37,15 +37,15 @@ impl Hub {
     /// See [`Store::follow`](crate::store::Store::follow).
     pub(super) fn follow(this: &Arc<Self>, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
         let Some(partition) = id.partition() else {
-            // No job of ours can have such an id.
+            // None of our jobs can have such an id.
             return futures::stream::iter([Followed::Lost]).boxed();
         };
-        let inbox = Arc::new(Inbox::default());
+        let inbox = Arc::new(FollowerInbox::default());
         let channel = this.backend.keys.of(partition).log(id);
         let subscription = this.subscribe(partition, channel, inbox.clone());
         let (backend, reads) = (this.backend.clone(), this.reads.clone());
         let follower = Follower::new(backend, reads, id, after, inbox, subscription);
-        // The hub keeps the line that the follower hears.
+        // The hub keeps the connection that the follower listens on.
         futures::stream::unfold((this.clone(), follower), |(hub, mut follower)| async {
             let followed = follower.next().await?;
             Some((followed, (hub, follower)))
@@ -58,7 +58,7 @@ impl Hub {
         let inbox = Arc::new(Cancellations::new(app.clone()));
         let channel = this.backend.keys.of_app(app).cancel();
         let subscription = this.subscribe(app.partition(), channel, inbox.clone());
-        // Hub and subscription stay for as long as somebody may still take.
+        // The hub and the subscription stay as long as the stream exists.
         futures::stream::unfold((this.clone(), inbox, subscription), |(hub, inbox, subscription)| async {
             let id = inbox.take().await;
             Some((id, (hub, inbox, subscription)))
@@ -66,7 +66,7 @@ impl Hub {
         .boxed()
     }
 
-    /// One line to a single server; of a cluster one for each partition in use, since a partition is what moves
+    /// One connection to a single server; for a cluster one per partition in use, because a partition is what moves
     /// from node to node.
     fn subscribe(&self, partition: Partition, channel: String, listener: Arc<dyn Listener>) -> Subscription {
         let of = self.backend.nodes.is_cluster().then_some(partition);

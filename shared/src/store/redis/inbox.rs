@@ -1,4 +1,5 @@
-//! What a listener has heard and not yet taken: bounded, so that its slowness is its own.
+//! The messages that a listener has received but not yet taken. It is bounded, so that a slow listener slows down only
+//! itself.
 
 use std::{
     collections::VecDeque,
@@ -14,14 +15,14 @@ use crate::{
     store::rules::CANCELLATIONS_KEPT,
 };
 
-/// The most that one follower's untaken frames may weigh before older previews give way to newer ones.
+/// How many bytes of frames may wait for one follower before newer previews replace older ones.
 pub(super) const INBOX_BYTES: usize = 256 * 1024;
 
-/// A message of a channel, read once for all who listen.
+/// A message of a channel, parsed once for all listeners.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) payload: Bytes,
-    /// What it says, if that is an event in full.
+    /// Its event, if the message has the whole event.
     pub(super) frame: Option<Frame>,
 }
 
@@ -31,64 +32,64 @@ impl Message {
     }
 }
 
-/// Who listens to a channel. Called by the task that reads Redis: nothing here may wait.
+/// A listener of a channel. The task that reads from Redis calls it: nothing here may wait.
 pub(super) trait Listener: Send + Sync {
-    /// Somebody said something.
-    fn hear(&self, message: &Message);
-    /// From here on nothing is missed; before, something may have been.
+    /// A message arrived.
+    fn receive(&self, message: &Message);
+    /// From now on no message is missed; earlier ones may have been.
     fn confirmed(&self);
 }
 
-/// What a follower does next.
+/// What a follower must do next.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum NextAction {
     /// Read the log.
-    Reread,
-    /// An event came.
-    Heard(Heard),
+    ReadLog,
+    /// An event arrived.
+    Deliver(ReceivedEvent),
 }
 
-/// An event, and from which seq on all up to it were heard: previews before it may have given way to it.
+/// An event, and the seq from which all events up to it were received: newer previews may have replaced older ones.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct ReceivedEvent {
     pub(super) from: Seq,
     pub(super) frame: Frame,
 }
 
 /// A follower's inbox.
 #[derive(Default)]
-pub(super) struct Inbox {
+pub(super) struct FollowerInbox {
     untaken: Mutex<Untaken>,
-    news: Notify,
+    next: Notify,
 }
 
 #[derive(Default)]
 struct Untaken {
     reread: bool,
-    heard: VecDeque<Heard>,
+    heard: VecDeque<ReceivedEvent>,
     bytes: usize,
 }
 
-impl Inbox {
+impl FollowerInbox {
     /// The next thing to do. May be dropped at any time.
-    pub(super) async fn take(&self) -> News {
+    pub(super) async fn take(&self) -> NextAction {
         loop {
             {
                 let mut untaken = self.lock();
-                // First, because what was heard is of use only to one who knows what was before it.
+                // First, because an event is useful only after the events before it.
                 if std::mem::take(&mut untaken.reread) {
-                    return News::Reread;
+                    return NextAction::ReadLog;
                 }
                 if let Some(heard) = untaken.heard.pop_front() {
                     untaken.bytes -= heard.frame.bytes().len();
-                    return News::Heard(heard);
+                    return NextAction::Deliver(heard);
                 }
             }
-            self.news.notified().await;
+            self.next.notified().await;
         }
     }
 
-    /// Drops what a reading of the log up to `last` has told already.
+    /// Drops the events that a read of the log up to `last` has already delivered.
     pub(super) fn drop_until(&self, last: Option<Seq>) {
         let mut untaken = self.lock();
         untaken.heard.retain(|heard| Some(heard.frame.seq) > last || heard.frame.kind.is_terminal());
@@ -100,33 +101,33 @@ impl Inbox {
     }
 }
 
-impl Listener for Inbox {
-    fn hear(&self, message: &Message) {
+impl Listener for FollowerInbox {
+    fn receive(&self, message: &Message) {
         let mut untaken = self.lock();
         match &message.frame {
             Some(frame) => untaken.push(frame.clone()),
-            // Too large for the channel, or not for this version to read: the log has it.
+            // Too large for the channel, or not readable for this version: the log has it.
             None => untaken.reread = true,
         }
         drop(untaken);
-        self.news.notify_one();
+        self.next.notify_one();
     }
 
     fn confirmed(&self) {
         self.lock().reread = true;
-        self.news.notify_one();
+        self.next.notify_one();
     }
 }
 
 impl Untaken {
     fn push(&mut self, frame: Frame) {
         self.bytes += frame.bytes().len();
-        self.heard.push_back(Heard { from: frame.seq, frame });
+        self.heard.push_back(ReceivedEvent { from: frame.seq, frame });
         while self.bytes > INBOX_BYTES {
-            let is_preview = |heard: &Heard| heard.frame.kind == EventKind::Preview;
+            let is_preview = |heard: &ReceivedEvent| heard.frame.kind == EventKind::Preview;
             let oldest = self.heard.iter().position(is_preview);
             if oldest == self.heard.iter().rposition(is_preview) {
-                // One preview at most: the newest stays, and so does all that is no preview.
+                // At most one preview: the newest one stays, and so do all other events.
                 break;
             }
             let Some(at) = oldest else { break };
@@ -141,16 +142,16 @@ impl Untaken {
     }
 }
 
-/// The inbox of one who wants to know which running jobs of an app are cancelled.
+/// The inbox of a listener for cancelled jobs of an app.
 pub(super) struct Cancellations {
     app: App,
     untaken: Mutex<VecDeque<JobId>>,
-    news: Notify,
+    next: Notify,
 }
 
 impl Cancellations {
     pub(super) fn new(app: App) -> Self {
-        Self { app, untaken: Mutex::default(), news: Notify::new() }
+        Self { app, untaken: Mutex::default(), next: Notify::new() }
     }
 
     pub(super) async fn take(&self) -> JobId {
@@ -158,13 +159,13 @@ impl Cancellations {
             if let Some(id) = self.untaken.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
                 return id;
             }
-            self.news.notified().await;
+            self.next.notified().await;
         }
     }
 }
 
 impl Listener for Cancellations {
-    fn hear(&self, message: &Message) {
+    fn receive(&self, message: &Message) {
         let said = std::str::from_utf8(&message.payload).ok().and_then(|text| text.split_once(' '));
         let Some(id) = said.filter(|(_, app)| *app == self.app.as_str()).and_then(|(id, _)| id.parse().ok())
         else {
@@ -175,7 +176,7 @@ impl Listener for Cancellations {
             untaken.pop_front();
         }
         untaken.push_back(id);
-        self.news.notify_one();
+        self.next.notify_one();
     }
 
     fn confirmed(&self) {}
@@ -189,23 +190,23 @@ mod tests {
         Message::new(format!(r#"{seq} {{"type":"preview","x":"{}"}}"#, "x".repeat(bytes)).into())
     }
 
-    async fn heard(inbox: &Inbox) -> (u64, u64) {
+    async fn heard(inbox: &FollowerInbox) -> (u64, u64) {
         match inbox.take().await {
-            News::Heard(heard) => (heard.from.0, heard.frame.seq.0),
-            News::Reread => panic!("nothing to read again"),
+            NextAction::Deliver(heard) => (heard.from.0, heard.frame.seq.0),
+            NextAction::ReadLog => panic!("nothing to read again"),
         }
     }
 
     #[tokio::test]
     async fn the_newest_preview_and_all_that_is_none_stay() {
-        let inbox = Inbox::default();
-        inbox.hear(&Message::new("2 {\"type\":\"started\"}".into()));
+        let inbox = FollowerInbox::default();
+        inbox.receive(&Message::new("2 {\"type\":\"started\"}".into()));
         for seq in 3..=12 {
-            inbox.hear(&preview(seq, 100 * 1024));
+            inbox.receive(&preview(seq, 100 * 1024));
         }
-        inbox.hear(&Message::new("13 {\"type\":\"cancelled\"}".into()));
+        inbox.receive(&Message::new("13 {\"type\":\"cancelled\"}".into()));
         assert_eq!(heard(&inbox).await, (2, 2));
-        // Previews 3 to 10 gave way, without a hole.
+        // Previews 3 to 10 were replaced, without a gap.
         assert_eq!(heard(&inbox).await, (3, 11));
         assert_eq!(heard(&inbox).await, (12, 12));
         assert_eq!(heard(&inbox).await, (13, 13));
@@ -214,26 +215,26 @@ mod tests {
 
     #[tokio::test]
     async fn one_preview_beyond_the_bound_is_kept() {
-        let inbox = Inbox::default();
-        inbox.hear(&preview(3, 2 * INBOX_BYTES));
-        inbox.hear(&preview(4, 2 * INBOX_BYTES));
+        let inbox = FollowerInbox::default();
+        inbox.receive(&preview(3, 2 * INBOX_BYTES));
+        inbox.receive(&preview(4, 2 * INBOX_BYTES));
         assert_eq!(heard(&inbox).await, (3, 4));
     }
 
     #[tokio::test]
     async fn a_hole_is_not_papered_over() {
-        let inbox = Inbox::default();
-        inbox.hear(&preview(3, INBOX_BYTES));
-        inbox.hear(&preview(5, INBOX_BYTES));
+        let inbox = FollowerInbox::default();
+        inbox.receive(&preview(3, INBOX_BYTES));
+        inbox.receive(&preview(5, INBOX_BYTES));
         assert_eq!(heard(&inbox).await, (5, 5));
     }
 
     #[tokio::test]
     async fn a_seq_without_its_event_is_read_from_the_log() {
-        let inbox = Inbox::default();
-        inbox.hear(&preview(3, 1));
-        inbox.hear(&Message::new("4 ".into()));
-        assert!(matches!(inbox.take().await, News::Reread));
+        let inbox = FollowerInbox::default();
+        inbox.receive(&preview(3, 1));
+        inbox.receive(&Message::new("4 ".into()));
+        assert!(matches!(inbox.take().await, NextAction::ReadLog));
         inbox.drop_until(Some(Seq(4)));
         assert!(inbox.lock().heard.is_empty());
     }

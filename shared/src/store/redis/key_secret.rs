@@ -10,7 +10,7 @@ impl Backend {
     pub(super) async fn key_secret(&self) -> StoreResult<KeySecret> {
         let fresh = KeySecret::random().to_hex();
         let answer = SECRET.keys([self.keys.secret()]).text(&fresh).read(&self.nodes).await?;
-        // What stands there may be most of a secret: it is not repeated.
+        // The value may be part of a secret: it is not repeated.
         let corrupt = || StoreError::Corrupt(format!("{} is no secret of this program", self.keys.secret()));
         let kept: String = redis::from_redis_value(answer).map_err(|_| corrupt())?;
         kept.parse().map_err(|_| corrupt())

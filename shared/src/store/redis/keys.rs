@@ -1,31 +1,32 @@
-//! Every name that the fleet uses in Redis; nobody else builds one.
+//! Every key and channel of the fleet in Redis; only this module builds them.
 //!
-//! `{p}` is the hash tag: all that belongs to an app and its jobs lies in one slot.
+//! `{p}` is the hash tag: all keys of an app and its jobs are in one slot.
 //!
 //! | key | type | holds |
 //! |---|---|---|
-//! | `glimpse:{p}:job:<id>` | hash | the job and where it stands; below |
+//! | `glimpse:{p}:job:<id>` | hash | the job and its state; see below |
 //! | `glimpse:{p}:log:<id>` | stream | its events, entry id `<seq>-0`, field `e`: `<seq> <json>` |
-//! | `glimpse:{p}:log:<id>` | channel | the same, at once; `<seq> ` alone for what is above 256 KB |
-//! | `glimpse:{p}:ckpt:<id>` | string | where an attempt has got to: the worker's bytes |
-//! | `glimpse:{p}:queue:<app>` | zset | waiting jobs, scored by class x 2^51 + arrival in us |
-//! | `glimpse:{p}:wake:<app>:<name>` | list | at most one token: for a worker of the capabilities of this name |
+//! | `glimpse:{p}:log:<id>` | channel | the same, at once; only `<seq> ` for events above 256 KB |
+//! | `glimpse:{p}:ckpt:<id>` | string | the newest checkpoint: the worker's bytes |
+//! | `glimpse:{p}:queue:<app>` | zset | queued jobs, scored by class x 2^51 + arrival in us |
+//! | `glimpse:{p}:wake:<app>:<name>` | list | at most one token: for a worker with the capabilities of this name |
 //! | `glimpse:{p}:wake:<app>` | list | at most one token: for any worker |
 //! | `glimpse:{p}:looking:<app>` | zset | `<name> <pixels> <word> …`: capabilities of workers that claim, scored by until when they count |
 //! | `glimpse:{p}:looking:<app>:<name>` | string | `<score> <until>`: where in a long queue their search begins |
 //! | `glimpse:{p}:pace:<app>` | string | `<mean> <until>`: how long the app's jobs take, in us |
-//! | `glimpse:{p}:due` | zset | unfinished jobs, scored by when reap must look at them |
-//! | `glimpse:{p}:dead` | zset | jobs given up on, scored by when |
+//! | `glimpse:{p}:due` | zset | unfinished jobs, scored by when reap must check them |
+//! | `glimpse:{p}:dead` | zset | dead jobs, scored by the time of their end |
 //! | `glimpse:{p}:claim:<worker>` | string | `<number> <job> <attempt> <until>`: the worker's last answered claim |
 //! | `glimpse:{p}:cancel` | channel | `<id> <app>` of a job that was cancelled while it ran |
 //! | `glimpse:workers` | hash | worker id -> `<last seen> <record>` |
-//! | `glimpse:secret` | string | what the ids of jobs with keys are made of |
-//! | `glimpse:{glimpse:workers}:swept` | string | when those who were silent were last dropped from it |
+//! | `glimpse:secret` | string | the secret for the ids of jobs with keys |
+//! | `glimpse:{glimpse:workers}:swept` | string | when silent workers were last removed from it |
 //!
 //! A job's hash: `job` (JSON, what never changes), `app`, `digest`, `run_timeout`, `score`, `steps`, `retry_of` and
-//! `needs` (what of it scripts and readers of its state need; a job of the release before has no `needs`), `status`, `attempt`, `faults`, `worker`, `seq`, `step` and `first` (the attempt's newest preview's step
-//! and first preview's seq), `affinity`, `passed` (how often it was the head of its queue and another was taken),
-//! `created`, `started`, `finished`, `start`, `run` and `lease` (times and deadlines in us). A field without a value is the empty string.
+//! `needs` (what of it scripts and readers of its state need; a job of the release before has no `needs`), `status`,
+//! `attempt`, `faults`, `worker`, `seq`, `step` and `first` (the attempt's newest preview's step and first preview's
+//! seq), `affinity`, `passed` (how often it was the head of its queue and another was taken), `created`, `started`,
+//! `finished`, `start`, `run` and `lease` (times and deadlines in us). A field without a value is the empty string.
 //!
 //! Only queue, due, dead, workers, secret and the wake-up list for any worker have no time to live.
 
@@ -58,7 +59,7 @@ impl Keys {
         PartitionKeys { stem: format!("{}:{{{partition}}}:", self.prefix) }
     }
 
-    /// `None` for an id that no job of ours can have.
+    /// `None` for an id that none of our jobs can have.
     pub(super) fn of_job(&self, id: JobId) -> Option<PartitionKeys> {
         id.partition().map(|partition| self.of(partition))
     }
@@ -86,7 +87,7 @@ impl PartitionKeys {
         format!("{}{id}", self.jobs())
     }
 
-    /// What the job keys begin with.
+    /// The prefix of job keys.
     pub(super) fn jobs(&self) -> String {
         format!("{}job:", self.stem)
     }
@@ -96,7 +97,7 @@ impl PartitionKeys {
         format!("{}{id}", self.logs())
     }
 
-    /// What the log keys begin with.
+    /// The prefix of log keys.
     pub(super) fn logs(&self) -> String {
         format!("{}log:", self.stem)
     }
@@ -105,7 +106,7 @@ impl PartitionKeys {
         format!("{}{id}", self.checkpoints())
     }
 
-    /// What the checkpoint keys begin with.
+    /// The prefix of checkpoint keys.
     pub(super) fn checkpoints(&self) -> String {
         format!("{}ckpt:", self.stem)
     }
@@ -114,7 +115,7 @@ impl PartitionKeys {
         format!("{}queue:{app}", self.stem)
     }
 
-    /// A queue that no app has, where a script wants one and the job that would name it is gone.
+    /// A queue that no app has, for a script that needs one when the job that would name it is gone.
     pub(super) fn no_queue(&self) -> String {
         format!("{}queue:", self.stem)
     }
@@ -128,7 +129,7 @@ impl PartitionKeys {
         format!("{}wake:", self.stem)
     }
 
-    /// Where workers of these capabilities sleep: the scripts build this name as well.
+    /// The list that workers with these capabilities block on; the scripts build this name too.
     pub(super) fn wake_of(&self, app: &App, capabilities: &Capabilities) -> String {
         format!("{}:{}", self.wake(app), capabilities.name())
     }
@@ -168,7 +169,7 @@ impl PartitionKeys {
         format!("{}claim:", self.stem)
     }
 
-    /// All that a new job touches, the first keys of the scripts that put one into its queue.
+    /// The keys of a new job: the first keys of the scripts that queue one.
     pub(super) fn entering(&self, job: &Job) -> [String; 8] {
         let (id, app) = (job.id, &job.app);
         [

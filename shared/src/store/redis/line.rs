@@ -1,9 +1,9 @@
-//! One pub/sub connection, shared by all who listen on it.
+//! One pub/sub connection, shared by its listeners.
 //!
-//! A line keeps a list of who wants to hear which channel; its task makes the subscriptions on the wire agree
-//! with that list, one batch after the other, and connects anew whenever there is any doubt about them: an
-//! error, a silence, or a channel that Redis dropped unasked. The library takes an unasked `sunsubscribe` for
-//! the answer to whatever command is out, so a connection that saw one is not worth keeping.
+//! A line keeps a list of the listeners of each channel. Its task makes the subscriptions match that list, one batch
+//! after the other, and reconnects whenever they are in doubt: after an error, a silence, or a channel that Redis
+//! unsubscribed on its own. The library takes such a `sunsubscribe` for the answer to the current command, so the
+//! connection must be replaced.
 
 use std::{
     collections::HashMap,
@@ -27,18 +27,18 @@ use super::{
 };
 use crate::retry::Waits;
 
-/// How often the connection is tried.
+/// How often the connection is retried.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How many subscriptions are on their way at once.
+/// How many subscriptions are sent at once.
 const BATCH: usize = 256;
 
-/// See the module. Dropped, it hangs up.
+/// A pub/sub connection. It is closed when it is dropped.
 pub(super) struct Line {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
-/// One listener's place on a line; dropped, it is given up.
+/// One listener's subscription; it ends when it is dropped.
 pub(super) struct Subscription {
     shared: Arc<Shared>,
     channel: Arc<str>,
@@ -54,7 +54,7 @@ struct Shared {
 #[derive(Default)]
 struct Channels {
     by_name: HashMap<Arc<str>, Channel>,
-    /// Whose listeners came or went since the last batch.
+    /// The channels whose listeners changed since the last batch.
     changed: Vec<Arc<str>>,
     numbers: u64,
 }
@@ -62,9 +62,9 @@ struct Channels {
 #[derive(Default)]
 struct Channel {
     listeners: Vec<(u64, Arc<dyn Listener>)>,
-    /// The present connection was told to subscribe, and not to unsubscribe since.
+    /// The current connection has sent a subscribe, and no unsubscribe since.
     subscribed: bool,
-    /// And Redis said that it has.
+    /// And Redis has confirmed it.
     confirmed: bool,
 }
 
@@ -74,14 +74,14 @@ enum Change {
 }
 
 impl Line {
-    /// A line to the node that holds `key`.
+    /// A connection to the node that holds `key`.
     pub(super) fn new(backend: Arc<Backend>, key: String) -> Self {
         let shared = Arc::new(Shared { backend, channels: Mutex::default(), changed: Notify::new() });
         let task = tokio::spawn(run(shared.clone(), key));
         Self { shared, task }
     }
 
-    /// Lets `listener` hear what is said on `channel`.
+    /// Subscribes `listener` to `channel`.
     pub(super) fn subscribe(&self, channel: String, listener: Arc<dyn Listener>) -> Subscription {
         let channel: Arc<str> = channel.into();
         let mut channels = self.shared.lock();
@@ -118,7 +118,7 @@ impl Drop for Subscription {
     }
 }
 
-/// Connects whenever somebody listens and there is no connection.
+/// Connects whenever there are listeners and no connection.
 async fn run(shared: Arc<Shared>, key: String) {
     let mut waits = Waits::new(Duration::from_millis(50), Duration::from_secs(2));
     loop {
@@ -126,7 +126,7 @@ async fn run(shared: Arc<Shared>, key: String) {
             shared.changed.notified().await;
         }
         let why = shared.hold(&key, &mut waits).await;
-        tracing::warn!(%why, "the line to Redis is down");
+        tracing::warn!(%why, "the pub/sub connection to Redis closed; reconnecting");
         shared.hung_up();
         shared.backend.nodes.forget();
         tokio::time::sleep(waits.next()).await;
@@ -134,7 +134,7 @@ async fn run(shared: Arc<Shared>, key: String) {
 }
 
 impl Shared {
-    /// Keeps one connection for as long as it is good; answers why it no longer is.
+    /// Uses one connection as long as it works; returns why it no longer does.
     async fn hold(self: &Arc<Self>, key: &str, waits: &mut Waits) -> String {
         let doubt = Arc::new(Notify::new());
         let (shared, doubtful) = (self.clone(), doubt.clone());
@@ -172,7 +172,7 @@ impl Shared {
         }
     }
 
-    /// What to tell Redis next, and the channels as they are then.
+    /// The next batch for Redis, and the state of the channels after it.
     fn batch(&self) -> Vec<Change> {
         let mut channels = self.lock();
         let channels = &mut *channels;
@@ -227,7 +227,7 @@ impl Shared {
         entry.listeners.iter().for_each(|(_, listener)| listener.confirmed());
     }
 
-    /// What Redis says unasked. Runs in the task that reads the connection.
+    /// Handles push messages from Redis. Runs in the task that reads the connection.
     fn hear(&self, push: PushInfo, doubt: &Notify) {
         match push.kind {
             PushKind::SMessage => {
@@ -241,13 +241,13 @@ impl Shared {
                 let channels = self.lock();
                 if let Some(entry) = channels.by_name.get(name) {
                     let message = Message::new(Bytes::from(payload));
-                    entry.listeners.iter().for_each(|(_, listener)| listener.hear(&message));
+                    entry.listeners.iter().for_each(|(_, listener)| listener.receive(&message));
                 }
             }
             PushKind::SUnsubscribe => {
                 let name = channel_of(&push.data).and_then(|name| std::str::from_utf8(name).ok());
                 let channels = self.lock();
-                // Those that we asked for are off the list, or not subscribed again yet.
+                // Channels that we unsubscribed are off the list, or not subscribed again yet.
                 if name.and_then(|name| channels.by_name.get(name)).is_some_and(|entry| entry.subscribed) {
                     doubt.notify_one();
                 }
@@ -257,7 +257,7 @@ impl Shared {
         }
     }
 
-    /// There is no connection: every channel is to be subscribed to again.
+    /// There is no connection: every channel must be subscribed again.
     fn hung_up(&self) {
         let mut channels = self.lock();
         let channels = &mut *channels;

@@ -1,4 +1,4 @@
-//! A job's state and its log, read in one moment each.
+//! Reads a job's state and its log, each in one moment.
 
 use bytes::Bytes;
 use redis::Value;
@@ -23,21 +23,21 @@ pub(super) struct Read {
     pub(super) status: Option<Status>,
     /// The number of the newest event.
     pub(super) newest_seq: Seq,
-    /// The newest event of a job that does not wait or run, if the log has one that this version can read.
+    /// The newest event of an ended job, if this version can read it.
     pub(super) newest: Option<Frame>,
-    /// What the log has after the cursor.
+    /// The log's events after the cursor.
     pub(super) frames: Vec<Frame>,
 }
 
 impl Backend {
-    /// Whose job it is; `None` if there is none of this id.
+    /// The job's app; `None` if there is no such job.
     pub(super) async fn app_of(&self, id: JobId) -> StoreResult<Option<App>> {
         let Some(keys) = self.keys.of_job(id) else { return Ok(None) };
         let key = keys.job(id);
         app(self.nodes.query(&key, redis::cmd("HGET").arg(&key).arg("app")).await?)
     }
 
-    /// The job as it was submitted; `None` if there is none of this id.
+    /// The job as it was submitted; `None` if there is no such job.
     pub(super) async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
         let Some(keys) = self.keys.of_job(id) else { return Ok(None) };
         let key = keys.job(id);
@@ -67,7 +67,7 @@ impl Backend {
         state(id, call.read(&self.nodes).await?)
     }
 
-    /// What the log has after `cursor`, with the end of a job that has ended and whether the job is there.
+    /// The log's events after `cursor`, with the end of an ended job, and whether the job exists.
     pub(super) async fn read(&self, id: JobId, cursor: Option<Seq>) -> StoreResult<Read> {
         let Some(keys) = self.keys.of_job(id) else {
             return Ok(Read { status: None, newest_seq: Seq(0), newest: None, frames: Vec::new() });
@@ -77,7 +77,7 @@ impl Backend {
     }
 }
 
-/// Whose job it is, by the hash's field.
+/// Reads the job's app from the hash's field.
 pub(super) fn app(answer: Value) -> StoreResult<Option<App>> {
     match answer {
         Value::Nil => Ok(None),
@@ -86,7 +86,7 @@ pub(super) fn app(answer: Value) -> StoreResult<Option<App>> {
     }
 }
 
-/// The job itself, by the hash's field.
+/// Reads the job from the hash's field.
 pub(super) fn job(answer: Value) -> StoreResult<Option<Job>> {
     match answer {
         Value::Nil => Ok(None),
@@ -97,7 +97,7 @@ pub(super) fn job(answer: Value) -> StoreResult<Option<Job>> {
     }
 }
 
-/// What `status` answers of a job.
+/// Reads the answer of `status`.
 pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, Option<Frame>)>> {
     let fields: Vec<Vec<u8>> = match answer {
         Value::Nil => return Ok(None),
@@ -130,7 +130,7 @@ pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, O
     Ok(Some((state, Frame::parse(frame.into()))))
 }
 
-/// What `read` answers.
+/// Reads the answer of `read`.
 pub(super) fn read(answer: Value) -> StoreResult<Read> {
     let (status, seq, newest, frames): (Vec<u8>, u64, Vec<u8>, Vec<Vec<u8>>) =
         read_as("a job's log", answer)?;
@@ -138,7 +138,7 @@ pub(super) fn read(answer: Value) -> StoreResult<Read> {
         status: if status.is_empty() { None } else { Some(word(&status)?) },
         newest_seq: Seq(seq),
         newest: Frame::parse(Bytes::from(newest)),
-        // What this version cannot read is a newer one's news: its followers there will see it.
+        // An event that this version cannot read comes from a newer one, whose own followers can read it.
         frames: frames.into_iter().filter_map(|frame| Frame::parse(Bytes::from(frame))).collect(),
     })
 }

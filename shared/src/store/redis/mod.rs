@@ -5,22 +5,22 @@
 //! config.rs    the flags                           backend.rs  what every command needs
 //! url.rs       the URL as it is written and shown  target.rs   what it says
 //! keys.rs      every name in Redis                 scripts.rs  the Lua files and their outcomes
-//! nodes.rs     connections to those who hold a key  discovery.rs asking a cluster or sentinels who that is
-//! pool.rs      the connections that commands share  connection.rs one connection; failure.rs why it has no answer
-//! check.rs     the check at the start: greeting.rs who the servers are, rights.rs what they allow, obstacle.rs
-//!              what is in the way, session.rs a connection on which nothing was sent yet
+//! nodes.rs     connections to the node of a key    discovery.rs asks a cluster or sentinels for the nodes
+//! pool.rs      the connections that commands share connection.rs one connection; failure.rs why a command failed
+//! check.rs     the check at the start: greeting.rs identifies the servers, rights.rs checks the user's rights,
+//!              obstacle.rs the faults, session.rs a connection before its login
 //! queue.rs     submit, claim, cancel               hold.rs     renew, publish, finish, release
-//! reap.rs      the round of reaping
+//! reap.rs      the reaping pass
 //! log.rs       a job's state and its log           roster.rs   the workers on record
-//! wait.rs      blocking on a wake-up token        dead.rs     what was given up on
+//! wait.rs      blocking on a wake-up token         dead.rs     the dead list
 //! hub.rs       follow and cancellations            line.rs     one pub/sub connection
-//! inbox.rs     what a listener has not taken yet   follower.rs one stream of a job's events
-//! key_secret.rs  what ids of jobs with keys are made of
-//! shape.rs     what an answer looks like, for errors
+//! inbox.rs     messages that wait for a listener   follower.rs one stream of a job's events
+//! key_secret.rs  the secret for the ids of jobs with keys
+//! shape.rs     the shape of an answer, for errors
 //! ```
 //!
 //! Each state change is one script and its event is part of it. A script reads and decides, then writes; if this
-//! process dies at any point, Redis holds all of a change or nothing of it, and the command may be sent again.
+//! process dies at any point, Redis has all of a change or none of it, and the command may be repeated.
 
 mod backend;
 mod check;
@@ -86,20 +86,20 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store at `url`, all of whose names begin with `prefix`. Nothing is sent yet: a Redis that is away is
-    /// found out by the first command, which answers `Unavailable`.
+    /// A store at `url`, all of whose keys begin with `prefix`. Nothing is sent yet: if Redis is unreachable, the first
+    /// command returns `Unavailable`.
     pub fn connect(url: &RedisUrl, prefix: &Prefix, rules: Rules, clock: Clock) -> Result<Self, ConfigError> {
         let nodes = Nodes::new(url.target()?);
         let backend = Arc::new(Backend { nodes, keys: Keys::new(prefix.clone()), rules, clock });
         Ok(Self { waiting: Waiting::default(), hub: Arc::new(Hub::new(backend.clone())), backend })
     }
 
-    /// Asks the servers whether they can serve this process: their version and kind, the database, the login, and the
-    /// rights to all that `process` does. Writes nothing.
+    /// Checks whether the servers can serve this process: their version and kind, the database, the login, and the
+    /// rights for everything that `process` does. Writes nothing.
     ///
     /// # Errors
-    /// What is wrong for good, and what to do about it. Where the servers are away, loading or replicas this is no
-    /// error: the check goes on.
+    /// A permanent fault, with what to do about it. Servers that are unreachable, loading or replicas are not an error:
+    /// the check continues.
     pub async fn check(&self, process: Process) -> Result<Check, ConfigError> {
         Check::begin(self.backend.clone(), process).await
     }

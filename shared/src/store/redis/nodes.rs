@@ -1,9 +1,9 @@
 //! Which server holds a key, and the connections to it.
 //!
-//! Every command of ours touches one slot, so one pool per node and a map of slots are all that a cluster takes;
-//! a single server is a cluster of one node that is never asked for its map, and a master that sentinels name is
-//! one whose map is asked of them. Nothing is sent twice behind the caller's back, except where the server says
-//! that it did not do it (`MOVED`).
+//! Each of our commands uses one slot, so a cluster needs only one pool per node and a map of slots. A single server is
+//! a cluster of one node that is never asked for its map; for a master with sentinels the map comes from them. A
+//! command is never sent twice without the caller's knowledge, unless the server reports that it did not run it
+//! (`MOVED`).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,7 +26,7 @@ use super::{
     target::{Target, Topology},
 };
 
-/// How long replicas may take to get what was written.
+/// How long replicas may take to receive a write.
 const REPLICATION: Duration = Duration::from_secs(1);
 /// How often a command follows a slot that has moved.
 const MOVES: usize = 3;
@@ -35,15 +35,15 @@ const MOVES: usize = 3;
 pub(super) struct Nodes {
     target: Target,
     known: Mutex<Known>,
-    /// Held while a map of slots is fetched: one fetch serves all who wait for it.
+    /// Held while a map of slots is fetched: one fetch serves all waiting callers.
     mapping: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct Known {
-    /// Empty until asked for, and after any sign that it is out of date.
+    /// Empty until it is needed, and after any sign that it is out of date.
     slots: Map,
-    /// Who was on the last map: the seeds of a long-lived process may be gone.
+    /// The masters of the last map: the seeds of a long-lived process may be gone.
     masters: Vec<ConnectionAddr>,
     pools: HashMap<String, Pool>,
 }
@@ -66,7 +66,7 @@ impl Nodes {
         self.query_through(key, command).await.map(|(answer, _)| answer)
     }
 
-    /// The same; answers with the connection that the command went through.
+    /// The same; also returns the connection that was used.
     pub(super) async fn query_through(&self, key: &str, command: &Cmd) -> Result<(Value, Pooled), Failure> {
         let mut moves = 0;
         loop {
@@ -88,7 +88,7 @@ impl Nodes {
                 }
                 Err(error) => {
                     if is_misplaced(&error) {
-                        // A demoted master answers PING like any other: the pool would keep the connection.
+                        // A demoted master answers PING like any other server, so the pool would keep the connection.
                         drop(Pooled::take(connection));
                         self.forget();
                     }
@@ -96,7 +96,7 @@ impl Nodes {
                         pool.manager().doubt();
                     }
                     if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
-                        // So are its others, and what they read may be old.
+                        // The same holds for its other connections, and their data may be old.
                         lock(&self.known).pools.remove(&address);
                     }
                     return Err(error.into());
@@ -106,7 +106,7 @@ impl Nodes {
         }
     }
 
-    /// A connection of one's own to the node that holds `key`.
+    /// A separate connection to the node that holds `key`.
     pub(super) async fn open(
         &self,
         key: &str,
@@ -120,7 +120,7 @@ impl Nodes {
         opened
     }
 
-    /// Takes the map of slots for out of date.
+    /// Marks the map of slots as out of date.
     pub(super) fn forget(&self) {
         lock(&self.known).slots.clear();
     }
@@ -137,7 +137,7 @@ impl Nodes {
     }
 
     async fn locate(&self, key: &str) -> Result<ConnectionInfo, Failure> {
-        // Where nobody answers, those who wait would otherwise find that out one after the other.
+        // If no node responds, the waiting callers would otherwise time out one after the other.
         match tokio::time::timeout(COMMAND, self.find(key)).await {
             Ok(found) => found,
             Err(_) => Err(Failure::Away("nobody said within 5 s who holds the key".to_owned())),
@@ -162,7 +162,7 @@ impl Nodes {
             let mut known = lock(&self.known);
             known.masters = slots.iter().map(|(_, address)| address.clone()).collect();
             known.slots = slots;
-            // Whoever is off the map is asked nothing more: a fleet may outlive many servers.
+            // Servers that are not on the map are dropped: a fleet may outlive many servers.
             let on_it: HashSet<_> = known.masters.iter().map(ConnectionAddr::to_string).collect();
             known.pools.retain(|address, _| on_it.contains(address));
         }
@@ -176,7 +176,7 @@ impl Nodes {
     }
 }
 
-/// How many replicas have all that was written through this connection, once `wanted` have it, or after a second.
+/// How many replicas have the writes of this connection, when `wanted` have them or after a second.
 pub(super) async fn replicas_with(connection: &mut Pooled, wanted: u32) -> Result<u32, Failure> {
     let mut wait = redis::cmd("WAIT");
     wait.arg(wanted).arg(REPLICATION.as_millis() as u64);
@@ -195,7 +195,7 @@ fn is_moved(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::Moved)
 }
 
-/// Whether another node, or another connection, may answer better.
+/// Whether another node, or another connection, may work.
 fn is_misplaced(error: &RedisError) -> bool {
     use ServerErrorKind::{Ask, ClusterDown, MasterDown, Moved, ReadOnly};
     error.is_io_error()
@@ -203,6 +203,6 @@ fn is_misplaced(error: &RedisError) -> bool {
 }
 
 fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
-    // Nothing under this lock can leave it half changed.
+    // No code under this lock can leave the value half changed.
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What keeps a store from serving, sorted by whether waiting mends it.
+//! Faults that keep a store from serving: permanent and temporary ones.
 
 use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, ServerErrorKind};
 
@@ -7,17 +7,17 @@ use super::{
     session::{Speaks, other_speech},
 };
 
-/// See the module.
+/// A fault of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Obstacle {
-    /// Somebody has to change something.
+    /// Permanent: an operator must change something.
     Lasting(String),
-    /// It passes: unreachable, loading, a replica, a cluster without all its nodes, no more clients.
+    /// Temporary: unreachable, loading, a replica, an incomplete cluster, no more clients.
     Passing(String),
 }
 
 impl Obstacle {
-    /// What it means that the server at `info` did not answer `command`, or answered with an error.
+    /// The fault behind a command that failed.
     pub(super) fn of(info: &ConnectionInfo, command: &str, error: &RedisError) -> Self {
         let address = info.addr();
         let server = format!("the server at {address}");

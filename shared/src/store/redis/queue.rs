@@ -135,7 +135,7 @@ impl Backend {
     }
 
     /// The rules of the dead, the last arguments of the scripts that can kill a job.
-    pub(super) fn bury<'a>(&self, call: Call<'a>) -> Call<'a> {
+    pub(super) fn with_dead_list_limits<'a>(&self, call: Call<'a>) -> Call<'a> {
         call.value(millis(self.rules.dead_ttl)).value(self.rules.dead_kept)
     }
 

@@ -8,6 +8,7 @@ use super::{
     backend::Backend,
     queue::{exhausted_around, millis},
     scripts::{DUE, Outcome, REAP, number, unexpected},
+    shape::read_as,
 };
 use crate::{
     error::{StoreError, StoreResult},
@@ -118,7 +119,7 @@ impl Backend {
             .text(&head)
             .text(&tail)
             .value(millis(self.rules.ended_ttl));
-        match self.bury(call).run(&self.nodes).await? {
+        match self.with_dead_list_limits(call).run(&self.nodes).await? {
             Outcome::Reaped { outcome, now } => Ok((outcome, now)),
             other => unexpected(other),
         }
@@ -127,8 +128,7 @@ impl Backend {
 
 /// What `due` answers.
 pub(super) fn overdue(answer: Value) -> StoreResult<Vec<Due>> {
-    let flat: Vec<String> =
-        redis::from_redis_value(answer).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let flat: Vec<String> = read_as("the list of due jobs", answer)?;
     flat.chunks_exact(3)
         .map(|due| {
             Ok(Due {

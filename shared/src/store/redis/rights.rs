@@ -54,7 +54,8 @@ type Right = (&'static str, &'static [&'static str], &'static [Kind], &'static [
 
 const RIGHTS: &[Right] = {
     use Kind::{
-        Cancel, Checkpoint, Claim, Dead, Due, Job, Log, Looking, Nothing, Pace, Queue, Secret, Swept, Wake, Workers,
+        Cancel, Checkpoint, Claim, Dead, Due, Job, Log, Looking, Nothing, Pace, Queue, Secret, Swept, Wake,
+        Workers,
     };
     &[
         ("DEL", &[], &[Job, Log, Checkpoint], &[Log, Checkpoint]),
@@ -375,10 +376,22 @@ mod tests {
 
     #[test]
     fn every_command_of_a_processs_scripts_is_tried_and_no_other() {
-        let api =
-            vec![&SUBMIT, &RETRY, &CANCEL, &REAP, &DUE, &NOW, &DEAD, &FORGET, &STATUS, &READ, &WORKERS, &SECRET];
-        let worker =
-            vec![&CLAIM, &WAKE, &RENEW, &CHECKPOINT, &PUBLISH, &FINISH, &RELEASE, &REAP, &DUE, &NOW, &HEARTBEAT];
+        let api = vec![
+            &SUBMIT, &RETRY, &CANCEL, &REAP, &DUE, &NOW, &DEAD, &FORGET, &STATUS, &READ, &WORKERS, &SECRET,
+        ];
+        let worker = vec![
+            &CLAIM,
+            &WAKE,
+            &RENEW,
+            &CHECKPOINT,
+            &PUBLISH,
+            &FINISH,
+            &RELEASE,
+            &REAP,
+            &DUE,
+            &NOW,
+            &HEARTBEAT,
+        ];
         for (process, scripts) in [(Process::Api, api), (Process::Worker, worker)] {
             let used: BTreeSet<_> = scripts.iter().flat_map(|script| called(script.code())).collect();
             assert_eq!(tried(process), used, "{process:?}");

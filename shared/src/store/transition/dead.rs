@@ -10,7 +10,7 @@ use crate::{
 
 impl Change<'_> {
     /// Adds a job that has just ended to the dead list.
-    pub(super) fn bury(&mut self, id: JobId) {
+    pub(super) fn add_to_dead_list(&mut self, id: JobId) {
         let Some(record) = self.state.jobs.get(&id) else { return };
         self.state.expiry.remove(&(self.now.after(self.rules.ended_ttl), id));
         self.state.expiry.insert((self.now.after(self.rules.dead_ttl), id));
@@ -22,7 +22,7 @@ impl Change<'_> {
     }
 
     /// Removes a job that ended `at` from the dead list; returns whether it was there.
-    pub(super) fn unlist(&mut self, partition: Partition, at: Micros, id: JobId) -> bool {
+    pub(super) fn remove_from_dead_list(&mut self, partition: Partition, at: Micros, id: JobId) -> bool {
         self.state.dead.get_mut(&partition).is_some_and(|list| list.remove(&(at, id)))
     }
 
@@ -39,7 +39,7 @@ impl Change<'_> {
         if let Some(waiting) = self.full(&job.app) {
             return Retry::Full { waiting, pace: self.pace(&job.app) };
         }
-        self.unlist(partition, at, id);
+        self.remove_from_dead_list(partition, at, id);
         Retry::Submitted { id: job.id, position: self.enter(job) }
     }
 }

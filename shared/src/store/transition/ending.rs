@@ -56,7 +56,7 @@ impl Change<'_> {
         {
             let (code, message) = exhausted_message(record.faults, &reason);
             self.fail(id, code, message);
-            self.bury(id);
+            self.add_to_dead_list(id);
             return ReapOutcome::Ended;
         }
         let due = record.due();
@@ -102,7 +102,7 @@ impl Change<'_> {
             let partition = record.job.app.partition();
             self.state.expiry.remove(&(at.after(self.rules.ended_ttl), id));
             self.state.expiry.remove(&(at.after(self.rules.dead_ttl), id));
-            self.unlist(partition, at, id);
+            self.remove_from_dead_list(partition, at, id);
         }
         self.state.jobs.remove(&id);
         self.effects.push(Effect::Forgotten(id));

@@ -23,14 +23,14 @@ impl Ledger {
             .map_or(Cancel::Unknown, |life| life.ended().map_or(Cancel::Cancelled, Cancel::AlreadyDone));
         must(cancel == expected, "an end that was written stays")?;
         let running = self.lives.get(&id).is_some_and(|life| life.holder.is_some());
-        let told =
+        let notified =
             effects.iter().any(|effect| matches!(effect, Effect::CancelledRunning(_, of) if *of == id));
         let appended = self.append(id, effects)?;
         must(
             (kind(&appended) == Some(EventKind::Cancelled)) == (cancel == Cancel::Cancelled),
             "one cancel, one event",
         )?;
-        must(told == (running && appended.is_some()), "the worker of a cancelled job is told, once")?;
+        must(notified == (running && appended.is_some()), "the worker of a cancelled job is notified, once")?;
         if let Some(life) = self.lives.get_mut(&id).filter(|_| appended.is_some()) {
             life.fence_off();
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::names::{Component, ModuleName};
+use super::names::{LoraTarget, ModuleName};
 use crate::sdxl::weights::Shards;
 
 /// The key in the metadata (diffusers `loaders/lora_base.py`).
@@ -25,7 +25,7 @@ impl Alphas {
     }
 
     /// alpha / rank of a module that has no alpha of its own: 1 if nothing is stated.
-    pub(super) fn factor(&self, component: Component, module: &ModuleName, rank: usize) -> f64 {
+    pub(super) fn factor(&self, component: LoraTarget, module: &ModuleName, rank: usize) -> f64 {
         let get = |key: &str| self.0.get(&format!("{component}.{key}"));
         let rank = rank as f64;
         let pattern = get("alpha_pattern").and_then(Value::as_object).into_iter().flatten();

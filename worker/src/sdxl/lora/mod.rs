@@ -14,7 +14,7 @@ use self::names::{Key, Part};
 use super::error::LoadError;
 use super::weights::{ReadError, Shards};
 
-pub use names::{Component, ModuleName};
+pub use names::{LoraTarget, ModuleName};
 
 /// The change of one weight W: W + scale * alpha / rank * up down (section 4.1 of the paper).
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ impl Delta {
 #[derive(Debug)]
 pub struct LoraFile {
     path: PathBuf,
-    deltas: BTreeMap<(Component, ModuleName), Delta>,
+    deltas: BTreeMap<(LoraTarget, ModuleName), Delta>,
 }
 
 impl LoraFile {
@@ -68,7 +68,7 @@ impl LoraFile {
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let shards = Shards::open(path)?;
         let malformed = |message: String| LoadError::Malformed { path: path.into(), message };
-        let mut modules: BTreeMap<(Component, ModuleName), Parts> = BTreeMap::new();
+        let mut modules: BTreeMap<(LoraTarget, ModuleName), Parts> = BTreeMap::new();
         for name in shards.names("") {
             let key = Key::parse(name)
                 .ok_or_else(|| malformed(format!("{name} is no tensor of a LoRA that is supported")))?;
@@ -103,7 +103,7 @@ impl LoraFile {
     }
 
     /// Each change with the module that it is for.
-    pub fn deltas(&self) -> impl Iterator<Item = (Component, &ModuleName, &Delta)> {
+    pub fn deltas(&self) -> impl Iterator<Item = (LoraTarget, &ModuleName, &Delta)> {
         self.deltas.iter().map(|((component, module), delta)| (*component, module, delta))
     }
 

@@ -4,14 +4,14 @@ use std::fmt;
 
 /// Which model a module belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Component {
+pub enum LoraTarget {
     /// The denoiser.
     Unet,
     /// The first text encoder, or with 1 the second.
     TextEncoder(usize),
 }
 
-impl fmt::Display for Component {
+impl fmt::Display for LoraTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unet => "unet",
@@ -48,24 +48,24 @@ pub(super) enum Part {
 /// A tensor's name, taken apart.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Key {
-    pub(super) component: Component,
+    pub(super) component: LoraTarget,
     pub(super) module: ModuleName,
     pub(super) part: Part,
 }
 
 /// Prefixes of kohya's names. `lora_te` is the single encoder of older models, which is the first one here.
-const UNDERSCORED: [(&str, Component); 4] = [
-    ("lora_unet_", Component::Unet),
-    ("lora_te1_", Component::TextEncoder(0)),
-    ("lora_te2_", Component::TextEncoder(1)),
-    ("lora_te_", Component::TextEncoder(0)),
+const UNDERSCORED: [(&str, LoraTarget); 4] = [
+    ("lora_unet_", LoraTarget::Unet),
+    ("lora_te1_", LoraTarget::TextEncoder(0)),
+    ("lora_te2_", LoraTarget::TextEncoder(1)),
+    ("lora_te_", LoraTarget::TextEncoder(0)),
 ];
 
 /// Prefixes of diffusers' names.
-const DOTTED: [(&str, Component); 3] = [
-    ("unet.", Component::Unet),
-    ("text_encoder.", Component::TextEncoder(0)),
-    ("text_encoder_2.", Component::TextEncoder(1)),
+const DOTTED: [(&str, LoraTarget); 3] = [
+    ("unet.", LoraTarget::Unet),
+    ("text_encoder.", LoraTarget::TextEncoder(0)),
+    ("text_encoder_2.", LoraTarget::TextEncoder(1)),
 ];
 
 const PARTS: [(&str, Part); 7] = [
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn names_of_both_kinds_are_taken_apart() {
         let module = |name| Key::parse(name).map(|key| (key.component, key.module.to_string(), key.part));
-        let unet = |name: &str, part| Some((Component::Unet, name.to_owned(), part));
+        let unet = |name: &str, part| Some((LoraTarget::Unet, name.to_owned(), part));
         assert_eq!(
             module("unet.mid_block.attentions.0.proj_in.lora_A.weight"),
             unet("mid_block.attentions.0.proj_in", Part::Down)
@@ -113,7 +113,7 @@ mod tests {
         );
         assert_eq!(
             module("lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight"),
-            Some((Component::TextEncoder(1), "text_model_encoder_layers_0_mlp_fc1".into(), Part::Up))
+            Some((LoraTarget::TextEncoder(1), "text_model_encoder_layers_0_mlp_fc1".into(), Part::Up))
         );
         for other in ["lora_unet_x.hada_w1_a", "lora_unet_x.dora_scale", "unet.x.weight", "x.alpha"] {
             assert_eq!(Key::parse(other), None, "{other}");

@@ -5,10 +5,10 @@
 local CHUNK = 100
 
 -- Of the first `reach` jobs that the worker is capable of the first of its affinity, or else the first; the first at
--- once when it was passed over `patience` times. Drops ids that wait no longer. The search begins at the score `from`.
+-- once when it was passed over `max_passed` times. Drops ids that wait no longer. The search begins at the score `from`.
 -- Answers the job's id and the first one's, or nil; whether a job stays that the worker is capable of; the score before
 -- which none stays; and how many jobs were looked at that it is not capable of.
-local function choose(keys, jobs, capabilities, affinity, reach, patience, from)
+local function choose(keys, jobs, capabilities, affinity, reach, max_passed, from)
   local first, chosen, first_score, second_score
   local seen, skipped = 0, 0
   -- The place: so many of the jobs of the score `from` are behind it.
@@ -44,7 +44,7 @@ local function choose(keys, jobs, capabilities, affinity, reach, patience, from)
           elseif seen == 2 then
             second_score = score
           end
-          if not chosen and ((seen == 1 and tonumber(job[3] or '0') >= patience) or (job[2] or '') == affinity) then
+          if not chosen and ((seen == 1 and tonumber(job[3] or '0') >= max_passed) or (job[2] or '') == affinity) then
             chosen = id
           end
           if not chosen and seen >= reach then

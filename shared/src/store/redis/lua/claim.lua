@@ -10,7 +10,7 @@
 local keys = {queue = KEYS[1], wake = KEYS[2], due = KEYS[3], claim = KEYS[4], looking = KEYS[5]}
 local worker, number, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local jobs, logs, checkpoints, kept = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local affinity, reach, patience = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
+local affinity, reach, max_passed = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
 local name, capabilities, counts, looking_kept = ARGV[12], ARGV[13], tonumber(ARGV[14]), ARGV[15]
 local now = clock(ARGV[1])
 
@@ -34,7 +34,7 @@ if skip and skip.till <= now then
   skip = nil
 end
 local id, first, more, none_before, skipped =
-  choose(keys, jobs, capabilities, affinity, reach, patience, skip and skip.score or '-inf')
+  choose(keys, jobs, capabilities, affinity, reach, max_passed, skip and skip.score or '-inf')
 if skip or skipped > CHUNK then
   -- What was skipped need not be looked at again each time. It is, now and then: the release before puts jobs into the
   -- queue and says nothing of them here.

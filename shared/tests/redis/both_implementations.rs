@@ -42,14 +42,14 @@ fn check_keys(server: &RedisServer, prefix: &str) {
 }
 
 #[test]
-fn both_homes_agree() {
+fn both_implementations_agree() {
     let server = Arc::new(RedisServer::start_with(&[]));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let config = ProptestConfig { failure_persistence: None, ..fuzz::cases(60) };
     let case = std::cell::Cell::new(0);
     let mut runner = proptest::test_runner::TestRunner::new(config);
     // A short queue is full often, a long one leaves a choice.
-    let told = runner.run(&(prop::collection::vec(step(), 1..120), 1..6_u64), |(steps, queue_limit)| {
+    let result = runner.run(&(prop::collection::vec(step(), 1..120), 1..6_u64), |(steps, queue_limit)| {
         case.set(case.get() + 1);
         let prefix = format!("case-{}", case.get());
         runtime.block_on(async {
@@ -65,5 +65,5 @@ fn both_homes_agree() {
         check_keys(&server, &prefix);
         Ok(())
     });
-    told.unwrap_or_else(|failure| panic!("{failure}"));
+    result.unwrap_or_else(|failure| panic!("{failure}"));
 }

@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 const SLACK: usize = 64 * 1024;
 
 /// The events of one job for one client.
-pub(crate) struct Inbox {
+pub(crate) struct ClientBuffer {
     waiting: Arc<Waiting>,
     _filler: AbortOnDropHandle<()>,
 }
@@ -31,11 +31,11 @@ struct Waiting {
 
 #[derive(Default)]
 struct Queue {
-    news: VecDeque<Followed>,
+    events: VecDeque<Followed>,
     ended: bool,
 }
 
-impl Inbox {
+impl ClientBuffer {
     /// Starts to buffer `events`.
     pub(crate) fn fill(mut events: BoxStream<'static, Followed>) -> Self {
         let waiting = Arc::new(Waiting::default());
@@ -56,7 +56,7 @@ impl Inbox {
         loop {
             {
                 let mut queue = self.waiting.lock();
-                if let Some(followed) = queue.news.pop_front() {
+                if let Some(followed) = queue.events.pop_front() {
                     return Some(followed);
                 }
                 if queue.ended {
@@ -78,12 +78,12 @@ impl Waiting {
 impl Queue {
     fn push(&mut self, followed: Followed) {
         if let Some(newest) = preview(&followed) {
-            let waiting: usize = self.news.iter().filter_map(preview).map(size).sum();
+            let waiting: usize = self.events.iter().filter_map(preview).map(size).sum();
             if waiting + size(newest) > SLACK {
-                self.news.retain(|followed| preview(followed).is_none());
+                self.events.retain(|followed| preview(followed).is_none());
             }
         }
-        self.news.push_back(followed);
+        self.events.push_back(followed);
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
             Followed::Frame(frame) => frame.seq.0,
             _ => 0,
         };
-        queue.news.iter().map(seq).collect()
+        queue.events.iter().map(seq).collect()
     }
 
     #[test]

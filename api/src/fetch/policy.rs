@@ -47,17 +47,17 @@ pub(super) struct Forbidden;
 ///
 /// It is also the resolver of the connections, so a name whose address changes between two lookups cannot get around
 /// it.
-pub(super) struct Door {
+pub(super) struct AddressPolicy {
     hosts: Option<Arc<[ImageHost]>>,
 }
 
-impl Door {
+impl AddressPolicy {
     pub(super) fn new(hosts: &[ImageHost]) -> Self {
         Self { hosts: (!hosts.is_empty()).then(|| hosts.into()) }
     }
 
     /// Checks what can be checked before names are resolved.
-    pub(super) fn admit(&self, url: &Url) -> Result<(), Forbidden> {
+    pub(super) fn check(&self, url: &Url) -> Result<(), Forbidden> {
         if !matches!(url.scheme(), "http" | "https") || !is_anonymous(url) {
             return Err(Forbidden);
         }
@@ -78,7 +78,7 @@ fn is_anonymous(url: &Url) -> bool {
     url.username().is_empty() && url.password().is_none()
 }
 
-impl Resolve for Door {
+impl Resolve for AddressPolicy {
     fn resolve(&self, name: Name) -> Resolving {
         // Only names of allowed URLs are resolved here: names on the list, if there is one.
         let anywhere = self.hosts.is_some();
