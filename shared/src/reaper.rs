@@ -18,7 +18,7 @@ const SETTLED: Duration = Duration::from_secs(15);
 /// too old; and a worker that was delayed before it has had a second to renew.
 const AHEAD: Duration = Duration::from_secs(1);
 /// An answer that takes longer counts as a break: the store may have been frozen while leases expired.
-const PROMPT: Duration = Duration::from_secs(2);
+const PROMPT: Duration = Duration::from_secs(3);
 
 /// How often an API reaps.
 pub const API_PERIOD: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use futures::stream::BoxStream;
 use glimpse_shared::{
     error::{StoreError, StoreResult},
     event::{CancelledBy, Followed, Frame},
-    id::{App, JobId, Micros, Seq},
+    id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, Status, WorkerRecord},
     needs::Capabilities,
     reaper,
@@ -135,6 +135,9 @@ impl Store for Far {
     }
     async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
         self.tick().workers().await
+    }
+    async fn key_secret(&self) -> StoreResult<KeySecret> {
+        self.store.key_secret().await
     }
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         self.store.status(id).await

@@ -1,4 +1,4 @@
-//! Workers that sleep until a token wakes them, and three jobs: nobody sleeps while a job waits that it can make.
+//! Workers that sleep until a token wakes them, and two or three jobs: nobody sleeps while a job waits that it can make.
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -19,27 +19,25 @@ use crate::{
     suite::{self, START, app, completed, plain_claim, worker},
 };
 
-const JOBS: usize = 3;
-
 /// What the workers are capable of, and what the jobs need.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fleet {
     workers: Vec<Capabilities>,
-    needs: [Needs; JOBS],
+    needs: Vec<Needs>,
 }
 
 /// Workers alike; of which one can make more than the others; and that have nothing in common.
 pub fn fleets() -> [Fleet; 3] {
     let (lcm, ddim) = (Word::scheduler("LCMScheduler"), Word::scheduler("DDIMScheduler"));
-    let alike = Fleet { workers: vec![Capabilities::default(); 2], needs: Default::default() };
+    let alike = Fleet { workers: vec![Capabilities::default(); 2], needs: vec![Needs::default(); 3] };
     let small = Capabilities::new(64, []);
     let larger = Fleet {
         workers: vec![Capabilities::new(256, []), small.clone(), small],
-        needs: [Needs::new(256, []), Needs::new(64, []), Needs::new(64, [])],
+        needs: vec![Needs::new(256, []), Needs::new(64, [])],
     };
     let apart = Fleet {
         workers: vec![Capabilities::new(64, [lcm.clone()]), Capabilities::new(64, [ddim.clone()])],
-        needs: [Needs::new(64, [lcm.clone()]), Needs::new(64, [ddim]), Needs::new(64, [lcm])],
+        needs: vec![Needs::new(64, [lcm.clone()]), Needs::new(64, [ddim]), Needs::new(64, [lcm])],
     };
     [alike, larger, apart]
 }
@@ -104,7 +102,7 @@ impl World for Wakes {
 
     fn actions(&self) -> Vec<Action> {
         let mut actions = Vec::new();
-        let new = (0..JOBS).find(|n| self.store.state.status(id(*n)).is_none());
+        let new = (0..self.fleet.needs.len()).find(|n| self.store.state.status(id(*n)).is_none());
         actions.extend(new.map(Action::Submit));
         for (n, mode) in self.workers.iter().enumerate() {
             match mode {
@@ -159,7 +157,7 @@ impl World for Wakes {
     }
 
     fn check(&self) -> Result<(), Broken> {
-        let waiting: Vec<_> = (0..JOBS)
+        let waiting: Vec<_> = (0..self.fleet.needs.len())
             .filter(|n| self.store.state.status(id(*n)).is_some_and(|job| job.status == Status::Queued))
             .collect();
         for (n, capabilities) in self.fleet.workers.iter().enumerate() {

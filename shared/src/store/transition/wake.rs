@@ -14,8 +14,12 @@ use crate::{
 impl Change<'_> {
     /// Workers of these capabilities look for jobs of the app.
     pub(super) fn look(&mut self, app: &App, capabilities: &Capabilities) {
-        let until = self.now.after(self.rules.worker_known);
-        self.state.looking.entry(app.clone()).or_default().insert(capabilities.clone(), until);
+        let (now, known) = (self.now, self.rules.worker_known);
+        let looking = self.state.looking.entry(app.clone()).or_default();
+        // Most claims get nothing, and write nothing then.
+        if looking.get(capabilities).is_none_or(|until| until.since(now) < known / 2) {
+            looking.insert(capabilities.clone(), now.after(known));
+        }
     }
 
     /// A job of the app that needs this waits.

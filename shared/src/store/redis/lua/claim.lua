@@ -14,8 +14,13 @@ local affinity, reach, max_passed = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[1
 local name, capabilities, counts, looking_kept = ARGV[12], ARGV[13], tonumber(ARGV[14]), ARGV[15]
 local now = clock(ARGV[1])
 
-redis.call('ZADD', keys.looking, int(now + counts), name .. ' ' .. capabilities)
-redis.call('PEXPIRE', keys.looking, looking_kept)
+-- Most claims get nothing, and write nothing then.
+local record = name .. ' ' .. capabilities
+local counts_till = tonumber(redis.call('ZSCORE', keys.looking, record) or 0)
+if counts_till - now < counts / 2 then
+  redis.call('ZADD', keys.looking, int(now + counts), record)
+  redis.call('PEXPIRE', keys.looking, looking_kept)
+end
 
 local known = redis.call('GET', keys.claim)
 if known then
