@@ -107,12 +107,12 @@ fn what_follows_the_end_of_a_jpeg_does_not_matter() {
 fn a_jpeg_whose_scan_is_cut_is_refused_wherever_it_was_cut() {
     for (what, whole) in jpegs() {
         let other = encoded((8, 8), ColorType::Rgb, |_| {});
-        let scan = whole.windows(2).position(|pair| pair == b"\xff\xda").unwrap() + 16;
+        let scan = whole.windows(2).rposition(|pair| pair == b"\xff\xda").unwrap() + 16;
         let trailers = [("another picture", &other[..]), ("zeros", &[0; 16384]), ("ones", &[0xFF; 64])];
         // The scan's last 0xFF is followed by a 0 that says nothing.
         let end = whole.len() - 2 - usize::from(whole.ends_with(b"\xff\0\xff\xd9"));
         for at in 0..end {
-            // Before the scan, another picture behind the cut is a picture.
+            // Behind half a segment another picture may be taken for the rest of this one.
             let trailers = trailers.iter().filter(|_| at >= scan);
             for (behind, trailer) in [("nothing", &b""[..])].iter().chain(trailers) {
                 let found = read(&[&whole[..at], trailer].concat());

@@ -51,6 +51,8 @@ impl Obstacle {
         if error.is_connection_refusal() {
             return Self::Passing(format!("the server at {address} is unreachable: {text}"));
         }
+        // The system's text for a timeout is "resource temporarily unavailable".
+        let text = if error.is_timeout() { "it does not respond".to_owned() } else { text };
         match other_speech(address) {
             Some(Speaks::Plain) => Self::Lasting(format!(
                 "the server at {address} does not speak TLS on this port: write redis for rediss, or its TLS port"
