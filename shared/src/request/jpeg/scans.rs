@@ -1,6 +1,6 @@
 //! Finds the end of a picture without an end marker: the end of its last coefficient.
 
-use super::{Segments, frame::Frame, tables::Tables};
+use super::{frame::Frame, segments::Segments, tables::Tables};
 
 /// The maximum of scans in a picture. Decoders have similar limits, because a scan of a few bytes may cover the whole
 /// picture.
