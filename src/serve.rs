@@ -26,10 +26,10 @@ use tokio::{
 
 use crate::model;
 
-/// The app's name when none is given.
+/// The default app.
 const DEMO_APP: &str = "glimpse/demo";
 
-/// Flags of `glimpse serve`: those of the API and of a worker.
+/// Flags of `glimpse serve`: those of the API and of a worker together.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub struct Args {
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves until it is asked to end: 0; 1 if the worker's device broke, 2 if the flags or the model are wrong.
+/// Serves until a signal ends it. 0: ended by a signal, 1: the worker's device failed, 2: wrong flags or model.
 pub async fn run(args: Args, shutdown: &Shutdown) -> ExitCode {
     match serve(args, shutdown).await {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
@@ -60,7 +60,7 @@ pub async fn run(args: Args, shutdown: &Shutdown) -> ExitCode {
 
 async fn serve(args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
     let Some(started) = shutdown.unless_requested(start(&args)).await else {
-        // Nothing was promised to anybody yet.
+        // No request has been accepted yet.
         shutdown::leave(0);
     };
     let (listener, worker, check) = started?;
@@ -116,7 +116,7 @@ async fn start(args: &Args) -> Result<(TcpListener, Worker, Option<Check>), Erro
     let redis = redis
         .map(|url| RedisStore::connect(url, &args.redis.redis_prefix, args.api.rules(), Clock::Store))
         .transpose()?;
-    // A taken port is found before the model is loaded.
+    // Before the model is loaded: a port in use is reported at once.
     let listener = TcpListener::bind(&args.api.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", args.api.listen))?;
@@ -147,7 +147,7 @@ async fn start(args: &Args) -> Result<(TcpListener, Worker, Option<Check>), Erro
     Ok((listener, worker, check))
 }
 
-/// What Redis lacks for good; never, where there is none.
+/// Waits for a permanent fault of Redis; without Redis, forever.
 async fn failed(check: &mut Option<Check>) -> ConfigError {
     match check {
         Some(check) => check.failed().await,
@@ -155,7 +155,7 @@ async fn failed(check: &mut Option<Check>) -> ConfigError {
     }
 }
 
-/// Lets the worker begin when Redis has been checked, if there is one: nothing is written there before.
+/// Lets the worker start once Redis has been checked, if it is used. Nothing is written to it before.
 async fn once_checked(
     check: Option<Check>,
     stopped: impl Future<Output = ()>,
@@ -170,15 +170,15 @@ async fn once_checked(
     Ok(worker.await)
 }
 
-/// The one line on standard output, for whoever waits for it.
+/// Prints the one line on standard output, for scripts that wait for it.
 fn announce(address: std::net::SocketAddr) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    // Nobody has to read it.
+    // It is no error if nobody reads it.
     let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which also is the end.
+    // An error means that the sender is gone: also the end.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

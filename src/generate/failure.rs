@@ -1,16 +1,16 @@
-//! Why there is no picture, by what the caller's script should do about it.
+//! The reasons for no picture, one for each exit code.
 
 use std::{fmt::Display, process::ExitCode};
 
 use glimpse_shared::{request::FieldError, shutdown::Signal};
 
-/// Why there is no picture.
+/// The reason for no picture.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// A defect, or a machine that is broken.
+    /// A defect, or a broken machine.
     #[error("{0}")]
     Unforeseen(String),
-    /// The input is wrong, or the server refuses it: the same again will not help.
+    /// The input is wrong, or the server refuses it. The same request will fail again.
     #[error("{0}")]
     BadInput(String),
     /// The server cannot be reached.
@@ -18,30 +18,30 @@ pub enum Failure {
     Unreachable {
         /// Its address.
         server: String,
-        /// Why not.
+        /// The error of the connection.
         cause: String,
     },
     /// The job ended without a picture.
     #[error("the job ended without a picture: {0}")]
     Job(String),
-    /// Ctrl-C, or SIGTERM.
+    /// Interrupted with Ctrl-C or SIGTERM.
     #[error("interrupted by {0}")]
     Interrupted(Signal),
 }
 
 impl Failure {
-    /// For [`Failure::Unforeseen`], from any error.
+    /// A [`Failure::Unforeseen`] from any error.
     pub fn unforeseen(error: impl Display) -> Self {
         Self::Unforeseen(error.to_string())
     }
 
-    /// Names each wrong field, and the flag that sets it.
+    /// A [`Failure::BadInput`] that names each wrong field and its flag.
     pub fn fields(errors: &[FieldError]) -> Self {
         let lines: Vec<String> = errors.iter().map(|error| line(&error.field(), &error.msg)).collect();
         Self::BadInput(lines.join("; "))
     }
 
-    /// The exit code that the manual gives.
+    /// The exit code, as in the manual.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Unforeseen(_) => 1,
@@ -53,9 +53,9 @@ impl Failure {
     }
 }
 
-/// Fields of a request whose flag has another name.
+/// Fields of a request with a differently named flag.
 const OTHERS: [(&str, &str); 2] = [("num_inference_steps", "steps"), ("loras", "lora")];
-/// Fields whose flag is their name, with hyphens.
+/// Fields with a flag of the same name (with hyphens).
 const FLAGS: [&str; 15] = [
     "negative_prompt",
     "width",

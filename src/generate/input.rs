@@ -1,4 +1,4 @@
-//! What `glimpse generate` reads: the prompt, pictures, and the names of LoRAs.
+//! The inputs of `glimpse generate`: the prompt, pictures, and the names of LoRAs.
 
 use std::{
     io::{Read, stdin},
@@ -10,15 +10,15 @@ use glimpse_shared::request::{InputImage, LoraRequest};
 
 use super::failure::Failure;
 
-/// The prompt that stands for standard input.
+/// In the place of the prompt: read it from standard input.
 const STANDARD_INPUT: &str = "-";
-/// Bytes of standard input that are read: more than the longest prompt has.
+/// The limit for a prompt from standard input in bytes, larger than the longest valid prompt.
 const MOST_BYTES: u64 = 64 * 1024;
 
-/// The prompt as it is given, or what standard input has in the place of `-`, without the end of its last line.
+/// The given prompt; for `-` the text from standard input without its last line end.
 ///
 /// # Errors
-/// If standard input cannot be read, is empty, too long, or no UTF-8.
+/// If standard input cannot be read, is empty, too long, or not UTF-8.
 pub fn prompt(given: String) -> Result<String, Failure> {
     if given != STANDARD_INPUT {
         return Ok(given);
@@ -31,7 +31,7 @@ pub fn prompt(given: String) -> Result<String, Failure> {
     }
     let text = String::from_utf8(bytes)
         .map_err(|error| wrong(format!("it is not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
-    // Some editors begin every text with this mark.
+    // Some editors write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() {
@@ -40,11 +40,10 @@ pub fn prompt(given: String) -> Result<String, Failure> {
     Ok(text.to_owned())
 }
 
-/// A picture's file as a data URI. That it is a picture is found out here, and that it can be decoded where the
-/// request is checked.
+/// A picture's file as a data URI. Its format is checked here; the request's validation decodes it.
 ///
 /// # Errors
-/// Names the flag if the file cannot be read or is no picture.
+/// Names the flag if the file cannot be read or is not a picture.
 pub fn picture(flag: &str, path: &Path) -> Result<String, Failure> {
     let wrong = |error: String| Failure::BadInput(format!("--{flag} {}: {error}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
@@ -52,7 +51,7 @@ pub fn picture(flag: &str, path: &Path) -> Result<String, Failure> {
     Ok(image.to_data_uri())
 }
 
-/// `NAME[:SCALE]`: a name has no colon.
+/// Parses `NAME[:SCALE]`. A name contains no colon.
 #[derive(Debug, Clone)]
 pub struct LoraArg(pub LoraRequest);
 
@@ -63,10 +62,10 @@ impl FromStr for LoraArg {
         let Some((path, scale)) = text.split_once(':') else {
             return Ok(Self(LoraRequest { path: text.to_owned(), scale: None }));
         };
-        let scale: f64 = scale.parse().map_err(|_| format!("{scale} is no number"))?;
-        // JSON has no word for what is not finite.
+        let scale: f64 = scale.parse().map_err(|_| format!("{scale} is not a number"))?;
+        // JSON cannot represent NaN and infinities.
         if !scale.is_finite() {
-            return Err(format!("{scale} is no finite number"));
+            return Err(format!("{scale} is not a finite number"));
         }
         Ok(Self(LoraRequest { path: path.to_owned(), scale: Some(scale) }))
     }

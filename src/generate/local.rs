@@ -1,4 +1,4 @@
-//! The picture made in this process, by the same pipeline that a worker runs.
+//! Generates pictures in this process, with the pipeline of a worker.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{failure::Failure, made::Made, output::PreviewDir, progress::Progress};
 use crate::model;
 
-/// Checks the request as the API would, and makes its pictures.
+/// Validates the request as the API does, and generates its pictures.
 ///
 /// # Errors
 /// [`Failure::BadInput`] for a wrong request or model, [`Failure::Job`] if the pipeline fails.
@@ -50,7 +50,7 @@ pub async fn make(
         resume: None,
         checkpoints: Checkpoints::never(),
         observer: Box::new(move |at| {
-            // The receiver lives as long as this function does.
+            // The receiver lives as long as this function.
             let _ = steps_done.send(at);
             (wanted && of_step.has_preview_after(runner::index(at))).then_some(source)
         }),
@@ -77,7 +77,7 @@ pub async fn make(
     })?;
     let encoded = made.pictures.iter().map(|picture| {
         let image = reporter::encode_final(picture, spec.output_format()).map_err(Failure::unforeseen)?;
-        image.decode().ok_or_else(|| Failure::unforeseen("the picture is no data URI"))
+        image.decode().ok_or_else(|| Failure::unforeseen("the picture is not a data URI"))
     });
     let warnings = made.warnings.iter().map(reporter::warning).collect();
     Ok(Made { encoded: encoded.collect::<Result<_, _>>()?, seed: spec.seed(), warnings })
@@ -89,7 +89,7 @@ fn write_preview(
 ) -> Result<(), Failure> {
     let Some(folder) = previews else { return Ok(()) };
     let image = reporter::encode_preview(&shown.picture).map_err(Failure::unforeseen)?;
-    let jpeg = image.decode().ok_or_else(|| Failure::unforeseen("the preview is no data URI"))?;
+    let jpeg = image.decode().ok_or_else(|| Failure::unforeseen("the preview is not a data URI"))?;
     folder.write(shown.step, &jpeg)
 }
 
@@ -101,7 +101,7 @@ fn check(request: &ImageRequest, offers: &pipeline::Description) -> Result<Image
         schedulers: offers.schedulers.iter().cloned().collect(),
     };
     let Value::Object(body) = serde_json::to_value(request).map_err(Failure::unforeseen)? else {
-        return Err(Failure::unforeseen("a request is an object"));
+        return Err(Failure::unforeseen("the request is not a JSON object"));
     };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Denoised };
     ImageSpec::check(body, &offer, defaults).map_err(|errors| Failure::fields(&errors))

@@ -1,12 +1,12 @@
-//! What a request brought.
+//! The result of a request.
 
 use glimpse_shared::event::Warning;
 
 /// Finished pictures, at least one.
 pub struct Made {
-    /// Each in the format that was asked for.
+    /// Encoded in the requested format.
     pub encoded: Vec<Vec<u8>>,
-    /// The seed that gives them again.
+    /// The seed that reproduces them.
     pub seed: u64,
     /// The parts of the request that had no effect.
     pub warnings: Vec<Warning>,

@@ -1,4 +1,4 @@
-//! `glimpse generate`: pictures from the command line.
+//! `glimpse generate`: generates pictures from the command line.
 
 mod failure;
 mod input;
@@ -30,81 +30,81 @@ use say::say;
 /// Flags of `glimpse generate`.
 #[derive(Debug, Parser)]
 pub struct Args {
-    /// What to draw; `-` reads it from standard input.
+    /// The prompt; `-` reads it from standard input.
     prompt: String,
-    /// Where the picture goes; the ending (.jpg, .png or .webp) chooses the format. Several pictures get a number
-    /// before it: `fox-1.png`, `fox-2.png`. `-` is standard output.
+    /// The file to write; its extension (.jpg, .png or .webp) selects the format. Several pictures are numbered:
+    /// `fox-1.png`, `fox-2.png`. `-` is standard output.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// How pictures are encoded where no ending says it: jpeg, png or webp. [default: jpeg]
+    /// The format where no extension names it: jpeg, png or webp. [default: jpeg]
     #[arg(long, value_name = "FORMAT", value_parser = format)]
     output_format: Option<OutputFormat>,
-    /// How many pictures to make, 1 to 4. [default: 1]
+    /// The number of pictures, 1 to 4. [default: 1]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     num_images: Option<i64>,
     /// Denoising steps, 1 to 50. [default: 20]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     steps: Option<i64>,
-    /// Pixels, a multiple of 8. [default: the model's own]
+    /// The width in pixels, a multiple of 8. [default: the model's own]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     width: Option<i64>,
-    /// Pixels, a multiple of 8. [default: the model's own]
+    /// The height in pixels, a multiple of 8. [default: the model's own]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     height: Option<i64>,
-    /// The same seed gives the same picture. [default: a random one, told at the end]
+    /// The seed; the same seed gives the same picture. [default: random, printed at the end]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<i64>,
-    /// What not to draw. [default: blurry, low quality]
+    /// What to avoid. [default: blurry, low quality]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     negative_prompt: Option<String>,
-    /// How strongly the prompt pulls, 0 to 30. [default: 5]
+    /// The weight of the prompt (classifier-free guidance), 0 to 30. [default: 5]
     #[arg(long, value_name = "SCALE", allow_negative_numbers = true, value_parser = finite)]
     guidance_scale: Option<f64>,
-    /// A sampler, as diffusers names it. [default: the model's own]
+    /// The sampler, by its name in diffusers. [default: the model's own]
     #[arg(long, value_name = "NAME")]
     scheduler: Option<String>,
-    /// A picture to begin from: PNG, JPEG or WebP.
+    /// A picture to start from: PNG, JPEG or WebP.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// Where to repaint it: a picture, of which white is repainted.
+    /// A mask of the same picture: white areas are repainted.
     #[arg(long, value_name = "FILE", requires = "image")]
     mask: Option<PathBuf>,
-    /// How much of the picture is made anew, above 0 to 1. [default: 0.3, with a mask 0.9999]
+    /// How much of the picture may change, above 0 to 1. [default: 0.3, with a mask 0.9999]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, requires = "image", value_parser = finite)]
     strength: Option<f64>,
-    /// A LoRA under the workers' folder of them, and how much of it; may be given several times. [default scale: 1]
+    /// A LoRA from the workers' LoRA folder and its scale; may be repeated. [default scale: 1]
     #[arg(long = "lora", value_name = "NAME[:SCALE]")]
     loras: Vec<LoraArg>,
-    /// How far the spread of the guided prediction is brought back, 0 to 1. [default: 0]
+    /// How far guidance is rescaled against overexposure, 0 to 1. [default: 0]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = finite)]
     guidance_rescale: Option<f64>,
-    /// Layers of the text encoders to leave out, 0 to 12. [default: 0]
+    /// The number of last layers of the text encoders to skip, 0 to 12. [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     clip_skip: Option<i64>,
-    /// Where previews go, as they come: `preview-STEP.jpg`.
+    /// A folder for previews, written as they arrive: `preview-STEP.jpg`.
     #[arg(long, value_name = "DIR")]
     preview_dir: Option<PathBuf>,
-    /// Steps from one preview to the next, 0 (no previews) to 50. [default: 5]
+    /// The number of steps between previews, 0 (no previews) to 50. [default: 5]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     preview_every: Option<i64>,
-    /// What previews show: denoised (what the picture will be) or latents (what the sampler holds).
+    /// What previews show: denoised (the predicted picture) or latents (the sampler's noisy state).
     /// [default: denoised]
     #[arg(long, value_name = "SOURCE", value_parser = preview_source)]
     preview_source: Option<PreviewSource>,
-    /// The server to ask; without one the picture is made in this process.
+    /// The server to use; without one the picture is generated in this process.
     #[arg(long, env = "GLIMPSE_SERVER", value_name = "URL")]
     server: Option<String>,
-    /// The server's app. [default: the only one]
+    /// The server's app; required if the server has several.
     #[arg(long, env = "GLIMPSE_APP", value_name = "OWNER/NAME")]
     app: Option<App>,
     #[command(flatten)]
     model: ModelConfig,
-    /// What is logged on standard error: a level, or `target=level,…` as in tracing's EnvFilter.
+    /// What to log on standard error: a level, or `target=level,…` as in tracing's EnvFilter.
     #[arg(long, env = "GLIMPSE_LOG", default_value = "warn", value_parser = telemetry::filter)]
     log: String,
 }
 
-/// JSON has no word for other numbers, and a request would leave them out.
+/// A finite number: JSON cannot represent others.
 fn finite(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite());
     number.ok_or_else(|| "should be a finite number".to_owned())
@@ -127,7 +127,7 @@ fn preview_source(text: &str) -> Result<PreviewSource, String> {
     }
 }
 
-/// Makes the pictures. 0: done, 1: unforeseen, 2: bad input or refused, 3: server not reachable, 4: the job
+/// Generates the pictures. 0: done, 1: unforeseen, 2: bad input or refused, 3: server not reachable, 4: the job
 /// failed, 130: Ctrl-C, 143: SIGTERM. A second signal ends the process at once.
 pub async fn run(args: Args, shutdown: &Shutdown) -> ExitCode {
     telemetry::init(&LogConfig { log_format: LogFormat::Text, log: args.log.clone() });

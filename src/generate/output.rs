@@ -1,4 +1,4 @@
-//! Where `glimpse generate` writes.
+//! The output files of `glimpse generate`.
 
 use std::{
     ffi::OsString,
@@ -11,10 +11,10 @@ use glimpse_shared::request::OutputFormat;
 
 use super::failure::Failure;
 
-/// The name that stands for standard output.
+/// In the place of a file: write to standard output.
 const STANDARD_OUTPUT: &str = "-";
 
-/// Where the pictures go. Nothing is there until all of them are whole.
+/// The destination of the pictures. Nothing appears there until all of them are complete.
 pub struct Output {
     place: Place,
     format: OutputFormat,
@@ -23,17 +23,17 @@ pub struct Output {
 enum Place {
     StandardOutput,
     File(PathBuf),
-    /// The name without the number that each picture gets.
+    /// The name before pictures are numbered.
     Files(PathBuf),
 }
 
 impl Output {
-    /// Where so many pictures of a format go, and which format that is: what the ending says, or what is given. Looks
-    /// whether they can be written there.
+    /// The destination of `count` pictures and their format, from the file's extension or the given one. Checks that
+    /// they can be written.
     ///
     /// # Errors
-    /// For an ending of no known format, one that contradicts the given one, a folder that does not exist, and
-    /// standard output if it is a terminal or there are several pictures.
+    /// For an extension that is unknown or contradicts the given format, a folder that does not exist, and standard
+    /// output if it is a terminal or there are several pictures.
     pub fn new(path: PathBuf, given: Option<OutputFormat>, num_images: Option<i64>) -> Result<Self, Failure> {
         let several = num_images.is_some_and(|images| images > 1);
         if path.as_os_str() == STANDARD_OUTPUT {
@@ -50,14 +50,14 @@ impl Output {
         let format = match (of_ending(&path), given) {
             (Some(ending), Some(given)) if ending != given => {
                 let [ending, given] = [ending, given].map(OutputFormat::content_type);
-                return Err(wrong(format!("the ending says {ending} and --output-format says {given}")));
+                return Err(wrong(format!("the extension says {ending} and --output-format says {given}")));
             }
             (Some(format), _) | (None, Some(format)) => format,
-            (None, None) => return Err(wrong("the ending must be .jpg, .png or .webp".to_owned())),
+            (None, None) => return Err(wrong("the extension must be .jpg, .png or .webp".to_owned())),
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {
-            return Err(wrong(format!("there is no folder {}", folder.display())));
+            return Err(wrong(format!("the folder {} does not exist", folder.display())));
         }
         let place = if several { Place::Files(path.clone()) } else { Place::File(path.clone()) };
         if let Some(folder) = place.paths(num_images).iter().find(|path| path.is_dir()) {
@@ -66,15 +66,15 @@ impl Output {
         Ok(Self { place, format })
     }
 
-    /// How pictures are to be encoded.
+    /// The pictures' format.
     pub fn format(&self) -> OutputFormat {
         self.format
     }
 
-    /// Writes all of the pictures, or none, and says where.
+    /// Writes all pictures or none, and returns their places.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn write(&self, pictures: &[Vec<u8>]) -> Result<Vec<String>, Failure> {
         if matches!(self.place, Place::StandardOutput)
             && let [picture] = pictures
@@ -83,13 +83,14 @@ impl Output {
         }
         let paths = self.place.paths(i64::try_from(pictures.len()).ok());
         if paths.len() != pictures.len() {
-            return Err(Failure::Unforeseen(format!("{} pictures came of one", pictures.len())));
+            let count = pictures.len();
+            return Err(Failure::Unforeseen(format!("one picture was requested, and {count} were generated")));
         }
         let parts: Vec<PathBuf> = paths.iter().map(|path| part(path)).collect();
         let written = write_all(&paths, &parts, pictures);
         if written.is_err() {
             for part in &parts {
-                // The error matters; a part that cannot be removed either is left.
+                // The first error is reported; a part that cannot be removed stays.
                 let _ = fs::remove_file(part);
             }
         }
@@ -99,7 +100,7 @@ impl Output {
 }
 
 impl Place {
-    /// The files of so many pictures.
+    /// The files of `count` pictures.
     fn paths(&self, pictures: Option<i64>) -> Vec<PathBuf> {
         match self {
             Self::StandardOutput => Vec::new(),
@@ -109,7 +110,7 @@ impl Place {
     }
 }
 
-/// The format that a file's ending names.
+/// The format for a file's extension.
 fn of_ending(path: &Path) -> Option<OutputFormat> {
     match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "jpg" | "jpeg" => Some(OutputFormat::Jpeg),
@@ -130,14 +131,14 @@ fn numbered(path: &Path, number: i64) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The name of a file that is not whole.
+/// The name of an incomplete file.
 fn part(path: &Path) -> PathBuf {
     let mut name: OsString = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     path.with_file_name(name)
 }
 
-/// Each file gets its name once all are written.
+/// Renames the files once all are written.
 fn write_all(paths: &[PathBuf], parts: &[PathBuf], pictures: &[Vec<u8>]) -> Result<(), Failure> {
     let failed = |path: &Path, error: io::Error| {
         Failure::Unforeseen(format!("cannot write {}: {error}", path.display()))
@@ -159,14 +160,14 @@ fn to_standard_output(picture: &[u8]) -> Result<Vec<String>, Failure> {
     Ok(vec!["standard output".to_owned()])
 }
 
-/// Where previews go.
+/// The folder for previews.
 pub struct PreviewDir(PathBuf);
 
 impl PreviewDir {
-    /// Makes the folder if it is not there.
+    /// Creates the folder if it does not exist.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be created.
     pub fn new(path: PathBuf) -> Result<Self, Failure> {
         fs::create_dir_all(&path)
             .map_err(|error| Failure::BadInput(format!("--preview-dir {}: {error}", path.display())))?;
@@ -176,7 +177,7 @@ impl PreviewDir {
     /// Writes the preview after a 0-based step.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The file system's error.
     pub fn write(&self, step: u32, jpeg: &[u8]) -> Result<(), Failure> {
         let path = self.0.join(format!("preview-{step:02}.jpg"));
         fs::write(&path, jpeg)

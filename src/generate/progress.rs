@@ -1,4 +1,4 @@
-//! `STEP/STEPS` on standard error: drawn in place on a terminal, else a line each.
+//! Progress on standard error: a bar on a terminal, otherwise a line `STEP/STEPS` for each step.
 
 use std::{
     io::IsTerminal,
@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say::say;
 
-/// Shows how far the picture is.
+/// The progress of a picture.
 pub struct Progress {
     bar: Option<ProgressBar>,
     shown: AtomicU64,
@@ -20,7 +20,7 @@ impl Progress {
     pub fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
-            // A template that does not parse would only cost the decoration.
+            // If the template were wrong, only its layout would be missing.
             if let Ok(style) =
                 ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {elapsed}, {eta} left")
             {
@@ -31,7 +31,7 @@ impl Progress {
         Self { bar, shown: AtomicU64::new(0) }
     }
 
-    /// So many steps of so many are done.
+    /// `step` of `steps` are done.
     pub fn show(&self, step: u32, steps: u32) {
         match &self.bar {
             Some(bar) => {
@@ -47,7 +47,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! The pictures made by a server: submit, follow, fetch.
+//! Generates pictures on a server: submits a job and follows it.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -21,10 +21,9 @@ use super::{
     progress::Progress,
 };
 
-/// How long a server may take to answer at all.
+/// The time in which a server must answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// How often a broken stream is resumed before the server counts as unreachable, and the first and the longest wait
-/// before it.
+/// The number of times that a broken stream is resumed, and the first and the longest wait before that.
 const RESUMES: u32 = 5;
 const RESUME_WAITS: (Duration, Duration) = (Duration::from_millis(400), Duration::from_secs(8));
 
@@ -53,7 +52,7 @@ pub async fn make(
     let job = tokio::select! {
         job = &mut submit => job?,
         signal = shutdown.requested() => {
-            // The job may be there by now: it is cancelled once its id is known.
+            // The job may exist already: cancel it once its id is known.
             if let Ok(Ok(job)) = tokio::time::timeout(ANSWER_WITHIN, submit).await {
                 server.cancel(&job).await?;
             }
@@ -72,9 +71,9 @@ pub async fn make(
 }
 
 struct Server {
-    /// Without what stands behind the path, and without a `/` at its end.
+    /// The address without a query, a fragment and a trailing `/`.
     url: String,
-    /// The same without a password, for messages.
+    /// The same without a login, for messages.
     name: String,
     client: Client,
 }
@@ -84,13 +83,13 @@ impl Server {
         let wrong = |why: &str| Err(Failure::BadInput(format!("--server: {why}")));
         let url = match reqwest::Url::parse(url.trim()) {
             Ok(url) if matches!(url.scheme(), "http" | "https") => url,
-            _ => return wrong("it is no http:// or https:// address"),
+            _ => return wrong("it is not an http:// or https:// address"),
         };
         if url.query().is_some() || url.fragment().is_some() {
-            return wrong("it has a ? or a # and something after it, which no server is asked for");
+            return wrong("it has a query (?) or a fragment (#): leave that out");
         }
         let mut named = url.clone();
-        // An address with a host can always be without a login.
+        // This cannot fail for an address with a host.
         let _ = named.set_password(None).and_then(|()| named.set_username(""));
         let client = Client::builder().connect_timeout(Duration::from_secs(10)).build();
         let bare = |url: reqwest::Url| url.as_str().trim_end_matches('/').to_owned();
@@ -98,7 +97,7 @@ impl Server {
     }
 
     fn unreachable(&self, cause: &reqwest::Error) -> Failure {
-        // The outermost text is "error sending request"; the innermost says what happened.
+        // The outermost text is only "error sending request"; the innermost names the cause.
         let mut cause: &dyn std::error::Error = cause;
         while let Some(source) = cause.source() {
             cause = source;
@@ -152,7 +151,7 @@ impl Server {
     async fn submit(&self, app: &App, request: &ImageRequest) -> Result<String, Failure> {
         let mut body = json!(request);
         body["app"] = json!(app);
-        // The answer may be lost on the way: the key makes the second submit the same job.
+        // The answer may be lost: with this key a second submit returns the same job.
         let key = uuid::Uuid::new_v4().to_string();
         let post = || {
             let post = self.client.post(format!("{}/v1/jobs", self.url));
@@ -174,7 +173,7 @@ impl Server {
         self.json(response).await.map(drop)
     }
 
-    /// Follows the job to its end, taking the stream up again where it broke.
+    /// Follows the job to its end and resumes a broken stream.
     async fn follow(
         &self,
         job: &str,
@@ -225,7 +224,7 @@ impl Server {
     }
 }
 
-/// What an event means for the person who waits; pictures end the wait.
+/// Shows an event; returns the pictures of a completed job.
 fn take(
     event: Event,
     steps: u32,
@@ -243,7 +242,7 @@ fn take(
         Event::Completed { images, seed, warnings, .. } => {
             progress.show(steps, steps);
             if images.is_empty() {
-                return Err(Failure::unforeseen("a job completed without a picture"));
+                return Err(Failure::unforeseen("the job completed without a picture"));
             }
             let encoded = images.iter().map(decode).collect::<Result<_, _>>()?;
             return Ok(Some(Made { encoded, seed, warnings }));
@@ -257,10 +256,10 @@ fn take(
 }
 
 fn decode(image: &Image) -> Result<Vec<u8>, Failure> {
-    image.decode().ok_or_else(|| Failure::unforeseen("the server sent a picture that is no data URI"))
+    image.decode().ok_or_else(|| Failure::unforeseen("the server sent a picture that is not a data URI"))
 }
 
-/// The fal shapes: a text, or one entry per wrong field.
+/// The text of fal's error bodies: a string, or one entry per wrong field.
 fn detail(body: &Value) -> String {
     match &body["detail"] {
         Value::String(text) => text.clone(),

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, io::Write};
 
-/// Writes a line. `eprintln!` would end the process where nobody reads any more.
+/// Writes a line. `eprintln!` would panic if the reader is gone.
 pub fn say(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

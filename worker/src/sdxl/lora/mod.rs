@@ -71,7 +71,7 @@ impl LoraFile {
         let mut modules: BTreeMap<(LoraTarget, ModuleName), Parts> = BTreeMap::new();
         for name in shards.names("") {
             let key = Key::parse(name)
-                .ok_or_else(|| malformed(format!("{name} is no tensor of a LoRA that is supported")))?;
+                .ok_or_else(|| malformed(format!("the form of {name} is not supported")))?;
             let parts = modules.entry((key.component, key.module)).or_default();
             let slot = match key.part {
                 Part::Down => &mut parts.down,

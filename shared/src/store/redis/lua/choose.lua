@@ -1,19 +1,19 @@
--- Which waiting job a worker gets; for claim. Stands after waiting.lua.
+-- Chooses the waiting job for a worker; for claim. Included after waiting.lua.
 
--- How many jobs are read in one go once the first few were of no use: the queue may be long, and all of it beyond this
--- worker.
+-- The number of jobs read at once after the first few were not suitable: the queue may be long, and this worker may
+-- be capable of none of it.
 local CHUNK = 100
 
--- Of the first `reach` jobs that the worker is capable of the first of its affinity, or else the first; the first at
--- once when it was passed over `max_passed` times. Drops ids that wait no longer. The search begins at the score `from`.
--- Answers the job's id and the first one's, or nil; whether a job stays that the worker is capable of; the score before
--- which none stays; and how many jobs were looked at that it is not capable of.
+-- Looks at the first `reach` jobs that the worker is capable of. Chooses the first of its affinity, or else the first;
+-- the first always when it was passed over `max_passed` times. Removes ids that no longer wait. The search starts at
+-- the score `from`. Returns the ids of the chosen and of the first job, or nil; whether another job remains that the
+-- worker is capable of; the score before which none remains; and the number of jobs that it was not capable of.
 local function choose(keys, jobs, capabilities, affinity, reach, max_passed, from)
   local first, chosen, first_score, second_score
   local seen, skipped = 0, 0
-  -- The place: so many of the jobs of the score `from` are behind it.
+  -- The position: this many jobs of the score `from` were read.
   local at, chunk = 0, reach + 1
-  -- Many jobs need the same.
+  -- Many jobs have the same needs.
   local met = {}
   local ended = false
   while not ended and not (chosen and seen > 1) do

@@ -1,12 +1,12 @@
 #!lua
 -- Gives a waiting job to a worker.
--- KEYS  queue, wake, due, claim, looking; of the job that is found, its job, log and checkpoint; and the list that
---       workers of these capabilities sleep at
+-- KEYS  queue, wake, due, claim, looking; job, log and checkpoint of the chosen job; and the list on which workers
+--       of these capabilities sleep
 -- ARGV  now ('' for the server's), worker, claim number, lease (us), prefixes of job, log and checkpoint keys,
---       how long the claim is kept (ms), affinity ('' for none), how many of the first jobs to choose from,
---       how often the first may be passed over, the capabilities' name, and themselves, how long they count (us),
---       and are kept (ms)
--- Answers  claimed <job> <attempt> <seq> <checkpoint, '' for none>   none
+--       time to live of the claim (ms), affinity ('' for none), number of first jobs to choose from, number of times
+--       that the first may be passed over, name of the capabilities, the capabilities, how long they count (us),
+--       their time to live (ms)
+-- Returns  claimed <job> <attempt> <seq> <checkpoint, '' for none>   none
 local keys = {queue = KEYS[1], wake = KEYS[2], due = KEYS[3], claim = KEYS[4], looking = KEYS[5]}
 local worker, number, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local jobs, logs, checkpoints, kept = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
@@ -14,7 +14,7 @@ local affinity, reach, max_passed = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[1
 local name, capabilities, counts, looking_kept = ARGV[12], ARGV[13], tonumber(ARGV[14]), ARGV[15]
 local now = clock(ARGV[1])
 
--- Most claims get nothing, and write nothing then.
+-- Most claims get nothing; these write nothing.
 local record = name .. ' ' .. capabilities
 local counts_till = tonumber(redis.call('ZSCORE', keys.looking, record) or 0)
 if counts_till - now < counts / 2 then

@@ -2,7 +2,7 @@
 -- Lists the jobs that reap must look at.
 -- KEYS  due; and of each job on it, its job
 -- ARGV  now ('' for the server's), prefix of job keys
--- Answers  a flat list of <id> <when it was due> <app, '' if the job is gone>, earliest first
+-- Returns  a flat list of <id> <when it was due> <app, '' if the job is gone>, earliest first
 local list = redis.call('ZRANGE', KEYS[1], '-inf', int(clock(ARGV[1])), 'BYSCORE', 'WITHSCORES')
 local found = {}
 for index = 1, #list, 2 do

@@ -1,9 +1,9 @@
--- How a new job comes into its queue; for submit and retry. Stands after waiting.lua and pace.lua. Of both scripts
--- the first keys are   job, log, queue, due, wake, checkpoint, pace, looking
--- and the arguments    now ('' for the server's), id, how many may wait, job (JSON), app, digest, class,
+-- Puts a new job into its queue; for submit and retry. Included after waiting.lua and pace.lua. The first keys of
+-- both scripts are   job, log, queue, due, wake, checkpoint, pace, looking
+-- and the arguments  now ('' for the server's), id, how many may wait, job (JSON), app, digest, class,
 --                      start timeout, run timeout (us), time to live of the unfinished job (ms),
---                      affinity ('' for none), steps, the dead job that it tries again ('' for none),
---                      what it needs ('' for nothing)
+--                      affinity ('' for none), steps, the dead job that it retries ('' for none),
+--                      its needs ('' for none)
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5],
   checkpoint = KEYS[6], pace = KEYS[7], looking = KEYS[8]}
 local id, limit, json, app, digest = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
@@ -11,14 +11,14 @@ local affinity, steps, retry_of, needs = ARGV[11], ARGV[12], ARGV[13], ARGV[14]
 local now = clock(ARGV[1])
 local class, start_timeout, run_timeout, ttl = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
 
--- The answer where no more jobs may wait.
+-- The reply when no more jobs may wait.
 local function full()
   local waiting = redis.call('ZCARD', keys.queue)
   local pace = pace_of(keys.pace, now)
   return waiting >= limit and {'full', waiting, pace and int(pace) or nil}
 end
 
--- Makes the job and answers its position.
+-- Creates the job and returns its position.
 local function enter()
   -- The class weighs more than any arrival time; both are exact in the double that a score is.
   local score = class * 2 ^ 51 + now

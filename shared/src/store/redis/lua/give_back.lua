@@ -1,14 +1,14 @@
--- How a job loses its worker; for release and reap. Stands after waiting.lua.
+-- Takes a job from its worker; for release and reap. Included after waiting.lua.
 
--- Ends the job without its worker's word.
+-- Ends the job without its worker.
 local function fail(keys, id, now, ttl, seq, json)
   redis.call('HSET', keys.job, 'worker', '')
   conclude(keys, id, 'failed', now, ttl, seq, int(seq) .. ' ' .. json)
 end
 
--- Back to the queue, in its old place. A fault counts as an attempt; after the last one the job is dead.
+-- Puts the job back into the queue, in its old place. A fault counts as an attempt; after the last one the job is dead.
 -- `fault` is nil, or {head, tail}: the failed event before and after the number of attempts.
--- Answers 'given_back' or 'ended'.
+-- Returns 'given_back' or 'ended'.
 local function give_back(keys, id, now, rules, fault)
   local job = redis.call('HMGET', keys.job, 'faults', 'seq', 'first', 'score', 'run', 'needs')
   local faults, seq = tonumber(job[1]), tonumber(job[2])

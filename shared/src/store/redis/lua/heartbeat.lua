@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Registers a worker. Drops those that were silent for too long, but not each time: that reads all of them.
+-- Registers a worker. From time to time it also removes those that were silent for too long, which reads all of them.
 -- KEYS  workers, swept
--- ARGV  now ('' for the server's), worker, record (JSON), how long a worker is known (us), and the time of a sweep
---       is kept (ms)
--- Answers  done
+-- ARGV  now ('' for the server's), worker, record (JSON), how long a worker is known (us), time to live of the last
+--       sweep's time (ms)
+-- Returns  done
 local workers, swept, worker, record, known = KEYS[1], KEYS[2], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local now = clock(ARGV[1])
 

@@ -1,8 +1,8 @@
 #!lua flags=no-writes
--- Reads what a follower has not seen of a job's log.
+-- Reads the events of a job's log that a follower has not seen.
 -- KEYS  job, log
 -- ARGV  cursor: the seq of the last event seen, 0 for none
--- Answers  {status, '' if the job is gone; its seq; newest frame, '' if the job has not ended or the log is empty;
+-- Returns  {status, '' if the job is gone; its seq; newest frame, '' if the job has not ended or the log is empty;
 --          frames after the cursor}
 local job, log = KEYS[1], KEYS[2]
 

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- Ends a job that is overdue, or takes it from a worker whose lease ran out.
+-- Ends an overdue job, or takes a job from a worker whose lease has expired.
 -- KEYS  job, log, queue, due, wake, dead, checkpoint, looking
 -- ARGV  now ('' for the server's), id, app, the caller's last known time, how old that may be (us),
 --       allowed attempts, the failed events of start timeout and run timeout (JSON), and of the last attempt
 --       before and after the number of attempts, times to live of an ended and of a dead job (ms),
 --       dead jobs kept
--- Answers  ended <now>   given_back <now>   nothing <now>
+-- Returns  ended <now>   given_back <now>   nothing <now>
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5], dead = KEYS[6],
   checkpoint = KEYS[7], looking = KEYS[8]}
 local id, app, seen, within = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -13,7 +13,7 @@ local start_timeout, run_timeout, fault, ended_ttl = ARGV[7], ARGV[8], {ARGV[9],
 local rules = {attempts = tonumber(ARGV[6]), dead_ttl = ARGV[12], dead_kept = tonumber(ARGV[13])}
 local now = clock(ARGV[1])
 
--- A command that lay in a frozen server's socket must not run before the renewals behind it.
+-- A command that waited in a frozen server's socket must not run before the renewals behind it.
 if now - seen > within then
   return {'nothing', int(now)}
 end

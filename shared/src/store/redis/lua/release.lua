@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Gives a job back by its worker's word.
+-- Gives a job back for its worker.
 -- KEYS  job, log, queue, due, wake, dead, checkpoint, looking
 -- ARGV  now ('' for the server's), id, attempt, worker, 'drain' or 'fault', allowed attempts,
 --       the failed event of the last attempt before and after the number of attempts,
 --       time to live of a dead job (ms), dead jobs kept
--- Answers  released   cancelled   lost
+-- Returns  released   cancelled   lost
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5], dead = KEYS[6],
   checkpoint = KEYS[7], looking = KEYS[8]}
 local id, attempt, worker, reason = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -18,7 +18,7 @@ if answer ~= 'held' then
 end
 
 if fault then
-  -- It may be what is wrong.
+  -- The checkpoint may be the cause of the fault.
   redis.call('DEL', keys.checkpoint)
 end
 give_back(keys, id, clock(ARGV[1]), rules, fault)

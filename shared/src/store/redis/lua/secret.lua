@@ -1,7 +1,7 @@
 #!lua
--- Answers the fleet's secret; where there is none, it is the one that the caller has made.
+-- Returns the fleet's secret. If there is none, stores the one that the caller has generated.
 -- KEYS  secret
 -- ARGV  a fresh secret
--- Answers  the secret
+-- Returns  the secret
 redis.call('SET', KEYS[1], ARGV[1], 'NX')
 return redis.call('GET', KEYS[1])

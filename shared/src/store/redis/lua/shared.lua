@@ -1,15 +1,15 @@
--- What several scripts do. Stands after the first line of each of them; never runs by itself.
+-- Functions of several scripts. Included after the first line of each of them; not a script.
 -- Times are microseconds, exact in a double until 2255; int() writes them out in full, where `..` would keep
 -- 14 digits.
 
--- Followers read what is larger from the log: a subscriber's output buffer is bounded by the server.
+-- Followers read larger frames from the log: the server limits a subscriber's output buffer.
 local LARGEST_MESSAGE = 256 * 1024
 
 local function int(number)
   return string.format('%.0f', number)
 end
 
--- The time that a test gave, or else this server's.
+-- The time that a test has given, otherwise this server's.
 local function clock(given)
   if given ~= '' then
     return tonumber(given)
@@ -24,7 +24,7 @@ local function append(log, seq, frame)
   redis.call('SPUBLISH', log, #frame > LARGEST_MESSAGE and int(seq) .. ' ' or frame)
 end
 
--- The terminal event and the status that goes with it: the only entry that stays of the log.
+-- Writes the terminal event and its status. Only this entry remains in the log.
 local function conclude(keys, id, status, now, ttl, seq, frame)
   redis.call('ZREM', keys.queue, id)
   redis.call('ZREM', keys.due, id)

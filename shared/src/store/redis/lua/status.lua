@@ -1,9 +1,9 @@
 #!lua flags=no-writes
--- Reads where a job stands.
+-- Reads a job's state.
 -- KEYS  job, log, queue
--- ARGV  id, the event to read as well: 'end' for the terminal one if there is one, 'newest', '' for none
--- Answers  {status, attempt, worker, step, seq, created, started, finished, app, digest, steps, retry_of, needs,
---          position, frame}, '' for what there is none of; nil if there is no such job
+-- ARGV  id, the event to read with it: 'end' for the terminal one if there is one, 'newest', '' for none
+-- Returns  {status, attempt, worker, step, seq, created, started, finished, app, digest, steps, retry_of, needs,
+--          position, frame}, '' for each that is missing; nil if there is no such job
 local job, log, queue, shown = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
 
 local state = redis.call('HMGET', job, 'status', 'attempt', 'worker', 'step', 'seq', 'created', 'started',

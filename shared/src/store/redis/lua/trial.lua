@@ -1,9 +1,9 @@
 #!lua flags=no-writes
--- Tries commands without their effect: a script of this flag is refused what writes or publishes, but only after the
--- rights of its user have been looked at.
+-- Tries commands without their effect: Redis refuses commands that write or publish in a script with this flag, but
+-- only after it has checked the user's rights.
 -- KEYS  all those of a partition that ARGV names, or the workers' key
--- ARGV  for each command how many words it has, and the words
--- Answers  a list of {number of the command, error} of those that were refused
+-- ARGV  for each command the number of its words, and the words
+-- Returns  a list of {number of the command, error} of those that were refused
 local refused, at, number = {}, 1, 0
 while ARGV[at] do
   local count = tonumber(ARGV[at])

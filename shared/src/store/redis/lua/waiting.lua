@@ -1,12 +1,12 @@
--- How a job comes to wait and who is woken for it; for all scripts that put a job into its queue or take one from it.
--- Stands after shared.lua.
--- Workers of the same capabilities sleep at one list, '<wake>:<name>', and all of them at '<wake>' as well. A list
--- holds one token at most. keys.looking scores '<name> <pixels> <word> <word> ...', the capabilities of the workers
--- that claim, by until when they count. Where the queue is long, '<looking>:<name>' says where the search of these
--- workers begins: '<score> <until>'.
+-- Puts a job into its queue and wakes a worker for it; for all scripts that add to a queue or take from it. Included
+-- after shared.lua.
+-- Workers of the same capabilities sleep on one list, '<wake>:<name>', and all workers on '<wake>' as well. A list has
+-- at most one token. keys.looking is a sorted set of '<name> <pixels> <word> <word> ...', the capabilities of workers
+-- that claim; the score is the time until which they count. For a long queue '<looking>:<name>' is the place where the
+-- search of these workers starts: '<score> <until>'.
 
--- Whether capabilities, '<pixels> <word> <word> ...', meet what a job needs, written alike; nothing is needed by a job
--- of the release before.
+-- Whether capabilities, '<pixels> <word> <word> ...', meet a job's needs, in the same form. A job of the release
+-- before has no needs.
 local function meets(capabilities, needs)
   if not needs or needs == '' then
     return true
@@ -22,10 +22,10 @@ local function meets(capabilities, needs)
   return true
 end
 
--- How much longer than it counts is kept what has its time written in it (ms), as in queue.rs.
+-- How much longer than it counts a value with its time in it is kept (ms), as in queue.rs.
 local BEYOND_CLOCK = 60 * 1000
 
--- For how long a long queue's beginning is skipped (us).
+-- How long the beginning of a long queue is skipped (us).
 local SKIPS = 5 * 1000 * 1000
 
 -- Where the search of these workers begins, if not at the first job: there is none for them before that score.
@@ -48,8 +48,8 @@ local function wake(list, ttl)
   end
 end
 
--- Wakes one of each kind of workers that is capable of a job, whose score is this. Where none is known, one of any: of the release before,
--- say, which does not say what it is capable of.
+-- Wakes one worker of each kind that is capable of the job with this score. If none is known, wakes any worker: one
+-- of the release before does not state its capabilities.
 local function wake_capable(keys, needs, score, now)
   local looking = redis.call('ZRANGE', keys.looking, 0, -1, 'WITHSCORES')
   local woken = false
