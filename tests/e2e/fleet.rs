@@ -160,7 +160,7 @@ async fn a_killed_workers_job_is_finished_by_the_other() {
     }
     let busy =
         fleet.workers().await.into_iter().find(|worker| worker["state"] == "busy").expect("a busy worker");
-    let (id, at) = (busy["job"].as_str().unwrap().to_owned(), fleet.process_of(busy["id"].as_str().unwrap()));
+    let (id, at) = (stream.request_id.clone(), fleet.process_of(busy["id"].as_str().unwrap()));
     let native = fleet.follow(1, &id, None).await;
     fleet.workers[at].signal("KILL");
     fleet.workers[at].exit(SOON).await;
@@ -211,11 +211,13 @@ async fn a_drained_workers_job_goes_on_elsewhere_at_once() {
         fleet.workers().await.into_iter().find(|worker| hasty.contains(worker["id"].as_str().unwrap()));
     let hasty = hasty.expect("the hasty worker")["id"].as_str().unwrap().to_owned();
     let begun = std::time::Instant::now();
-    let id = loop {
-        let workers = fleet.workers().await;
-        let at_work = workers.iter().find(|worker| worker["id"] == json!(hasty) && worker["state"] == "busy");
-        if let Some(worker) = at_work {
-            break worker["job"].as_str().unwrap().to_owned();
+    let id = 'found: loop {
+        for id in &ids {
+            let job = client().get(fleet.url(0, &format!("/v1/jobs/{id}"))).send().await.unwrap();
+            let job: Value = job.json().await.unwrap();
+            if job["worker"] == json!(hasty) && job["status"] == "running" {
+                break 'found id.clone();
+            }
         }
         assert!(begun.elapsed() < SOON, "it never had a job");
         tokio::time::sleep(Duration::from_millis(20)).await;

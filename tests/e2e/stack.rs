@@ -129,7 +129,11 @@ pub fn client() -> reqwest::Client {
 }
 
 /// A body being read event by event.
-pub struct Sse(EventStream<BoxStream<'static, reqwest::Result<bytes::Bytes>>>);
+pub struct Sse {
+    /// `X-Fal-Request-Id`: of fal's routes, the job's id.
+    pub request_id: String,
+    events: EventStream<BoxStream<'static, reqwest::Result<bytes::Bytes>>>,
+}
 
 impl Sse {
     pub async fn open(request: reqwest::RequestBuilder) -> Self {
@@ -137,13 +141,15 @@ impl Sse {
         let status = response.status();
         assert!(status.is_success(), "{status}: {}", response.text().await.unwrap_or_default());
         assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
-        Self(response.bytes_stream().boxed().eventsource())
+        let request_id = response.headers()["x-fal-request-id"].to_str().unwrap().to_owned();
+        Self { request_id, events: response.bytes_stream().boxed().eventsource() }
     }
 
     /// The next event; `None` at the end of the body.
     pub async fn next(&mut self) -> Option<Event> {
-        let event =
-            tokio::time::timeout(SOON, self.0.next()).await.expect("an event or an end within the deadline");
+        let event = tokio::time::timeout(SOON, self.events.next())
+            .await
+            .expect("an event or an end within the deadline");
         event.map(|event| event.expect("an unbroken stream"))
     }
 

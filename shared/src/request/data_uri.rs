@@ -34,6 +34,10 @@ pub(super) fn content(uri: &str, most: usize) -> Result<Content, NoBytes> {
     let (head, data) = uri.split_at(comma);
     let last = head.rsplit([';', ':']).next().unwrap_or(head);
     let was_base64 = last.trim().eq_ignore_ascii_case("base64");
+    if was_base64 && data.contains('#') {
+        // A browser ignores the rest, and the picture would be truncated silently.
+        return Err(NoBytes::NoBase64);
+    }
     let is_usual = head.contains(';') && !data.contains(['-', '_']);
     let uri = if was_base64 && !is_usual { Cow::Owned(usual(head, data)?) } else { Cow::Borrowed(uri) };
     Ok(Content { bytes: decoded(&uri, most)?, was_base64 })

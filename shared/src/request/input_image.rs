@@ -161,6 +161,10 @@ impl InputImage {
         if !sides.contains(&width) || !sides.contains(&height) || pixels > MAX_PIXELS {
             return Err(InputImageError::TooLarge);
         }
+        // Before the decoder allocates a chunk by the size that the chunk's header states.
+        if format == InputFormat::Webp && !webp::is_honest(&bytes) {
+            return Err(InputImageError::Broken);
+        }
         let is_turned = matches!(
             decoder.orientation().unwrap_or(NoTransforms),
             Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
@@ -168,8 +172,7 @@ impl InputImage {
         drop(decoder);
         let bytes = match format {
             InputFormat::Jpeg => jpeg::whole(bytes, [width, height].map(|side| side as usize)),
-            InputFormat::Webp => webp::is_honest(&bytes).then_some(bytes),
-            InputFormat::Png => Some(bytes),
+            InputFormat::Webp | InputFormat::Png => Some(bytes),
         };
         // With one more end marker the file may be too large.
         let bytes =

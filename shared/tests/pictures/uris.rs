@@ -102,6 +102,7 @@ fn base64_is_read_as_clients_write_it() {
     for (what, data) in [
         ("another character", format!("{data}!")),
         ("a character that is none", format!("{}\u{e9}{}", &data[..8], &data[8..])),
+        ("a fragment", format!("{}#{}", &data[..8], &data[8..])),
         ("much padding", format!("{data}==")),
         ("padding within", format!("{}=={}", &data[..8], &data[8..])),
         ("one character", "A".to_owned()),
