@@ -84,7 +84,9 @@ impl Output {
         let paths = self.place.paths(i64::try_from(pictures.len()).ok());
         if paths.len() != pictures.len() {
             let count = pictures.len();
-            return Err(Failure::Unforeseen(format!("one picture was requested, and {count} were generated")));
+            return Err(Failure::Unforeseen(format!(
+                "one picture was requested, and {count} were generated"
+            )));
         }
         let parts: Vec<PathBuf> = paths.iter().map(|path| part(path)).collect();
         let written = write_all(&paths, &parts, pictures);

@@ -70,8 +70,8 @@ impl LoraFile {
         let malformed = |message: String| LoadError::Malformed { path: path.into(), message };
         let mut modules: BTreeMap<(LoraTarget, ModuleName), Parts> = BTreeMap::new();
         for name in shards.names("") {
-            let key = Key::parse(name)
-                .ok_or_else(|| malformed(format!("the form of {name} is not supported")))?;
+            let key =
+                Key::parse(name).ok_or_else(|| malformed(format!("the form of {name} is not supported")))?;
             let parts = modules.entry((key.component, key.module)).or_default();
             let slot = match key.part {
                 Part::Down => &mut parts.down,
