@@ -1,5 +1,7 @@
 //! The loop that reaps, in virtual time: over a connection that delays, and before a store that stands still.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test that is how a failure looks")]
+
 use std::{
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
@@ -21,7 +23,8 @@ use glimpse_shared::{
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-// The props are the suite's; its stories are told by conformance.rs.
+// The suite's helpers; its tests run in conformance.rs.
+#[cfg(test)]
 #[allow(dead_code)]
 #[path = "suite/mod.rs"]
 mod suite;

@@ -46,7 +46,8 @@ fn a_file_that_is_cut_or_overwritten_while_it_is_read_is_an_error_that_names_it(
         let bytes = vec![0x3C; fs::read(path)?.len()];
         OpenOptions::new().write(true).open(path)?.write_all(&bytes)
     };
-    let changes: [&dyn Fn(&Path) -> std::io::Result<()>; 3] = [&cut, &emptied, &overwritten];
+    type Change = dyn Fn(&Path) -> std::io::Result<()>;
+    let changes: [&Change; 3] = [&cut, &emptied, &overwritten];
     for (i, change) in changes.iter().enumerate() {
         let (_folder, path) = copy(&vae());
         let shards = Shards::open(&path).expect("opens");

@@ -1,5 +1,7 @@
 //! The runner's stories, with a scripted pipeline behind the seam.
 
+#![expect(clippy::unwrap_used, reason = "in a test that is how a failure looks")]
+
 #[cfg(test)]
 mod script;
 

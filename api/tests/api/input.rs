@@ -220,7 +220,7 @@ async fn an_app_that_nobody_serves_is_404_with_the_list_of_those_served() {
     for path in ["/v1/jobs", "/no/body", "/no/body/stream"] {
         let answer = stack.post(path, body).await;
         assert_eq!(answer.status, 404, "{path}");
-        let detail = "No worker serves the app no/body. Served are: glimpse/demo";
+        let detail = "No worker serves the app no/body. Available apps: glimpse/demo";
         assert_eq!(answer.json(), json!({ "detail": detail, "apps": ["glimpse/demo"] }));
     }
     for path in ["/-/x", "/%ff/x/stream", "/a%2Fb/c", "/a/%F0%9F%92%A9"] {

@@ -262,7 +262,7 @@ async fn an_app_whose_workers_are_long_gone_is_404() {
     stack.clock.advance(std::time::Duration::from_secs(61));
     let answer = stack.post("/v1/jobs", BODY).await;
     assert_eq!(answer.status, 404);
-    let detail = "No worker serves the app glimpse/demo, nor any other at the moment";
+    let detail = "No worker serves the app glimpse/demo. No apps are available at the moment";
     assert_eq!(answer.json(), json!({ "detail": detail, "apps": [] }));
 }
 
@@ -297,7 +297,7 @@ async fn an_app_is_served_as_soon_as_its_worker_is_on_record() {
     assert_eq!(
         unknown.json(),
         json!({
-            "detail": "No worker serves the app glimpse/other. Served are: glimpse/demo",
+            "detail": "No worker serves the app glimpse/other. Available apps: glimpse/demo",
             "apps": ["glimpse/demo"],
         })
     );

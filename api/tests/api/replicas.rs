@@ -29,7 +29,7 @@ async fn a_submit_that_too_few_replicas_have_is_503_and_the_job_is_there() {
     let refused = stack.client().await.ask("POST", "/v1/jobs", &key, BODY.as_bytes()).await;
     assert_eq!(refused.status, 503);
     let id = refused.json()["id"].as_str().unwrap().to_owned();
-    let detail = format!("The job {id} was accepted, but only 0 of 1 replicas of the store have it by now");
+    let detail = format!("The job {id} was accepted, but only 0 of 1 replicas of the store confirmed it");
     assert_eq!(refused.json()["detail"], *detail);
     assert!(refused.header("retry-after").is_some());
     assert_eq!(stack.get(&format!("/v1/jobs/{id}")).await.json()["status"], "queued");

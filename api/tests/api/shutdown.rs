@@ -89,7 +89,10 @@ async fn after_the_grace_it_gets_an_error_and_a_cut_and_its_job_is_cancelled() {
     let (mut stream, _worker, lease) = watched(&stack).await;
     stack.ask_to_end();
     let error = stream.block().await.unwrap();
-    assert_eq!(error, r#"data: {"error":"runner_disconnected","detail":"This server is ending, try again"}"#);
+    assert_eq!(
+        error,
+        r#"data: {"error":"runner_disconnected","detail":"This server is shutting down; retry the request"}"#
+    );
     assert!(stream.next().await.is_err(), "the body must not end as if it were whole");
     stack.shut_down().await;
     assert_eq!(stack.status(lease.job.id).await.status, Status::Cancelled);
@@ -105,7 +108,7 @@ async fn after_the_grace_a_waiting_request_gets_503() {
         stack.ask_to_end();
         let answer = client.answer("POST").await;
         assert_eq!(answer.status, 503);
-        assert_eq!(answer.json(), json!({ "detail": "This server is ending, try again" }));
+        assert_eq!(answer.json(), json!({ "detail": "This server is shutting down; retry the request" }));
         assert_eq!(answer.header("x-fal-request-id"), Some(&*lease.job.id.to_string()));
         stack.shut_down().await;
         assert_eq!(stack.status(lease.job.id).await.status, Status::Cancelled);

@@ -95,7 +95,7 @@ fn unexpected(outcome: Outcome) -> StoreError {
 #[async_trait]
 impl Store for MemoryStore {
     async fn submit(&self, job: &Job) -> StoreResult<Submit> {
-        match self.apply(Command::Submit(job.clone())) {
+        match self.apply(Command::Submit(Box::new(job.clone()))) {
             Outcome::Submit(submit) => Ok(submit),
             other => Err(unexpected(other)),
         }

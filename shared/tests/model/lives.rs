@@ -150,7 +150,7 @@ impl World for Lives {
     fn after(&self, action: &Action) -> Result<Self, Broken> {
         let mut world = self.clone();
         match *action {
-            Action::Submit(n) => drop(world.send(Command::Submit(JOBS[n].clone()))?),
+            Action::Submit(n) => drop(world.send(Command::Submit(Box::new(JOBS[n].clone())))?),
             Action::Claim(n, again) => {
                 let number = self.numbers[n] + u64::from(!again);
                 let claim = plain_claim(name(n), number);

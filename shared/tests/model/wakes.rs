@@ -121,7 +121,7 @@ impl World for Wakes {
     fn after(&self, action: &Action) -> Result<Self, Broken> {
         let mut world = self.clone();
         match *action {
-            Action::Submit(n) => drop(world.send(Command::Submit(self.job(n)))?),
+            Action::Submit(n) => drop(world.send(Command::Submit(Box::new(self.job(n))))?),
             Action::Claim(n) => {
                 let (worker, number) = (worker(["w1", "w2", "w3"][n]), self.number + 1);
                 let capabilities = self.fleet.workers[n].clone();

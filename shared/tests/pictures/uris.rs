@@ -165,7 +165,7 @@ fn what_is_no_picture_is_named() {
         (b"<?xml version='1.0'?>\n<!-- a drawing -->\n<svg/>".to_vec(), "image/svg+xml"),
         (b"<!DOCTYPE html><title>404</title>".to_vec(), "text"),
         (b"not found".to_vec(), "text"),
-        (b"\xfe\x01\x02\x03\x04\x05".to_vec(), "no known picture"),
+        (b"\xfe\x01\x02\x03\x04\x05".to_vec(), "of an unknown format"),
     ] {
         for head in ["data:image/png;base64", "data:;base64"] {
             let image = format!("{head},{}", STANDARD.encode(&bytes));

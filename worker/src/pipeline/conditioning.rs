@@ -85,7 +85,8 @@ impl TextEncoders {
         };
         let [first, second] = [tokens(0)?, tokens(1)?];
         let by = [first.truncated, second.truncated];
-        let warning = by.iter().any(Option::is_some).then(|| PipelineWarning::PromptTruncated { field, by });
+        let warning =
+            by.iter().any(Option::is_some).then_some(PipelineWarning::PromptTruncated { field, by });
         Ok(Tokens { ids: [first.ids, second.ids], warning })
     }
 

@@ -50,7 +50,7 @@ pub enum LoadError {
     },
     /// Tensors are missing, of another shape than the configuration says, or cannot be used.
     #[error("{0}")]
-    Weights(WeightReport),
+    Weights(Box<WeightReport>),
     /// The requested device cannot be used.
     #[error("device {device:?}: {message}")]
     Device {

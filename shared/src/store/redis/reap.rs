@@ -126,17 +126,18 @@ impl Backend {
     }
 }
 
-/// What `due` answers.
+/// Reads the reply of `due`.
 pub(super) fn overdue(answer: Value) -> StoreResult<Vec<Due>> {
     let flat: Vec<String> = read_as("the list of due jobs", answer)?;
-    flat.chunks_exact(3)
-        .map(|due| {
-            Ok(Due {
-                id: number(&due[0])?,
-                at: Micros(number::<f64>(&due[1])? as u64),
-                // A name that is none has no queue.
-                app: due[2].parse().ok(),
-            })
+    flat.chunks(3)
+        .map(|due| match due {
+            [id, at, app] => Ok(Due {
+                id: number(id)?,
+                at: Micros(number::<f64>(at)? as u64),
+                // An invalid name has no queue.
+                app: app.parse().ok(),
+            }),
+            _ => Err(StoreError::Corrupt(format!("a list of due jobs has {} entries", flat.len()))),
         })
         .collect()
 }

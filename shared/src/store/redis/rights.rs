@@ -80,12 +80,12 @@ const RIGHTS: &[Right] = {
         ("XRANGE", &["-", "+"], &[Log], &[]),
         ("XREVRANGE", &["+", "-"], &[Log], &[]),
         ("ZADD", &["1", "m"], &[Queue, Due, Dead], &[Queue, Due, Dead, Looking]),
-        ("ZCARD", &[], &[Queue], &[Queue]),
+        ("ZCARD", &[], &[Queue], &[]),
         ("ZRANGE", &["0", "0"], &[Due, Dead, Looking], &[Due, Queue, Looking]),
         ("ZRANK", &["m"], &[Queue], &[Queue]),
         ("ZREM", &["m"], &[Queue, Due, Dead, Looking], &[Queue, Due, Looking]),
         ("ZREMRANGEBYRANK", &["0", "0"], &[Dead], &[Dead]),
-        ("ZSCORE", &["m"], &[Dead], &[]),
+        ("ZSCORE", &["m"], &[Dead], &[Looking]),
     ]
 };
 

@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// See [`Store::submit`](super::Store::submit).
-    Submit(Job),
+    Submit(Box<Job>),
     /// See [`Store::try_claim`](super::Store::try_claim).
     TryClaim(Claim),
     /// Takes a wake-up token that workers of these capabilities sleep for, if there is one.
@@ -126,7 +126,7 @@ pub enum Effect {
 pub fn apply(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
     let mut change = Change { state, rules, now, effects: Vec::new() };
     let outcome = match command {
-        Command::Submit(job) => Outcome::Submit(change.submit(job)),
+        Command::Submit(job) => Outcome::Submit(change.submit(*job)),
         Command::TryClaim(claim) => Outcome::Claim(change.try_claim(claim).map(Box::new)),
         Command::TakeWake(app, capabilities) => Outcome::Woken(change.take_wake(app, capabilities)),
         Command::Wake(app, capabilities) => {

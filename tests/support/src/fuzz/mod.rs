@@ -18,6 +18,7 @@ use crate::seed;
 
 /// The same cases in every run, so many of them; or other ones, as many as `PROPTEST_CASES` says, which
 /// `PROPTEST_RNG_SEED` repeats.
+#[expect(clippy::print_stdout, reason = "the test harness shows it when a test fails")]
 pub fn cases(usual: u32) -> ProptestConfig {
     const LENGTH: &str = "PROPTEST_CASES";
     let asked = ProptestConfig::default();
@@ -26,7 +27,6 @@ pub fn cases(usual: u32) -> ProptestConfig {
         RngSeed::Random => RngSeed::Fixed(seed(0, LENGTH)),
         given => given,
     };
-    // The test harness shows it where a test fails.
     println!("PROPTEST_CASES={cases} PROPTEST_RNG_SEED={rng_seed}");
     // A case may take a while: a smaller one than is found in this many milliseconds is not worth the wait.
     ProptestConfig { cases, rng_seed, max_shrink_time: 20_000, ..asked }

@@ -162,8 +162,8 @@ fn full_before_duplicate(
     now: Micros,
 ) -> (Outcome, Vec<Effect>) {
     if let Command::Submit(job) = &command {
-        let another = Job { id: job.id.retried(), ..job.clone() };
-        let answer = apply(&mut state.clone(), rules, Command::Submit(another), now);
+        let another = Job { id: job.id.retried(), ..(**job).clone() };
+        let answer = apply(&mut state.clone(), rules, Command::Submit(Box::new(another)), now);
         if matches!(answer.0, Outcome::Submit(Submit::Full { .. })) {
             return answer;
         }
@@ -201,7 +201,7 @@ fn reap_forgets_cancel(
 fn begin_anew(state: &mut State, rules: &Rules, id: JobId, now: Micros) -> Vec<Effect> {
     let Some(ended) = state.job(id).cloned() else { return Vec::new() };
     apply(state, rules, Command::Forget(id), now);
-    apply(state, rules, Command::Submit(ended), now).1
+    apply(state, rules, Command::Submit(Box::new(ended)), now).1
 }
 
 fn wake_kept(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {

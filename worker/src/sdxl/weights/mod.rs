@@ -115,7 +115,7 @@ impl WeightFiles {
         if !report.is_fatal() && !report.unexpected.is_empty() {
             tracing::warn!("{report}");
         }
-        if report.is_fatal() { Err(LoadError::Weights(report)) } else { Ok(()) }
+        if report.is_fatal() { Err(LoadError::Weights(Box::new(report))) } else { Ok(()) }
     }
 
     /// The weights of linear layers and convolutions, by module: what adapters may change.
@@ -173,7 +173,7 @@ impl WeightFiles {
         }
         match report.missing.len() + report.mismatched.len() + report.unusable.len() {
             0..MOST_WRONG => Ok(()),
-            _ => Err(LoadError::Weights(report.clone())),
+            _ => Err(LoadError::Weights(Box::new(report.clone()))),
         }
     }
 }
