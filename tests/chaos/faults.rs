@@ -171,9 +171,9 @@ impl Fleet {
             Some(status) if status.success() => {}
             // A poison job may have broken the device while the worker drained.
             Some(status) if status.code() == Some(1) && process.log().contains("scripted device fault") => {}
-            Some(status) => self.broken(format!("{} was told to end, and ended with {status}", place.name)),
+            Some(status) => self.broken(format!("{} was stopped, and ended with {status}", place.name)),
             None => {
-                self.broken(format!("{} was told to end and did not within {ENDS:?}", place.name));
+                self.broken(format!("{} was stopped and did not end within {ENDS:?}", place.name));
                 process.signal("KILL");
                 process.exit(ENDS).await;
             }

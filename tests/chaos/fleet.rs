@@ -120,8 +120,8 @@ impl Fleet {
             for place in &self.places {
                 let Ok(mut process) = place.process.try_lock() else { continue };
                 let Some(status) = process.ended() else { continue };
-                let told = process.log().contains("scripted device fault");
-                if place.is_api() || status.code() != Some(1) || !told {
+                let has_fault = process.log().contains("scripted device fault");
+                if place.is_api() || status.code() != Some(1) || !has_fault {
                     self.broken(format!(
                         "{} ended by itself: {status}; {}",
                         place.name,

@@ -165,7 +165,7 @@ mod run {
             story.fate = job.fate;
             story.request = job.request;
             story.follows.extend(job.follow);
-            story.told.extend(job.told);
+            story.cancel_answers.extend(job.cancel_answers);
         }
         world.keys.extend(testimony.keys);
         world.retried.extend(testimony.retried);

@@ -168,8 +168,8 @@ impl Case<'_> {
                 }
             }
         }
-        for told in story.told.iter().filter(|told| Some(told.as_str()) != end.status()) {
-            self.breach(Rule::CancelKept, format!("DELETE answered {told}, and by the log {end:?}"));
+        for answer in story.cancel_answers.iter().filter(|answer| Some(answer.as_str()) != end.status()) {
+            self.breach(Rule::CancelKept, format!("DELETE answered {answer}, and by the log {end:?}"));
         }
         let deserved = match (&end.what, story.fate) {
             (What::Completed(_), Fate::Innocent | Fate::Unwanted)

@@ -236,9 +236,9 @@ mod tests {
     #[test]
     fn a_seed_decides_everything() {
         let plan = |seed| Plan { seed, ..PLAN };
-        let told = |plan: Plan| format!("{:?} {:?}", plan.strikes(), plan.visits());
-        assert_eq!(told(plan(1)), told(plan(1)));
-        assert_ne!(told(plan(1)), told(plan(2)));
+        let text = |plan: Plan| format!("{:?} {:?}", plan.strikes(), plan.visits());
+        assert_eq!(text(plan(1)), text(plan(1)));
+        assert_ne!(text(plan(1)), text(plan(2)));
     }
 
     #[test]

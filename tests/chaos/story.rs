@@ -141,7 +141,7 @@ pub struct Story {
     pub watched: Vec<Seen>,
     pub follows: Vec<Follow>,
     /// The statuses that DELETE returned.
-    pub told: Vec<String>,
+    pub cancel_answers: Vec<String>,
     pub audit: Option<Audit>,
 }
 

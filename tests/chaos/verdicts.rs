@@ -39,7 +39,7 @@ fn story() -> Story {
         fate: Fate::Innocent,
         request: Some("a heart".to_owned()),
         follows: vec![heard(&watched)],
-        told: Vec::new(),
+        cancel_answers: Vec::new(),
         audit: Some(ended(watched[6].clone())),
         watched,
     }
@@ -124,7 +124,7 @@ fn a_job_ends_once_and_for_all_to_hear() {
     assert_eq!(broken_by(follower), [Rule::EndsOnce]);
     let log = |story: &mut Story| story.audit.as_mut().unwrap().log.insert(0, seen(1, What::Queued));
     assert_eq!(broken_by(log), [Rule::LogIsTheEnd, Rule::EndDelivered]);
-    assert_eq!(broken_by(|story| story.told.push("cancelled".to_owned())), [Rule::CancelKept]);
+    assert_eq!(broken_by(|story| story.cancel_answers.push("cancelled".to_owned())), [Rule::CancelKept]);
 }
 
 #[test]

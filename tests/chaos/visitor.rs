@@ -34,7 +34,7 @@ pub struct Job {
     pub fate: Fate,
     pub request: Option<String>,
     pub follow: Option<Follow>,
-    pub told: Vec<String>,
+    pub cancel_answers: Vec<String>,
 }
 
 pub async fn visit(fleet: Arc<Fleet>, http: Client, n: usize, visit: Visit) -> Testimony {
@@ -64,9 +64,9 @@ struct Visitor {
 }
 
 impl Visitor {
-    fn job(&mut self, id: String, follow: Option<Follow>, told: Vec<String>) {
+    fn job(&mut self, id: String, follow: Option<Follow>, cancel_answers: Vec<String>) {
         let (fate, request) = (self.fate, Some(self.request.clone()));
-        self.testimony.jobs.push(Job { id, fate, request, follow, told });
+        self.testimony.jobs.push(Job { id, fate, request, follow, cancel_answers });
     }
 
     async fn follow(&mut self) {
@@ -166,18 +166,18 @@ impl Visitor {
         let followed = id.clone();
         let following = tokio::spawn(async move { other.follow(&followed).await });
         tokio::time::sleep(after).await;
-        let mut told = Vec::new();
+        let mut cancel_answers = Vec::new();
         for _ in 0..1 + self.browser.dice.among(0..2) {
             let delete = |http: &Client, address: &str| http.delete(format!("{address}/v1/jobs/{id}"));
             match self.browser.ask(delete).await {
                 Some(answer) if answer.status == 200 => {
-                    told.push(answer.body["status"].as_str().unwrap_or_default().to_owned());
+                    cancel_answers.push(answer.body["status"].as_str().unwrap_or_default().to_owned());
                 }
                 other => self.testimony.complaints.push(format!("a cancel of {id} is answered {other:?}")),
             }
         }
         let follow = following.await.unwrap();
-        self.job(id, Some(follow), told);
+        self.job(id, Some(follow), cancel_answers);
     }
 
     async fn retry_dead(&mut self) {

@@ -181,7 +181,7 @@ async fn a_killed_workers_job_is_finished_by_the_other() {
     assert_eq!(job["attempt"], 2);
     // It resumed where the first worker was, and the picture is the same as with one worker.
     let resumed = log[second..].iter().find(|event| event.event == "preview").expect("a preview");
-    assert!(data(resumed)["step"].as_u64().unwrap() >= 4, "it began anew");
+    assert!(data(resumed)["step"].as_u64().unwrap() >= 4, "it started over");
     let undisturbed = client().post(fleet.url(0, "/glimpse/demo")).json(&body).send().await.unwrap();
     let undisturbed: Value = undisturbed.json().await.unwrap();
     assert!(data(rest.last().unwrap())["image"]["url"] == undisturbed["image"]["url"], "another picture");

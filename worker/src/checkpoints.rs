@@ -45,7 +45,7 @@ impl Checkpoints {
             None => tracing::warn!(
                 size,
                 limit = Checkpoint::MAX_BYTES,
-                "the job's checkpoints are too large to be kept: if this worker is lost, the job begins anew"
+                "the job's checkpoints are too large to be kept: if this worker is lost, the job starts over"
             ),
         }
     }

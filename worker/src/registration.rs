@@ -23,7 +23,7 @@ use crate::{
 /// The interval of heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a worker is activity, and its progress.
+/// A worker's activity, and its progress.
 pub type Activity = (WorkerState, Option<StepsDone>);
 
 /// The progress of one job: set after each step, read by each heartbeat.

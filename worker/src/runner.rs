@@ -39,7 +39,7 @@ pub struct Worker {
     pub loras: Option<LoraDir>,
     /// The interval of checkpoints; 0 for none.
     pub checkpoint_every: Duration,
-    /// How long the current job may continue after the worker is next_claim to drain.
+    /// How long the current job may continue after the worker has started to drain.
     pub drain_grace: Duration,
 }
 
@@ -56,7 +56,7 @@ struct NextClaim {
 /// Why a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It was next_claim to drain.
+    /// It has drained.
     Drained,
     /// Its device is broken: a supervisor should restart it.
     DeviceFault,
@@ -79,7 +79,7 @@ impl Worker {
         let mut early = drained.clone();
         tokio::select! {
             biased;
-            // The store may be unavailable for long; a worker that is next_claim to drain meanwhile has no job to
+            // The store may be unavailable for long; a worker that drains meanwhile has no job to
             // finish.
             () = drain_requested(&mut early) => {
                 grace.abort();
@@ -259,7 +259,7 @@ async fn until_free(
     }
 }
 
-/// Returns when the worker is next_claim to drain.
+/// Returns when the worker must drain.
 async fn drain_requested(drained: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone, which is also an end.
     let _ = drained.wait_for(|drained| *drained).await;

@@ -30,7 +30,7 @@ pub struct FetchLimits {
     /// Timeout for one connection.
     pub connect: Duration,
     /// Timeout for everything, from the first lookup to the last byte.
-    pub total: Duration,
+    pub timeout: Duration,
     /// Bytes of the body, whatever its length header says.
     pub bytes: usize,
     /// Redirects to follow.
@@ -43,7 +43,7 @@ impl Default for FetchLimits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(3),
-            total: Duration::from_secs(10),
+            timeout: Duration::from_secs(10),
             bytes: MAX_INPUT_IMAGE_BYTES,
             redirects: 3,
             at_once: 16,
@@ -92,7 +92,7 @@ impl Fetcher {
         let fetches = urls.into_iter().map(|url| async {
             let full = |_| ApiError::FetchesFull { limit: self.limits.at_once };
             let _place = self.places.try_acquire().map_err(full)?;
-            let found = tokio::time::timeout(self.limits.total, self.follow(&url)).await;
+            let found = tokio::time::timeout(self.limits.timeout, self.follow(&url)).await;
             let found = found.unwrap_or(Err(NotFetched::Failed));
             if let Err(error) = found {
                 tracing::debug!(%url, %error, "a picture was not fetched");

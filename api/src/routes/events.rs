@@ -91,7 +91,7 @@ enum GapNotice {
     /// A terminal event alone is not a gap: the log holds nothing else.
     Fresh,
     /// The gap was announced.
-    Told,
+    Announced,
     No,
 }
 
@@ -105,7 +105,7 @@ impl Native {
         let terminal = frame.kind.is_terminal();
         let expected = match self.gap_notice {
             GapNotice::Fresh => terminal || frame.seq == self.cursor.next(),
-            GapNotice::Told => true,
+            GapNotice::Announced => true,
             GapNotice::No => frame.seq == self.cursor.next(),
         };
         if !expected {
@@ -130,14 +130,14 @@ impl Wire for Native {
             Followed::Frame(frame) => self.event(&frame, out),
             Followed::Gap => {
                 out.push(GAP);
-                self.gap_notice = GapNotice::Told;
+                self.gap_notice = GapNotice::Announced;
             }
             Followed::Lost => {
                 let lost = Event::Failed {
                     code: FailureCode::JobLost,
                     message: "the store no longer knows the job".to_owned(),
                 };
-                self.gap_notice = GapNotice::Told;
+                self.gap_notice = GapNotice::Announced;
                 self.event(&Frame::new(self.cursor.next(), &lost), out);
             }
         }

@@ -211,7 +211,7 @@ async fn a_body_without_end_is_cut_at_the_limit() {
 #[tokio::test]
 async fn a_slow_image_server_times_out() {
     let shelf = Shelf::open("127.0.0.1", png(72, 64)).await;
-    let limits = FetchLimits { total: Duration::from_millis(300), ..FetchLimits::default() };
+    let limits = FetchLimits { timeout: Duration::from_millis(300), ..FetchLimits::default() };
     let stack = stack(&["127.0.0.1"], limits).await;
     for path in ["/silent", "/stalled"] {
         let (url, asked) = (shelf.url(path), Instant::now());
@@ -223,7 +223,7 @@ async fn a_slow_image_server_times_out() {
 #[tokio::test]
 async fn more_than_so_many_fetches_at_once_are_429() {
     let shelf = Shelf::open("127.0.0.1", png(72, 64)).await;
-    let limits = FetchLimits { at_once: 1, total: SOON, ..FetchLimits::default() };
+    let limits = FetchLimits { at_once: 1, timeout: SOON, ..FetchLimits::default() };
     let stack = stack(&["127.0.0.1"], limits).await;
     let mut first = stack.client().await;
     let waits: Value = json!({ "app": "glimpse/demo", "prompt": "a", "image": shelf.url("/silent") });

@@ -162,7 +162,7 @@ impl InputImage {
             return Err(InputImageError::TooLarge);
         }
         // Before the decoder allocates a chunk by the size that the chunk's header states.
-        if format == InputFormat::Webp && !webp::is_honest(&bytes) {
+        if format == InputFormat::Webp && !webp::is_consistent(&bytes) {
             return Err(InputImageError::Broken);
         }
         let is_turned = matches!(

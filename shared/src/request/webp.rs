@@ -2,7 +2,7 @@
 
 /// Walks from chunk to chunk as the decoder does. Returns whether every chunk that it may read is inside the file, and
 /// whether the compressed data has the size that the header around it states.
-pub(super) fn is_honest(file: &[u8]) -> bool {
+pub(super) fn is_consistent(file: &[u8]) -> bool {
     let Some(Chunk { kind: b"VP8X", data, next }) = chunk(file, 12) else {
         // Without an extended header there is only the picture's own size.
         return true;
@@ -10,14 +10,14 @@ pub(super) fn is_honest(file: &[u8]) -> bool {
     let Some(canvas) = sides(data, 4) else { return false };
     let mut at = next;
     while let Some(Chunk { kind, data, next }) = chunk(file, at) {
-        let honest = match kind {
+        let consistent = match kind {
             b"VP8 " | b"VP8L" => bits(kind, data) == Some(canvas),
             b"ANMF" => is_frame(file, at + HEADER, canvas) && data.is_some(),
             b"EXIF" | b"ICCP" | b"XMP " | b"ALPH" | b"ANIM" => data.is_some(),
             // The decoder does not read it.
             _ => true,
         };
-        if !honest {
+        if !consistent {
             return false;
         }
         at = next;
@@ -78,11 +78,11 @@ fn is_frame(file: &[u8], at: usize, canvas: [u32; 2]) -> bool {
     let mut at = at + FRAME;
     for _ in 0..2 {
         let Some(Chunk { kind, data, next }) = chunk(file, at) else { break };
-        let honest = match kind {
+        let consistent = match kind {
             b"VP8 " | b"VP8L" => return bits(kind, data) == Some(size),
             _ => data.is_some(),
         };
-        if !honest {
+        if !consistent {
             return false;
         }
         at = next;

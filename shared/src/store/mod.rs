@@ -55,7 +55,7 @@ pub enum Submit {
     Full {
         /// How many.
         waiting: u64,
-        /// How long the app's jobs take of late, from the first claim to the end; `None` if none was completed.
+        /// How long the app's jobs took recently, from the first claim to the end; `None` if none was completed.
         pace: Option<Duration>,
     },
 }
@@ -86,7 +86,7 @@ pub enum Retry {
     Full {
         /// How many.
         waiting: u64,
-        /// How long the app's jobs take of late, from the first claim to the end; `None` if none was completed.
+        /// How long the app's jobs took recently, from the first claim to the end; `None` if none was completed.
         pace: Option<Duration>,
     },
     /// The job is not on the dead list.

@@ -28,7 +28,7 @@ pub struct Rules {
     pub affinity_reach: usize,
     /// How often the head of a queue is passed over for a job that suits the worker better.
     pub passed_over: u32,
-    /// How many replicas must have a new job before its submit is confirmed. The memory home has none and waits for
+    /// How many replicas must have a new job before its submit is confirmed. The memory implementation has none and waits for
     /// none.
     pub submit_replicas: u32,
     /// How many previews of a running job the log keeps.
@@ -70,7 +70,7 @@ impl Default for Rules {
 /// Whose time the store goes by.
 #[derive(Debug, Clone, Default)]
 pub enum Clock {
-    /// The store's own: Redis' `TIME`, or the process' clock for the memory home.
+    /// The store's own: Redis' `TIME`, or the process' clock for the memory implementation.
     #[default]
     Store,
     /// A test's, in microseconds.

@@ -140,7 +140,7 @@ fn the_largest_file_takes_no_more_however_it_is_written() {
     };
     let png = picture(ImageFormat::Png);
     let jpeg = picture(ImageFormat::Jpeg);
-    // Without its end, and so written anew.
+    // Without its end, which is then added.
     for mut file in [png, jpeg[..jpeg.len() - 2].to_vec()] {
         file.resize(MAX_INPUT_IMAGE_BYTES, 0);
         for writing in 0..WRITINGS {

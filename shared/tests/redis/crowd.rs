@@ -35,7 +35,7 @@ pub struct Crowd {
     others: Vec<JoinHandle<()>>,
 }
 
-/// What the followers were totals.
+/// What all followers received.
 #[derive(Debug)]
 pub struct Totals {
     /// Terminal events.

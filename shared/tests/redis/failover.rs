@@ -226,7 +226,7 @@ async fn silent_sentinels_and_nodes_time_out_within_5_s() {
     store(&url).now().await.unwrap();
     assert!(since.elapsed() < Duration::from_millis(1900), "{:?}", since.elapsed());
 
-    // Where nobody speaks, all who ask are message so together.
+    // If no node responds, all callers get the same error together.
     let silent = silent.trim_end_matches(',');
     for url in [format!("redis+cluster://{silent}"), format!("redis+sentinel://{silent}/fleet")] {
         let since = Instant::now();

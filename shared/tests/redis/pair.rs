@@ -1,5 +1,5 @@
 //! The two homes side by side: each step is taken in both, and all that can be read of them is compared, with each
-//! other and with a ledger that is told of each command.
+//! other and with a ledger that is checked of each command.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -309,8 +309,8 @@ impl Pair {
             });
             let [newest, _] = <[_; 2]>::try_from(futures::future::join_all(looks).await).unwrap();
             let newest = newest.as_ref().map(|(state, newest)| (state, newest.as_ref()));
-            let told = self.observer.ask(|ledger| ledger.check(id, newest));
-            told.unwrap_or_else(|broken| panic!("{id}: {broken}"));
+            let checked = self.observer.ask(|ledger| ledger.check(id, newest));
+            checked.unwrap_or_else(|broken| panic!("{id}: {broken}"));
         });
         futures::future::join_all(compared).await;
         for app in [None, Some(&self.apps[0])] {

@@ -69,8 +69,8 @@ async fn a_server_that_loads_its_file_is_waited_for() {
     .await;
     // Slow enough for the story, which ends it.
     server.restart_loading(&["--loading-process-events-interval-bytes", "1024", "--key-load-delay", "20000"]);
-    let totals = store.status(job.id).await.expect_err("loading").to_string();
-    assert!(totals.contains("loading the dataset"), "{totals}");
+    let refusal = store.status(job.id).await.expect_err("loading").to_string();
+    assert!(refusal.contains("loading the dataset"), "{refusal}");
     unavailable(store.submit(&crate::suite::job("another")).await);
     unavailable(store.finish(&mut lease.clone(), &completed()).await);
     // It would tell its time already: nobody shall take it for one that the workers have come back to.
@@ -111,7 +111,7 @@ async fn a_server_full_of_clients_is_waited_for() {
         .map(|reply| assert!(matches!(reply, glimpse_test_support::Reply::Error(_))))
         .ok();
 
-    // A storm: whoever gets no connection is totals to come again, and nobody that it is hopeless.
+    // Many clients at once: one without a connection is told to retry, none that it is hopeless.
     let storm = || join_all((0..64).map(|_| store.status(job.id)));
     for answer in storm().await {
         assert!(!matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");

@@ -75,7 +75,7 @@ pub async fn a_dead_job_is_retried_as_a_new_one(home: &Home) {
     let state = home.store.status(id).await.unwrap().unwrap();
     assert_eq!((state.id, state.retry_of), (id, Some(old.id)));
     assert_eq!((state.status, state.attempt, state.seq.0), (Status::Queued, 0, 1));
-    // Its deadlines begin anew.
+    // Its deadlines start again.
     home.pass(49);
     assert_eq!(home.reap().await, (vec![], vec![]));
     let mut lease = home.claim("w1").await;

@@ -98,7 +98,7 @@ async fn append_body(
                 progress.at(at);
             }
             Some(_) => {
-                // Not what was announced, and nobody knows from which byte on.
+                // Not the announced content; the first wrong byte is unknown.
                 fs::remove_file(partial).map_err(io())?;
                 let message = format!("more than {} bytes", remote.size);
                 return Err(Problem::Damaged { file: file.to_owned(), message });

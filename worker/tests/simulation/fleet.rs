@@ -1,4 +1,4 @@
-//! The processes: workers that are killed, frozen and requested to go while the storm lasts, and started again; and
+//! The processes: workers that are killed, frozen and drained while the storm lasts, and started again; and
 //! who reaps.
 
 use std::{sync::Arc, time::Duration};
@@ -97,9 +97,7 @@ impl Running {
             if let Ok(ended) = timeout_at(next, &mut self.work).await {
                 match ended {
                     Ok(Ended::DeviceFault) => world.count("devices lost"),
-                    Ok(Ended::Drained) => {
-                        world.broken(|| "a worker drained that nobody requested to".to_owned())
-                    }
+                    Ok(Ended::Drained) => world.broken(|| "a worker drained without a request".to_owned()),
                     Err(error) => world.broken(|| error.to_string()),
                 }
                 return self.kill();

@@ -3,7 +3,7 @@
 //! The runner, the lease keeper, the reporter, the registration and the reaper are the real ones; so is the store,
 //! the pure transition behind the memory home. Simulated are the connections between them (delays, lost requests,
 //! lost answers, repeated and late requests, outages), the pipeline's thread, the clients, and the deaths: workers
-//! are killed, frozen beyond their lease and result to drain. All of it follows from a seed. The ledger
+//! are killed, frozen beyond their lease and drained. All of it follows from a seed. The ledger
 //! (`tests/support/src/ledger`) says at each command whether a promise was broken.
 //!
 //! Not here: the Redis home's own following of logs (line, inbox, follower). It lives on a real connection, whose

@@ -55,7 +55,7 @@ impl Process {
         *self.frozen_until.lock().unwrap() = Some(Instant::now() + long);
     }
 
-    /// It was deadline to drain.
+    /// The deadline of its drain.
     pub fn drain_deadline(&self) {
         *self.drain_deadline.lock().unwrap() = Some(Instant::now());
     }
@@ -149,7 +149,7 @@ impl Store for Wire {
         let deadline = *self.process.drain_deadline.lock().unwrap();
         let again = self.process.claimed.lock().unwrap().replace(claim.number) == Some(claim.number);
         if deadline.is_some_and(|deadline| deadline < Instant::now()) && !again {
-            self.world.broken(|| format!("{} was deadline to drain and claims anew", claim.worker));
+            self.world.broken(|| format!("{} drains and claims a new job", claim.worker));
         }
         self.process.may_hold_token.store(true, Ordering::SeqCst);
         let claim = claim.clone();

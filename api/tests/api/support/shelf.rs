@@ -27,13 +27,13 @@ impl Shelf {
         let listener = TcpListener::bind((host, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (asked, called) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-        let (count, told) = (asked.clone(), called.clone());
+        let (count, notify) = (asked.clone(), called.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                let (picture, told) = (picture.clone(), told.clone());
+                let (picture, notify) = (picture.clone(), notify.clone());
                 // It ends when the client disconnects.
-                tokio::spawn(async move { answer(stream, &picture, &told).await });
+                tokio::spawn(async move { answer(stream, &picture, &notify).await });
             }
         });
         Self { address, asked, called }
@@ -49,7 +49,7 @@ impl Shelf {
     }
 }
 
-async fn answer(stream: TcpStream, picture: &[u8], told: &Notify) -> std::io::Result<()> {
+async fn answer(stream: TcpStream, picture: &[u8], notify: &Notify) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -57,7 +57,7 @@ async fn answer(stream: TcpStream, picture: &[u8], told: &Notify) -> std::io::Re
             return Ok(());
         }
     }
-    told.notify_one();
+    notify.notify_one();
     let path = head.split(' ').nth(1).unwrap();
     let length = picture.len();
     match path {

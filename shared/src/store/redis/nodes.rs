@@ -140,7 +140,7 @@ impl Nodes {
         // If no node responds, the waiting callers would otherwise time out one after the other.
         match tokio::time::timeout(COMMAND, self.find(key)).await {
             Ok(found) => found,
-            Err(_) => Err(Failure::Away("nobody said within 5 s who holds the key".to_owned())),
+            Err(_) => Err(Failure::Away("no node answered within 5 s which one holds the key".to_owned())),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How much longer than its deadlines an unfinished job is kept: time for a fleet that was away to come back and
-/// end it in good order.
+/// end it normally.
 const BEYOND_DEADLINES: Duration = Duration::from_secs(3600);
 /// How much longer than it counts is kept what has its time written in it: an answered claim, an app's pace. The
 /// scripts decide by that; the time to live only cleans up.

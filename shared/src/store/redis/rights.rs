@@ -1,7 +1,7 @@
 //! Whether the user may do all that a process does, tried without doing any of it.
 //!
 //! The scripts' commands are tried in a script that may not write (lua/trial.lua), which is refused each of them after
-//! its rights were looked at. What is sent besides scripts is sent, with names that nobody uses.
+//! its rights were looked at. What is sent besides scripts is sent, with unused names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -195,7 +195,7 @@ impl Backend {
             Ok((_, mut connection)) => {
                 let answer = connection.send(&unsubscribe).await.map_err(Failure::from);
                 if answer.is_err() {
-                    // It is subscribed still: nobody else is to have it.
+                    // It is still subscribed, so it must not be reused.
                     drop(Pooled::take(connection));
                 }
                 answer
@@ -282,7 +282,7 @@ fn listens(process: Process, keys: &PartitionKeys) -> Vec<(Kind, String)> {
     all
 }
 
-/// A name of a partition that nobody uses, or that is only read.
+/// An unused name of a partition, or one that is only read.
 fn name(keys: &PartitionKeys, kind: Kind) -> Option<String> {
     Some(match kind {
         Kind::Job => keys.jobs(),

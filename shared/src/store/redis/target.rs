@@ -12,14 +12,14 @@ const SENTINELS_PORT: u16 = 26_379;
 /// Where a server is and how to speak to it, and whom to ask for others.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    /// How to speak to whoever holds a key; of a single server also where it is.
+    /// How to connect to the server of a key; for a single server also its address.
     pub(super) like: ConnectionInfo,
     /// Whom to ask who that is.
     pub(super) seeds: Vec<ConnectionInfo>,
     pub(super) topology: Topology,
 }
 
-/// Who holds which keys.
+/// Which server holds which keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Topology {
     /// One server holds all.

@@ -1,4 +1,4 @@
-//! Blocking on a wake-up token, on connections of its own: a blocked connection serves nobody else.
+//! Blocking on a wake-up token, on separate connections: a blocked connection serves no other command.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,7 +1,7 @@
 //! The rules of the queue as a pure function: `(state, command, now) -> (state, outcome, effects)`.
 //!
 //! No clock, lock, channel or I/O: what is here can be explored exhaustively, compared with the Lua scripts
-//! command by command, and read in one sitting. The memory home adds the rest.
+//! command by command, and read in one sitting. The memory implementation adds the rest.
 
 pub mod dead;
 pub mod ending;

@@ -30,7 +30,7 @@ impl Change<'_> {
         (waiting >= self.rules.queue_limit).then_some(waiting)
     }
 
-    /// How long the app's jobs take, if that was measured of late.
+    /// How long the app's jobs take, if that was measured recently.
     pub(super) fn pace(&self, app: &App) -> Option<Duration> {
         self.state.pace.get(app).filter(|pace| self.now < pace.until).map(|pace| pace.mean)
     }

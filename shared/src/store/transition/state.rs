@@ -65,7 +65,7 @@ pub struct Record {
     pub(super) attempt: u32,
     /// Lost and faulty attempts: those that count.
     pub(super) faults: u32,
-    /// Who holds the job; of a finished one, who finished it.
+    /// The worker that holds the job; of a finished job, the one that finished it.
     pub(super) worker: Option<WorkerId>,
     pub(super) seq: Seq,
     pub(super) step: Option<u32>,

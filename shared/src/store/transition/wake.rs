@@ -1,4 +1,4 @@
-//! Who sleeps, and who is woken when a job waits.
+//! Which workers sleep, and which are woken when a job waits.
 //!
 //! Workers of the same capabilities sleep at one list, which holds a token or not. A job that begins to wait puts a
 //! token on the list of all who are capable of it; a claim that leaves more such jobs puts one on the worker's own.

@@ -12,7 +12,7 @@ use glimpse_shared::{
 use super::{Broken, Ledger};
 
 /// Whose job a command was about, or what it broke.
-pub(super) type Told = Result<Option<JobId>, Broken>;
+pub(super) type Checked = Result<Option<JobId>, Broken>;
 
 pub(super) fn kind(appended: &Option<Frame>) -> Option<EventKind> {
     appended.as_ref().map(|frame| frame.kind)
@@ -27,7 +27,7 @@ impl Ledger {
         outcome: &Outcome,
         effects: &[Effect],
         now: Micros,
-    ) -> Told {
+    ) -> Checked {
         match (command, outcome) {
             (Command::Submit(job), Outcome::Submit(submit)) => self.submit(job, submit, effects, now),
             (Command::TryClaim(claim), Outcome::Claim(lease)) => {
@@ -53,7 +53,7 @@ impl Ledger {
             (Command::Forget(id), Outcome::Done) => self.forget(*id, effects),
             (Command::TakeWake(..), Outcome::Woken(_))
             | (Command::Wake(..) | Command::Heartbeat(_), Outcome::Done) => Ok(None),
-            _ => Err("an answer to another question".to_owned()),
+            _ => Err("an answer to another command".to_owned()),
         }
     }
 }

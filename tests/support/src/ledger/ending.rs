@@ -11,12 +11,12 @@ use glimpse_shared::{
 
 use super::{
     Ledger,
-    account::{Told, kind},
+    account::{Checked, kind},
     must,
 };
 
 impl Ledger {
-    pub(super) fn cancel(&mut self, id: JobId, cancel: Cancel, effects: &[Effect]) -> Told {
+    pub(super) fn cancel(&mut self, id: JobId, cancel: Cancel, effects: &[Effect]) -> Checked {
         let expected = self
             .lives
             .get(&id)
@@ -44,7 +44,7 @@ impl Ledger {
         reaped: ReapOutcome,
         effects: &[Effect],
         now: Micros,
-    ) -> Told {
+    ) -> Checked {
         let over_already = self.lives.get(&id).is_some_and(|life| life.ended().is_some());
         let appended = self.append(id, effects)?;
         let Some(life) = self.lives.get_mut(&id) else {
@@ -76,7 +76,7 @@ impl Ledger {
         Ok(Some(id))
     }
 
-    pub(super) fn forget(&mut self, id: JobId, effects: &[Effect]) -> Told {
+    pub(super) fn forget(&mut self, id: JobId, effects: &[Effect]) -> Checked {
         must(effects.iter().all(|e| matches!(e, Effect::Forgotten(_))), "an event of a forgotten job")?;
         if self.lives.get(&id).is_some_and(|life| life.ended().is_some()) {
             self.lives.remove(&id);

@@ -12,7 +12,7 @@ use glimpse_shared::{
 
 use super::{
     Broken, Ledger,
-    account::{Told, kind},
+    account::{Checked, kind},
     must,
 };
 
@@ -24,7 +24,7 @@ impl Ledger {
         hold: Hold,
         effects: &[Effect],
         until: Micros,
-    ) -> Told {
+    ) -> Checked {
         let appended = self.append(fence.id, effects)?;
         must(appended.is_none(), "a renewal has no event")?;
         self.hold(fence, hold)?;
@@ -42,7 +42,7 @@ impl Ledger {
         (hold, seq): (Hold, Seq),
         effects: &[Effect],
         until: Micros,
-    ) -> Told {
+    ) -> Checked {
         self.hold(fence, hold)?;
         let appended = self.append(fence.id, effects)?;
         must(appended.is_none() || hold == Hold::Held, "a preview of one who does not hold the job")?;
@@ -64,7 +64,7 @@ impl Ledger {
         status: Status,
         outcome: &Outcome,
         effects: &[Effect],
-    ) -> Told {
+    ) -> Checked {
         let Some(life) = self.lives.get(&fence.id) else {
             must(*outcome == Outcome::Finish(Finish::Lost), "an unknown job was finished")?;
             return Ok(Some(fence.id));
@@ -81,7 +81,7 @@ impl Ledger {
         };
         let finished = *outcome == Outcome::Finish(Finish::Finished);
         must(!finished || held || again, "a finish was accepted of one who is fenced off")?;
-        must(*outcome == expected, "a worker was told otherwise than it is")?;
+        must(*outcome == expected, "a worker got a wrong answer")?;
         let ends = held && finished;
         must(appended.is_some() == ends, "a job ends with its event")?;
         if let Some(life) = self.lives.get_mut(&fence.id).filter(|_| ends) {
@@ -99,7 +99,7 @@ impl Ledger {
         release: &Release,
         released: Released,
         effects: &[Effect],
-    ) -> Told {
+    ) -> Checked {
         let (held, cancelled) = self
             .lives
             .get(&fence.id)
@@ -109,7 +109,7 @@ impl Ledger {
             (true, false) => Released::Released,
             (false, false) => Released::Lost,
         };
-        must(released == expected, "a worker was told otherwise than it is")?;
+        must(released == expected, "a worker got a wrong answer")?;
         let appended = self.append(fence.id, effects)?;
         let Some(life) = self.lives.get_mut(&fence.id).filter(|_| held) else {
             must(appended.is_none(), "a job was given back by one who does not hold it")?;
@@ -140,6 +140,6 @@ impl Ledger {
             _ => Hold::Lost,
         };
         must(hold != Hold::Held || expected == Hold::Held, "a write was accepted of one who is fenced off")?;
-        must(hold == expected, "a worker was told otherwise than it is")
+        must(hold == expected, "a worker got a wrong answer")
     }
 }

@@ -1,6 +1,6 @@
 //! What must hold of every job, whatever happens: the store's promises, stated once.
 //!
-//! The ledger watches the transition from outside: it is told each command with its answer and effects, keeps an
+//! The ledger watches the transition from outside: it is with_context each command with its answer and effects, keeps an
 //! account of its own of who holds which job since when, and says which promise was broken. It reads the store's
 //! state only to see that the two accounts agree. The model check asks it at every step of every path, the
 //! simulation at every command of every life, the property test of both homes at every random command.
@@ -59,12 +59,12 @@ impl Ledger {
         after: &State,
         now: Micros,
     ) -> Result<(), Broken> {
-        let told = |broken: Broken| {
+        let with_context = |broken: Broken| {
             format!("{broken}: at {}, {} was answered {}", now.0, brief(command), brief(outcome))
         };
-        let id = self.account(rules, command, outcome, effects, now).map_err(told)?;
+        let id = self.account(rules, command, outcome, effects, now).map_err(with_context)?;
         if let Some(id) = id {
-            self.agree(id, after).map_err(told)?;
+            self.agree(id, after).map_err(with_context)?;
         }
         Ok(())
     }

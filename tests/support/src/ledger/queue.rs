@@ -12,13 +12,13 @@ use glimpse_shared::{
 
 use super::{
     Ledger, Life,
-    account::{Told, kind},
+    account::{Checked, kind},
     life::Holder,
     must,
 };
 
 impl Ledger {
-    pub(super) fn submit(&mut self, job: &Job, submit: &Submit, effects: &[Effect], now: Micros) -> Told {
+    pub(super) fn submit(&mut self, job: &Job, submit: &Submit, effects: &[Effect], now: Micros) -> Checked {
         let known = self.lives.get(&job.id).map(|life| life.digest == job.digest);
         must(known != Some(true) || *submit == Submit::Duplicate, "the same submit again is a duplicate")?;
         must(known != Some(false) || *submit == Submit::Conflict, "another submit of that id is a conflict")?;
@@ -42,7 +42,7 @@ impl Ledger {
         lease: Option<&Lease>,
         effects: &[Effect],
         now: Micros,
-    ) -> Told {
+    ) -> Checked {
         let Some(lease) = lease else {
             must(effects.is_empty(), "a claim that got nothing did something")?;
             return Ok(None);
@@ -67,7 +67,7 @@ impl Ledger {
         Ok(Some(id))
     }
 
-    pub(super) fn retry(&mut self, id: JobId, retry: &Retry, effects: &[Effect], now: Micros) -> Told {
+    pub(super) fn retry(&mut self, id: JobId, retry: &Retry, effects: &[Effect], now: Micros) -> Checked {
         let Retry::Submitted { id: new, .. } = retry else {
             must(effects.is_empty(), "a retry that made no job did something")?;
             return Ok(None);

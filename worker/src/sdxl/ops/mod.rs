@@ -1,4 +1,4 @@
-//! The arithmetic that the models are made of, each operation in two homes.
+//! The arithmetic that the models are made of, each operation in two implementations.
 //!
 //! On a CPU the functions of this module run on plain slices: 3x3 convolutions, exact GELU, softmax and
 //! group norm are two to ten times slower in candle than in torch there. On every other device they are

@@ -1,5 +1,5 @@
-//! One safetensors file. It is read tensor by tensor and never mapped: a map of a file that somebody shortens is a
-//! signal that ends the process, and one that somebody overwrites changes under the reader's hands.
+//! One safetensors file. It is read tensor by tensor and never mapped: if a mapped file is
+//! shortened, a signal ends the process; if it is overwritten, the numbers change while they are read.
 
 use std::fs::{File, Metadata as Status};
 use std::os::unix::fs::FileExt;
@@ -21,7 +21,7 @@ pub(super) struct TensorFile {
     state: State,
 }
 
-/// What changes when somebody writes to the file.
+/// What changes when the file is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct State {
     length: u64,

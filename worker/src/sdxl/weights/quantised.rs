@@ -94,7 +94,7 @@ pub(super) fn beside(shards: &Shards, name: &str, known: &mut BTreeSet<String>) 
     }
 }
 
-/// Whole numbers alone are a weight; beside a tensor that nobody knows they are a format that nobody knows.
+/// Integers alone are a weight; beside an unknown tensor they are an unknown format.
 fn stranger(shards: &Shards, name: &str, module: &str) -> Beside {
     let known = |ending: &str| ["weight", "bias"].contains(&ending) || OF_INPUTS.contains(&ending);
     let other = match shards.kind(name) {
