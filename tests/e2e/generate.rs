@@ -102,7 +102,7 @@ async fn every_failure_has_its_exit_code_and_writes_nothing() {
         (&["x", "-o", &out, "--preview-every", "51"], 2, "--preview-every"),
         (&["x", "-o", &out, "--preview-source", "sketch"], 2, "--preview-source"),
         (&["x", "-o", &out, "--output-format", "gif"], 2, "--output-format"),
-        (&["x", "-o", &out, "--output-format", "jpeg"], 2, "the ending says image/png"),
+        (&["x", "-o", &out, "--output-format", "jpeg"], 2, "the extension says image/png"),
         (&["-", "-o", &out], 2, "prompt (standard input): it is empty"),
         (&["x", "-o", &gif], 2, "output"),
         (&["x", "-o", &nowhere], 2, "output"),
