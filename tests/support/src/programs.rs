@@ -40,30 +40,41 @@ fn current(beside: &str, name: &str, what: &[&str]) -> PathBuf {
     let program = folder.join(name);
     // Held while cargo builds: whoever else wants the program waits for it.
     let mut current = CURRENT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if current.insert(program.clone()) && !is_current(&program, &manifests()) {
+    if current.insert(program.clone()) && !is_current(&program, &sources(name)) {
         build(folder, what);
         assert!(program.is_file(), "cargo built no {}", program.display());
     }
     program
 }
 
-/// Whether a program is newer than all that it was built from.
-fn is_current(program: &Path, manifests: &[PathBuf]) -> bool {
+/// Whether a program is newer than all files that it is built from.
+fn is_current(program: &Path, sources: &[PathBuf]) -> bool {
     let time = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
     let Some(built) = time(program) else { return false };
-    // What cargo writes beside each program: `program: source source`, spaces within a path as `\ `.
-    let Ok(list) = std::fs::read_to_string(program.with_extension("d")) else { return false };
-    let Some((_, sources)) = list.trim_end().split_once(": ") else { return false };
-    let sources = sources.replace("\\ ", "\0");
-    let sources = sources.split(' ').map(|source| PathBuf::from(source.replace('\0', " ")));
-    let is_older = |path: PathBuf| time(&path).is_some_and(|changed: SystemTime| changed <= built);
-    sources.chain(manifests.iter().cloned()).all(is_older)
+    sources.iter().all(|source| time(source).is_some_and(|changed: SystemTime| changed <= built))
 }
 
-/// What decides a build beside sources.
-fn manifests() -> Vec<PathBuf> {
-    let names = ["Cargo.toml", "Cargo.lock", "shared/Cargo.toml", "api/Cargo.toml", "worker/Cargo.toml"];
-    names.iter().map(|name| root().join(name)).collect()
+/// The files that a program is built from: manifests, and the sources of its package and of those that this uses.
+fn sources(name: &str) -> Vec<PathBuf> {
+    let packages: &[&str] = match name {
+        "glimpse-worker" => &["shared", "worker"],
+        "glimpse-api" => &["shared", "api"],
+        _ => &["shared", "api", "worker", "."],
+    };
+    let folders =
+        packages.iter().flat_map(|package| ["src", "examples"].map(|part| root().join(package).join(part)));
+    let manifests = ["Cargo.toml", "Cargo.lock", "shared/Cargo.toml", "api/Cargo.toml", "worker/Cargo.toml"];
+    let mut files: Vec<_> = manifests.iter().map(|name| root().join(name)).collect();
+    folders.for_each(|folder| add_files(&folder, &mut files));
+    files
+}
+
+/// Adds the files below a folder, which need not exist.
+fn add_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.expect("an entry of a readable folder").path();
+        if path.is_dir() { add_files(&path, files) } else { files.push(path) }
+    }
 }
 
 fn root() -> PathBuf {
@@ -95,7 +106,7 @@ fn build(folder: &Path, what: &[&str]) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
+    use std::fs::File;
 
     use super::*;
 
@@ -103,30 +114,35 @@ mod tests {
     fn a_program_is_current_while_nothing_of_it_is_newer() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let written = |name: &str, age: u64| {
+        let write = |name: &str, age: u64| {
             let file = File::create(path(name)).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
         };
-        let list = [path("program"), path("lib.rs"), path("two words.rs")];
-        let [program, one, two] = list.map(|path| path.display().to_string().replace(' ', "\\ "));
-        let is_current = || is_current(&path("program"), &[path("Cargo.toml")]);
-        assert!(!is_current(), "it is missing");
+        let names = ["lib.rs", "two words.rs", "Cargo.toml"];
+        names.iter().for_each(|name| write(name, 20));
+        let is_current = || is_current(&path("program"), &names.map(path));
+        assert!(!is_current(), "the program is missing");
 
-        written("program", 10);
-        assert!(!is_current(), "nobody knows its sources");
-
-        fs::write(path("program.d"), format!("{program}: {one} {two}\n")).unwrap();
-        for name in ["lib.rs", "two words.rs", "Cargo.toml"] {
-            written(name, 20);
-        }
+        write("program", 10);
         assert!(is_current());
 
-        for name in ["lib.rs", "two words.rs", "Cargo.toml"] {
-            written(name, 5);
+        for name in names {
+            write(name, 5);
             assert!(!is_current(), "{name} was changed");
-            written(name, 20);
+            write(name, 20);
         }
-        fs::remove_file(path("lib.rs")).unwrap();
-        assert!(!is_current(), "a source is gone");
+        std::fs::remove_file(path("lib.rs")).unwrap();
+        assert!(!is_current(), "a source is missing");
+    }
+
+    #[test]
+    fn the_sources_of_a_program_are_found() {
+        let has = |name: &str, source: &str| sources(name).contains(&root().join(source));
+        assert!(
+            has("glimpse-api", "api/src/main.rs")
+                && has("glimpse-api", "shared/src/store/redis/lua/claim.lua")
+        );
+        assert!(has("glimpse-worker", "worker/src/main.rs") && !has("glimpse-worker", "api/src/main.rs"));
+        assert!(has("glimpse", "./src/main.rs") && has("glimpse", "worker/src/lib.rs"));
     }
 }
