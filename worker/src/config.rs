@@ -52,6 +52,7 @@ pub struct ModelConfig {
     /// request that gives no size gets the model's own, or the largest of its shape that is allowed.
     #[arg(
         long,
+        allow_negative_numbers = true,
         env = "GLIMPSE_MAX_PIXELS",
         value_name = "N",
         default_value_t = MAX_PIXELS,
