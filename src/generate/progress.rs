@@ -47,6 +47,12 @@ impl Progress {
         }
     }
 
+    /// The job is being cancelled, which may take as long as a server needs to answer.
+    pub fn cancelling(&self) {
+        self.end();
+        say("glimpse: cancelling the job; press Ctrl-C again to leave at once");
+    }
+
     /// Removes the bar.
     pub fn end(&self) {
         if let Some(bar) = &self.bar {

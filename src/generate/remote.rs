@@ -52,6 +52,7 @@ pub async fn make(
     let job = tokio::select! {
         job = &mut submit => job?,
         signal = shutdown.requested() => {
+            progress.cancelling();
             // The job may exist already: cancel it once its id is known.
             if let Ok(Ok(job)) = tokio::time::timeout(ANSWER_WITHIN, submit).await {
                 server.cancel(&job).await?;
@@ -64,6 +65,7 @@ pub async fn make(
     tokio::select! {
         made = server.follow(&job, steps, progress, previews) => made,
         signal = shutdown.requested() => {
+            progress.cancelling();
             server.cancel(&job).await?;
             Err(Failure::Interrupted(signal))
         }

@@ -147,7 +147,7 @@ async fn a_second_signal_ends_generate_at_once() {
     server.is_spoken_to(&client).await;
     // The server may have the job by now: the first signal waits for its id, to cancel it.
     client.signal("INT");
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    until_logged(&client, "cancelling the job").await;
     client.signal("TERM");
     assert_eq!(client.exit(AT_ONCE).await.code(), Some(143), "{}", client.log());
 }

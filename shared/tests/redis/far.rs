@@ -7,10 +7,9 @@ use glimpse_shared::{
     store::{Clock, Rules, Store},
 };
 use glimpse_test_support::{Proxy, RedisServer, Weather};
-use tokio::time::sleep;
 
 use crate::{
-    props::store_with,
+    props::{passed, store_with},
     suite::{job, plain_claim, worker},
 };
 
@@ -22,7 +21,7 @@ async fn a_round_over_a_slow_connection_takes_back_all_jobs_of_a_lost_machine() 
     let proxy = Proxy::before(server.port());
     // Each way: a command and its answer take half a second.
     proxy.set(Weather::Slow(Duration::from_millis(250)));
-    let far = store_with(&format!("redis://127.0.0.1:{}", proxy.port()), rules, Clock::Store);
+    let far = store_with(&format!("redis://127.0.0.1:{}", proxy.port()), rules.clone(), Clock::Store);
     // As the loop does for a while before it reaps: its connections are open then.
     far.reap(Micros(0)).await.unwrap();
     // So many that a round takes longer than a command may be on its way.
@@ -31,12 +30,11 @@ async fn a_round_over_a_slow_connection_takes_back_all_jobs_of_a_lost_machine() 
         near.submit(job).await.unwrap();
         near.try_claim(&plain_claim(worker(&format!("lost-{n}")), 1)).await.unwrap().expect("the job");
     }
-    sleep(Duration::from_millis(200)).await;
+    passed(&near, near.now().await.unwrap().after(rules.lease)).await;
     // Others know the scripts.
     assert_eq!(near.reap(Micros(0)).await.unwrap().given_back, []);
     // As the loop does it.
     let seen = far.now().await.unwrap();
-    sleep(Duration::from_secs(1)).await;
     let mut given_back = far.reap(seen).await.unwrap().given_back;
     given_back.sort_unstable();
     jobs.sort_unstable_by_key(|job| job.id);

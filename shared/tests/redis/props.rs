@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use glimpse_shared::{
     error::{StoreError, StoreResult},
-    id::JobId,
+    id::{JobId, Micros},
     store::{Clock, Lease, Rules, Store, redis::RedisStore},
 };
 use glimpse_test_support::{RedisServer, Reply, SOON};
@@ -61,6 +61,15 @@ pub async fn eventually(for_what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + SOON;
     while !condition() {
         assert!(Instant::now() < end, "waited for {for_what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until it is later than `at` by the store's clock.
+pub async fn passed(store: &RedisStore, at: Micros) {
+    let end = Instant::now() + SOON;
+    while store.now().await.unwrap() <= at {
+        assert!(Instant::now() < end, "waited for {}", at.rfc3339());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -58,9 +58,8 @@ async fn a_server_that_loads_its_file_is_waited_for() {
     let mut stream = store.follow(job.id, cursor(1));
     assert_eq!(frame(next(&mut stream).await).0, 2);
     // Something to load, key by key.
-    for n in 0..1000 {
-        server.ask(&["SET", &format!("ballast-{n}"), &"x".repeat(2048)]);
-    }
+    let ballast = "for n = 1, 1000 do redis.call('SET', 'ballast-' .. n, string.rep('x', 2048)) end";
+    server.ask(&["EVAL", ballast, "0"]);
     server.ask(&["BGREWRITEAOF"]);
     eventually("the rewrite", || {
         let info = server.ask(&["INFO", "persistence"]);

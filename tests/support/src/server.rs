@@ -28,9 +28,10 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts a server with an append-only file, as a fleet uses it, and waits until it responds.
+    /// Starts a server whose append-only file is on the disk before it answers, so that a kill loses nothing, and waits
+    /// until it responds.
     pub fn start() -> Self {
-        Self::start_with(&["--appendonly", "yes"])
+        Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
     /// Starts a server with `args` and waits until it responds. A configuration file, if any, comes first.
