@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use glimpse_worker::pipeline::{Inputs, LoadOptions, Lora, Pipeline, PipelineError, SdxlPipeline};
+use glimpse_worker::pipeline::{Inputs, LoadOptions, LoraChoice, Pipeline, PipelineError, SdxlPipeline};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use support::parity;
 use tempfile::TempDir;
@@ -402,7 +402,7 @@ fn lora(change: impl FnOnce(&mut File)) -> (TempDir, PathBuf) {
 
 #[cfg(test)]
 fn with(path: &Path) -> Inputs {
-    Inputs { loras: vec![Lora::file(path, 1.0)], ..inputs() }
+    Inputs { loras: vec![LoraChoice::file(path, 1.0)], ..inputs() }
 }
 
 #[test]
