@@ -151,9 +151,7 @@ impl Pipeline for SdxlPipeline {
         match denoising.restore(checkpoint) {
             Ok(()) => Ok(denoising),
             Err(reason) => {
-                tracing::warn!(
-                    "the checkpoint cannot be used, so the job starts over: {reason}"
-                );
+                tracing::warn!("the checkpoint cannot be used, so the job starts over: {reason}");
                 self.begin_new(inputs, interrupt)
             }
         }
