@@ -7,7 +7,7 @@ use tokio::{net::TcpListener, sync::watch};
 /// Serves until the process ends. Ready means: the model is loaded, the worker is registered and not draining.
 ///
 /// # Errors
-/// If the listener breaks.
+/// If the listener fails.
 pub async fn serve(listener: TcpListener, ready: watch::Receiver<bool>) -> std::io::Result<()> {
     let ready = move || async move {
         let (status, word) = if *ready.borrow() {

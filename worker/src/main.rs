@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         let cli = Cli::parse();
         telemetry::init(&cli.log);
         if rustls::crypto::ring::default_provider().install_default().is_err() {
-            tracing::debug!("a TLS provider was there before");
+            tracing::debug!("a TLS provider was already installed");
         }
         shutdown::block_on(run(cli, &shutdown))?
     });
@@ -99,7 +99,7 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
         tracing::info!(address = %listener.local_addr()?, "serving health");
         tokio::spawn(async move {
             if let Err(error) = health::serve(listener, is_ready).await {
-                tracing::error!(%error, "health is no longer served");
+                tracing::error!(%error, "the health endpoints failed and are not served any more");
             }
         });
     }
@@ -121,13 +121,13 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
     })
 }
 
-/// Returns when a signal asks the worker to end; it is not ready from then on.
+/// Waits for a signal that asks the worker to end, then marks it as not ready.
 async fn drain(shutdown: Shutdown, ready: watch::Sender<bool>) {
     shutdown.requested().await;
     ready.send_replace(false);
 }
 
-/// Loads the model and waits until Redis has been checked: nothing is written there before.
+/// Loads the model, then waits until Redis is checked. Nothing is written to Redis before that.
 async fn load(opened: Opened, mut check: Check) -> Result<(Engine, Description), Error> {
     let loaded = tokio::select! {
         loaded = opened.load() => loaded?,

@@ -1,12 +1,12 @@
-//! Turns a checked request into the pipeline's inputs.
+//! Converts a checked request to the pipeline's inputs.
 
 use std::path::{Path, PathBuf};
 
 use glimpse_shared::request::{ImageSpec, InputImage, LoraName};
 
-use crate::pipeline::{Inputs, Lora, PipelineError, Rgb, SchedulerChoice};
+use crate::pipeline::{Inputs, LoraChoice, PipelineError, Rgb, SchedulerChoice};
 
-/// The folder with the LoRAs that requests may name.
+/// The folder of the LoRA files that requests may name.
 #[derive(Debug, Clone)]
 pub struct LoraDir(PathBuf);
 
@@ -14,7 +14,7 @@ impl LoraDir {
     /// Opens a folder.
     ///
     /// # Errors
-    /// If it is not there or not a folder.
+    /// If it does not exist or is not a folder.
     pub fn open(folder: &Path) -> std::io::Result<Self> {
         let real = folder.canonicalize()?;
         if !real.is_dir() {
@@ -23,8 +23,8 @@ impl LoraDir {
         Ok(Self(real))
     }
 
-    /// The file for a name, with `.safetensors` added if it is missing; `None` if there is none, or if a link in the
-    /// folder leads out of it.
+    /// The file of a name; `.safetensors` is added if it is missing. `None` if the file does not exist or is outside of
+    /// the folder.
     fn file(&self, name: &LoraName) -> Option<PathBuf> {
         const ENDING: &str = ".safetensors";
         let name = name.as_str();
@@ -34,10 +34,10 @@ impl LoraDir {
     }
 }
 
-/// The pipeline's inputs for a request. Decodes its pictures, so do not call it on async threads.
+/// The pipeline's inputs for a request. Decodes pictures, which takes long: do not call it on an async thread.
 ///
 /// # Errors
-/// [`PipelineError::BadRequest`] for a picture that is damaged or a LoRA that is not there.
+/// [`PipelineError::BadRequest`] if a picture is damaged or a LoRA is not found.
 pub fn inputs(spec: &ImageSpec, loras: Option<&LoraDir>) -> Result<Inputs, PipelineError> {
     Ok(Inputs {
         negative_prompt: Some(spec.negative_prompt().to_owned()),
@@ -63,13 +63,13 @@ fn decode(field: &'static str, image: &InputImage) -> Result<Rgb, PipelineError>
     Ok(Rgb { width: decoded.width(), height: decoded.height(), data: decoded.into_raw() })
 }
 
-fn find(lora: &glimpse_shared::request::Lora, folder: Option<&LoraDir>) -> Result<Lora, PipelineError> {
+fn find(lora: &glimpse_shared::request::Lora, folder: Option<&LoraDir>) -> Result<LoraChoice, PipelineError> {
     let folder =
         folder.ok_or_else(|| PipelineError::bad("loras", "this worker has no LoRAs (--lora-dir)"))?;
     let path = folder
         .file(lora.name())
         .ok_or_else(|| PipelineError::bad("loras", format!("{}: not found", lora.name().as_str())))?;
-    Ok(Lora { name: lora.name().as_str().to_owned(), path, scale: lora.scale() })
+    Ok(LoraChoice { name: lora.name().as_str().to_owned(), path, scale: lora.scale() })
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_out_of_the_folder_leads_nowhere() {
+    fn a_link_to_a_file_outside_of_the_folder_is_not_followed() {
         let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(outside.path().join("secret.safetensors"), "x").unwrap();
         std::fs::write(inside.path().join("own.safetensors"), "x").unwrap();

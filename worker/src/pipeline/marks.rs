@@ -1,8 +1,8 @@
-//! Marks in a file of weights: what the UNet was trained to predict, and how noisy its last step is.
+//! Marks in a weight file: the prediction type of the UNet and zero terminal SNR.
 //!
-//! With the wrong prediction type the same weights give only noise, so every mark must be read. Three kinds are in use:
-//! empty tensors at the root of the file (ComfyUI, AUTOMATIC1111, NoobAI), keys of Stability's ModelSpec in the
-//! metadata (sd-scripts, ComfyUI, model sites) and sd-scripts' own keys there.
+//! A wrong prediction type gives only noise, so all marks are read. There are three kinds: empty tensors at the root of
+//! the file (ComfyUI, AUTOMATIC1111, NoobAI), keys of Stability's ModelSpec in the metadata (sd-scripts, ComfyUI, model
+//! sites) and sd-scripts' own keys in the metadata.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use serde_json::{Map, Value, json};
 
 use crate::sdxl::{LoadError, Settings, Shards};
 
-/// The prefix of the UNet's tensors in a single file: a tool that saves only the UNet may put its marks there.
+/// The prefix of the UNet's tensors in a single file. Tools that save only the UNet may put marks below it.
 const UNET_PREFIX: &str = "model.diffusion_model.";
 
-/// The tensor that means v prediction.
+/// The tensor that marks v prediction.
 const V_PRED: &str = "v_pred";
-/// The tensor that means zero terminal SNR.
+/// The tensor that marks zero terminal SNR.
 const ZERO_SNR: &str = "ztsnr";
-/// sd-scripts' key for the same.
+/// sd-scripts' metadata key for zero terminal SNR.
 const KOHYA_ZERO_SNR: &str = "ss_zero_terminal_snr";
 
-/// Tensors of parameterisations that are not implemented, and the name of each.
+/// Tensors that mark parameterisations which are not implemented, and the name of each parameterisation.
 const REFUSED: [(&str, &str); 4] = [
     ("edm_mean", "EDM with normalised latents, as Playground v2.5"),
     ("edm_std", "EDM with normalised latents, as Playground v2.5"),
@@ -39,13 +39,13 @@ struct Mark {
     prediction: &'static str,
 }
 
-/// The marks of a file. A missing mark leaves the configuration as it is.
+/// The marks of a file. Without a mark the configuration decides.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Marks {
     /// The file, for the log.
     file: String,
     prediction: Option<Mark>,
-    /// Marks that contradict each other without precedence.
+    /// Two metadata marks that contradict each other.
     contradiction: Option<(Mark, Mark)>,
     zero_snr: Option<&'static str>,
 }
@@ -54,7 +54,7 @@ impl Marks {
     /// Reads the marks of the files that hold the UNet.
     ///
     /// # Errors
-    /// If they mark a parameterisation that is not implemented, or another model.
+    /// If they mark a parameterisation that is not implemented or another kind of model.
     pub(super) fn read(shards: &Shards) -> Result<Self, LoadError> {
         let metadata: BTreeMap<_, _> =
             shards.metadata().into_iter().map(|(key, value)| (key, plain(&value))).collect();
@@ -100,10 +100,12 @@ impl Marks {
         let mut marks = Self { file: shards.path().display().to_string(), ..Self::default() };
         if has(shards, V_PRED) {
             let tensor = Mark { key: V_PRED, prediction: "v_prediction" };
-            // Other programs use the tensor; metadata may be left over from merged models.
+            // Other programs use the tensor. Metadata may be left over from merged models.
             for mark in stated.iter().filter(|mark| mark.prediction != tensor.prediction) {
                 let (file, key, says) = (&marks.file, mark.key, mark.prediction);
-                tracing::warn!("{file}: {key} says {says}, but the file has a tensor {V_PRED}, which wins");
+                tracing::warn!(
+                    "{file}: {key} says {says}, but the file has a tensor {V_PRED}: v_prediction is used"
+                );
             }
             marks.prediction = Some(tensor);
         } else {
@@ -121,16 +123,15 @@ impl Marks {
         Ok(marks)
     }
 
-    /// The settings of `scheduler_config.json` with the file's marks in place of their values. The log names each
-    /// difference.
+    /// The settings of `scheduler_config.json`, with the values of the marks. Each change is logged.
     ///
     /// # Errors
-    /// If the file contradicts itself and the settings do not decide it; `built_in` settings cannot.
+    /// If the metadata contradicts itself and the settings do not decide. `built_in` settings never decide.
     pub(super) fn apply(&self, scheduler: &Settings, built_in: bool) -> Result<Settings, LoadError> {
         let mut changes = Map::new();
         let mut set = |mark: &str, key: &'static str, value: Value| -> Result<(), LoadError> {
             let before: Option<Value> = scheduler.get(key)?;
-            // Without an entry it is "epsilon", in every class.
+            // The default of every class is "epsilon".
             let agreed = before.as_ref().map_or(value == "epsilon", |before| *before == value);
             if agreed {
                 return Ok(());
@@ -142,7 +143,7 @@ impl Marks {
                 tracing::info!("{file}: {mark} is read as {key} {value}");
             } else {
                 tracing::warn!(
-                    "{file}: {mark} is read as {key} {value}; {config} says {before}, which does not count"
+                    "{file}: {mark} is read as {key} {value}; {config} says {before}, which is ignored"
                 );
             }
             changes.insert(key.to_owned(), value);
@@ -153,7 +154,7 @@ impl Marks {
         }
         if let Some(mark) = self.zero_snr {
             set(mark, "rescale_betas_zero_snr", json!(true))?;
-            // "leading" never begins at the last timestep, where alone there is no signal.
+            // Zero terminal SNR needs the last timestep, and "leading" does not start at it.
             set(mark, "timestep_spacing", json!("trailing"))?;
         }
         if let Some((one, other)) = &self.contradiction {
@@ -181,8 +182,8 @@ impl Marks {
         let settings = scheduler.with(&changes);
         if self.zero_snr.is_some() && settings.or("prediction_type", String::from("epsilon"))? == "epsilon" {
             tracing::warn!(
-                "{}: it is marked for zero terminal SNR, but not for v prediction: a model that predicts noise has \
-                 nothing to say at the first step. If it predicts v, name a folder with --config whose \
+                "{}: it is marked for zero terminal SNR, but not for v prediction: a model that predicts noise cannot \
+                 be used at the first step. If it predicts v, name a folder with --config whose \
                  scheduler/scheduler_config.json has \"prediction_type\": \"v_prediction\"",
                 self.file
             );
@@ -191,19 +192,19 @@ impl Marks {
     }
 }
 
-/// Whether there is a tensor of that name, of any type and shape.
+/// Whether there is a tensor of that name, of any dtype and shape.
 fn has(shards: &Shards, key: &str) -> bool {
     let inside = format!("{UNET_PREFIX}{key}");
     [key, &inside].iter().any(|name| shards.names(name).next() == Some(name))
 }
 
-/// A value of the metadata in lower case; some tools write it as JSON, with quotes, and Python's `None` for nothing.
+/// A metadata value in lower case. Some tools write quotes around it, or Python's `None` for no value.
 fn plain(value: &str) -> String {
     let value = value.trim().trim_matches('"').trim().to_lowercase();
     if matches!(value.as_str(), "none" | "null") { String::new() } else { value }
 }
 
-/// The prediction type for a name in metadata.
+/// The prediction type of a metadata value.
 fn prediction(value: &str) -> Option<&'static str> {
     match value.replace(['-', ' '], "_").as_str() {
         "epsilon" | "eps" | "noise" | "epsilon_prediction" | "eps_prediction" | "eps_pred" => Some("epsilon"),
@@ -221,10 +222,10 @@ fn flag(value: &str) -> Option<bool> {
     }
 }
 
-/// Why an architecture of ModelSpec, in lower case, is not supported, if it is known and not SDXL base. For an unknown
-/// one the tensors decide.
+/// Why a ModelSpec architecture, in lower case, is not supported; `None` for SDXL base. Also `None` for an unknown
+/// architecture, for which the tensors decide.
 fn another_model(architecture: &str) -> Option<String> {
-    /// Families that are not SDXL, by the prefix of their names.
+    /// Prefixes of architectures that are not SDXL.
     const OTHERS: [&str; 22] = [
         "stable-diffusion-v",
         "stable-diffusion-1",
@@ -249,8 +250,8 @@ fn another_model(architecture: &str) -> Option<String> {
         "hidream",
         "z-image",
     ];
-    /// SDXL's relatives, by a word of the name.
-    const RELATIVES: [(&str, &str); 8] = [
+    /// Variants of SDXL that are not supported, by a word in the name.
+    const VARIANTS: [(&str, &str); 8] = [
         ("refiner", "a refiner"),
         ("inpaint", "an inpainting model"),
         ("inpainting", "an inpainting model"),
@@ -260,17 +261,17 @@ fn another_model(architecture: &str) -> Option<String> {
         ("instructpix2pix", "an editing model"),
         ("kolors", "a model with another text encoder"),
     ];
-    // As "stable-diffusion-xl-v1-base/lora".
+    // For example "stable-diffusion-xl-v1-base/lora".
     if let Some((_, adapter)) = architecture.split_once('/') {
         let lora = adapter.contains("lora") && !adapter.contains("control");
-        let message = format!("which is no checkpoint but a {adapter}");
+        let message = format!("which is no checkpoint, but a {adapter}");
         return Some(match lora {
             true => format!("{message}: put it into the folder of --lora-dir and name it in a request"),
             false => format!("{message}: {INSTEAD}"),
         });
     }
     let words: Vec<_> = architecture.split(|c: char| !c.is_alphanumeric()).collect();
-    if let Some((_, what)) = RELATIVES.iter().find(|(word, _)| words.contains(word)) {
+    if let Some((_, what)) = VARIANTS.iter().find(|(word, _)| words.contains(word)) {
         return Some(format!("{what}, which is not supported: {INSTEAD}"));
     }
     let other = OTHERS.iter().any(|start| architecture.starts_with(start));

@@ -1,4 +1,4 @@
-//! The files of a checkpoint: a folder with a file or shards per component, or one file for all of them.
+//! The files of a checkpoint: a folder with one file or shards per component, or one file for all components.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -14,12 +14,12 @@ use crate::sdxl::unet::UnetConfig;
 use crate::sdxl::vae::{self, VaeConfig};
 use crate::sdxl::{ConfigFiles, LoadError, Naming, Settings, Shards, WeightFiles, sgm};
 
-/// The components of each text encoder, first and second.
+/// The folders of the text encoders.
 pub(super) const TEXT_ENCODERS: [&str; 2] = ["text_encoder", "text_encoder_2"];
-/// See [`TEXT_ENCODERS`].
+/// The folders of the tokenizers.
 pub(super) const TOKENIZERS: [&str; 2] = ["tokenizer", "tokenizer_2"];
 
-/// diffusers' name for the weights of its own models.
+/// diffusers' file name for the weights of its models, without the extension.
 const STEM: &str = "diffusion_pytorch_model";
 
 /// An opened checkpoint.
@@ -36,7 +36,7 @@ enum WeightSource {
 }
 
 impl<'a> Source<'a> {
-    /// Opens what the options name.
+    /// Opens the checkpoint of the options.
     pub(super) fn open(options: &'a LoadOptions) -> Result<Self, LoadError> {
         let model = &options.model;
         let weights = if model.is_dir() {
@@ -60,11 +60,11 @@ impl<'a> Source<'a> {
         &self.config
     }
 
-    /// The marks in the files of the UNet.
+    /// The marks in the UNet's files.
     pub(super) fn marks(&self) -> Result<Marks, LoadError> {
         match &self.weights {
             WeightSource::File(shards) => Marks::read(shards),
-            // A missing file is named when the weights are loaded.
+            // The load of the weights reports a missing file.
             WeightSource::Folder(folder) => Shards::find(&folder.join("unet"), STEM, self.options.precision)
                 .map_or_else(|_| Ok(Marks::default()), |shards| Marks::read(&shards)),
         }
@@ -100,7 +100,7 @@ impl<'a> Source<'a> {
         Ok(files.logged_as("the UNet"))
     }
 
-    /// The autoencoder's configuration; for another one than the model's, from beside its weights.
+    /// The autoencoder's configuration. A folder of `--vae` has its own.
     pub(super) fn vae_config(&self) -> Result<VaeConfig, LoadError> {
         let files = match &self.options.vae {
             Some(folder) if folder.is_dir() => ConfigFiles::Folder(folder.clone()),
@@ -109,7 +109,7 @@ impl<'a> Source<'a> {
         Ok(component(&files, VaeConfig::read)?.0)
     }
 
-    /// The files of the autoencoder, and its names in them.
+    /// The autoencoder's files, and its tensor names in them.
     pub(super) fn vae(&self, config: &VaeConfig) -> Result<(Rc<Shards>, Naming), LoadError> {
         let precision = self.options.precision;
         let shards = match (&self.options.vae, &self.weights) {
@@ -135,10 +135,10 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The preview decoder, from a folder in the diffusers layout or with its author's files.
+/// The preview decoder, from a folder in the diffusers layout or with TAESD's original files.
 pub(super) fn taesd(options: &LoadOptions) -> Result<(Taesd, Settings), LoadError> {
     const NAME: &str = "the preview decoder";
-    /// The decoder's name in <https://huggingface.co/madebyollin/taesdxl>.
+    /// The decoder's file name in <https://huggingface.co/madebyollin/taesdxl>.
     const ORIGINAL: &str = "taesdxl_decoder.safetensors";
     let inside = options.config.as_ref().unwrap_or(&options.model).join("taesd");
     let folder = options.taesd.clone().unwrap_or(inside);

@@ -1,8 +1,7 @@
-//! SDXL from a checkpoint's files, number by number what diffusers computes.
+//! The SDXL models. They compute the numbers that diffusers computes.
 //!
-//! Nothing about a checkpoint is assumed: widths, depths, heads, activations, norms, token padding and
-//! scaling come from its JSON files, and a setting that is not implemented is refused when it is loaded.
-//! What a picture is made *from* (prompts, seeds, samplers) is the business of [`crate::pipeline`].
+//! Widths, depths, heads, activations, norms, token padding and scaling come from the checkpoint's JSON files. A
+//! setting that is not implemented is refused at the load. [`crate::pipeline`] handles prompts, seeds and samplers.
 
 pub mod clip;
 mod config_files;

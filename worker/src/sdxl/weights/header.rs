@@ -1,4 +1,4 @@
-//! The header of a safetensors file, or what such a file is instead.
+//! The header of a safetensors file. Recognises other kinds of files.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,16 +7,16 @@ use std::os::unix::fs::FileExt;
 use safetensors::tensor::{Dtype, Metadata};
 use serde_json::Value;
 
-/// The header's length comes first, in so many bytes.
+/// Bytes of the header's length, at the start of the file.
 const LENGTH: u64 = 8;
 
-/// The longest header that the format allows.
+/// The longest header of the format, in bytes.
 const LONGEST: u64 = 100_000_000;
 
-/// Why there is no header.
+/// Why the header cannot be read.
 pub(super) enum NoHeader {
     Unreadable(std::io::Error),
-    /// What the file is or lacks, to go after its name.
+    /// What is wrong, as text after the file's name.
     Malformed(String),
 }
 
@@ -26,12 +26,12 @@ impl From<std::io::Error> for NoHeader {
     }
 }
 
-/// The header of a file of so many bytes, and where the numbers begin.
+/// The header of a file of `length` bytes, and the offset of the tensors.
 pub(super) fn read(file: &File, length: u64) -> Result<(Metadata, u64), NoHeader> {
     let mut first = vec![0; length.min(64) as usize];
     file.read_exact_at(&mut first, 0)?;
     let cut = |why: String| {
-        let other = foreign(&first).map(str::to_owned);
+        let other = other_format(&first).map(str::to_owned);
         let message = other.unwrap_or_else(|| format!("not a whole safetensors file (is it cut?): {why}"));
         NoHeader::Malformed(message)
     };
@@ -58,8 +58,8 @@ pub(super) fn read(file: &File, length: u64) -> Result<(Metadata, u64), NoHeader
     Ok((header, data))
 }
 
-/// What other kinds of files begin with that people take for safetensors.
-fn foreign(first: &[u8]) -> Option<&'static str> {
+/// The kind of a file that is not safetensors, by its first bytes.
+fn other_format(first: &[u8]) -> Option<&'static str> {
     let text = first.trim_ascii_start();
     if first.is_empty() {
         Some("the file is empty")
@@ -76,7 +76,7 @@ fn foreign(first: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The first tensor of a type that the format does not have, as a complaint.
+/// An error message for the first tensor with an unknown dtype.
 fn unknown_type(header: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Kind {

@@ -1,4 +1,4 @@
-//! What files have beside a weight that is not stored as plain numbers.
+//! Tensors beside a quantised weight: scales, and the signs of formats that are not supported.
 
 use std::collections::BTreeSet;
 
@@ -6,20 +6,20 @@ use safetensors::tensor::Dtype;
 
 use super::shard::Shards;
 
-/// What has to be known to read a weight, besides its numbers.
+/// How to read a weight, by the tensors beside it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Beside {
-    /// Nothing.
+    /// As plain numbers.
     Nothing,
-    /// Its numbers are to be multiplied with those of this tensor.
+    /// Multiplied by the numbers of this tensor.
     Scale(String),
-    /// As [`Beside::Scale`], if the text in the second tensor says so.
+    /// As [`Beside::Scale`], if the JSON in the second tensor says so.
     Described(String, String),
-    /// Its numbers mean something else: the format, and the tensor that says so.
+    /// Not supported: the format, and the tensor that shows it.
     Quantised(&'static str, String),
 }
 
-/// Endings that name a format, after a module's name or after its weight's.
+/// Endings of tensors that show a format, after the name of a module or of its weight.
 const FORMATS: [(&str, &str); 14] = [
     ("absmax", BITSANDBYTES),
     ("quant_map", BITSANDBYTES),
@@ -41,22 +41,22 @@ const GPTQ: &str = "GPTQ or AWQ";
 const QUANTO: &str = "quanto";
 const TORCHAO: &str = "torchao";
 
-/// Beginnings of such endings.
+/// The start of endings that show bitsandbytes.
 const QUANT_STATE: &str = "quant_state";
 
-/// Scales as ComfyUI names them in its "scaled fp8" files: first the older name, then the newer one.
+/// ComfyUI's names of scales in "scaled fp8" files: the old and the new name.
 const SCALES: [&str; 2] = ["scale_weight", "weight_scale"];
 
-/// Those of a layer's inputs. They make its product fit into 8 bits; ours is computed with more.
+/// ComfyUI's scales of a layer's inputs, for products in 8 bits. Not needed: products here use more bits.
 const OF_INPUTS: [&str; 2] = ["scale_input", "input_scale"];
 
-/// What ComfyUI's newer files say about a weight, in JSON.
+/// The tensor in which new ComfyUI files describe a weight, in JSON.
 const DESCRIPTION: &str = "comfy_quant";
 
-/// Says that a component has [`SCALES`]; not a weight.
+/// The tensor that marks a component with [`SCALES`]. It is not a weight.
 pub(super) const MARK: &str = "scaled_fp8";
 
-/// The format that a [`DESCRIPTION`] gives, if it is another one than numbers times a scale.
+/// The format in a [`DESCRIPTION`]; `None` for numbers times a scale.
 pub(super) fn described(text: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Description {
@@ -69,7 +69,7 @@ pub(super) fn described(text: &[u8]) -> Option<String> {
     }
 }
 
-/// What is beside the stored tensor `name`. Adds what of it is not a weight to `known`.
+/// How to read the stored tensor `name`. Adds the scales and descriptions beside it to `known`.
 pub(super) fn beside(shards: &Shards, name: &str, known: &mut BTreeSet<String>) -> Beside {
     let Some(module) = name.strip_suffix("weight") else { return Beside::Nothing };
     for place in [module.to_owned(), format!("{name}.")] {
@@ -90,12 +90,12 @@ pub(super) fn beside(shards: &Shards, name: &str, known: &mut BTreeSet<String>) 
     match scale {
         Some(scale) if shards.has(&description) => Beside::Described(scale, description),
         Some(scale) => Beside::Scale(scale),
-        None => stranger(shards, name, module),
+        None => unknown_format(shards, name, module),
     }
 }
 
-/// Integers alone are a weight; beside an unknown tensor they are an unknown format.
-fn stranger(shards: &Shards, name: &str, module: &str) -> Beside {
+/// An integer tensor is a weight, unless there is an unknown tensor beside it.
+fn unknown_format(shards: &Shards, name: &str, module: &str) -> Beside {
     let known = |ending: &str| ["weight", "bias"].contains(&ending) || OF_INPUTS.contains(&ending);
     let other = match shards.kind(name) {
         Some(Dtype::I8 | Dtype::U8 | Dtype::I16 | Dtype::U16 | Dtype::I32 | Dtype::U32) => {

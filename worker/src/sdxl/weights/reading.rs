@@ -1,4 +1,4 @@
-//! Tensors of files as numbers to compute with, or why they are none.
+//! Reads tensors as weights and numbers.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -10,9 +10,9 @@ use crate::sdxl::error::LoadError;
 /// Why a tensor could not be read.
 #[derive(Debug)]
 pub enum ReadError {
-    /// The file, or the device.
+    /// The file or the device failed.
     Load(LoadError),
-    /// What is wrong with the tensor, to go after its name.
+    /// The tensor cannot be used: the reason, as text after its name.
     Unusable(String),
 }
 
@@ -28,24 +28,24 @@ impl From<candle_core::Error> for ReadError {
     }
 }
 
-/// Where weights go.
+/// The target of a load.
 pub(super) struct Target<'a> {
-    /// What they are computed with in.
+    /// The dtype of the model.
     pub(super) dtype: DType,
     pub(super) device: &'a Device,
 }
 
 impl Shards {
-    /// The number that a tensor is, whatever its type, and whatever axes of length 1 it has.
+    /// The number of a one-element tensor of any dtype and any number of axes.
     ///
     /// # Errors
-    /// If it is none or several, or not finite, or the file cannot be read.
+    /// If the tensor has another number of elements, the number is not finite, or the file cannot be read.
     pub fn scalar(&self, name: &str) -> Result<f64, ReadError> {
         let mut bytes = Vec::new();
         let kind = self.read(name, &mut bytes)?;
         let shape = self.shape(name).unwrap_or_default();
         if shape.iter().any(|axis| *axis != 1) {
-            return Err(ReadError::Unusable(format!("is of shape {shape:?} and not one number")));
+            return Err(ReadError::Unusable(format!("has shape {shape:?} and is not one number")));
         }
         match numbers::scalar(kind, &bytes) {
             Some(number) if number.is_finite() => Ok(number),
@@ -54,16 +54,16 @@ impl Shards {
         }
     }
 
-    /// A tensor on the host, in float16, bfloat16 or float32.
+    /// A tensor on the CPU, in float16, bfloat16 or float32.
     ///
     /// # Errors
-    /// If its numbers are of a type that cannot be used, or not finite, or the file cannot be read.
+    /// If the dtype is not supported, a number is not finite, or the file cannot be read.
     pub fn tensor(&self, name: &str) -> Result<Tensor, ReadError> {
         let target = Target { dtype: DType::F32, device: &Device::Cpu };
         self.plain(name, None, &target, &mut Vec::new())
     }
 
-    /// Why a tensor is no weight, of whatever shape: its type, or what is beside it.
+    /// Why a tensor cannot be a weight of any shape: its dtype, or the tensors beside it.
     pub(super) fn refusal(&self, name: &str, beside: &Beside) -> Option<ReadError> {
         if let Beside::Quantised(format, sign) = beside {
             return Some(quantised(format, sign));
@@ -72,10 +72,10 @@ impl Shards {
         Numbers::of(kind, &[]).is_none().then(|| unsupported(kind))
     }
 
-    /// A weight of a model in float16, bfloat16 or float32, times the scale that is beside it.
+    /// A weight in float16, bfloat16 or float32, times the scale beside it.
     ///
     /// # Errors
-    /// As [`Shards::tensor`], or if it is stored in a format that is not supported.
+    /// As [`Shards::tensor`], or if its format is not supported.
     pub(super) fn weight(
         &self,
         name: &str,
@@ -113,7 +113,7 @@ impl Shards {
         }
         match numbers.fit(target.dtype) {
             Fit::Fits => {}
-            // The pictures show what that costs, and what cannot stand it is loaded again in float32.
+            // Not an error: the effect may be small, and a VAE that overflows is loaded again in float32.
             Fit::Overflows => tracing::warn!(
                 "{}: {name} has numbers beyond {}, which become infinite",
                 self.path().display(),
@@ -126,7 +126,7 @@ impl Shards {
         Ok(numbers.tensor(shape, target.device)?)
     }
 
-    /// The numbers to multiply a tensor of that shape with: one for all, or one for each row.
+    /// The scales of a tensor of that shape: one for all rows or one per row.
     fn scales(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ReadError> {
         let mut bytes = Vec::new();
         let kind = self.read(name, &mut bytes)?;
@@ -135,7 +135,7 @@ impl Shards {
             1 => Ok(scales),
             rows if shape.first() == Some(&rows) => Ok(scales),
             other => Err(ReadError::Unusable(format!(
-                "has {other} scales ({name}): one, or one for each row, is supported"
+                "has {other} scales ({name}): only one scale, or one per row, is supported"
             ))),
         }
     }
