@@ -23,9 +23,6 @@ pub struct RawPreview {
     pub picture: Rgb,
 }
 
-/// The old name of [`RawPreview`], which `glimpse generate` uses.
-pub type Shown = RawPreview;
-
 /// The queue between the pipeline and the encoder.
 #[derive(Default)]
 pub struct Outbox {

@@ -106,12 +106,14 @@ fn by_hand(scheduler: &Value) -> Vec<u8> {
 fn marks_of_v_prediction_are_used() {
     let expected = by_hand(&json!({ "prediction_type": "v_prediction" }));
     assert!(expected != by_hand(&json!({})), "the type makes a difference");
-    let tensors: [(&str, Dtype, &[usize]); 5] = [
+    let tensors: [(&str, Dtype, &[usize]); 7] = [
         ("v_pred", Dtype::F32, &[0]),
         ("v_pred", Dtype::F16, &[]),
         ("v_pred", Dtype::I8, &[0]),
         ("v_pred", Dtype::BOOL, &[1]),
         ("model.diffusion_model.v_pred", Dtype::BF16, &[0]),
+        ("state_dict.v_pred", Dtype::F32, &[0]),
+        ("V_Pred", Dtype::U8, &[0]),
     ];
     let metadata = [
         ("modelspec.prediction_type", "v"),
@@ -121,6 +123,10 @@ fn marks_of_v_prediction_are_used() {
         // As ComfyUI writes values of a workflow.
         ("modelspec.predict_key", "\"v\""),
         ("ss_v_parameterization", "True"),
+        ("ss_v_parameterization", "on"),
+        ("ModelSpec.Prediction_Type", "v"),
+        ("prediction_type", "v_prediction"),
+        ("modelspec.architecture", "stable-diffusion-xl-v1-base-v"),
     ];
     let mut all: Vec<Marks<'_>> = Vec::new();
     for tensor in &tensors {
@@ -211,6 +217,10 @@ fn a_parameterisation_that_is_not_implemented_is_refused_by_name() {
         ("edm_vpred.sigma_min", "CosXL"),
         ("edm_mean", "Playground"),
         ("edm_std", "Playground"),
+        ("edm_vpred.sigma_data", "CosXL"),
+        ("edm_eps.sigma_max", "EDM"),
+        ("EDM.sigma_max", "EDM"),
+        ("model.diffusion_model.edm_mean", "Playground"),
     ] {
         // For all other marks and configurations.
         for others in [&[][..], &[V_PRED, ZERO_SNR]] {
@@ -228,12 +238,37 @@ fn a_parameterisation_that_is_not_implemented_is_refused_by_name() {
         ("modelspec.prediction_type", "EDM"),
         ("modelspec.predict_key", "rectified_flow"),
         ("modelspec.noise_process", "flow"),
+        ("modelspec.architecture", "stable-diffusion-xl-v1-cosxl"),
+        ("modelspec.architecture", "playground-v2.5"),
     ] {
         let message = MarkedModel::new((&[], &[(key, value)]), &json!({})).refusal();
         for part in ["marked.safetensors", key, &value.to_lowercase(), "not supported", "use a checkpoint"] {
             assert!(message.contains(part), "{part:?} in {message}");
         }
     }
+}
+
+#[test]
+fn a_flag_that_is_neither_true_nor_false_is_refused() {
+    for key in ["ss_v_parameterization", "ss_zero_terminal_snr"] {
+        let message = Checkpoint::new((&[], &[(key, "maybe")]), &json!({})).refusal();
+        for part in ["marked.safetensors", key, "maybe", "neither True nor False"] {
+            assert!(message.contains(part), "{part:?} in {message}");
+        }
+    }
+    let message = Checkpoint::new((&[], &[("ss_flow_model", "True")]), &json!({})).refusal();
+    assert!(message.contains("ss_flow_model") && message.contains("flow matching"), "{message}");
+}
+
+#[test]
+fn a_file_without_zero_terminal_snr_overrules_the_configuration() {
+    let rescaled = json!({ "prediction_type": "v_prediction", "rescale_betas_zero_snr": true });
+    let expected = by_hand(&json!({ "prediction_type": "v_prediction", "rescale_betas_zero_snr": false }));
+    assert!(expected != by_hand(&rescaled), "rescaling makes a difference");
+    let checkpoint = Checkpoint::new((&[], &[("ss_zero_terminal_snr", "False")]), &rescaled);
+    let (own, log) = logged(|| checkpoint.load());
+    assert!(picture(&own) == expected);
+    assert!(log.iter().any(|line| line.contains("ss_zero_terminal_snr")), "{log:?}");
 }
 
 #[test]
@@ -248,7 +283,7 @@ fn a_file_of_another_model_is_refused_by_name() {
         ("stable-diffusion-xl-v1-inpainting", "an inpainting model"),
         ("stable-diffusion-xl-v1-edit", "an editing model"),
         ("stable-diffusion-xl-v1-base/lora", "--lora-dir"),
-        ("stable-diffusion-xl-v1-base/control-lora", "no checkpoint"),
+        ("stable-diffusion-xl-v1-base/control-lora", "not a checkpoint"),
     ] {
         let marks: Marks<'_> = (&[], &[("modelspec.architecture", architecture)]);
         let message = MarkedModel::new(marks, &json!({})).refusal();

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::architecture::{Architecture, INSTEAD};
 use crate::sdxl::{LoadError, Settings, Shards};
 
-/// The prefix of the UNet's tensors in a single file. Tools that save only the UNet may put marks below it.
-const UNET_PREFIX: &str = "model.diffusion_model.";
+/// Where tools put the marks of a UNet: at the root of the file, or beside the UNet's tensors.
+const PREFIXES: [&str; 5] = ["", "model.diffusion_model.", "diffusion_model.", "model.", "state_dict."];
 
 /// The tensor that marks v prediction.
 const V_PRED: &str = "v_pred";
@@ -20,16 +21,11 @@ const ZERO_SNR: &str = "ztsnr";
 /// sd-scripts' metadata key for zero terminal SNR.
 const KOHYA_ZERO_SNR: &str = "ss_zero_terminal_snr";
 
-/// Tensors that mark parameterisations which are not implemented, and the name of each parameterisation.
-const REFUSED: [(&str, &str); 4] = [
-    ("edm_mean", "EDM with normalised latents, as Playground v2.5"),
-    ("edm_std", "EDM with normalised latents, as Playground v2.5"),
-    ("edm_vpred.sigma_max", "EDM with v prediction, as CosXL"),
-    ("edm_vpred.sigma_min", "EDM with v prediction, as CosXL"),
-];
-
-/// What the user can do about a model that is not supported.
-const INSTEAD: &str = "use a checkpoint of SDXL base with epsilon or v prediction";
+/// The metadata keys that name a prediction type: ModelSpec's, its earlier form, and both without their prefix.
+const PREDICTION_KEYS: [&str; 4] =
+    ["modelspec.prediction_type", "modelspec.predict_key", "prediction_type", "predict_key"];
+/// sd-scripts' metadata key for v prediction.
+const KOHYA_V: &str = "ss_v_parameterization";
 
 /// A prediction type that a file states, and the key that states it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +43,8 @@ pub(super) struct Marks {
     prediction: Option<Mark>,
     /// Two metadata marks that contradict each other.
     contradiction: Option<(Mark, Mark)>,
-    zero_snr: Option<&'static str>,
+    /// Whether the file has zero terminal SNR, and the key that says so.
+    zero_snr: Option<(&'static str, bool)>,
 }
 
 impl Marks {
@@ -57,7 +54,7 @@ impl Marks {
     /// If they mark a parameterisation that is not implemented or another kind of model.
     pub(super) fn read(shards: &Shards) -> Result<Self, LoadError> {
         let metadata: BTreeMap<_, _> =
-            shards.metadata().into_iter().map(|(key, value)| (key, plain(&value))).collect();
+            shards.metadata().into_iter().map(|(key, value)| (key.to_lowercase(), plain(&value))).collect();
         let says = |key: &str| metadata.get(key).map(String::as_str).filter(|value| !value.is_empty());
         let wrong = |key: &str, message: String| LoadError::Setting {
             path: shards.path().into(),
@@ -65,18 +62,14 @@ impl Marks {
             message,
         };
 
-        for (key, name) in REFUSED {
-            if has(shards, key) {
-                return Err(wrong(
-                    key,
-                    format!("marks a model of {name}, which is not supported: {INSTEAD}"),
-                ));
-            }
+        let marked = marked(shards);
+        if let Some((mark, name)) = marked.iter().find(|(mark, _)| mark.starts_with("edm")) {
+            let message = format!("marks a model of {}, which is not supported: {INSTEAD}", edm(mark));
+            return Err(wrong(name, message));
         }
-        if let Some(architecture) = says("modelspec.architecture")
-            && let Some(what) = another_model(architecture)
-        {
-            return Err(wrong("modelspec.architecture", format!("is {architecture:?}, {what}")));
+        let architecture = says("modelspec.architecture").map(|value| (value, Architecture::of(value)));
+        if let Some((value, Architecture::NotSupported(why))) = &architecture {
+            return Err(wrong("modelspec.architecture", format!("is {value:?}, {why}")));
         }
         if let Some(process) = says("modelspec.noise_process")
             && ["flow", "edm"].iter().any(|other| process.contains(other))
@@ -84,21 +77,36 @@ impl Marks {
             let message = format!("is {process:?}, which is not supported: {INSTEAD}");
             return Err(wrong("modelspec.noise_process", message));
         }
+        if says("ss_flow_model").and_then(flag) == Some(true) {
+            let message = format!("marks a model of flow matching, which is not supported: {INSTEAD}");
+            return Err(wrong("ss_flow_model", message));
+        }
 
         let mut stated = Vec::new();
-        for key in ["modelspec.prediction_type", "modelspec.predict_key"] {
+        for key in PREDICTION_KEYS {
             let Some(value) = says(key) else { continue };
             let prediction = prediction(value)
                 .ok_or_else(|| wrong(key, format!("is {value:?}, which is not supported: {INSTEAD}")))?;
             stated.push(Mark { key, prediction });
         }
-        if let Some(value) = says("ss_v_parameterization").and_then(flag) {
-            let prediction = if value { "v_prediction" } else { "epsilon" };
-            stated.push(Mark { key: "ss_v_parameterization", prediction });
+        if let Some((_, Architecture::VPrediction)) = architecture {
+            stated.push(Mark { key: "modelspec.architecture", prediction: "v_prediction" });
+        }
+        let said = |key: &'static str| match says(key) {
+            None => Ok(None),
+            Some(value) => flag(value).map(Some).ok_or_else(|| {
+                wrong(
+                    key,
+                    format!("is {value:?}, which is neither True nor False: correct or remove the entry"),
+                )
+            }),
+        };
+        if let Some(v) = said(KOHYA_V)? {
+            stated.push(Mark { key: KOHYA_V, prediction: if v { "v_prediction" } else { "epsilon" } });
         }
         let other = stated.iter().find(|mark| mark.prediction != stated[0].prediction).cloned();
         let mut marks = Self { file: shards.path().display().to_string(), ..Self::default() };
-        if has(shards, V_PRED) {
+        if marked.contains_key(V_PRED) {
             let tensor = Mark { key: V_PRED, prediction: "v_prediction" };
             // Other programs use the tensor. Metadata may be left over from merged models.
             for mark in stated.iter().filter(|mark| mark.prediction != tensor.prediction) {
@@ -115,10 +123,9 @@ impl Marks {
                 (first, _) => (first, None),
             };
         }
-        marks.zero_snr = if has(shards, ZERO_SNR) {
-            Some(ZERO_SNR)
-        } else {
-            says(KOHYA_ZERO_SNR).and_then(flag).and_then(|zero| zero.then_some(KOHYA_ZERO_SNR))
+        marks.zero_snr = match marked.contains_key(ZERO_SNR) {
+            true => Some((ZERO_SNR, true)),
+            false => said(KOHYA_ZERO_SNR)?.map(|zero| (KOHYA_ZERO_SNR, zero)),
         };
         Ok(marks)
     }
@@ -131,8 +138,11 @@ impl Marks {
         let mut changes = Map::new();
         let mut set = |mark: &str, key: &'static str, value: Value| -> Result<(), LoadError> {
             let before: Option<Value> = scheduler.get(key)?;
-            // The default of every class is "epsilon".
-            let agreed = before.as_ref().map_or(value == "epsilon", |before| *before == value);
+            // The default of every class is "epsilon", without rescaled betas.
+            let agreed = match &before {
+                Some(before) => *before == value,
+                None => value == "epsilon" || value == false,
+            };
             if agreed {
                 return Ok(());
             }
@@ -152,10 +162,12 @@ impl Marks {
         if let Some(Mark { key, prediction }) = &self.prediction {
             set(key, "prediction_type", json!(prediction))?;
         }
-        if let Some(mark) = self.zero_snr {
-            set(mark, "rescale_betas_zero_snr", json!(true))?;
-            // Zero terminal SNR needs the last timestep, and "leading" does not start at it.
-            set(mark, "timestep_spacing", json!("trailing"))?;
+        if let Some((mark, zero)) = self.zero_snr {
+            set(mark, "rescale_betas_zero_snr", json!(zero))?;
+            if zero {
+                // Only "trailing" and "linspace" begin at the last timestep, which is the one without signal.
+                set(mark, "timestep_spacing", json!("trailing"))?;
+            }
         }
         if let Some((one, other)) = &self.contradiction {
             let decided = if built_in { None } else { scheduler.get::<String>("prediction_type")? };
@@ -180,7 +192,8 @@ impl Marks {
             }
         }
         let settings = scheduler.with(&changes);
-        if self.zero_snr.is_some() && settings.or("prediction_type", String::from("epsilon"))? == "epsilon" {
+        let zero_snr = matches!(self.zero_snr, Some((_, true)));
+        if zero_snr && settings.or("prediction_type", String::from("epsilon"))? == "epsilon" {
             tracing::warn!(
                 "{}: it is marked for zero terminal SNR, but not for v prediction: a model that predicts noise cannot \
                  be used at the first step. If it predicts v, name a folder with --config whose \
@@ -192,10 +205,27 @@ impl Marks {
     }
 }
 
-/// Whether there is a tensor of that name, of any dtype and shape.
-fn has(shards: &Shards, key: &str) -> bool {
-    let inside = format!("{UNET_PREFIX}{key}");
-    [key, &inside].iter().any(|name| shards.names(name).next() == Some(name))
+/// The marks among the tensors, of any type and shape: each without its prefix and in lower case, and its name in the
+/// file.
+fn marked(shards: &Shards) -> BTreeMap<String, &str> {
+    let mut marks = BTreeMap::new();
+    for name in shards.names("") {
+        let places = PREFIXES.iter().filter_map(|prefix| name.strip_prefix(prefix));
+        let mark = places.map(str::to_lowercase).find(|mark| {
+            mark == V_PRED || mark == ZERO_SNR || mark.starts_with("edm_") || mark.starts_with("edm.")
+        });
+        marks.extend(mark.map(|mark| (mark, name)));
+    }
+    marks
+}
+
+/// The parameterisation that a tensor beginning with `edm` marks; the names are ComfyUI's.
+fn edm(mark: &str) -> &'static str {
+    match mark {
+        "edm_mean" | "edm_std" => "EDM with normalised latents, as Playground v2.5",
+        _ if mark.starts_with("edm_vpred.") => "EDM with v prediction, as CosXL",
+        _ => "EDM",
+    }
 }
 
 /// A metadata value in lower case. Some tools write quotes around it, or Python's `None` for no value.
@@ -216,64 +246,8 @@ fn prediction(value: &str) -> Option<&'static str> {
 
 fn flag(value: &str) -> Option<bool> {
     match value {
-        "true" | "1" | "yes" => Some(true),
-        "false" | "0" | "no" => Some(false),
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
         _ => None,
     }
-}
-
-/// Why a ModelSpec architecture, in lower case, is not supported; `None` for SDXL base. Also `None` for an unknown
-/// architecture, for which the tensors decide.
-fn another_model(architecture: &str) -> Option<String> {
-    /// Prefixes of architectures that are not SDXL.
-    const OTHERS: [&str; 22] = [
-        "stable-diffusion-v",
-        "stable-diffusion-1",
-        "stable-diffusion-2",
-        "stable-diffusion-3",
-        "sd1",
-        "sd2",
-        "sd3",
-        "sd_v",
-        "stable-cascade",
-        "stable-video",
-        "flux",
-        "chroma",
-        "lumina",
-        "hunyuan",
-        "pixart",
-        "auraflow",
-        "kandinsky",
-        "qwen",
-        "sana",
-        "wan",
-        "hidream",
-        "z-image",
-    ];
-    /// Variants of SDXL that are not supported, by a word in the name.
-    const VARIANTS: [(&str, &str); 8] = [
-        ("refiner", "a refiner"),
-        ("inpaint", "an inpainting model"),
-        ("inpainting", "an inpainting model"),
-        ("edit", "an editing model"),
-        ("ip2p", "an editing model"),
-        ("pix2pix", "an editing model"),
-        ("instructpix2pix", "an editing model"),
-        ("kolors", "a model with another text encoder"),
-    ];
-    // For example "stable-diffusion-xl-v1-base/lora".
-    if let Some((_, adapter)) = architecture.split_once('/') {
-        let lora = adapter.contains("lora") && !adapter.contains("control");
-        let message = format!("which is no checkpoint, but a {adapter}");
-        return Some(match lora {
-            true => format!("{message}: put it into the folder of --lora-dir and name it in a request"),
-            false => format!("{message}: {INSTEAD}"),
-        });
-    }
-    let words: Vec<_> = architecture.split(|c: char| !c.is_alphanumeric()).collect();
-    if let Some((_, what)) = VARIANTS.iter().find(|(word, _)| words.contains(word)) {
-        return Some(format!("{what}, which is not supported: {INSTEAD}"));
-    }
-    let other = OTHERS.iter().any(|start| architecture.starts_with(start));
-    other.then(|| format!("which is not supported: {INSTEAD}"))
 }

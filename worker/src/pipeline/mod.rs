@@ -5,6 +5,7 @@
 //! Other long work checks an [`Interrupt`] itself.
 
 mod adapters;
+mod architecture;
 mod autoencoder;
 mod checkpoint;
 mod component;
