@@ -80,7 +80,7 @@ pub enum OnDisconnect {
 }
 
 impl OnDisconnect {
-    /// Reads the word of the flag and of the header.
+    /// Parses the value of the header.
     pub(crate) fn parse(word: &str) -> Option<Self> {
         match word {
             "cancel" => Some(Self::Cancel),
@@ -121,10 +121,10 @@ impl Default for Config {
     }
 }
 
-/// The longest time that a job may wait or run: a week. Its data are kept as long.
+/// The longest timeout of a job: a week. The store keeps a job as long.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// A job's timeout from a number of seconds; `None` if it is out of range.
+/// Converts seconds to a job's timeout; `None` if it is out of range.
 pub(crate) fn timeout(seconds: f64) -> Option<Duration> {
     let timeout = Duration::try_from_secs_f64(seconds).ok()?;
     (Duration::from_millis(1)..=LONGEST).contains(&timeout).then_some(timeout)

@@ -1,4 +1,4 @@
-//! The environment of the process: a variable that is set and empty counts as not set.
+//! The environment of the process: an empty variable counts as not set.
 //!
 //! Compose files and unit files often set empty variables (`GLIMPSE_APP=`). Flags read them, and so do libraries
 //! (`SSL_CERT_FILE`), each in its own way.
@@ -10,10 +10,10 @@ const OURS: [&str; 5] = ["GLIMPSE_", "HF_", "HUGGING_FACE_", "HUGGINGFACE_", "SS
 /// One more variable that we read.
 const CACHE: &str = "XDG_CACHE_HOME";
 
-/// Continues without the empty variables, in the same process. Call it first.
+/// Removes the empty variables from the environment. Call it first in `main`.
 ///
-/// A variable cannot be removed safely from a running process, because another thread may read it. So the process
-/// executes its own program again without the empty variables, before it has any state.
+/// Removing a variable from a running process is unsafe, because another thread may read it. So the process executes
+/// its own program again, without the empty variables.
 pub fn forget_empty() {
     let empty: Vec<_> = env::vars_os().filter(|(name, value)| value.is_empty() && is_ours(name)).collect();
     if empty.is_empty() {
@@ -29,9 +29,9 @@ pub fn forget_empty() {
     for (name, _) in empty {
         again.env_remove(name);
     }
-    // `exec` returns only if it failed. Then flags and libraries read the variables as they are.
+    // `exec` returns only an error. Then flags and libraries read the empty variables.
     let error = again.exec();
-    eprintln!("glimpse: empty variables of the environment could not be left out: {error}");
+    eprintln!("glimpse: cannot remove empty variables from the environment: {error}");
 }
 
 fn is_ours(name: &OsStr) -> bool {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_may_have_left_empty_on_purpose_stays() {
+    fn only_our_own_variables_are_removed() {
         for ours in ["GLIMPSE_APP", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "SSL_CERT_FILE", "XDG_CACHE_HOME"] {
             assert!(is_ours(OsStr::new(ours)), "{ours}");
         }

@@ -1,4 +1,4 @@
-//! `glimpse generate`: the same picture alone and by a server, and an exit code for every way to fail.
+//! `glimpse generate`: the same picture locally and by a server, and the exit code of every failure.
 
 use std::{
     io::Write,
@@ -23,7 +23,7 @@ fn generate_from(input: &[u8], args: &[&str]) -> Output {
     command.arg("generate").args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // A client that refuses its flags does not read.
+    // A process that rejects its flags does not read its input.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }
@@ -157,7 +157,7 @@ async fn a_prompt_comes_from_standard_input_and_a_picture_goes_to_standard_outpu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_read_is_no_reason_to_panic() {
+async fn a_closed_output_does_not_cause_a_panic() {
     let args = ["generate", "a heart", "-o", "-", "--seed", "1", "--steps", "2"];
     for (stdout_is_read, stderr_is_read) in [(false, true), (true, false), (false, false)] {
         let mut command = Command::new(binary("glimpse"));
@@ -180,7 +180,7 @@ async fn who_does_not_read_is_no_reason_to_panic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_pictures_have_numbers_and_are_all_there_or_none() {
+async fn several_pictures_are_numbered_and_written_all_or_none() {
     let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
     let address = server.address().await;
     let folder = tempfile::tempdir().unwrap();
@@ -260,7 +260,7 @@ async fn every_field_of_a_request_has_a_flag() {
     }
 }
 
-/// A server, and a `generate` whose job it is working on: the job's URL, and where the picture would go.
+/// A server and a `generate` with a running job, the job's URL, and the path of the picture.
 async fn at_work(folder: &Path) -> (Process, Process, String, PathBuf) {
     let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
     let address = server.address().await;

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT, at any moment of a process: the first one ends it gracefully, the second one at once.
+//! SIGTERM and SIGINT at any time: the first one shuts a process down gracefully, the second one ends it at once.
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -10,10 +10,10 @@ use super::stack::{Process, SOON, Sse, client};
 use glimpse_test_support::RedisServer;
 use serde_json::{Value, json};
 
-/// What a process may take to end that has nothing to wait for, on a machine that is busy with other stories.
+/// The timeout for the end of an idle process, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
-/// A server that takes connections and never answers.
+/// A server that accepts connections and never answers.
 struct Silent {
     listener: TcpListener,
     open: Vec<TcpStream>,
@@ -30,7 +30,7 @@ impl Silent {
         format!("{scheme}://{}", self.listener.local_addr().unwrap())
     }
 
-    /// Waits until the process speaks to it.
+    /// Waits until the process connects and sends something.
     async fn is_spoken_to(&mut self, process: &Process) {
         let begun = std::time::Instant::now();
         loop {
@@ -111,7 +111,7 @@ async fn a_second_signal_ends_a_worker_and_an_api_at_once() {
     until_logged(&worker, "ready for jobs").await;
     let mut request = long();
     request.as_object_mut().unwrap().remove("app");
-    // Its API serves this client for as long as it is allowed to, and its worker finishes the job.
+    // The first signal: the API serves this client until the end of the grace, and the worker finishes the job.
     let mut stream = Sse::open(client().post(format!("{address}/glimpse/demo/stream")).json(&request)).await;
     stream.next().await.expect("a preview");
 
@@ -145,7 +145,7 @@ async fn a_second_signal_ends_generate_at_once() {
     let args = ["generate", "a heart", "-o", &out, "--server", &url, "--app", "glimpse/demo"];
     let mut client = Process::start("glimpse", &args);
     server.is_spoken_to(&client).await;
-    // The server may have the job by now: the first signal waits for its id, to cancel it.
+    // The server may have the job: after the first signal the client waits for its id to cancel it.
     client.signal("INT");
     until_logged(&client, "cancelling the job").await;
     client.signal("TERM");

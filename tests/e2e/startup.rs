@@ -1,5 +1,5 @@
-//! Starts with a configuration that can never work: each program ends with 2 and says what to do. And with variables
-//! that are set and empty, which is as if they were not set.
+//! Starts with an invalid configuration: each program ends with exit code 2 and reports what to do. An empty
+//! environment variable counts as not set.
 
 use std::{collections::BTreeSet, process::Command, time::Duration};
 
@@ -105,7 +105,7 @@ async fn a_replica_is_waited_for_and_readiness_names_the_reason() {
     assert!(body.contains("HSET"), "{body}");
 }
 
-/// The variables that a program's manual names.
+/// The environment variables in a program's help.
 fn variables(name: &str, command: &[&str]) -> BTreeSet<String> {
     let help = Command::new(binary(name)).args(command).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();

@@ -70,7 +70,7 @@ async fn a_fleet_speaks_tls_with_its_redis() {
     let mut trusts = Process::start_with("glimpse-api", &api, &trusting);
     let address = trusts.address().await;
     assert!(is_ready(&address).await, "{}", trusts.log());
-    // Who does not know the authority, or does not speak TLS, ends and says so: no waiting mends it.
+    // Without the authority or without TLS a process ends with an error.
     let plain = url.replace("rediss", "redis");
     for (args, said) in [
         (api, "SSL_CERT_FILE"),

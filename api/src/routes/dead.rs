@@ -1,5 +1,5 @@
-//! Dead jobs: lists and retries them. A client that has a job's id controls the job, so these routes are only for
-//! clients that may see all jobs: those that can reach a loopback address.
+//! Lists and retries dead jobs. The id of a job gives control over it, so these routes work only if the API listens on
+//! a loopback address.
 
 use axum::{
     extract::{
@@ -84,7 +84,7 @@ pub(crate) async fn retry(
         let app = state.app;
         let mut workers = 0;
         if api.store.status(old.retried()).await?.is_none() {
-            // A job that no worker takes would end for good: a start timeout does not put it on the dead list.
+            // Without a capable worker the new job would end with a start timeout, and would not be on the dead list.
             let served = api.admission.served(&app).await?;
             if !served.can(&state.needs) {
                 return Err(ApiError::NoneCapable);

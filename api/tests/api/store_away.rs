@@ -1,4 +1,4 @@
-//! While the store is away.
+//! An unreachable store.
 
 use std::{
     sync::{
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::support::{Stack, demo, record};
 
-/// A store that can be cut off.
+/// A store that can be made unreachable.
 struct Cut {
     store: MemoryStore,
     away: AtomicBool,
@@ -126,7 +126,7 @@ const SUBMITS: [(&str, &str); 3] = [
 ];
 
 #[tokio::test]
-async fn every_route_says_so_and_the_process_lives() {
+async fn every_route_is_503_and_the_process_is_live() {
     let (stack, cut) = cut_stack().await;
     let id = stack.submit("a heart").await;
     cut.away.store(true, Ordering::SeqCst);
@@ -155,7 +155,7 @@ async fn every_route_says_so_and_the_process_lives() {
 }
 
 #[tokio::test]
-async fn a_store_that_says_nothing_is_given_up_on_within_fifteen_seconds() {
+async fn a_store_that_does_not_respond_is_503_within_fifteen_seconds() {
     let (stack, cut) = cut_stack().await;
     cut.silent.store(true, Ordering::SeqCst);
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! A server that says what a test wants: for versions and moods of Redis that no package brings.
+//! A fake Redis server with the replies of a test: for old versions and rare states.
 
 use std::{
     io::{BufReader, Write},
@@ -9,7 +9,7 @@ use std::{
 
 use crate::resp;
 
-/// Answers each command with RESP that the test writes.
+/// Answers each command with the test's RESP.
 #[derive(Debug)]
 pub struct FakeRedis {
     address: SocketAddr,
@@ -18,23 +18,23 @@ pub struct FakeRedis {
 type Answers = dyn Fn(&[&str]) -> String + Send + Sync;
 
 impl FakeRedis {
-    /// Answers every command of every connection with what `answers` makes of its words.
+    /// Answers every command with the result of `answers` for its words.
     pub fn start(answers: impl Fn(&[&str]) -> String + Send + Sync + 'static) -> Self {
         let answers: Arc<Answers> = Arc::new(answers);
         Self::accepting(move |stream| serve(stream, &*answers))
     }
 
-    /// Says one line to whoever connects, reads nothing and hangs up, as Redis does in protected mode and where it takes
-    /// no more clients.
+    /// Sends one line to every client and closes the connection, as Redis does in protected mode and at its limit of
+    /// clients.
     pub fn that_says(line: &str) -> Self {
         let line = format!("{line}\r\n");
         Self::accepting(move |mut stream| {
-            // The client may have gone.
+            // The client may be gone.
             let _ = stream.write_all(line.as_bytes());
         })
     }
 
-    /// Says which version it is, in answer to `HELLO` and to `INFO`, and nothing else.
+    /// Answers only `HELLO` and `INFO`, with this version.
     pub fn of_version(server: &str, version: &str) -> Self {
         let (server, version) = (server.to_owned(), version.to_owned());
         Self::start(move |words| match words[0].to_ascii_uppercase().as_str() {
@@ -44,7 +44,7 @@ impl FakeRedis {
         })
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// The port that it listens on, on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
@@ -58,7 +58,7 @@ impl FakeRedis {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("the port");
         let serve = Arc::new(serve);
-        // Until the process of the tests ends: a listener costs nothing.
+        // The thread runs until the test process ends.
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let serve = serve.clone();

@@ -6,7 +6,7 @@ use crate::{
     store::{Clock, Rules},
 };
 
-/// The servers, the keys and the rules. Each file of commands adds its own methods.
+/// The connections, the key names and the rules. Each file of commands adds its own methods.
 pub(super) struct Backend {
     pub(super) nodes: Nodes,
     pub(super) keys: Keys,
@@ -15,7 +15,7 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    /// The argument `now` of a script.
+    /// The argument `now` of a script; `None` for the server's time.
     pub(super) fn now(&self) -> Option<Micros> {
         self.clock.fixed()
     }

@@ -5,7 +5,7 @@ use redis::Value;
 
 use super::{
     backend::Backend,
-    scripts::{DEAD, Outcome, RETRY, number, unexpected},
+    scripts::{DEAD, RETRY, ScriptReply, number, unexpected},
     shape::{Shape, read_as, unreadable},
 };
 use crate::{
@@ -36,7 +36,7 @@ impl Backend {
     }
 
     pub(super) async fn retry(&self, id: JobId) -> StoreResult<Retry> {
-        // The job's data never change; the script checks whether the id now belongs to another job.
+        // A job's data do not change. The script checks whether the id belongs to another job by now.
         let Some(old) = self.job(id).await? else { return Ok(Retry::Unknown) };
         let job = old.retried();
         let keys = self.keys.of_app(&job.app);
@@ -46,19 +46,19 @@ impl Backend {
         let call = self.entering(RETRY.keys(names), &job, &json).value(id);
         let wanted = self.rules.submit_replicas;
         match call.run_replicated(&self.nodes, wanted).await? {
-            (Outcome::Submitted { .. }, replicas) if replicas < wanted => {
+            (ScriptReply::Submitted { .. }, replicas) if replicas < wanted => {
                 Ok(Retry::Unconfirmed { id: job.id, replicas })
             }
-            (Outcome::Submitted { position }, _) => Ok(Retry::Submitted { id: job.id, position }),
-            (Outcome::Duplicate, _) => Ok(Retry::Duplicate { id: job.id }),
-            (Outcome::Full { waiting, pace }, _) => Ok(Retry::Full { waiting, pace }),
-            (Outcome::Unknown, _) => Ok(Retry::Unknown),
+            (ScriptReply::Submitted { position }, _) => Ok(Retry::Submitted { id: job.id, position }),
+            (ScriptReply::Duplicate, _) => Ok(Retry::Duplicate { id: job.id }),
+            (ScriptReply::Full { waiting, pace }, _) => Ok(Retry::Full { waiting, pace }),
+            (ScriptReply::Unknown, _) => Ok(Retry::Unknown),
             (other, _) => unexpected(other),
         }
     }
 }
 
-/// Reads the answer of `dead`.
+/// Reads the reply of `dead`.
 pub(super) fn list(answer: Value) -> StoreResult<Vec<DeadJob>> {
     let lines: Vec<Vec<Vec<u8>>> = read_as("the dead list", answer)?;
     let listed = lines.into_iter().map(listed).collect::<StoreResult<Vec<_>>>()?;
@@ -68,7 +68,7 @@ pub(super) fn list(answer: Value) -> StoreResult<Vec<DeadJob>> {
 /// One entry of the list; `None` if its event is from a newer version.
 fn listed(line: Vec<Vec<u8>>) -> StoreResult<Option<DeadJob>> {
     let Ok([id, app, attempt, finished, frame]) = <[Vec<u8>; 5]>::try_from(line) else {
-        return Err(StoreError::Corrupt("an entry of the dead list has another number of parts".to_owned()));
+        return Err(StoreError::Corrupt("an entry of the dead list does not have 5 fields".to_owned()));
     };
     let Some(Event::Failed { code, message }) =
         Frame::parse(Bytes::from(frame)).and_then(|frame| frame.event())

@@ -1,14 +1,14 @@
-//! Identifies the servers at the start: their kind and version, whether they match the URL, and whether they accept the
+//! Checks the servers at the start: their kind and version, whether they match the URL, and whether they accept the
 //! login.
 //!
-//! It blocks, for seconds if a server is silent: call it on a separate thread.
+//! It blocks, for seconds if a server does not respond: call it on a separate thread.
 
 use std::{collections::BTreeMap, thread};
 
 use redis::{ConnectionInfo, Value, cmd};
 
 use super::{
-    obstacle::Obstacle,
+    check_error::CheckError,
     session::Session,
     slots::{Map, parse_map},
     target::{Target, Topology},
@@ -26,8 +26,8 @@ struct Identity {
     mode: String,
 }
 
-/// Asks every server that the URL leads to.
-pub(super) fn greet(target: &Target) -> Result<(), Obstacle> {
+/// Checks every server that the URL leads to.
+pub(super) fn greet(target: &Target) -> Result<(), CheckError> {
     match &target.topology {
         Topology::Server => server(&target.like, "standalone").map(drop),
         Topology::Cluster => cluster(target),
@@ -35,8 +35,8 @@ pub(super) fn greet(target: &Target) -> Result<(), Obstacle> {
     }
 }
 
-/// A server that must hold keys.
-fn server(info: &ConnectionInfo, mode: &str) -> Result<Session, Obstacle> {
+/// Checks a server that holds keys.
+fn server(info: &ConnectionInfo, mode: &str) -> Result<Session, CheckError> {
     let (mut session, identity) = log_in(info)?;
     let address = info.addr();
     let (name, oldest) = match identity.valkey {
@@ -44,7 +44,7 @@ fn server(info: &ConnectionInfo, mode: &str) -> Result<Session, Obstacle> {
         false => ("Redis", OLDEST_REDIS),
     };
     if major(&identity.version).is_some_and(|major| major < oldest) {
-        return Err(Obstacle::Lasting(format!(
+        return Err(CheckError::Permanent(format!(
             "the server at {address} is {name} {}: Glimpse needs Redis {OLDEST_REDIS}.0 or newer, or Valkey \
              {OLDEST_VALKEY} or newer",
             identity.version
@@ -53,13 +53,13 @@ fn server(info: &ConnectionInfo, mode: &str) -> Result<Session, Obstacle> {
     match (&*identity.mode, mode) {
         (is, wanted) if is.is_empty() || is == wanted => {}
         ("cluster", _) => {
-            return Err(Obstacle::Lasting(format!(
+            return Err(CheckError::Permanent(format!(
                 "the server at {address} is a node of a cluster: write redis+cluster:// (with TLS \
                  rediss+cluster://)"
             )));
         }
         ("sentinel", _) => {
-            return Err(Obstacle::Lasting(format!(
+            return Err(CheckError::Permanent(format!(
                 "the server at {address} is a sentinel: write redis+sentinel://HOST:PORT/SERVICE"
             )));
         }
@@ -71,14 +71,14 @@ fn server(info: &ConnectionInfo, mode: &str) -> Result<Session, Obstacle> {
     Ok(session)
 }
 
-fn no_cluster(info: &ConnectionInfo) -> Obstacle {
-    Obstacle::Lasting(format!(
+fn no_cluster(info: &ConnectionInfo) -> CheckError {
+    CheckError::Permanent(format!(
         "the server at {} is a single server and no cluster: write redis:// (with TLS rediss://)",
         info.addr()
     ))
 }
 
-fn select(session: &mut Session, info: &ConnectionInfo) -> Result<(), Obstacle> {
+fn select(session: &mut Session, info: &ConnectionInfo) -> Result<(), CheckError> {
     let db = info.redis_settings().db();
     if db == 0 {
         return Ok(());
@@ -86,18 +86,18 @@ fn select(session: &mut Session, info: &ConnectionInfo) -> Result<(), Obstacle> 
     match session.ask(cmd("SELECT").arg(db)) {
         Ok(_) => Ok(()),
         Err(error) if error.detail().is_some_and(|text| text.contains("out of range")) => {
-            Err(Obstacle::Lasting(format!(
+            Err(CheckError::Permanent(format!(
                 "the server at {} has no database {db}: write a smaller number, or raise its setting databases",
                 info.addr()
             )))
         }
-        Err(error) => Err(Obstacle::of(info, "SELECT", &error)),
+        Err(error) => Err(CheckError::of(info, "SELECT", &error)),
     }
 }
 
 /// Connects, logs in as the URL says, and asks for the server's kind and version.
-fn log_in(info: &ConnectionInfo) -> Result<(Session, Identity), Obstacle> {
-    let mut session = Session::open(info).map_err(|error| Obstacle::of(info, "", &error))?;
+fn log_in(info: &ConnectionInfo) -> Result<(Session, Identity), CheckError> {
+    let mut session = Session::open(info).map_err(|error| CheckError::of(info, "", &error))?;
     let settings = info.redis_settings();
     if let Some(password) = settings.password() {
         let mut auth = cmd("AUTH");
@@ -108,17 +108,17 @@ fn log_in(info: &ConnectionInfo) -> Result<(Session, Identity), Obstacle> {
             let says = |words| error.detail().is_some_and(|text| text.contains(words));
             let address = info.addr();
             if says("without any password configured") {
-                Obstacle::Lasting(format!(
+                CheckError::Permanent(format!(
                     "the server at {address} has no password, and the URL has one: leave it out, or give the \
                      server one (requirepass)"
                 ))
             } else if says("wrong number of arguments") {
-                Obstacle::Lasting(format!(
+                CheckError::Permanent(format!(
                     "the server at {address} knows no users: Glimpse needs Redis {OLDEST_REDIS}.0 or newer, or \
                      Valkey {OLDEST_VALKEY} or newer"
                 ))
             } else {
-                Obstacle::of(info, "AUTH", &error)
+                CheckError::of(info, "AUTH", &error)
             }
         })?;
     }
@@ -126,13 +126,13 @@ fn log_in(info: &ConnectionInfo) -> Result<(Session, Identity), Obstacle> {
     Ok((session, identity))
 }
 
-fn identity(session: &mut Session, info: &ConnectionInfo) -> Result<Identity, Obstacle> {
+fn identity(session: &mut Session, info: &ConnectionInfo) -> Result<Identity, CheckError> {
     let hello = match session.ask(cmd("HELLO").arg(2)) {
-        Ok(answer) => introduction(&answer),
-        // Redis before 6 has no HELLO. A missing right is checked below.
-        Err(error) => match Obstacle::of(info, "HELLO", &error) {
-            Obstacle::Lasting(_) if error.code() == Some("ERR") => Identity::default(),
-            obstacle => return Err(obstacle),
+        Ok(answer) => parse_hello(&answer),
+        // Redis before 6 has no HELLO.
+        Err(error) => match CheckError::of(info, "HELLO", &error) {
+            CheckError::Permanent(_) if error.code() == Some("ERR") => Identity::default(),
+            error => return Err(error),
         },
     };
     // Valkey 7.2 reports Redis 7.2.
@@ -140,14 +140,14 @@ fn identity(session: &mut Session, info: &ConnectionInfo) -> Result<Identity, Ob
         return Ok(hello);
     }
     match session.ask(cmd("INFO").arg("server")) {
-        Ok(Value::BulkString(text)) => Ok(information(&String::from_utf8_lossy(&text), hello)),
-        // The user has no right to it, and does not need one.
+        Ok(Value::BulkString(text)) => Ok(parse_info(&String::from_utf8_lossy(&text), hello)),
+        // The user may have no right to INFO, and does not need one.
         _ => Ok(hello),
     }
 }
 
-/// Reads the answer to `HELLO`: names and values in turn.
-fn introduction(answer: &Value) -> Identity {
+/// Reads the reply to `HELLO`: names and values in turn.
+fn parse_hello(answer: &Value) -> Identity {
     let text = |value: &Value| match value {
         Value::BulkString(text) => String::from_utf8_lossy(text).into_owned(),
         Value::SimpleString(text) => text.clone(),
@@ -160,7 +160,7 @@ fn introduction(answer: &Value) -> Identity {
 }
 
 /// Reads the lines of `INFO`; missing values stay as in `HELLO`.
-fn information(text: &str, hello: Identity) -> Identity {
+fn parse_info(text: &str, hello: Identity) -> Identity {
     let line = |name: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.map(|value| value.trim().to_owned())
@@ -177,84 +177,86 @@ fn major(version: &str) -> Option<u32> {
     version.split('.').next()?.parse().ok()
 }
 
-/// Every master of a cluster, because each has its own users. Unreachable ones are left out.
-fn cluster(target: &Target) -> Result<(), Obstacle> {
-    let mut passing = None;
+/// Checks every master of a cluster, because each has its own users. Skips unreachable ones.
+fn cluster(target: &Target) -> Result<(), CheckError> {
+    let mut temporary = None;
     let map = target.seeds.iter().find_map(|seed| match slots(seed) {
         Ok(map) => Some(Ok(map)),
-        Err(Obstacle::Passing(why)) => {
-            passing.get_or_insert(Obstacle::Passing(why));
+        Err(CheckError::Temporary(why)) => {
+            temporary.get_or_insert(CheckError::Temporary(why));
             None
         }
-        Err(lasting) => Some(Err(lasting)),
+        Err(permanent) => Some(Err(permanent)),
     });
     let Some(map) = map.transpose()? else {
-        return Err(passing.unwrap_or_else(|| Obstacle::Passing("no node answered".to_owned())));
+        return Err(temporary.unwrap_or_else(|| CheckError::Temporary("no node answered".to_owned())));
     };
     let masters: BTreeMap<_, _> = map.iter().map(|(_, address)| (address.to_string(), address)).collect();
     let mut reached = false;
     for address in masters.into_values() {
         match server(&target.like.clone().set_addr(address.clone()), "cluster") {
             Ok(_) => reached = true,
-            Err(Obstacle::Passing(why)) => {
-                passing.get_or_insert(Obstacle::Passing(why));
+            Err(CheckError::Temporary(why)) => {
+                temporary.get_or_insert(CheckError::Temporary(why));
             }
-            Err(lasting) => return Err(lasting),
+            Err(permanent) => return Err(permanent),
         }
     }
-    match (reached, passing) {
+    match (reached, temporary) {
         (true, _) => Ok(()),
-        (false, passing) => {
-            Err(passing.unwrap_or_else(|| Obstacle::Passing("the cluster has no slots".to_owned())))
+        (false, temporary) => {
+            Err(temporary.unwrap_or_else(|| CheckError::Temporary("the cluster has no slots".to_owned())))
         }
     }
 }
 
-fn slots(seed: &ConnectionInfo) -> Result<Map, Obstacle> {
+fn slots(seed: &ConnectionInfo) -> Result<Map, CheckError> {
     let mut session = server(seed, "cluster")?;
     match session.ask(cmd("CLUSTER").arg("SLOTS")) {
         Ok(map) => Ok(parse_map(map, seed.addr())),
         Err(error) if error.detail().is_some_and(|text| text.contains("cluster support disabled")) => {
             Err(no_cluster(seed))
         }
-        Err(error) => Err(Obstacle::of(seed, "CLUSTER SLOTS", &error)),
+        Err(error) => Err(CheckError::of(seed, "CLUSTER SLOTS", &error)),
     }
 }
 
-/// All sentinels at once: one that knows the master is enough.
-fn sentinels(target: &Target, service: &str) -> Result<(), Obstacle> {
+/// Checks all sentinels in parallel: one that names the master is enough.
+fn sentinels(target: &Target, service: &str) -> Result<(), CheckError> {
     let asked: Vec<_> = thread::scope(|scope| {
         let asking: Vec<_> =
             target.seeds.iter().map(|seed| scope.spawn(|| master(target, service, seed))).collect();
-        let gone = || Err(Obstacle::Passing("a sentinel could not be asked".to_owned()));
+        let gone = || {
+            Err(CheckError::Temporary("the thread that checks a sentinel ended without a result".to_owned()))
+        };
         asking.into_iter().map(|asking| asking.join().unwrap_or_else(|_| gone())).collect()
     });
-    let mut passing = None;
-    let mut lasting = None;
+    let mut temporary = None;
+    let mut permanent = None;
     for answer in asked {
         match answer {
             Ok(()) => return Ok(()),
-            Err(obstacle @ Obstacle::Lasting(_)) => lasting = lasting.or(Some(obstacle)),
-            Err(obstacle) => passing = passing.or(Some(obstacle)),
+            Err(error @ CheckError::Permanent(_)) => permanent = permanent.or(Some(error)),
+            Err(error) => temporary = temporary.or(Some(error)),
         }
     }
-    Err(lasting.or(passing).unwrap_or_else(|| Obstacle::Passing("no sentinel answered".to_owned())))
+    Err(permanent.or(temporary).unwrap_or_else(|| CheckError::Temporary("no sentinel answered".to_owned())))
 }
 
-/// The master that a sentinel names.
-fn master(target: &Target, service: &str, seed: &ConnectionInfo) -> Result<(), Obstacle> {
+/// Checks a sentinel and the master that it names.
+fn master(target: &Target, service: &str, seed: &ConnectionInfo) -> Result<(), CheckError> {
     let address = seed.addr();
     let no_sentinel = || {
-        Obstacle::Lasting(format!(
+        CheckError::Permanent(format!(
             "the server at {address} is no sentinel: name the sentinels (their port is 26379 as a rule), or write \
              redis:// or redis+cluster://"
         ))
     };
-    let logged_in = log_in(seed).map_err(|obstacle| match obstacle {
-        Obstacle::Lasting(text) => Obstacle::Lasting(format!(
+    let logged_in = log_in(seed).map_err(|error| match error {
+        CheckError::Permanent(text) => CheckError::Permanent(format!(
             "{text}. This is a sentinel, whose login is ?sentinel_username=…&sentinel_password=…"
         )),
-        passing => passing,
+        temporary => temporary,
     });
     let (mut session, identity) = logged_in?;
     if !matches!(&*identity.mode, "" | "sentinel") {
@@ -263,14 +265,14 @@ fn master(target: &Target, service: &str, seed: &ConnectionInfo) -> Result<(), O
     let named = session.ask(cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(service));
     let named = named.map_err(|error| match error.detail() {
         Some(text) if text.contains("unknown command") => no_sentinel(),
-        _ => Obstacle::of(seed, "SENTINEL GET-MASTER-ADDR-BY-NAME", &error),
+        _ => CheckError::of(seed, "SENTINEL GET-MASTER-ADDR-BY-NAME", &error),
     })?;
     let all = [Value::Int(0), Value::Int(0), named];
     let map = parse_map(Value::Array(vec![Value::Array(all.into())]), address);
     let Some((_, at)) = map.into_iter().next() else {
         let known = services(&mut session);
-        return Err(Obstacle::Lasting(format!(
-            "the sentinel at {address} watches no master named {service}{known}: write its name after the hosts"
+        return Err(CheckError::Permanent(format!(
+            "the sentinel at {address} monitors no master named {service}{known}: write its name after the hosts"
         )));
     };
     let info = target.like.clone().set_addr(at);
@@ -279,12 +281,12 @@ fn master(target: &Target, service: &str, seed: &ConnectionInfo) -> Result<(), O
         Ok(Value::Array(role)) if matches!(role.first(), Some(Value::BulkString(word)) if word == b"master") => {
             Ok(())
         }
-        Ok(_) => Err(Obstacle::Passing(format!("the server at {} is a replica", info.addr()))),
-        Err(error) => Err(Obstacle::of(&info, "ROLE", &error)),
+        Ok(_) => Err(CheckError::Temporary(format!("the server at {} is a replica", info.addr()))),
+        Err(error) => Err(CheckError::of(&info, "ROLE", &error)),
     }
 }
 
-/// The names that a sentinel knows, for the message.
+/// The names of the masters that a sentinel monitors, for the error message.
 fn services(session: &mut Session) -> String {
     let Ok(Value::Array(masters)) = session.ask(cmd("SENTINEL").arg("MASTERS")) else { return String::new() };
     let names: Vec<_> = masters
@@ -299,11 +301,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_are_known_by_what_they_say_of_themselves() {
+    fn a_server_is_identified_by_hello_and_info() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let hello = |server, version, mode| {
             let parts = ["server", server, "version", version, "proto", "2", "mode", mode];
-            introduction(&Value::Array(parts.map(text).into()))
+            parse_hello(&Value::Array(parts.map(text).into()))
         };
         let is = |valkey, version: &str, mode: &str| Identity {
             valkey,
@@ -312,12 +314,12 @@ mod tests {
         };
         assert_eq!(hello("redis", "7.0.15", "standalone"), is(false, "7.0.15", "standalone"));
         assert_eq!(hello("valkey", "8.1.0", "cluster"), is(true, "8.1.0", "cluster"));
-        assert_eq!(introduction(&Value::Okay), Identity::default());
+        assert_eq!(parse_hello(&Value::Okay), Identity::default());
         let old = "# Server\r\nredis_version:6.2.6\r\nredis_mode:standalone\r\n";
-        assert_eq!(information(old, Identity::default()), is(false, "6.2.6", "standalone"));
+        assert_eq!(parse_info(old, Identity::default()), is(false, "6.2.6", "standalone"));
         let valkey =
             "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:7.2.8\r\nserver_mode:cluster\r\n";
-        assert_eq!(information(valkey, Identity::default()), is(true, "7.2.8", "cluster"));
+        assert_eq!(parse_info(valkey, Identity::default()), is(true, "7.2.8", "cluster"));
         assert_eq!(major("255.255.255"), Some(255));
         assert_eq!(major("unstable"), None);
     }

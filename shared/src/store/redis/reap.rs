@@ -1,4 +1,4 @@
-//! A round of reaping: over all partitions at the same time, in each of them one job after the other.
+//! A reaping pass: all partitions in parallel, the jobs of a partition one after the other.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use redis::Value;
 use super::{
     backend::Backend,
     queue::{exhausted_around, millis},
-    scripts::{DUE, Outcome, REAP, number, unexpected},
+    scripts::{DUE, REAP, ScriptReply, number, unexpected},
     shape::read_as,
 };
 use crate::{
@@ -23,21 +23,21 @@ use crate::{
     },
 };
 
-/// A job that reap must look at.
+/// A job that reap must check.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Due {
     id: JobId,
     at: Micros,
-    /// Whose job it is: the queue is a key of the script, and only the job says which one. `None` if its hash is gone.
+    /// The job's app, which names its queue; `None` if the job's hash is gone.
     app: Option<App>,
 }
 
-/// What became of the jobs of a round, by when they were due.
+/// The outcomes of a pass, sorted by due time.
 type Round = BTreeMap<(Micros, JobId), ReapOutcome>;
 
 impl Backend {
-    /// One round over all partitions. A partition whose node is away does not keep the others waiting; the round
-    /// is an error all the same, so that the caller knows that Redis did not answer in full.
+    /// One pass over all partitions. An unreachable node does not stop the pass of the other partitions, but the pass
+    /// returns its error.
     pub(super) async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
         let mut round = Round::new();
         let rounds = Partition::all().map(|partition| self.reap_of(partition, seen));
@@ -68,7 +68,7 @@ impl Backend {
         for due in due {
             match self.reap_one(&due, seen).await {
                 Ok((outcome, now)) => {
-                    // An answer in time: what comes after it waits for no longer than it did, however many they are.
+                    // The reply came in time, so the next command may use its time.
                     if now.since(seen) <= self.rules.reap_within {
                         seen = now;
                     }
@@ -120,7 +120,7 @@ impl Backend {
             .text(&tail)
             .value(millis(self.rules.ended_ttl));
         match self.with_dead_list_limits(call).run(&self.nodes).await? {
-            Outcome::Reaped { outcome, now } => Ok((outcome, now)),
+            ScriptReply::Reaped { outcome, now } => Ok((outcome, now)),
             other => unexpected(other),
         }
     }
@@ -134,7 +134,7 @@ pub(super) fn overdue(answer: Value) -> StoreResult<Vec<Due>> {
             [id, at, app] => Ok(Due {
                 id: number(id)?,
                 at: Micros(number::<f64>(at)? as u64),
-                // An invalid name has no queue.
+                // An invalid app has no queue.
                 app: app.parse().ok(),
             }),
             _ => Err(StoreError::Corrupt(format!("a list of due jobs has {} entries", flat.len()))),

@@ -1,7 +1,7 @@
-//! Whether the user may do all that a process does, tried without doing any of it.
+//! Checks whether the user has all rights that a process needs, without a write.
 //!
-//! The scripts' commands are tried in a script that may not write (lua/trial.lua), which is refused each of them after
-//! its rights were looked at. What is sent besides scripts is sent, with unused names.
+//! The commands of scripts are tried in a read-only script (lua/trial.lua): Redis checks the user's rights first and
+//! then refuses a write. The other commands are sent with unused names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,28 +9,28 @@ use redis::{Cmd, Value, cmd};
 
 use super::{
     backend::Backend,
+    check_error::{CheckError, forbidden, is_unknown, no_command},
     failure::{Failure, denies, is_about_rights},
     keys::PartitionKeys,
-    obstacle::{Obstacle, forbidden, is_unknown, no_command},
     pool::Pooled,
     scripts::TRIAL,
 };
 use crate::{error::StoreError, id::Partition};
 
-/// What a process does with the store: it needs the rights for that and no others.
+/// The role of a process. It needs the rights of its role only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
     /// Submits jobs and follows them.
     Api,
-    /// Claims jobs and makes them.
+    /// Claims jobs and runs them.
     Worker,
-    /// Both in one.
+    /// Both roles in one process.
     Both,
 }
 
-/// What a key or a channel is of; see [`keys`](super::keys).
+/// The kind of a key or a channel; see [`keys`](super::keys).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum KeyKind {
     Job,
     Log,
     Checkpoint,
@@ -45,15 +45,16 @@ enum Kind {
     Workers,
     Swept,
     Secret,
-    /// The command names none.
+    /// The command has no key.
     Nothing,
 }
 
-/// A command of the scripts: what follows its key so that it is whole, and what an API and a worker use it on.
-type Right = (&'static str, &'static [&'static str], &'static [Kind], &'static [Kind]);
+/// A command of the scripts: its name, the arguments after the key, and the kinds of keys that an API and a worker use
+/// it on.
+type Right = (&'static str, &'static [&'static str], &'static [KeyKind], &'static [KeyKind]);
 
 const RIGHTS: &[Right] = {
-    use Kind::{
+    use KeyKind::{
         Cancel, Checkpoint, Claim, Dead, Due, Job, Log, Looking, Nothing, Pace, Queue, Secret, Swept, Wake,
         Workers,
     };
@@ -89,10 +90,10 @@ const RIGHTS: &[Right] = {
     ]
 };
 
-/// What the user may not do: commands, each with the first name that it was tried on.
+/// The missing rights, each with the first key that it was tried on, and the missing commands.
 #[derive(Default)]
 struct Missing {
-    rights: BTreeMap<(String, Kind), String>,
+    rights: BTreeMap<(String, KeyKind), String>,
     commands: BTreeSet<String>,
 }
 
@@ -105,22 +106,21 @@ impl Process {
         self != Self::Api
     }
 
-    /// What it uses a command on.
-    fn uses(self, (_, _, api, worker): &Right) -> BTreeSet<Kind> {
-        let of = |used: &&'static [Kind], uses| if uses { *used } else { &[] };
+    /// The kinds of keys that the process uses a command on.
+    fn uses(self, (_, _, api, worker): &Right) -> BTreeSet<KeyKind> {
+        let of = |used: &&'static [KeyKind], uses| if uses { *used } else { &[] };
         of(api, self.is_api()).iter().chain(of(worker, self.is_worker())).copied().collect()
     }
 }
 
 impl Backend {
     /// Tries all rights in all partitions.
-    pub(super) async fn all_rights(&self, process: Process) -> Result<(), Obstacle> {
+    pub(super) async fn all_rights(&self, process: Process) -> Result<(), CheckError> {
         self.rights(process, Partition::all()).await
     }
 
-    /// Tries all rights where others may hold: of a cluster in all partitions, since each node has its own users; else
-    /// in one.
-    pub(super) async fn rights_on_each_node(&self, process: Process) -> Result<(), Obstacle> {
+    /// Tries all rights: in a cluster in all partitions, because each node has its own users; otherwise in one.
+    pub(super) async fn rights_on_each_node(&self, process: Process) -> Result<(), CheckError> {
         let partitions = if self.nodes.is_cluster() { usize::MAX } else { 1 };
         self.rights(process, Partition::all().take(partitions)).await
     }
@@ -129,62 +129,62 @@ impl Backend {
         &self,
         process: Process,
         partitions: impl Iterator<Item = Partition>,
-    ) -> Result<(), Obstacle> {
+    ) -> Result<(), CheckError> {
         let mut missing = Missing::default();
         let tried = partitions.map(|partition| self.rights_in(process, partition));
         let workers = vec![self.keys.workers(), self.keys.swept()];
         let workers = self.try_scripts(process, workers, |kind| match kind {
-            Kind::Workers => Some(self.keys.workers()),
-            Kind::Swept => Some(self.keys.swept()),
+            KeyKind::Workers => Some(self.keys.workers()),
+            KeyKind::Swept => Some(self.keys.swept()),
             _ => None,
         });
         let secret = self.try_scripts(process, vec![self.keys.secret()], |kind| {
-            (kind == Kind::Secret).then(|| self.keys.secret())
+            (kind == KeyKind::Secret).then(|| self.keys.secret())
         });
         let (tried, workers, secret) = futures::join!(futures::future::join_all(tried), workers, secret);
-        let mut passing = None;
+        let mut temporary = None;
         for found in tried.into_iter().chain([workers, secret]) {
             match found {
                 Ok(found) => missing.add(found),
-                Err(why) => passing = Some(why),
+                Err(why) => temporary = Some(why),
             }
         }
         missing.verdict()?;
-        passing.map_or(Ok(()), |why| Err(Obstacle::Passing(why)))
+        temporary.map_or(Ok(()), |why| Err(CheckError::Temporary(why)))
     }
 
     async fn rights_in(&self, process: Process, partition: Partition) -> Result<Missing, String> {
         let keys = self.keys.of(partition);
         let all = [
-            Kind::Job,
-            Kind::Log,
-            Kind::Checkpoint,
-            Kind::Queue,
-            Kind::Wake,
-            Kind::Looking,
-            Kind::Pace,
-            Kind::Due,
-            Kind::Dead,
-            Kind::Claim,
+            KeyKind::Job,
+            KeyKind::Log,
+            KeyKind::Checkpoint,
+            KeyKind::Queue,
+            KeyKind::Wake,
+            KeyKind::Looking,
+            KeyKind::Pace,
+            KeyKind::Due,
+            KeyKind::Dead,
+            KeyKind::Claim,
         ];
         let names = all.iter().filter_map(|kind| name(&keys, *kind)).collect();
         let mut missing = self.try_scripts(process, names, |kind| name(&keys, kind)).await?;
-        for (command, kind, words) in direct(process, &keys, self.rules.submit_replicas) {
+        for (command, kind, words) in direct_commands(process, &keys, self.rules.submit_replicas) {
             if let Err(failure) = self.nodes.query(&keys.due(), &words).await {
-                missing.note(command, kind, &name(&keys, kind).unwrap_or_default(), failure)?;
+                missing.record_failure(command, kind, &name(&keys, kind).unwrap_or_default(), failure)?;
             }
         }
-        for (kind, channel) in listens(process, &keys) {
-            self.try_listening(&keys.due(), kind, &channel, &mut missing).await?;
+        for (kind, channel) in subscribed_channels(process, &keys) {
+            self.try_subscription(&keys.due(), kind, &channel, &mut missing).await?;
         }
         Ok(missing)
     }
 
     /// Subscribes and unsubscribes, on one connection.
-    async fn try_listening(
+    async fn try_subscription(
         &self,
         key: &str,
-        kind: Kind,
+        kind: KeyKind,
         channel: &str,
         missing: &mut Missing,
     ) -> Result<(), String> {
@@ -201,22 +201,22 @@ impl Backend {
                 answer
             }
             Err(failure) => {
-                missing.note("SSUBSCRIBE", kind, channel, failure)?;
+                missing.record_failure("SSUBSCRIBE", kind, channel, failure)?;
                 self.nodes.query(key, &unsubscribe).await
             }
         };
         match unsubscribed {
             Ok(_) => Ok(()),
-            Err(failure) => missing.note("SUNSUBSCRIBE", kind, channel, failure),
+            Err(failure) => missing.record_failure("SUNSUBSCRIBE", kind, channel, failure),
         }
     }
 
-    /// Tries the scripts' commands, on those of `keys` that `name` gives.
+    /// Tries the scripts' commands on `keys`. `name` gives the key of a kind; kinds without a key are skipped.
     async fn try_scripts(
         &self,
         process: Process,
         keys: Vec<String>,
-        name: impl Fn(Kind) -> Option<String>,
+        name: impl Fn(KeyKind) -> Option<String>,
     ) -> Result<Missing, String> {
         let mut missing = Missing::default();
         let mut tried = Vec::new();
@@ -225,7 +225,7 @@ impl Backend {
         for right @ (command, rest, ..) in RIGHTS {
             for kind in process.uses(right) {
                 let Some(name) = name(kind) else { continue };
-                let named = usize::from(kind != Kind::Nothing);
+                let named = usize::from(kind != KeyKind::Nothing);
                 call = call.value(1 + named + rest.len()).text(command);
                 if named > 0 {
                     call = call.value(&name);
@@ -238,79 +238,91 @@ impl Backend {
             Ok(answer) => {
                 for (number, error) in refusals(answer).map_err(|error| error.to_string())? {
                     if let Some((command, kind, name)) = tried.get(number.wrapping_sub(1)) {
-                        missing.say(command, *kind, name, &error);
+                        missing.record_refusal(command, *kind, name, &error);
                     }
                 }
             }
-            Err(failure) => missing.note("EVALSHA", Kind::Job, &first, failure)?,
+            Err(failure) => missing.record_failure("EVALSHA", KeyKind::Job, &first, failure)?,
         }
         Ok(missing)
     }
 }
 
-/// What is sent besides scripts, in a form that changes nothing.
-fn direct(process: Process, keys: &PartitionKeys, replicas: u32) -> Vec<(&'static str, Kind, Cmd)> {
+/// The commands besides the scripts, in a form that changes nothing.
+fn direct_commands(
+    process: Process,
+    keys: &PartitionKeys,
+    replicas: u32,
+) -> Vec<(&'static str, KeyKind, Cmd)> {
     let command = |words: &[&str]| {
         let mut command = cmd(words[0]);
         command.arg(&words[1..]);
         command
     };
     let mut all = vec![
-        ("PING", Kind::Nothing, command(&["PING"])),
-        ("UNWATCH", Kind::Nothing, command(&["UNWATCH"])),
-        ("EVAL", Kind::Due, command(&["EVAL", TRIAL.code(), "1", &keys.due()])),
-        ("HGET", Kind::Job, command(&["HGET", &keys.jobs(), "app"])),
+        ("PING", KeyKind::Nothing, command(&["PING"])),
+        ("UNWATCH", KeyKind::Nothing, command(&["UNWATCH"])),
+        ("EVAL", KeyKind::Due, command(&["EVAL", TRIAL.code(), "1", &keys.due()])),
+        ("HGET", KeyKind::Job, command(&["HGET", &keys.jobs(), "app"])),
     ];
     if process.is_api() && replicas > 0 {
-        all.push(("WAIT", Kind::Nothing, command(&["WAIT", "0", "1"])));
+        all.push(("WAIT", KeyKind::Nothing, command(&["WAIT", "0", "1"])));
     }
     if process.is_worker() {
-        all.push(("BLPOP", Kind::Wake, command(&["BLPOP", &keys.no_wake(), "0.001"])));
+        all.push(("BLPOP", KeyKind::Wake, command(&["BLPOP", &keys.no_wake(), "0.001"])));
     }
     all
 }
 
-/// The channels that it listens to.
-fn listens(process: Process, keys: &PartitionKeys) -> Vec<(Kind, String)> {
+/// The channels that a process subscribes to.
+fn subscribed_channels(process: Process, keys: &PartitionKeys) -> Vec<(KeyKind, String)> {
     let mut all = Vec::new();
     if process.is_api() {
-        all.push((Kind::Log, keys.logs()));
+        all.push((KeyKind::Log, keys.logs()));
     }
     if process.is_worker() {
-        all.push((Kind::Cancel, keys.cancel()));
+        all.push((KeyKind::Cancel, keys.cancel()));
     }
     all
 }
 
-/// An unused name of a partition, or one that is only read.
-fn name(keys: &PartitionKeys, kind: Kind) -> Option<String> {
+/// The key of a kind in a partition: an unused key, or one that is only read.
+fn name(keys: &PartitionKeys, kind: KeyKind) -> Option<String> {
     Some(match kind {
-        Kind::Job => keys.jobs(),
-        Kind::Log => keys.logs(),
-        Kind::Checkpoint => keys.checkpoints(),
-        Kind::Queue => keys.no_queue(),
-        Kind::Wake => keys.no_wake(),
-        Kind::Looking => keys.no_looking(),
-        Kind::Pace => keys.no_pace(),
-        Kind::Due => keys.due(),
-        Kind::Dead => keys.dead(),
-        Kind::Claim => keys.no_claim(),
-        Kind::Cancel => keys.cancel(),
-        Kind::Nothing => String::new(),
-        Kind::Workers | Kind::Swept | Kind::Secret => return None,
+        KeyKind::Job => keys.jobs(),
+        KeyKind::Log => keys.logs(),
+        KeyKind::Checkpoint => keys.checkpoints(),
+        KeyKind::Queue => keys.no_queue(),
+        KeyKind::Wake => keys.no_wake(),
+        KeyKind::Looking => keys.no_looking(),
+        KeyKind::Pace => keys.no_pace(),
+        KeyKind::Due => keys.due(),
+        KeyKind::Dead => keys.dead(),
+        KeyKind::Claim => keys.no_claim(),
+        KeyKind::Cancel => keys.cancel(),
+        KeyKind::Nothing => String::new(),
+        KeyKind::Workers | KeyKind::Swept | KeyKind::Secret => return None,
     })
 }
 
-/// What the trial answers.
+/// Reads the reply of `trial`.
 fn refusals(answer: Value) -> Result<Vec<(usize, String)>, StoreError> {
     super::shape::read_as("a trial of rights", answer)
 }
 
 impl Missing {
-    /// Takes note of a command that was not answered; an error if that says nothing about rights.
-    fn note(&mut self, command: &str, kind: Kind, name: &str, failure: Failure) -> Result<(), String> {
+    /// Records a failed command. Returns an error that is not about rights or a missing command.
+    fn record_failure(
+        &mut self,
+        command: &str,
+        kind: KeyKind,
+        name: &str,
+        failure: Failure,
+    ) -> Result<(), String> {
         match failure {
-            Failure::Redis(error) if is_about_rights(&error) => self.say(command, kind, name, "NOPERM"),
+            Failure::Redis(error) if is_about_rights(&error) => {
+                self.record_refusal(command, kind, name, "NOPERM")
+            }
             Failure::Redis(error) if error.detail().is_some_and(is_unknown) => {
                 self.commands.insert(command.to_owned());
             }
@@ -319,7 +331,7 @@ impl Missing {
         Ok(())
     }
 
-    fn say(&mut self, command: &str, kind: Kind, name: &str, error: &str) {
+    fn record_refusal(&mut self, command: &str, kind: KeyKind, name: &str, error: &str) {
         if denies(error) {
             self.rights.entry((command.to_owned(), kind)).or_insert_with(|| name.to_owned());
         } else if is_unknown(error) {
@@ -334,9 +346,9 @@ impl Missing {
         self.commands.extend(other.commands);
     }
 
-    fn verdict(self) -> Result<(), Obstacle> {
+    fn verdict(self) -> Result<(), CheckError> {
         if let Some(command) = self.commands.first() {
-            return Err(Obstacle::Lasting(no_command("the server", command)));
+            return Err(CheckError::Permanent(no_command("the server", command)));
         }
         if self.rights.is_empty() {
             return Ok(());
@@ -352,7 +364,7 @@ impl Missing {
         if more > 0 {
             commands.push(format!("and {more} more"));
         }
-        Err(Obstacle::Lasting(forbidden("the server", &commands)))
+        Err(CheckError::Permanent(forbidden("the server", &commands)))
     }
 }
 
@@ -375,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_of_a_processs_scripts_is_tried_and_no_other() {
+    fn exactly_the_commands_of_a_processs_scripts_are_tried() {
         let api = vec![
             &SUBMIT, &RETRY, &CANCEL, &REAP, &DUE, &NOW, &DEAD, &FORGET, &STATUS, &READ, &WORKERS, &SECRET,
         ];

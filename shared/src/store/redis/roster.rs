@@ -1,11 +1,11 @@
-//! The workers on record.
+//! The registered workers.
 
 use redis::Value;
 
 use super::{
     backend::Backend,
     queue::{BEYOND_CLOCK, millis},
-    scripts::{HEARTBEAT, Outcome, WORKERS, number, unexpected},
+    scripts::{HEARTBEAT, ScriptReply, WORKERS, number, unexpected},
     shape::{Shape, bad_json, read_as, unreadable},
 };
 use crate::{
@@ -26,7 +26,7 @@ impl Backend {
             .value(self.rules.worker_known.as_micros())
             .value(millis(self.rules.worker_known + BEYOND_CLOCK));
         match call.run(&self.nodes).await? {
-            Outcome::Done => Ok(()),
+            ScriptReply::Done => Ok(()),
             other => unexpected(other),
         }
     }
@@ -38,7 +38,7 @@ impl Backend {
     }
 }
 
-/// What `workers` answers.
+/// Reads the reply of `workers`.
 pub(super) fn seen(answer: Value) -> StoreResult<Vec<SeenWorker>> {
     let entries: Vec<String> = read_as("the workers", answer)?;
     let mut workers = Vec::with_capacity(entries.len());
@@ -47,9 +47,9 @@ pub(super) fn seen(answer: Value) -> StoreResult<Vec<SeenWorker>> {
         let (last_seen, record) = split.ok_or_else(|| unreadable("a worker", Shape::of_text(entry)))?;
         match serde_json::from_str(record) {
             Ok(record) => workers.push(SeenWorker { record, last_seen: Micros(number(last_seen)?) }),
-            // A newer worker's word that this version lacks must not hide the whole fleet from it.
+            // One record of a newer version must not hide the other workers.
             Err(error) => {
-                tracing::warn!(error = %bad_json("a worker's record", &error), "a worker is not listed")
+                tracing::warn!(error = %bad_json("a worker's record", &error), "cannot read a worker's record; the worker is not listed")
             }
         }
     }

@@ -1,8 +1,8 @@
-//! A connection on which nothing was sent yet: not even a login. What a server says to whom it does not want is the
-//! answer to the first command here, where the library's own login would report a broken pipe.
+//! A connection without a login. If a server refuses the connection, its reason is the reply to the first command here;
+//! the library's own login would report a broken pipe.
 //!
-//! It blocks, so it belongs on a thread of its own. Used at the start and after a connection that broke at once, never
-//! for commands.
+//! It blocks: use it on a separate thread. It is for the check at the start and for the reason of a refusal, not for
+//! commands.
 
 use std::{
     io::{Read, Write},
@@ -17,10 +17,10 @@ use redis::{
 };
 use tokio::sync::oneshot;
 
-/// How long a server may take to accept the connection, and how long for each answer.
-const WITHIN: Duration = Duration::from_secs(2);
+/// The timeout for the connection, and for each reply.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// See the module.
+/// A connection without a login; see the module.
 pub(super) struct Session(redis::Connection);
 
 impl Session {
@@ -28,45 +28,45 @@ impl Session {
     pub(super) fn open(info: &ConnectionInfo) -> RedisResult<Self> {
         let bare = RedisConnectionInfo::default().set_skip_set_lib_name();
         let client = Client::open(info.clone().set_redis_settings(bare))?;
-        let connection = client.get_connection_with_timeout(WITHIN)?;
-        connection.set_read_timeout(Some(WITHIN))?;
-        connection.set_write_timeout(Some(WITHIN))?;
+        let connection = client.get_connection_with_timeout(TIMEOUT)?;
+        connection.set_read_timeout(Some(TIMEOUT))?;
+        connection.set_write_timeout(Some(TIMEOUT))?;
         Ok(Self(connection))
     }
 
-    /// Sends a command and waits for its answer.
+    /// Sends a command and waits for its reply.
     pub(super) fn ask(&mut self, command: &Cmd) -> RedisResult<Value> {
         self.0.req_command(command)?.extract_error()
     }
 }
 
-/// What a server says to a client that has just connected, if that is a refusal.
-pub(super) async fn first_words(info: ConnectionInfo) -> Option<RedisError> {
+/// The server's reason for refusing a new connection, if it does.
+pub(super) async fn refusal_reason(info: ConnectionInfo) -> Option<RedisError> {
     let (answer, answered) = oneshot::channel();
     thread::spawn(move || {
         let asked = Session::open(&info).and_then(|mut session| session.ask(&redis::cmd("PING")));
-        // That it wants a login is no reason: the client that asks has one.
+        // NOAUTH is not the reason: the real client sends a login.
         let refusal = asked.err().filter(|error| error.code().is_some_and(|code| code != "NOAUTH"));
-        // The caller may have gone.
+        // The caller may be gone.
         let _ = answer.send(refusal);
     });
     answered.await.ok().flatten()
 }
 
-/// What a server speaks that did not answer in the way that the URL names.
+/// The protocol of a server that does not use the one in the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speaks {
-    /// Redis' protocol, where the URL says TLS.
+pub(super) enum Protocol {
+    /// Plain TCP, but the URL says TLS.
     Plain,
-    /// TLS, where the URL does not say so.
+    /// TLS, but the URL says plain TCP.
     Tls,
 }
 
-/// Whether the server speaks the other of TLS and plain TCP.
-pub(super) fn other_speech(address: &ConnectionAddr) -> Option<Speaks> {
+/// Tries the protocol that the URL does not name. Returns it if the server uses it.
+pub(super) fn other_protocol(address: &ConnectionAddr) -> Option<Protocol> {
     match address {
-        ConnectionAddr::Tcp(host, port) => answers_tls(host, *port).then_some(Speaks::Tls),
-        ConnectionAddr::TcpTls { host, port, .. } => answers_plainly(host, *port).then_some(Speaks::Plain),
+        ConnectionAddr::Tcp(host, port) => answers_tls(host, *port).then_some(Protocol::Tls),
+        ConnectionAddr::TcpTls { host, port, .. } => answers_plain(host, *port).then_some(Protocol::Plain),
         _ => None,
     }
 }
@@ -77,12 +77,11 @@ fn answers_tls(host: &str, port: u16) -> bool {
         stream.write_all(&client_hello())?;
         stream.read_exact(&mut record)
     });
-    // A handshake message or an alert, of some version of TLS.
+    // A TLS handshake message or alert.
     asked.is_ok() && matches!(record, [0x15 | 0x16, 3])
 }
 
-/// The start of a TLS handshake, of version 1.2 and without extensions. Who speaks TLS answers it with a record, be it
-/// an alert.
+/// A TLS 1.2 ClientHello without extensions. A TLS server answers it with a record, at least with an alert.
 fn client_hello() -> Vec<u8> {
     let record_and_version = [0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3];
     let random = [0; 32];
@@ -90,7 +89,7 @@ fn client_hello() -> Vec<u8> {
     [&record_and_version[..], &random, &no_session_one_cipher_no_compression].concat()
 }
 
-fn answers_plainly(host: &str, port: u16) -> bool {
+fn answers_plain(host: &str, port: u16) -> bool {
     let mut first = [0];
     let asked = connect(host, port).and_then(|mut stream| {
         stream.write_all(b"PING\r\n")?;
@@ -102,10 +101,10 @@ fn answers_plainly(host: &str, port: u16) -> bool {
 fn connect(host: &str, port: u16) -> std::io::Result<TcpStream> {
     let mut last = std::io::ErrorKind::NotFound.into();
     for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, WITHIN) {
+        match TcpStream::connect_timeout(&address, TIMEOUT) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(WITHIN))?;
-                stream.set_write_timeout(Some(WITHIN))?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
                 return Ok(stream);
             }
             Err(error) => last = error,

@@ -1,8 +1,7 @@
 #!lua flags=allow-oom
--- Registers a worker. From time to time it also removes those that were silent for too long, which reads all of them.
+-- Registers a worker. Sometimes it also removes all silent workers, which reads the records of all workers.
 -- KEYS  workers, swept
--- ARGV  now ('' for the server's), worker, record (JSON), how long a worker is known (us), time to live of the last
---       sweep's time (ms)
+-- ARGV  now ('' for the server's), worker, record (JSON), how long a worker is known (us), time to live of swept (ms)
 -- Returns  done
 local workers, swept, worker, record, known = KEYS[1], KEYS[2], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local now = clock(ARGV[1])
