@@ -18,12 +18,10 @@ use tokio::{
 
 use crate::error::ApiError;
 
-/// A body of at most this many bytes is small.
-const SMALL: u64 = 256 << 10;
-/// The memory limit of all small bodies, as a number of bodies of the largest small size.
-const SMALL_AT_ONCE: u64 = 256;
-/// The memory limit of all other bodies, as a number of bodies of the largest size.
-const LARGE_AT_ONCE: u64 = 16;
+/// Classes of bodies: the largest size in bytes, and how many bodies of this size may be in memory at once. Larger
+/// bodies are the last class. Each class has its own memory, so that no class can block a smaller one.
+const CLASSES: [(u64, u64); 2] = [(TINY, 1024), (256 << 10, 256)];
+const LARGEST_AT_ONCE: u64 = 16;
 
 /// The timeout for a whole body.
 const WHOLE: Duration = Duration::from_secs(120);
@@ -38,28 +36,30 @@ const TINY: u64 = 16 << 10;
 /// body.
 const MAX_DISCARDED: u64 = 64 << 20;
 
-/// Reads bodies into memory, with a limit for all bodies together. Small bodies have a separate limit, so that large
-/// bodies cannot block them.
+/// Reads bodies into memory, with a limit for all bodies of a class together.
 pub(crate) struct Bodies {
     limit: u64,
-    /// One permit for each byte of a small body that is being read or parsed.
-    small: Arc<Semaphore>,
-    /// The same for the other bodies.
-    large: Arc<Semaphore>,
+    /// From the smallest bodies to the largest.
+    classes: Vec<Class>,
+}
+
+/// Bodies of about the same size.
+struct Class {
+    /// The largest size in bytes.
+    most: u64,
+    /// One permit for each byte of a body that is being read or parsed.
+    memory: Arc<Semaphore>,
 }
 
 impl Bodies {
     /// For bodies of up to `limit` bytes.
     pub(crate) fn new(limit: u64) -> Self {
-        let room = |bytes: u64| {
-            let bytes = bytes.try_into().unwrap_or(Semaphore::MAX_PERMITS);
-            Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)))
+        let class = |(most, at_once): (u64, u64)| {
+            let most = most.min(limit);
+            let bytes = most.saturating_mul(at_once).try_into().unwrap_or(Semaphore::MAX_PERMITS);
+            Class { most, memory: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))) }
         };
-        Self {
-            limit,
-            small: room(limit.min(SMALL).saturating_mul(SMALL_AT_ONCE)),
-            large: room(limit.saturating_mul(LARGE_AT_ONCE)),
-        }
+        Self { limit, classes: CLASSES.into_iter().chain([(limit, LARGEST_AT_ONCE)]).map(class).collect() }
     }
 
     /// Reads a whole body. The bytes keep their permits until they are dropped.
@@ -71,7 +71,7 @@ impl Bodies {
         if declared > self.limit && asks_first {
             return Err(too_large);
         }
-        let mut kept = Ok(Kept { bytes: BytesMut::new(), place: None, large: declared > SMALL });
+        let mut kept = Ok(Kept { bytes: BytesMut::new(), place: None, class: self.class(declared) });
         let mut arrival = ArrivalDeadline::new(Instant::now());
         while let Some(frame) =
             timeout_at(arrival.deadline, body.frame()).await.map_err(|_| ApiError::BodyTooSlow)?
@@ -93,25 +93,39 @@ impl Bodies {
         }
         kept.map(Bytes::from_owner)
     }
+
+    /// The class of a body of `length` bytes; the last one for a too large body.
+    fn class(&self, length: u64) -> usize {
+        let last = self.classes.len() - 1;
+        self.classes.iter().position(|class| length <= class.most).unwrap_or(last)
+    }
+
+    /// Permits for `bytes` more of a body of a class.
+    fn take(&self, class: usize, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let bytes = u32::try_from(bytes).map_err(|_| ApiError::BodiesFull)?;
+        let memory = self.classes[class].memory.clone();
+        memory.try_acquire_many_owned(bytes).map_err(|_| ApiError::BodiesFull)
+    }
 }
 
 /// The received part of a body, and its permits.
 struct Kept {
     bytes: BytesMut,
     place: Option<OwnedSemaphorePermit>,
-    large: bool,
+    /// Index into [`Bodies::classes`].
+    class: usize,
 }
 
 impl Kept {
     fn extend(&mut self, data: &[u8], bodies: &Bodies) -> Result<(), ApiError> {
         let length = (self.bytes.len() + data.len()) as u64;
-        if !self.large && length > SMALL {
-            // A body without a length, which has permits for small bodies so far.
-            let place = take(&bodies.large, self.bytes.len())?;
-            self.place = Some(place);
-            self.large = true;
+        let class = bodies.class(length).max(self.class);
+        if class > self.class {
+            // A body without a length, which has permits for smaller bodies so far.
+            self.place = Some(bodies.take(class, self.bytes.len())?);
+            self.class = class;
         }
-        let more = take(if self.large { &bodies.large } else { &bodies.small }, data.len())?;
+        let more = bodies.take(class, data.len())?;
         match &mut self.place {
             Some(place) => place.merge(more),
             None => self.place = Some(more),
@@ -119,11 +133,6 @@ impl Kept {
         self.bytes.extend_from_slice(data);
         Ok(())
     }
-}
-
-fn take(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
-    let bytes = u32::try_from(bytes).map_err(|_| ApiError::BodiesFull)?;
-    room.clone().try_acquire_many_owned(bytes).map_err(|_| ApiError::BodiesFull)
 }
 
 impl AsRef<[u8]> for Kept {

@@ -41,6 +41,11 @@ pub(crate) enum ApiError {
         /// The address that the API listens on.
         listens_on: SocketAddr,
     },
+    /// The same, and the request's Host header names another machine.
+    ForeignHost {
+        /// The address that the API listens on.
+        listens_on: SocketAddr,
+    },
     /// Send a smaller body.
     BodyTooLarge {
         /// The limit.
@@ -101,7 +106,7 @@ impl ApiError {
                 StatusCode::NOT_FOUND
             }
             Self::MethodUnknown => StatusCode::METHOD_NOT_ALLOWED,
-            Self::ForThisMachine { .. } => StatusCode::FORBIDDEN,
+            Self::ForThisMachine { .. } | Self::ForeignHost { .. } => StatusCode::FORBIDDEN,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyCut => StatusCode::BAD_REQUEST,
@@ -134,6 +139,10 @@ impl ApiError {
                 "This route shows everybody's jobs, so it is open only where the API listens on a loopback address. \
                  This one listens on {listens_on}: start another one with --listen 127.0.0.1:8081 and the same \
                  --redis-url, and ask that"
+            )
+            .into(),
+            Self::ForeignHost { listens_on } => format!(
+                "This route is only for this machine, and the Host header names another one. Use http://{listens_on}"
             )
             .into(),
             Self::BodyTooLarge { limit } => format!("The body has more than {limit} bytes").into(),

@@ -1,7 +1,12 @@
 //! The shared state of all routes. It has no state of a job: any API serves any job.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use axum::http::{HeaderMap, HeaderValue, header, uri::Authority};
 use glimpse_shared::{error::StoreResult, store::SharedStore};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -68,11 +73,17 @@ impl Shared {
         })
     }
 
-    /// Returns an error if other machines can reach this process.
-    pub(crate) fn for_this_machine(&self) -> Result<(), ApiError> {
+    /// Returns an error if other machines can reach this process, or if the request is for another host name: a web
+    /// page can give its own name this machine's address (DNS rebinding).
+    pub(crate) fn for_this_machine(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let listens_on = self.listens_on;
-        let is_loopback = listens_on.ip().to_canonical().is_loopback();
-        if is_loopback { Ok(()) } else { Err(ApiError::ForThisMachine { listens_on }) }
+        if !listens_on.ip().to_canonical().is_loopback() {
+            return Err(ApiError::ForThisMachine { listens_on });
+        }
+        match headers.get(header::HOST).is_none_or(is_this_machine) {
+            true => Ok(()),
+            false => Err(ApiError::ForeignHost { listens_on }),
+        }
     }
 
     /// A permit for a stream.
@@ -80,6 +91,16 @@ impl Shared {
         let place = self.streams.clone().try_acquire_owned();
         place.map_err(|_| ApiError::StreamsFull { limit: self.config.max_streams })
     }
+}
+
+/// Whether a Host header names a loopback address.
+fn is_this_machine(host: &HeaderValue) -> bool {
+    let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    authority.is_some_and(|authority| {
+        let name = authority.host().trim_matches(['[', ']']).trim_end_matches('.');
+        let address = name.parse::<IpAddr>();
+        name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.to_canonical().is_loopback())
+    })
 }
 
 /// The store's answer, or an error for the client; 503 after the timeout.

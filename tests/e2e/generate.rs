@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
@@ -210,6 +211,45 @@ async fn several_pictures_are_numbered_and_written_all_or_none() {
     let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
     let left = names.filter(|name| name.to_string_lossy().starts_with("half")).count();
     assert_eq!(left, 1, "nothing but the folder");
+}
+
+#[test]
+fn a_pipe_is_written_into_and_a_link_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let options = ["a heart", "--seed", "7", "--steps", "2", "-o"];
+    assert!(Command::new("mkfifo").arg(path("pipe.png")).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = path("pipe.png");
+        move || std::fs::read(pipe).unwrap()
+    });
+    let pipe = path("pipe.png").display().to_string();
+    let output = generate(folder.path(), &[&options[..], &[&pipe]].concat());
+    assert!(output.status.success(), "{}", text(&output));
+    let picture = reader.join().unwrap();
+    assert!(image::load_from_memory(&picture).is_ok());
+    assert!(path("pipe.png").metadata().unwrap().file_type().is_fifo());
+
+    std::fs::write(path("old.png"), "what was there before").unwrap();
+    for (link, target) in [("link.png", "old.png"), ("dangling.png", "new.png")] {
+        std::os::unix::fs::symlink(target, path(link)).unwrap();
+        let link = path(link).display().to_string();
+        let output = generate(folder.path(), &[&options[..], &[&link]].concat());
+        assert!(output.status.success(), "{}", text(&output));
+        assert!(Path::new(&link).is_symlink());
+        assert!(std::fs::read(path(target)).unwrap() == picture, "{target}");
+    }
+}
+
+#[test]
+fn a_huge_number_of_pictures_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.png").display().to_string();
+    for number in ["9000000000000", "5", "0", "-1"] {
+        let output = generate(folder.path(), &["a heart", "-o", &file, "--num-images", number]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(text(&output).contains("num_images (--num-images)"), "{}", text(&output));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,10 @@
 //! SIGTERM and SIGINT at any time: the first one shuts a process down gracefully, the second one ends it at once.
 
 use std::{
+    fs::OpenOptions,
     net::{TcpListener, TcpStream},
     path::Path,
+    process::Command,
     time::Duration,
 };
 
@@ -71,6 +73,23 @@ async fn a_process_that_loads_a_model_ends_at_the_first_signal() {
             process.signal(signal);
             assert_eq!(process.exit(AT_ONCE).await.code(), Some(code), "{args:?} at {signal}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generate_ends_at_the_first_signal_while_it_reads_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pipe, out) = (folder.path().join("pipe.png"), folder.path().join("out.png"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let args = ["generate", "a heart", "-o", out.to_str().unwrap(), "--image", pipe.to_str().unwrap()];
+        let mut process = Process::start("glimpse", &args);
+        let pipe = pipe.clone();
+        // Opened once the process reads it, and nothing is written.
+        let _writer =
+            tokio::task::spawn_blocking(|| OpenOptions::new().write(true).open(pipe)).await.unwrap().unwrap();
+        process.signal(signal);
+        assert_eq!(process.exit(AT_ONCE).await.code(), Some(code), "{}", process.log());
     }
 }
 

@@ -245,6 +245,24 @@ fn a_product_that_is_not_finite_is_refused_by_file_and_module() {
 }
 
 #[test]
+fn weights_that_are_too_large_for_the_model_are_refused_by_file_at_the_step_that_shows_it() {
+    let pipeline = pipeline();
+    let plain = latents(&pipeline, &with(&[]));
+    // Finite weights, but not the numbers that the network computes with them.
+    let large = with(&[(&fixture("peft.safetensors"), 0.5), (&fixture("kohya_sgm.safetensors"), 1e30)]);
+    let mut denoising = pipeline.begin(&large).unwrap_or_else(|e| panic!("{e}"));
+    match pipeline.step(&mut [&mut denoising]) {
+        Err(PipelineError::BadRequest { field: "loras", message }) => {
+            for part in ["peft.safetensors", "kohya_sgm.safetensors", "step 0", "smaller scale"] {
+                assert!(message.contains(part), "{part:?} in {message}");
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(latents(&pipeline, &with(&[])) == plain, "left over after a refusal");
+}
+
+#[test]
 fn an_error_has_the_name_of_the_lora_in_the_request() {
     let pipeline = pipeline();
     let (_folder, path) = changed("peft.safetensors", |all| all.clear());

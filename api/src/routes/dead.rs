@@ -6,7 +6,7 @@ use axum::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
     },
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
 use glimpse_shared::{
@@ -34,6 +34,7 @@ pub(crate) struct Of {
 /// `GET /v1/dead`, newest first.
 pub(crate) async fn list(
     State(api): State<Api>,
+    headers: HeaderMap,
     query: Result<Query<Of>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     #[derive(Serialize)]
@@ -50,7 +51,7 @@ pub(crate) async fn list(
         attempts: u32,
     }
 
-    api.for_this_machine()?;
+    api.for_this_machine(&headers)?;
     let app = app(query.ok().and_then(|Query(of)| of.app))?;
     let dead = ask(api.store.dead(app.as_ref())).await?;
     let listed = |dead: DeadJob| Listed {
@@ -75,9 +76,10 @@ fn app(text: Option<String>) -> Result<Option<App>, ApiError> {
 /// `POST /v1/dead/{id}/retry`: repeated, it returns the same new job.
 pub(crate) async fn retry(
     State(api): State<Api>,
+    headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    api.for_this_machine()?;
+    api.for_this_machine(&headers)?;
     let old = job_id(path)?;
     in_time(async {
         let state = known(&api, old).await?;

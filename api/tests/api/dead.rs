@@ -91,6 +91,25 @@ async fn a_dead_job_that_no_worker_can_do_stays_on_the_list() {
 
 /// The list gives control over all jobs.
 #[tokio::test]
+async fn a_host_name_of_another_machine_does_not_see_the_dead() {
+    // As after DNS rebinding: a web page's own name leads to this address.
+    let stack = Stack::start().await;
+    for (host, status) in [
+        ("localhost", 200),
+        ("LOCALHOST:8080", 200),
+        ("127.0.0.1:8080", 200),
+        ("[::1]:8080", 200),
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example:8080", 403),
+        ("10.0.0.1", 403),
+        ("", 403),
+    ] {
+        let answer = stack.client().await.ask("GET", "/v1/dead", &[("host", host)], b"").await;
+        assert_eq!(answer.status, status, "{host:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_dead_are_shown_where_the_api_listens_on_a_loopback_address_alone() {
     let stack = Stack::start().await;
     let old = dead(&stack).await;

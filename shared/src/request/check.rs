@@ -179,8 +179,12 @@ impl Fields {
         });
         if known.is_none() {
             let names: Vec<_> = offer.schedulers.iter().collect();
-            let msg = "No worker of this app offers this scheduler";
-            self.out_of_bounds(field, "one_of", msg, &value, json!({ "expected": names }));
+            let listed: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+            let msg = format!(
+                "No worker of this app offers this scheduler. Available schedulers: {}",
+                listed.join(", ")
+            );
+            self.out_of_bounds(field, "one_of", &msg, &value, json!({ "expected": names }));
         }
         known.cloned()
     }

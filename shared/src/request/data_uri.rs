@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use data_url::{DataUrl, forgiving_base64::DecodeError};
+use percent_encoding::percent_decode_str;
 
 /// The maximum length of the part before the comma: a longer one may take much memory and time to parse.
 const LONGEST_HEAD: usize = 1024;
@@ -38,14 +39,18 @@ pub(super) fn content(uri: &str, most: usize) -> Result<Content, NoBytes> {
         // A browser ignores the part after #, so the picture would be truncated silently.
         return Err(NoBytes::NoBase64);
     }
-    let is_usual = head.contains(';') && !data.contains(['-', '_']);
+    let is_usual = head.contains(';') && !data.contains(['-', '_', '%']);
     let uri = if was_base64 && !is_usual { Cow::Owned(usual(head, data)?) } else { Cow::Borrowed(uri) };
     Ok(Content { bytes: decoded(&uri, most)?, was_base64 })
 }
 
-/// The same data URI in standard base64, with `;base64` in its head.
+/// The same data URI in standard base64 without percent-encoding, with `;base64` in its head.
 fn usual(head: &str, data: &str) -> Result<String, NoBytes> {
     let (scheme, _) = head.split_once(':').ok_or(NoBytes::NoUri)?;
+    let data = percent_decode_str(data).decode_utf8().map_err(|_| NoBytes::NoBase64)?;
+    if data.contains(['#', '%']) {
+        return Err(NoBytes::NoBase64);
+    }
     let mut uri = String::with_capacity(head.len() + data.len());
     uri.extend([scheme, ":;base64"]);
     uri.extend(data.chars().map(|char| match char {

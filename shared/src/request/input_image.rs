@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     data_uri::{self, NoBytes},
-    jpeg, kind, webp,
+    jpeg, kind, png, webp,
 };
 
 /// The largest file of a picture, in bytes.
@@ -139,8 +139,8 @@ impl InputImageError {
 }
 
 impl InputImage {
-    /// Takes a picture's file. Reads its header and checks that the file is complete, without decoding it. A JPEG that
-    /// lacks only its end marker gets one.
+    /// Takes a picture's file. Reads its header and checks that the file is complete, without decoding it. A JPEG or
+    /// PNG that lacks only its end gets one.
     ///
     /// # Errors
     /// If the format is unknown, the file is too large, its header is damaged, or a JPEG is truncated.
@@ -174,7 +174,8 @@ impl InputImage {
         drop(decoder);
         let bytes = match format {
             InputFormat::Jpeg => jpeg::whole(bytes, [width, height].map(|side| side as usize)),
-            InputFormat::Webp | InputFormat::Png => Some(bytes),
+            InputFormat::Png => Some(png::whole(bytes)),
+            InputFormat::Webp => Some(bytes),
         };
         // The added end marker may make the file too large.
         let bytes =

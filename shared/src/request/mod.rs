@@ -15,6 +15,7 @@ mod lora;
 mod object;
 mod output;
 mod pictures;
+mod png;
 mod size;
 mod spec;
 mod webp;

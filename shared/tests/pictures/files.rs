@@ -31,6 +31,22 @@ fn a_picture_of_each_format_round_trips_through_the_store() {
 }
 
 #[test]
+fn a_png_without_its_end_chunk_is_read() {
+    let whole = file(96, 96, ImageFormat::Png);
+    let pixels = InputImage::new(whole.clone().into()).unwrap().decode().unwrap();
+    for missing in 1..=12 {
+        let cut = whole[..whole.len() - missing].to_vec();
+        let image = InputImage::new(cut.into()).unwrap();
+        assert_eq!(&image.bytes()[..], &whole[..], "without its last {missing} bytes");
+        assert!(image.decode().unwrap() == pixels);
+    }
+    // A whole chunk of pixels is missing.
+    let data = whole.windows(4).position(|name| name == b"IDAT").unwrap() - 4;
+    let image = InputImage::new(whole[..data].to_vec().into()).unwrap();
+    assert_eq!(image.decode().expect_err("no pixels"), InputImageError::Broken);
+}
+
+#[test]
 fn a_truncated_picture_is_rejected() {
     for (format, name) in FORMATS {
         let whole = file(96, 96, format);

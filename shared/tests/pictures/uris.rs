@@ -93,6 +93,7 @@ fn base64_is_read_as_clients_write_it() {
         ("a space before", format!(" {data}  ")),
         ("the alphabet for URLs", for_urls.clone()),
         ("the same without padding", for_urls.trim_end_matches('=').to_owned()),
+        ("the same escaped", for_urls.replace('-', "%2D").replace('_', "%5f")),
         ("the same in lines", for_urls.replacen('_', "_\n", 3)),
     ] {
         let image = InputImage::from_data_uri(&format!("data:image/png;base64,{data}"));
@@ -103,6 +104,7 @@ fn base64_is_read_as_clients_write_it() {
         ("another character", format!("{data}!")),
         ("a character that is none", format!("{}\u{e9}{}", &data[..8], &data[8..])),
         ("a fragment", format!("{}#{}", &data[..8], &data[8..])),
+        ("an escaped fragment", format!("{}%23{}", &data[..8], &data[8..])),
         ("much padding", format!("{data}==")),
         ("padding within", format!("{}=={}", &data[..8], &data[8..])),
         ("one character", "A".to_owned()),

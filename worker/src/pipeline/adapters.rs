@@ -45,6 +45,21 @@ struct Entry {
 #[derive(Debug, Clone, Default)]
 pub(super) struct LoraSet(Vec<Entry>);
 
+impl LoraSet {
+    /// The error for numbers that are not finite. With LoRAs the request is at fault: their weights are finite, but too
+    /// large for the model. Without them it is a fault.
+    pub(super) fn not_finite(&self, what: &str) -> PipelineError {
+        let names: Vec<&str> = self.0.iter().map(|entry| entry.name.as_str()).collect();
+        match names.as_slice() {
+            [] => PipelineError::fault(format!("{what} is not finite")),
+            names => PipelineError::bad(
+                "loras",
+                format!("{}: {what} is not finite: use a smaller scale or another file", names.join(", ")),
+            ),
+        }
+    }
+}
+
 impl PartialEq for LoraSet {
     fn eq(&self, other: &Self) -> bool {
         self.0.iter().map(|entry| (&entry.stamp, entry.scale)).eq(other.0.iter().map(|e| (&e.stamp, e.scale)))

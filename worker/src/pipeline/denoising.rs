@@ -152,7 +152,7 @@ impl SdxlDenoising {
     /// Takes a step with the UNet's prediction.
     ///
     /// # Errors
-    /// A fault if the latents are not finite or the device fails.
+    /// If the latents are not finite or the device fails; see [`LoraSet::not_finite`].
     pub(super) fn advance(
         &mut self,
         unet_inputs: &UnetInputs,
@@ -168,7 +168,7 @@ impl SdxlDenoising {
         let largest = stepped.sample.abs()?.max_all()?.to_scalar::<f32>()?;
         let sum = stepped.sample.sum_all()?.to_scalar::<f32>()?;
         if !largest.is_finite() || !sum.is_finite() {
-            return Err(PipelineError::fault(format!("the latents are not finite after step {}", self.step)));
+            return Err(self.loras.not_finite(&format!("the result of step {}", self.step)));
         }
         self.latents = match &self.repaint {
             Some(repaint) => repaint.keep(&stepped.sample, self.step + 1, self.sampler.as_ref())?,

@@ -62,24 +62,27 @@ impl Rgb {
     /// Converts a decoder's output, [B, 3, H, W] in -1..1: x/2 + 1/2, clamped, times 255, rounded half to even as in
     /// numpy.
     ///
+    /// `None` if a number is not finite.
+    ///
     /// # Errors
-    /// A fault if a number is not finite.
-    pub(super) fn from_tensor(images: &Tensor) -> Result<Vec<Self>, PipelineError> {
+    /// If the shape is another or the device fails.
+    pub(super) fn from_tensor(images: &Tensor) -> candle_core::Result<Option<Vec<Self>>> {
         let (_, _, height, width) = images.dims4()?;
         // [B, 3, H, W] -> [B, H, W, 3]
         let rows = images.to_dtype(DType::F32)?.permute((0, 2, 3, 1))?.contiguous()?;
         let values: Vec<f32> = rows.flatten_all()?.to_vec1()?;
         if values.iter().any(|v| !v.is_finite()) {
-            return Err(PipelineError::fault("the decoded picture is not finite"));
+            return Ok(None);
         }
         let bytes: Vec<u8> = values
             .iter()
             .map(|v| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8)
             .collect();
-        Ok(bytes
+        let pictures = bytes
             .chunks_exact(3 * height * width)
             .map(|data| Self { width: width as u32, height: height as u32, data: data.to_vec() })
-            .collect())
+            .collect();
+        Ok(Some(pictures))
     }
 }
 

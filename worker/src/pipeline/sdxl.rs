@@ -20,6 +20,7 @@ use super::start::Start;
 use super::warning::PipelineWarning;
 use crate::noise::Generator;
 use crate::schedulers::{SCHEDULERS, SchedulerConfig};
+use crate::sdxl::LoadError;
 use crate::sdxl::taesd::Taesd;
 use crate::sdxl::unet::{Unet, UnetInputs};
 
@@ -82,7 +83,7 @@ impl SdxlPipeline {
         let sampler = self
             .scheduler_of(inputs)?
             .sampler(inputs.num_inference_steps)
-            .map_err(|e| PipelineError::bad("num_inference_steps", e.to_string()))?;
+            .map_err(|e| PipelineError::bad("num_inference_steps", without_folder(&e)))?;
         let loras = self.adapters.load(&inputs.loras, interrupt)?;
         self.adapters.activate(&loras, interrupt)?;
         let EncodedPrompts { positive, negative, warnings } = self.text.encode(inputs, interrupt)?;
@@ -133,7 +134,7 @@ impl SdxlPipeline {
             }
             changes.insert("_class_name".into(), name.clone().into());
         }
-        self.scheduler.with(&changes).map_err(|e| PipelineError::bad("scheduler", e.to_string()))
+        self.scheduler.with(&changes).map_err(|e| PipelineError::bad("scheduler", without_folder(&e)))
     }
 }
 
@@ -201,7 +202,9 @@ impl Pipeline for SdxlPipeline {
             _ => denoising.latents(),
         };
         let picture = self.decode_preview(&latents.narrow(0, 0, 1)?)?;
-        Rgb::from_tensor(&picture)?.pop().ok_or_else(|| PipelineError::fault("the preview is empty"))
+        let pictures =
+            Rgb::from_tensor(&picture)?.ok_or_else(|| denoising.loras.not_finite("the preview"))?;
+        pictures.into_iter().next().ok_or_else(|| PipelineError::fault("the preview is empty"))
     }
 
     fn pictures(
@@ -213,7 +216,8 @@ impl Pipeline for SdxlPipeline {
         // One at a time: decoding is the memory peak of a job.
         for i in 0..denoising.latents.dim(0)? {
             interrupt.check()?;
-            pictures.extend(Rgb::from_tensor(&self.decode(&denoising.latents.narrow(0, i, 1)?)?)?);
+            let decoded = Rgb::from_tensor(&self.decode(&denoising.latents.narrow(0, i, 1)?)?)?;
+            pictures.extend(decoded.ok_or_else(|| denoising.loras.not_finite("the decoded picture"))?);
         }
         Ok(pictures)
     }
@@ -237,6 +241,17 @@ impl Pipeline for SdxlPipeline {
             schedulers: SCHEDULERS.iter().map(|s| (*s).to_owned()).collect(),
             device: device::describe(&self.options.device),
         }
+    }
+}
+
+/// An error about a setting without the server's folder, because clients read it.
+fn without_folder(error: &LoadError) -> String {
+    match error {
+        LoadError::Setting { path, key, message } => {
+            let file = path.file_name().unwrap_or_default().display();
+            format!("{file}: \"{key}\" {message}")
+        }
+        other => other.to_string(),
     }
 }
 

@@ -51,11 +51,20 @@ impl UniPc {
         if order == 0 {
             return Err(s.unsupported("solver_order", order));
         }
+        let tables = LevelTables::new(s, steps, true)?;
+        let lower_order_final = s.or("lower_order_final", true)?;
+        // The last level's lambda is infinite then, and only order 1 has a limit: diffusers gives NaN.
+        if !lower_order_final && order > 1 && steps > 1 && tables.sigmas.last() == Some(&0.0) {
+            return Err(s.wrong(
+                "lower_order_final",
+                "is false, which UniPC can use only with \"final_sigmas_type\": \"sigma_min\"",
+            ));
+        }
         Ok(Self {
-            tables: LevelTables::new(s, steps, true)?,
+            tables,
             order,
             bh1,
-            lower_order_final: s.or("lower_order_final", true)?,
+            lower_order_final,
             disable_corrector: s.or("disable_corrector", Vec::new())?,
             estimates: Estimates::default(),
             last: None,
