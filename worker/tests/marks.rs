@@ -251,12 +251,12 @@ fn a_parameterisation_that_is_not_implemented_is_refused_by_name() {
 #[test]
 fn a_flag_that_is_neither_true_nor_false_is_refused() {
     for key in ["ss_v_parameterization", "ss_zero_terminal_snr"] {
-        let message = Checkpoint::new((&[], &[(key, "maybe")]), &json!({})).refusal();
+        let message = MarkedModel::new((&[], &[(key, "maybe")]), &json!({})).refusal();
         for part in ["marked.safetensors", key, "maybe", "neither True nor False"] {
             assert!(message.contains(part), "{part:?} in {message}");
         }
     }
-    let message = Checkpoint::new((&[], &[("ss_flow_model", "True")]), &json!({})).refusal();
+    let message = MarkedModel::new((&[], &[("ss_flow_model", "True")]), &json!({})).refusal();
     assert!(message.contains("ss_flow_model") && message.contains("flow matching"), "{message}");
 }
 
@@ -265,7 +265,7 @@ fn a_file_without_zero_terminal_snr_overrules_the_configuration() {
     let rescaled = json!({ "prediction_type": "v_prediction", "rescale_betas_zero_snr": true });
     let expected = by_hand(&json!({ "prediction_type": "v_prediction", "rescale_betas_zero_snr": false }));
     assert!(expected != by_hand(&rescaled), "rescaling makes a difference");
-    let checkpoint = Checkpoint::new((&[], &[("ss_zero_terminal_snr", "False")]), &rescaled);
+    let checkpoint = MarkedModel::new((&[], &[("ss_zero_terminal_snr", "False")]), &rescaled);
     let (own, log) = logged(|| checkpoint.load());
     assert!(picture(&own) == expected);
     assert!(log.iter().any(|line| line.contains("ss_zero_terminal_snr")), "{log:?}");

@@ -5,8 +5,6 @@ use std::borrow::Cow;
 use candle_core::{DType, Device, Tensor};
 use image::{RgbImage, imageops};
 
-use super::error::PipelineError;
-
 /// An RGB picture with 8 bits per channel, rows from the top.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rgb {
