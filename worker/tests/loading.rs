@@ -210,6 +210,109 @@ fn missing_parts_are_named() {
 }
 
 #[test]
+fn the_metadata_of_every_shard_is_read() {
+    let folder = checkpoint();
+    let unet = folder.path().join("unet");
+    shard(&unet, "diffusion_pytorch_model", "");
+    let put = |number: usize, entries: &[(&str, &str)]| {
+        let path = unet.join(format!("diffusion_pytorch_model-0000{number}-of-00002.safetensors"));
+        let tensors = candle_core::safetensors::load(&path, &Device::Cpu).expect("tensors");
+        let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        safetensors::serialize_to_file(&tensors, Some(entries), &path).expect("saved");
+    };
+    put(2, &[("modelspec.architecture", "flux-1-dev")]);
+    assert!(complaint(folder.path()).contains("flux-1-dev"));
+    // The first one counts.
+    put(1, &[("modelspec.architecture", "stable-diffusion-xl-v1-base")]);
+    load(folder.path()).expect("loads");
+}
+
+#[test]
+fn a_folder_without_its_weight_file_names_what_it_has() {
+    for (name, expected) in [
+        ("diffusion_pytorch_model.bin", "only diffusion_pytorch_model.bin, a PyTorch pickle"),
+        ("pytorch_model.ckpt", "only pytorch_model.ckpt, a PyTorch pickle"),
+        ("model.safetensors", "no diffusion_pytorch_model.safetensors, but model.safetensors: "),
+    ] {
+        let folder = checkpoint();
+        let unet = folder.path().join("unet");
+        fs::remove_file(unet.join("diffusion_pytorch_model.fp16.safetensors")).expect("removed");
+        fs::rename(unet.join("diffusion_pytorch_model.safetensors"), unet.join(name)).expect("renamed");
+        let complaint = complaint(folder.path());
+        assert!(complaint.contains("/unet: has no ") && complaint.contains(expected), "{complaint}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped() {
+    let folder = checkpoint();
+    for file in [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "tokenizer/merges.txt",
+        "tokenizer/tokenizer_config.json",
+        "tokenizer/vocab.json",
+        "unet/config.json",
+    ] {
+        let path = folder.path().join(file);
+        let text = fs::read_to_string(&path).expect("a file");
+        fs::write(&path, format!("\u{feff}{text}")).expect("written");
+    }
+    load(folder.path()).expect("loads");
+}
+
+#[test]
+fn configurations_that_are_something_else_are_named() {
+    for (file, bytes, expected) in [
+        ("unet/config.json", &b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"[..], "Git LFS"),
+        ("model_index.json", b"<!DOCTYPE html><html>", "web page"),
+        ("model_index.json", b"Entry not found", "begins with the text \"Entry not found\""),
+        ("vae/config.json", b"", "empty"),
+        ("scheduler/scheduler_config.json", b"{\"a\": \"\xff\"}", "not UTF-8"),
+        ("tokenizer/merges.txt", b"<!DOCTYPE html><html>", "web page"),
+        ("tokenizer/vocab.json", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+    ] {
+        let folder = checkpoint();
+        fs::write(folder.path().join(file), bytes).expect("written");
+        let complaint = complaint(folder.path());
+        assert!(complaint.contains(file) && complaint.contains(expected), "{complaint}");
+    }
+}
+
+#[test]
+fn options_that_name_the_wrong_thing_say_what_it_is() {
+    let folder = checkpoint();
+    let at = |path: &str| folder.path().join(path);
+    let options = || LoadOptions::cpu(folder.path());
+    let unet = at("unet/diffusion_pytorch_model.safetensors");
+    for (options, expected) in [
+        (LoadOptions { model: "/dev/zero".into(), ..options() }, "/dev/zero: is a device, not a folder"),
+        (LoadOptions { config: Some(at("model_index.json")), ..options() }, "is a file, not a folder"),
+        (LoadOptions { config: Some(at("none")), ..options() }, "none: not found (a folder"),
+        (LoadOptions { vae: Some(at("unet/none")), ..options() }, "none: not found (a file with weights)"),
+        (LoadOptions { vae: Some(unet.clone()), ..options() }, "has no autoencoder"),
+        (LoadOptions { vae: Some(at("tokenizer")), ..options() }, "is not the folder of an autoencoder"),
+        (
+            LoadOptions { taesd: Some("/dev/zero".into()), ..options() },
+            "/dev/zero: is a device, not the preview",
+        ),
+        (LoadOptions { taesd: Some(unet), ..options() }, "not those of a TAESD decoder"),
+        (
+            LoadOptions { taesd: Some(at("taesd/diffusion_pytorch_model.safetensors")), ..options() },
+            "name the folder",
+        ),
+    ] {
+        let error = SdxlPipeline::load(options).expect_err("refused").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    // The folder of a whole checkpoint has the component.
+    let whole = LoadOptions { vae: Some(at("")), taesd: Some(at("")), ..options() };
+    let own = picture(&load(folder.path()).expect("loads"));
+    assert_eq!(picture(&SdxlPipeline::load(whole).expect("loads")), own);
+}
+
+#[test]
 fn models_that_only_look_like_sdxl_are_refused_by_key() {
     for (file, key, value) in [
         ("model_index.json", "_class_name", json!("StableDiffusionPipeline")),

@@ -117,8 +117,39 @@ fn the_alpha_in_diffusers_metadata_is_used() {
     );
     let half = latents(&pipeline, &with(&[(&file, 1.0)]));
     assert!(half == latents(&pipeline, &with(&[(&plain, 0.5)])));
-    save(r#"{"unet.use_dora": true}"#);
-    assert!(refusal(&pipeline, &with(&[(&file, 1.0)])).contains("use_dora"));
+    // Numbers and booleans in strings are read.
+    save(
+        r#"{"unet.lora_alpha": "1", "text_encoder.lora_alpha": " 1.0", "text_encoder_2.lora_alpha": "1e0",
+            "unet.use_rslora": "False", "unet.use_dora": "false", "text_encoder.alpha_pattern": null}"#,
+    );
+    assert!(half == latents(&pipeline, &with(&[(&file, 1.0)])));
+    save(r#"{"unet.lora_alpha": 2, "unet.use_rslora": true}"#);
+    let root = latents(&pipeline, &with(&[(&file, 1.0)]));
+    save(r#"{"unet.lora_alpha": "2", "unet.use_rslora": "True"}"#);
+    assert!(root == latents(&pipeline, &with(&[(&file, 1.0)])));
+    // A name with ^ in front is a whole name.
+    save(r#"{"unet.lora_alpha": 1, "unet.alpha_pattern": {"^mid_block.attentions.0.proj_in": 2}}"#);
+    let one = latents(&pipeline, &with(&[(&file, 1.0)]));
+    save(r#"{"unet.lora_alpha": 1, "unet.alpha_pattern": {"mid_block.attentions.0.proj_in": "2"}}"#);
+    assert!(one == latents(&pipeline, &with(&[(&file, 1.0)])));
+    save(r#"{"unet.lora_alpha": 1, "unet.alpha_pattern": {"^proj_in": 2}}"#);
+    assert!(one != latents(&pipeline, &with(&[(&file, 1.0)])));
+    for (settings, expected) in [
+        (r#"{"unet.use_dora": true}"#, "unet.use_dora is not supported"),
+        (r#"{"unet.use_dora": "True"}"#, "unet.use_dora is not supported"),
+        (r#"{"unet.lora_alpha": [2]}"#, "unet.lora_alpha is [2], and should be a finite number"),
+        (r#"{"text_encoder_2.lora_alpha": "x"}"#, "text_encoder_2.lora_alpha is \"x\""),
+        (r#"{"unet.lora_alpha": NaN}"#, "unet.lora_alpha is \"NaN\""),
+        (r#"{"unet.alpha_pattern": [1]}"#, "unet.alpha_pattern is [1], and should be a JSON object"),
+        (r#"{"unet.alpha_pattern": {"to_q": "x"}}"#, "unet.alpha_pattern.to_q is \"x\""),
+        (r#"{"unet.alpha_pattern": {"to_[qk]": 1}}"#, "unet.alpha_pattern.to_[qk] is a regular expression"),
+        (r#"{"unet.use_rslora": "maybe"}"#, "unet.use_rslora is \"maybe\", and should be true or false"),
+        ("[]", "lora_adapter_metadata is [], and should be a JSON object"),
+    ] {
+        save(settings);
+        let message = refusal(&pipeline, &with(&[(&file, 1.0)]));
+        assert!(message.starts_with("scaled.safetensors: ") && message.contains(expected), "{message}");
+    }
 }
 
 #[test]
@@ -155,6 +186,13 @@ fn a_lora_that_does_not_fit_is_refused_by_name() {
 
     let message = refusal(&pipeline, &with(&[(Path::new("/secret/place/x.safetensors"), 1.0)]));
     assert_eq!(message, "x.safetensors: not found");
+    let folder = tempfile::tempdir().expect("a folder");
+    let message = refusal(&pipeline, &with(&[(folder.path(), 1.0)]));
+    assert!(message.contains(": is a folder, not a file"), "{message}");
+    let long = refused("peft.safetensors", &|all| {
+        all.insert("x".repeat(50_000), zeros(&[1, 1]));
+    });
+    assert!(long.len() < 400 && long.contains("x… is not supported"), "{long}");
     let message = refusal(&pipeline, &with(&[(&fixture("peft.safetensors"), f64::NAN)]));
     assert!(message.contains("finite"), "{message}");
 }

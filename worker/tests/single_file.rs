@@ -82,6 +82,52 @@ fn a_missing_tensor_has_its_name_in_the_file() {
 }
 
 #[test]
+fn a_file_that_is_no_checkpoint_is_called_what_it_looks_like() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("x.safetensors");
+    for (names, expected) in [
+        (&["lora_unet_middle_block_1_proj_in.lora_up.weight"][..], "looks like a LoRA"),
+        (&["unet.mid_block.attentions.0.proj_in.lora_A.weight"], "looks like a LoRA"),
+        (
+            &["cond_stage_model.transformer.text_model.x.weight", "model.diffusion_model.out.2.weight"],
+            "looks like a checkpoint of Stable Diffusion 1",
+        ),
+        (&["cond_stage_model.model.x", "model.diffusion_model.out.2.weight"], "Stable Diffusion 2"),
+        (
+            &["conditioner.embedders.0.model.x", "model.diffusion_model.out.2.weight"],
+            "looks like an SDXL refiner",
+        ),
+        (&["first_stage_model.decoder.conv_in.weight"], "looks like an autoencoder"),
+        (&["decoder.conv_in.weight", "encoder.conv_in.weight"], "looks like an autoencoder"),
+        (&["model.diffusion_model.input_blocks.0.0.weight"], "looks like a UNet without text encoders"),
+        (&["input_blocks.0.0.weight"], "looks like a UNet without text encoders"),
+        (&["down_blocks.0.resnets.0.conv1.weight"], "looks like a UNet without text encoders"),
+        (&["double_blocks.0.img_attn.proj.weight"], "such as FLUX"),
+        (&["text_model.embeddings.position_embedding.weight"], "looks like a text encoder"),
+        (&["1.weight", "3.conv.0.weight"], "looks like a TAESD"),
+        (&["clip_g", "clip_l"], "looks like a textual inversion"),
+        (&["something.else"], "does not look like a checkpoint of SDXL"),
+        (
+            &["conditioner.embedders.1.model.ln_final.bias", "model.diffusion_model.out.2.weight"],
+            "has no autoencoder",
+        ),
+    ] {
+        let one = |name: &&str| ((*name).to_owned(), Tensor::ones(1, DType::F32, &Device::Cpu).expect("one"));
+        let all: HashMap<_, _> = names.iter().map(one).collect();
+        candle_core::safetensors::save(&all, &model).expect("saved");
+        let message = complaint(LoadOptions { model: model.clone(), ..single() });
+        let message = message.strip_prefix(&format!("{}: ", model.display())).expect("the file");
+        assert!(message.contains(expected) && !message.contains("missing"), "{names:?}: {message}");
+    }
+}
+
+#[test]
+fn taesds_original_file_may_be_named_itself() {
+    let file = parity().join("variants/taesdxl/taesdxl_decoder.safetensors");
+    SdxlPipeline::load(LoadOptions { taesd: Some(file), ..single() }).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
 fn a_truncated_single_file_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let cut = folder.path().join("cut.safetensors");

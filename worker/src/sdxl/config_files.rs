@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::LoadError;
+use super::foreign;
 use super::settings::Settings;
 
 /// The source of a checkpoint's configuration.
@@ -69,17 +70,10 @@ impl ConfigFiles {
     /// The text of a file that may be absent.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If it cannot be read or is not a text.
     pub fn find(&self, name: &str) -> Result<Option<String>, LoadError> {
         match self {
-            Self::Folder(folder) => {
-                let path = folder.join(name);
-                match std::fs::read_to_string(&path) {
-                    Ok(text) => Ok(Some(text)),
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                    Err(source) => Err(LoadError::Unreadable { path, source }),
-                }
-            }
+            Self::Folder(folder) => foreign::read_text(&folder.join(name)),
             Self::SdxlBase(component) => {
                 let built_in = |component: &str| {
                     let path = Path::new(component).join(name);

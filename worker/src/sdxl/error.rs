@@ -1,6 +1,6 @@
 //! Errors of the load of a checkpoint.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::path::PathBuf;
 
 /// Why a checkpoint could not be loaded. Each message names the file, and the key or tensor in it.
@@ -39,7 +39,7 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// A setting is missing, or has a value that is not implemented.
-    #[error("{}: \"{key}\" {message}", .path.display())]
+    #[error("{}: \"{}\" {message}", .path.display(), Shown(.key))]
     Setting {
         /// The JSON file, or the weight file with metadata or marks.
         path: PathBuf,
@@ -97,25 +97,59 @@ impl fmt::Display for WeightReport {
         };
         write!(f, "{}: {what}", self.file.display())?;
         for (name, why) in self.unusable.iter().take(SHOWN) {
-            write!(f, "; {name} {why}")?;
+            write!(f, "; {} {why}", Shown(name))?;
         }
         if self.unusable.len() > SHOWN {
             write!(f, "; and {} more that cannot be used", self.unusable.len() - SHOWN)?;
         }
         for (kind, names) in [("missing", &self.missing), ("unexpected", &self.unexpected)] {
             for name in names.iter().take(SHOWN) {
-                write!(f, "; {kind} {name}")?;
+                write!(f, "; {kind} {}", Shown(name))?;
             }
             if names.len() > SHOWN {
                 write!(f, "; and {} more {kind}", names.len() - SHOWN)?;
             }
         }
         for (name, wanted, found) in self.mismatched.iter().take(SHOWN) {
-            write!(f, "; {name} should be {wanted:?} and is {found}")?;
+            write!(f, "; {} should be {wanted:?} and is {found}", Shown(name))?;
         }
         if self.mismatched.len() > SHOWN {
             write!(f, "; and {} more of another shape", self.mismatched.len() - SHOWN)?;
         }
         Ok(())
+    }
+}
+
+/// A name from a file, for messages: cut after [`Shown::MOST`] characters, and without control characters.
+pub(super) struct Shown<'a>(pub(super) &'a str);
+
+impl Shown<'_> {
+    /// No name in a usable file is as long.
+    const MOST: usize = 200;
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, c) in self.0.chars().enumerate() {
+            match c {
+                _ if i == Self::MOST => return f.write_char('…'),
+                c if c.is_control() => write!(f, "{}", c.escape_default())?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_cut_and_control_characters_escaped() {
+        assert_eq!(Shown("a\nb").to_string(), "a\\nb");
+        let report = WeightReport { missing: vec!["é".repeat(50_000)], ..WeightReport::default() };
+        let text = report.to_string();
+        assert!(text.ends_with(&format!("missing {}…", "é".repeat(200))), "{text}");
     }
 }

@@ -6,6 +6,7 @@
 pub mod clip;
 mod config_files;
 mod error;
+mod foreign;
 mod layers;
 pub mod lora;
 pub mod ops;
@@ -21,6 +22,7 @@ mod weights;
 
 pub use config_files::ConfigFiles;
 pub use error::{LoadError, WeightReport};
+pub use foreign::not_a_file;
 pub use resnet::NormConfig;
 pub use settings::{Settings, quote_non_finite};
 pub use taps::Taps;

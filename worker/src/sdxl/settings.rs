@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::LoadError;
+use super::foreign;
 
 /// The largest number of channels, tokens and similar sizes. It is far above that of any model, and the number of
 /// elements of a tensor cannot overflow.
@@ -35,9 +36,18 @@ impl Settings {
     /// # Errors
     /// If the text is not a JSON object.
     pub fn parse(text: &str, path: &Path) -> Result<Self, LoadError> {
-        let values = serde_json::from_str(&quote_non_finite(text)).map_err(|e| LoadError::Malformed {
-            path: path.into(),
-            message: format!("not a JSON object: {e}"),
+        let text = foreign::without_mark(text);
+        let values = serde_json::from_str(&quote_non_finite(text)).map_err(|e| {
+            let first = &text.as_bytes()[..text.len().min(foreign::ENOUGH)];
+            let message = match foreign::known(first, path) {
+                Some(what) => what.to_owned(),
+                None if text.trim_start().starts_with('{') => format!("not a JSON object: {e}"),
+                None => match foreign::opening(first) {
+                    Some(opening) => format!("not a JSON object: it begins with {opening}"),
+                    None => format!("not a JSON object: {e}"),
+                },
+            };
+            LoadError::Malformed { path: path.into(), message }
         })?;
         Ok(Self { path: path.into(), values, read: Arc::default() })
     }
@@ -227,6 +237,23 @@ mod tests {
         let text = r#"{"a": -Infinity, "b": "NaN \" Infinity", "c": [Infinity, NaN]}"#;
         let quoted = r#"{"a": "-Infinity", "b": "NaN \" Infinity", "c": ["Infinity", "NaN"]}"#;
         assert_eq!(quote_non_finite(text), quoted);
+    }
+
+    #[test]
+    fn text_that_is_not_json_is_named() {
+        let parse = |text: &str| Settings::parse(text, Path::new("config.json")).map_err(|e| e.to_string());
+        assert!(parse("\u{feff}{}").is_ok(), "a byte order mark");
+        for (text, part) in [
+            ("version https://git-lfs.github.com/spec/v1\noid", "Git LFS"),
+            ("\u{feff}\n<html>", "web page"),
+            ("", "empty"),
+            ("Entry not found", "begins with the text \"Entry not found\""),
+            ("\0\0\0", "zeroes"),
+            ("{,}", "line 1 column 2"),
+        ] {
+            let error = parse(text).expect_err("not JSON");
+            assert!(error.starts_with("config.json: ") && error.contains(part), "{error}");
+        }
     }
 
     #[test]

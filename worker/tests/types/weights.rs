@@ -75,6 +75,7 @@ fn scaled_8_bit_weights_are_multiplied_by_their_scale() {
         ("scale_weight", vec![], vec![0.25_f32]),
         ("scale_weight", vec![1], vec![0.25]),
         ("weight_scale", vec![], vec![0.25]),
+        ("weight_scale_inv", vec![1, 1], vec![0.25]),
         ("weight_scale", vec![rows, 1], (0..rows).map(|row| 0.125 + row as f32 / 256.0).collect()),
     ] {
         let (stored, upcast) = (ModelCopy::new(), ModelCopy::new());

@@ -11,7 +11,7 @@ use candle_core::{DType, Tensor};
 
 use self::alphas::Alphas;
 use self::names::{Key, Part};
-use super::error::LoadError;
+use super::error::{LoadError, Shown};
 use super::weights::{ReadError, Shards};
 
 pub use names::{LoraTarget, ModuleName};
@@ -71,8 +71,8 @@ impl LoraFile {
         let malformed = |message: String| LoadError::Malformed { path: path.into(), message };
         let mut modules: BTreeMap<(LoraTarget, ModuleName), Parts> = BTreeMap::new();
         for name in shards.names("") {
-            let key =
-                Key::parse(name).ok_or_else(|| malformed(format!("the form of {name} is not supported")))?;
+            let key = Key::parse(name)
+                .ok_or_else(|| malformed(format!("the form of {} is not supported", Shown(name))))?;
             let parts = modules.entry((key.component, key.module)).or_default();
             let slot = match key.part {
                 Part::Down => &mut parts.down,
@@ -91,7 +91,7 @@ impl LoraFile {
             let delta = delta.map_err(|e| match e {
                 Incomplete::Load(error) => error,
                 Incomplete::Lacks(part) => malformed(format!("{module} of the {component} has no {part}")),
-                Incomplete::Unusable(name, why) => malformed(format!("{name} {why}")),
+                Incomplete::Unusable(name, why) => malformed(format!("{} {why}", Shown(&name))),
             })?;
             deltas.insert((component, module), delta);
         }

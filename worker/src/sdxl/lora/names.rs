@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::sdxl::error::Shown;
+
 /// The component that a module belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LoraTarget {
@@ -30,10 +32,18 @@ pub enum ModuleName {
     Underscored(String),
 }
 
+impl ModuleName {
+    /// The name as it is in the file.
+    pub(super) fn name(&self) -> &str {
+        let (Self::Dotted(name) | Self::Underscored(name)) = self;
+        name
+    }
+}
+
+/// The name for messages.
 impl fmt::Display for ModuleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Dotted(name) | Self::Underscored(name)) = self;
-        f.write_str(name)
+        Shown(self.name()).fmt(f)
     }
 }
 

@@ -43,7 +43,7 @@ impl TensorFile {
         let unreadable = |source| LoadError::Unreadable { path: path.clone(), source };
         let file = File::open(&path).map_err(unreadable)?;
         let state = FileState::from(file.metadata().map_err(unreadable)?);
-        let (header, data) = header::read(&file, state.length).map_err(|error| match error {
+        let (header, data) = header::read(&file, &path, state.length).map_err(|error| match error {
             NoHeader::Unreadable(source) => unreadable(source),
             NoHeader::Malformed(message) => LoadError::Malformed { path: path.clone(), message },
         })?;

@@ -1,5 +1,7 @@
 //! The tensors of one component, by diffusers' names.
 
+mod contents;
+mod fault;
 mod file;
 mod header;
 mod naming;

@@ -92,6 +92,14 @@ pub(super) fn is_float(kind: Dtype) -> bool {
     matches!(kind, F64 | F32 | F16 | BF16 | F8_E4M3 | F8_E5M2 | F8_E4M3FNUZ | F8_E5M2FNUZ)
 }
 
+/// Whether all numbers are finite in their own dtype: those of float64 may be infinite in float32.
+pub(super) fn is_finite(kind: Dtype, bytes: &[u8]) -> bool {
+    match kind {
+        Dtype::F64 => each(bytes, f64::from_le_bytes).iter().all(|number| number.is_finite()),
+        _ => floats(kind, bytes).is_some_and(|numbers| numbers.iter().all(|number| number.is_finite())),
+    }
+}
+
 /// The number of a one-element tensor. `None` for another number of elements or an unsupported dtype.
 pub(super) fn scalar(kind: Dtype, bytes: &[u8]) -> Option<f64> {
     let one = match kind {

@@ -8,7 +8,8 @@ use safetensors::tensor::{Dtype, TensorInfo};
 use super::file::TensorFile;
 use super::numbers;
 use super::precision::Precision;
-use crate::sdxl::error::LoadError;
+use crate::sdxl::error::{LoadError, Shown};
+use crate::sdxl::foreign;
 
 /// One or several files with tensors by name.
 pub struct Shards {
@@ -25,7 +26,7 @@ impl Shards {
     /// If it is missing, truncated or not safetensors.
     pub fn open(file: &Path) -> Result<Self, LoadError> {
         if !file.is_file() {
-            return Err(LoadError::Missing { path: file.into(), what: "weights" });
+            return Err(foreign::not_a_file(file, "a file with weights"));
         }
         Ok(Self::of(file.into(), vec![TensorFile::open(file.into())?]))
     }
@@ -51,14 +52,14 @@ impl Shards {
                 for name in shard_names(&list)? {
                     let path = folder.join(name);
                     if !path.is_file() {
-                        return Err(LoadError::Missing { path, what: "a shard that the index file lists" });
+                        return Err(foreign::not_a_file(&path, "a shard that the index file lists"));
                     }
                     shards.push(TensorFile::open(path)?);
                 }
                 return Ok(Self::of(folder.into(), shards));
             }
         }
-        Err(LoadError::Missing { path: folder.join(format!("{stem}.safetensors")), what: "weights" })
+        Err(absent(folder, stem))
     }
 
     fn of(path: PathBuf, shards: Vec<TensorFile>) -> Self {
@@ -116,10 +117,14 @@ impl Shards {
         Some(format!("{:?} of {:?} in {}", info.shape, info.dtype, shard.path().display()))
     }
 
-    /// The metadata of the first file.
+    /// The metadata of all files. If files have the same key, the first one counts.
     pub fn metadata(&self) -> BTreeMap<String, String> {
-        let texts = self.shards.first().and_then(|shard| shard.header().metadata().clone());
-        texts.unwrap_or_default().into_iter().collect()
+        let mut all = BTreeMap::new();
+        for (key, text) in self.shards.iter().filter_map(|shard| shard.header().metadata().clone()).flatten()
+        {
+            all.entry(key).or_insert(text);
+        }
+        all
     }
 
     /// Reads the bytes of a tensor into `buffer`, and returns their dtype.
@@ -128,10 +133,10 @@ impl Shards {
     /// If the tensor does not exist, its number of elements overflows, or the file cannot be read or has changed.
     pub(super) fn read(&self, name: &str, buffer: &mut Vec<u8>) -> Result<Dtype, LoadError> {
         let malformed = |message: String| LoadError::Malformed { path: self.path.clone(), message };
-        let (shard, info) = self.info(name).ok_or_else(|| malformed(format!("no tensor {name}")))?;
+        let (shard, info) = self.info(name).ok_or_else(|| malformed(format!("no tensor {}", Shown(name))))?;
         // A tensor with an axis of length 0 may have other axes of any length, whose product can overflow.
         if info.shape.iter().try_fold(1_usize, |all, axis| all.checked_mul((*axis).max(1))).is_none() {
-            return Err(malformed(format!("{name} cannot be of shape {:?}", info.shape)));
+            return Err(malformed(format!("{} cannot be of shape {:?}", Shown(name), info.shape)));
         }
         shard.read(info, buffer)?;
         Ok(info.dtype)
@@ -155,8 +160,8 @@ fn shard_names(list: &Path) -> Result<BTreeSet<String>, LoadError> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let text = std::fs::read_to_string(list)
-        .map_err(|source| LoadError::Unreadable { path: list.into(), source })?;
+    let missing = || LoadError::Missing { path: list.into(), what: "the index of the shards" };
+    let text = foreign::read_text(list)?.ok_or_else(missing)?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|e| LoadError::Malformed { path: list.into(), message: e.to_string() })?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
@@ -167,4 +172,23 @@ fn shard_names(list: &Path) -> Result<BTreeSet<String>, LoadError> {
         }
         None => Ok(names),
     }
+}
+
+/// The error for a folder without the file `stem`.
+fn absent(folder: &Path, stem: &str) -> LoadError {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    let with = |endings: &[&str]| {
+        let ending = |name: &str| name.rsplit_once('.').map(|(_, ending)| ending.to_lowercase());
+        names.iter().find(|name| ending(name).is_some_and(|ending| endings.contains(&ending.as_str())))
+    };
+    let message = if let Some(name) = with(&["safetensors"]) {
+        format!("has no {stem}.safetensors, but {}: if it has these weights, rename it", Shown(name))
+    } else if let Some(name) = with(&["bin", "pt", "pth", "ckpt", "pkl"]) {
+        format!("has no .safetensors file, only {}, {}", Shown(name), foreign::PICKLE)
+    } else {
+        return LoadError::Missing { path: folder.join(format!("{stem}.safetensors")), what: "weights" };
+    };
+    LoadError::Malformed { path: folder.into(), message }
 }
