@@ -42,8 +42,8 @@ pub struct ModelConfig {
     #[arg(long, env = "GLIMPSE_LORA_DIR", value_name = "DIR")]
     pub lora_dir: Option<PathBuf>,
 
-    /// A TAESD for previews: a folder with an `AutoencoderTiny` or with `taesdxl_decoder.safetensors`, or its
-    /// name on the Hub.
+    /// A TAESD for previews: a folder with an `AutoencoderTiny` or with `taesdxl_decoder.safetensors`, that file, or
+    /// a name on the Hub.
     /// [default: MODEL/taesd]
     #[arg(long, env = "GLIMPSE_TAESD", value_name = "DIR_OR_HUB_ID")]
     pub taesd: Option<PathBuf>,
