@@ -40,15 +40,15 @@ pub struct Config {
     pub fetch_limits: FetchLimits,
 
     /// What happens to a job when its client disconnects from `/OWNER/APP/stream` or `/OWNER/APP`, unless the request
-    /// says it (`X-Glimpse-On-Disconnect`).
+    /// sets it (`X-Glimpse-On-Disconnect`).
     #[arg(long, env = "GLIMPSE_ON_DISCONNECT", value_enum, default_value = "cancel")]
     pub on_disconnect: OnDisconnect,
 
-    /// Seconds that a job may wait for its first worker, unless the request says it.
+    /// Seconds that a job may wait for its first worker, unless the request sets it.
     #[arg(long, env = "GLIMPSE_START_TIMEOUT", value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
     pub start_timeout: Duration,
 
-    /// Seconds that a job may take from its first claim to its end, unless the request says it.
+    /// Seconds that a job may take from its first claim to its end, unless the request sets it.
     #[arg(long, env = "GLIMPSE_RUN_TIMEOUT", value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
     pub run_timeout: Duration,
 
@@ -75,7 +75,7 @@ pub struct Config {
 pub enum OnDisconnect {
     /// It is cancelled.
     Cancel,
-    /// It continues; its id still finds it.
+    /// It continues and can still be read by its id.
     Detach,
 }
 

@@ -136,9 +136,9 @@ impl ApiError {
             Self::PathUnknown(path) => format!("Path {path} not found").into(),
             Self::MethodUnknown => "Method Not Allowed".into(),
             Self::ForThisMachine { listens_on } => format!(
-                "This route shows everybody's jobs, so it is open only where the API listens on a loopback address. \
+                "This route shows the jobs of all clients, so it is open only if the API listens on a loopback address. \
                  This one listens on {listens_on}: start another one with --listen 127.0.0.1:8081 and the same \
-                 --redis-url, and ask that"
+                 --redis-url, and send the request to that one"
             )
             .into(),
             Self::ForeignHost { listens_on } => format!(
@@ -150,7 +150,7 @@ impl ApiError {
             Self::BodyCut => "The body is shorter than its Content-Length, or its chunks are malformed".into(),
             Self::BodiesFull => "This server is receiving too many request bodies; retry later".into(),
             Self::QueueFull { waiting, .. } => {
-                format!("The queue of this app is full: {waiting} jobs wait; retry later").into()
+                format!("The queue of this app is full ({waiting} jobs); retry later").into()
             }
             Self::StreamsFull { limit } => {
                 format!("This server has reached its limit of {limit} clients that wait for a job; retry later").into()
@@ -162,7 +162,9 @@ impl ApiError {
                 "The job {id} was accepted, but only {replicas} of {wanted} replicas of the store confirmed it"
             )
             .into(),
-            Self::NoneCapable => "No worker of this app can do this job now; it stays on the dead list".into(),
+            Self::NoneCapable => {
+                "No worker of this app can do this job now. The job stays on the dead list; retry later".into()
+            }
             Self::StoreAway => "The store is unavailable; retry later".into(),
             Self::Ending => "This server is shutting down; retry the request".into(),
             Self::Defect => "Internal Server Error".into(),

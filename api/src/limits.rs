@@ -11,6 +11,8 @@ pub fn raise_connection_limit() {
     }
     match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
         Ok(()) => tracing::debug!(files = ?limit.maximum, "raised the limit of open files"),
-        Err(error) => tracing::warn!(%error, files = ?limit.current, "cannot raise the limit of open files"),
+        Err(error) => {
+            tracing::warn!(%error, files = ?limit.current, "the limit of open files could not be raised")
+        }
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn conflict() -> ApiError {
     ApiError::field(FieldError::header(
         "idempotency-key",
         "idempotency_conflict",
-        "Another request was sent with this key before",
+        "This key was already used for another request",
         "",
     ))
 }

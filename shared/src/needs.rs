@@ -83,7 +83,7 @@ impl fmt::Display for Needs {
 
 /// A text that is not a valid form of needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("what a job needs is written as a number of pixels and words, not {0:?}")]
+#[error("the needs of a job should be a number of pixels and words, not {0:?}")]
 pub struct InvalidNeeds(String);
 
 impl FromStr for Needs {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::{
-    error::StoreResult,
+    error::StoreError,
     id::Micros,
     jitter,
     store::{Reaped, SharedStore},
@@ -43,7 +43,12 @@ pub async fn run(store: SharedStore, period: Duration) {
                 answering_since = None;
                 tracing::warn!("reaping is paused: the store responds slowly");
             }
-            Err(error) => {
+            Err(Failed::Reap(error)) if error.is_permanent() => {
+                // The store responds: this is no outage.
+                answering_since.get_or_insert_with(Instant::now);
+                tracing::warn!(%error, "a reaping pass found data that this version cannot read");
+            }
+            Err(Failed::Now(error) | Failed::Reap(error)) => {
                 answering_since = None;
                 tracing::warn!(%error, "reaping is paused: the store does not respond");
             }
@@ -51,14 +56,21 @@ pub async fn run(store: SharedStore, period: Duration) {
     }
 }
 
+/// The command of a pass that failed.
+enum Failed {
+    /// A store that cannot return its time cannot renew leases either.
+    Now(StoreError),
+    Reap(StoreError),
+}
+
 /// One pass; `None` if the store was slow to return its time.
-async fn round(store: &SharedStore, settled: bool, ahead: Duration) -> StoreResult<Option<Reaped>> {
+async fn round(store: &SharedStore, settled: bool, ahead: Duration) -> Result<Option<Reaped>, Failed> {
     let asked = Instant::now();
-    let now = store.now().await?;
+    let now = store.now().await.map_err(Failed::Now)?;
     if asked.elapsed() > PROMPT {
         return Ok(None);
     }
     tokio::time::sleep(ahead).await;
     // A pass with time 0 reaps nothing, but it fails if a node of a cluster is unreachable.
-    store.reap(if settled { now } else { Micros(0) }).await.map(Some)
+    store.reap(if settled { now } else { Micros(0) }).await.map(Some).map_err(Failed::Reap)
 }

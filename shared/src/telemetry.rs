@@ -17,7 +17,7 @@ pub enum LogFormat {
 /// The logging flags of every binary.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LogConfig {
-    /// How a log line looks; logs go to standard error.
+    /// The format of log lines, on standard error.
     #[arg(long, env = "GLIMPSE_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
 

@@ -33,13 +33,22 @@ struct Far {
     delay: Duration,
     /// The store is frozen until then.
     still_until: Mutex<Option<Instant>>,
+    /// Each reap finds data that it cannot read, besides what it reaps.
+    unreadable: bool,
 }
 
 impl Far {
     fn new(delay: Duration) -> Arc<Self> {
         let clock = Clock::manual(START);
         let store = Arc::new(MemoryStore::new(Rules::default(), clock.clone()));
-        Arc::new(Self { store, clock, begun: Instant::now(), delay, still_until: Mutex::default() })
+        Arc::new(Self {
+            store,
+            clock,
+            begun: Instant::now(),
+            delay,
+            still_until: Mutex::default(),
+            unreadable: false,
+        })
     }
 
     /// The same store over another connection.
@@ -51,6 +60,7 @@ impl Far {
             begun: self.begun,
             delay,
             still_until: Mutex::new(*self.still_until.lock().unwrap()),
+            unreadable: self.unreadable,
         }
     }
 
@@ -86,7 +96,11 @@ impl Far {
 #[async_trait]
 impl Store for Far {
     async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
-        self.ask(self.store.reap(seen)).await
+        let reaped = self.ask(self.store.reap(seen)).await;
+        match self.unreadable {
+            true => reaped.and(Err(StoreError::Corrupt("a member".to_owned()))),
+            false => reaped,
+        }
     }
     async fn now(&self) -> StoreResult<Micros> {
         self.ask(self.store.now()).await
@@ -155,7 +169,11 @@ impl Store for Far {
 /// How long it takes until a job is requeued whose worker was lost right after its claim. The job is submitted `after`
 /// the reaper has settled.
 async fn recovery(period: Duration, delay: Duration, after: Duration) -> Duration {
-    let store = Far::new(delay);
+    recovery_in(Far::new(delay), period, after).await
+}
+
+async fn recovery_in(store: Arc<Far>, period: Duration, after: Duration) -> Duration {
+    let delay = store.delay;
     tokio::spawn(reaper::run(store.clone(), period));
     sleep(Duration::from_secs(40) + after).await;
     let job = job("a heart");
@@ -187,6 +205,14 @@ async fn a_fleet_that_has_workers_alone_recovers_as_soon_as_one_with_apis() {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unreadable_data_is_no_outage() {
+    glimpse_shared::jitter::seed(9);
+    let store = Far { unreadable: true, ..Arc::into_inner(Far::new(Duration::ZERO)).unwrap() };
+    let took = recovery_in(Arc::new(store), reaper::API_PERIOD, Duration::ZERO).await;
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -40,7 +40,7 @@ pub struct Args {
     /// `fox-1.png`, `fox-2.png`. `-` is standard output.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// The format where no extension names it: jpeg, png or webp. [default: jpeg]
+    /// The format for output without a file extension: jpeg, png or webp. [default: jpeg]
     #[arg(long, value_name = "FORMAT", value_parser = format)]
     output_format: Option<OutputFormat>,
     /// The number of pictures, 1 to 4. [default: 1]

@@ -220,8 +220,8 @@ impl Refusal {
     }
 
     fn input_ended() -> Self {
-        let detail = "The client closed its side of the connection before the response, which counts as a disconnect \
-                      on this route: keep it open, or use /{owner}/{app}/stream or /v1/jobs";
+        let detail = "The client closed its sending half before the response; this route treats that as a disconnect: \
+                      keep it open, or use /{owner}/{app}/stream or /v1/jobs";
         Self { detail: detail.to_owned(), ..Self::cancelled() }
     }
 

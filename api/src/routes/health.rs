@@ -28,13 +28,12 @@ pub(crate) async fn ready(State(api): State<Api>) -> Result<Response, ApiError> 
     let ready = tokio::time::timeout(READY_TIMEOUT, api.store.ready()).await;
     match ready.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer within 2 s".to_owned()))) {
         Ok(()) => Ok(json_response(StatusCode::OK, &json!({ "status": "ready" }))),
-        Err(error @ StoreError::Unavailable(_)) => {
+        Err(error) => {
             tracing::warn!(%error, "not ready");
             let body = json!({ "status": "not ready", "detail": error.to_string() });
             let mut response = json_response(StatusCode::SERVICE_UNAVAILABLE, &body);
             response.headers_mut().insert(header::RETRY_AFTER, 2.into());
             Ok(response)
         }
-        Err(error) => Err(error.into()),
     }
 }

@@ -30,6 +30,8 @@ struct Cut {
     store: MemoryStore,
     away: AtomicBool,
     silent: AtomicBool,
+    /// Its answers cannot be read.
+    strange: AtomicBool,
 }
 
 impl Cut {
@@ -39,6 +41,9 @@ impl Cut {
         }
         if self.away.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("connection refused".to_owned()));
+        }
+        if self.strange.load(Ordering::SeqCst) {
+            return Err(StoreError::Corrupt("ERR Lua scripting is disabled".to_owned()));
         }
         Ok(&self.store)
     }
@@ -113,7 +118,8 @@ impl Store for Cut {
 
 async fn cut_stack() -> (Stack, Arc<Cut>) {
     let store = MemoryStore::new(Config::default().rules(), Clock::default());
-    let cut = Arc::new(Cut { store, away: AtomicBool::new(false), silent: AtomicBool::new(false) });
+    let [away, silent, strange] = [(); 3].map(|()| AtomicBool::new(false));
+    let cut = Arc::new(Cut { store, away, silent, strange });
     let stack = Stack::over(cut.clone(), Config::default(), Clock::default()).await;
     stack.store.heartbeat(&record("one", &demo())).await.unwrap();
     (stack, cut)
@@ -152,6 +158,17 @@ async fn every_route_is_503_and_the_process_is_live() {
     cut.away.store(false, Ordering::SeqCst);
     assert_eq!(stack.get("/health/ready").await.status, 200);
     assert_eq!(stack.get(&format!("/v1/jobs/{id}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn readiness_is_never_500() {
+    let (stack, cut) = cut_stack().await;
+    cut.strange.store(true, Ordering::SeqCst);
+    let answer = stack.get("/health/ready").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.header("retry-after").is_some());
+    let detail = answer.json()["detail"].clone();
+    assert!(detail.as_str().is_some_and(|detail| detail.contains("Lua scripting is disabled")), "{detail}");
 }
 
 #[tokio::test]

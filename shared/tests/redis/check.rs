@@ -126,10 +126,10 @@ async fn protected_mode_is_named() {
 async fn a_wrong_login_is_named_without_its_password() {
     let server = RedisServer::start_with(&[]);
     let host = format!("127.0.0.1:{}", server.port());
-    names(&format!("redis://:secret@{host}"), &["has no password", "leave it out"]).await;
+    names(&format!("redis://:secret@{host}"), &["has no password", "remove it"]).await;
     names(&format!("redis://somebody:secret@{host}"), &["refuses the user or the password"]).await;
     server.ask(&["CONFIG", "SET", "requirepass", "other"]);
-    names(&format!("redis://{host}"), &["wants a login", "USER:PASSWORD@"]).await;
+    names(&format!("redis://{host}"), &["requires a login", "USER:PASSWORD@"]).await;
     names(&format!("redis://:secret@{host}"), &["refuses the user or the password"]).await;
 }
 
@@ -155,7 +155,10 @@ async fn every_right_that_a_process_needs_is_tried_and_nothing_is_written() {
     }
     for (taken, given) in [("resetkeys", "~glimpse:*"), ("resetchannels", "&glimpse:*")] {
         server.ask(&["ACL", "SETUSER", "glimpse", taken]);
-        assert!(permanent_error(&url).await.contains(" on glimpse:"), "{taken}");
+        let why = permanent_error(&url).await;
+        let address = format!("the server at 127.0.0.1:{}", server.port());
+        assert!(why.contains(" on glimpse:") && why.contains(&address), "{taken}: {why}");
+        assert!(!why.contains("::") && !why.contains(":, "), "{taken}: {why}");
         server.ask(&["ACL", "SETUSER", "glimpse", given]);
     }
     server.ask(&["ACL", "SETUSER", "glimpse", "resetkeys", "%R~glimpse:*"]);
@@ -177,10 +180,109 @@ async fn a_process_needs_no_rights_but_its_own() {
 
 #[tokio::test]
 async fn a_command_that_was_switched_off_is_named() {
-    for command in ["ZREMRANGEBYRANK", "BLPOP", "EVALSHA", "SSUBSCRIBE"] {
+    for command in ["ZREMRANGEBYRANK", "BLPOP", "EVALSHA", "SSUBSCRIBE", "HELLO"] {
         let server = RedisServer::start_with(&["--rename-command", command, ""]);
-        names(&server.url(), &[command, "no command", "rename"]).await;
+        let address = format!("the server at 127.0.0.1:{}", server.port());
+        names(&server.url(), &[&format!("no command {command}"), "rename", &address]).await;
     }
+}
+
+#[tokio::test]
+async fn a_command_that_is_refused_is_named_with_the_answer() {
+    for (command, answer) in [
+        ("SSUBSCRIBE", "ERR unsupported command ssubscribe"),
+        ("SUNSUBSCRIBE", "ERR not implemented"),
+        ("EVALSHA", "ERR Command is not available: EVALSHA"),
+        ("EVALSHA", "ERR Lua scripting is disabled"),
+        ("BLPOP", "ERR blocking commands are disabled"),
+        ("HELLO", "ERR unsupported command"),
+    ] {
+        let fake = FakeRedis::that_refuses(command, answer);
+        let port = format!("127.0.0.1:{}", fake.port());
+        names(&fake.url(), &[&format!("the command {command},"), answer, &port]).await;
+    }
+    let fake =
+        FakeRedis::that_refuses("AUTH", "ERR unknown command `AUTH`, with args beginning with: `secret`");
+    names(&fake.url().replace("redis://", "redis://:secret@"), &["the command AUTH"]).await;
+}
+
+#[tokio::test]
+async fn an_answer_with_a_temporary_cause_is_waited_for() {
+    for (command, answer) in [
+        ("EVALSHA", "BUSY Redis is busy running a script"),
+        ("EVALSHA", "MISCONF Redis is configured to save RDB snapshots"),
+        ("EVALSHA", "OOM command not allowed when used memory > 'maxmemory'"),
+        ("SSUBSCRIBE", "ERR max number of clients + cluster connections reached"),
+        ("HELLO", "ERR max requests limit exceeded"),
+        ("HELLO", "MASTERDOWN Link with MASTER is down"),
+    ] {
+        let fake = FakeRedis::that_refuses(command, answer);
+        is_retried(&fake.url()).await;
+        let why = store(&fake.url()).ready().await.unwrap_err();
+        assert!(matches!(why, StoreError::Unavailable(_)), "{why:?}");
+        assert_eq!(why.to_string().matches("the store is unavailable").count(), 1, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_redis_is_named() {
+    let http = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    for (server, sends) in [
+        (FakeRedis::that_replies(http), "HTTP/1.1 400 Bad Request"),
+        (FakeRedis::that_replies("ERROR\r\n"), "ERROR"),
+        (FakeRedis::that_says("SSH-2.0-OpenSSH_9.6"), "SSH-2.0-OpenSSH_9.6"),
+        (FakeRedis::that_says("J\0\0\0\n8.0.36\0"), "8.0.36"),
+        (FakeRedis::that_says(r#"INFO {"server_id":"x"}"#), "INFO"),
+    ] {
+        let port = format!("127.0.0.1:{}", server.port());
+        names(&server.url(), &[&format!("what answers at {port} is not Redis"), sends]).await;
+        let why = store(&server.url()).ready().await.unwrap_err().to_string();
+        assert!(!why.contains('\n'), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_product_that_imitates_redis_is_named() {
+    let hello = list(&["server", "redis", "version", "2.9.0", "mode", "standalone"]);
+    let info = text("version:2.9.0\r\nkvrocks_version:2.9.0\r\nredis_version:4.0.0\r\n");
+    let fake = FakeRedis::start(move |words| match words[0] {
+        "HELLO" => hello.clone(),
+        "INFO" => info.clone(),
+        _ => "+OK\r\n".to_owned(),
+    });
+    names(&fake.url(), &["is kvrocks 2.9.0", "7.0 or newer"]).await;
+}
+
+#[tokio::test]
+async fn a_sentinels_login_is_mentioned_only_if_the_login_is_wrong() {
+    let denied = FakeRedis::that_says("-DENIED Redis is running in protected mode");
+    let locked =
+        FakeRedis::that_refuses("HELLO", "NOAUTH HELLO must be called with the client already authenticated");
+    for (fake, mentioned) in [(denied, false), (locked, true)] {
+        let why = permanent_error(&format!("redis+sentinel://127.0.0.1:{}/fleet", fake.port())).await;
+        assert_eq!(why.contains("sentinel_password"), mentioned, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_checks_the_rights_of_the_process() {
+    let (server, url) = shipped_server();
+    let worker = store(&url);
+    worker.check(Process::Worker).await.unwrap().passed().await.unwrap();
+    worker.ready().await.unwrap();
+    for (taken, given, named) in [
+        ("-blpop", "+blpop", "BLPOP"),
+        ("-evalsha", "+evalsha", "evalsha"),
+        ("resetkeys", "~glimpse:*", "keys"),
+    ] {
+        server.ask(&["ACL", "SETUSER", "glimpse", taken]);
+        let why = worker.ready().await.unwrap_err().to_string();
+        assert!(why.contains(named), "{taken}: {why}");
+        server.ask(&["ACL", "SETUSER", "glimpse", given]);
+        worker.ready().await.unwrap();
+    }
+    server.ask(&["ACL", "SETUSER", "glimpse", "-hvals"]);
+    worker.ready().await.unwrap();
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ fn every_form_of_a_url_is_accepted() {
         " redis://localhost\n",
         "redis+cluster://one,two/0",
         "redis+sentinel://one/fleet?db=3",
+        "REDIS://localhost",
+        "Rediss+Sentinel://one/fleet?sentinel_password=p@ss",
     ] {
         assert_eq!(connect(url), Ok(()), "{url}");
     }
@@ -106,7 +108,10 @@ fn every_part_of_a_url_is_used_or_rejected() {
         ("redis://one,two", "several hosts"),
         ("redis://user:se/cret@host", "%2F"),
         ("redis://user:1#secret@host", "%23"),
-        ("redis://user:1?secret@host", "an option"),
+        ("redis://user:1?secret@host", "%3F"),
+        ("redis://u:123?secret=@127.0.0.1:1", "%3F"),
+        ("redis+cluster://u:1?db=0&secret@one,two", "%3F"),
+        ("redis+sentinel://u:1?secret=1@one/fleet", "%3F"),
         ("redis://ho st", "space"),
         ("redis://%2Ftmp%2Fredis.sock", "Unix sockets"),
         ("unix:///tmp/redis.sock", "Unix sockets"),

@@ -45,3 +45,5 @@ mod strain;
 #[cfg(test)]
 #[path = "../suite/streams.rs"]
 mod streams;
+#[cfg(test)]
+mod unreadable;

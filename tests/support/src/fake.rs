@@ -1,7 +1,7 @@
 //! A fake Redis server with the replies of a test: for old versions and rare states.
 
 use std::{
-    io::{BufReader, Write},
+    io::{BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     thread,
@@ -31,6 +31,36 @@ impl FakeRedis {
         Self::accepting(move |mut stream| {
             // The client may be gone.
             let _ = stream.write_all(line.as_bytes());
+        })
+    }
+
+    /// Sends the same bytes in reply to whatever a client sends, as a server of another protocol does.
+    pub fn that_replies(reply: &str) -> Self {
+        let reply = reply.to_owned();
+        Self::accepting(move |mut stream| {
+            let mut input = [0; 4096];
+            // Until the client is gone.
+            while stream.read(&mut input).is_ok_and(|read| read > 0) {
+                let _ = stream.write_all(reply.as_bytes());
+            }
+        })
+    }
+
+    /// A server of version 7 that answers `command` with this error, and other commands like one that has no data.
+    pub fn that_refuses(command: &'static str, error: &str) -> Self {
+        let error = format!("-{error}\r\n");
+        Self::start(move |words| match words[0].to_ascii_uppercase().as_str() {
+            name if name == command => error.clone(),
+            "HELLO" => list(&["server", "redis", "version", "7.0.15", "mode", "standalone"]),
+            "INFO" => text("# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n"),
+            // The script that returns the time has one key and no arguments.
+            "EVAL" | "EVALSHA" if words.len() == 4 => text("1700000000000000"),
+            "EVAL" | "EVALSHA" => "*0\r\n".to_owned(),
+            name @ ("SSUBSCRIBE" | "SUNSUBSCRIBE") => {
+                let (kind, channel) = (text(&name.to_lowercase()), text(words[1]));
+                format!(">3\r\n{kind}{channel}:0\r\n")
+            }
+            _ => "+OK\r\n".to_owned(),
         })
     }
 

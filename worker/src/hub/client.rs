@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 
+use glimpse_shared::environment;
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LOCATION,
     RANGE,
@@ -61,6 +62,7 @@ impl Client {
             header.set_sensitive(true);
             Ok(header)
         });
+        environment::check_proxies().map_err(|error| setting(error.name, error.why.to_owned()))?;
         // The client needs a TLS provider. An error means that one is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()

@@ -1,6 +1,8 @@
 //! What every command needs.
 
-use super::{keys::Keys, nodes::Nodes};
+use std::sync::OnceLock;
+
+use super::{keys::Keys, nodes::Nodes, rights::Process, unreadable::Unreadable};
 use crate::{
     id::Micros,
     store::{Clock, Rules},
@@ -12,6 +14,9 @@ pub(super) struct Backend {
     pub(super) keys: Keys,
     pub(super) rules: Rules,
     pub(super) clock: Clock,
+    /// The role of this process, once it is checked.
+    pub(super) process: OnceLock<Process>,
+    pub(super) unreadable: Unreadable,
 }
 
 impl Backend {

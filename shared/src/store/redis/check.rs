@@ -3,7 +3,7 @@
 //! After a temporary error the check is retried. A permanent error is reported with what to do about it, and the
 //! process ends.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 
 use tokio::{
     sync::{oneshot, watch},
@@ -85,7 +85,12 @@ async fn run(backend: Arc<Backend>, process: Process, sender: watch::Sender<Stat
     let mut delays = Waits::new(RETRY_DELAYS.0, RETRY_DELAYS.1);
     loop {
         match check(&backend, process).await {
-            Ok(()) => break drop(sender.send_replace(State::Passed)),
+            Ok(warnings) => {
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+                break drop(sender.send_replace(State::Passed));
+            }
             Err(CheckError::Permanent(why)) => {
                 break drop(sender.send_replace(State::Failed(ConfigError::of_url(why))));
             }
@@ -98,7 +103,8 @@ async fn run(backend: Arc<Backend>, process: Process, sender: watch::Sender<Stat
     }
 }
 
-async fn check(backend: &Backend, process: Process) -> Result<(), CheckError> {
+/// Returns warnings.
+async fn check(backend: &Backend, process: Process) -> Result<BTreeSet<String>, CheckError> {
     let (result, answer) = oneshot::channel();
     let target = backend.nodes.target().clone();
     // `greet` blocks. A separate thread does not delay the end of the process, unlike a blocking task of the runtime.
@@ -107,20 +113,24 @@ async fn check(backend: &Backend, process: Process) -> Result<(), CheckError> {
         let _ = result.send(greet(&target));
     });
     spawned.map_err(|error| CheckError::Temporary(format!("cannot start a thread to connect: {error}")))?;
-    answer.await.unwrap_or_else(|_| {
+    let warnings = answer.await.unwrap_or_else(|_| {
         Err(CheckError::Temporary("the connecting thread ended without a result".to_owned()))
     })?;
     backend.all_rights(process).await?;
     // A replica, or a server that cannot write its file, accepts the login and grants all rights.
-    backend.time().await.map_err(|error| CheckError::Temporary(error.to_string()))?;
-    Ok(())
+    if let Err(failure) = backend.writes().await {
+        let server = backend.server_of(&backend.first_key()).await;
+        return Err(CheckError::of_failure(&server, "EVALSHA", &failure));
+    }
+    Ok(warnings)
 }
 
 impl Backend {
-    /// Whether an API can serve now; if not, the error is the reason.
+    /// Whether this process can do its work now; if not, the error is the reason.
     pub(super) async fn ready(&self) -> StoreResult<()> {
         self.time().await?;
-        let rights = self.rights_on_each_node(Process::Api).await;
+        let process = self.process.get().copied().unwrap_or(Process::Api);
+        let rights = self.rights_on_each_node(process).await;
         rights.map_err(|error| StoreError::Unavailable(error.text().to_owned()))
     }
 }

@@ -32,7 +32,11 @@ impl Backend {
         let keys = self.keys.of(partition);
         let (jobs, logs) = (keys.jobs(), keys.logs());
         let call = DEAD.keys([keys.dead()]).text(app.map_or("", App::as_str)).text(&jobs).text(&logs);
-        list(call.read(&self.nodes).await?)
+        let (listed, unreadable) = list(call.read(&self.nodes).await?)?;
+        for error in unreadable {
+            self.unreadable.skipped(&format!("an entry of {}", keys.dead()), &error);
+        }
+        Ok(listed)
     }
 
     pub(super) async fn retry(&self, id: JobId) -> StoreResult<Retry> {
@@ -58,11 +62,17 @@ impl Backend {
     }
 }
 
-/// Reads the reply of `dead`.
-pub(super) fn list(answer: Value) -> StoreResult<Vec<DeadJob>> {
+/// Reads the reply of `dead`. An entry that cannot be read must not hide the others: it is returned as an error.
+pub(super) fn list(answer: Value) -> StoreResult<(Vec<DeadJob>, Vec<StoreError>)> {
     let lines: Vec<Vec<Vec<u8>>> = read_as("the dead list", answer)?;
-    let listed = lines.into_iter().map(listed).collect::<StoreResult<Vec<_>>>()?;
-    Ok(listed.into_iter().flatten().collect())
+    let (mut jobs, mut unreadable) = (Vec::with_capacity(lines.len()), Vec::new());
+    for line in lines {
+        match listed(line) {
+            Ok(job) => jobs.extend(job),
+            Err(error) => unreadable.push(error),
+        }
+    }
+    Ok((jobs, unreadable))
 }
 
 /// One entry of the list; `None` if its event is from a newer version.

@@ -40,7 +40,7 @@ impl From<Failure> for StoreError {
             // Permanent: our keys have data of another version or program, or a script has a bug. All other errors
             // (unreachable, loading, read-only, full, busy, a revoked right) are temporary.
             Failure::Redis(error) => match (error.kind(), error.code()) {
-                _ if is_about_rights(&error) || is_full_of_clients(&error) => {
+                (_, Some(_)) if is_about_rights(&error) || error.detail().is_some_and(passes) => {
                     Self::Unavailable(error.to_string())
                 }
                 (_, Some("WRONGPASS")) => {
@@ -63,9 +63,44 @@ pub(super) fn is_about_rights(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) || error.detail().is_some_and(denies)
 }
 
-/// Whether the server has reached its limit of clients. The error has the general code ERR.
-fn is_full_of_clients(error: &RedisError) -> bool {
-    error.detail().is_some_and(|text| text.contains("max number of clients"))
+/// What a server answered to a command that it will never run: an error with a general code and no temporary cause.
+/// Errors with a code of their own (LOADING, BUSY, READONLY, …) may end without a change by an operator.
+pub(super) fn refusal(error: &RedisError) -> Option<String> {
+    let (code, text) = (error.code()?, error.detail().unwrap_or_default());
+    let definite = matches!(code, "ERR" | "NOPROTO" | "CROSSSLOT") && !passes(text);
+    definite.then(|| shown(&format!("{code} {text}")))
+}
+
+/// Whether an error with a general code has a temporary cause: at a limit of the server or of a proxy, or in a script.
+pub(super) fn passes(text: &str) -> bool {
+    const CAUSES: [&str; 17] = [
+        "max number of clients",
+        "max requests limit",
+        "limit exceeded",
+        "too many",
+        "try again",
+        "timed out",
+        "upstream",
+        "temporarily",
+        "LOADING",
+        "BUSY",
+        "MASTERDOWN",
+        "READONLY",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "NOREPLICAS",
+        "MISCONF",
+        "OOM",
+    ];
+    CAUSES.iter().any(|cause| text.contains(cause))
+}
+
+/// A server's error as one short line, without the arguments that it repeats.
+pub(super) fn shown(error: &str) -> String {
+    const LONGEST: usize = 160;
+    let error = error.split(", with args").next().unwrap_or_default();
+    let words: Vec<_> = error.split_whitespace().collect();
+    words.join(" ").chars().take(LONGEST).collect()
 }
 
 /// Whether a script's error is about the user's rights. Redis 7.0 and 7.2 use different texts.

@@ -3,12 +3,16 @@
 //!
 //! It blocks, for seconds if a server does not respond: call it on a separate thread.
 
-use std::{collections::BTreeMap, thread};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    thread,
+};
 
-use redis::{ConnectionInfo, Value, cmd};
+use redis::{ConnectionAddr, ConnectionInfo, Value, cmd};
 
 use super::{
     check_error::CheckError,
+    failure::refusal,
     session::Session,
     slots::{Map, parse_map},
     target::{Target, Topology},
@@ -17,38 +21,47 @@ use super::{
 /// The oldest versions with everything that the scripts use (sharded pub/sub and script flags).
 const OLDEST_REDIS: u32 = 7;
 const OLDEST_VALKEY: u32 = 8;
+/// Products that imitate Redis, as their `INFO` names them.
+const OTHER_PRODUCTS: [&str; 6] = ["kvrocks", "dragonfly", "garnet", "tendis", "pika", "keydb"];
 
 /// What a server reports about itself.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Identity {
     valkey: bool,
+    /// The version of Redis or Valkey that it is, or that it imitates.
     version: String,
+    /// Another product's name and version.
+    product: Option<String>,
     mode: String,
 }
 
+/// Warnings about servers that work, but are not configured as they should be.
+type Warnings = BTreeSet<String>;
+
 /// Checks every server that the URL leads to.
-pub(super) fn greet(target: &Target) -> Result<(), CheckError> {
+pub(super) fn greet(target: &Target) -> Result<Warnings, CheckError> {
+    let mut warnings = Warnings::new();
     match &target.topology {
-        Topology::Server => server(&target.like, "standalone").map(drop),
-        Topology::Cluster => cluster(target),
-        Topology::Sentinel(service) => sentinels(target, service),
+        Topology::Server => drop(server(&target.like, "standalone", &mut warnings)?),
+        Topology::Cluster => cluster(target, &mut warnings)?,
+        Topology::Sentinel(service) => warnings = sentinels(target, service)?,
     }
+    Ok(warnings)
 }
 
 /// Checks a server that holds keys.
-fn server(info: &ConnectionInfo, mode: &str) -> Result<Session, CheckError> {
-    let (mut session, identity) = log_in(info)?;
+fn server(info: &ConnectionInfo, mode: &str, warnings: &mut Warnings) -> Result<Session, CheckError> {
+    let (mut session, identity, without_hello) = log_in(info, "")?;
     let address = info.addr();
-    let (name, oldest) = match identity.valkey {
-        true => ("Valkey", OLDEST_VALKEY),
-        false => ("Redis", OLDEST_REDIS),
-    };
-    if major(&identity.version).is_some_and(|major| major < oldest) {
+    if identity.is_too_old() {
         return Err(CheckError::Permanent(format!(
-            "the server at {address} is {name} {}: Glimpse needs Redis {OLDEST_REDIS}.0 or newer, or Valkey \
-             {OLDEST_VALKEY} or newer",
-            identity.version
+            "the server at {address} is {}: Glimpse needs Redis {OLDEST_REDIS}.0 or newer, or Valkey {OLDEST_VALKEY} \
+             or newer",
+            identity.name()
         )));
+    }
+    if let Some(error) = without_hello {
+        return Err(error);
     }
     match (&*identity.mode, mode) {
         (is, wanted) if is.is_empty() || is == wanted => {}
@@ -68,7 +81,35 @@ fn server(info: &ConnectionInfo, mode: &str) -> Result<Session, CheckError> {
         _ => {}
     }
     select(&mut session, info)?;
+    warnings.extend(eviction(&mut session, address));
     Ok(session)
+}
+
+impl Identity {
+    fn is_too_old(&self) -> bool {
+        let oldest = if self.valkey { OLDEST_VALKEY } else { OLDEST_REDIS };
+        major(&self.version).is_some_and(|major| major < oldest)
+    }
+
+    fn name(&self) -> String {
+        let name = if self.valkey { "Valkey" } else { "Redis" };
+        self.product.clone().unwrap_or_else(|| format!("{name} {}", self.version))
+    }
+}
+
+/// A warning about a server that deletes keys when its memory is full. The user may have no right to INFO, and does
+/// not need one.
+fn eviction(session: &mut Session, address: &ConnectionAddr) -> Option<String> {
+    let Ok(Value::BulkString(text)) = session.ask(cmd("INFO").arg("memory")) else { return None };
+    let text = String::from_utf8_lossy(&text);
+    let limit = info_line(&text, "maxmemory")?;
+    let policy = info_line(&text, "maxmemory_policy")?;
+    (limit != "0" && policy != "noeviction").then(|| {
+        format!(
+            "the server at {address} has a maxmemory and the maxmemory-policy {policy}: when its memory is full, it \
+             deletes jobs and their events. Set maxmemory-policy noeviction"
+        )
+    })
 }
 
 fn no_cluster(info: &ConnectionInfo) -> CheckError {
@@ -87,7 +128,7 @@ fn select(session: &mut Session, info: &ConnectionInfo) -> Result<(), CheckError
         Ok(_) => Ok(()),
         Err(error) if error.detail().is_some_and(|text| text.contains("out of range")) => {
             Err(CheckError::Permanent(format!(
-                "the server at {} has no database {db}: write a smaller number, or raise its setting databases",
+                "the server at {} has no database {db}: use a smaller number, or raise `databases` on the server",
                 info.addr()
             )))
         }
@@ -95,8 +136,13 @@ fn select(session: &mut Session, info: &ConnectionInfo) -> Result<(), CheckError
     }
 }
 
-/// Connects, logs in as the URL says, and asks for the server's kind and version.
-fn log_in(info: &ConnectionInfo) -> Result<(Session, Identity), CheckError> {
+/// Connects, logs in as the URL says, and asks for the server's kind and version; also returns the error if the server
+/// does not run HELLO. `hint` ends the message of a wrong login.
+fn log_in(info: &ConnectionInfo, hint: &str) -> Result<(Session, Identity, Option<CheckError>), CheckError> {
+    let hinted = |error| match error {
+        CheckError::Permanent(text) => CheckError::Permanent(format!("{text}{hint}")),
+        temporary => temporary,
+    };
     let mut session = Session::open(info).map_err(|error| CheckError::of(info, "", &error))?;
     let settings = info.redis_settings();
     if let Some(password) = settings.password() {
@@ -108,41 +154,47 @@ fn log_in(info: &ConnectionInfo) -> Result<(Session, Identity), CheckError> {
             let says = |words| error.detail().is_some_and(|text| text.contains(words));
             let address = info.addr();
             if says("without any password configured") {
-                CheckError::Permanent(format!(
-                    "the server at {address} has no password, and the URL has one: leave it out, or give the \
-                     server one (requirepass)"
-                ))
+                hinted(CheckError::Permanent(format!(
+                    "the server at {address} has no password, and the URL has a password: remove it, or set \
+                     requirepass on the server"
+                )))
             } else if says("wrong number of arguments") {
                 CheckError::Permanent(format!(
                     "the server at {address} knows no users: Glimpse needs Redis {OLDEST_REDIS}.0 or newer, or \
                      Valkey {OLDEST_VALKEY} or newer"
                 ))
+            } else if error.code() == Some("WRONGPASS") || says("invalid password") || says("invalid username") {
+                hinted(CheckError::wrong_login(info))
             } else {
                 CheckError::of(info, "AUTH", &error)
             }
         })?;
     }
-    let identity = identity(&mut session, info)?;
-    Ok((session, identity))
-}
-
-fn identity(session: &mut Session, info: &ConnectionInfo) -> Result<Identity, CheckError> {
-    let hello = match session.ask(cmd("HELLO").arg(2)) {
-        Ok(answer) => parse_hello(&answer),
-        // Redis before 6 has no HELLO.
+    let (hello, without_hello) = match session.ask(cmd("HELLO").arg(2)) {
+        Ok(answer) => (parse_hello(&answer), None),
         Err(error) => match CheckError::of(info, "HELLO", &error) {
-            CheckError::Permanent(_) if error.code() == Some("ERR") => Identity::default(),
-            error => return Err(error),
+            // Redis before 6 has no HELLO: its version is the better error.
+            refused @ CheckError::Permanent(_) if refusal(&error).is_some() => {
+                (Identity::default(), Some(refused))
+            }
+            wrong if error.code() == Some("NOAUTH") => return Err(hinted(wrong)),
+            wrong => return Err(wrong),
         },
     };
-    // Valkey 7.2 reports Redis 7.2.
-    if !hello.version.is_empty() && !hello.version.starts_with("7.2.") {
-        return Ok(hello);
+    let identity = identity(&mut session, hello);
+    Ok((session, identity, without_hello))
+}
+
+/// Asks for what `HELLO` does not say.
+fn identity(session: &mut Session, hello: Identity) -> Identity {
+    // Valkey 7.2 reports Redis 7.2, and other products the version of a Redis or their own.
+    if !hello.version.is_empty() && !hello.version.starts_with("7.2.") && !hello.is_too_old() {
+        return hello;
     }
     match session.ask(cmd("INFO").arg("server")) {
-        Ok(Value::BulkString(text)) => Ok(parse_info(&String::from_utf8_lossy(&text), hello)),
+        Ok(Value::BulkString(text)) => parse_info(&String::from_utf8_lossy(&text), hello),
         // The user may have no right to INFO, and does not need one.
-        _ => Ok(hello),
+        _ => hello,
     }
 }
 
@@ -156,21 +208,28 @@ fn parse_hello(answer: &Value) -> Identity {
     let Value::Array(parts) = answer else { return Identity::default() };
     let named: BTreeMap<_, _> = parts.chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect();
     let get = |name| named.get(name).cloned().unwrap_or_default();
-    Identity { valkey: get("server") == "valkey", version: get("version"), mode: get("mode") }
+    Identity { valkey: get("server") == "valkey", version: get("version"), product: None, mode: get("mode") }
 }
 
 /// Reads the lines of `INFO`; missing values stay as in `HELLO`.
 fn parse_info(text: &str, hello: Identity) -> Identity {
-    let line = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        value.map(|value| value.trim().to_owned())
-    };
+    let line = |name: &str| info_line(text, name).map(str::to_owned);
     let valkey = line("valkey_version");
+    let product = OTHER_PRODUCTS.iter().find_map(|name| {
+        let version = line(&format!("{name}_version"))?;
+        Some(format!("{name} {version}"))
+    });
     Identity {
         valkey: hello.valkey || valkey.is_some(),
+        product,
         version: valkey.or_else(|| line("redis_version")).unwrap_or(hello.version),
         mode: line("redis_mode").or_else(|| line("server_mode")).unwrap_or(hello.mode),
     }
+}
+
+/// The value of a line of `INFO`.
+fn info_line<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
 fn major(version: &str) -> Option<u32> {
@@ -178,9 +237,9 @@ fn major(version: &str) -> Option<u32> {
 }
 
 /// Checks every master of a cluster, because each has its own users. Skips unreachable ones.
-fn cluster(target: &Target) -> Result<(), CheckError> {
+fn cluster(target: &Target, warnings: &mut Warnings) -> Result<(), CheckError> {
     let mut temporary = None;
-    let map = target.seeds.iter().find_map(|seed| match slots(seed) {
+    let map = target.seeds.iter().find_map(|seed| match slots(seed, warnings) {
         Ok(map) => Some(Ok(map)),
         Err(CheckError::Temporary(why)) => {
             temporary.get_or_insert(CheckError::Temporary(why));
@@ -194,7 +253,7 @@ fn cluster(target: &Target) -> Result<(), CheckError> {
     let masters: BTreeMap<_, _> = map.iter().map(|(_, address)| (address.to_string(), address)).collect();
     let mut reached = false;
     for address in masters.into_values() {
-        match server(&target.like.clone().set_addr(address.clone()), "cluster") {
+        match server(&target.like.clone().set_addr(address.clone()), "cluster", warnings) {
             Ok(_) => reached = true,
             Err(CheckError::Temporary(why)) => {
                 temporary.get_or_insert(CheckError::Temporary(why));
@@ -210,8 +269,8 @@ fn cluster(target: &Target) -> Result<(), CheckError> {
     }
 }
 
-fn slots(seed: &ConnectionInfo) -> Result<Map, CheckError> {
-    let mut session = server(seed, "cluster")?;
+fn slots(seed: &ConnectionInfo, warnings: &mut Warnings) -> Result<Map, CheckError> {
+    let mut session = server(seed, "cluster", warnings)?;
     match session.ask(cmd("CLUSTER").arg("SLOTS")) {
         Ok(map) => Ok(parse_map(map, seed.addr())),
         Err(error) if error.detail().is_some_and(|text| text.contains("cluster support disabled")) => {
@@ -222,7 +281,7 @@ fn slots(seed: &ConnectionInfo) -> Result<Map, CheckError> {
 }
 
 /// Checks all sentinels in parallel: one that names the master is enough.
-fn sentinels(target: &Target, service: &str) -> Result<(), CheckError> {
+fn sentinels(target: &Target, service: &str) -> Result<Warnings, CheckError> {
     let asked: Vec<_> = thread::scope(|scope| {
         let asking: Vec<_> =
             target.seeds.iter().map(|seed| scope.spawn(|| master(target, service, seed))).collect();
@@ -235,7 +294,7 @@ fn sentinels(target: &Target, service: &str) -> Result<(), CheckError> {
     let mut permanent = None;
     for answer in asked {
         match answer {
-            Ok(()) => return Ok(()),
+            Ok(warnings) => return Ok(warnings),
             Err(error @ CheckError::Permanent(_)) => permanent = permanent.or(Some(error)),
             Err(error) => temporary = temporary.or(Some(error)),
         }
@@ -244,7 +303,7 @@ fn sentinels(target: &Target, service: &str) -> Result<(), CheckError> {
 }
 
 /// Checks a sentinel and the master that it names.
-fn master(target: &Target, service: &str, seed: &ConnectionInfo) -> Result<(), CheckError> {
+fn master(target: &Target, service: &str, seed: &ConnectionInfo) -> Result<Warnings, CheckError> {
     let address = seed.addr();
     let no_sentinel = || {
         CheckError::Permanent(format!(
@@ -252,15 +311,13 @@ fn master(target: &Target, service: &str, seed: &ConnectionInfo) -> Result<(), C
              redis:// or redis+cluster://"
         ))
     };
-    let logged_in = log_in(seed).map_err(|error| match error {
-        CheckError::Permanent(text) => CheckError::Permanent(format!(
-            "{text}. This is a sentinel, whose login is ?sentinel_username=…&sentinel_password=…"
-        )),
-        temporary => temporary,
-    });
-    let (mut session, identity) = logged_in?;
+    let hint = ". This is a sentinel, whose login is ?sentinel_username=…&sentinel_password=…";
+    let (mut session, identity, without_hello) = log_in(seed, hint)?;
     if !matches!(&*identity.mode, "" | "sentinel") {
         return Err(no_sentinel());
+    }
+    if let Some(error) = without_hello {
+        return Err(error);
     }
     let named = session.ask(cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(service));
     let named = named.map_err(|error| match error.detail() {
@@ -276,10 +333,11 @@ fn master(target: &Target, service: &str, seed: &ConnectionInfo) -> Result<(), C
         )));
     };
     let info = target.like.clone().set_addr(at);
-    let mut session = server(&info, "standalone")?;
+    let mut warnings = Warnings::new();
+    let mut session = server(&info, "standalone", &mut warnings)?;
     match session.ask(&cmd("ROLE")) {
         Ok(Value::Array(role)) if matches!(role.first(), Some(Value::BulkString(word)) if word == b"master") => {
-            Ok(())
+            Ok(warnings)
         }
         Ok(_) => Err(CheckError::Temporary(format!("the server at {} is a replica", info.addr()))),
         Err(error) => Err(CheckError::of(&info, "ROLE", &error)),
@@ -310,6 +368,7 @@ mod tests {
         let is = |valkey, version: &str, mode: &str| Identity {
             valkey,
             version: version.to_owned(),
+            product: None,
             mode: mode.to_owned(),
         };
         assert_eq!(hello("redis", "7.0.15", "standalone"), is(false, "7.0.15", "standalone"));
@@ -320,6 +379,9 @@ mod tests {
         let valkey =
             "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:7.2.8\r\nserver_mode:cluster\r\n";
         assert_eq!(parse_info(valkey, Identity::default()), is(true, "7.2.8", "cluster"));
+        let kvrocks = "version:2.9.0\r\nkvrocks_version:2.9.0\r\nredis_version:4.0.0\r\n";
+        let kvrocks = parse_info(kvrocks, hello("redis", "2.9.0", "standalone"));
+        assert_eq!((kvrocks.name(), kvrocks.is_too_old()), ("kvrocks 2.9.0".to_owned(), true));
         assert_eq!(major("255.255.255"), Some(255));
         assert_eq!(major("unstable"), None);
     }

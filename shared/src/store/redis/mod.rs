@@ -16,7 +16,8 @@
 //! log.rs         a job's state and its log            roster.rs      the registered workers
 //! wait.rs        blocking on a wake-up token          hub.rs         follow and cancellations
 //! pub_sub.rs     one pub/sub connection               inbox.rs       the received messages of a listener
-//! follower.rs    one stream of a job's events         garbage.rs     fuzz tests of the replies
+//! follower.rs    one stream of a job's events         unreadable.rs  skips unreadable data, with a warning
+//! garbage.rs     fuzz tests of the replies
 //! ```
 //!
 //! Each state change and its event are one script. A script first reads and decides, then writes. If this process dies,
@@ -52,10 +53,11 @@ mod session;
 mod shape;
 mod slots;
 mod target;
+mod unreadable;
 mod url;
 mod wait;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -65,7 +67,9 @@ pub use config::{Prefix, RedisConfig};
 pub use rights::Process;
 pub use url::{ConfigError, RedisUrl};
 
-use self::{backend::Backend, hub::Hub, keys::Keys, nodes::Nodes, wait::WakeConnections};
+use self::{
+    backend::Backend, hub::Hub, keys::Keys, nodes::Nodes, unreadable::Unreadable, wait::WakeConnections,
+};
 use super::{
     Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Rules,
     Shown, Store, Submit,
@@ -90,7 +94,14 @@ impl RedisStore {
     /// command returns `Unavailable`.
     pub fn connect(url: &RedisUrl, prefix: &Prefix, rules: Rules, clock: Clock) -> Result<Self, ConfigError> {
         let nodes = Nodes::new(url.target()?);
-        let backend = Arc::new(Backend { nodes, keys: Keys::new(prefix.clone()), rules, clock });
+        let backend = Arc::new(Backend {
+            nodes,
+            keys: Keys::new(prefix.clone()),
+            rules,
+            clock,
+            process: OnceLock::new(),
+            unreadable: Unreadable::default(),
+        });
         Ok(Self {
             wake_connections: WakeConnections::default(),
             hub: Arc::new(Hub::new(backend.clone())),
@@ -105,6 +116,8 @@ impl RedisStore {
     /// A permanent error, with what to do about it. An unreachable or loading server and a replica are temporary
     /// errors: the check continues.
     pub async fn check(&self, process: Process) -> Result<Check, ConfigError> {
+        // Only the first check counts: a process has one role.
+        let _ = self.backend.process.set(process);
         Check::begin(self.backend.clone(), process).await
     }
 }

@@ -119,6 +119,11 @@ impl Nodes {
         opened
     }
 
+    /// The address of the node that holds `key`, if it is known.
+    pub(super) async fn address_of(&self, key: &str) -> Option<ConnectionAddr> {
+        self.locate(key).await.ok().map(|info| info.addr().clone())
+    }
+
     /// Forgets the slot map.
     pub(super) fn forget(&self) {
         lock(&self.known).slots.clear();

@@ -6,6 +6,7 @@ use redis::Value;
 
 use super::{
     backend::Backend,
+    failure::Failure,
     scripts::{CANCEL, CLAIM, Call, FORGET, NOW, SUBMIT, ScriptReply, number, unexpected},
     shape::{bad_json, read_as},
 };
@@ -152,8 +153,17 @@ impl Backend {
         if let Some(now) = self.now() {
             return Ok(now);
         }
-        let first = Partition::all().next().map(|first| self.keys.of(first).due()).unwrap_or_default();
-        clock(NOW.keys([first]).read(&self.nodes).await?)
+        clock(NOW.keys([self.first_key()]).read(&self.nodes).await?)
+    }
+
+    /// Whether the server accepts writes.
+    pub(super) async fn writes(&self) -> Result<(), Failure> {
+        NOW.keys([self.first_key()]).query(&self.nodes).await.map(drop)
+    }
+
+    /// A key of the first partition.
+    pub(super) fn first_key(&self) -> String {
+        Partition::all().next().map(|first| self.keys.of(first).due()).unwrap_or_default()
     }
 }
 

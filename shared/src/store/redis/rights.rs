@@ -9,8 +9,8 @@ use redis::{Cmd, Value, cmd};
 
 use super::{
     backend::Backend,
-    check_error::{CheckError, forbidden, is_unknown, no_command},
-    failure::{Failure, denies, is_about_rights},
+    check_error::{CheckError, forbidden, refused},
+    failure::{Failure, denies, is_about_rights, passes, refusal, shown},
     keys::PartitionKeys,
     pool::Pooled,
     scripts::TRIAL,
@@ -63,7 +63,7 @@ const RIGHTS: &[Right] = {
         ("EXISTS", &[], &[Job], &[]),
         ("GET", &[], &[Pace, Looking, Secret], &[Pace, Claim, Checkpoint, Looking, Swept]),
         ("HDEL", &["f"], &[], &[Workers]),
-        ("HGET", &["f"], &[Job], &[Job]),
+        ("HGET", &["f"], &[Job], &[]),
         ("HGETALL", &[], &[], &[Workers]),
         ("HINCRBY", &["f", "1"], &[], &[Job]),
         ("HMGET", &["f"], &[Job], &[Job]),
@@ -90,11 +90,14 @@ const RIGHTS: &[Right] = {
     ]
 };
 
-/// The missing rights, each with the first key that it was tried on, and the missing commands.
+/// The missing rights, each with the first key that it was tried on, and the commands that the server does not run, each
+/// with the server's answer.
 #[derive(Default)]
 struct Missing {
     rights: BTreeMap<(String, KeyKind), String>,
-    commands: BTreeSet<String>,
+    commands: BTreeMap<String, String>,
+    /// The first server that something is missing on.
+    server: Option<String>,
 }
 
 impl Process {
@@ -177,7 +180,21 @@ impl Backend {
         for (kind, channel) in subscribed_channels(process, &keys) {
             self.try_subscription(&keys.due(), kind, &channel, &mut missing).await?;
         }
-        Ok(missing)
+        Ok(self.located(missing, &keys.due()).await)
+    }
+
+    /// Adds the server that holds `key`.
+    async fn located(&self, missing: Missing, key: &str) -> Missing {
+        match missing.is_empty() {
+            true => missing,
+            false => Missing { server: Some(self.server_of(key).await), ..missing },
+        }
+    }
+
+    /// How a message names the server that holds `key`.
+    pub(super) async fn server_of(&self, key: &str) -> String {
+        let address = self.nodes.address_of(key).await;
+        address.map_or_else(|| "the server".to_owned(), |address| format!("the server at {address}"))
     }
 
     /// Subscribes and unsubscribes, on one connection.
@@ -244,7 +261,7 @@ impl Backend {
             }
             Err(failure) => missing.record_failure("EVALSHA", KeyKind::Job, &first, failure)?,
         }
-        Ok(missing)
+        Ok(self.located(missing, &first).await)
     }
 }
 
@@ -305,6 +322,14 @@ fn name(keys: &PartitionKeys, kind: KeyKind) -> Option<String> {
     })
 }
 
+/// Whether a command was refused only because a trial must not write.
+fn is_about_writes(error: &str) -> bool {
+    let error = error.to_ascii_lowercase();
+    ["write command", "read-only", "readonly", "read only", "replicate"]
+        .iter()
+        .any(|words| error.contains(words))
+}
+
 /// Reads the reply of `trial`.
 fn refusals(answer: Value) -> Result<Vec<(usize, String)>, StoreError> {
     super::shape::read_as("a trial of rights", answer)
@@ -323,20 +348,32 @@ impl Missing {
             Failure::Redis(error) if is_about_rights(&error) => {
                 self.record_refusal(command, kind, name, "NOPERM")
             }
-            Failure::Redis(error) if error.detail().is_some_and(is_unknown) => {
-                self.commands.insert(command.to_owned());
+            Failure::Redis(error) if error.code() == Some("NOPROTO") => {
+                self.commands.insert("HELLO 3".to_owned(), shown(&error.to_string()));
             }
-            other => return Err(StoreError::from(other).to_string()),
+            // The key is not ours; the right is there.
+            Failure::Redis(error) if error.code() == Some("WRONGTYPE") => {}
+            Failure::Redis(error) => match refusal(&error) {
+                Some(answer) => drop(self.commands.insert(command.to_owned(), answer)),
+                None => return Err(shown(&error.to_string())),
+            },
+            Failure::NoConnection(why) => return Err(why),
         }
         Ok(())
     }
 
     fn record_refusal(&mut self, command: &str, kind: KeyKind, name: &str, error: &str) {
         if denies(error) {
-            self.rights.entry((command.to_owned(), kind)).or_insert_with(|| name.to_owned());
-        } else if is_unknown(error) {
-            self.commands.insert(command.to_owned());
+            // Of a prefix, the keys that begin with it.
+            let keys = if name.ends_with(':') { format!("{name}*") } else { name.to_owned() };
+            self.rights.entry((command.to_owned(), kind)).or_insert(keys);
+        } else if error.starts_with("ERR") && !is_about_writes(error) && !passes(error) {
+            self.commands.insert(command.to_owned(), shown(error));
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rights.is_empty() && self.commands.is_empty()
     }
 
     fn add(&mut self, other: Self) {
@@ -344,11 +381,13 @@ impl Missing {
             self.rights.entry(right).or_insert(name);
         }
         self.commands.extend(other.commands);
+        self.server = self.server.take().or(other.server);
     }
 
     fn verdict(self) -> Result<(), CheckError> {
-        if let Some(command) = self.commands.first() {
-            return Err(CheckError::Permanent(no_command("the server", command)));
+        let server = self.server.as_deref().unwrap_or("the server");
+        if let Some((command, answer)) = self.commands.first_key_value() {
+            return Err(CheckError::Permanent(refused(server, command, answer)));
         }
         if self.rights.is_empty() {
             return Ok(());
@@ -364,7 +403,7 @@ impl Missing {
         if more > 0 {
             commands.push(format!("and {more} more"));
         }
-        Err(CheckError::Permanent(forbidden("the server", &commands)))
+        Err(CheckError::Permanent(forbidden(server, &commands)))
     }
 }
 
@@ -374,6 +413,7 @@ mod tests {
     use crate::store::redis::scripts::*;
 
     fn called(code: &str) -> BTreeSet<String> {
+        let code = code.replace("redis.pcall('", "redis.call('");
         let calls = code.split("redis.call('").skip(1).filter_map(|rest| rest.split('\'').next());
         calls.map(str::to_owned).collect()
     }
@@ -389,7 +429,8 @@ mod tests {
     #[test]
     fn exactly_the_commands_of_a_processs_scripts_are_tried() {
         let api = vec![
-            &SUBMIT, &RETRY, &CANCEL, &REAP, &DUE, &NOW, &DEAD, &FORGET, &STATUS, &READ, &WORKERS, &SECRET,
+            &SUBMIT, &RETRY, &CANCEL, &REAP, &DUE, &DROP, &NOW, &DEAD, &FORGET, &STATUS, &READ, &WORKERS,
+            &SECRET,
         ];
         let worker = vec![
             &CLAIM,
@@ -401,6 +442,7 @@ mod tests {
             &RELEASE,
             &REAP,
             &DUE,
+            &DROP,
             &NOW,
             &HEARTBEAT,
         ];

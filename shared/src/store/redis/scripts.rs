@@ -71,6 +71,7 @@ scripts! {
     CANCEL = "cancel";
     REAP = "reap" + WAITING + GIVE_BACK;
     DUE = "due";
+    DROP = "drop";
     NOW = "now";
     DEAD = "dead";
     FORGET = "forget";

@@ -54,19 +54,25 @@ pub(super) async fn refusal_reason(info: ConnectionInfo) -> Option<RedisError> {
 }
 
 /// The protocol of a server that does not use the one in the URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Protocol {
-    /// Plain TCP, but the URL says TLS.
+    /// Redis over plain TCP, but the URL says TLS.
     Plain,
     /// TLS, but the URL says plain TCP.
     Tls,
+    /// Not Redis: the beginning of what it sends.
+    Other(String),
 }
 
-/// Tries the protocol that the URL does not name. Returns it if the server uses it.
+/// Finds out what answers at the address, if it is not what the URL names.
 pub(super) fn other_protocol(address: &ConnectionAddr) -> Option<Protocol> {
     match address {
-        ConnectionAddr::Tcp(host, port) => answers_tls(host, *port).then_some(Protocol::Tls),
-        ConnectionAddr::TcpTls { host, port, .. } => answers_plain(host, *port).then_some(Protocol::Plain),
+        ConnectionAddr::Tcp(host, port) => match answers_tls(host, *port) {
+            true => Some(Protocol::Tls),
+            // Redis over plain TCP is what the URL names.
+            false => plain_protocol(host, *port).filter(|found| *found != Protocol::Plain),
+        },
+        ConnectionAddr::TcpTls { host, port, .. } => plain_protocol(host, *port),
         _ => None,
     }
 }
@@ -89,13 +95,28 @@ fn client_hello() -> Vec<u8> {
     [&record_and_version[..], &random, &no_session_one_cipher_no_compression].concat()
 }
 
-fn answers_plain(host: &str, port: u16) -> bool {
-    let mut first = [0];
+/// Sends PING over plain TCP. `None` for a server that sends nothing, or that speaks TLS.
+fn plain_protocol(host: &str, port: u16) -> Option<Protocol> {
+    let mut start = [0; 128];
     let asked = connect(host, port).and_then(|mut stream| {
-        stream.write_all(b"PING\r\n")?;
-        stream.read_exact(&mut first)
+        stream.write_all(b"*1\r\n$4\r\nPING\r\n")?;
+        stream.read(&mut start)
     });
-    asked.is_ok() && matches!(first, [b'+' | b'-'])
+    match start.get(..asked.ok()?)? {
+        [] | [0x15 | 0x16, 3, ..] => None,
+        [b'+' | b'-', ..] => Some(Protocol::Plain),
+        other => Some(Protocol::Other(readable(other))),
+    }
+}
+
+/// The first line of what a server sends, or all of it if the line has hardly any text.
+fn readable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let visible =
+        |text: &str| text.chars().filter(|c| !c.is_control() && *c != '\u{fffd}').collect::<String>();
+    let line = visible(text.lines().next().unwrap_or_default());
+    let found = if line.trim().len() < 4 { visible(&text) } else { line };
+    found.trim().chars().take(60).collect()
 }
 
 fn connect(host: &str, port: u16) -> std::io::Result<TcpStream> {
@@ -111,4 +132,32 @@ fn connect(host: &str, port: u16) -> std::io::Result<TcpStream> {
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use glimpse_test_support::FakeRedis;
+
+    use super::*;
+
+    #[test]
+    fn what_answers_is_recognised_by_its_first_bytes() {
+        let tls = |fake: &FakeRedis| {
+            let (host, port) = ("127.0.0.1".to_owned(), fake.port());
+            ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+        };
+        let plain = |fake: &FakeRedis| ConnectionAddr::Tcp("127.0.0.1".to_owned(), fake.port());
+        let redis = FakeRedis::that_says("-DENIED");
+        assert_eq!(other_protocol(&tls(&redis)), Some(Protocol::Plain));
+        assert_eq!(other_protocol(&plain(&redis)), None);
+        let web = FakeRedis::that_replies("HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n");
+        for address in [tls(&web), plain(&web)] {
+            let sends = Protocol::Other("HTTP/1.1 400 Bad Request".to_owned());
+            assert_eq!(other_protocol(&address), Some(sends));
+        }
+        let alert = FakeRedis::that_replies("\x15\x03\x03\0\x02\x02\x46");
+        assert_eq!(other_protocol(&plain(&alert)), Some(Protocol::Tls));
+        assert_eq!(other_protocol(&tls(&alert)), None);
+        assert_eq!(readable(b"J\0\0\0\n8.0.36\0"), "J8.0.36");
+    }
 }

@@ -44,6 +44,8 @@ type Login = (Option<String>, String);
 /// Parses a URL. The error names the invalid part.
 pub(super) fn parse(url: &str) -> Result<Target, String> {
     let (scheme, rest) = url.split_once("://").ok_or("it is not a URL: write redis://HOST:PORT")?;
+    // Schemes are case-insensitive (RFC 3986).
+    let scheme = &*scheme.to_ascii_lowercase();
     let (tls, kind) = match scheme {
         "redis" => (false, ""),
         "rediss" => (true, ""),
@@ -56,7 +58,7 @@ pub(super) fn parse(url: &str) -> Result<Target, String> {
     if rest.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("there is a space or a line break in it".to_owned());
     }
-    let mut parts = split(rest)?;
+    let mut parts = split(rest, kind)?;
     let login = parts.login.map(read_login).transpose()?;
     speaks_resp3(&mut parts)?;
     let target = match kind {
@@ -83,13 +85,19 @@ fn no_such_scheme(scheme: &str) -> &'static str {
 }
 
 /// `USER:PASSWORD@HOST:PORT,HOST:PORT/PATH?OPTIONS#FRAGMENT`
-fn split(rest: &str) -> Result<Parts<'_>, String> {
+fn split<'a>(rest: &'a str, kind: &str) -> Result<Parts<'a>, String> {
     let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (tail, fragment) = tail.split_once('#').map_or((tail, None), |(tail, end)| (tail, Some(end)));
     let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
-    if path.contains('@') || fragment.is_some_and(|fragment| fragment.contains('@')) {
+    // Only the login of sentinels is an option that may have an @.
+    let sentinels_login = |option: &str| kind == "sentinel" && option.starts_with("sentinel_");
+    let mut options = query.split('&');
+    if path.contains('@')
+        || fragment.is_some_and(|fragment| fragment.contains('@'))
+        || options.any(|option| option.contains('@') && !sentinels_login(option))
+    {
         return Err(
-            "there is a / or # before its @: in a user or password / is written %2F, # is %23, ? is %3F \
+            "there is a /, ? or # before its @: in a user or password / is written %2F, ? is %3F, # is %23 \
                     and @ is %40"
                 .to_owned(),
         );

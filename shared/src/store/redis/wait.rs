@@ -43,7 +43,7 @@ impl WakeConnections {
                 && token
                 && let Err(error) = backend.wake(&app, &capabilities).await
             {
-                tracing::warn!(%error, "a wake-up was lost; workers check their queue again within 5 s");
+                tracing::warn!(%error, "a wake-up was lost; workers check the queue within 5 s");
             }
         });
         // The task ends without an answer only when the runtime shuts down.

@@ -21,11 +21,11 @@ local function choose(keys, jobs, capabilities, affinity, reach, max_passed, fro
     ended = #list < 2 * chunk
     for index = 1, #list, 2 do
       local id, score = list[index], list[index + 1]
-      local job = redis.call('HMGET', jobs .. id, 'status', 'affinity', 'passed', 'needs')
+      local job = fields(jobs .. id, 'status', 'affinity', 'passed', 'needs')
       if job[1] ~= 'queued' then
         redis.call('ZREM', keys.queue, id)
         if not job[1] then
-          -- The job's hash has expired.
+          -- The job's hash has expired, or the id is not a job's.
           redis.call('ZREM', keys.due, id)
         end
       else

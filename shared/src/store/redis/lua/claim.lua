@@ -25,7 +25,7 @@ end
 local known = redis.call('GET', keys.claim)
 if known then
   local last, id, attempt, till = string.match(known, '^(%d+) (%S+) (%d+) (%d+)$')
-  if now < tonumber(till) and number <= tonumber(last) then
+  if last and now < tonumber(till) and number <= tonumber(last) then
     local job = redis.call('HMGET', jobs .. id, 'status', 'attempt', 'worker', 'job', 'seq')
     if number == tonumber(last) and job[1] == 'running' and job[2] == attempt and job[3] == worker then
       return {'claimed', job[4], attempt, job[5], redis.call('GET', checkpoints .. id) or ''}

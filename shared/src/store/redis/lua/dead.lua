@@ -9,11 +9,11 @@ local list = redis.call('ZRANGE', dead, 0, -1, 'WITHSCORES')
 local found = {}
 for index = 1, #list, 2 do
   local id = list[index]
-  local job = redis.call('HMGET', jobs .. id, 'app', 'attempt', 'finished')
+  local job = fields(jobs .. id, 'app', 'attempt', 'finished')
   -- A listed job may have expired, and an entry may be older than a reuse of its id.
-  if tonumber(list[index + 1]) == tonumber(job[3] or '') and (app == '' or app == job[1]) then
+  if job[3] and tonumber(list[index + 1]) == tonumber(job[3]) and (app == '' or app == job[1]) then
     local terminal = redis.call('XREVRANGE', logs .. id, '+', '-', 'COUNT', 1)[1]
-    found[#found + 1] = {id, job[1], job[2], job[3], terminal and terminal[2][2] or ''}
+    found[#found + 1] = {id, job[1] or '', job[2] or '', job[3], terminal and terminal[2][2] or ''}
   end
 end
 return found

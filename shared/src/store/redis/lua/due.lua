@@ -8,6 +8,6 @@ local found = {}
 for index = 1, #list, 2 do
   found[#found + 1] = list[index]
   found[#found + 1] = list[index + 1]
-  found[#found + 1] = redis.call('HGET', ARGV[2] .. list[index], 'app') or ''
+  found[#found + 1] = fields(ARGV[2] .. list[index], 'app')[1] or ''
 end
 return found

@@ -17,7 +17,7 @@ local now = clock(ARGV[1])
 if now - seen > within then
   return {'nothing', int(now)}
 end
-local job = redis.call('HMGET', keys.job, 'status', 'seq', 'start', 'run', 'lease', 'app')
+local job = fields(keys.job, 'status', 'seq', 'start', 'run', 'lease', 'app')
 if not job[1] then
   -- The job's hash is gone, so its queue is unknown. A claim removes the id from the right queue.
   redis.call('ZREM', keys.queue, id)

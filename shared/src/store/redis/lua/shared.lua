@@ -17,6 +17,19 @@ local function clock(given)
   return time[1] * 1000000 + time[2]
 end
 
+-- The values of a job's hash fields. The list is empty if the key does not hold a hash: then no command can use the job.
+local function fields(job, ...)
+  local values = redis.pcall('HMGET', job, ...)
+  if not values.err then
+    return values
+  end
+  if string.find(values.err, 'WRONGTYPE', 1, true) then
+    return {}
+  end
+  -- The user has lost a right, for example.
+  error(values)
+end
+
 -- Appends a frame, '<seq> <json>', to a log and publishes it on the channel of the same name.
 local function append(log, seq, frame)
   redis.call('XADD', log, int(seq) .. '-0', 'e', frame)

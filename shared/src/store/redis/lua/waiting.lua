@@ -31,7 +31,7 @@ local SKIPS = 5 * 1000 * 1000
 -- The score where the search of these workers starts: no job below it is suitable for them. nil for the head.
 local function skip_of(keys, name)
   local score, till = string.match(redis.call('GET', keys.looking .. ':' .. name) or '', '^(%S+) (%d+)$')
-  return score and {score = score, till = tonumber(till)}
+  return tonumber(score or '') and {score = score, till = tonumber(till)}
 end
 
 local function skip_to(keys, name, score, till)
