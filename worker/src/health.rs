@@ -1,37 +1,30 @@
 //! `/health/live` and `/health/ready` of a worker, for its supervisor. Off unless `--listen` is given.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::{Json, Router, http::StatusCode, routing::get};
-use glimpse_shared::store::{SharedStore, Store};
+use glimpse_shared::store::SharedStore;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
 /// The timeout of the store's answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The store of this process' worker, once the worker is registered.
-static STORE: Mutex<Option<Weak<dyn Store>>> = Mutex::new(None);
-
-/// From now on `/health/ready` asks this store too.
-pub fn watch_store(store: &SharedStore) {
-    *STORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(store));
-}
-
 /// Serves until the process ends. Ready means: the model is loaded, the worker is registered and not draining, and the
 /// store can do everything that the worker needs; if it cannot, the body has the reason.
 ///
 /// # Errors
 /// If the listener fails.
-pub async fn serve(listener: TcpListener, ready: watch::Receiver<bool>) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    ready: watch::Receiver<bool>,
+    store: SharedStore,
+) -> std::io::Result<()> {
     let ready = move || async move {
         if !*ready.borrow() {
             return (StatusCode::SERVICE_UNAVAILABLE, answer("not ready"));
         }
-        match trouble().await {
+        match trouble(&store).await {
             None => (StatusCode::OK, answer("ready")),
             Some(reason) => {
                 tracing::warn!(reason, "not ready");
@@ -47,8 +40,7 @@ pub async fn serve(listener: TcpListener, ready: watch::Receiver<bool>) -> std::
 }
 
 /// Why the store cannot do what the worker needs.
-async fn trouble() -> Option<String> {
-    let store = STORE.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Weak::upgrade)?;
+async fn trouble(store: &SharedStore) -> Option<String> {
     match tokio::time::timeout(READY_TIMEOUT, store.ready()).await {
         Ok(ready) => ready.err().map(|error| error.to_string()),
         Err(_) => Some("the store is unavailable: no answer within 2 s".to_owned()),

@@ -94,16 +94,17 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
     let loras = cli.model.loras()?;
     let app = cli.fleet.app.clone().unwrap_or_else(|| missing("--app"));
 
+    let store = Arc::new(RedisStore::connect(url, &cli.redis.redis_prefix, Rules::default(), Clock::Store)?);
     if let Some(address) = cli.listen {
+        let store: SharedStore = store.clone();
         let listener = TcpListener::bind(address).await?;
         tracing::info!(address = %listener.local_addr()?, "serving health");
         tokio::spawn(async move {
-            if let Err(error) = health::serve(listener, is_ready).await {
+            if let Err(error) = health::serve(listener, is_ready, store).await {
                 tracing::error!(%error, "the health endpoints failed and are not served any more");
             }
         });
     }
-    let store = Arc::new(RedisStore::connect(url, &cli.redis.redis_prefix, Rules::default(), Clock::Store)?);
     let opened = starting::open(cli.model.clone(), model).await?;
     let check = store.check(Process::Worker).await?;
     let store: SharedStore = store;

@@ -16,7 +16,6 @@ use glimpse_shared::{
 use tokio::sync::watch;
 
 use crate::{
-    health,
     lease::Backoff,
     pipeline::{Description, StepProgress},
 };
@@ -68,7 +67,6 @@ pub async fn first(store: &SharedStore, record: &WorkerRecord) {
     while let Err(error) = store.heartbeat(record).await {
         backoff.pause(&error).await;
     }
-    health::watch_store(store);
 }
 
 /// Sends a heartbeat whenever the activity changes and every few seconds, until `activity` is closed.
