@@ -4,8 +4,8 @@
 // One group is C / G * A numbers side by side, a million and more in the VAE, so several blocks share it. A kernel
 // cannot wait for other blocks, hence two: the first takes each split's moments, the second merges and applies them.
 //
-// 1. group_norm_statistics: grid (S, B * G), block 256, parts [B * G, S] of 12 bytes.
-//    S in 1..=32; ceil(C / G * A / 8192) gives 64 groups of SDXL 320 blocks and more, all of an H100's 132 SMs.
+// 1. group_norm_statistics: grid (S, B * G), block a multiple of 32 up to 256, parts [B * G, S] of 12 bytes.
+//    S in 1..=32; ceil(C / G * A / 8192) gives 64 groups of SDXL 320 blocks of 256 and more, for an H100's 132 SMs.
 // 2. group_norm_apply: grid (B * C, chunks), block a multiple of 32 up to 256; chunks ceil(A / (256 * 8)), at least 1.
 //    `splits` is S. y may be x.
 //

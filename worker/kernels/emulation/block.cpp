@@ -92,7 +92,7 @@ static void resume(unsigned index) {
     setcontext(&running->start);
 }
 
-Exchanged exchange_bits(unsigned mask, uint64_t given) {
+const Exchanged& exchange_bits(unsigned mask, uint64_t given) {
     if (!(mask >> threadIdx.x % 32 & 1)) fail("a thread is not in the mask of its own exchange");
     running->exchanged.mask = mask;
     running->given = given;

@@ -34,11 +34,11 @@ struct Exchanged {
     }
 };
 
-// Waits until all lanes of the mask are here.
-Exchanged exchange_bits(unsigned mask, uint64_t given);
+// Waits until all lanes of the mask are here. The result holds until the thread's next exchange.
+const Exchanged& exchange_bits(unsigned mask, uint64_t given);
 
 template <typename T>
-Exchanged exchange(unsigned mask, T given) {
+const Exchanged& exchange(unsigned mask, T given) {
     static_assert(sizeof given <= sizeof(uint64_t), "");
     uint64_t bits = 0;
     memcpy(&bits, &given, sizeof given);

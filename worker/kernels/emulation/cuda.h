@@ -86,22 +86,22 @@ inline void __syncwarp(unsigned mask = 0xffffffffu) { emulation::exchange(mask, 
 
 template <typename T>
 T __shfl_sync(unsigned mask, T value, int lane) {
-    const emulation::Exchanged all = emulation::exchange(mask, value);
+    const emulation::Exchanged& all = emulation::exchange(mask, value);
     return all.from<T>(lane % 32);
 }
 template <typename T>
 T __shfl_down_sync(unsigned mask, T value, unsigned distance) {
-    const emulation::Exchanged all = emulation::exchange(mask, value);
+    const emulation::Exchanged& all = emulation::exchange(mask, value);
     const unsigned lane = threadIdx.x % 32;
     return all.from<T>(lane + distance < 32 ? lane + distance : lane);
 }
 template <typename T>
 T __shfl_xor_sync(unsigned mask, T value, int bits) {
-    const emulation::Exchanged all = emulation::exchange(mask, value);
+    const emulation::Exchanged& all = emulation::exchange(mask, value);
     return all.from<T>(threadIdx.x % 32 ^ bits);
 }
 inline int __any_sync(unsigned mask, int predicate) {
-    const emulation::Exchanged all = emulation::exchange(mask, predicate);
+    const emulation::Exchanged& all = emulation::exchange(mask, predicate);
     int any = 0;
     for (int lane = 0; lane < 32; lane++) any = any || ((mask >> lane & 1) && all.from<int>(lane));
     return any;
