@@ -67,8 +67,8 @@ fn named(family: Family, allowed: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_redis_crate_is_named_in_one_folder() {
-    // The example measures the cost of checkpoints in Redis, with its own connection.
-    let allowed = ["shared/src/store/redis", "shared/examples/checkpoints.rs"];
+    // The examples measure Redis with their own connections.
+    let allowed = ["shared/src/store/redis", "shared/examples/checkpoints.rs", "shared/examples/latency.rs"];
     assert_eq!(named(Family::Redis, &allowed), [""; 0]);
 }
 

@@ -67,7 +67,10 @@ impl Client {
     }
 
     pub(crate) async fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: glimpse\r\n");
+        let mut head = format!("{method} {path} HTTP/1.1\r\n");
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            head += "host: localhost\r\n";
+        }
         if !body.is_empty() || method == "POST" {
             head += &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
         }

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::{keys::Keys, nodes::Nodes, rights::Process, unreadable::Unreadable};
+use super::{keys::Keys, nodes::Nodes, process::Process, unreadable::Unreadable};
 use crate::{
     id::Micros,
     store::{Clock, Rules},

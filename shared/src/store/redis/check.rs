@@ -10,7 +10,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{backend::Backend, check_error::CheckError, greeting::greet, rights::Process, url::ConfigError};
+use super::{backend::Backend, check_error::CheckError, greeting::greet, process::Process, url::ConfigError};
 use crate::{
     error::{StoreError, StoreResult},
     retry::Waits,

@@ -43,6 +43,7 @@ mod keys;
 mod log;
 mod nodes;
 mod pool;
+mod process;
 mod pub_sub;
 mod queue;
 mod reap;
@@ -64,7 +65,7 @@ use futures::stream::BoxStream;
 
 pub use check::Check;
 pub use config::{Prefix, RedisConfig};
-pub use rights::Process;
+pub use process::Process;
 pub use url::{ConfigError, RedisUrl};
 
 use self::{

@@ -13,20 +13,10 @@ use super::{
     failure::{Failure, denies, is_about_rights, passes, refusal, shown},
     keys::PartitionKeys,
     pool::Pooled,
+    process::Process,
     scripts::TRIAL,
 };
 use crate::{error::StoreError, id::Partition};
-
-/// The role of a process. It needs the rights of its role only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Process {
-    /// Submits jobs and follows them.
-    Api,
-    /// Claims jobs and runs them.
-    Worker,
-    /// Both roles in one process.
-    Both,
-}
 
 /// The kind of a key or a channel; see [`keys`](super::keys).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,14 +91,6 @@ struct Missing {
 }
 
 impl Process {
-    fn is_api(self) -> bool {
-        self != Self::Worker
-    }
-
-    fn is_worker(self) -> bool {
-        self != Self::Api
-    }
-
     /// The kinds of keys that the process uses a command on.
     fn uses(self, (_, _, api, worker): &Right) -> BTreeSet<KeyKind> {
         let of = |used: &&'static [KeyKind], uses| if uses { *used } else { &[] };
