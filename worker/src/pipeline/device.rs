@@ -6,7 +6,7 @@ use candle_core::Device;
 
 use crate::sdxl::LoadError;
 
-/// The device of that name. `auto` is the first GPU this binary was built for and finds, else the CPU.
+/// The device of that name. `auto` is the first GPU this binary was built for and finds, else the CPU; the log says why.
 ///
 /// # Errors
 /// If the name is none of these, or the device is not there.
@@ -18,7 +18,7 @@ pub fn parse_device(name: &str) -> Result<Device, LoadError> {
         Some(index) => index.parse().map_err(|_| failed("the part after the colon is not a number".into())),
     };
     match (kind, index) {
-        ("auto", None) => Ok(cuda(0).or_else(|_| metal(0)).unwrap_or(Device::Cpu)),
+        ("auto", None) => Ok(automatic()),
         ("cpu", None) => Ok(Device::Cpu),
         ("auto" | "cpu", Some(_)) => Err(failed("it has no number: write it without the colon".into())),
         ("cuda", _) => cuda(number()?).map_err(failed),
@@ -27,7 +27,15 @@ pub fn parse_device(name: &str) -> Result<Device, LoadError> {
     }
 }
 
-/// Loading a driver that is not installed panics in some builds of the CUDA binding.
+fn automatic() -> Device {
+    let metal = || candle_core::utils::metal_is_available().then(|| metal(0));
+    cuda(0).or_else(|why| metal().unwrap_or(Err(why))).unwrap_or_else(|why| {
+        tracing::info!("--device auto is the CPU: {why}");
+        Device::Cpu
+    })
+}
+
+/// The CUDA binding panics where a driver is too old to have a function that it calls.
 fn guarded(open: impl FnOnce() -> candle_core::Result<Device>) -> Result<Device, String> {
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(device) => device.map_err(|e| e.to_string()),
@@ -39,7 +47,30 @@ fn cuda(index: usize) -> Result<Device, String> {
     if !candle_core::utils::cuda_is_available() {
         return Err("this binary was built without CUDA".into());
     }
+    #[cfg(feature = "dlopen")]
+    if let Some(library) = missing_library() {
+        return Err(format!("{library} cannot be opened: it is not installed, or not in LD_LIBRARY_PATH"));
+    }
     guarded(|| Device::new_cuda(index))
+}
+
+/// The first of the libraries that candle opens which is not here. Opening it in earnest would panic, and that of cuDNN
+/// only in the first job.
+#[cfg(feature = "dlopen")]
+fn missing_library() -> Option<&'static str> {
+    use candle_core::cuda_backend::cudarc;
+    // It opens libraries of NVIDIA's, whose initialisers have no preconditions.
+    #[allow(unsafe_code)]
+    let present = unsafe {
+        [
+            ("NVIDIA's driver (libcuda)", cudarc::driver::sys::is_culib_present()),
+            ("libcublas", cudarc::cublas::sys::is_culib_present()),
+            ("libcurand", cudarc::curand::sys::is_culib_present()),
+            #[cfg(feature = "cudnn")]
+            ("libcudnn", cudarc::cudnn::sys::is_culib_present()),
+        ]
+    };
+    present.into_iter().find_map(|(library, here)| (!here).then_some(library))
 }
 
 fn metal(index: usize) -> Result<Device, String> {
