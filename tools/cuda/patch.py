@@ -35,7 +35,7 @@ RUN_MHA_FWD = """void run_mha_fwd(Flash_fwd_params &params, cudaStream_t stream)
 }
 """
 HEAD_SIZES = """if head_size_og != 64 && (head_size_og != 512 || self.window_size_right.is_some()) {
-            candle::bail!("this build has flash attention for head size 64, and 512 without a mask (got {head_size_og})")"""
+            candle::bail!("this build has head sizes 64, and 512 without a mask (got {head_size_og})")"""
 
 
 def crates(metadata: Path) -> dict[str, Path]:

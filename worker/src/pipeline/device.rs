@@ -1,6 +1,6 @@
 //! `auto`, `cpu`, `cuda:N`, `metal:N`.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe};
 
 use candle_core::Device;
 
@@ -35,11 +35,19 @@ fn automatic() -> Device {
     })
 }
 
-/// The CUDA binding panics where a driver is too old to have a function that it calls.
+/// The CUDA binding panics where a library lacks a function that it calls, as that of an old driver does. That is no more
+/// than a reason, so nothing is printed.
 fn guarded(open: impl FnOnce() -> candle_core::Result<Device>) -> Result<Device, String> {
-    match catch_unwind(AssertUnwindSafe(open)) {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| ()));
+    let opened = panic::catch_unwind(AssertUnwindSafe(open));
+    panic::set_hook(hook);
+    match opened {
         Ok(device) => device.map_err(|e| e.to_string()),
-        Err(_) => Err("its driver could not be loaded".into()),
+        Err(why) => {
+            let why = why.downcast_ref::<String>().map_or("its driver failed", String::as_str);
+            Err(format!("its driver is too old, or damaged: {why}"))
+        }
     }
 }
 
