@@ -43,7 +43,8 @@ fn guarded(open: impl FnOnce() -> candle_core::Result<Device>) -> Result<Device,
     let opened = panic::catch_unwind(AssertUnwindSafe(open));
     panic::set_hook(hook);
     match opened {
-        Ok(device) => device.map_err(|e| e.to_string()),
+        // A backtrace may follow the first line.
+        Ok(device) => device.map_err(|e| e.to_string().lines().next().unwrap_or_default().to_owned()),
         Err(why) => {
             let why = why.downcast_ref::<String>().map_or("its driver failed", String::as_str);
             Err(format!("its driver is too old, or damaged: {why}"))
