@@ -1,4 +1,4 @@
-# docker build --target api|worker|glimpse .        GPU: --target worker-cuda
+# docker build --target api|worker|glimpse .        For a GPU: --target worker-cuda
 # Each binary is built separately, so the API's image has no model code.
 
 FROM rust:1.95-bookworm AS source

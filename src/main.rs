@@ -13,7 +13,7 @@ use glimpse_shared::{
     telemetry,
 };
 
-/// Makes pictures from words, and lets you watch them form.
+/// Makes pictures from text prompts, with previews while they form.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {

@@ -1,5 +1,5 @@
-//! Which requests are accepted: an app exists if workers have registered for it, and a job is checked against what they
-//! offer.
+//! Decides which requests are accepted: an app exists if workers are registered for it, and a job is checked against
+//! their offer.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -16,28 +16,28 @@ use tokio::{sync::Mutex, time::Instant};
 
 use crate::error::ApiError;
 
-/// The maximum age of the list of workers that a job is checked against.
+/// The maximum age of the list of workers.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// How long after its last heartbeat a worker counts as alive.
 const ALIVE: Duration = Duration::from_secs(30);
 
-/// Whether a worker's last heartbeat is recent enough.
+/// Whether a worker is alive: its last heartbeat is at most 30 s old.
 pub(crate) fn is_alive(worker: &SeenWorker, now: Micros) -> bool {
     now.since(worker.last_seen) <= ALIVE
 }
 
-/// What a request needs to know of the app's workers.
+/// The workers of an app, for one request.
 pub(crate) struct Served {
-    /// What they offer together.
+    /// The offer of all workers together.
     pub(crate) offer: Offer,
     /// How many of them take jobs.
     pub(crate) workers: usize,
-    /// What each of them offers.
+    /// The offer of each worker.
     each: Vec<Each>,
 }
 
-/// What one worker offers.
+/// The offer of one worker.
 struct Each {
     max_pixels: u64,
     schedulers: Vec<String>,
@@ -45,12 +45,12 @@ struct Each {
 }
 
 impl Served {
-    /// Whether one worker can do everything that a job needs.
+    /// Whether one worker meets all needs of a job.
     pub(crate) fn can(&self, needs: &Needs) -> bool {
         self.each.iter().any(|each| needs.met_by(&each.capabilities))
     }
 
-    /// What a job of this request needs, if one worker can do all of it.
+    /// The needs of this request's job, if one worker meets all of them.
     ///
     /// # Errors
     /// One entry per field that no worker offers together with the other fields.
@@ -62,7 +62,7 @@ impl Served {
         let (width, height) = (spec.width(), spec.height());
         let pixels = u64::from(width) * u64::from(height);
         let mut errors = Vec::new();
-        // Some worker offers each of the two: the request was checked against all workers before.
+        // The request was checked against the offer of all workers: so each need is met, but not all by one worker.
         if let Some(scheduler) = spec.scheduler() {
             let knows = |each: &&Each| each.schedulers.iter().any(|name| name == scheduler);
             let most = self.each.iter().filter(knows).map(|each| each.max_pixels).max().unwrap_or(0);
@@ -83,10 +83,11 @@ impl Served {
     }
 }
 
-/// Checks requests against the workers. Reads them from the store at most once a second while the app is found.
+/// Checks requests against the workers. Reads the workers from the store at most once a second, and also when an app is
+/// not found.
 pub(crate) struct Admission {
     store: SharedStore,
-    /// Locked during the read, so that concurrent requests share one.
+    /// Locked during a read, so that concurrent requests share it.
     seen: Mutex<Option<(Instant, Arc<Roster>)>>,
 }
 
@@ -101,19 +102,19 @@ impl Admission {
         Self { store, seen: Mutex::new(None) }
     }
 
-    /// What the workers of `app` offer. The store keeps a worker for a minute after it was last seen, and so an
-    /// app outlives a rolling restart.
+    /// The workers of `app`. The store keeps a worker for a minute after its last heartbeat, so an app exists through a
+    /// rolling restart.
     pub(crate) async fn served(&self, app: &App) -> Result<Served, ApiError> {
         let asked = Instant::now();
         if let Some(served) = self.roster(fresh(asked)).await?.served(app) {
             return Ok(served);
         }
-        // The app's first worker may have registered since.
+        // The app's first worker may have registered after the last read.
         let roster = self.roster(asked).await?;
         roster.served(app).ok_or_else(|| ApiError::AppUnknown { app: app.to_string(), served: roster.apps() })
     }
 
-    /// How many workers of `app` are alive, take jobs and can do a job with these needs.
+    /// How many workers of `app` are alive, take jobs and meet these needs.
     pub(crate) async fn takers(&self, app: &App, needs: &Needs) -> StoreResult<usize> {
         Ok(self.roster(fresh(Instant::now())).await?.takers(app, needs))
     }
@@ -123,7 +124,7 @@ impl Admission {
         Ok(self.roster(Instant::now()).await?.apps())
     }
 
-    /// What all workers offer together, of any app: to name the invalid fields of a request whose app is unknown.
+    /// The offer of all workers of all apps: to check the fields of a request whose app is unknown.
     pub(crate) async fn anything(&self) -> StoreResult<Offer> {
         let roster = self.roster(fresh(Instant::now())).await?;
         Ok(offered(roster.workers.iter()).unwrap_or_else(nothing))
@@ -178,13 +179,13 @@ impl Roster {
     }
 }
 
-/// The oldest time of an answer that counts as fresh. On a machine that has just booted there may be no earlier time.
+/// The oldest time of a fresh list. `Instant` may have no earlier time shortly after a boot.
 fn fresh(now: Instant) -> Instant {
     now.checked_sub(FRESH).unwrap_or(now)
 }
 
-/// The native size of the newest worker, and the maximum of everything else: a value that no worker offers is invalid,
-/// whatever the other fields are. [`Served::needs`] then checks whether one worker offers all of them.
+/// The native size of the newest worker, and everything that some worker offers: a value that no worker offers is
+/// invalid. [`Served::needs`] then checks whether one worker meets all needs.
 fn offered<'a>(workers: impl Iterator<Item = &'a SeenWorker>) -> Option<Offer> {
     let workers: Vec<_> = workers.collect();
     let newest = &workers.iter().max_by_key(|worker| worker.last_seen)?.record;
@@ -196,7 +197,7 @@ fn offered<'a>(workers: impl Iterator<Item = &'a SeenWorker>) -> Option<Offer> {
     })
 }
 
-/// An unlimited offer, so that only the request's own errors are named.
+/// An offer without limits, so that only the request's own errors are reported.
 fn nothing() -> Offer {
     Offer { native_width: 64, native_height: 64, max_pixels: u64::MAX, schedulers: BTreeSet::new() }
 }

@@ -1,4 +1,4 @@
-//! Runs work that needs much CPU time away from the threads that serve the streams of this process.
+//! Runs CPU-bound work on separate threads, so that it does not delay the streams of this process.
 
 use std::{sync::Arc, thread};
 
@@ -6,10 +6,10 @@ use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
 
-/// Work on up to this many bytes runs where it is: parsing and hashing them takes a fraction of a millisecond.
+/// Work on at most this many bytes runs on the current thread: it takes less than a millisecond.
 const INLINE: usize = 64 << 10;
 
-/// Threads that may block: not more at once than there are processors, because each needs memory.
+/// Runs work on blocking threads. At most one thread per processor runs at a time, because each needs memory.
 pub(crate) struct Blocking(Arc<Semaphore>);
 
 impl Blocking {
@@ -17,7 +17,7 @@ impl Blocking {
         Self(Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, Into::into))))
     }
 
-    /// Runs `work` on such a thread.
+    /// Runs `work` on a blocking thread.
     ///
     /// # Errors
     /// When it panics.
@@ -36,7 +36,7 @@ impl Blocking {
         })
     }
 
-    /// The same for work on `bytes` bytes, which runs at once if they are few.
+    /// As [`Blocking::run`], but work on at most [`INLINE`] bytes runs on the current thread.
     pub(crate) async fn run_if_large<T: Send + 'static>(
         &self,
         bytes: usize,

@@ -1,7 +1,7 @@
 //! Reads whole bodies, with limits on their size, their time and this process' memory.
 //!
-//! tower-http's body limit does not fit: it closes the connection of a client that is still sending, so that the client
-//! does not read the error, and it has no limit over all bodies.
+//! tower-http's body limit closes the connection while the client is still sending, so the client does not read the
+//! error. It also has no limit for all bodies together.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,51 +18,51 @@ use tokio::{
 
 use crate::error::ApiError;
 
-/// A body of at most this many bytes is small.
-const SMALL: u64 = 256 << 10;
-/// How many small bodies of the largest size, or correspondingly more smaller ones, may be in memory at once.
-const SMALL_AT_ONCE: u64 = 256;
-/// How many other bodies of the largest size, or correspondingly more smaller ones, may be in memory at once.
-const LARGE_AT_ONCE: u64 = 16;
+/// Classes of bodies: the largest size in bytes, and how many bodies of this size may be in memory at once. Larger
+/// bodies are the last class. Each class has its own memory, so that no class can block a smaller one.
+const CLASSES: [(u64, u64); 2] = [(TINY, 1024), (256 << 10, 256)];
+const LARGEST_AT_ONCE: u64 = 16;
 
-/// How long a body may take to arrive.
+/// The timeout for a whole body.
 const WHOLE: Duration = Duration::from_secs(120);
-/// How long a body may take to grow by an eighth. A body that arrives evenly and is complete within [`WHOLE`] always
-/// does; one that stalls loses its memory.
+/// The timeout for a body to grow by an eighth. A body that arrives evenly within [`WHOLE`] always meets it. A body
+/// that stalls fails and frees its memory.
 const GROWTH: Duration = Duration::from_secs(15);
 const SHARE: u64 = 8;
 /// A body of at most this many bytes may stall.
 const TINY: u64 = 16 << 10;
 
-/// How much of a body that is too large is read and discarded: a client that is still sending does not read the
-/// response.
+/// How many bytes of a too large body are read and discarded: a client reads the response only after it has sent its
+/// body.
 const MAX_DISCARDED: u64 = 64 << 20;
 
-/// Reads bodies. They are kept in memory, so all bodies together have a limit. Small bodies have a separate one, so
-/// that they never wait for large ones.
+/// Reads bodies into memory, with a limit for all bodies of a class together.
 pub(crate) struct Bodies {
     limit: u64,
-    /// One permit for each byte of a small body that is being read or parsed.
-    small: Arc<Semaphore>,
-    /// The same for the other bodies.
-    large: Arc<Semaphore>,
+    /// From the smallest bodies to the largest.
+    classes: Vec<Class>,
+}
+
+/// Bodies of about the same size.
+struct Class {
+    /// The largest size in bytes.
+    most: u64,
+    /// One permit for each byte of a body that is being read or parsed.
+    memory: Arc<Semaphore>,
 }
 
 impl Bodies {
     /// For bodies of up to `limit` bytes.
     pub(crate) fn new(limit: u64) -> Self {
-        let room = |bytes: u64| {
-            let bytes = bytes.try_into().unwrap_or(Semaphore::MAX_PERMITS);
-            Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)))
+        let class = |(most, at_once): (u64, u64)| {
+            let most = most.min(limit);
+            let bytes = most.saturating_mul(at_once).try_into().unwrap_or(Semaphore::MAX_PERMITS);
+            Class { most, memory: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))) }
         };
-        Self {
-            limit,
-            small: room(limit.min(SMALL).saturating_mul(SMALL_AT_ONCE)),
-            large: room(limit.saturating_mul(LARGE_AT_ONCE)),
-        }
+        Self { limit, classes: CLASSES.into_iter().chain([(limit, LARGEST_AT_ONCE)]).map(class).collect() }
     }
 
-    /// The whole body. It keeps its permits until the bytes are dropped.
+    /// Reads a whole body. The bytes keep their permits until they are dropped.
     pub(crate) async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Bytes, ApiError> {
         let too_large = ApiError::BodyTooLarge { limit: self.limit };
         let declared = body.size_hint().lower();
@@ -71,27 +71,40 @@ impl Bodies {
         if declared > self.limit && asks_first {
             return Err(too_large);
         }
-        let mut kept = Ok(Kept { bytes: BytesMut::new(), place: None, large: declared > SMALL });
-        let mut pace = Pace::new(Instant::now());
+        let mut kept = Ok(Kept { bytes: BytesMut::new(), place: None, class: self.class(declared) });
+        let mut arrival = ArrivalDeadline::new(Instant::now());
         while let Some(frame) =
-            timeout_at(pace.deadline, body.frame()).await.map_err(|_| ApiError::BodyTooSlow)?
+            timeout_at(arrival.deadline, body.frame()).await.map_err(|_| ApiError::BodyTooSlow)?
         {
             let data = frame.map_err(|_| ApiError::BodyCut)?.into_data().unwrap_or_default();
-            pace.received(data.len() as u64, Instant::now());
-            if pace.length > self.limit {
+            arrival.received(data.len() as u64, Instant::now());
+            if arrival.length > self.limit {
                 kept = Err(too_large.clone());
             }
-            // A client that is still sending does not read the response: the rest is discarded.
+            // After an error the rest is discarded, because a client that is still sending does not read the response.
             if let Ok(whole) = &mut kept
                 && let Err(full) = whole.extend(&data, self)
             {
                 kept = Err(full);
             }
-            if pace.length > self.limit.saturating_add(MAX_DISCARDED) {
+            if arrival.length > self.limit.saturating_add(MAX_DISCARDED) {
                 break;
             }
         }
         kept.map(Bytes::from_owner)
+    }
+
+    /// The class of a body of `length` bytes; the last one for a too large body.
+    fn class(&self, length: u64) -> usize {
+        let last = self.classes.len() - 1;
+        self.classes.iter().position(|class| length <= class.most).unwrap_or(last)
+    }
+
+    /// Permits for `bytes` more of a body of a class.
+    fn take(&self, class: usize, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let bytes = u32::try_from(bytes).map_err(|_| ApiError::BodiesFull)?;
+        let memory = self.classes[class].memory.clone();
+        memory.try_acquire_many_owned(bytes).map_err(|_| ApiError::BodiesFull)
     }
 }
 
@@ -99,19 +112,20 @@ impl Bodies {
 struct Kept {
     bytes: BytesMut,
     place: Option<OwnedSemaphorePermit>,
-    large: bool,
+    /// Index into [`Bodies::classes`].
+    class: usize,
 }
 
 impl Kept {
     fn extend(&mut self, data: &[u8], bodies: &Bodies) -> Result<(), ApiError> {
         let length = (self.bytes.len() + data.len()) as u64;
-        if !self.large && length > SMALL {
-            // It had no length, and has taken its permits from those for small bodies.
-            let place = take(&bodies.large, self.bytes.len())?;
-            self.place = Some(place);
-            self.large = true;
+        let class = bodies.class(length).max(self.class);
+        if class > self.class {
+            // A body without a length, which has permits for smaller bodies so far.
+            self.place = Some(bodies.take(class, self.bytes.len())?);
+            self.class = class;
         }
-        let more = take(if self.large { &bodies.large } else { &bodies.small }, data.len())?;
+        let more = bodies.take(class, data.len())?;
         match &mut self.place {
             Some(place) => place.merge(more),
             None => self.place = Some(more),
@@ -121,11 +135,6 @@ impl Kept {
     }
 }
 
-fn take(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
-    let bytes = u32::try_from(bytes).map_err(|_| ApiError::BodiesFull)?;
-    room.clone().try_acquire_many_owned(bytes).map_err(|_| ApiError::BodiesFull)
-}
-
 impl AsRef<[u8]> for Kept {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
@@ -133,7 +142,7 @@ impl AsRef<[u8]> for Kept {
 }
 
 /// The deadline for the next bytes of a body.
-struct Pace {
+struct ArrivalDeadline {
     whole_by: Instant,
     /// How many bytes have arrived.
     length: u64,
@@ -142,7 +151,7 @@ struct Pace {
     deadline: Instant,
 }
 
-impl Pace {
+impl ArrivalDeadline {
     fn new(begun: Instant) -> Self {
         let whole_by = begun + WHOLE;
         Self { whole_by, length: 0, grown: TINY, deadline: whole_by }
@@ -161,21 +170,21 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// When a body of `length` bytes that comes evenly within `seconds` would be given up on.
+    /// The tenth of a second at which a body of `length` bytes that arrives evenly within `seconds` times out.
     fn evenly(length: u64, seconds: u64) -> Option<u64> {
         let begun = Instant::now();
-        let mut pace = Pace::new(begun);
+        let mut arrival = ArrivalDeadline::new(begun);
         let tenths = seconds * 10;
         (1..=tenths).find(|tenth| {
             let now = begun + Duration::from_millis(tenth * 100);
-            let late = now > pace.deadline;
-            pace.received(length / tenths, now);
+            let late = now > arrival.deadline;
+            arrival.received(length / tenths, now);
             late
         })
     }
 
     #[test]
-    fn a_body_that_comes_evenly_may_take_its_whole_time() {
+    fn a_body_that_arrives_evenly_may_take_the_whole_timeout() {
         for length in [1000, 100_000, 1 << 20, 16 << 20, 1 << 30] {
             assert_eq!(evenly(length, 119), None, "{length}");
             assert!(evenly(length, 130).is_some(), "{length}");
@@ -183,17 +192,17 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_stalls_or_drips_gives_its_room_back_within_fifteen_seconds() {
+    fn a_body_that_stalls_or_is_slow_times_out_within_fifteen_seconds() {
         let begun = Instant::now();
-        let mut pace = Pace::new(begun);
-        pace.received(1 << 20, begun);
+        let mut arrival = ArrivalDeadline::new(begun);
+        arrival.received(1 << 20, begun);
         for second in 1..15 {
-            pace.received(1000, begun + Duration::from_secs(second));
+            arrival.received(1000, begun + Duration::from_secs(second));
         }
-        assert_eq!(pace.deadline, begun + GROWTH);
-        // A body that needs little memory may be slow.
-        let mut pace = Pace::new(begun);
-        pace.received(TINY - 1, begun);
-        assert_eq!(pace.deadline, begun + WHOLE);
+        assert_eq!(arrival.deadline, begun + GROWTH);
+        // A tiny body may be slow.
+        let mut arrival = ArrivalDeadline::new(begun);
+        arrival.received(TINY - 1, begun);
+        assert_eq!(arrival.deadline, begun + WHOLE);
     }
 }

@@ -1,5 +1,5 @@
-//! Checks a request's fields and turns them into an `ImageSpec`: at once, or, if they are large or pictures must be
-//! fetched and decoded, on threads that may block.
+//! Checks a request's fields and converts them to an `ImageSpec`. Large requests, and requests with pictures, are
+//! checked on blocking threads.
 
 use std::collections::BTreeSet;
 
@@ -39,6 +39,6 @@ pub(crate) async fn checked(
         Some(fetcher) => fetcher.fetch(urls).await?,
         None => Fetched::default(),
     };
-    // Decoding needs memory, and more at once than there are processors does not make it faster.
+    // Decoding needs much memory, so it runs at most once per processor.
     api.requests.run(move || ImageSpec::check_with(fields, &offer, defaults, &fetched)).await
 }

@@ -1,8 +1,7 @@
 //! The events of one job that are not yet sent to a client.
 //!
-//! A task takes a job's events as fast as they come, so that their source never waits for a client. Up to [`SLACK`]
-//! bytes of previews wait here; beyond that, a new preview replaces the older ones. Other events, above all the
-//! terminal event, are never dropped.
+//! A task takes a job's events as they arrive, so that their source never waits for a client. At most [`SLACK`] bytes
+//! of previews wait here; above that, a new preview replaces the older ones. Other events are never dropped.
 
 use std::{
     collections::VecDeque,
@@ -14,17 +13,17 @@ use glimpse_shared::event::{EventKind, Followed, Frame};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Bytes of previews that may wait before the client counts as slow: enough for a burst of small ones.
+/// The maximum of bytes of previews in the buffer: enough for a burst of small previews.
 const SLACK: usize = 64 * 1024;
 
 /// The events of one job for one client.
 pub(crate) struct ClientBuffer {
-    waiting: Arc<Waiting>,
+    shared: Arc<SharedQueue>,
     _filler: AbortOnDropHandle<()>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct SharedQueue {
     queue: Mutex<Queue>,
     changed: Notify,
 }
@@ -38,8 +37,8 @@ struct Queue {
 impl ClientBuffer {
     /// Starts to buffer `events`.
     pub(crate) fn fill(mut events: BoxStream<'static, Followed>) -> Self {
-        let waiting = Arc::new(Waiting::default());
-        let filled = waiting.clone();
+        let shared = Arc::new(SharedQueue::default());
+        let filled = shared.clone();
         let filler = tokio::spawn(async move {
             while let Some(followed) = events.next().await {
                 filled.lock().push(followed);
@@ -48,14 +47,14 @@ impl ClientBuffer {
             filled.lock().ended = true;
             filled.changed.notify_one();
         });
-        Self { waiting, _filler: AbortOnDropHandle::new(filler) }
+        Self { shared, _filler: AbortOnDropHandle::new(filler) }
     }
 
     /// The next event; `None` after the last. May be dropped at any time.
     pub(crate) async fn next(&mut self) -> Option<Followed> {
         loop {
             {
-                let mut queue = self.waiting.lock();
+                let mut queue = self.shared.lock();
                 if let Some(followed) = queue.events.pop_front() {
                     return Some(followed);
                 }
@@ -63,14 +62,14 @@ impl ClientBuffer {
                     return None;
                 }
             }
-            self.waiting.changed.notified().await;
+            self.shared.changed.notified().await;
         }
     }
 }
 
-impl Waiting {
+impl SharedQueue {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // No code that holds the lock can panic and leave the queue half changed.
+        // A panic cannot leave the queue half changed.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -125,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn small_previews_that_come_at_once_are_all_kept() {
+    fn a_burst_of_small_previews_is_kept() {
         let mut queue = Queue::default();
         (1..=4).for_each(|seq| queue.push(picture(seq, 4_000)));
         assert_eq!(seqs(&queue), [1, 2, 3, 4]);
     }
 
     #[test]
-    fn of_large_previews_the_newest_waits_and_nothing_else_is_dropped() {
+    fn a_large_preview_replaces_only_older_previews() {
         let mut queue = Queue::default();
         queue.push(frame(1, &Event::Queued { position: 0 }));
         (2..=9).for_each(|seq| queue.push(picture(seq, 100_000)));

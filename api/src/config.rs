@@ -40,15 +40,15 @@ pub struct Config {
     pub fetch_limits: FetchLimits,
 
     /// What happens to a job when its client disconnects from `/OWNER/APP/stream` or `/OWNER/APP`, unless the request
-    /// says it (`X-Glimpse-On-Disconnect`).
+    /// sets it (`X-Glimpse-On-Disconnect`).
     #[arg(long, env = "GLIMPSE_ON_DISCONNECT", value_enum, default_value = "cancel")]
     pub on_disconnect: OnDisconnect,
 
-    /// Seconds that a job may wait for its first worker, unless the request says it.
+    /// Seconds that a job may wait for its first worker, unless the request sets it.
     #[arg(long, env = "GLIMPSE_START_TIMEOUT", value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
     pub start_timeout: Duration,
 
-    /// Seconds that a job may take from its first claim to its end, unless the request says it.
+    /// Seconds that a job may take from its first claim to its end, unless the request sets it.
     #[arg(long, env = "GLIMPSE_RUN_TIMEOUT", value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
     pub run_timeout: Duration,
 
@@ -75,12 +75,12 @@ pub struct Config {
 pub enum OnDisconnect {
     /// It is cancelled.
     Cancel,
-    /// It continues; its id still finds it.
+    /// It continues and can still be read by its id.
     Detach,
 }
 
 impl OnDisconnect {
-    /// Reads the word of the flag and of the header.
+    /// Parses the value of the header.
     pub(crate) fn parse(word: &str) -> Option<Self> {
         match word {
             "cancel" => Some(Self::Cancel),
@@ -121,10 +121,10 @@ impl Default for Config {
     }
 }
 
-/// The longest time that a job may wait or run: a week. Its data are kept as long.
+/// The longest timeout of a job: a week. The store keeps a job as long.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// A job's timeout from a number of seconds; `None` if it is out of range.
+/// Converts seconds to a job's timeout; `None` if it is out of range.
 pub(crate) fn timeout(seconds: f64) -> Option<Duration> {
     let timeout = Duration::try_from_secs_f64(seconds).ok()?;
     (Duration::from_millis(1)..=LONGEST).contains(&timeout).then_some(timeout)

@@ -1,9 +1,8 @@
-//! Whether the client is still connected while its request is served.
+//! Detects whether a client is still connected while its request is served.
 //!
 //! The end of a client's input is not a disconnect: after a complete request a client may close its sending half and
-//! continue to read (netcat, some proxies and HTTP libraries). So hyper continues at the end of the input
-//! (`half_close`). But then it does not read while it responds, and notices a disconnect only at its next write. This
-//! module watches for both.
+//! continue to read (netcat, some proxies and HTTP libraries). So hyper runs with `half_close`. Then it does not read
+//! while it responds, and detects a disconnect only at its next write. This module detects both earlier.
 
 use std::{
     io,
@@ -22,16 +21,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often to check for the end of the input behind bytes that are not read yet (the next request, for example).
+/// How often to check for the end of the input while there are unread bytes (for example the next request).
 const BEHIND_UNREAD: Duration = Duration::from_millis(500);
 
-/// Whether a client can still send. An extension of each of its requests.
+/// Reports when a client has closed its sending half. An extension of each of its requests.
 #[derive(Clone, Default)]
 pub(crate) struct ClientInput(CancellationToken);
 
 impl ClientInput {
-    /// Resolves when the client has closed its sending half: it has disconnected, or it only reads from now on. A write
-    /// shows which.
+    /// Resolves when the client has closed its sending half: it has disconnected, or it only reads from now on. The
+    /// next write shows which.
     pub(crate) async fn ended(&self) {
         self.0.cancelled().await;
     }
@@ -40,7 +39,7 @@ impl ClientInput {
     pub(crate) async fn watch(&self, stream: &TcpStream) {
         end_of_input(stream).await;
         self.0.cancel();
-        // A reset, with which a disconnected client answers a write; or a timeout of the system.
+        // A disconnected client answers a write with a reset; otherwise TCP times out.
         let _ = stream.ready(Interest::ERROR).await;
     }
 }
@@ -54,15 +53,15 @@ async fn end_of_input(stream: &TcpStream) {
         match stream.try_io(Interest::READABLE, peek) {
             Ok(0) => return,
             Ok(_) => tokio::time::sleep(BEHIND_UNREAD).await,
-            // Then nothing more is readable, and `ready` waits.
+            // `ready` waits for more bytes.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }
     }
 }
 
-/// A connection that hyper owns while [`ClientInput::watch`] watches it: only its single owner can read and write
-/// tokio's own stream.
+/// A connection that hyper uses while [`ClientInput::watch`] watches it: tokio's own stream needs a single owner to
+/// read and write.
 pub(crate) struct SharedStream(pub(crate) Arc<TcpStream>);
 
 impl AsyncRead for SharedStream {

@@ -34,7 +34,7 @@ pub(crate) fn guarded(routes: Router<Api>, api: &Api) -> Router<Api> {
 
 /// Routes that web pages of any origin may call.
 pub(crate) fn for_any_page(routes: Router<Api>) -> Router<Api> {
-    // In browsers `*` does not include Authorization. The others are listed for old browsers that do not know `*`.
+    // In browsers `*` does not include Authorization. The other headers are for old browsers that do not support `*`.
     let headers = [
         HeaderName::from_static("*"),
         header::AUTHORIZATION,
@@ -49,8 +49,8 @@ pub(crate) fn for_any_page(routes: Router<Api>) -> Router<Api> {
     routes.layer(cors).layer(middleware::map_response(preflight_without_content))
 }
 
-/// Adds an id to every response that has none yet. tower-http's layers for request ids would repeat the client's own
-/// id; this one is ours, because it names the job.
+/// Adds an id to every response that has none. tower-http's layers for request ids would return the client's own id,
+/// but our id names the job.
 pub(crate) fn with_ids(routes: Router<Api>) -> Router<Api> {
     let id = |_: &Response| Some(id_value(&Uuid::now_v7()));
     routes.layer(SetResponseHeaderLayer::if_not_present(REQUEST_ID, id))
@@ -62,7 +62,7 @@ pub(crate) fn id_value(id: &impl ToString) -> HeaderValue {
     HeaderValue::from_str(&id.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// fal answers a preflight with 204, tower-http with 200. No other answer has this header.
+/// Changes the status of a preflight's response from 200 (tower-http) to 204 (fal). Only a preflight has this header.
 async fn preflight_without_content(mut response: Response) -> Response {
     if response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_METHODS) {
         *response.status_mut() = StatusCode::NO_CONTENT;
@@ -70,7 +70,7 @@ async fn preflight_without_content(mut response: Response) -> Response {
     response
 }
 
-/// A panic in a route gives its client a 500, and a line in the log.
+/// The response to a panic in a route: 500 and a log line.
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let message = panic
         .downcast_ref::<&str>()
@@ -81,7 +81,7 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     ApiError::Defect.into_response()
 }
 
-/// The request with its whole body read.
+/// Reads the whole body before the route runs.
 async fn whole_body(State(api): State<Api>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let body = match body.is_end_stream() {

@@ -1,5 +1,4 @@
-//! Error responses. The client's message and the log differ: our own errors are logged in full and reported to the
-//! client briefly.
+//! Error responses. Our own errors are logged in full; the client gets a short message.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,12 +16,12 @@ use glimpse_shared::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// An error response, sorted by what the client can do next.
+/// An error response. The comment of a variant says what the client can do.
 #[derive(Debug, Clone)]
 pub(crate) enum ApiError {
     /// Correct these fields.
     Fields(Vec<FieldError>),
-    /// Use an app that is served.
+    /// No worker serves the app: use another app.
     AppUnknown {
         /// The requested app.
         app: String,
@@ -35,29 +34,34 @@ pub(crate) enum ApiError {
     NoImage,
     /// There is no such route.
     PathUnknown(String),
-    /// The route has other methods.
+    /// The route does not support the method.
     MethodUnknown,
     /// The route is only for the machine that the API runs on.
     ForThisMachine {
         /// The address that the API listens on.
         listens_on: SocketAddr,
     },
-    /// Send less.
+    /// The same, and the request's Host header names another machine.
+    ForeignHost {
+        /// The address that the API listens on.
+        listens_on: SocketAddr,
+    },
+    /// Send a smaller body.
     BodyTooLarge {
         /// The limit.
         limit: u64,
     },
-    /// Send faster.
+    /// Send the body faster.
     BodyTooSlow,
-    /// Send all of it.
+    /// Send the whole body.
     BodyCut,
     /// Retry later: this process has no memory left for bodies.
     BodiesFull,
     /// Retry later: too many jobs are queued.
     QueueFull {
-        /// How many.
+        /// How many jobs are queued.
         waiting: u64,
-        /// When a place may be free.
+        /// When the queue may have room.
         retry_after: Duration,
     },
     /// Retry later: this process has reached its limit of streams.
@@ -76,7 +80,7 @@ pub(crate) enum ApiError {
         id: JobId,
         /// How many replicas have it.
         replicas: u32,
-        /// How many should.
+        /// How many replicas should have it.
         wanted: u32,
     },
     /// Retry later: no worker of the app can do this job.
@@ -85,7 +89,7 @@ pub(crate) enum ApiError {
     StoreAway,
     /// Ask another API: this process is shutting down.
     Ending,
-    /// Nothing that a client can do.
+    /// A bug or unreadable data: the client can do nothing.
     Defect,
 }
 
@@ -102,7 +106,7 @@ impl ApiError {
                 StatusCode::NOT_FOUND
             }
             Self::MethodUnknown => StatusCode::METHOD_NOT_ALLOWED,
-            Self::ForThisMachine { .. } => StatusCode::FORBIDDEN,
+            Self::ForThisMachine { .. } | Self::ForeignHost { .. } => StatusCode::FORBIDDEN,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyCut => StatusCode::BAD_REQUEST,
@@ -132,17 +136,21 @@ impl ApiError {
             Self::PathUnknown(path) => format!("Path {path} not found").into(),
             Self::MethodUnknown => "Method Not Allowed".into(),
             Self::ForThisMachine { listens_on } => format!(
-                "This route shows everybody's jobs, so it is open only where the API listens on a loopback address. \
+                "This route shows the jobs of all clients, so it is open only if the API listens on a loopback address. \
                  This one listens on {listens_on}: start another one with --listen 127.0.0.1:8081 and the same \
-                 --redis-url, and ask that"
+                 --redis-url, and send the request to that one"
+            )
+            .into(),
+            Self::ForeignHost { listens_on } => format!(
+                "This route is only for this machine, and the Host header names another one. Use http://{listens_on}"
             )
             .into(),
             Self::BodyTooLarge { limit } => format!("The body has more than {limit} bytes").into(),
             Self::BodyTooSlow => "The body did not arrive in time".into(),
-            Self::BodyCut => "The body ended before its length, or its chunks are malformed".into(),
+            Self::BodyCut => "The body is shorter than its Content-Length, or its chunks are malformed".into(),
             Self::BodiesFull => "This server is receiving too many request bodies; retry later".into(),
             Self::QueueFull { waiting, .. } => {
-                format!("{waiting} jobs wait for this app, which is as many as may").into()
+                format!("The queue of this app is full ({waiting} jobs); retry later").into()
             }
             Self::StreamsFull { limit } => {
                 format!("This server has reached its limit of {limit} clients that wait for a job; retry later").into()
@@ -154,7 +162,9 @@ impl ApiError {
                 "The job {id} was accepted, but only {replicas} of {wanted} replicas of the store confirmed it"
             )
             .into(),
-            Self::NoneCapable => "No worker of this app can do this job now; it stays on the dead list".into(),
+            Self::NoneCapable => {
+                "No worker of this app can do this job now. The job stays on the dead list; retry later".into()
+            }
             Self::StoreAway => "The store is unavailable; retry later".into(),
             Self::Ending => "This server is shutting down; retry the request".into(),
             Self::Defect => "Internal Server Error".into(),

@@ -1,4 +1,5 @@
-//! Reads the parts of a request that do not describe the picture: headers, timeouts, the digest of the body.
+//! Reads the parts of a request that do not describe the picture: the headers, the app, the timeouts and the digest of
+//! the body.
 
 use std::{collections::BTreeMap, fmt::Write as _, io, time::Duration};
 
@@ -94,9 +95,9 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// Members of a body of our own wire that do not describe the picture, and the errors in them.
+/// Members of a body on our own routes that do not describe the picture, and their errors.
 pub(crate) struct Members {
-    /// Those that are not taken yet.
+    /// The members that are not taken yet.
     pub(crate) body: Map<String, Value>,
     /// One entry per invalid member.
     pub(crate) errors: Vec<FieldError>,
@@ -162,8 +163,8 @@ pub(crate) async fn parsed(api: &Api, body: &Bytes) -> Result<Parsed, ApiError> 
     api.requests.run_if_large(size, parse).await?.map_err(ApiError::Fields)
 }
 
-/// Identifies a repeated request: the SHA-256 of its members in alphabetical order, independent of how the client
-/// writes them. They are hashed while they are serialised, so that there is no second copy of the body.
+/// Identifies a repeated request: the SHA-256 (hex) of its members in alphabetical order, so it does not depend on the
+/// client's formatting. They are hashed while they are serialised, so there is no second copy of the body.
 fn digest(body: &Map<String, Value>) -> String {
     struct Hashed(Sha256);
 
@@ -196,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_the_one_that_the_release_before_has_stored() {
+    fn a_digest_is_the_same_as_in_the_previous_release() {
         let body = r#" {"prompt":"a \u00e9 \"heart\"\n", "seed": 7, "guidance_scale": 5.50, "loras": [{"scale":1e0,"path":"b"}],
             "app":"glimpse/demo","image":null} "#;
         let before = Sha256::digest(

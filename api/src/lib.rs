@@ -1,9 +1,9 @@
-//! The stateless HTTP side of Glimpse: requests in, events out.
+//! The HTTP API of Glimpse.
 //!
-//! A request is checked once (`glimpse_shared::request`), becomes a job and goes into the store (`admission`, `intake`,
-//! `check`, `fetch`, `submit`). The job's events come back from the store as frames and leave as SSE or JSON
-//! (`client_buffer`, `sse`, `routes`). No state of a job is kept here: any API serves any job. Deliberately absent:
-//! candle and Redis. The API knows a model only from its workers' records.
+//! A request is checked once (`glimpse_shared::request`), becomes a job and is submitted to the store (`admission`,
+//! `intake`, `check`, `fetch`, `submit`). The API receives the job's events from the store as frames, and sends them as
+//! SSE or JSON (`client_buffer`, `sse`, `routes`). It keeps no state of a job: any API serves any job. It does not use
+//! candle or Redis itself. It knows a model only from the records of its workers.
 
 mod admission;
 mod blocking;

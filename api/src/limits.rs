@@ -1,9 +1,9 @@
-//! The system's limit of connections.
+//! The process' limit of open files, which limits its connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit of open files, and so of connections, to the hard limit: the usual soft limit of 1,024 is a tenth
-/// of the streams that one API can hold. Call it once, at the start.
+/// Raises the limit of open files, and so of connections, to the hard limit: the usual soft limit of 1,024 is too low
+/// for 10,000 streams. Call it once, at the start.
 pub fn raise_connection_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -11,6 +11,8 @@ pub fn raise_connection_limit() {
     }
     match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
         Ok(()) => tracing::debug!(files = ?limit.maximum, "raised the limit of open files"),
-        Err(error) => tracing::warn!(%error, files = ?limit.current, "the limit of open files stays"),
+        Err(error) => {
+            tracing::warn!(%error, files = ?limit.current, "the limit of open files could not be raised")
+        }
     }
 }

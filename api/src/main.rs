@@ -29,7 +29,7 @@ struct Flags {
 
 /// Why the process cannot serve.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum ServeError {
     /// The flags cannot be used.
     #[error("{0}")]
     Flags(String),
@@ -38,7 +38,7 @@ enum Failure {
     System(String, std::io::Error),
 }
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for ServeError {
     fn from(error: ConfigError) -> Self {
         Self::Flags(error.to_string())
     }
@@ -46,38 +46,38 @@ impl From<ConfigError> for Failure {
 
 fn main() -> ExitCode {
     environment::forget_empty();
-    let ended = Shutdown::listen().map_err(system("signals cannot be handled")).and_then(|shutdown| {
-        // Before the first TLS connection: without a chosen provider, rustls panics at it.
-        // An error means that one is installed already.
+    let ended = Shutdown::listen().map_err(system("cannot handle signals")).and_then(|shutdown| {
+        // rustls needs a provider before the first TLS connection. An error means that one is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let flags = Flags::parse();
         telemetry::init(&flags.log);
-        shutdown::block_on(run(flags, &shutdown)).map_err(system("no threads to run on"))?
+        shutdown::block_on(run(flags, &shutdown))
+            .map_err(system("cannot start the threads of the runtime"))?
     });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tracing::error!("{failure}");
             ExitCode::from(match failure {
-                Failure::Flags(_) => 2,
-                Failure::System(..) => 1,
+                ServeError::Flags(_) => 2,
+                ServeError::System(..) => 1,
             })
         }
     }
 }
 
-fn system(what: &str) -> impl FnOnce(std::io::Error) -> Failure {
+fn system(what: &str) -> impl FnOnce(std::io::Error) -> ServeError {
     let what = what.to_owned();
-    |error| Failure::System(what, error)
+    |error| ServeError::System(what, error)
 }
 
-async fn run(flags: Flags, shutdown: &Shutdown) -> Result<(), Failure> {
+async fn run(flags: Flags, shutdown: &Shutdown) -> Result<(), ServeError> {
     let Some(started) = shutdown.unless_requested(start(&flags)).await else {
         tracing::info!("a signal ended the process before the API was ready");
         return Ok(());
     };
     let (listener, store, mut check) = started?;
-    let address = listener.local_addr().map_err(system("the listener has no address"))?;
+    let address = listener.local_addr().map_err(system("cannot read the address of the listener"))?;
     tracing::info!(config = ?flags.api, "serving");
     let said = writeln!(std::io::stdout(), "listening on http://{address}");
     said.map_err(system("cannot write to standard output"))?;
@@ -92,11 +92,11 @@ async fn run(flags: Flags, shutdown: &Shutdown) -> Result<(), Failure> {
         unfit = check.failed() => return Err(unfit.into()),
     };
     reaper.abort();
-    served.map_err(system("serving ended"))
+    served.map_err(system("cannot serve any longer"))
 }
 
 /// Opens the store and the port, and starts to check Redis.
-async fn start(flags: &Flags) -> Result<(TcpListener, SharedStore, Check), Failure> {
+async fn start(flags: &Flags) -> Result<(TcpListener, SharedStore, Check), ServeError> {
     let store = open_store(flags)?;
     let check = store.check(Process::Api).await?;
     raise_connection_limit();
@@ -107,10 +107,10 @@ async fn start(flags: &Flags) -> Result<(TcpListener, SharedStore, Check), Failu
 }
 
 /// The store that this process shares with the fleet.
-fn open_store(flags: &Flags) -> Result<Arc<RedisStore>, Failure> {
+fn open_store(flags: &Flags) -> Result<Arc<RedisStore>, ServeError> {
     let RedisConfig { redis_url, redis_prefix } = &flags.redis;
     let url = redis_url.as_ref().ok_or_else(|| {
-        Failure::Flags("--redis-url is required: the API finds its workers through Redis".to_owned())
+        ServeError::Flags("--redis-url is required: the API finds its workers through Redis".to_owned())
     })?;
     Ok(Arc::new(RedisStore::connect(url, redis_prefix, flags.api.rules(), Clock::Store)?))
 }

@@ -1,20 +1,20 @@
-//! Finds pictures inside serialised events without decoding the rest.
+//! Extracts pictures from serialised events, without decoding the rest.
 
 use bytes::Bytes;
 use glimpse_shared::event::{EventKind, Frame, Image};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The parts of a `preview` that wires repeat, as they are serialised.
+/// The parts of a `preview` event that the routes send on, as JSON.
 #[derive(Deserialize)]
-struct Preview<'a> {
+struct PreviewParts<'a> {
     #[serde(borrow)]
     image: &'a RawValue,
 }
 
-/// The parts of a `completed` that wires repeat, as they are serialised.
+/// The parts of a `completed` event that the routes send on, as JSON.
 #[derive(Deserialize)]
-pub(crate) struct Completed<'a> {
+pub(crate) struct CompletedParts<'a> {
     /// The JSON of the final pictures.
     #[serde(borrow)]
     pub(crate) images: Vec<&'a RawValue>,
@@ -25,18 +25,18 @@ pub(crate) struct Completed<'a> {
     pub(crate) warnings: Option<&'a RawValue>,
 }
 
-/// The JSON of a preview's picture, in the event's own memory; `None` for data that is not one of our previews.
+/// The JSON of a preview's picture. It shares the event's memory. `None` if the event is not a valid preview.
 pub(crate) fn of_preview(json: &Bytes) -> Option<Bytes> {
-    let preview: Preview<'_> = serde_json::from_slice(json).ok()?;
+    let preview: PreviewParts<'_> = serde_json::from_slice(json).ok()?;
     Some(json.slice_ref(preview.image.get().as_bytes()))
 }
 
-/// The contents of a `completed` event; `None` for data that is not one of ours, or has no picture.
-pub(crate) fn of_completed(json: &[u8]) -> Option<Completed<'_>> {
-    serde_json::from_slice(json).ok().filter(|completed: &Completed<'_>| !completed.images.is_empty())
+/// The parts of a `completed` event; `None` if the event is not valid or has no picture.
+pub(crate) fn of_completed(json: &[u8]) -> Option<CompletedParts<'_>> {
+    serde_json::from_slice(json).ok().filter(|completed: &CompletedParts<'_>| !completed.images.is_empty())
 }
 
-/// The newest picture that an event shows: a preview's, or the first final one.
+/// The picture of an event: of a preview, or the first final picture.
 pub(crate) fn shown(frame: &Frame) -> Option<Image> {
     let json = frame.json();
     match frame.kind {

@@ -25,28 +25,29 @@ use crate::{
     state::{Api, Shared},
 };
 
-/// Data that a client has not read waits in this process, where a newer preview can replace it, and not in the kernel.
+/// The limit of unsent bytes of a connection in the kernel. More bytes wait in this process, where a newer preview can
+/// replace them.
 const UNSENT_IN_KERNEL: u32 = 64 * 1024;
-/// The same for the connection's own buffer; also the largest head of a request.
+/// The size of hyper's buffer for a connection; also the largest head of a request.
 const UNSENT_IN_CONNECTION: usize = 64 * 1024;
-/// How long a connection may take to send a request's head, and how long it may be idle between requests.
+/// The timeout for the head of a request, and for an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a connection may be silent before TCP keepalive probes the client.
+/// The idle time before TCP keepalive probes a client.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-/// After the grace: the time for the last data to be sent.
+/// After the grace: the timeout to send the last data.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// After that: the time to cancel the jobs of clients that have disconnected.
+/// After that: the timeout to cancel the jobs of disconnected clients.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long to wait when the system is out of connections.
+/// The delay before the next accept after an error.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Serves the API on `listener` until `shutdown`, then shuts down gracefully: no new connections; followers that
-/// can resume are disconnected; clients of fal's routes are served for the grace and then disconnected. Ends at
-/// once when no client is connected, and 4 s after the grace at the latest.
+/// Serves the API on `listener` until `shutdown`, then shuts down gracefully: it accepts no new connections,
+/// disconnects followers that can resume, and serves clients of fal's routes until the grace is over. It returns as
+/// soon as no client is connected, at the latest 4 s after the grace.
 ///
 /// # Errors
-/// When the listener cannot say its address or accept at all; when pictures may be fetched and the system has no
-/// certificates to trust. If they may, rustls must have a provider by now.
+/// If the listener's address cannot be read. If `allow_image_urls` is set and the system has no trusted certificates;
+/// with this flag rustls must have a provider before the call.
 pub async fn serve(
     listener: TcpListener,
     store: SharedStore,
@@ -75,9 +76,9 @@ pub async fn serve(
 
 struct Connections {
     router: Router,
-    /// Waits for the connections; idle ones are closed when the process drains.
+    /// The open connections. A shutdown closes idle ones and waits for the others.
     open: GracefulShutdown,
-    /// Cancelled when they must end whatever they do.
+    /// Cancelled to close all connections at once.
     closing: CancellationToken,
 }
 
@@ -97,7 +98,7 @@ impl Connections {
 
     fn serve(&self, stream: TcpStream) {
         if let Err(error) = tune(&stream) {
-            // The connection works without them, less well.
+            // The connection also works without these options.
             tracing::debug!(%error, "a connection's options cannot be set");
         }
         let (input, closing) = (ClientInput::default(), self.closing.clone());
@@ -123,7 +124,7 @@ impl Connections {
                 () = closing.cancelled() => Ok(()),
             };
             if let Err(error) = served {
-                // A client that disconnects or does not send HTTP, or a stream that this process closed.
+                // The client disconnected or did not send HTTP, or this process cut a stream.
                 tracing::debug!(%error, "a connection ended early");
             }
         });

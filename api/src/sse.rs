@@ -1,4 +1,4 @@
-//! Server-sent events: writes a job's events as a body that never ends early by mistake.
+//! Server-sent events: writes a job's events as a body. If the stream breaks, the body does not end normally.
 
 use std::{collections::VecDeque, io, time::Duration};
 
@@ -15,32 +15,32 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{client_buffer::ClientBuffer, connection::ClientInput};
 
-/// The longest silence of a stream: proxies and clients close silent connections.
+/// The interval of keep-alive comments: proxies and clients close silent connections.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The same after the end of the client's input, when only a write shows whether the client is still there. The first
-/// comments come sooner, each after twice the time: a proxy notices at the first one that its client has disconnected,
-/// and only then can the next one fail here.
+/// The interval after the end of the client's input, when only a write shows whether the client is still connected. It
+/// starts with `FIRST_PROBE` and doubles: the first comment shows a proxy that its client has disconnected, and then
+/// the next comment fails here.
 const PROBE: Duration = Duration::from_secs(1);
 const FIRST_PROBE: Duration = Duration::from_millis(125);
 
 /// A comment, which clients ignore.
 pub(crate) const COMMENT: &[u8] = b": keep-alive\n\n";
 
-/// How long the last bytes of a stream get before its connection is closed. hyper drops buffered bytes together with
-/// the connection, and does not report when its buffer is empty.
+/// The delay before a cut, so that the last bytes are sent: hyper drops its buffer together with the connection, and
+/// does not report when the buffer is empty.
 const LINGER: Duration = Duration::from_millis(250);
 
-/// How a wire writes a job's events.
+/// A wire: the format of a job's events.
 pub(crate) trait Wire: Send + 'static {
-    /// Writes what the follower received.
+    /// Writes an event.
     fn write(&mut self, followed: Followed, out: &mut Out) -> impl Future<Output = ()> + Send;
 
     /// Writes the end of a stream whose job continues, because this process shuts down.
     fn stop(&mut self, out: &mut Out);
 }
 
-/// Bytes on their way to a client, and how they end.
+/// The output of a stream: the bytes that are not sent yet, and the kind of its end.
 #[derive(Default)]
 pub(crate) struct Out {
     chunks: VecDeque<Bytes>,
@@ -54,33 +54,33 @@ enum End {
 }
 
 impl Out {
-    /// Sends these bytes.
+    /// Adds bytes.
     pub(crate) fn push(&mut self, bytes: impl Into<Bytes>) {
         self.chunks.push_back(bytes.into());
     }
 
-    /// Ends the body properly.
+    /// Ends the body normally.
     pub(crate) fn end(&mut self) {
         self.end = Some(End::Whole);
     }
 
-    /// Closes the connection, so that the client knows that something is missing.
+    /// Closes the connection without the end of the body, so that the client detects the error.
     pub(crate) fn cut(&mut self) {
         self.end = Some(End::Cut);
     }
 }
 
-/// A job's events on their way to one client.
+/// A stream of a job's events to one client.
 pub(crate) struct Relay<W> {
     /// The job's events.
     pub(crate) client_buffer: ClientBuffer,
-    /// How it is written.
+    /// The format.
     pub(crate) wire: W,
-    /// Whether the client may have disconnected.
+    /// Reports the end of the client's input.
     pub(crate) input: ClientInput,
-    /// When to stop.
+    /// Cancelled when the stream must stop.
     pub(crate) stop: CancellationToken,
-    /// This stream's place among those that are open.
+    /// This stream's permit.
     pub(crate) _place: OwnedSemaphorePermit,
 }
 
@@ -100,9 +100,9 @@ pub(crate) fn respond<W: Wire>(relay: Relay<W>, out: Out) -> Response {
 struct Streaming<W> {
     relay: Relay<W>,
     out: Out,
-    /// When something was last written.
+    /// The time of the last write.
     written: Instant,
-    /// How long after it a comment is due.
+    /// The delay after it before a comment.
     silence: Duration,
     /// Whether the client's input has ended.
     probing: bool,
@@ -129,8 +129,8 @@ impl<W: Wire> Streaming<W> {
                 biased;
                 followed = client_buffer.next() => match followed {
                     Some(followed) => wire.write(followed, &mut self.out).await,
-                    // The store ends a follower with a terminal event or with Lost, so this is a bug: the
-                    // client must not take it for the end of the job.
+                    // A bug: the store ends a follower with a terminal event or with Lost. The client must not take
+                    // this for the end of the job.
                     None => self.out.cut(),
                 },
                 () = stop.cancelled() => wire.stop(&mut self.out),

@@ -1,7 +1,12 @@
-//! What all routes share. No state of a job is here: any API serves any job.
+//! The shared state of all routes. It has no state of a job: any API serves any job.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use axum::http::{HeaderMap, HeaderValue, header, uri::Authority};
 use glimpse_shared::{error::StoreResult, store::SharedStore};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -13,11 +18,11 @@ use crate::{
     admission::Admission, blocking::Blocking, body::Bodies, config::Config, error::ApiError, fetch::Fetcher,
 };
 
-/// How long a request waits for the store before it gets 503: within the promised 15 s, and longer than the 5 s that
-/// the store gives a command with its retry.
+/// The timeout of a request for the store, then 503: below the 15 s of `docs/guarantees.md`, and above the store's own
+/// timeout of 5 s for a command.
 const STORE_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// What the routes share.
+/// The shared state of all routes.
 pub(crate) struct Shared {
     pub(crate) store: SharedStore,
     pub(crate) config: Config,
@@ -26,23 +31,23 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     /// Fetches pictures; `None` if the operator does not allow it.
     pub(crate) fetcher: Option<Fetcher>,
-    /// Parses large bodies and decodes their pictures.
+    /// For large requests: parses bodies and decodes pictures.
     pub(crate) requests: Blocking,
-    /// Extracts large responses from events; they never wait for a request.
+    /// For large responses. Separate from `requests`, so that responses never wait for requests.
     pub(crate) answers: Blocking,
     /// Reads bodies.
     pub(crate) bodies: Bodies,
-    /// One permit for each open event stream, and for each client that waits for its response.
+    /// One permit for each open event stream, and for each client that waits for its pictures.
     streams: Arc<Semaphore>,
-    /// Cancelled when this process accepts no more requests: followers that can resume are disconnected.
+    /// Cancelled at the start of the shutdown: followers that can resume are disconnected.
     pub(crate) draining: CancellationToken,
-    /// Cancelled when the grace is over: no client is served any more.
+    /// Cancelled when the grace is over: all clients are disconnected.
     pub(crate) ending: CancellationToken,
-    /// Tasks that must reach the store although their client has disconnected.
+    /// Tasks that must finish although their client has disconnected.
     pub(crate) tasks: TaskTracker,
 }
 
-/// A handle to what the routes share.
+/// A handle to the shared state.
 pub(crate) type Api = Arc<Shared>;
 
 impl Shared {
@@ -68,31 +73,47 @@ impl Shared {
         })
     }
 
-    /// Refuses routes that are only for this machine, if other machines can reach this process.
-    pub(crate) fn for_this_machine(&self) -> Result<(), ApiError> {
+    /// Returns an error if other machines can reach this process, or if the request is for another host name: a web
+    /// page can give its own name this machine's address (DNS rebinding).
+    pub(crate) fn for_this_machine(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let listens_on = self.listens_on;
-        let is_loopback = listens_on.ip().to_canonical().is_loopback();
-        if is_loopback { Ok(()) } else { Err(ApiError::ForThisMachine { listens_on }) }
+        if !listens_on.ip().to_canonical().is_loopback() {
+            return Err(ApiError::ForThisMachine { listens_on });
+        }
+        match headers.get(header::HOST).is_none_or(is_this_machine) {
+            true => Ok(()),
+            false => Err(ApiError::ForeignHost { listens_on }),
+        }
     }
 
-    /// A place among the open streams.
+    /// A permit for a stream.
     pub(crate) fn stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let place = self.streams.clone().try_acquire_owned();
         place.map_err(|_| ApiError::StreamsFull { limit: self.config.max_streams })
     }
 }
 
-/// The store's answer, or the client's error if there is none in time.
+/// Whether a Host header names a loopback address.
+fn is_this_machine(host: &HeaderValue) -> bool {
+    let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    authority.is_some_and(|authority| {
+        let name = authority.host().trim_matches(['[', ']']).trim_end_matches('.');
+        let address = name.parse::<IpAddr>();
+        name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.to_canonical().is_loopback())
+    })
+}
+
+/// The store's answer, or an error for the client; 503 after the timeout.
 pub(crate) async fn ask<T>(answer: impl Future<Output = StoreResult<T>>) -> Result<T, ApiError> {
     in_time(async { Ok(answer.await?) }).await
 }
 
-/// The same for several commands in a row.
+/// The same for several commands.
 pub(crate) async fn in_time<T>(answer: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
     StoreDeadline::default().with(answer).await
 }
 
-/// How long one request may still wait for the store: over all its commands, without the time for its pictures.
+/// The rest of a request's timeout for the store: over all commands, without the time for pictures.
 pub(crate) struct StoreDeadline(Duration);
 
 impl Default for StoreDeadline {
@@ -102,7 +123,7 @@ impl Default for StoreDeadline {
 }
 
 impl StoreDeadline {
-    /// The answer, or the client's error if there is none in time.
+    /// The answer, or 503 after the timeout.
     pub(crate) async fn with<T>(
         &mut self,
         answer: impl Future<Output = Result<T, ApiError>>,

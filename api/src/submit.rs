@@ -14,12 +14,11 @@ use crate::{
     state::{Api, ask},
 };
 
-/// How often a cancel is retried that the store does not answer, and the first and the longest wait: together as long
-/// as an outage after which no lease is valid any more.
+/// The retries of a cancel, and the first and the longest wait between them. Together they outlast a lease.
 const CANCEL_TRIES: usize = 5;
 const CANCEL_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 
-/// The assumed time of a job if none was completed recently.
+/// The assumed time of a job, if no job of the app was completed recently.
 const UNMEASURED: Duration = Duration::from_secs(10);
 /// The longest `Retry-After`, in seconds.
 const LONGEST_WAIT: u64 = 3600;
@@ -27,17 +26,17 @@ const LONGEST_WAIT: u64 = 3600;
 /// A job that is in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accepted {
-    /// Since now, behind `position` others.
+    /// It was submitted now, behind `position` others.
     Now {
         /// How many waiting jobs are served first.
         position: u64,
     },
-    /// Since now, but too few replicas of the store have it: a failover may lose it.
+    /// It was submitted now, but too few replicas of the store have it: a failover may lose it.
     Unconfirmed {
-        /// How many.
+        /// How many replicas have it.
         replicas: u32,
     },
-    /// Since an earlier request with the same key.
+    /// It was submitted by an earlier request with the same key.
     Before,
 }
 
@@ -57,38 +56,38 @@ async fn submit(api: &Api, job: &Job, workers: usize) -> Result<Accepted, ApiErr
     }
 }
 
-/// Another request was sent with the same key before.
+/// The error for a key that was used by another request.
 pub(crate) fn conflict() -> ApiError {
     ApiError::field(FieldError::header(
         "idempotency-key",
         "idempotency_conflict",
-        "Another request was sent with this key before",
+        "This key was already used for another request",
         "",
     ))
 }
 
-/// Too few replicas of the store have the job.
+/// The error for a job that too few replicas of the store have.
 pub(crate) fn unconfirmed(api: &Api, id: JobId, replicas: u32) -> ApiError {
     ApiError::Unconfirmed { id, replicas, wanted: api.config.submit_wait_replicas }
 }
 
-/// No more jobs may wait.
+/// The error for a full queue.
 pub(crate) fn full(api: &Api, waiting: u64, pace: Option<Duration>, workers: usize) -> ApiError {
     let retry_after = retry_after(waiting, api.config.queue_limit, pace, workers);
     ApiError::QueueFull { waiting, retry_after }
 }
 
-/// The time until a place is free: until `workers` that take `pace` for one job have taken the excess jobs.
+/// The time until the queue has room: `workers` workers take one of the excess jobs per `pace`.
 fn retry_after(waiting: u64, limit: u64, pace: Option<Duration>, workers: usize) -> Duration {
     let too_many = (waiting + 1).saturating_sub(limit).max(1) as f64;
     let seconds = pace.unwrap_or(UNMEASURED).as_secs_f64() * too_many / workers.max(1) as f64;
     Duration::from_secs((seconds.ceil() as u64).clamp(1, LONGEST_WAIT))
 }
 
-/// Submits a job, whose app `workers` serve, for a client that waits on this connection.
+/// Submits a job for a client that waits on this connection. `workers` is the number of workers of its app.
 ///
-/// If the client disconnects meanwhile, the submit continues and the job is cancelled after it: a cancel that arrived
-/// before the submit would find nothing.
+/// If the client disconnects during the submit, the submit continues and then the job is cancelled: a cancel before the
+/// submit would find no job.
 pub(crate) async fn submit_waited(
     api: &Api,
     job: Job,
@@ -105,7 +104,7 @@ pub(crate) async fn submit_waited(
     let task = async move {
         let submitted = submit(&waited.api, &job, workers).await;
         if !matches!(submitted, Ok(_) | Err(ApiError::StoreAway)) {
-            // Refused: there is no job to cancel. An unanswered submit may have left one.
+            // Refused: there is no job to cancel. After an unanswered submit there may be one.
             waited.ended();
         }
         // If the client has disconnected, the value is dropped here, which cancels the job.
@@ -115,11 +114,11 @@ pub(crate) async fn submit_waited(
     answered.await.unwrap_or(Err(ApiError::Defect))
 }
 
-/// A job that a client waits for on this connection. If it is dropped before the job has ended, it cancels the job,
-/// unless the client wants it to continue.
+/// A job that a client waits for on this connection. Dropping it before the job has ended cancels the job, unless
+/// `on_disconnect` is `Detach`.
 pub(crate) struct Waited {
     api: Api,
-    /// Where the cancel runs: the last owner may be dropped outside of any task.
+    /// The runtime for the cancel: the value may be dropped outside of a task.
     runtime: Handle,
     id: JobId,
     cancel: bool,
@@ -131,7 +130,7 @@ impl Waited {
         self.id
     }
 
-    /// The job has ended: there is nothing left to cancel.
+    /// Records that the job has ended and needs no cancel.
     pub(crate) fn ended(&mut self) {
         self.cancel = false;
     }

@@ -3,20 +3,16 @@
 //! `cargo run --release -p glimpse-shared --example checkpoints -- --redis-url redis://127.0.0.1:6379`, on a Redis
 //! that does nothing else. Prints one line of JSON.
 
-use std::time::Duration;
+mod lease;
 
 use clap::Parser;
-use glimpse_shared::{
-    id::{App, JobId, WorkerId},
-    job::{Class, Job},
-    needs::{Capabilities, Needs},
-    request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
-    store::{
-        Checkpoint, Claim, Clock, Hold, Lease, Rules, Store,
-        redis::{RedisConfig, RedisStore},
-    },
+use glimpse_shared::store::{
+    Checkpoint, Clock, Hold, Rules, Store,
+    redis::{RedisConfig, RedisStore},
 };
 use serde_json::json;
+
+use lease::{Failed, lease};
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -30,8 +26,6 @@ struct Args {
     renewals: u32,
 }
 
-type Failed = Box<dyn std::error::Error + Send + Sync>;
-
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
     let args = Args::parse();
@@ -41,7 +35,7 @@ async fn main() -> Result<(), Failed> {
         redis::Client::open(std::env::args().skip_while(|arg| arg != "--redis-url").nth(1).ok_or("a URL")?)?;
     let mut plain = plain.get_multiplexed_async_connection().await?;
 
-    let lease = lease(&store).await?;
+    let lease = lease(&store, "checkpoints").await?;
     let checkpoint = Checkpoint::new(vec![7; args.bytes]).ok_or("too large to be kept")?;
     let mut costs = Vec::new();
     for kept in [None, Some(&checkpoint)] {
@@ -63,43 +57,6 @@ async fn main() -> Result<(), Failed> {
     writeln!(std::io::stdout(), "{}", json!({ "renewals": args.renewals, "each": costs }))?;
     store.cancel(lease.job.id, glimpse_shared::event::CancelledBy::Operator).await?;
     Ok(())
-}
-
-async fn lease(store: &RedisStore) -> Result<Lease, Failed> {
-    let app: App = "bench/checkpoints".parse()?;
-    let offer = Offer {
-        native_width: 1024,
-        native_height: 1024,
-        max_pixels: 1 << 21,
-        schedulers: Default::default(),
-    };
-    let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
-    let body = json!({ "prompt": "a heart" }).as_object().cloned().unwrap_or_default();
-    let spec = ImageSpec::check(body, &offer, defaults).map_err(|errors| format!("{errors:?}"))?;
-    let hour = Duration::from_secs(3600);
-    let job = Job {
-        id: JobId::new(&app),
-        app: app.clone(),
-        tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
-        class: Class::Normal,
-        affinity: spec.affinity(),
-        needs: Needs::default(),
-        spec,
-        digest: String::new(),
-        start_timeout: hour,
-        run_timeout: hour,
-        retry_of: None,
-        traceparent: None,
-    };
-    store.submit(&job).await?;
-    let claim = Claim {
-        worker: WorkerId::new("bench"),
-        app,
-        affinity: None,
-        capabilities: Capabilities::default(),
-        number: 0,
-    };
-    Ok(store.try_claim(&claim).await?.ok_or("no job to claim")?)
 }
 
 /// What Redis says of itself.

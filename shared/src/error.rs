@@ -1,12 +1,12 @@
-//! Errors of the store, sorted by what the reader of the error can do next.
+//! Errors of the store, sorted by what the caller can do.
 
 /// Why a command failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// It is unreachable, full or busy: the same command may succeed later. Clients get 503, workers retry.
+    /// The store is unreachable, full or busy: a retry may succeed. Clients get 503, workers retry.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// It returned data that no version of this program writes: an operator must look. Clients get 500.
+    /// The store returned data that this version cannot read: an operator must act. Clients get 500.
     #[error("the store gave an unexpected answer: {0}")]
     Corrupt(String),
 }

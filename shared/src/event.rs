@@ -1,7 +1,7 @@
 //! The events of a job, as its followers receive them.
 //!
-//! An event is serialised once, where it happens, and is then passed on as a [`Frame`]: the log, the channel and the
-//! SSE relay use the same bytes.
+//! An event is serialised once, by its writer, and then passed on as a [`Frame`]: the log, the channel and the SSE
+//! relay use the same bytes.
 
 use std::io;
 
@@ -31,9 +31,9 @@ pub enum Event {
     Preview {
         /// The attempt that made it.
         attempt: u32,
-        /// 0-based index of the denoising step just done.
+        /// The 0-based index of the last denoising step.
         step: u32,
-        /// How many steps there are.
+        /// The number of steps.
         steps: u32,
         /// A JPEG of the first picture of the job.
         image: Image,
@@ -103,7 +103,7 @@ pub enum FailureCode {
     StartTimeout,
     /// It did not finish in time.
     RunTimeout,
-    /// The store has lost it.
+    /// The store has lost the job.
     JobLost,
     /// The model cannot serve this request.
     BadRequest,
@@ -177,13 +177,13 @@ impl Image {
 }
 
 impl Event {
-    /// The event as ASCII JSON: other characters are escaped, because fal's JavaScript client breaks UTF-8
-    /// characters that are split between two TCP segments.
+    /// The event as ASCII JSON. Other characters are escaped: fal's JavaScript client breaks a UTF-8 character that is
+    /// split between two TCP segments.
     pub fn to_json(&self) -> String {
         ascii_json(self)
     }
 
-    /// What kind it is.
+    /// The event's kind.
     pub fn kind(&self) -> EventKind {
         match self {
             Self::Queued { .. } => EventKind::Queued,
@@ -229,12 +229,12 @@ impl EventKind {
         }
     }
 
-    /// Whether nothing follows an event of this kind.
+    /// Whether an event of this kind is the last one of its job.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 
-    /// Reads the kind off serialised JSON without parsing it: `type` is always its first member.
+    /// Reads the kind without parsing the JSON: `type` is always the first member.
     fn of(json: &[u8]) -> Option<Self> {
         let rest = json.strip_prefix(br#"{"type":""#)?;
         let word = &rest[..rest.iter().position(|&b| b == b'"')?];
@@ -242,7 +242,7 @@ impl EventKind {
     }
 }
 
-/// A numbered, serialised event: `<seq> <json>`, the string that log and channel carry.
+/// A numbered, serialised event: `<seq> <json>`, as in the log and on the channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// The event's number.
@@ -296,9 +296,9 @@ impl Frame {
 pub enum Followed {
     /// The next event. Its seq may be above the last + 1 if the log no longer holds the events in between.
     Frame(Frame),
-    /// The store lost writes: seqs continue below those that were received.
+    /// The store lost writes: the next seqs are lower than the received ones.
     Gap,
-    /// The job is gone without a terminal event; nothing follows. The API answers `failed{job_lost}`.
+    /// The job is gone without a terminal event; nothing follows. The API sends `failed` with the code `job_lost`.
     Lost,
 }
 
@@ -306,8 +306,7 @@ pub enum Followed {
 pub fn ascii_json<T: Serialize>(value: &T) -> String {
     let mut out = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Ascii);
-    // Serialising our own types into memory cannot fail: there are no maps with other keys than strings, and no failing
-    // writer.
+    // Serialising our own types into memory cannot fail: all map keys are strings.
     let done = value.serialize(&mut serializer);
     debug_assert!(done.is_ok());
     String::from_utf8(out).unwrap_or_default()

@@ -26,7 +26,7 @@ impl App {
         &self.0
     }
 
-    /// The hash tag that this app's keys share: its queue, its limits and its jobs are in one slot.
+    /// The partition of the app's queue and jobs. All their keys have its hash tag and so are in one slot.
     pub fn partition(&self) -> Partition {
         Partition(Sha256::digest(self.0.as_bytes())[0] % PARTITIONS)
     }
@@ -100,12 +100,12 @@ impl JobId {
         Self::stamped(Uuid::now_v7().into_bytes(), app)
     }
 
-    /// The id (UUIDv8) that `caller`'s idempotency `key` always gives for `app`: two submits with the same key meet in
-    /// the store, whichever API received them. Keys are often easy to guess (`1`, `test`), and the id gives access to
-    /// the job: without the fleet's `secret` no one can compute the id from the key.
+    /// The id (UUIDv8) for `caller`'s idempotency `key` and `app`. Every API computes the same id, so two submits with
+    /// the same key give one job. Keys are often easy to guess (`1`, `test`), and the id gives access to the job: so
+    /// the id also depends on the fleet's `secret`.
     pub fn from_key(secret: &KeySecret, app: &App, caller: &str, key: &str) -> Self {
         let mut hash = Sha256::new().chain_update(secret.0);
-        // With the lengths first, two different (app, caller, key) never give the same bytes.
+        // The lengths make the bytes of two different (app, caller, key) different.
         for part in [app.as_str(), caller, key] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
@@ -138,7 +138,7 @@ impl JobId {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// The partition of the job's keys; `None` for an id that none of our jobs can have.
+    /// The partition of the job's keys; `None` for an id that no job of ours can have.
     pub fn partition(&self) -> Option<Partition> {
         let last = self.0.as_bytes()[15];
         (last < PARTITIONS).then_some(Partition(last))
@@ -221,7 +221,7 @@ impl FromStr for WorkerId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        // Scripts insert worker ids into JSON, so an id has no characters that need an escape.
+        // Scripts insert worker ids into JSON, so an id must not need an escape.
         if (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
             Ok(Self(text.to_owned()))
         } else {
@@ -250,14 +250,13 @@ impl fmt::Display for WorkerId {
     }
 }
 
-/// An event's number in its job's log, from 1, without gaps. As a cursor it names the last event that was received.
+/// An event's number in its job's log, from 1, without gaps. As a cursor: the number of the last received event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seq(pub u64);
 
 impl Seq {
-    /// The number of the event that follows this one. No log reaches the last number, but a client may send it
-    /// as a cursor.
+    /// The number of the next event. Saturates: a client may send the largest number as a cursor.
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
@@ -286,7 +285,7 @@ impl Micros {
         Self(self.0.saturating_add(duration.as_micros() as u64))
     }
 
-    /// How much later this is than `earlier`; zero if it is not.
+    /// The time since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> std::time::Duration {
         std::time::Duration::from_micros(self.0.saturating_sub(earlier.0))
     }

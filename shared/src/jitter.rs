@@ -13,12 +13,12 @@ pub fn fraction() -> f64 {
     SEEDED.with_borrow_mut(|seeded| seeded.as_mut().map_or_else(rand::random, SmallRng::random))
 }
 
-/// A random seed for another generator.
+/// A random seed for another random number generator.
 pub fn bits() -> u64 {
     SEEDED.with_borrow_mut(|seeded| seeded.as_mut().map_or_else(rand::random, SmallRng::random))
 }
 
-/// From now on this thread's fractions follow from `seed`, for simulations that must be repeatable.
+/// Seeds this thread's generator, for repeatable simulations.
 pub fn seed(seed: u64) {
     SEEDED.set(Some(SmallRng::seed_from_u64(seed)));
 }

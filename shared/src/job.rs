@@ -16,7 +16,7 @@ use crate::{
 pub struct Job {
     /// Its name.
     pub id: JobId,
-    /// The app whose workers serve it.
+    /// The app whose workers run it.
     pub app: App,
     /// The tenant that submitted it: [`ANONYMOUS`] without keys.
     pub tenant: String,
@@ -24,20 +24,20 @@ pub struct Job {
     pub class: Class,
     /// What to make.
     pub spec: ImageSpec,
-    /// SHA-256 (hex) of its request: distinguishes a repeated submit from a conflicting one.
+    /// SHA-256 (hex) of the request: distinguishes a repeated submit from a conflicting one.
     pub digest: String,
-    /// From submit to the first claim, in whole microseconds in the store.
+    /// The timeout from the submit to the first claim. The store keeps whole microseconds.
     pub start_timeout: Duration,
-    /// From the first claim to the end, over all attempts and waits.
+    /// The timeout from the first claim to the end, over all attempts and waits.
     pub run_timeout: Duration,
     /// The dead job that this one retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<JobId>,
-    /// What a worker should have loaded: a hex digest, at most 64 characters, of everything that the job needs besides
-    /// the checkpoint; `None` for a job that needs nothing else.
+    /// What a worker should have loaded: a hex digest, at most 64 characters, of everything besides the model;
+    /// `None` if there is nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<String>,
-    /// What a worker must be able to do; nothing for a job of the previous release.
+    /// What a worker must be capable of; empty for a job of the previous release.
     #[serde(default, skip_serializing_if = "Needs::is_nothing")]
     pub needs: Needs,
     /// W3C trace context of the request.
@@ -45,19 +45,19 @@ pub struct Job {
     pub traceparent: Option<String>,
 }
 
-/// A priority class. Its number, 0 to 3, comes before the arrival time.
+/// A priority class. The queue sorts by it first, and then by the arrival time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// The default.
     #[default]
     Normal,
-    /// Behind all normal jobs.
+    /// After all normal jobs.
     Low,
 }
 
 impl Class {
-    /// The number that the queue sorts by.
+    /// The number that the queue sorts by, 0 to 3.
     pub fn rank(self) -> u64 {
         match self {
             Self::Normal => 1,
@@ -101,26 +101,26 @@ impl Status {
             .find(|status| status.as_str() == word)
     }
 
-    /// Whether nothing can happen to the job any more.
+    /// Whether the job has ended.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 }
 
-/// A job's state at one moment, without its request: that may hold pictures, and only its worker needs it.
+/// A job's state at one moment, without its request, which may have pictures and which only the worker needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobState {
-    /// Whose state it is.
+    /// The job.
     pub id: JobId,
-    /// Whose workers serve it.
+    /// The app whose workers run it.
     pub app: App,
-    /// That of [`Job::digest`].
+    /// See [`Job::digest`].
     pub digest: String,
-    /// How many steps it takes.
+    /// The number of denoising steps.
     pub steps: u32,
-    /// That of [`Job::needs`].
+    /// See [`Job::needs`].
     pub needs: Needs,
-    /// The dead job that it tries again.
+    /// The dead job that it retries.
     pub retry_of: Option<JobId>,
     /// Its status.
     pub status: Status,
@@ -128,9 +128,9 @@ pub struct JobState {
     pub attempt: u32,
     /// The worker that holds it, or that finished it.
     pub worker: Option<WorkerId>,
-    /// How many waiting jobs are served first; only of a waiting job.
+    /// How many waiting jobs are served first; only for a queued job.
     pub position: Option<u64>,
-    /// The step of the newest preview, of this attempt.
+    /// The 0-based step of the attempt's newest preview.
     pub step: Option<u32>,
     /// The number of the newest event.
     pub seq: Seq,
@@ -143,7 +143,7 @@ pub struct JobState {
 }
 
 impl Job {
-    /// The job that retries this dead one: the same except for its id.
+    /// A new job that retries this dead job: the same request, with another id.
     pub fn retried(&self) -> Self {
         Self { id: self.id.retried(), retry_of: Some(self.id), ..self.clone() }
     }
@@ -154,24 +154,24 @@ impl Job {
 pub struct DeadJob {
     /// Its name.
     pub id: JobId,
-    /// The app whose workers could not do it.
+    /// The app whose workers ran it.
     pub app: App,
     /// Why it failed, for programs.
     pub code: FailureCode,
     /// Why, for people.
     pub message: String,
-    /// When.
+    /// When it failed.
     pub finished_at: Micros,
-    /// Its last attempt; attempts are numbered from 1, drains included.
+    /// The number of the last attempt, from 1. Drained attempts count.
     pub attempt: u32,
 }
 
 /// Why a job was returned to the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Release {
-    /// The worker shuts down: not counted as an attempt.
+    /// The worker shuts down. This does not count as a fault.
     Drain,
-    /// The attempt failed, with a human-readable reason. Counted.
+    /// The attempt failed, with a human-readable reason. This counts as a fault.
     Fault(String),
 }
 
@@ -180,17 +180,17 @@ pub enum Release {
 pub struct WorkerRecord {
     /// Unique per process start.
     pub id: WorkerId,
-    /// What it serves.
+    /// The app that it serves.
     pub app: App,
     /// The model's own width in pixels.
     pub native_width: u32,
     /// The model's own height in pixels.
     pub native_height: u32,
-    /// The largest picture it makes, width times height.
+    /// The largest picture that it makes, width times height.
     pub max_pixels: u64,
-    /// The schedulers it knows.
+    /// The schedulers that it offers.
     pub schedulers: Vec<String>,
-    /// What it computes on: `cpu`, `cuda:0`, …
+    /// The device: `cpu`, `cuda:0`, …
     pub device: String,
     /// The version of the program.
     pub version: String,
@@ -207,7 +207,7 @@ pub struct WorkerRecord {
 pub struct Progress {
     /// The newest step, from 0.
     pub step: u32,
-    /// All steps.
+    /// The number of steps.
     pub steps: u32,
 }
 
@@ -224,9 +224,9 @@ impl WorkerRecord {
 pub enum WorkerState {
     /// Waits for a job.
     Idle,
-    /// Works on one.
+    /// Runs a job.
     Busy,
-    /// Takes no more.
+    /// Shuts down and takes no more jobs.
     Draining,
 }
 
@@ -235,7 +235,7 @@ pub enum WorkerState {
 pub struct SeenWorker {
     /// Its record.
     pub record: WorkerRecord,
-    /// When.
+    /// The time of its last heartbeat.
     pub last_seen: Micros,
 }
 

@@ -1,5 +1,5 @@
-//! What the API and the workers of Glimpse share: requests, jobs and events, and the store that carries them. It
-//! depends on no other crate of this workspace.
+//! The shared part of Glimpse's API and workers: requests, jobs, events, and the store. It depends on no other crate of
+//! this workspace.
 
 pub mod environment;
 pub mod error;

@@ -1,7 +1,7 @@
-//! What a job needs from its worker, and what a worker can do.
+//! What a job needs, and what a worker is capable of.
 //!
-//! Both are a number of pixels and a set of words, so that a later feature only adds words. Both are written as
-//! `<pixels> <word> <word> …`: the store keeps that text and its scripts compare it.
+//! Both are a number of pixels and a set of words; a new feature only adds words. Both are stored as
+//! `<pixels> <word> <word> …`, and the scripts compare that text.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -20,7 +20,7 @@ impl Word {
         Self::new("scheduler", name)
     }
 
-    /// Characters that would end a word, or that look like an escape, are percent-encoded.
+    /// Percent-encodes `%` and all characters that are not printable ASCII.
     fn new(kind: &str, value: &str) -> Self {
         let mut word = format!("{kind}:");
         for byte in value.bytes() {
@@ -34,7 +34,7 @@ impl Word {
     }
 }
 
-/// What a worker must be able to do for a job; by default nothing.
+/// What a worker must be capable of to run a job; by default nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Needs {
@@ -43,12 +43,12 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// A picture of this many pixels, and everything that the words name.
+    /// Needs a picture of this many pixels, and everything that the words name.
     pub fn new(pixels: u64, words: impl IntoIterator<Item = Word>) -> Self {
         Self { pixels, words: words.into_iter().collect() }
     }
 
-    /// Those of a request: its size, and the scheduler if it names one.
+    /// The needs of a request: its size, and its scheduler if it names one.
     pub fn of(spec: &ImageSpec) -> Self {
         Self::new(u64::from(spec.width()) * u64::from(spec.height()), spec.scheduler().map(Word::scheduler))
     }
@@ -58,23 +58,23 @@ impl Needs {
         self.pixels
     }
 
-    /// What else is needed.
+    /// Everything else that is needed.
     pub fn words(&self) -> impl Iterator<Item = &Word> {
         self.words.iter()
     }
 
-    /// Whether any worker can do the job.
+    /// Whether every worker can run the job.
     pub fn is_nothing(&self) -> bool {
         self.pixels == 0 && self.words.is_empty()
     }
 
-    /// Whether a worker with these capabilities can do the job.
+    /// Whether a worker with these capabilities can run the job.
     pub fn met_by(&self, capabilities: &Capabilities) -> bool {
         self.pixels <= capabilities.max_pixels && self.words.is_subset(&capabilities.words)
     }
 }
 
-/// `<pixels> <word> <word> …`; no text at all for nothing.
+/// `<pixels> <word> <word> …`; the empty text for nothing.
 impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_nothing() { Ok(()) } else { write(f, self.pixels, &self.words) }
@@ -83,7 +83,7 @@ impl fmt::Display for Needs {
 
 /// A text that is not a valid form of needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("what a job needs is written as a number of pixels and words, not {0:?}")]
+#[error("the needs of a job should be a number of pixels and words, not {0:?}")]
 pub struct InvalidNeeds(String);
 
 impl FromStr for Needs {
@@ -116,7 +116,7 @@ impl From<Needs> for String {
     }
 }
 
-/// What a worker can do; by default jobs that need nothing.
+/// What a worker is capable of; by default only jobs that need nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Capabilities {
     max_pixels: u64,
@@ -129,7 +129,7 @@ impl Capabilities {
         Self { max_pixels, words: words.into_iter().collect() }
     }
 
-    /// A short name for exactly these: the same in every process.
+    /// A short name of these capabilities, the same in every process: 16 hex digits.
     pub fn name(&self) -> String {
         let digest = Sha256::digest(self.to_string());
         digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn needs_are_themselves_again() {
+    fn needs_round_trip_through_text() {
         let strange = Word::scheduler("100 % 🪁");
         for needs in [Needs::default(), Needs::new(4096, []), Needs::new(u64::MAX, [ddim(), strange])] {
             assert_eq!(needs.to_string().parse(), Ok(needs));

@@ -5,27 +5,27 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::{
-    error::StoreResult,
+    error::StoreError,
     id::Micros,
     jitter,
     store::{Reaped, SharedStore},
 };
 
-/// How long the store must have responded without a break before a process reaps: after an outage, healthy
-/// workers renew first.
+/// How long the store must respond without a break before a process reaps: after an outage the healthy workers must
+/// renew their leases first.
 const SETTLED: Duration = Duration::from_secs(15);
-/// The store's time is read this long before each pass. A pass that is delayed does nothing, because that time is then
-/// too old; and a worker that was delayed before it has had a second to renew.
+/// The store's time is read this long before each pass. If the pass is delayed, this time is too old and the pass does
+/// nothing. A worker that was delayed has this time to renew.
 const AHEAD: Duration = Duration::from_secs(1);
-/// An answer that takes longer counts as a break: the store may have been frozen while leases expired.
+/// A slower answer counts as a break: the store may have been frozen while leases expired.
 const PROMPT: Duration = Duration::from_secs(3);
 
 /// How often an API reaps.
 pub const API_PERIOD: Duration = Duration::from_secs(1);
-/// How often a worker reaps: a lease and a pass take less than 20 s, also in a fleet of only workers.
+/// How often a worker reaps: in a fleet without an API, a lost job is requeued within 20 s.
 pub const WORKER_PERIOD: Duration = Duration::from_secs(4);
 
-/// Reaps every `period` (less up to a tenth) for as long as it is polled.
+/// Reaps every `period`, less up to 10 % jitter, as long as it is polled.
 pub async fn run(store: SharedStore, period: Duration) {
     let mut answering_since: Option<Instant> = None;
     loop {
@@ -43,7 +43,12 @@ pub async fn run(store: SharedStore, period: Duration) {
                 answering_since = None;
                 tracing::warn!("reaping is paused: the store responds slowly");
             }
-            Err(error) => {
+            Err(Failed::Reap(error)) if error.is_permanent() => {
+                // The store responds: this is no outage.
+                answering_since.get_or_insert_with(Instant::now);
+                tracing::warn!(%error, "a reaping pass found data that this version cannot read");
+            }
+            Err(Failed::Now(error) | Failed::Reap(error)) => {
                 answering_since = None;
                 tracing::warn!(%error, "reaping is paused: the store does not respond");
             }
@@ -51,15 +56,21 @@ pub async fn run(store: SharedStore, period: Duration) {
     }
 }
 
+/// The command of a pass that failed.
+enum Failed {
+    /// A store that cannot return its time cannot renew leases either.
+    Now(StoreError),
+    Reap(StoreError),
+}
+
 /// One pass; `None` if the store was slow to return its time.
-async fn round(store: &SharedStore, settled: bool, ahead: Duration) -> StoreResult<Option<Reaped>> {
+async fn round(store: &SharedStore, settled: bool, ahead: Duration) -> Result<Option<Reaped>, Failed> {
     let asked = Instant::now();
-    let now = store.now().await?;
+    let now = store.now().await.map_err(Failed::Now)?;
     if asked.elapsed() > PROMPT {
         return Ok(None);
     }
     tokio::time::sleep(ahead).await;
-    // A pass with time 0 is too late to reap anything, and is answered only if everything that a pass needs is
-    // available: in a cluster every node.
-    store.reap(if settled { now } else { Micros(0) }).await.map(Some)
+    // A pass with time 0 reaps nothing, but it fails if a node of a cluster is unreachable.
+    store.reap(if settled { now } else { Micros(0) }).await.map(Some).map_err(Failed::Reap)
 }

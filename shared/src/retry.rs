@@ -1,4 +1,4 @@
-//! The retry policy of everything that retries.
+//! The policy of all retries.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use crate::jitter;
 
-/// A policy that waits `first`, then twice as long each time, up to `longest`; between half and all of it, so that the
-/// processes of a fleet do not all retry at once. It has no last retry.
+/// A policy that waits `first`, then twice as long each time, up to `longest`. Each wait has jitter, 50 to 100 %, so
+/// that the processes of a fleet do not all retry at once. It never ends.
 pub fn policy(first: Duration, longest: Duration) -> ExponentialBuilder {
     // The library adds between 0 and 100 %.
     ExponentialBuilder::new()
@@ -35,7 +35,7 @@ impl Waits {
     /// The next wait.
     #[allow(clippy::should_implement_trait, reason = "it never ends")]
     pub fn next(&mut self) -> Duration {
-        // The policy never ends.
+        // The policy has no last retry.
         self.waits.next().unwrap_or(self.longest)
     }
 

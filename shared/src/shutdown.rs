@@ -1,8 +1,7 @@
-//! SIGTERM and SIGINT, handled from the first moment of a process.
+//! Handles SIGTERM and SIGINT.
 //!
-//! The first one asks the process to shut down gracefully. The second one ends it at once, in the signal handler
-//! itself, whatever the process is doing. Both need handlers: the kernel ignores a signal without one if the process
-//! is PID 1 of a container.
+//! The first signal starts a graceful shutdown. The second one ends the process at once, in the signal handler. Both
+//! need handlers: for PID 1 of a container the kernel ignores a signal without a handler.
 
 use std::{
     fmt,
@@ -20,7 +19,7 @@ use signal_hook::{
 };
 use tokio::sync::watch;
 
-/// The signal that asked the process to end.
+/// The signal that started the shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signal(i32);
 
@@ -38,15 +37,15 @@ impl fmt::Display for Signal {
     }
 }
 
-/// Whether the process was asked to end.
+/// Whether a shutdown was requested.
 #[derive(Debug, Clone)]
 pub struct Shutdown(watch::Receiver<Option<Signal>>);
 
 impl Shutdown {
-    /// Installs the handlers: call it first in `main`, and once.
+    /// Installs the handlers. Call it once, first in `main`.
     ///
     /// # Errors
-    /// If the system refuses a handler or a thread.
+    /// If a handler or the thread cannot be created.
     pub fn listen() -> io::Result<Self> {
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
         let asked = Arc::new(AtomicBool::new(false));
@@ -74,12 +73,12 @@ impl Shutdown {
         let heard = first.wait_for(Option::is_some).await.ok().and_then(|signal| *signal);
         match heard {
             Some(signal) => signal,
-            // The listening thread never ends.
+            // The signal thread never ends.
             None => std::future::pending().await,
         }
     }
 
-    /// Runs the work to its end; `None` if a signal comes first, which drops the work.
+    /// Runs `work` to its end. If a signal comes first, drops `work` and returns `None`.
     pub async fn unless_requested<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -89,11 +88,10 @@ impl Shutdown {
     }
 }
 
-/// Runs a process' main task. It does not wait for threads that still block at the end: a name lookup may hang for
-/// long.
+/// Runs a process' main task. At its end it does not wait for blocked threads: a name lookup may take long.
 ///
 /// # Errors
-/// If the system has no threads for it.
+/// If the runtime's threads cannot be created.
 pub fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
     let runtime = tokio::runtime::Runtime::new()?;
     let done = runtime.block_on(work);
@@ -101,8 +99,8 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
     Ok(done)
 }
 
-/// Ends the process at once, without the exit handlers of its libraries: those of a GPU driver would wait for a load
-/// that another thread is still running.
+/// Ends the process at once, without the exit handlers of its libraries: a GPU driver's handler would wait for a load
+/// on another thread.
 pub fn leave(exit_code: u8) -> ! {
     low_level::exit(exit_code.into())
 }

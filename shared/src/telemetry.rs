@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -17,7 +17,7 @@ pub enum LogFormat {
 /// The logging flags of every binary.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LogConfig {
-    /// How a log line looks; logs go to standard error.
+    /// The format of log lines, on standard error.
     #[arg(long, env = "GLIMPSE_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
 
@@ -26,10 +26,10 @@ pub struct LogConfig {
     pub log: String,
 }
 
-/// Reads a filter; a wrong one is refused rather than replaced.
+/// Parses a filter.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the filter is invalid.
 pub fn filter(text: &str) -> Result<String, String> {
     let wrong = |error| format!("{error}: write a level (error, warn, info, debug, trace) or target=level,…");
     EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(wrong)
@@ -40,7 +40,7 @@ pub fn init(config: &LogConfig) {
     let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     let colours = std::io::stderr().is_terminal();
-    // A subscriber that is set already (by a test, say) stays.
+    // An error means that a subscriber is set already, for example by a test.
     let _ = match config.log_format {
         LogFormat::Text => {
             registry.with(fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).try_init()

@@ -1,12 +1,12 @@
-//! One suite of stories, told to every home of the store.
+//! One suite of tests, run for every implementation of the store.
 
 #[cfg(test)]
 mod suite;
 
-/// Every story, handed to `$tell` with its argument.
-macro_rules! stories {
-    ($tell:ident, $argument:expr) => {
-        $tell! { $argument;
+/// Passes every test of the suite to the macro `$run`, with its argument.
+macro_rules! suite_tests {
+    ($run:ident, $argument:expr) => {
+        $run! { $argument;
             queue: a_position_counts_the_jobs_ahead, a_repeated_submit_is_a_duplicate,
                 another_request_under_the_same_id_conflicts, a_full_queue_still_recognises_its_jobs,
                 a_full_queue_says_how_long_its_jobs_take,
@@ -49,46 +49,46 @@ macro_rules! stories {
     };
 }
 
-/// Tells each story to a fresh home, as a test of its own.
-macro_rules! one_by_one {
-    ($home:expr; $($chapter:ident: $($story:ident),+;)+) => {
+/// Makes each suite test a separate test, with its own fixture.
+macro_rules! separate_tests {
+    ($fixture:expr; $($module:ident: $($test:ident),+;)+) => {
         $($(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $story() {
-                let home = $home.await;
-                crate::suite::$chapter::$story(&home).await;
+            async fn $test() {
+                let fixture = $fixture.await;
+                crate::suite::$module::$test(&fixture).await;
             }
         )+)+
     };
 }
 
-/// Tells one story after the other, where what all homes stand on takes long to build.
-macro_rules! in_turn {
-    ($ground:expr; $($chapter:ident: $($story:ident),+;)+) => {
+/// Runs all suite tests in one test, because the servers take long to start.
+macro_rules! one_test {
+    ($servers:expr; $($module:ident: $($test:ident),+;)+) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn every_story() {
-            let ground = $ground;
+            let servers = $servers;
             $($(
-                println!("{}", stringify!($story));
-                let home = ground.home(stringify!($story)).await;
-                crate::suite::$chapter::$story(&home).await;
+                println!("{}", stringify!($test));
+                let fixture = servers.fixture(stringify!($test)).await;
+                crate::suite::$module::$test(&fixture).await;
             )+)+
         }
     };
 }
 
 mod memory {
-    stories!(one_by_one, crate::suite::memory());
+    suite_tests!(separate_tests, crate::suite::memory());
 }
 
 mod redis {
-    stories!(one_by_one, crate::suite::redis::on_a_server());
+    suite_tests!(separate_tests, crate::suite::redis::on_a_server());
 }
 
 mod redis_cluster {
-    stories!(in_turn, crate::suite::redis::Cluster::start());
+    suite_tests!(one_test, crate::suite::redis::Cluster::start());
 }
 
 mod redis_user {
-    stories!(in_turn, crate::suite::redis::Users::start());
+    suite_tests!(one_test, crate::suite::redis::Users::start());
 }

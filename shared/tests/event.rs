@@ -1,4 +1,4 @@
-//! Events as they stand on the wire.
+//! Events on the wire, and ids.
 
 use bytes::Bytes;
 use glimpse_shared::{
@@ -67,7 +67,7 @@ fn every_event_has_its_json() {
     }
 }
 
-/// Fleets are updated one process after the other.
+/// A rolling update has processes of two releases.
 #[test]
 fn a_completed_event_of_an_older_or_newer_release_is_read() {
     let read = |rest: &str| {
@@ -111,7 +111,7 @@ fn an_image_gives_its_bytes_back() {
 }
 
 #[test]
-fn ids_are_what_they_say() {
+fn ids_are_checked() {
     for good in ["glimpse/demo", "a/b", "Owner-1/my_model.v2"] {
         assert_eq!(good.parse::<App>().unwrap().as_str(), good);
     }
@@ -128,7 +128,11 @@ fn ids_are_what_they_say() {
     let keyed = |caller: &str, key: &str| JobId::from_key(&secret, &app, caller, key);
     assert_eq!(keyed("a", "key"), keyed("a", "key"));
     assert_ne!(keyed("a", "bc"), keyed("ab", "c"));
-    assert_ne!(keyed("a", "key"), JobId::from_key(&other, &app, "a", "key"), "a key alone gives no id");
+    assert_ne!(
+        keyed("a", "key"),
+        JobId::from_key(&other, &app, "a", "key"),
+        "the id does not depend on the secret"
+    );
     assert_eq!(secret.to_hex().parse::<KeySecret>().unwrap(), secret);
     assert!(!format!("{secret:?}").contains(&secret.to_hex()[..8]));
     for bad in ["", "x", &secret.to_hex()[1..], &format!("{}0", secret.to_hex()), &"g".repeat(64)] {

@@ -1,4 +1,4 @@
-//! The loop that reaps, in virtual time: over a connection that delays, and before a store that stands still.
+//! The reaper's loop in virtual time: over a slow connection, and with a store that freezes.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test that is how a failure looks")]
 
@@ -21,15 +21,8 @@ use glimpse_shared::{
         Rules, Shown, Store, Submit, memory::MemoryStore,
     },
 };
+use glimpse_test_support::jobs::{START, job, plain_claim, worker};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-
-// The suite's helpers; its tests run in conformance.rs.
-#[cfg(test)]
-#[allow(dead_code)]
-#[path = "suite/mod.rs"]
-mod suite;
-
-use suite::{START, job, plain_claim, worker};
 
 /// A store behind a slow connection, whose clock shows the virtual time.
 struct Far {
@@ -38,18 +31,27 @@ struct Far {
     begun: Instant,
     /// How long a command takes to arrive, and its answer.
     delay: Duration,
-    /// The store does nothing before then.
+    /// The store is frozen until then.
     still_until: Mutex<Option<Instant>>,
+    /// Each reap finds data that it cannot read, besides what it reaps.
+    unreadable: bool,
 }
 
 impl Far {
     fn new(delay: Duration) -> Arc<Self> {
         let clock = Clock::manual(START);
         let store = Arc::new(MemoryStore::new(Rules::default(), clock.clone()));
-        Arc::new(Self { store, clock, begun: Instant::now(), delay, still_until: Mutex::default() })
+        Arc::new(Self {
+            store,
+            clock,
+            begun: Instant::now(),
+            delay,
+            still_until: Mutex::default(),
+            unreadable: false,
+        })
     }
 
-    /// The same store by another way.
+    /// The same store over another connection.
     fn beside(&self, delay: Duration) -> Self {
         let (store, clock) = (self.store.clone(), self.clock.clone());
         Self {
@@ -58,6 +60,7 @@ impl Far {
             begun: self.begun,
             delay,
             still_until: Mutex::new(*self.still_until.lock().unwrap()),
+            unreadable: self.unreadable,
         }
     }
 
@@ -72,7 +75,7 @@ impl Far {
         *self.still_until.lock().unwrap() = Some(until);
     }
 
-    /// Sends a command and waits for its answer, as long as a command may take.
+    /// Sends a command and waits for its answer, with the timeout of a command.
     async fn ask<T>(&self, command: impl Future<Output = StoreResult<T>> + Send) -> StoreResult<T> {
         let asked = async {
             sleep(self.delay).await;
@@ -93,7 +96,11 @@ impl Far {
 #[async_trait]
 impl Store for Far {
     async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
-        self.ask(self.store.reap(seen)).await
+        let reaped = self.ask(self.store.reap(seen)).await;
+        match self.unreadable {
+            true => reaped.and(Err(StoreError::Corrupt("a member".to_owned()))),
+            false => reaped,
+        }
     }
     async fn now(&self) -> StoreResult<Micros> {
         self.ask(self.store.now()).await
@@ -102,7 +109,7 @@ impl Store for Far {
         self.ask(self.store.renew(lease, checkpoint)).await
     }
 
-    // The rest goes the short way.
+    // The other commands have no delay.
     async fn submit(&self, job: &Job) -> StoreResult<Submit> {
         self.tick().submit(job).await
     }
@@ -159,9 +166,14 @@ impl Store for Far {
     }
 }
 
-/// How long it takes until a job waits again whose worker was lost right after it had claimed it, `after` so long.
+/// How long it takes until a job is requeued whose worker was lost right after its claim. The job is submitted `after`
+/// the reaper has settled.
 async fn recovery(period: Duration, delay: Duration, after: Duration) -> Duration {
-    let store = Far::new(delay);
+    recovery_in(Far::new(delay), period, after).await
+}
+
+async fn recovery_in(store: Arc<Far>, period: Duration, after: Duration) -> Duration {
+    let delay = store.delay;
     tokio::spawn(reaper::run(store.clone(), period));
     sleep(Duration::from_secs(40) + after).await;
     let job = job("a heart");
@@ -172,7 +184,10 @@ async fn recovery(period: Duration, delay: Duration, after: Duration) -> Duratio
         if store.status(job.id).await.unwrap().unwrap().status == Status::Queued {
             return lost.elapsed();
         }
-        assert!(lost.elapsed() < Duration::from_secs(120), "nobody reaps, with a delay of {delay:?}");
+        assert!(
+            lost.elapsed() < Duration::from_secs(120),
+            "the job was not requeued, with a delay of {delay:?}"
+        );
         sleep(Duration::from_millis(50)).await;
     }
 }
@@ -182,7 +197,7 @@ async fn a_fleet_that_has_workers_alone_recovers_as_soon_as_one_with_apis() {
     glimpse_shared::jitter::seed(7);
     for delay in [0, 125, 250, 500].map(Duration::from_millis) {
         for after in (0..20).map(|n| Duration::from_millis(n * 450)) {
-            // The round's command is on its way for `delay`, after the store's time, which took it twice that.
+            // Before the reap the store's time is read, which takes twice `delay`; the reap takes `delay` to arrive.
             let most = Duration::from_secs(20) + 3 * delay;
             for period in [reaper::WORKER_PERIOD, reaper::API_PERIOD] {
                 let took = recovery(period, delay, after).await;
@@ -190,6 +205,14 @@ async fn a_fleet_that_has_workers_alone_recovers_as_soon_as_one_with_apis() {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unreadable_data_is_no_outage() {
+    glimpse_shared::jitter::seed(9);
+    let store = Far { unreadable: true, ..Arc::into_inner(Far::new(Duration::ZERO)).unwrap() };
+    let took = recovery_in(Arc::new(store), reaper::API_PERIOD, Duration::ZERO).await;
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,12 +225,12 @@ async fn a_store_that_stands_still_for_any_time_costs_no_healthy_worker_its_job(
     reapers.submit(&job).await.unwrap();
     let lease = reapers.try_claim(&plain_claim(worker("w1"), 1)).await.unwrap().expect("the job");
     for millis in (500..14_000).step_by(300) {
-        // Settled again, with a renewal every 5 s.
+        // The reapers settle again, with a renewal every 5 s.
         for _ in 0..7 {
             sleep(Duration::from_secs(5)).await;
             assert_eq!(reapers.renew(&lease, None).await.unwrap(), Hold::Held, "before {millis} ms");
         }
-        // It stands still just before the next renewal, which comes late: the worker has to connect again.
+        // The store freezes just before the next renewal, which is late because the worker must reconnect.
         sleep(Duration::from_millis(4_900)).await;
         let thaw = Instant::now() + Duration::from_millis(millis);
         reapers.stand_still(thaw);

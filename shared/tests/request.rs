@@ -1,4 +1,4 @@
-//! Every rule of a request, at its limits.
+//! The rules of a request, at their limits.
 
 use glimpse_shared::request::{
     Defaults, FieldError, ImageSpec, LoraName, MAX_SEED, Offer, OutputFormat, PreviewSource, Unknown,
@@ -46,7 +46,7 @@ fn null_means_the_default() {
 }
 
 #[test]
-fn every_bound_holds_what_it_names() {
+fn values_at_the_limits_are_valid() {
     let good = json!([
         { "prompt": "x".repeat(10_000) },
         { "prompt": "🪁" },
@@ -129,7 +129,7 @@ fn every_wrong_value_names_its_field() {
 }
 
 #[test]
-fn all_wrong_fields_are_told_at_once() {
+fn all_invalid_fields_are_reported_at_once() {
     let errors = check(json!({ "width": 7, "num_inference_steps": 0, "guidance_scale": -1 })).unwrap_err();
     let mut fields: Vec<_> = errors.iter().map(FieldError::field).collect();
     fields.sort();
@@ -207,12 +207,12 @@ fn a_lora_is_never_outside_of_its_folder() {
         let errors = check(json!({ "prompt": "x", "loras": [{ "path": name }] })).unwrap_err();
         assert_eq!((errors.len(), errors[0].kind), (1, "lora_name"), "{name:?}");
         let stored = serde_json::to_string(name).unwrap();
-        assert!(serde_json::from_str::<LoraName>(&stored).is_err(), "{name:?} comes back from the store");
+        assert!(serde_json::from_str::<LoraName>(&stored).is_err(), "{name:?} was read from the store");
     }
 }
 
 #[test]
-fn an_error_in_a_list_says_where() {
+fn an_error_in_a_list_has_its_index() {
     let loras = json!([
         { "path": "good" },
         { "path": "../bad", "scale": 10.5 },
@@ -274,7 +274,7 @@ fn invalid_json_is_reported_for_the_body() {
 }
 
 #[test]
-fn megabytes_are_not_sent_back() {
+fn long_values_are_not_returned() {
     let errors = check(json!({ "prompt": "x".repeat(1 << 20), "seed": vec![0; 100_000] })).unwrap_err();
     assert!(serde_json::to_string(&errors).unwrap().len() < 2_000);
 }

@@ -10,7 +10,7 @@ pub enum Failure {
     /// A defect, or a broken machine.
     #[error("{0}")]
     Unforeseen(String),
-    /// The input is wrong, or the server refuses it. The same request will fail again.
+    /// The input is wrong, or the server refuses it.
     #[error("{0}")]
     BadInput(String),
     /// The server cannot be reached.

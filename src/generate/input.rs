@@ -1,12 +1,13 @@
 //! The inputs of `glimpse generate`: the prompt, pictures, and the names of LoRAs.
 
 use std::{
+    fs::File,
     io::{Read, stdin},
     path::Path,
     str::FromStr,
 };
 
-use glimpse_shared::request::{InputImage, LoraRequest};
+use glimpse_shared::request::{InputImage, LoraRequest, MAX_INPUT_IMAGE_BYTES};
 
 use super::failure::Failure;
 
@@ -46,7 +47,11 @@ pub fn prompt(given: String) -> Result<String, Failure> {
 /// Names the flag if the file cannot be read or is not a picture.
 pub fn picture(flag: &str, path: &Path) -> Result<String, Failure> {
     let wrong = |error: String| Failure::BadInput(format!("--{flag} {}: {error}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed: then it is refused as too large.
+    let most = MAX_INPUT_IMAGE_BYTES as u64 + 1;
+    let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes));
+    read.map_err(|error| wrong(error.to_string()))?;
     let image = InputImage::new(bytes.into()).map_err(|error| wrong(error.to_string()))?;
     Ok(image.to_data_uri())
 }

@@ -85,7 +85,7 @@ pub async fn make(
 
 fn write_preview(
     previews: Option<&PreviewDir>,
-    shown: &glimpse_worker::outbox::Shown,
+    shown: &glimpse_worker::outbox::RawPreview,
 ) -> Result<(), Failure> {
     let Some(folder) = previews else { return Ok(()) };
     let image = reporter::encode_preview(&shown.picture).map_err(Failure::unforeseen)?;

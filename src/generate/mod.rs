@@ -29,6 +29,10 @@ use say::say;
 
 /// Flags of `glimpse generate`.
 #[derive(Debug, Parser)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 unforeseen error, 2 wrong input or refused by the server, 3 server not \
+                        reachable, 4 the job failed, 130 Ctrl-C, 143 SIGTERM. A second signal ends it at once."
+)]
 pub struct Args {
     /// The prompt; `-` reads it from standard input.
     prompt: String,
@@ -36,7 +40,7 @@ pub struct Args {
     /// `fox-1.png`, `fox-2.png`. `-` is standard output.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// The format where no extension names it: jpeg, png or webp. [default: jpeg]
+    /// The format for output without a file extension: jpeg, png or webp. [default: jpeg]
     #[arg(long, value_name = "FORMAT", value_parser = format)]
     output_format: Option<OutputFormat>,
     /// The number of pictures, 1 to 4. [default: 1]
@@ -146,8 +150,17 @@ pub async fn run(args: Args, shutdown: &Shutdown) -> ExitCode {
 async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
     let output = Output::new(args.output, args.output_format, args.num_images)?;
     let previews = args.preview_dir.map(PreviewDir::new).transpose()?;
+    // Standard input and named pipes may never end.
+    let read = tokio::task::spawn_blocking(move || -> Result<_, Failure> {
+        let picture = |flag, path: Option<PathBuf>| path.map(|path| input::picture(flag, &path)).transpose();
+        Ok((input::prompt(args.prompt)?, picture("image", args.image)?, picture("mask", args.mask)?))
+    });
+    let (prompt, image, mask) = tokio::select! {
+        read = read => read.map_err(Failure::unforeseen)??,
+        signal = shutdown.requested() => return Err(Failure::Interrupted(signal)),
+    };
     let request = ImageRequest {
-        prompt: input::prompt(args.prompt)?,
+        prompt,
         negative_prompt: args.negative_prompt,
         num_inference_steps: args.steps,
         width: args.width,
@@ -156,8 +169,8 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         guidance_rescale: args.guidance_rescale,
         clip_skip: args.clip_skip,
         loras: args.loras.into_iter().map(|LoraArg(lora)| lora).collect(),
-        image: args.image.map(|path| input::picture("image", &path)).transpose()?,
-        mask: args.mask.map(|path| input::picture("mask", &path)).transpose()?,
+        image,
+        mask,
         strength: args.strength,
         seed: args.seed,
         num_images: args.num_images,

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use glimpse_shared::request::OutputFormat;
+use glimpse_shared::request::{MAX_IMAGES, OutputFormat};
 
 use super::failure::Failure;
 
@@ -60,7 +60,10 @@ impl Output {
             return Err(wrong(format!("the folder {} does not exist", folder.display())));
         }
         let place = if several { Place::Files(path.clone()) } else { Place::File(path.clone()) };
-        if let Some(folder) = place.paths(num_images).iter().find(|path| path.is_dir()) {
+        let most = i64::try_from(MAX_IMAGES).unwrap_or(i64::MAX);
+        // A larger number is refused with the other fields.
+        let paths = place.paths(num_images.map(|images| images.min(most)));
+        if let Some(folder) = paths.iter().find(|path| path.is_dir()) {
             return Err(wrong(format!("{} is a folder", folder.display())));
         }
         Ok(Self { place, format })
@@ -88,12 +91,14 @@ impl Output {
                 "one picture was requested, and {count} were generated"
             )));
         }
-        let parts: Vec<PathBuf> = paths.iter().map(|path| part(path)).collect();
-        let written = write_all(&paths, &parts, pictures);
+        let targets: Vec<Target> = paths.iter().map(|path| Target::of(path)).collect();
+        let written = write_all(&paths, &targets, pictures);
         if written.is_err() {
-            for part in &parts {
-                // The first error is reported; a part that cannot be removed stays.
-                let _ = fs::remove_file(part);
+            for target in &targets {
+                if let Target::Replaced { part, .. } = target {
+                    // The first error is reported; a part that cannot be removed stays.
+                    let _ = fs::remove_file(part);
+                }
             }
         }
         written?;
@@ -133,6 +138,26 @@ fn numbered(path: &Path, number: i64) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// How a file is written.
+enum Target {
+    /// Into a part beside the file, which then takes the file's name.
+    Replaced { file: PathBuf, part: PathBuf },
+    /// Directly: a pipe or a device cannot be replaced, and a link may lead to a file that does not exist yet.
+    Opened(PathBuf),
+}
+
+impl Target {
+    fn of(path: &Path) -> Self {
+        let replaced = |file: PathBuf| Self::Replaced { part: part(&file), file };
+        match (fs::metadata(path), fs::canonicalize(path)) {
+            // The file that a link leads to.
+            (Ok(metadata), Ok(file)) if metadata.is_file() => replaced(file),
+            (Err(_), _) if !path.is_symlink() => replaced(path.to_owned()),
+            _ => Self::Opened(path.to_owned()),
+        }
+    }
+}
+
 /// The name of an incomplete file.
 fn part(path: &Path) -> PathBuf {
     let mut name: OsString = path.file_name().unwrap_or_default().to_owned();
@@ -141,15 +166,18 @@ fn part(path: &Path) -> PathBuf {
 }
 
 /// Renames the files once all are written.
-fn write_all(paths: &[PathBuf], parts: &[PathBuf], pictures: &[Vec<u8>]) -> Result<(), Failure> {
+fn write_all(paths: &[PathBuf], targets: &[Target], pictures: &[Vec<u8>]) -> Result<(), Failure> {
     let failed = |path: &Path, error: io::Error| {
         Failure::Unforeseen(format!("cannot write {}: {error}", path.display()))
     };
-    for ((path, part), picture) in paths.iter().zip(parts).zip(pictures) {
-        fs::write(part, picture).map_err(|error| failed(path, error))?;
+    for ((path, target), picture) in paths.iter().zip(targets).zip(pictures) {
+        let (Target::Replaced { part: place, .. } | Target::Opened(place)) = target;
+        fs::write(place, picture).map_err(|error| failed(path, error))?;
     }
-    for (path, part) in paths.iter().zip(parts) {
-        fs::rename(part, path).map_err(|error| failed(path, error))?;
+    for (path, target) in paths.iter().zip(targets) {
+        if let Target::Replaced { file, part } = target {
+            fs::rename(part, file).map_err(|error| failed(path, error))?;
+        }
     }
     Ok(())
 }

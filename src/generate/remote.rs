@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use eventsource_stream::Eventsource;
 use futures::StreamExt;
 use glimpse_shared::{
+    environment,
     event::{Event, Image},
     id::App,
     request::ImageRequest,
@@ -90,6 +91,10 @@ impl Server {
         if url.query().is_some() || url.fragment().is_some() {
             return wrong("it has a query (?) or a fragment (#): leave that out");
         }
+        if url.port() == Some(0) {
+            return wrong("its port is 0, where no server listens");
+        }
+        environment::check_proxies().map_err(|error| Failure::BadInput(error.to_string()))?;
         let mut named = url.clone();
         // This cannot fail for an address with a host.
         let _ = named.set_password(None).and_then(|()| named.set_username(""));
@@ -130,7 +135,7 @@ impl Server {
                 Failure::Unreachable { server: self.name.clone(), cause: detail }
             }
             _ if status.is_client_error() => Failure::BadInput(format!("refused by {}: {detail}", self.name)),
-            _ => Failure::Unforeseen(format!("{} answered {status}: {detail}", self.name)),
+            _ => Failure::Unforeseen(format!("{} returned {status}: {detail}", self.name)),
         })
     }
 
@@ -167,7 +172,7 @@ impl Server {
         answer["id"]
             .as_str()
             .map(ToOwned::to_owned)
-            .ok_or_else(|| Failure::Unforeseen(format!("{} answered a submit without an id", self.name)))
+            .ok_or_else(|| Failure::Unforeseen(format!("{} returned no job id", self.name)))
     }
 
     async fn cancel(&self, job: &str) -> Result<(), Failure> {

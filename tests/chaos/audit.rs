@@ -18,8 +18,7 @@ use crate::{
     story::{Audit, Seen},
 };
 
-/// How long after a job's end it is checked. A stale worker that still writes has done so by then, or does it later and
-/// the watcher sees it.
+/// The delay between a job's end and its check. A stale worker has written by then; the watcher sees later writes.
 const COOLS: Duration = Duration::from_secs(2);
 /// How many jobs are checked at once.
 const TOGETHER: usize = 16;

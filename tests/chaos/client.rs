@@ -17,8 +17,8 @@ use crate::{
 const ANSWER: Duration = Duration::from_secs(20);
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Within this time after the last fault every job must have ended. A job that is lost at the last moment waits until
-/// the reapers have had 15 s of answers from Redis (twice, if the next worker fails too), and then runs.
+/// The timeout for all jobs after the last fault. A job that is lost at the last moment waits until the reapers have
+/// had 15 s of answers from Redis (twice, if the next worker fails too), and then runs.
 pub const SETTLES: Duration = Duration::from_secs(90);
 
 /// The client of one user.

@@ -1,17 +1,17 @@
-//! Nothing is lost: a fleet of real processes serves hundreds of jobs while its processes are killed, frozen and
-//! drained, its connections cut, delayed and silenced, and its Redis restarted. Then everything that was observed is
-//! checked against the rules in `oracle.rs`.
+//! A fleet of real processes serves hundreds of jobs while processes are killed, frozen and drained, connections are
+//! cut, delayed and silenced, and Redis is restarted. Then everything that was observed is checked against the rules in
+//! `oracle.rs`.
 //!
-//! A seed decides what happens and when. It is the same in every run, unless `CHAOS_JOBS` gives the number of jobs: then
-//! it comes from the clock. It is printed; `CHAOS_SEED`, `CHAOS_JOBS` and `CHAOS_FAULTS` repeat a run. The seed does not
-//! decide how threads are scheduled, so a seed that failed once may pass.
+//! A seed decides what happens and when. It is the same in every run, unless `CHAOS_JOBS` gives the number of jobs:
+//! then it comes from the clock. It is printed; `CHAOS_SEED`, `CHAOS_JOBS` and `CHAOS_FAULTS` repeat a run. The seed
+//! does not decide how threads are scheduled, so a seed that failed once may pass.
 //!
 //! ```text
-//! plan.rs     what happens when, from the seed     faults.rs   doing it to the fleet
+//! plan.rs     the faults and jobs, from the seed   faults.rs   carries out the faults
 //! fleet.rs    the processes around one Redis       process.rs  one of them, behind its proxy
-//! visitor.rs  what clients do                      client.rs   how they go on when something breaks
-//! watcher.rs  every event, from Redis itself       audit.rs    what is there after each end and after all
-//! story.rs    what was seen                        oracle.rs   the rules
+//! visitor.rs  the clients                          client.rs   their retries and reconnects
+//! watcher.rs  every event, from Redis itself       audit.rs    checks after each job and after the run
+//! story.rs    the observations                     oracle.rs   the rules
 //! ```
 
 #[cfg(test)]

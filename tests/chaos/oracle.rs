@@ -241,7 +241,7 @@ impl Case<'_> {
         }
     }
 
-    /// What one follower heard: EndDelivered, EndDeliveredOnce, IdsRise, NoHoles, Fenced, PreviewsOnce.
+    /// What one follower received: EndDelivered, EndDeliveredOnce, IdsRise, NoHoles, Fenced, PreviewsOnce.
     fn follow(&mut self, follow: &Follow) {
         let mut history = History::default();
         for heard in &follow.heard {

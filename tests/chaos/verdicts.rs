@@ -108,7 +108,7 @@ fn a_good_history_breaks_no_rule() {
 }
 
 #[test]
-fn a_job_ends_once_and_for_all_to_hear() {
+fn a_job_ends_once_and_every_follower_gets_the_end() {
     let lost = broken_by(|story| {
         story.watched.pop();
         story.follows[0].heard.pop();
@@ -128,7 +128,7 @@ fn a_job_ends_once_and_for_all_to_hear() {
 }
 
 #[test]
-fn a_follower_misses_nothing_and_hears_nothing_twice() {
+fn a_follower_misses_nothing_and_receives_nothing_twice() {
     assert_eq!(broken_by(|story| drop(story.follows[0].heard.pop())), [Rule::EndDelivered]);
     let twice = |story: &mut Story| {
         let end = story.follows[0].heard.last().unwrap().clone();
@@ -152,7 +152,7 @@ fn a_follower_misses_nothing_and_hears_nothing_twice() {
 }
 
 #[test]
-fn a_zombie_is_heard_of() {
+fn a_write_of_a_stale_worker_is_found() {
     let late = |story: &mut Story| story.watched[5] = preview(6, 1, 1);
     assert_eq!(broken_by(late), [Rule::Fenced]);
     let before_the_next = |story: &mut Story| {
@@ -234,7 +234,7 @@ fn pictures_keys_and_the_dead_are_accounted_for() {
 }
 
 #[test]
-fn the_store_and_the_processes_are_looked_at() {
+fn the_store_and_the_processes_are_checked() {
     let found = || vec!["found".to_owned()];
     assert_eq!(broken(|world| world.left = found()), [Rule::NothingLeft]);
     assert_eq!(broken(|world| world.immortal = found()), [Rule::Mortal]);

@@ -1,4 +1,4 @@
-//! Who may depend on whom: between packages by the workspace's own manifests, between files by what they name.
+//! The allowed dependencies: between packages by the manifests, between files by the names in them.
 
 mod chance;
 mod circles;
@@ -17,7 +17,7 @@ use self::{
     workspace::{Kind, packages, root},
 };
 
-/// The packages with a direct dependency on a crate of the family, for tests alone too.
+/// The packages with a direct dependency on a crate of the family, also only for tests.
 fn dependents(of: Family) -> Vec<String> {
     let packages = packages().into_iter();
     let depends = packages.filter(|package| package.dependencies.iter().any(|on| of.has(&on.name)));
@@ -46,7 +46,7 @@ fn api_and_worker_meet_in_shared_alone() {
     assert_eq!(ours("glimpse-worker"), ["glimpse-shared"]);
 }
 
-/// The files that name a crate of the family, but for those below the allowed folders.
+/// The files that name a crate of the family, except in the allowed folders.
 fn named(family: Family, allowed: &[&str]) -> Vec<String> {
     let (mut found, mut read) = (Vec::new(), 0);
     for package in packages() {
@@ -67,7 +67,7 @@ fn named(family: Family, allowed: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_redis_crate_is_named_in_one_folder() {
-    // The example measures what checkpoints cost a Redis, which it asks itself.
+    // The example measures the cost of checkpoints in Redis, with its own connection.
     let allowed = ["shared/src/store/redis", "shared/examples/checkpoints.rs"];
     assert_eq!(named(Family::Redis, &allowed), [""; 0]);
 }

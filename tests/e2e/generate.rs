@@ -1,7 +1,8 @@
-//! `glimpse generate`: the same picture alone and by a server, and an exit code for every way to fail.
+//! `glimpse generate`: the same picture locally and by a server, and the exit code of every failure.
 
 use std::{
     io::Write,
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
@@ -23,7 +24,7 @@ fn generate_from(input: &[u8], args: &[&str]) -> Output {
     command.arg("generate").args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // A client that refuses its flags does not read.
+    // A process that rejects its flags does not read its input.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }
@@ -157,7 +158,7 @@ async fn a_prompt_comes_from_standard_input_and_a_picture_goes_to_standard_outpu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_read_is_no_reason_to_panic() {
+async fn a_closed_output_does_not_cause_a_panic() {
     let args = ["generate", "a heart", "-o", "-", "--seed", "1", "--steps", "2"];
     for (stdout_is_read, stderr_is_read) in [(false, true), (true, false), (false, false)] {
         let mut command = Command::new(binary("glimpse"));
@@ -180,7 +181,7 @@ async fn who_does_not_read_is_no_reason_to_panic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_pictures_have_numbers_and_are_all_there_or_none() {
+async fn several_pictures_are_numbered_and_written_all_or_none() {
     let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
     let address = server.address().await;
     let folder = tempfile::tempdir().unwrap();
@@ -210,6 +211,45 @@ async fn several_pictures_have_numbers_and_are_all_there_or_none() {
     let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
     let left = names.filter(|name| name.to_string_lossy().starts_with("half")).count();
     assert_eq!(left, 1, "nothing but the folder");
+}
+
+#[test]
+fn a_pipe_is_written_into_and_a_link_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let options = ["a heart", "--seed", "7", "--steps", "2", "-o"];
+    assert!(Command::new("mkfifo").arg(path("pipe.png")).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = path("pipe.png");
+        move || std::fs::read(pipe).unwrap()
+    });
+    let pipe = path("pipe.png").display().to_string();
+    let output = generate(folder.path(), &[&options[..], &[&pipe]].concat());
+    assert!(output.status.success(), "{}", text(&output));
+    let picture = reader.join().unwrap();
+    assert!(image::load_from_memory(&picture).is_ok());
+    assert!(path("pipe.png").metadata().unwrap().file_type().is_fifo());
+
+    std::fs::write(path("old.png"), "what was there before").unwrap();
+    for (link, target) in [("link.png", "old.png"), ("dangling.png", "new.png")] {
+        std::os::unix::fs::symlink(target, path(link)).unwrap();
+        let link = path(link).display().to_string();
+        let output = generate(folder.path(), &[&options[..], &[&link]].concat());
+        assert!(output.status.success(), "{}", text(&output));
+        assert!(Path::new(&link).is_symlink());
+        assert!(std::fs::read(path(target)).unwrap() == picture, "{target}");
+    }
+}
+
+#[test]
+fn a_huge_number_of_pictures_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.png").display().to_string();
+    for number in ["9000000000000", "5", "0", "-1"] {
+        let output = generate(folder.path(), &["a heart", "-o", &file, "--num-images", number]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(text(&output).contains("num_images (--num-images)"), "{}", text(&output));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,7 +300,7 @@ async fn every_field_of_a_request_has_a_flag() {
     }
 }
 
-/// A server, and a `generate` whose job it is working on: the job's URL, and where the picture would go.
+/// A server and a `generate` with a running job, the job's URL, and the path of the picture.
 async fn at_work(folder: &Path) -> (Process, Process, String, PathBuf) {
     let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
     let address = server.address().await;

@@ -1,4 +1,4 @@
-//! Image-to-image, repainting and LoRAs, from the view of a client of the API.
+//! Image-to-image, inpainting and LoRAs through the API.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ fn flag() -> RgbImage {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_picture_to_begin_from_shows_through_the_more_the_less_it_is_changed() {
+async fn with_less_strength_the_input_picture_is_kept_more() {
     let (_process, address) = serve(&[]).await;
     let mut away = Vec::new();
     for strength in [0.2, 0.6, 1.0] {
@@ -46,7 +46,7 @@ async fn a_picture_to_begin_from_shows_through_the_more_the_less_it_is_changed()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_mask_leaves_black_stays() {
+async fn the_black_part_of_the_mask_is_kept() {
     let (_process, address) = serve(&[]).await;
     let mask = RgbImage::from_fn(64, 64, |x, _| if x < 32 { Rgb([0; 3]) } else { Rgb([255; 3]) });
     let body = json!({ "prompt": "a red heart on a white background", "seed": 1, "num_inference_steps": 10,
@@ -59,7 +59,7 @@ async fn what_the_mask_leaves_black_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_picture_that_is_none_is_named() {
+async fn an_invalid_picture_is_named() {
     let (_process, address) = serve(&[]).await;
     let body = json!({ "prompt": "a heart", "image": "data:image/png;base64,AAAA" });
     let answer = client().post(format!("{address}/glimpse/demo")).json(&body).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! fal's own clients, unmodified, call `stream` and `run` on our server. `scripts/test` installs them.
+//! fal's own unmodified clients call `stream` and `run` on our server. `scripts/test` installs them.
 
 use std::process::Command;
 

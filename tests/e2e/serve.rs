@@ -1,4 +1,4 @@
-//! The one command: `glimpse serve` in one process, as a person with curl meets it.
+//! `glimpse serve`: the API and a worker in one process.
 
 use super::stack::{Process, Sse, client, distance, json as data, picture};
 use serde_json::{Value, json};
@@ -103,7 +103,7 @@ async fn a_cancelled_job_frees_the_worker() {
     let rest = events.rest().await;
     assert_eq!(rest.last().map(|event| event.event.as_str()), Some("cancelled"));
 
-    // The next job is done long before the cancelled one would have been.
+    // The next job ends long before the cancelled one would have ended.
     let quick = json!({ "prompt": HEART, "num_inference_steps": 1 });
     let run = client.post(format!("{address}/glimpse/demo")).json(&quick).send().await.unwrap();
     assert_eq!(run.status(), 200);
@@ -116,7 +116,7 @@ fn path(url: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_stops_when_told_to() {
+async fn it_stops_on_sigterm() {
     let (mut process, address) = serve().await;
     assert_eq!(client().get(format!("{address}/health/ready")).send().await.unwrap().status(), 200);
     process.signal("TERM");
@@ -133,7 +133,7 @@ async fn a_missing_model_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_load_says_what_it_does() {
+async fn a_load_logs_its_progress() {
     let (process, _) = serve().await;
     let log = process.log();
     for part in [
@@ -150,7 +150,7 @@ async fn a_load_says_what_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_may_allow_smaller_pictures_alone() {
+async fn an_operator_may_limit_the_size_of_pictures() {
     let args = ["serve", "--listen", "127.0.0.1:0", "--max-pixels", "10000"];
     let mut process = Process::start("glimpse", &args);
     let address = process.address().await;
@@ -176,7 +176,7 @@ async fn an_operator_may_allow_smaller_pictures_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_that_no_picture_keeps_is_refused() {
+async fn a_limit_below_the_smallest_picture_is_rejected() {
     for pixels in ["4095", "2097153", "0", "-1", "1024x1024", ""] {
         let mut process =
             Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0", "--max-pixels", pixels]);

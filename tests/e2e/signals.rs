@@ -1,8 +1,10 @@
-//! SIGTERM and SIGINT, at any moment of a process: the first one ends it gracefully, the second one at once.
+//! SIGTERM and SIGINT at any time: the first one shuts a process down gracefully, the second one ends it at once.
 
 use std::{
+    fs::OpenOptions,
     net::{TcpListener, TcpStream},
     path::Path,
+    process::Command,
     time::Duration,
 };
 
@@ -10,10 +12,10 @@ use super::stack::{Process, SOON, Sse, client};
 use glimpse_test_support::RedisServer;
 use serde_json::{Value, json};
 
-/// What a process may take to end that has nothing to wait for, on a machine that is busy with other stories.
+/// The timeout for the end of an idle process, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
-/// A server that takes connections and never answers.
+/// A server that accepts connections and never answers.
 struct Silent {
     listener: TcpListener,
     open: Vec<TcpStream>,
@@ -30,7 +32,7 @@ impl Silent {
         format!("{scheme}://{}", self.listener.local_addr().unwrap())
     }
 
-    /// Waits until the process speaks to it.
+    /// Waits until the process connects and sends something.
     async fn is_spoken_to(&mut self, process: &Process) {
         let begun = std::time::Instant::now();
         loop {
@@ -75,6 +77,23 @@ async fn a_process_that_loads_a_model_ends_at_the_first_signal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn generate_ends_at_the_first_signal_while_it_reads_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pipe, out) = (folder.path().join("pipe.png"), folder.path().join("out.png"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let args = ["generate", "a heart", "-o", out.to_str().unwrap(), "--image", pipe.to_str().unwrap()];
+        let mut process = Process::start("glimpse", &args);
+        let pipe = pipe.clone();
+        // Opened once the process reads it, and nothing is written.
+        let _writer =
+            tokio::task::spawn_blocking(|| OpenOptions::new().write(true).open(pipe)).await.unwrap().unwrap();
+        process.signal(signal);
+        assert_eq!(process.exit(AT_ONCE).await.code(), Some(code), "{}", process.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_waits_for_redis_ends_at_the_first_signal() {
     let mut redis = Silent::start();
     let url = redis.url("redis");
@@ -111,7 +130,7 @@ async fn a_second_signal_ends_a_worker_and_an_api_at_once() {
     until_logged(&worker, "ready for jobs").await;
     let mut request = long();
     request.as_object_mut().unwrap().remove("app");
-    // Its API serves this client for as long as it is allowed to, and its worker finishes the job.
+    // The first signal: the API serves this client until the end of the grace, and the worker finishes the job.
     let mut stream = Sse::open(client().post(format!("{address}/glimpse/demo/stream")).json(&request)).await;
     stream.next().await.expect("a preview");
 
@@ -145,7 +164,7 @@ async fn a_second_signal_ends_generate_at_once() {
     let args = ["generate", "a heart", "-o", &out, "--server", &url, "--app", "glimpse/demo"];
     let mut client = Process::start("glimpse", &args);
     server.is_spoken_to(&client).await;
-    // The server may have the job by now: the first signal waits for its id, to cancel it.
+    // The server may have the job: after the first signal the client waits for its id to cancel it.
     client.signal("INT");
     until_logged(&client, "cancelling the job").await;
     client.signal("TERM");

@@ -1,5 +1,4 @@
-//! What the end-to-end stories are played with: real processes of the workspace's programs, and a client that reads SSE
-//! as it comes.
+//! Helpers of the end-to-end tests: processes of the workspace's programs, and an SSE client.
 
 use std::{
     fs::File,
@@ -16,10 +15,10 @@ use tempfile::TempDir;
 
 pub use glimpse_test_support::programs::SOON;
 
-/// A program of the workspace, as its sources are.
+/// The path of a program of the workspace; builds it if it is old.
 pub fn binary(name: &str) -> PathBuf {
     match (env!("CARGO_BIN_EXE_glimpse"), name) {
-        // Cargo has built the package's own.
+        // Cargo has built the programs of this package.
         (own, "glimpse") => own.into(),
         (own, package) => programs::program(own, package),
     }
@@ -122,7 +121,7 @@ pub async fn until_log(process: &Process, words: &str) {
     }
 }
 
-/// A client that waits for as long as a story does.
+/// A client with a long timeout.
 pub fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
@@ -130,7 +129,7 @@ pub fn client() -> reqwest::Client {
 
 /// A body being read event by event.
 pub struct Sse {
-    /// `X-Fal-Request-Id`: of fal's routes, the job's id.
+    /// `X-Fal-Request-Id`: on fal's routes the job's id.
     pub request_id: String,
     events: EventStream<BoxStream<'static, reqwest::Result<bytes::Bytes>>>,
 }

@@ -1,9 +1,9 @@
-//! Starts with a configuration that can never work: each program ends with 2 and says what to do. And with variables
-//! that are set and empty, which is as if they were not set.
+//! Starts with an invalid configuration: each program ends with exit code 2 and reports what to do. An empty
+//! environment variable counts as not set.
 
 use std::{collections::BTreeSet, process::Command, time::Duration};
 
-use glimpse_test_support::{FakeRedis, RedisServer, Reply};
+use glimpse_test_support::{FakeRedis, RedisServer, Reply, shipped::shipped_server};
 
 use super::stack::{Process, SOON, binary, client, until_log};
 
@@ -31,6 +31,8 @@ async fn what_can_never_work_ends_each_program_with_2_and_says_what_to_do() {
     let server = RedisServer::start_with(&["--databases", "4"]);
     let old = FakeRedis::of_version("redis", "6.2.6");
     let protected = FakeRedis::that_says("-DENIED Redis is running in protected mode");
+    let web = FakeRedis::that_replies("HTTP/1.1 400 Bad Request\r\n\r\n");
+    let limited = FakeRedis::that_refuses("EVALSHA", "ERR Command is not available: EVALSHA");
     for (url, said) in [
         (format!("{}/16", server.url()), "no database 16"),
         (server.url().replace("redis://", "redis+cluster://"), "no cluster"),
@@ -38,6 +40,9 @@ async fn what_can_never_work_ends_each_program_with_2_and_says_what_to_do() {
         (format!("{}?timeout=5", server.url()), "timeout"),
         (old.url(), "Redis 6.2.6"),
         (protected.url(), "protected mode"),
+        (web.url(), "is not Redis"),
+        (web.url().replace("redis://", "rediss://"), "is not Redis"),
+        (limited.url(), "Command is not available: EVALSHA"),
     ] {
         for program in programs(&url) {
             let mut process = start(&program);
@@ -105,7 +110,73 @@ async fn a_replica_is_waited_for_and_readiness_names_the_reason() {
     assert!(body.contains("HSET"), "{body}");
 }
 
-/// The variables that a program's manual names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_not_ready_while_it_cannot_claim() {
+    let (server, url) = shipped_server();
+    let args = [&["--redis-url", &url, "--listen", "127.0.0.1:0"][..], &WORKER].concat();
+    let worker = Process::start("glimpse-worker", &args);
+    until_log(&worker, "ready for jobs").await;
+    let log = worker.log();
+    let address = log.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
+    let ready = format!("http://{address}/health/ready");
+    let answer = || async {
+        let answer = client().get(&ready).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(answer().await.0, 200);
+    for (taken, given, named) in [
+        ("-evalsha", "+evalsha", "evalsha"),
+        ("-blpop", "+blpop", "BLPOP"),
+        ("resetkeys", "~glimpse:*", "keys"),
+    ] {
+        server.ask(&["ACL", "SETUSER", "glimpse", taken]);
+        let (status, body) = answer().await;
+        assert!(
+            status == 503 && body.contains("not ready") && body.contains(named),
+            "{taken}: {status} {body}"
+        );
+        server.ask(&["ACL", "SETUSER", "glimpse", given]);
+        assert_eq!(answer().await.0, 200, "{given}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_may_delete_jobs_is_warned_of() {
+    let evicts = ["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"];
+    for (args, warned) in [(&evicts[..], true), (&evicts[..2], false), (&evicts[2..], false)] {
+        let server = RedisServer::start_with(args);
+        let mut api =
+            Process::start("glimpse-api", &["--redis-url", &server.url(), "--listen", "127.0.0.1:0"]);
+        api.address().await;
+        if warned {
+            until_log(&api, "Set maxmemory-policy noeviction").await;
+        }
+        let count = api.log().matches("noeviction").count();
+        assert_eq!(count, usize::from(warned), "{}", api.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_cannot_be_used_is_refused_by_its_variables_name() {
+    let generate = ["generate", "a heart", "-o", "/tmp/x.png", "--server", "http://127.0.0.1:1"];
+    let worker =
+        ["--redis-url", "redis://127.0.0.1:1", "--app", "glimpse/demo", "--device", "cpu", "--model", "a/b"];
+    for (name, address) in [
+        ("http_proxy", "socks5://secret@127.0.0.1:1"),
+        ("HTTPS_PROXY", "proxy://127.0.0.1:1"),
+        ("all_proxy", "http://127.0.0.1:1/secret"),
+    ] {
+        for (program, args) in [("glimpse", &generate[..]), ("glimpse-worker", &worker[..])] {
+            let mut process = Process::start_with(program, args, &[(name, address)]);
+            let code = process.exit(SOON).await.code();
+            let log = process.log();
+            assert_eq!(code, Some(2), "{program} {name}: {log}");
+            assert!(log.contains(name) && !log.contains("secret"), "{program}: {log}");
+        }
+    }
+}
+
+/// The environment variables in a program's help.
 fn variables(name: &str, command: &[&str]) -> BTreeSet<String> {
     let help = Command::new(binary(name)).args(command).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
@@ -126,6 +197,9 @@ async fn a_variable_that_is_set_and_empty_is_not_set() {
         "HUGGING_FACE_HUB_TOKEN",
         "SSL_CERT_FILE",
         "SSL_CERT_DIR",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
     ];
     let empty = |name: &str, command: &[&str]| {
         let mut names = variables(name, command);
@@ -160,6 +234,7 @@ async fn an_address_of_a_server_is_used_whole_or_refused_without_its_password() 
         ("http://127.0.0.1:1/#x", "#"),
         ("ftp://127.0.0.1", "http://"),
         ("http://me:secret@127.0.0.1:1", "127.0.0.1:1"),
+        ("http://127.0.0.1:0", "port is 0"),
     ] {
         let mut generate =
             Process::start("glimpse", &["generate", "a heart", "-o", "/tmp/x.png", "--server", server]);

@@ -36,12 +36,12 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Arguments of a server that listens for TLS too.
-fn listening(folder: &Path, port: u16) -> Vec<String> {
+/// Arguments of a server that listens for TLS too, and says with `clients` whether they need certificates.
+fn listening(folder: &Path, port: u16, clients: &str) -> Vec<String> {
     let (cert, key, ca) = (file(folder, "leaf.pem"), file(folder, "leaf.key"), file(folder, "ca.pem"));
     format!(
         "--tls-port {port} --tls-cert-file {cert} --tls-key-file {key} --tls-ca-cert-file {ca} \
-         --tls-auth-clients no"
+         --tls-auth-clients {clients}"
     )
     .split(' ')
     .map(str::to_owned)
@@ -61,7 +61,7 @@ async fn a_fleet_speaks_tls_with_its_redis() {
     let folder = tempfile::tempdir().unwrap();
     certificates(folder.path());
     let port = free_port();
-    let _redis = RedisServer::start_with(&words(&listening(folder.path(), port)));
+    let _redis = RedisServer::start_with(&words(&listening(folder.path(), port, "no")));
     let url = format!("rediss://127.0.0.1:{port}");
 
     let api = ["--redis-url", &url, "--listen", "127.0.0.1:0"];
@@ -70,16 +70,23 @@ async fn a_fleet_speaks_tls_with_its_redis() {
     let mut trusts = Process::start_with("glimpse-api", &api, &trusting);
     let address = trusts.address().await;
     assert!(is_ready(&address).await, "{}", trusts.log());
-    // Who does not know the authority, or does not speak TLS, ends and says so: no waiting mends it.
+    // Without the authority or without TLS a process ends with an error.
     let plain = url.replace("rediss", "redis");
     for (args, said) in [
         (api, "SSL_CERT_FILE"),
-        (["--redis-url", &plain, "--listen", "127.0.0.1:0"], "write rediss for redis"),
+        (["--redis-url", &plain, "--listen", "127.0.0.1:0"], "use rediss:// instead of redis://"),
     ] {
         let mut unfit = Process::start("glimpse-api", &args);
         assert_eq!(unfit.exit(SOON).await.code(), Some(2), "{}", unfit.log());
         assert!(unfit.log().contains(said), "{}", unfit.log());
     }
+    let picky = free_port();
+    let _picky = RedisServer::start_with(&words(&listening(folder.path(), picky, "yes")));
+    let picky = format!("rediss://127.0.0.1:{picky}");
+    let args = ["--redis-url", &picky, "--listen", "127.0.0.1:0"];
+    let mut unfit = Process::start_with("glimpse-api", &args, &trusting);
+    assert_eq!(unfit.exit(SOON).await.code(), Some(2), "{}", unfit.log());
+    assert!(unfit.log().contains("set tls-auth-clients no"), "{}", unfit.log());
 
     let worker = ["--redis-url", &url, "--model", "models/demo", "--app", "glimpse/demo", "--device", "cpu"];
     let worker = Process::start_with("glimpse-worker", &worker, &trusting);
@@ -102,8 +109,8 @@ async fn sentinels_and_their_master_are_spoken_to_by_tls() {
     let folder = tempfile::tempdir().unwrap();
     certificates(folder.path());
     let (port, sentinel) = (free_port(), free_port());
-    let _redis = RedisServer::start_with(&words(&listening(folder.path(), port)));
-    let mut args = listening(folder.path(), sentinel);
+    let _redis = RedisServer::start_with(&words(&listening(folder.path(), port, "no")));
+    let mut args = listening(folder.path(), sentinel, "no");
     args.extend(["--tls-replication", "yes"].map(str::to_owned));
     let _sentinel = Sentinel::at(port, 1, &words(&args));
     let ca = file(folder.path(), "ca.pem");

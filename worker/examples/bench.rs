@@ -1,7 +1,7 @@
-//! Times one picture, part by part: `cargo run --release -p glimpse-worker --example bench`.
+//! Measures the parts of one picture: `cargo run --release -p glimpse-worker --example bench`.
 //!
-//! Prints one line of JSON, in milliseconds: the smallest of several runs, because other work on the
-//! machine can only add time. `bench/diffusers_bench.py` prints the same of diffusers.
+//! Prints one line of JSON, in milliseconds: the minimum of several runs, because other work on the machine only adds
+//! time. `bench/diffusers_bench.py` prints the same for diffusers.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -33,7 +33,7 @@ struct Args {
     runs: usize,
 }
 
-/// Milliseconds of the parts of one picture.
+/// The times of the parts of one picture, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 struct Times {
     begin: f64,
@@ -42,7 +42,7 @@ struct Times {
     checkpoint: f64,
     checkpoint_bytes: usize,
     finish: f64,
-    /// Without previews.
+    /// The whole picture without previews.
     picture: f64,
 }
 

@@ -1,9 +1,9 @@
-//! A worker of a fleet with a scripted pipeline in place of a model: `glimpse-worker` in all but the pictures, so
-//! that a fleet of these can be killed, frozen and drained by the hundred (`tests/chaos`).
+//! A worker with a scripted pipeline instead of a model. Apart from the pictures it behaves as `glimpse-worker`, so
+//! that `tests/chaos` can kill, freeze and drain many of them.
 //!
-//! The prompt is the script, words of the form `KEY=NUMBER`: `pace=20`, the milliseconds a step takes; `fault=3`,
-//! `panic=3`, `device=3`, what goes wrong with that step (0-based); `refused=0`, a request that this model cannot
-//! serve. Pictures depend on the seed and on every step, so an attempt that goes on from the wrong place shows.
+//! The prompt is the script: words of the form `KEY=NUMBER`. `pace=20`: the milliseconds per step. `fault=3`,
+//! `panic=3`, `device=3`: the error of that step (0-based). `refused=0`: a request that this model cannot serve.
+//! Pictures depend on the seed and on every step, so a resume from a wrong checkpoint gives another picture.
 
 use std::{panic::resume_unwind, process::ExitCode, sync::Arc, thread, time::Duration};
 
@@ -22,7 +22,8 @@ use glimpse_worker::{
     config::FleetConfig,
     engine::Engine,
     pipeline::{
-        Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, PreviewKind, Progress, Rgb,
+        Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, PreviewKind, Rgb,
+        StepProgress,
     },
     runner::{Ended, Worker},
 };
@@ -48,7 +49,7 @@ struct Scene {
     step: usize,
     steps: usize,
     pictures: usize,
-    /// What the steps so far have made of the seed.
+    /// A hash of the seed and the steps taken.
     state: u64,
 }
 
@@ -111,7 +112,7 @@ impl Pipeline for Script {
                 return Err(PipelineError::Device { message: "a scripted device fault".to_owned() });
             }
             if scene.word("panic") == now {
-                // Without the hook's words on standard error: those of a real panic shall be the only ones there.
+                // Without the panic hook: only a real panic may write to standard error.
                 resume_unwind(Box::new("a scripted panic"));
             }
             scene.step += 1;
@@ -130,8 +131,8 @@ impl Pipeline for Script {
         Ok((0..scene.pictures).map(|_| scene.picture()).collect())
     }
 
-    fn progress(&self, scene: &Scene) -> Progress {
-        Progress { step: scene.step, steps: scene.steps }
+    fn progress(&self, scene: &Scene) -> StepProgress {
+        StepProgress { step: scene.step, steps: scene.steps }
     }
 
     fn describe(&self) -> Description {

@@ -1,4 +1,4 @@
-//! The newest checkpoint of the current job, on its way from the pipeline's thread to the store.
+//! Passes the newest checkpoint of the current job from the pipeline's thread to the store.
 
 use std::{
     sync::{
@@ -16,32 +16,32 @@ use tokio::sync::watch;
 pub struct Checkpoints {
     every: Duration,
     newest: watch::Sender<Option<Checkpoint>>,
-    /// Whether the log already says that the job's checkpoints are too large.
-    said: Arc<AtomicBool>,
+    /// Whether the log already says that the job's checkpoints are too large: it says so once.
+    logged: Arc<AtomicBool>,
 }
 
 impl Checkpoints {
-    /// At most one per interval, the first one an interval after the attempt began; none for 0.
+    /// At most one checkpoint per interval. The first is due one interval after the attempt began. 0: none.
     pub fn every(every: Duration) -> Self {
-        Self { every, newest: watch::Sender::new(None), said: Arc::default() }
+        Self { every, newest: watch::Sender::new(None), logged: Arc::default() }
     }
 
-    /// None at all.
+    /// No checkpoints.
     pub fn never() -> Self {
         Self::every(Duration::ZERO)
     }
 
-    /// When the next one is due, counted from the attempt's begin or from the last one.
+    /// When the next checkpoint is due. `from` is the start of the attempt or the last checkpoint.
     pub fn next(&self, from: Instant) -> Option<Instant> {
         if self.every.is_zero() { None } else { from.checked_add(self.every) }
     }
 
-    /// Stores a checkpoint in the slot; it replaces an older one that was not taken. One that is too large is dropped.
+    /// Puts a checkpoint into the slot and replaces one that was not taken. A checkpoint that is too large is dropped.
     pub fn put(&self, checkpoint: Vec<u8>) {
         let size = checkpoint.len();
         match Checkpoint::new(checkpoint) {
             Some(checkpoint) => drop(self.newest.send_replace(Some(checkpoint))),
-            None if self.said.swap(true, Ordering::Relaxed) => {}
+            None if self.logged.swap(true, Ordering::Relaxed) => {}
             None => tracing::warn!(
                 size,
                 limit = Checkpoint::MAX_BYTES,

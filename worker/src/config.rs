@@ -42,8 +42,8 @@ pub struct ModelConfig {
     #[arg(long, env = "GLIMPSE_LORA_DIR", value_name = "DIR")]
     pub lora_dir: Option<PathBuf>,
 
-    /// A TAESD for previews: a folder with an `AutoencoderTiny` or with `taesdxl_decoder.safetensors`, or its
-    /// name on the Hub.
+    /// A TAESD for previews: a folder with an `AutoencoderTiny` or with `taesdxl_decoder.safetensors`, that file, or
+    /// a name on the Hub.
     /// [default: MODEL/taesd]
     #[arg(long, env = "GLIMPSE_TAESD", value_name = "DIR_OR_HUB_ID")]
     pub taesd: Option<PathBuf>,
@@ -78,13 +78,13 @@ pub enum TorchGenerator {
     Cpu,
 }
 
-/// Why there is no pipeline.
+/// Why the pipeline could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The model or the TAESD could not be downloaded from the Hub.
     #[error(transparent)]
     Hub(#[from] HubError),
-    /// It is there, but cannot be loaded.
+    /// The model or the TAESD could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
@@ -93,15 +93,15 @@ impl ModelConfig {
     /// Loads the checkpoint `model`, a path or a Hub id. Call it on the thread that will use the pipeline.
     ///
     /// # Errors
-    /// The fault of the device, the download, the model or the TAESD, with the file.
+    /// If the device, the download, the model or the TAESD fails. The message names the file.
     pub fn load(&self, model: &Path) -> Result<SdxlPipeline, ModelError> {
         self.load_on(self.open_device()?, model)
     }
 
-    /// Opens what `--device` names.
+    /// Opens the device of `--device`.
     ///
     /// # Errors
-    /// If it is not there.
+    /// If it is not available.
     pub fn open_device(&self) -> Result<Device, LoadError> {
         parse_device(&self.device)
     }
@@ -131,10 +131,10 @@ impl ModelConfig {
         Ok(pipeline)
     }
 
-    /// The folder of [`ModelConfig::lora_dir`].
+    /// Opens the folder of `--lora-dir`.
     ///
     /// # Errors
-    /// If it is not there.
+    /// If it does not exist.
     pub fn loras(&self) -> Result<Option<LoraDir>, String> {
         let open = |folder: &PathBuf| {
             LoraDir::open(folder).map_err(|e| format!("--lora-dir {}: {e}", folder.display()))
@@ -145,7 +145,7 @@ impl ModelConfig {
     /// Loads the checkpoint and makes a warm-up picture, so that the first job is not slower than the others.
     ///
     /// # Errors
-    /// As [`ModelConfig::load`], or what keeps the model from making a picture.
+    /// As [`ModelConfig::load`], or if the warm-up picture fails.
     pub fn load_warm(&self, device: Device, model: &Path) -> Result<SdxlPipeline, String> {
         let pipeline = self.load_on(device, model).map_err(|error| error.to_string())?;
         let name = model.display();
@@ -154,7 +154,7 @@ impl ModelConfig {
     }
 }
 
-/// How the worker takes part in its fleet.
+/// The worker's settings for its fleet.
 #[derive(Debug, Clone, clap::Args)]
 pub struct FleetConfig {
     /// The name under which the fleet serves this model. [default of serve: glimpse/demo]

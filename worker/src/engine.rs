@@ -1,7 +1,7 @@
-//! The pipeline's own thread. It loads the model, owns every tensor, and makes one job's pictures at a time. The rest
-//! of the worker exchanges messages with it.
+//! The pipeline's thread. It loads the model, owns all tensors and runs one job at a time. The rest of the worker sends
+//! it messages.
 //!
-//! It is a thread, not a task, because a step blocks, and a CUDA context belongs to the thread that created it.
+//! It is a thread and not a task: a step blocks, and a CUDA context belongs to the thread that created it.
 
 use std::{
     fmt::Display,
@@ -17,27 +17,28 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     checkpoints::Checkpoints,
     lease::Stop,
-    outbox::{Outbox, Shown},
+    outbox::{Outbox, RawPreview},
     pipeline::{
-        Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, PreviewKind, Progress, Rgb,
+        Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, PreviewKind, Rgb,
+        StepProgress,
     },
 };
 
 /// A job for the thread.
 pub struct Order {
-    /// Returns the pipeline's inputs: called on its thread, because pictures are decoded there.
+    /// Returns the pipeline's inputs. Called on the pipeline's thread, because it decodes pictures.
     pub prepare: Prepare,
-    /// A checkpoint of an earlier attempt to resume from.
+    /// The checkpoint of an earlier attempt, to resume from.
     pub resume: Option<Checkpoint>,
-    /// The slot for this attempt's own checkpoints.
+    /// The slot for the checkpoints of this attempt.
     pub checkpoints: Checkpoints,
-    /// Called after each step; returns what a preview must show, if one is due.
-    pub observer: Observer,
-    /// Set when the job must stop; checked between steps, and between the parts of longer work.
+    /// Called after each step. Returns the kind of preview to make, if one is due.
+    pub observer: StepObserver,
+    /// Set when the job must stop. Checked between steps, and between the parts of other long work.
     pub stop: watch::Receiver<Option<Stop>>,
     /// The queue for previews.
     pub outbox: Arc<Outbox>,
-    /// Receives the end. Dropped without a value if the work was stopped. In both cases the thread is free then.
+    /// Receives the result. Dropped without a value if the job was stopped. In both cases the thread is free again.
     pub done: oneshot::Sender<Result<Made, PipelineError>>,
 }
 
@@ -45,7 +46,7 @@ pub struct Order {
 pub type Prepare = Box<dyn FnOnce() -> Result<Inputs, PipelineError> + Send>;
 
 /// See [`Order::observer`].
-pub type Observer = Box<dyn FnMut(Progress) -> Option<PreviewKind> + Send>;
+pub type StepObserver = Box<dyn FnMut(StepProgress) -> Option<PreviewKind> + Send>;
 
 /// Finished pictures.
 #[derive(Debug)]
@@ -60,16 +61,16 @@ pub struct Made {
     pub warnings: Vec<PipelineWarning>,
 }
 
-/// Why there is no engine.
+/// Why the engine could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The model cannot be loaded.
     #[error("{0}")]
     Load(String),
-    /// The system refused a thread.
+    /// The operating system could not create the thread.
     #[error("cannot start the pipeline's thread: {0}")]
     Thread(#[from] std::io::Error),
-    /// A bug: loading panicked.
+    /// The load panicked, which is a bug.
     #[error("the pipeline's thread died while loading")]
     Died,
 }
@@ -84,7 +85,7 @@ impl Engine {
     /// Starts the thread and loads the model on it.
     ///
     /// # Errors
-    /// The error of `load`, or the system refused a thread.
+    /// If `load` fails or the thread cannot be created.
     pub async fn start<P, E>(
         load: impl FnOnce() -> Result<P, E> + Send + 'static,
     ) -> Result<(Self, Description), StartError>
@@ -108,23 +109,23 @@ impl Engine {
         Ok((Self { orders }, description))
     }
 
-    /// An engine whose orders a simulation serves, in virtual time.
+    /// An engine for simulations: the receiver of `orders` serves them.
     pub fn from_orders(orders: mpsc::UnboundedSender<Order>) -> Self {
         Self { orders }
     }
 
-    /// Sends an order. If the thread is gone, the order's `done` is dropped, which its receiver notices.
+    /// Sends an order. If the thread is gone, `done` is dropped, and its receiver gets an error.
     pub fn order(&self, order: Order) {
         let _ = self.orders.send(order);
     }
 }
 
-/// Makes one job's pictures, whatever happens in between.
+/// Runs one job. A panic ends the job, not the thread.
 fn serve<P: Pipeline>(pipeline: &P, order: Order) {
     let Order { prepare, resume, checkpoints, observer, stop, outbox, done } = order;
     let stopped = || stop.borrow().is_some();
     let interrupt = Interrupt::when(&stopped);
-    // A panic ends the attempt, not the worker: state that it may leave half changed is created again for each job.
+    // The state that a panic may leave half changed is created again for each job.
     let made = catch_unwind(AssertUnwindSafe(|| {
         interrupt.check()?;
         let begun = Instant::now();
@@ -137,12 +138,12 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order) {
     }));
     let made = made.unwrap_or_else(|panic| Err(PipelineError::Fault { message: message(&*panic) }));
     if !matches!(made, Err(PipelineError::Interrupted)) {
-        // The job may have been requeued without waiting for this.
+        // The receiver may be gone: the job may be queued again already.
         let _ = done.send(made);
     }
 }
 
-/// What a running job needs between its steps.
+/// What a running job needs between steps.
 struct InFlight<'a, P> {
     pipeline: &'a P,
     interrupt: Interrupt<'a>,
@@ -152,7 +153,7 @@ struct InFlight<'a, P> {
 }
 
 impl<P: Pipeline> InFlight<'_, P> {
-    fn make(&self, mut denoising: P::Denoising, mut observer: Observer) -> Result<Made, PipelineError> {
+    fn make(&self, mut denoising: P::Denoising, mut observer: StepObserver) -> Result<Made, PipelineError> {
         let warnings = self.pipeline.warnings(&denoising);
         let mut due = self.checkpoints.next(self.begun);
         loop {
@@ -169,7 +170,7 @@ impl<P: Pipeline> InFlight<'_, P> {
             }
             if let Some(source) = observer(self.pipeline.progress(&denoising)) {
                 let picture = self.pipeline.preview(&denoising, source)?;
-                self.outbox.put(Shown { step: at.step as u32, steps: at.steps as u32, picture });
+                self.outbox.put(RawPreview { step: at.step as u32, steps: at.steps as u32, picture });
             }
         }
         let inference = self.begun.elapsed();

@@ -1,26 +1,50 @@
 //! `/health/live` and `/health/ready` of a worker, for its supervisor. Off unless `--listen` is given.
 
+use std::time::Duration;
+
 use axum::{Json, Router, http::StatusCode, routing::get};
+use glimpse_shared::store::SharedStore;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
-/// Serves until the process ends. Ready means: the model is loaded, the worker is registered and not draining.
+/// The timeout of the store's answer.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Serves until the process ends. Ready means: the model is loaded, the worker is registered and not draining, and the
+/// store can do everything that the worker needs; if it cannot, the body has the reason.
 ///
 /// # Errors
-/// If the listener breaks.
-pub async fn serve(listener: TcpListener, ready: watch::Receiver<bool>) -> std::io::Result<()> {
+/// If the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    ready: watch::Receiver<bool>,
+    store: SharedStore,
+) -> std::io::Result<()> {
     let ready = move || async move {
-        let (status, word) = if *ready.borrow() {
-            (StatusCode::OK, "ready")
-        } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "not ready")
-        };
-        (status, answer(word))
+        if !*ready.borrow() {
+            return (StatusCode::SERVICE_UNAVAILABLE, answer("not ready"));
+        }
+        match trouble(&store).await {
+            None => (StatusCode::OK, answer("ready")),
+            Some(reason) => {
+                tracing::warn!(reason, "not ready");
+                let body = json!({ "status": "not ready", "detail": reason });
+                (StatusCode::SERVICE_UNAVAILABLE, Json(body))
+            }
+        }
     };
     let router = Router::new()
         .route("/health/live", get(|| async { answer("live") }))
         .route("/health/ready", get(ready));
     axum::serve(listener, router).await
+}
+
+/// Why the store cannot do what the worker needs.
+async fn trouble(store: &SharedStore) -> Option<String> {
+    match tokio::time::timeout(READY_TIMEOUT, store.ready()).await {
+        Ok(ready) => ready.err().map(|error| error.to_string()),
+        Err(_) => Some("the store is unavailable: no answer within 2 s".to_owned()),
+    }
 }
 
 fn answer(status: &str) -> Json<Value> {

@@ -1,4 +1,4 @@
-//! Holds a job: renews its lease while it runs, and settles it exactly once.
+//! Holds a job: renews its lease while the job runs, and settles the job exactly once.
 
 use std::time::Duration;
 
@@ -14,22 +14,24 @@ use crate::checkpoints::Checkpoints;
 
 /// How often a lease of 15 s is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// The first and the longest wait between two attempts at a store that does not respond.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// The first wait before a retry.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// The longest wait before a retry.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Why a job stops before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// Somebody cancelled it.
+    /// The job was cancelled.
     Cancelled,
-    /// It belongs to another worker now.
+    /// The lease is lost: another worker may have the job.
     Lost,
-    /// This worker drains and its grace is over.
+    /// The worker drains, and the grace period is over.
     Drain,
 }
 
-/// A job that this worker holds. Settled by [`Held::finish`], [`Held::release`] or [`Held::abandon`], each of
-/// which consumes it.
+/// A job that this worker holds. [`Held::finish`], [`Held::release`] and [`Held::abandon`] settle it, and each
+/// consumes it.
 pub struct Held {
     store: SharedStore,
     lease: Lease,
@@ -38,8 +40,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Starts to renew a new lease, and to store the checkpoints of its job. `stop` is set when the job is cancelled or
-    /// lost.
+    /// Starts to renew a lease and to store the job's checkpoints. Sets `stop` when the job is cancelled or lost.
     pub fn new(
         store: SharedStore,
         lease: Lease,
@@ -56,41 +57,43 @@ impl Held {
         &self.lease
     }
 
-    /// Publishes a preview once: it would be out of date at a retry.
+    /// Publishes a preview, without a retry: it would be out of date.
     pub async fn publish(&mut self, preview: &Preview) {
         match self.store.publish(&mut self.lease, preview).await {
             Ok(hold) => stop_unless_held(hold, &self.stop),
-            Err(error) => tracing::warn!(job = %self.lease.job.id, %error, "a preview was not published"),
+            Err(error) => {
+                tracing::warn!(job = %self.lease.job.id, %error, "a preview could not be published")
+            }
         }
     }
 
-    /// Ends the job. A finished picture is not dropped during an outage: this retries until there is an answer. `None`
-    /// if no retry can help: the lease expires, and the next attempt decides.
+    /// Ends the job. Retries until the store answers, so that an outage loses no finished picture. `None` after a
+    /// permanent error: the lease expires, and the next attempt decides.
     pub async fn finish(mut self, ending: &Ending) -> Option<Finish> {
-        let mut retry = Retry::new("finish");
+        let mut backoff = Backoff::new("finish");
         loop {
             match self.store.finish(&mut self.lease, ending).await {
                 Ok(finish) => return Some(finish),
                 Err(error) if error.is_permanent() => return self.give_up("finish", &error),
-                Err(error) => retry.pause(&error).await,
+                Err(error) => backoff.pause(&error).await,
             }
         }
     }
 
-    /// Returns the job to the queue. `None` if no retry can help, as in [`Held::finish`].
+    /// Returns the job to the queue. `None` after a permanent error, as in [`Held::finish`].
     pub async fn release(self, release: &Release) -> Option<Released> {
-        let mut retry = Retry::new("release");
+        let mut backoff = Backoff::new("release");
         loop {
             match self.store.release(&self.lease, release).await {
                 Ok(released) => return Some(released),
                 Err(error) if error.is_permanent() => return self.give_up("release", &error),
-                Err(error) => retry.pause(&error).await,
+                Err(error) => backoff.pause(&error).await,
             }
         }
     }
 
-    fn give_up<T>(&self, what: &'static str, error: &StoreError) -> Option<T> {
-        tracing::error!(job = %self.lease.job.id, %error, "{what} failed permanently: the job's lease will expire, and its next attempt decides");
+    fn give_up<T>(&self, command: &'static str, error: &StoreError) -> Option<T> {
+        tracing::error!(job = %self.lease.job.id, %error, "{command} failed permanently: the job's lease will expire, and the next attempt decides");
         None
     }
 
@@ -104,7 +107,7 @@ impl Drop for Held {
     }
 }
 
-/// Renews until the job is no longer ours: at its interval, and as soon as there is a checkpoint.
+/// Renews the lease at each interval and at each checkpoint, until the job is lost or cancelled.
 async fn keep(
     store: SharedStore,
     lease: Lease,
@@ -118,7 +121,7 @@ async fn keep(
             checkpoint = newest(&mut checkpoints) => Some(checkpoint),
             () = tokio::time::sleep_until(next) => None,
         };
-        let mut retry = Retry::new("renew");
+        let mut backoff = Backoff::new("renew");
         let hold = loop {
             match store.renew(&lease, checkpoint.as_ref()).await {
                 Ok(hold) => break hold,
@@ -127,9 +130,9 @@ async fn keep(
                     break Hold::Lost;
                 }
                 Err(error) => {
-                    // The lease must be renewed; the checkpoint need not be stored, and may be what takes too long.
+                    // Retry without the checkpoint: it is optional, and may be the cause of the timeout.
                     checkpoint = None;
-                    retry.pause(&error).await;
+                    backoff.pause(&error).await;
                 }
             }
         };
@@ -141,10 +144,10 @@ async fn keep(
     }
 }
 
-/// The next checkpoint, as soon as there is one.
+/// Waits for the next checkpoint.
 async fn newest(checkpoints: &mut watch::Receiver<Option<Checkpoint>>) -> Checkpoint {
     loop {
-        // Without a sender there are no more checkpoints: the pipeline has dropped the job.
+        // No sender is left, so the pipeline has dropped the job: wait forever.
         if checkpoints.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -154,7 +157,7 @@ async fn newest(checkpoints: &mut watch::Receiver<Option<Checkpoint>>) -> Checkp
     }
 }
 
-/// Stops the job unless it is held; the first reason stays.
+/// Stops the job if it is not held any more. The first reason is kept.
 fn stop_unless_held(hold: Hold, stop: &watch::Sender<Option<Stop>>) {
     let reason = match hold {
         Hold::Held => return,
@@ -164,7 +167,7 @@ fn stop_unless_held(hold: Hold, stop: &watch::Sender<Option<Stop>>) {
     halt(stop, reason);
 }
 
-/// Stops the work on a job; the first reason stays.
+/// Stops the work on a job. The first reason is kept.
 pub fn halt(stop: &watch::Sender<Option<Stop>>, reason: Stop) {
     stop.send_if_modified(|current| {
         let first = current.is_none();
@@ -173,19 +176,19 @@ pub fn halt(stop: &watch::Sender<Option<Stop>>, reason: Stop) {
     });
 }
 
-/// Waits between attempts, longer each time, and logs it.
-pub(crate) struct Retry {
-    what: &'static str,
+/// Logs a failed command and waits before its retry, longer each time.
+pub(crate) struct Backoff {
+    command: &'static str,
     waits: Waits,
 }
 
-impl Retry {
-    pub(crate) fn new(what: &'static str) -> Self {
-        Self { what, waits: Waits::new(BACKOFF.0, BACKOFF.1) }
+impl Backoff {
+    pub(crate) fn new(command: &'static str) -> Self {
+        Self { command, waits: Waits::new(FIRST_WAIT, LONGEST_WAIT) }
     }
 
     pub(crate) async fn pause(&mut self, error: &StoreError) {
-        tracing::warn!(%error, "{} failed; retrying", self.what);
+        tracing::warn!(%error, "{} failed; retrying", self.command);
         tokio::time::sleep(self.waits.next()).await;
     }
 }

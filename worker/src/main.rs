@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         let cli = Cli::parse();
         telemetry::init(&cli.log);
         if rustls::crypto::ring::default_provider().install_default().is_err() {
-            tracing::debug!("a TLS provider was there before");
+            tracing::debug!("a TLS provider was already installed");
         }
         shutdown::block_on(run(cli, &shutdown))?
     });
@@ -94,16 +94,17 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
     let loras = cli.model.loras()?;
     let app = cli.fleet.app.clone().unwrap_or_else(|| missing("--app"));
 
+    let store = Arc::new(RedisStore::connect(url, &cli.redis.redis_prefix, Rules::default(), Clock::Store)?);
     if let Some(address) = cli.listen {
+        let store: SharedStore = store.clone();
         let listener = TcpListener::bind(address).await?;
         tracing::info!(address = %listener.local_addr()?, "serving health");
         tokio::spawn(async move {
-            if let Err(error) = health::serve(listener, is_ready).await {
-                tracing::error!(%error, "health is no longer served");
+            if let Err(error) = health::serve(listener, is_ready, store).await {
+                tracing::error!(%error, "the health endpoints failed and are not served any more");
             }
         });
     }
-    let store = Arc::new(RedisStore::connect(url, &cli.redis.redis_prefix, Rules::default(), Clock::Store)?);
     let opened = starting::open(cli.model.clone(), model).await?;
     let check = store.check(Process::Worker).await?;
     let store: SharedStore = store;
@@ -121,13 +122,13 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
     })
 }
 
-/// Returns when a signal asks the worker to end; it is not ready from then on.
+/// Waits for a signal that asks the worker to end, then marks it as not ready.
 async fn drain(shutdown: Shutdown, ready: watch::Sender<bool>) {
     shutdown.requested().await;
     ready.send_replace(false);
 }
 
-/// Loads the model and waits until Redis has been checked: nothing is written there before.
+/// Loads the model, then waits until Redis is checked. Nothing is written to Redis before that.
 async fn load(opened: Opened, mut check: Check) -> Result<(Engine, Description), Error> {
     let loaded = tokio::select! {
         loaded = opened.load() => loaded?,

@@ -1,4 +1,4 @@
-//! The worker's registration: what `/v1/workers` shows about it.
+//! The worker's registration and heartbeats: `/v1/workers` shows them.
 
 use std::{
     sync::{
@@ -16,14 +16,14 @@ use glimpse_shared::{
 use tokio::sync::watch;
 
 use crate::{
-    lease::Retry,
-    pipeline::{Description, Progress},
+    lease::Backoff,
+    pipeline::{Description, StepProgress},
 };
 
 /// The interval of heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A worker's activity, and its progress.
+/// The worker's state, and the progress of its job.
 pub type Activity = (WorkerState, Option<StepsDone>);
 
 /// The progress of one job: set after each step, read by each heartbeat.
@@ -32,8 +32,8 @@ pub struct StepsDone(Arc<AtomicU64>);
 
 impl StepsDone {
     /// Records a step.
-    pub fn set(&self, at: Progress) {
-        // There are never 2^32 steps.
+    pub fn set(&self, at: StepProgress) {
+        // The number of steps is always below 2^32.
         self.0.store((at.step as u64) << 32 | at.steps as u64, Ordering::Relaxed);
     }
 
@@ -63,9 +63,9 @@ pub fn record(id: WorkerId, app: App, offers: &Description) -> WorkerRecord {
 
 /// Registers the worker, and retries until the store responds: only then may it claim.
 pub async fn first(store: &SharedStore, record: &WorkerRecord) {
-    let mut retry = Retry::new("registration");
+    let mut backoff = Backoff::new("registration");
     while let Err(error) = store.heartbeat(record).await {
-        retry.pause(&error).await;
+        backoff.pause(&error).await;
     }
 }
 

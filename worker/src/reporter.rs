@@ -1,4 +1,4 @@
-//! From pixels to events: JPEG, base64, publish. Runs outside of the pipeline's thread.
+//! Encodes pictures and publishes them as events. Does not run on the pipeline's thread.
 
 use std::sync::Arc;
 
@@ -14,30 +14,30 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     engine::Made,
     lease::{Held, Stop},
-    outbox::{Outbox, Shown},
+    outbox::{Outbox, RawPreview},
     pipeline::{PipelineError, PipelineWarning, Rgb},
 };
 
-/// JPEG quality of a preview: seen for a moment, sent often.
+/// JPEG quality of a preview. Previews are sent often, so they are small.
 const PREVIEW_QUALITY: u8 = 70;
 /// JPEG quality of a final picture.
 const FINAL_QUALITY: u8 = 95;
-/// A picture of at most this many pixels is encoded at once: sending it to another thread takes as long.
+/// A picture of at most this many pixels is encoded on the current thread: another thread would not be faster.
 const SMALL: u32 = 64 * 64;
 
 /// What happened to a job in this worker.
 #[derive(Debug)]
 pub enum Settled {
-    /// It has ended, or is queued again: continue with the next.
+    /// It ended or is queued again. The worker may claim the next one.
     Done,
-    /// It was stopped; the pipeline is free for the next one when this resolves.
+    /// It was stopped. The pipeline is free again when this resolves.
     Stopped(oneshot::Receiver<Result<Made, PipelineError>>),
-    /// The device is broken: this process must end.
+    /// The device is unusable: the process must end.
     DeviceFault,
 }
 
-/// Publishes a job's previews as they come, and its end. Returns as soon as the job is no longer ours. The pipeline may
-/// then still be busy with its last step: until `done` resolves, in [`Settled::Stopped`].
+/// Publishes a job's previews and its end. Returns as soon as the job is settled or stopped. After
+/// [`Settled::Stopped`] the pipeline is busy with its last step until `done` resolves.
 pub async fn report(
     mut held: Held,
     outbox: Arc<Outbox>,
@@ -51,12 +51,12 @@ pub async fn report(
                 stopped(held, reason).await;
                 return Settled::Stopped(done);
             }
-            shown = outbox.take() => publish(&mut held, shown).await,
+            preview = outbox.take() => publish(&mut held, preview).await,
             end = &mut done => break end,
         }
     };
-    while let Some(shown) = outbox.try_take() {
-        publish(&mut held, shown).await;
+    while let Some(preview) = outbox.try_take() {
+        publish(&mut held, preview).await;
     }
     match end {
         Ok(Ok(made)) => finish(held, made).await,
@@ -68,18 +68,18 @@ pub async fn report(
     }
 }
 
-/// The reason to stop, as soon as there is one.
+/// Waits for a reason to stop.
 async fn halted(stop: &mut watch::Receiver<Option<Stop>>) -> Option<Stop> {
     stop.wait_for(Option::is_some).await.ok().and_then(|reason| *reason)
 }
 
-async fn publish(held: &mut Held, shown: Shown) {
-    let Shown { step, steps, picture } = shown;
+async fn publish(held: &mut Held, preview: RawPreview) {
+    let RawPreview { step, steps, picture } = preview;
     let attempt = held.lease().attempt;
     let encoded = encode(picture, OutputFormat::Jpeg, PREVIEW_QUALITY).await;
     match encoded {
         Ok(image) => held.publish(&Preview::new(attempt, step, steps, image)).await,
-        Err(error) => tracing::warn!(%error, "a preview was not encoded"),
+        Err(error) => tracing::warn!(%error, "a preview could not be encoded"),
     }
 }
 
@@ -108,7 +108,7 @@ async fn finish(held: Held, made: Made) -> Settled {
     Settled::Done
 }
 
-/// A warning as the client reads it.
+/// The warning for the client.
 pub fn warning(warning: &PipelineWarning) -> Warning {
     let code = match warning {
         PipelineWarning::PromptTruncated { .. } => WarningCode::PromptTruncated,
@@ -142,7 +142,7 @@ async fn failed(held: Held, error: PipelineError) -> Settled {
     }
 }
 
-/// Encodes a picture on a thread that may block.
+/// Encodes a picture, a large one on a blocking thread.
 async fn encode(picture: Rgb, format: OutputFormat, quality: u8) -> Result<Image, EncodeError> {
     if picture.width.saturating_mul(picture.height) <= SMALL {
         return encode_now(&picture, format, quality);
@@ -151,7 +151,7 @@ async fn encode(picture: Rgb, format: OutputFormat, quality: u8) -> Result<Image
     encoded.map_err(|error| EncodeError(error.to_string()))?
 }
 
-/// Encodes a picture: JPEG of the given quality, PNG or lossless WebP.
+/// Encodes a picture as JPEG of the given quality (1 to 100), PNG or lossless WebP.
 ///
 /// # Errors
 /// If a side is too long for the format.
@@ -177,7 +177,7 @@ pub fn encode_now(picture: &Rgb, format: OutputFormat, quality: u8) -> Result<Im
     Ok(Image::new(format.content_type(), *width, *height, &out))
 }
 
-/// Encodes a final picture, as a job's result and `glimpse generate` hold it.
+/// Encodes a final picture, for a job's result or for `glimpse generate`.
 ///
 /// # Errors
 /// See [`encode_now`].

@@ -1,4 +1,4 @@
-//! The worker's loop: claim a job, run it, report it, claim the next.
+//! The worker's loop: claim a job, run it, report its end.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -15,9 +15,9 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     checkpoints::Checkpoints,
     engine::{Engine, Made, Order},
-    lease::{Held, Retry, Stop, halt},
+    lease::{Backoff, Held, Stop, halt},
     outbox::Outbox,
-    pipeline::{Description, PipelineError, PreviewKind, Progress},
+    pipeline::{Description, PipelineError, PreviewKind, StepProgress},
     registration::{self, Activity, StepsDone},
     reporter::{self, Settled},
     request::{self, LoraDir},
@@ -27,27 +27,27 @@ use crate::{
 pub struct Worker {
     /// The store.
     pub store: SharedStore,
-    /// The app whose jobs it takes.
+    /// The app whose jobs it claims.
     pub app: App,
     /// Its id, unique per process start.
     pub id: WorkerId,
     /// The pipeline's thread.
     pub engine: Engine,
-    /// What the pipeline offers.
+    /// What the pipeline can do.
     pub offers: Description,
     /// The folder of LoRAs, if any.
     pub loras: Option<LoraDir>,
     /// The interval of checkpoints; 0 for none.
     pub checkpoint_every: Duration,
-    /// How long the current job may continue after the worker has started to drain.
+    /// How long the current job may continue after the drain has started.
     pub drain_grace: Duration,
 }
 
 /// The arguments of the next claim.
 struct NextClaim {
-    /// How many claims were answered.
+    /// Number of claims that the store has answered.
     number: u64,
-    /// What the pipeline has loaded for the previous job: a job that needs the same costs no change.
+    /// The LoRAs that the pipeline has loaded for the previous job. A job with the same affinity needs no load.
     loaded: Option<String>,
     /// What this worker can do.
     capabilities: Capabilities,
@@ -58,17 +58,17 @@ struct NextClaim {
 pub enum Ended {
     /// It has drained.
     Drained,
-    /// Its device is broken: a supervisor should restart it.
+    /// Its device is unusable. A supervisor should restart it.
     DeviceFault,
 }
 
-/// The current job and the means to stop it; `None` between jobs.
+/// The current job and the sender that stops it; `None` between jobs.
 type Current = watch::Sender<Option<(JobId, watch::Sender<Option<Stop>>)>>;
 
 impl Worker {
-    /// Registers, calls `ready`, and works until `drain` is over or the device breaks.
+    /// Registers, calls `ready`, and runs jobs until `drain` resolves or the device fails.
     pub async fn run(self, ready: impl FnOnce(), drain: impl Future<Output = ()> + Send + 'static) -> Ended {
-        // Before the first claim, so that no cancellation of a job is missed.
+        // Subscribed before the first claim, so that no cancellation is missed.
         let cancellations = self.store.cancellations(&self.app);
         let (current, at_hand) = watch::channel(None);
         let current: Arc<Current> = Arc::new(current);
@@ -79,8 +79,7 @@ impl Worker {
         let mut early = drained.clone();
         tokio::select! {
             biased;
-            // The store may be unavailable for long; a worker that drains meanwhile has no job to
-            // finish.
+            // The store may be unavailable for a long time. A drain before the registration has no job to finish.
             () = drain_requested(&mut early) => {
                 grace.abort();
                 return Ended::Drained;
@@ -138,14 +137,14 @@ impl Worker {
         }
     }
 
-    /// The next job; `None` when the worker drains. Claims first, then waits, so that a job that was queued before the
-    /// wait is not missed.
+    /// The next job; `None` when the worker drains. Claims first and then waits, so that a job which is already queued
+    /// is not missed.
     async fn claim(&self, next_claim: &mut NextClaim, mut drained: watch::Receiver<bool>) -> Option<Lease> {
-        let mut retry = Retry::new("claim");
+        let mut backoff = Backoff::new("claim");
         let mut unanswered = false;
         loop {
-            // A claim without an answer may have got a job, which must not wait until its lease expires: it is repeated
-            // once.
+            // A claim without an answer may have a job. It is repeated once, so that the job does not wait until its
+            // lease expires.
             let drains = *drained.borrow();
             if drains && !unanswered {
                 break;
@@ -159,7 +158,7 @@ impl Worker {
             };
             match self.store.try_claim(&claim).await {
                 Ok(lease) => {
-                    // Answered: the next claim is another one.
+                    // Answered: the next claim is a new one.
                     next_claim.number += 1;
                     unanswered = false;
                     if lease.is_some() {
@@ -168,11 +167,11 @@ impl Worker {
                 }
                 Err(_) if drains => break,
                 Err(error) => {
-                    // No answer, but perhaps executed: the same number returns the same lease. If that lease cannot be
-                    // read, its job waits until it expires, and the next number asks for another job.
+                    // The store may have executed the claim: the same number returns the same lease. After a permanent
+                    // error that lease cannot be read: it expires, and the next number claims another job.
                     unanswered = !error.is_permanent();
                     next_claim.number += u64::from(error.is_permanent());
-                    retry.pause(&error).await;
+                    backoff.pause(&error).await;
                     continue;
                 }
             }
@@ -182,13 +181,12 @@ impl Worker {
                 woken = self.store.wait_for_work(&self.app, &next_claim.capabilities) => woken,
             };
             if let Err(error) = woken {
-                retry.pause(&error).await;
+                backoff.pause(&error).await;
             }
         }
-        // A wake-up may have arrived at the same moment, or before a claim without an answer: pass it on to another
-        // worker.
+        // This worker may have received a wake-up that it does not use: pass it on to another worker.
         if let Err(error) = self.store.wake(&self.app, &next_claim.capabilities).await {
-            tracing::debug!(%error, "a wake-up was not passed on");
+            tracing::debug!(%error, "a wake-up could not be passed on to another worker");
         }
         None
     }
@@ -227,8 +225,8 @@ impl Worker {
     }
 }
 
-/// The 0-based index of the step just done.
-pub fn index(at: Progress) -> u32 {
+/// 0-based index of the newest step.
+pub fn index(at: StepProgress) -> u32 {
     at.step.saturating_sub(1) as u32
 }
 
@@ -236,11 +234,11 @@ fn state(drained: &watch::Receiver<bool>) -> WorkerState {
     if *drained.borrow() { WorkerState::Draining } else { WorkerState::Idle }
 }
 
-/// Waits until the pipeline has dropped a stopped job: a job that is claimed before would wait behind it, while another
-/// worker may be free. A draining worker claims nothing more and does not wait.
+/// Waits until the pipeline has dropped a stopped job. A job that is claimed earlier would wait behind it, although
+/// another worker may be free. A draining worker claims no more jobs and does not wait.
 ///
 /// # Errors
-/// If the device broke meanwhile.
+/// If the device failed meanwhile.
 async fn until_free(
     done: oneshot::Receiver<Result<Made, PipelineError>>,
     mut drained: watch::Receiver<bool>,
@@ -250,10 +248,10 @@ async fn until_free(
         () = drain_requested(&mut drained) => Ok(()),
         end = done => match end {
             Ok(Err(error @ PipelineError::Device { .. })) => {
-                tracing::error!(%error, "the device broke while a job was stopped");
+                tracing::error!(%error, "the device failed while a job was stopped: this worker ends");
                 Err(error)
             }
-            // The result of a stopped job is not needed.
+            // The result of a stopped job is not used.
             Ok(_) | Err(_) => Ok(()),
         },
     }
@@ -261,11 +259,11 @@ async fn until_free(
 
 /// Returns when the worker must drain.
 async fn drain_requested(drained: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is also an end.
+    // An error means that the sender is gone: the worker ends too.
     let _ = drained.wait_for(|drained| *drained).await;
 }
 
-/// Stops the current job within a step when it is cancelled.
+/// Stops the current job when it is cancelled.
 async fn stop_on_cancel(
     mut cancellations: futures::stream::BoxStream<'static, JobId>,
     at_hand: watch::Receiver<Option<(JobId, watch::Sender<Option<Stop>>)>>,
@@ -279,7 +277,7 @@ async fn stop_on_cancel(
     }
 }
 
-/// After the request to drain: no more claims, and after the grace the current job is returned to the queue.
+/// Waits for the request to drain, then ends the claims. After the grace period the current job is stopped.
 async fn drain_after(
     drain: impl Future<Output = ()>,
     draining: watch::Sender<bool>,
@@ -293,7 +291,7 @@ async fn drain_after(
     if let Some((_, stop)) = &*current.borrow() {
         halt(stop, Stop::Drain);
     }
-    // A claim that was answered when the grace ended.
+    // A claim may be answered after the grace period: stop that job too.
     let mut at_hand = current.subscribe();
     while at_hand.changed().await.is_ok() {
         if let Some((_, stop)) = &*at_hand.borrow_and_update() {

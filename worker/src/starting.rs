@@ -1,4 +1,4 @@
-//! The start of a worker: it opens its device and logs it before it waits for anything, and loads its model last.
+//! The start of a worker: it opens and logs its device first, and loads its model last.
 
 use std::{path::PathBuf, pin::Pin, sync::mpsc};
 
@@ -18,16 +18,16 @@ pub struct Opened {
     loading: Loading,
 }
 
-/// Starts the pipeline's thread and opens the device on it, to which it belongs from then on.
+/// Starts the pipeline's thread and opens the device on it. The device belongs to that thread.
 ///
 /// # Errors
-/// If the device is not there.
+/// If the device is not available.
 pub async fn open(config: ModelConfig, model: PathBuf) -> Result<Opened, StartError> {
     let (opened, device) = oneshot::channel();
     let (load, wanted) = mpsc::channel();
     let mut loading: Loading = Box::pin(Engine::start(move || {
         let device = config.open_device().map_err(|error| error.to_string())?;
-        // If the caller is gone, the model is not needed either.
+        // If the caller is gone, the model is not needed.
         let _ = opened.send(describe_device(&device));
         wanted.recv().map_err(|_| "the process ends".to_owned())?;
         config.load_warm(device, &model)

@@ -1,4 +1,4 @@
-//! Files that somebody writes to while they are in use.
+//! Files that are changed while they are in use.
 
 #[cfg(test)]
 mod support;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 const NAME: &str = "decoder.conv_in.weight";
 
-/// A copy of a file that was last written an hour ago.
+/// A copy of a file, with a modification time one hour ago.
 #[cfg(test)]
 fn copy(of: &Path) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -39,15 +39,15 @@ fn numbers(shards: &Shards) -> Vec<f32> {
 }
 
 #[test]
-fn a_file_that_is_cut_or_overwritten_while_it_is_read_is_an_error_that_names_it() {
+fn a_file_that_is_truncated_or_overwritten_while_it_is_read_is_named() {
     let cut = |path: &Path| OpenOptions::new().write(true).open(path)?.set_len(20_000);
     let emptied = |path: &Path| File::create(path).map(drop);
     let overwritten = |path: &Path| {
         let bytes = vec![0x3C; fs::read(path)?.len()];
         OpenOptions::new().write(true).open(path)?.write_all(&bytes)
     };
-    type Change = dyn Fn(&Path) -> std::io::Result<()>;
-    let changes: [&Change; 3] = [&cut, &emptied, &overwritten];
+    type FileChange = dyn Fn(&Path) -> std::io::Result<()>;
+    let changes: [&FileChange; 3] = [&cut, &emptied, &overwritten];
     for (i, change) in changes.iter().enumerate() {
         let (_folder, path) = copy(&vae());
         let shards = Shards::open(&path).expect("opens");
@@ -61,7 +61,7 @@ fn a_file_that_is_cut_or_overwritten_while_it_is_read_is_an_error_that_names_it(
 }
 
 #[test]
-fn a_file_that_is_replaced_by_a_rename_stays_what_it_was() {
+fn a_file_that_is_replaced_by_a_rename_is_still_read() {
     let (folder, path) = copy(&vae());
     let shards = Shards::open(&path).expect("opens");
     let before = numbers(&shards);
@@ -73,7 +73,7 @@ fn a_file_that_is_replaced_by_a_rename_stays_what_it_was() {
     assert!(numbers(&shards) == before);
 }
 
-/// The second load of a VAE that overflows finds its file changed.
+/// A VAE overflows and is loaded again, but its file has changed.
 #[test]
 fn a_vae_that_has_changed_since_its_load_is_a_fault_that_names_no_folder() {
     let (folder, path) = copy(&vae());
@@ -92,7 +92,7 @@ fn a_vae_that_has_changed_since_its_load_is_a_fault_that_names_no_folder() {
     })
     .expect("loads");
     OpenOptions::new().write(true).open(&weights).and_then(|f| f.set_len(100)).expect("cut");
-    // Beyond float16 at once.
+    // Beyond the range of float16.
     let latents = Tensor::full(1e30_f32, (1, 4, 8, 8), &candle_core::Device::Cpu).expect("latents");
     let error = pipeline.decode(&latents).expect_err("a fault");
     assert!(matches!(error, PipelineError::Fault { .. }), "{error}");

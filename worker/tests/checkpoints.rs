@@ -1,4 +1,4 @@
-//! What becomes of checkpoints that are too large for the store.
+//! Checkpoints that are too large for the store.
 
 use std::{
     sync::{
@@ -12,7 +12,7 @@ use glimpse_shared::store::Checkpoint;
 use glimpse_worker::checkpoints::Checkpoints;
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
-/// Counts what is said at warn.
+/// Counts the log lines of level WARN.
 #[derive(Clone, Default)]
 struct Warnings(Arc<AtomicUsize>);
 
@@ -33,7 +33,7 @@ impl Subscriber for Warnings {
 }
 
 #[test]
-fn a_job_whose_checkpoints_are_too_large_says_so_once() {
+fn a_job_whose_checkpoints_are_too_large_is_logged_once() {
     let warnings = Warnings::default();
     tracing::subscriber::with_default(warnings.clone(), || {
         let checkpoints = Checkpoints::every(Duration::from_secs(5));

@@ -1,4 +1,4 @@
-//! Keys that a checkpoint's scheduler leaves to a class whose default ruins the picture.
+//! Keys that are missing in `scheduler_config.json` and have a default that ruins the picture.
 
 #[cfg(test)]
 #[path = "support/log.rs"]
@@ -16,17 +16,17 @@ use log::logged;
 use serde_json::{Value, json};
 use support::parity;
 
-/// What is logged when the document is read as `scheduler_config.json`.
+/// The log lines of reading the document as `scheduler_config.json`.
 #[cfg(test)]
 fn log_of(document: &Value) -> Vec<String> {
     let settings =
         Settings::parse(&document.to_string(), Path::new("model/scheduler_config.json")).expect("JSON");
     let (config, log) = logged(|| SchedulerConfig::read(settings).expect("supported"));
-    // A job's choice of another sampler adds nothing.
+    // The choice of another sampler by a job logs nothing.
     let changes = json!({ "_class_name": "DDIMScheduler" }).as_object().expect("an object").clone();
     let (_, again) = logged(|| config.with(&changes).and_then(|c| c.sampler(20)).expect("supported"));
     assert_eq!(again, Vec::<String>::new());
-    // Other classes do not read every key, which is logged too.
+    // Not every class reads every key, which is logged too.
     log.into_iter().filter(|line| !line.contains("unknown setting")).collect()
 }
 
@@ -37,7 +37,7 @@ fn sdxl() -> Value {
 }
 
 #[test]
-fn a_key_whose_absence_ruins_the_picture_is_named_with_what_to_write() {
+fn a_missing_key_that_ruins_the_picture_is_named_with_its_right_value() {
     assert_eq!(log_of(&sdxl()), Vec::<String>::new());
     for (key, right) in [
         ("clip_sample", "\"clip_sample\": false"),
@@ -60,16 +60,16 @@ fn a_key_whose_absence_ruins_the_picture_is_named_with_what_to_write() {
     document["clip_sample"] = true.into();
     let log = log_of(&document);
     assert!(log.len() == 1 && log[0].contains("\"clip_sample\": false"), "{log:?}");
-    // Betas of another kind need no range.
+    // This schedule needs no range.
     let mut document = sdxl();
     document["beta_schedule"] = "squaredcos_cap_v2".into();
     document.as_object_mut().expect("an object").retain(|key, _| key != "beta_start" && key != "beta_end");
     assert_eq!(log_of(&document), Vec::<String>::new());
 }
 
-/// Noise levels that the class takes where the configuration says nothing about them.
+/// The default betas of each class, if the configuration has none.
 #[test]
-fn every_class_has_the_betas_that_it_has_in_diffusers() {
+fn every_class_has_the_default_betas_of_diffusers() {
     let noised = |document: &Value| {
         let settings = Settings::parse(&document.to_string(), Path::new("scheduler_config.json"));
         let config = settings.and_then(SchedulerConfig::read).expect("supported");
@@ -92,7 +92,7 @@ fn every_class_has_the_betas_that_it_has_in_diffusers() {
 }
 
 #[test]
-fn the_demo_and_the_built_in_configuration_leave_nothing_to_chance() {
+fn the_demo_and_the_built_in_configuration_have_all_keys() {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo");
     for files in [ConfigFiles::Folder(demo), ConfigFiles::SdxlBase("")] {
         let settings =

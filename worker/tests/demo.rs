@@ -1,4 +1,4 @@
-//! The checkpoint of the repository makes the pictures that it is asked for.
+//! The demo checkpoint draws the requested pictures.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ fn pipeline() -> SdxlPipeline {
     SdxlPipeline::load(LoadOptions::cpu(model)).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// A picture of the API's default settings, and the preview of its denoised estimate after step `at`.
+/// The final picture, and the preview of the denoised estimate after step `at`.
 #[cfg(test)]
 fn picture(prompt: &str, seed: u64, at: usize) -> (Rgb, Rgb) {
     let mut inputs = inputs(prompt);
@@ -43,7 +43,7 @@ fn draw(pipeline: &SdxlPipeline, inputs: &Inputs, at: usize) -> (Rgb, Rgb) {
     (pipeline.finish(denoising).expect("finishes").remove(0), preview.expect("a preview"))
 }
 
-/// For people: `DEMO_PICTURES=folder cargo test --test demo` leaves the pictures there.
+/// Saves a picture to look at it: `DEMO_PICTURES=folder cargo test --test demo`.
 #[cfg(test)]
 fn keep(prompt: &str, picture: &Rgb) {
     if let Some(folder) = std::env::var_os("DEMO_PICTURES") {
@@ -53,7 +53,7 @@ fn keep(prompt: &str, picture: &Rgb) {
     }
 }
 
-/// Mean colour of the square of side `2 * reach` about a point.
+/// Mean colour of the square of side `2 * reach` around a point.
 #[cfg(test)]
 fn colour(picture: &Rgb, x: usize, y: usize, reach: usize) -> [f64; 3] {
     let mut sum = [0.0; 3];
@@ -67,7 +67,7 @@ fn colour(picture: &Rgb, x: usize, y: usize, reach: usize) -> [f64; 3] {
     sum.map(|s| s / (4 * reach * reach) as f64)
 }
 
-/// The name of the nearest of the colours that the demo was trained on.
+/// The name of the nearest colour of the demo's training.
 #[cfg(test)]
 fn name(colour: [f64; 3]) -> &'static str {
     const COLOURS: [(&str, [f64; 3]); 11] = [
@@ -88,7 +88,7 @@ fn name(colour: [f64; 3]) -> &'static str {
 }
 
 #[test]
-fn shapes_have_the_asked_colour_on_the_asked_background() {
+fn shapes_and_backgrounds_have_the_requested_colours() {
     let wishes = [
         ("red", "heart", "white"),
         ("blue", "circle", "yellow"),
@@ -134,7 +134,7 @@ fn every_sampler_that_is_offered_draws_the_heart() {
             keep(&format!("{scheduler} {steps}"), &picture);
             let case = format!("{scheduler} with {steps} steps");
             assert_eq!(name(colour(&picture, 64, 64, 6)), "red", "middle, {case}");
-            // The notch between the lobes is what makes it a heart.
+            // The notch between the lobes shows that it is a heart.
             for (x, y) in [(6, 6), (121, 6), (6, 121), (121, 121), (64, 8)] {
                 assert_eq!(name(colour(&picture, x, y, 5)), "white", "{x}, {y}, {case}");
             }

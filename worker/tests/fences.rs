@@ -1,4 +1,4 @@
-//! Where other implementations went wrong, one story each.
+//! Errors of other implementations, one test each.
 
 #[cfg(test)]
 mod support;
@@ -6,7 +6,7 @@ mod support;
 use candle_core::{DType, Device, Tensor};
 use glimpse_worker::noise::GeneratorKind;
 use glimpse_worker::pipeline::{
-    Inputs, LoadOptions, Lora, Pipeline, Rgb, SchedulerChoice, SdxlPipeline, Size,
+    HeightWidth, Inputs, LoadOptions, LoraChoice, Pipeline, Rgb, SchedulerChoice, SdxlPipeline,
 };
 use glimpse_worker::sdxl::ops::{self, Mask};
 use support::parity;
@@ -48,9 +48,9 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Guidance is on above 1 alone, and at 1 and below the UNet is asked once, not twice.
+/// There is guidance only above 1. At 1 and below each step is one prediction of the UNet, not two.
 #[test]
-fn guidance_of_0_and_1_is_none_and_just_above_1_is_almost_none() {
+fn a_guidance_scale_of_0_or_1_is_no_guidance() {
     let pipeline = load(DType::F32);
     let at = |guidance_scale| {
         let mut job = pipeline.begin(&Inputs { guidance_scale, ..fox() }).expect("begins");
@@ -65,7 +65,7 @@ fn guidance_of_0_and_1_is_none_and_just_above_1_is_almost_none() {
 }
 
 #[test]
-fn an_absent_negative_prompt_is_not_the_empty_one() {
+fn a_missing_negative_prompt_differs_from_an_empty_one() {
     let pipeline = load(DType::F32);
     let with = |prompt: &str, negative: Option<&str>| {
         let negative_prompt = negative.map(str::to_owned);
@@ -99,17 +99,17 @@ fn the_end_token_survives_truncation() {
         let end = ids.iter().max().expect("ids");
         assert_eq!(ids.iter().position(|id| id == end), Some(76), "{ids:?}");
     }
-    // What is beyond has no effect, and what is within has.
+    // The text after the truncation has no effect, the text before it has one.
     let long = |end: &str| latents(&pipeline, &Inputs { prompt: "fox ".repeat(74) + end, ..fox() });
     assert!(long("fox bird") == long("fox tower"));
     assert!(long("bird") != long("tower"));
 }
 
-/// Nothing that is kept between jobs may forget one of the inputs.
+/// No cache between jobs may ignore an input.
 #[test]
-fn every_input_matters_and_none_is_remembered() {
-    type Change = fn(&mut Inputs);
-    let changes: [(&str, Change); 21] = [
+fn every_input_has_an_effect_on_its_own_job_only() {
+    type InputChange = fn(&mut Inputs);
+    let changes: [(&str, InputChange); 21] = [
         ("prompt", |i| i.prompt = "a bird".into()),
         ("prompt_2", |i| i.prompt_2 = Some("a bird".into())),
         ("negative_prompt", |i| i.negative_prompt = Some("a bird".into())),
@@ -120,17 +120,17 @@ fn every_input_matters_and_none_is_remembered() {
         ("seed", |i| i.seed = 1),
         ("generator", |i| i.generator = Some(GeneratorKind::Cpu)),
         ("clip_skip", |i| i.clip_skip = Some(1)),
-        ("original_size", |i| i.original_size = Some(Size { vertical: 16, horizontal: 32 })),
-        ("crops_coords_top_left", |i| i.crops_coords_top_left = Size { vertical: 0, horizontal: 8 }),
-        ("target_size", |i| i.target_size = Some(Size { vertical: 32, horizontal: 64 })),
+        ("original_size", |i| i.original_size = Some(HeightWidth { height: 16, width: 32 })),
+        ("crops_coords_top_left", |i| i.crops_coords_top_left = HeightWidth { height: 0, width: 8 }),
+        ("target_size", |i| i.target_size = Some(HeightWidth { height: 32, width: 64 })),
         ("negative sizes", |i| {
-            i.negative_original_size = Some(Size { vertical: 8, horizontal: 8 });
-            i.negative_target_size = Some(Size { vertical: 8, horizontal: 8 });
+            i.negative_original_size = Some(HeightWidth { height: 8, width: 8 });
+            i.negative_target_size = Some(HeightWidth { height: 8, width: 8 });
         }),
         ("negative_crops_coords_top_left", |i| {
-            i.negative_original_size = Some(Size { vertical: 32, horizontal: 32 });
-            i.negative_target_size = Some(Size { vertical: 32, horizontal: 32 });
-            i.negative_crops_coords_top_left = Size { vertical: 9, horizontal: 0 };
+            i.negative_original_size = Some(HeightWidth { height: 32, width: 32 });
+            i.negative_target_size = Some(HeightWidth { height: 32, width: 32 });
+            i.negative_crops_coords_top_left = HeightWidth { height: 9, width: 0 };
         }),
         ("scheduler", |i| {
             let name = Some("DDIMScheduler".into());
@@ -142,11 +142,11 @@ fn every_input_matters_and_none_is_remembered() {
         }),
         ("loras", |i| {
             let path = parity().join("variants/peft.safetensors");
-            i.loras = vec![Lora::file(path, 1.0)];
+            i.loras = vec![LoraChoice::file(path, 1.0)];
         }),
         ("a lora's scale", |i| {
             let path = parity().join("variants/peft.safetensors");
-            i.loras = vec![Lora::file(path, 0.5)];
+            i.loras = vec![LoraChoice::file(path, 0.5)];
         }),
         ("image", |i| {
             i.image = Some(Rgb { width: 32, height: 32, data: vec![90; 32 * 32 * 3] });
@@ -166,18 +166,18 @@ fn every_input_matters_and_none_is_remembered() {
         let mut inputs = base();
         change(&mut inputs);
         let after_others = latents(&busy, &inputs);
-        assert!(!seen.contains(&after_others), "{name} does not matter");
+        assert!(!seen.contains(&after_others), "{name} has no effect");
         assert!(
             latents(&load(DType::F32), &inputs) == after_others,
-            "{name}: other jobs have left something"
+            "{name}: another job has an effect on this one"
         );
-        assert!(latents(&busy, &base()) == plain, "{name} is remembered");
+        assert!(latents(&busy, &base()) == plain, "{name} has an effect on the next job");
         seen.push(after_others);
     }
 }
 
 #[test]
-fn seeds_of_0_and_2_to_the_53_are_seeds() {
+fn large_seeds_and_seed_0_are_distinct() {
     let pipeline = load(DType::F32);
     for generator in [GeneratorKind::Cpu, GeneratorKind::Cuda] {
         let first = |seed| {
@@ -187,14 +187,14 @@ fn seeds_of_0_and_2_to_the_53_are_seeds() {
         let draws = [first(0), first(1), first((1 << 53) + 1), first(1 << 53)];
         assert!(first(0) == draws[0]);
         assert!(draws[0] != draws[1], "{generator:?}");
-        // torch's CPU generator keeps the lower half of a seed alone: 2^53 is 0 to it, and 2^53 + 1 is 1.
+        // torch's CPU generator uses only the lower 32 bits of a seed: 2^53 equals 0, and 2^53 + 1 equals 1.
         let halved = generator == GeneratorKind::Cpu;
         assert_eq!(draws[3] == draws[0], halved, "{generator:?}");
         assert_eq!(draws[2] == draws[1], halved, "{generator:?}");
     }
 }
 
-/// The same seed is the same first latents in every type of the model, alone and as one of four.
+/// The first latents of a seed do not depend on the model's dtype or on other jobs.
 #[test]
 fn the_first_latents_of_a_seed_are_the_same_everywhere() {
     let first = |pipeline: &SdxlPipeline, pictures, generator| {
@@ -209,17 +209,18 @@ fn the_first_latents_of_a_seed_are_the_same_everywhere() {
             assert!(numbers(&first(pipeline, 1, generator)) == one, "{generator:?}");
             assert!(numbers(&first(pipeline, 4, generator)) == numbers(&four), "{generator:?}");
         }
-        // A batch is one draw of torch's, which gives its items consecutive parts.
+        // A batch is one draw, and its pictures are consecutive parts of it.
         let items: Vec<_> = (0..4).map(|i| numbers(&four.narrow(0, i, 1).expect("an item"))).collect();
         assert!(items.windows(2).all(|pair| pair[0] != pair[1]), "{generator:?}");
         if generator == GeneratorKind::Cpu {
-            // The first of four is the one alone: MT19937 draws in order.
+            // MT19937 draws in order: the first of four pictures equals a single picture.
             assert!(items[0] == one);
         }
     }
 }
 
-/// 2048x1024 pixels and four guided pictures are more than 2^31 scores in one call; here in one picture.
+/// Four guided pictures of 2048x1024 pixels have more than 2^31 scores in one call. This test has as many in one
+/// picture.
 #[test]
 fn attention_of_more_than_2_to_the_31_scores() -> candle_core::Result<()> {
     const TOKENS: usize = 46_400;

@@ -1,4 +1,4 @@
-//! Whole requests against what diffusers computed for them.
+//! Compares whole requests with diffusers.
 
 #[cfg(test)]
 mod golden;
@@ -59,9 +59,9 @@ cases! { "variants":
     inpaint_eulera4_s1
 }
 
-/// The same weights as SGM's file has them, and TAESD as its author's has them.
+/// The same weights in a file with SGM's names, and TAESD in its original file.
 #[test]
-fn a_single_file_is_the_folder_it_was_made_from() {
+fn a_single_file_gives_the_numbers_of_its_folder() {
     let variants = parity().join("variants");
     let options = LoadOptions {
         config: Some(parity().join("model")),
@@ -71,9 +71,9 @@ fn a_single_file_is_the_folder_it_was_made_from() {
     check(&parity(), "euler4_fp16weights", options);
 }
 
-/// What diffusers computes with v prediction, rescaled betas and trailing steps, from weights that only say so.
+/// v prediction, rescaled betas and trailing steps, from the marks of a weight file.
 #[test]
-fn a_marked_model_gives_the_numbers_of_the_reference() {
+fn a_marked_model_gives_the_numbers_of_diffusers() {
     let folder = tempfile::tempdir().expect("a folder");
     copy(&parity().join("model"), folder.path(), &|_| true);
     let nothing: &[usize] = &[0];

@@ -1,5 +1,5 @@
-//! Tokenizers, text encoders and single modules against diffusers and transformers, so that a failure of
-//! a whole request can be traced to the first module that differs.
+//! Compares tokenizers, text encoders and single modules with transformers and diffusers. They show the first module
+//! that differs if a whole request fails.
 
 #[cfg(test)]
 #[path = "support/close.rs"]
@@ -26,7 +26,7 @@ use serde::Deserialize;
 use support::parity;
 use tensors::{Tensors, load};
 
-/// A single module has few sums in a row: its f32 error is below 1e-6.
+/// The limit of a single module, whose f32 error is below 1e-6.
 const MODULE: f64 = 2e-5;
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ fn tokenizers_give_the_ids_of_transformers() {
         let [a, b] = [&first, &second].map(|t| t.encode(&row.text).expect("ids"));
         assert_eq!(a.ids[..row.ids_1.len()], row.ids_1, "{:?} in the first tokenizer", row.text);
         assert_eq!(b.ids[..row.ids_2.len()], row.ids_2, "{:?} in the second tokenizer", row.text);
-        // The table has the second length, which counts every "!".
+        // The table has the length of the second tokenizer, which counts every "!".
         assert_eq!(b.untruncated, row.untruncated_len, "length of {:?}", row.text);
         // The first pads with its end token, the second with "!", id 0.
         let end = row.ids_1.last().copied().expect("an end token");

@@ -1,5 +1,8 @@
-//! What is wrong with a checkpoint is said when it is loaded, with the file and the key or tensor.
+//! The load of a wrong checkpoint fails, and the error names the file and the key or tensor.
 
+#[cfg(test)]
+#[path = "support/picture.rs"]
+mod picture;
 #[cfg(test)]
 mod support;
 
@@ -10,11 +13,12 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, PipelineError, SdxlPipeline, parse_device};
 use glimpse_worker::sdxl::LoadError;
+use picture::picture;
 use serde_json::{Value, json};
 use support::parity;
 use tempfile::TempDir;
 
-/// A copy of the fixtures' checkpoint, to be damaged.
+/// A copy of the fixtures' checkpoint, which a test may damage.
 #[cfg(test)]
 fn checkpoint() -> TempDir {
     fn copy(from: &Path, to: &Path) {
@@ -52,7 +56,7 @@ fn set(path: &Path, key: &str, value: Value) {
     fs::write(path, json.to_string()).expect("written");
 }
 
-/// Puts the first half of the tensors in one shard, the rest in another.
+/// Splits a file into two shards.
 #[cfg(test)]
 fn shard(folder: &Path, stem: &str, kind: &str) {
     let single = folder.join(format!("{stem}{kind}.safetensors"));
@@ -70,17 +74,6 @@ fn shard(folder: &Path, stem: &str, kind: &str) {
     let index = folder.join(format!("{stem}.safetensors.index{kind}.json"));
     fs::write(index, json!({"metadata": {}, "weight_map": map}).to_string()).expect("written");
     fs::remove_file(single).expect("removed");
-}
-
-#[cfg(test)]
-fn picture(pipeline: &SdxlPipeline) -> Vec<u8> {
-    let mut inputs = Inputs::new("a fox", 32, 32);
-    inputs.num_inference_steps = 2;
-    let mut denoising = pipeline.begin(&inputs).expect("begins");
-    for _ in 0..2 {
-        pipeline.step(&mut [&mut denoising]).expect("steps");
-    }
-    pipeline.finish(denoising).expect("finishes").remove(0).data
 }
 
 #[test]
@@ -101,7 +94,7 @@ fn shards_and_half_precision_files_are_found() {
     shard(&path.join("text_encoder_2"), "model", "");
     assert_eq!(picture(&load(path).expect("loads")), whole, "sharded");
 
-    // Without float32 files the float16 ones are taken, whole or sharded.
+    // Without float32 files the float16 files are read, whole or sharded.
     for name in ["unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"] {
         let _ = fs::remove_file(path.join(format!("{name}.safetensors")));
         let _ = fs::remove_file(path.join(format!("{name}.safetensors.index.json")));
@@ -111,7 +104,7 @@ fn shards_and_half_precision_files_are_found() {
 }
 
 #[test]
-fn missing_superfluous_and_misshapen_tensors_are_listed_together() {
+fn missing_unexpected_and_mismatched_tensors_are_listed_together() {
     let folder = checkpoint();
     let file = folder.path().join("unet/diffusion_pytorch_model.safetensors");
     let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).expect("tensors");
@@ -156,7 +149,7 @@ fn weights_that_are_not_finite_are_named() {
     }
 }
 
-/// A UNet whose weights are finite and whose product overflows float16.
+/// A UNet with finite weights whose output overflows float16.
 #[cfg(test)]
 fn overflowing() -> TempDir {
     let folder = checkpoint();
@@ -181,13 +174,13 @@ fn a_model_that_cannot_make_a_picture_is_refused_by_its_warm_up() {
 #[test]
 fn a_warm_up_on_a_cpu_is_a_small_picture() {
     let folder = checkpoint();
-    // A picture of the model's own size would be beyond all limits.
+    // A picture of the model's own size would be too large.
     set(&folder.path().join("unet/config.json"), "sample_size", 4096.into());
     load(folder.path()).expect("loads").warm().expect("a picture");
 }
 
 #[test]
-fn a_cut_file_is_named() {
+fn a_truncated_file_is_named() {
     let folder = checkpoint();
     let file = folder.path().join("vae/diffusion_pytorch_model.safetensors");
     let bytes = fs::read(&file).expect("a file");
@@ -214,6 +207,109 @@ fn missing_parts_are_named() {
         let complaint = complaint(folder.path());
         assert!(complaint.contains(part) && complaint.contains("not found"), "{complaint}");
     }
+}
+
+#[test]
+fn the_metadata_of_every_shard_is_read() {
+    let folder = checkpoint();
+    let unet = folder.path().join("unet");
+    shard(&unet, "diffusion_pytorch_model", "");
+    let put = |number: usize, entries: &[(&str, &str)]| {
+        let path = unet.join(format!("diffusion_pytorch_model-0000{number}-of-00002.safetensors"));
+        let tensors = candle_core::safetensors::load(&path, &Device::Cpu).expect("tensors");
+        let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        safetensors::serialize_to_file(&tensors, Some(entries), &path).expect("saved");
+    };
+    put(2, &[("modelspec.architecture", "flux-1-dev")]);
+    assert!(complaint(folder.path()).contains("flux-1-dev"));
+    // The first one counts.
+    put(1, &[("modelspec.architecture", "stable-diffusion-xl-v1-base")]);
+    load(folder.path()).expect("loads");
+}
+
+#[test]
+fn a_folder_without_its_weight_file_names_what_it_has() {
+    for (name, expected) in [
+        ("diffusion_pytorch_model.bin", "only diffusion_pytorch_model.bin, a PyTorch pickle"),
+        ("pytorch_model.ckpt", "only pytorch_model.ckpt, a PyTorch pickle"),
+        ("model.safetensors", "no diffusion_pytorch_model.safetensors, but model.safetensors: "),
+    ] {
+        let folder = checkpoint();
+        let unet = folder.path().join("unet");
+        fs::remove_file(unet.join("diffusion_pytorch_model.fp16.safetensors")).expect("removed");
+        fs::rename(unet.join("diffusion_pytorch_model.safetensors"), unet.join(name)).expect("renamed");
+        let complaint = complaint(folder.path());
+        assert!(complaint.contains("/unet: has no ") && complaint.contains(expected), "{complaint}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped() {
+    let folder = checkpoint();
+    for file in [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "tokenizer/merges.txt",
+        "tokenizer/tokenizer_config.json",
+        "tokenizer/vocab.json",
+        "unet/config.json",
+    ] {
+        let path = folder.path().join(file);
+        let text = fs::read_to_string(&path).expect("a file");
+        fs::write(&path, format!("\u{feff}{text}")).expect("written");
+    }
+    load(folder.path()).expect("loads");
+}
+
+#[test]
+fn configurations_that_are_something_else_are_named() {
+    for (file, bytes, expected) in [
+        ("unet/config.json", &b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"[..], "Git LFS"),
+        ("model_index.json", b"<!DOCTYPE html><html>", "web page"),
+        ("model_index.json", b"Entry not found", "begins with the text \"Entry not found\""),
+        ("vae/config.json", b"", "empty"),
+        ("scheduler/scheduler_config.json", b"{\"a\": \"\xff\"}", "not UTF-8"),
+        ("tokenizer/merges.txt", b"<!DOCTYPE html><html>", "web page"),
+        ("tokenizer/vocab.json", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+    ] {
+        let folder = checkpoint();
+        fs::write(folder.path().join(file), bytes).expect("written");
+        let complaint = complaint(folder.path());
+        assert!(complaint.contains(file) && complaint.contains(expected), "{complaint}");
+    }
+}
+
+#[test]
+fn options_that_name_the_wrong_thing_say_what_it_is() {
+    let folder = checkpoint();
+    let at = |path: &str| folder.path().join(path);
+    let options = || LoadOptions::cpu(folder.path());
+    let unet = at("unet/diffusion_pytorch_model.safetensors");
+    for (options, expected) in [
+        (LoadOptions { model: "/dev/zero".into(), ..options() }, "/dev/zero: is a device, not a folder"),
+        (LoadOptions { config: Some(at("model_index.json")), ..options() }, "is a file, not a folder"),
+        (LoadOptions { config: Some(at("none")), ..options() }, "none: not found (a folder"),
+        (LoadOptions { vae: Some(at("unet/none")), ..options() }, "none: not found (a file with weights)"),
+        (LoadOptions { vae: Some(unet.clone()), ..options() }, "has no autoencoder"),
+        (LoadOptions { vae: Some(at("tokenizer")), ..options() }, "is not the folder of an autoencoder"),
+        (
+            LoadOptions { taesd: Some("/dev/zero".into()), ..options() },
+            "/dev/zero: is a device, not the preview",
+        ),
+        (LoadOptions { taesd: Some(unet), ..options() }, "not those of a TAESD decoder"),
+        (
+            LoadOptions { taesd: Some(at("taesd/diffusion_pytorch_model.safetensors")), ..options() },
+            "name the folder",
+        ),
+    ] {
+        let error = SdxlPipeline::load(options).expect_err("refused").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    // The folder of a whole checkpoint has the component.
+    let whole = LoadOptions { vae: Some(at("")), taesd: Some(at("")), ..options() };
+    let own = picture(&load(folder.path()).expect("loads"));
+    assert_eq!(picture(&SdxlPipeline::load(whole).expect("loads")), own);
 }
 
 #[test]
@@ -287,7 +383,7 @@ fn numbers_that_are_not_finite_are_a_fault() {
 }
 
 #[test]
-fn jobs_of_one_batch_are_as_if_alone() {
+fn jobs_in_a_batch_do_not_affect_each_other() {
     let folder = checkpoint();
     let pipeline = load(folder.path()).expect("loads");
     let begin = |seed, width, guidance| {
@@ -304,7 +400,7 @@ fn jobs_of_one_batch_are_as_if_alone() {
         job.latents().clone()
     });
     let [mut a, mut b, mut c] = wishes.map(|(seed, width, guidance)| begin(seed, width, guidance));
-    // The first job is a step ahead, and done a step earlier.
+    // The first job is one step ahead of the others.
     pipeline.step(&mut [&mut a]).expect("steps");
     pipeline.step(&mut [&mut a, &mut b, &mut c]).expect("steps");
     pipeline.step(&mut [&mut a, &mut b, &mut c]).expect("steps");

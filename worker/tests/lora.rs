@@ -1,5 +1,8 @@
-//! LoRA files by job: what does not fit is refused by name, and nothing is left over.
+//! LoRAs per job: a LoRA that does not fit is refused by name, and a job's LoRAs do not affect other jobs.
 
+#[cfg(test)]
+#[path = "support/pipeline.rs"]
+mod fixture;
 #[cfg(test)]
 mod support;
 
@@ -7,16 +10,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use glimpse_worker::pipeline::{Inputs, LoadOptions, Lora, Pipeline, PipelineError, SdxlPipeline};
+use fixture::pipeline;
+use glimpse_worker::pipeline::{Inputs, LoadOptions, LoraChoice, Pipeline, PipelineError, SdxlPipeline};
 use support::parity;
 use tempfile::TempDir;
-
-#[cfg(test)]
-fn pipeline() -> SdxlPipeline {
-    let options =
-        LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(parity().join("model")) };
-    SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"))
-}
 
 #[cfg(test)]
 fn fixture(name: &str) -> PathBuf {
@@ -27,7 +24,7 @@ fn fixture(name: &str) -> PathBuf {
 fn with(loras: &[(&Path, f64)]) -> Inputs {
     let mut inputs = Inputs::new("a fox", 32, 32);
     inputs.num_inference_steps = 2;
-    inputs.loras = loras.iter().map(|(path, scale)| Lora::file(*path, *scale)).collect();
+    inputs.loras = loras.iter().map(|(path, scale)| LoraChoice::file(*path, *scale)).collect();
     inputs
 }
 
@@ -40,7 +37,7 @@ fn latents(pipeline: &SdxlPipeline, inputs: &Inputs) -> Vec<f32> {
     denoising.latents().flatten_all().and_then(|t| t.to_vec1()).expect("numbers")
 }
 
-/// A copy of a fixture in which the tensors are changed.
+/// A copy of a fixture with changed tensors.
 #[cfg(test)]
 fn changed(name: &str, change: impl FnOnce(&mut HashMap<String, Tensor>)) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -61,7 +58,7 @@ fn refusal(pipeline: &SdxlPipeline, inputs: &Inputs) -> String {
 }
 
 #[test]
-fn a_job_without_loras_has_none_left_over() {
+fn a_job_without_loras_has_the_checkpoints_own_weights() {
     let pipeline = pipeline();
     let file = fixture("kohya_sgm.safetensors");
     let plain = latents(&pipeline, &with(&[]));
@@ -70,13 +67,13 @@ fn a_job_without_loras_has_none_left_over() {
     assert!(latents(&pipeline, &with(&[])) == plain, "left over after a job");
     assert!(latents(&pipeline, &with(&[(&file, 1.0)])) == changed, "the same again");
 
-    // Nor after a job that failed while its LoRAs were looked at.
+    // Also after a job whose LoRAs were refused.
     refusal(&pipeline, &with(&[(&file, 1.0), (Path::new("nowhere.safetensors"), 1.0)]));
     assert!(latents(&pipeline, &with(&[])) == plain, "left over after a refusal");
 }
 
 #[test]
-fn jobs_with_other_sets_do_not_meet_in_one_call() {
+fn jobs_with_different_loras_are_computed_separately() {
     let pipeline = pipeline();
     let (kohya, peft) = (fixture("kohya_sgm.safetensors"), fixture("peft.safetensors"));
     let wishes =
@@ -104,7 +101,7 @@ fn a_scale_of_0_changes_nothing_and_a_changed_file_is_read_again() {
 }
 
 #[test]
-fn the_metadata_of_diffusers_says_how_strong_a_lora_is() {
+fn the_alpha_in_diffusers_metadata_is_used() {
     let pipeline = pipeline();
     let plain = fixture("peft.safetensors");
     let all = candle_core::safetensors::load(&plain, &Device::Cpu).expect("tensors");
@@ -114,18 +111,49 @@ fn the_metadata_of_diffusers_says_how_strong_a_lora_is() {
         let metadata = HashMap::from([("lora_adapter_metadata".to_owned(), settings.to_owned())]);
         safetensors::serialize_to_file(&all, Some(metadata), &file).expect("saved");
     };
-    // Rank 2 everywhere: an alpha of 1 is half the strength, in each component.
+    // The rank is 2: an alpha of 1 is a scale of 0.5.
     save(
         r#"{"unet.lora_alpha": 1, "text_encoder.lora_alpha": 1, "text_encoder_2.lora_alpha": 1, "unet.r": 2}"#,
     );
     let half = latents(&pipeline, &with(&[(&file, 1.0)]));
     assert!(half == latents(&pipeline, &with(&[(&plain, 0.5)])));
-    save(r#"{"unet.use_dora": true}"#);
-    assert!(refusal(&pipeline, &with(&[(&file, 1.0)])).contains("use_dora"));
+    // Numbers and booleans in strings are read.
+    save(
+        r#"{"unet.lora_alpha": "1", "text_encoder.lora_alpha": " 1.0", "text_encoder_2.lora_alpha": "1e0",
+            "unet.use_rslora": "False", "unet.use_dora": "false", "text_encoder.alpha_pattern": null}"#,
+    );
+    assert!(half == latents(&pipeline, &with(&[(&file, 1.0)])));
+    save(r#"{"unet.lora_alpha": 2, "unet.use_rslora": true}"#);
+    let root = latents(&pipeline, &with(&[(&file, 1.0)]));
+    save(r#"{"unet.lora_alpha": "2", "unet.use_rslora": "True"}"#);
+    assert!(root == latents(&pipeline, &with(&[(&file, 1.0)])));
+    // A name with ^ in front is a whole name.
+    save(r#"{"unet.lora_alpha": 1, "unet.alpha_pattern": {"^mid_block.attentions.0.proj_in": 2}}"#);
+    let one = latents(&pipeline, &with(&[(&file, 1.0)]));
+    save(r#"{"unet.lora_alpha": 1, "unet.alpha_pattern": {"mid_block.attentions.0.proj_in": "2"}}"#);
+    assert!(one == latents(&pipeline, &with(&[(&file, 1.0)])));
+    save(r#"{"unet.lora_alpha": 1, "unet.alpha_pattern": {"^proj_in": 2}}"#);
+    assert!(one != latents(&pipeline, &with(&[(&file, 1.0)])));
+    for (settings, expected) in [
+        (r#"{"unet.use_dora": true}"#, "unet.use_dora is not supported"),
+        (r#"{"unet.use_dora": "True"}"#, "unet.use_dora is not supported"),
+        (r#"{"unet.lora_alpha": [2]}"#, "unet.lora_alpha is [2], and should be a finite number"),
+        (r#"{"text_encoder_2.lora_alpha": "x"}"#, "text_encoder_2.lora_alpha is \"x\""),
+        (r#"{"unet.lora_alpha": NaN}"#, "unet.lora_alpha is \"NaN\""),
+        (r#"{"unet.alpha_pattern": [1]}"#, "unet.alpha_pattern is [1], and should be a JSON object"),
+        (r#"{"unet.alpha_pattern": {"to_q": "x"}}"#, "unet.alpha_pattern.to_q is \"x\""),
+        (r#"{"unet.alpha_pattern": {"to_[qk]": 1}}"#, "unet.alpha_pattern.to_[qk] is a regular expression"),
+        (r#"{"unet.use_rslora": "maybe"}"#, "unet.use_rslora is \"maybe\", and should be true or false"),
+        ("[]", "lora_adapter_metadata is [], and should be a JSON object"),
+    ] {
+        save(settings);
+        let message = refusal(&pipeline, &with(&[(&file, 1.0)]));
+        assert!(message.starts_with("scaled.safetensors: ") && message.contains(expected), "{message}");
+    }
 }
 
 #[test]
-fn what_does_not_fit_is_refused_by_name() {
+fn a_lora_that_does_not_fit_is_refused_by_name() {
     let pipeline = pipeline();
     let refused = |name: &str, change: &dyn Fn(&mut HashMap<String, Tensor>)| {
         let (folder, file) = changed(name, change);
@@ -158,12 +186,19 @@ fn what_does_not_fit_is_refused_by_name() {
 
     let message = refusal(&pipeline, &with(&[(Path::new("/secret/place/x.safetensors"), 1.0)]));
     assert_eq!(message, "x.safetensors: not found");
+    let folder = tempfile::tempdir().expect("a folder");
+    let message = refusal(&pipeline, &with(&[(folder.path(), 1.0)]));
+    assert!(message.contains(": is a folder, not a file"), "{message}");
+    let long = refused("peft.safetensors", &|all| {
+        all.insert("x".repeat(50_000), zeros(&[1, 1]));
+    });
+    assert!(long.len() < 400 && long.contains("x… is not supported"), "{long}");
     let message = refusal(&pipeline, &with(&[(&fixture("peft.safetensors"), f64::NAN)]));
     assert!(message.contains("finite"), "{message}");
 }
 
 #[test]
-fn a_cut_lora_is_named() {
+fn a_truncated_lora_is_named() {
     let pipeline = pipeline();
     let whole = std::fs::read(fixture("peft.safetensors")).expect("a file");
     let folder = tempfile::tempdir().expect("a folder");
@@ -188,7 +223,7 @@ fn several_loras_are_summed_in_float32_and_rounded_once() {
     let pipeline = half();
     let plain = latents(&pipeline, &with(&[]));
     let (kohya, peft) = (fixture("kohya_sgm.safetensors"), fixture("peft.safetensors"));
-    // What is added and taken away again leaves nothing behind but where it was rounded in between.
+    // A LoRA plus its opposite is exactly zero, unless the sum is rounded in between.
     let none = with(&[(&kohya, 1.0), (&peft, 0.5), (&kohya, -1.0), (&peft, -0.5)]);
     assert!(latents(&pipeline, &none) == plain, "a LoRA and its opposite");
     let whole = latents(&pipeline, &with(&[(&kohya, 1.0)]));
@@ -208,7 +243,7 @@ fn numbers_that_are_not_finite_are_refused_by_file_and_tensor() {
             [(DType::F32, f32::NAN), (DType::F32, f32::INFINITY), (DType::F16, 1e6), (DType::BF16, -f32::NAN)]
         {
             let (_folder, file) = changed("kohya_sgm.safetensors", |all| {
-                // One number among many.
+                // Only the last number.
                 let old = all[name].flatten_all().and_then(|t| t.to_dtype(DType::F32)).expect("numbers");
                 let mut numbers = old.to_vec1::<f32>().expect("numbers");
                 *numbers.last_mut().expect("a number") = number;
@@ -232,12 +267,12 @@ fn a_product_that_is_not_finite_is_refused_by_file_and_module() {
         let large = (all[name].ones_like().expect("ones") * 3e38).expect("numbers");
         all.insert(name.into(), large);
     });
-    // Each factor is finite in float32, and the product is not.
+    // Each factor is finite in float32, but the product is not.
     let message = refusal(&full, &with(&[(&kohya, 1.0), (&huge, 1000.0)]));
     assert!(message.starts_with("peft.safetensors: "), "{message}");
     assert!(message.contains("mid_block.attentions.0.proj_in of the unet"), "{message}");
 
-    // Finite in float32, and beyond float16; nothing is left of it afterwards.
+    // Finite in float32, but beyond the range of float16.
     let half = half();
     let plain = latents(&half, &with(&[]));
     let large = with(&[(&kohya, 1e6)]);
@@ -248,10 +283,28 @@ fn a_product_that_is_not_finite_is_refused_by_file_and_module() {
 }
 
 #[test]
-fn a_lora_is_called_what_the_request_calls_it() {
+fn weights_that_are_too_large_for_the_model_are_refused_by_file_at_the_step_that_shows_it() {
+    let pipeline = pipeline();
+    let plain = latents(&pipeline, &with(&[]));
+    // Finite weights, but not the numbers that the network computes with them.
+    let large = with(&[(&fixture("peft.safetensors"), 0.5), (&fixture("kohya_sgm.safetensors"), 1e30)]);
+    let mut denoising = pipeline.begin(&large).unwrap_or_else(|e| panic!("{e}"));
+    match pipeline.step(&mut [&mut denoising]) {
+        Err(PipelineError::BadRequest { field: "loras", message }) => {
+            for part in ["peft.safetensors", "kohya_sgm.safetensors", "step 0", "smaller scale"] {
+                assert!(message.contains(part), "{part:?} in {message}");
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(latents(&pipeline, &with(&[])) == plain, "left over after a refusal");
+}
+
+#[test]
+fn an_error_has_the_name_of_the_lora_in_the_request() {
     let pipeline = pipeline();
     let (_folder, path) = changed("peft.safetensors", |all| all.clear());
     let mut inputs = with(&[]);
-    inputs.loras = vec![Lora { name: "styles/ink".into(), path, scale: 1.0 }];
+    inputs.loras = vec![LoraChoice { name: "styles/ink".into(), path, scale: 1.0 }];
     assert_eq!(refusal(&pipeline, &inputs), "styles/ink: no tensors");
 }

@@ -1,4 +1,4 @@
-//! A model is drawn as what its file says it is, or the file is refused by name.
+//! The marks of a model's file are used, or the file is refused.
 
 #[cfg(test)]
 #[path = "support/log.rs"]
@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use support::parity;
 use tempfile::TempDir;
 
-/// Tensors and metadata that a file has beside its weights.
+/// The marks of a file: tensors (name, dtype, shape) and metadata.
 type Marks<'a> = (&'a [(&'a str, Dtype, &'a [usize])], &'a [(&'a str, &'a str)]);
 
 #[cfg(test)]
@@ -31,16 +31,16 @@ const ZERO_SNR: (&str, Dtype, &[usize]) = ("ztsnr", Dtype::F32, &[0]);
 #[cfg(test)]
 const NO_MARKS: Marks<'_> = (&[], &[]);
 
-/// The fixtures' single file with marks, and a configuration whose scheduler is changed.
+/// The fixtures' single file with marks, and a configuration with a changed scheduler.
 #[cfg(test)]
-struct Checkpoint {
+struct MarkedModel {
     _folder: TempDir,
     model: PathBuf,
     config: PathBuf,
 }
 
 #[cfg(test)]
-impl Checkpoint {
+impl MarkedModel {
     fn new((tensors, metadata): Marks<'_>, scheduler: &Value) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let model = folder.path().join("marked.safetensors");
@@ -68,7 +68,7 @@ impl Checkpoint {
     }
 }
 
-/// Replaces keys of a JSON file; `null` takes one out.
+/// Replaces keys of a JSON file; `null` removes a key.
 #[cfg(test)]
 fn change(path: &Path, changes: &Value) {
     let mut json: Map<String, Value> =
@@ -96,31 +96,37 @@ fn picture(pipeline: &SdxlPipeline) -> Vec<u8> {
     try_picture(pipeline, None).expect("a picture")
 }
 
-/// The picture of the file without marks, with a configuration that says it instead.
+/// The picture of the file without marks, with these changes of the configuration instead.
 #[cfg(test)]
 fn by_hand(scheduler: &Value) -> Vec<u8> {
-    picture(&Checkpoint::new(NO_MARKS, scheduler).load())
+    picture(&MarkedModel::new(NO_MARKS, scheduler).load())
 }
 
 #[test]
-fn a_file_that_says_v_prediction_is_drawn_with_v_prediction() {
+fn marks_of_v_prediction_are_used() {
     let expected = by_hand(&json!({ "prediction_type": "v_prediction" }));
     assert!(expected != by_hand(&json!({})), "the type makes a difference");
-    let tensors: [(&str, Dtype, &[usize]); 5] = [
+    let tensors: [(&str, Dtype, &[usize]); 7] = [
         ("v_pred", Dtype::F32, &[0]),
         ("v_pred", Dtype::F16, &[]),
         ("v_pred", Dtype::I8, &[0]),
         ("v_pred", Dtype::BOOL, &[1]),
         ("model.diffusion_model.v_pred", Dtype::BF16, &[0]),
+        ("state_dict.v_pred", Dtype::F32, &[0]),
+        ("V_Pred", Dtype::U8, &[0]),
     ];
     let metadata = [
         ("modelspec.prediction_type", "v"),
         ("modelspec.prediction_type", "v_prediction"),
         ("modelspec.prediction_type", "V-Prediction"),
         ("modelspec.predict_key", "v"),
-        // As ComfyUI writes what a workflow adds.
+        // As ComfyUI writes values of a workflow.
         ("modelspec.predict_key", "\"v\""),
         ("ss_v_parameterization", "True"),
+        ("ss_v_parameterization", "on"),
+        ("ModelSpec.Prediction_Type", "v"),
+        ("prediction_type", "v_prediction"),
+        ("modelspec.architecture", "stable-diffusion-xl-v1-base-v"),
     ];
     let mut all: Vec<Marks<'_>> = Vec::new();
     for tensor in &tensors {
@@ -130,20 +136,20 @@ fn a_file_that_says_v_prediction_is_drawn_with_v_prediction() {
         all.push((&[], slice::from_ref(pair)));
     }
     for marks in all {
-        // Whatever the configuration says.
+        // For every value in the configuration.
         for scheduler in
             [json!({}), json!({ "prediction_type": null }), json!({ "prediction_type": "sample" })]
         {
-            let own = picture(&Checkpoint::new(marks, &scheduler).load());
+            let own = picture(&MarkedModel::new(marks, &scheduler).load());
             assert!(own == expected, "{marks:?} with {scheduler}");
         }
     }
 }
 
 #[test]
-fn a_file_that_says_zero_terminal_snr_is_drawn_with_rescaled_betas_and_trailing_steps() {
+fn marks_of_zero_terminal_snr_give_rescaled_betas_and_trailing_steps() {
     let by_hand = |prediction| {
-        Checkpoint::new(
+        MarkedModel::new(
             NO_MARKS,
             &json!({
                 "prediction_type": prediction, "rescale_betas_zero_snr": true, "timestep_spacing": "trailing",
@@ -157,11 +163,11 @@ fn a_file_that_says_zero_terminal_snr_is_drawn_with_rescaled_betas_and_trailing_
         (&[], &[("modelspec.prediction_type", "v"), ("ss_zero_terminal_snr", "True")]),
     ];
     for marks in marks {
-        // A configuration that is silent about the spacing leaves each class its own default.
+        // Without a spacing in the configuration each class has its own default.
         for scheduler in [json!({}), json!({ "timestep_spacing": null, "rescale_betas_zero_snr": false })] {
-            let own = Checkpoint::new(marks, &scheduler).load();
+            let own = MarkedModel::new(marks, &scheduler).load();
             assert!(picture(&own) == picture(&expected), "{marks:?} with {scheduler}");
-            // A sampler of the request's choice keeps what the file says.
+            // Another sampler of a request keeps the marks.
             for name in own.describe().schedulers {
                 let [own, expected] =
                     [&own, &expected].map(|p| try_picture(p, Some(&name)).expect("a picture"));
@@ -169,16 +175,16 @@ fn a_file_that_says_zero_terminal_snr_is_drawn_with_rescaled_betas_and_trailing_
             }
         }
     }
-    // The mark stands for itself, where the prediction type comes from the configuration.
-    let only = Checkpoint::new((&[ZERO_SNR], &[]), &json!({ "prediction_type": "v_prediction" })).load();
+    // The mark of zero terminal SNR is used, and the prediction type is the configuration's.
+    let only = MarkedModel::new((&[ZERO_SNR], &[]), &json!({ "prediction_type": "v_prediction" })).load();
     assert!(picture(&only) == picture(&expected), "with v prediction by the configuration");
-    let (only, log) = logged(|| Checkpoint::new((&[ZERO_SNR], &[]), &json!({})).load());
+    let (only, log) = logged(|| MarkedModel::new((&[ZERO_SNR], &[]), &json!({})).load());
     assert!(picture(&only) == picture(&by_hand("epsilon")), "with epsilon");
     assert!(
         log.iter().any(|line| line.contains("zero terminal SNR") && line.contains("--config")),
         "{log:?}"
     );
-    // Noise says nothing about the picture where there is no signal: no fault of the server's, and no retry.
+    // These samplers cannot use a noise prediction without signal: a bad request, without a retry.
     for name in ["DDIMScheduler", "LCMScheduler"] {
         let error = try_picture(&only, Some(name)).expect_err("refused");
         assert!(matches!(error, PipelineError::BadRequest { .. }), "{name}: {error}");
@@ -187,20 +193,20 @@ fn a_file_that_says_zero_terminal_snr_is_drawn_with_rescaled_betas_and_trailing_
 }
 
 #[test]
-fn a_file_that_says_epsilon_or_x0_is_drawn_as_that() {
+fn marks_of_epsilon_and_x0_are_used() {
     for (value, prediction) in [("epsilon", "epsilon"), ("eps", "epsilon"), ("x0", "sample")] {
         let expected = by_hand(&json!({ "prediction_type": prediction }));
         for key in ["modelspec.prediction_type", "modelspec.predict_key"] {
             let marks: Marks<'_> = (&[], &[(key, value)]);
-            let own = Checkpoint::new(marks, &json!({ "prediction_type": "v_prediction" })).load();
+            let own = MarkedModel::new(marks, &json!({ "prediction_type": "v_prediction" })).load();
             assert!(picture(&own) == expected, "{key}: {value}");
         }
     }
     let expected = by_hand(&json!({ "prediction_type": "v_prediction" }));
     for value in ["", "None", "null", " "] {
         let marks: Marks<'_> = (&[], &[("modelspec.prediction_type", value)]);
-        let own = Checkpoint::new(marks, &json!({ "prediction_type": "v_prediction" })).load();
-        assert!(picture(&own) == expected, "{value:?} says nothing");
+        let own = MarkedModel::new(marks, &json!({ "prediction_type": "v_prediction" })).load();
+        assert!(picture(&own) == expected, "{value:?} is not a mark");
     }
 }
 
@@ -211,12 +217,16 @@ fn a_parameterisation_that_is_not_implemented_is_refused_by_name() {
         ("edm_vpred.sigma_min", "CosXL"),
         ("edm_mean", "Playground"),
         ("edm_std", "Playground"),
+        ("edm_vpred.sigma_data", "CosXL"),
+        ("edm_eps.sigma_max", "EDM"),
+        ("EDM.sigma_max", "EDM"),
+        ("model.diffusion_model.edm_mean", "Playground"),
     ] {
-        // Whatever else it says, and whatever the configuration says.
+        // For all other marks and configurations.
         for others in [&[][..], &[V_PRED, ZERO_SNR]] {
             let tensors = [others, &[(key, Dtype::F32, &[4][..])]].concat();
             for scheduler in [json!({}), json!({ "prediction_type": "v_prediction" })] {
-                let message = Checkpoint::new((&tensors, &[]), &scheduler).refusal();
+                let message = MarkedModel::new((&tensors, &[]), &scheduler).refusal();
                 for part in ["marked.safetensors", key, "EDM", name, "not supported", "use a checkpoint"] {
                     assert!(message.contains(part), "{part:?} in {message}");
                 }
@@ -228,12 +238,37 @@ fn a_parameterisation_that_is_not_implemented_is_refused_by_name() {
         ("modelspec.prediction_type", "EDM"),
         ("modelspec.predict_key", "rectified_flow"),
         ("modelspec.noise_process", "flow"),
+        ("modelspec.architecture", "stable-diffusion-xl-v1-cosxl"),
+        ("modelspec.architecture", "playground-v2.5"),
     ] {
-        let message = Checkpoint::new((&[], &[(key, value)]), &json!({})).refusal();
+        let message = MarkedModel::new((&[], &[(key, value)]), &json!({})).refusal();
         for part in ["marked.safetensors", key, &value.to_lowercase(), "not supported", "use a checkpoint"] {
             assert!(message.contains(part), "{part:?} in {message}");
         }
     }
+}
+
+#[test]
+fn a_flag_that_is_neither_true_nor_false_is_refused() {
+    for key in ["ss_v_parameterization", "ss_zero_terminal_snr"] {
+        let message = MarkedModel::new((&[], &[(key, "maybe")]), &json!({})).refusal();
+        for part in ["marked.safetensors", key, "maybe", "neither True nor False"] {
+            assert!(message.contains(part), "{part:?} in {message}");
+        }
+    }
+    let message = MarkedModel::new((&[], &[("ss_flow_model", "True")]), &json!({})).refusal();
+    assert!(message.contains("ss_flow_model") && message.contains("flow matching"), "{message}");
+}
+
+#[test]
+fn a_file_without_zero_terminal_snr_overrules_the_configuration() {
+    let rescaled = json!({ "prediction_type": "v_prediction", "rescale_betas_zero_snr": true });
+    let expected = by_hand(&json!({ "prediction_type": "v_prediction", "rescale_betas_zero_snr": false }));
+    assert!(expected != by_hand(&rescaled), "rescaling makes a difference");
+    let checkpoint = MarkedModel::new((&[], &[("ss_zero_terminal_snr", "False")]), &rescaled);
+    let (own, log) = logged(|| checkpoint.load());
+    assert!(picture(&own) == expected);
+    assert!(log.iter().any(|line| line.contains("ss_zero_terminal_snr")), "{log:?}");
 }
 
 #[test]
@@ -248,40 +283,40 @@ fn a_file_of_another_model_is_refused_by_name() {
         ("stable-diffusion-xl-v1-inpainting", "an inpainting model"),
         ("stable-diffusion-xl-v1-edit", "an editing model"),
         ("stable-diffusion-xl-v1-base/lora", "--lora-dir"),
-        ("stable-diffusion-xl-v1-base/control-lora", "no checkpoint"),
+        ("stable-diffusion-xl-v1-base/control-lora", "not a checkpoint"),
     ] {
         let marks: Marks<'_> = (&[], &[("modelspec.architecture", architecture)]);
-        let message = Checkpoint::new(marks, &json!({})).refusal();
+        let message = MarkedModel::new(marks, &json!({})).refusal();
         for part in ["marked.safetensors", "modelspec.architecture", &architecture.to_lowercase(), part] {
             assert!(message.contains(part), "{part:?} in {message}");
         }
     }
-    // What is not known is left to the tensors.
+    // For an unknown architecture the tensors decide.
     for architecture in ["stable-diffusion-xl-v1-base", "SDXL", "Illustrious special edition"] {
-        Checkpoint::new((&[], &[("modelspec.architecture", architecture)]), &json!({})).load();
+        MarkedModel::new((&[], &[("modelspec.architecture", architecture)]), &json!({})).load();
     }
 }
 
 #[test]
-fn a_tensor_counts_more_than_metadata_that_contradicts_it() {
+fn a_tensor_has_precedence_over_metadata() {
     let expected = by_hand(&json!({ "prediction_type": "v_prediction" }));
     let marks: Marks<'_> = (&[V_PRED], &[("modelspec.prediction_type", "epsilon")]);
-    let (own, log) = logged(|| Checkpoint::new(marks, &json!({})).load());
+    let (own, log) = logged(|| MarkedModel::new(marks, &json!({})).load());
     assert!(picture(&own) == expected);
     let named = |line: &&String| line.contains("modelspec.prediction_type") && line.contains("v_pred");
     assert!(log.iter().any(|line| named(&line) && line.starts_with("WARN")), "{log:?}");
 }
 
 #[test]
-fn metadata_that_contradicts_itself_is_decided_by_the_configuration_or_refused() {
+fn the_configuration_decides_contradicting_metadata() {
     let marks: Marks<'_> = (&[], &[("modelspec.prediction_type", "v"), ("modelspec.predict_key", "epsilon")]);
     for prediction in ["v_prediction", "epsilon"] {
         let scheduler = json!({ "prediction_type": prediction });
-        let (own, log) = logged(|| Checkpoint::new(marks, &scheduler).load());
+        let (own, log) = logged(|| MarkedModel::new(marks, &scheduler).load());
         assert!(picture(&own) == by_hand(&scheduler), "{prediction}");
         assert!(log.iter().any(|line| line.contains("modelspec.predict_key")), "{log:?}");
     }
-    let silent = Checkpoint::new(marks, &json!({ "prediction_type": null }));
+    let silent = MarkedModel::new(marks, &json!({ "prediction_type": null }));
     let built_in = LoadOptions { config: None, ..silent.options() };
     let refusals = [silent.options(), built_in]
         .map(|options| SdxlPipeline::load(options).expect_err("refused").to_string());
@@ -293,8 +328,8 @@ fn metadata_that_contradicts_itself_is_decided_by_the_configuration_or_refused()
 }
 
 #[test]
-fn a_configuration_that_the_file_overrules_is_named_in_the_log() {
-    let checkpoint = Checkpoint::new((&[V_PRED, ZERO_SNR], &[]), &json!({}));
+fn a_mark_that_changes_the_configuration_is_logged() {
+    let checkpoint = MarkedModel::new((&[V_PRED, ZERO_SNR], &[]), &json!({}));
     let (_, log) = logged(|| checkpoint.load());
     for key in ["prediction_type", "rescale_betas_zero_snr", "timestep_spacing"] {
         let lines: Vec<_> = log.iter().filter(|line| line.contains(key)).collect();
@@ -306,13 +341,13 @@ fn a_configuration_that_the_file_overrules_is_named_in_the_log() {
     let agreed = json!({
         "prediction_type": "v_prediction", "rescale_betas_zero_snr": true, "timestep_spacing": "trailing",
     });
-    let checkpoint = Checkpoint::new((&[V_PRED, ZERO_SNR], &[]), &agreed);
+    let checkpoint = MarkedModel::new((&[V_PRED, ZERO_SNR], &[]), &agreed);
     let (_, log) = logged(|| checkpoint.load());
     assert!(!log.iter().any(|line| line.contains("is read as")), "{log:?}");
 }
 
 #[test]
-fn a_folder_whose_unet_has_marks_is_drawn_as_they_say() {
+fn marks_in_a_folders_unet_are_used() {
     let folder = tempfile::tempdir().expect("a folder");
     copy(&parity().join("model"), folder.path(), &|_| true);
     copy(&parity().join("taesdxl"), &folder.path().join("taesd"), &|_| true);

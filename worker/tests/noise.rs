@@ -1,4 +1,4 @@
-//! Noise compared with torch's: its CPU generator, and the known emulation of its CUDA generator.
+//! Compares the noise with torch's CPU generator and with the known emulation of its CUDA generator.
 
 #[cfg(test)]
 #[path = "support/numbers.rs"]
@@ -26,7 +26,7 @@ struct Row {
     sum_sq: f64,
 }
 
-/// Library functions differ in the last bit; near u = 0 this is amplified.
+/// Library functions differ in the last bit, which is amplified near u = 0.
 fn limit(name: &str) -> f64 {
     if name.starts_with("cpu") { 4e-6 } else { 1e-5 }
 }
@@ -37,8 +37,8 @@ fn every_row_of_the_noise_table() {
     let rows: Vec<Row> = serde_json::from_str(&text).expect("the table");
     let tensors = load(parity().join("noise.safetensors"));
     let mut compared = 0;
-    // Latents are drawn in f32 and rounded afterwards, so that the model's type does not change the noise;
-    // torch's f16 draws differ in count (see the fixtures' README).
+    // Latents are drawn in f32 and rounded afterwards, so the model's dtype does not change the noise. torch's f16
+    // draws differ in count (see the fixtures' README).
     for row in rows.iter().filter(|r| r.dtype == "float32") {
         let kind = if row.name.starts_with("cpu") { GeneratorKind::Cpu } else { GeneratorKind::Cuda };
         let mut generator = Generator::new(kind, row.seed);

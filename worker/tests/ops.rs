@@ -1,4 +1,4 @@
-//! The CPU kernels against the candle operations that other devices use.
+//! Compares the CPU kernels with the candle operations.
 
 #[cfg(test)]
 #[path = "support/close.rs"]
@@ -14,15 +14,15 @@ use glimpse_worker::{
     sdxl::ops::{self, Activation, Mask, Padding, portable},
 };
 
-/// Sums are taken in another order, and `exp` and `erf` are our own.
+/// The order of sums and the implementations of `exp` and `erf` differ.
 const LIMIT: f64 = 2e-6;
 
-/// Normal numbers, the same in every run.
+/// Normal numbers, equal in every run.
 #[cfg(test)]
-struct Numbers(Generator);
+struct NormalNumbers(Generator);
 
 #[cfg(test)]
-impl Numbers {
+impl NormalNumbers {
     fn new() -> Self {
         Self(Generator::new(GeneratorKind::Cpu, 7))
     }
@@ -34,7 +34,7 @@ impl Numbers {
 
 #[test]
 fn convolutions_of_every_kind() -> Result<()> {
-    let mut numbers = Numbers::new();
+    let mut numbers = NormalNumbers::new();
     // Channels, size, kernel, stride: odd sizes, single rows, strides that do not divide.
     for (i, o, h, w, kernel, stride) in [
         (3, 5, 7, 9, 3, 1),
@@ -61,7 +61,7 @@ fn convolutions_of_every_kind() -> Result<()> {
 
 #[test]
 fn linear_layers_over_any_shape() -> Result<()> {
-    let mut numbers = Numbers::new();
+    let mut numbers = NormalNumbers::new();
     for (shape, inputs, outputs) in [(vec![1], 7, 3), (vec![2, 77], 64, 200), (vec![3, 50, 2], 128, 1)] {
         let x = numbers.draw(&[shape.clone(), vec![inputs]].concat())?;
         let (weight, bias) = (numbers.draw(&[outputs, inputs])?, numbers.draw(&[outputs])?);
@@ -75,7 +75,7 @@ fn linear_layers_over_any_shape() -> Result<()> {
 
 #[test]
 fn attention_with_and_without_a_mask() -> Result<()> {
-    let mut numbers = Numbers::new();
+    let mut numbers = NormalNumbers::new();
     for (queries, keys, heads, width) in [(1, 1, 1, 3), (77, 77, 2, 16), (200, 77, 5, 20), (130, 130, 1, 48)]
     {
         let (q, k, v) = (
@@ -94,8 +94,8 @@ fn attention_with_and_without_a_mask() -> Result<()> {
 
 #[test]
 fn norms_far_from_zero() -> Result<()> {
-    let mut numbers = Numbers::new();
-    // A mean of a hundred standard deviations: a one-pass variance would be noise.
+    let mut numbers = NormalNumbers::new();
+    // The mean is a hundred standard deviations, where a one-pass variance is inaccurate.
     let x = (numbers.draw(&[2, 12, 5, 7])? + 100.0)?;
     let (weight, bias) = (numbers.draw(&[12])?, numbers.draw(&[12])?);
     for groups in [1, 4, 12] {
@@ -124,7 +124,7 @@ fn activations_over_the_whole_range() -> Result<()> {
 
 #[test]
 fn other_types_are_computed_in_f32_and_rounded() -> Result<()> {
-    let mut numbers = Numbers::new();
+    let mut numbers = NormalNumbers::new();
     let (x, weight) =
         (numbers.draw(&[4, 32])?.to_dtype(DType::BF16)?, numbers.draw(&[8, 32])?.to_dtype(DType::BF16)?);
     let y = ops::linear(&x, &weight, None)?;

@@ -1,23 +1,19 @@
-//! A resumed job ends with the same picture as an uninterrupted one, bit for bit.
+//! A resumed job gives the picture of an uninterrupted job, bit for bit.
 
+#[cfg(test)]
+#[path = "support/pipeline.rs"]
+mod fixture;
 #[cfg(test)]
 mod support;
 
 use std::collections::BTreeMap;
 
+use fixture::pipeline;
 use glimpse_worker::noise::GeneratorKind;
-use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, Rgb, SchedulerChoice, SdxlPipeline};
+use glimpse_worker::pipeline::{Inputs, Pipeline, Rgb, SchedulerChoice, SdxlPipeline};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
-use support::parity;
-
-#[cfg(test)]
-fn pipeline() -> SdxlPipeline {
-    let options =
-        LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(parity().join("model")) };
-    SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"))
-}
 
 #[cfg(test)]
 fn inputs(scheduler: &Value) -> Inputs {
@@ -31,7 +27,7 @@ fn inputs(scheduler: &Value) -> Inputs {
     inputs
 }
 
-/// Every checkpoint, by the number of steps taken, and the pictures.
+/// Runs a job. Returns all checkpoints, by the number of steps taken, and the pictures.
 #[cfg(test)]
 fn run(pipeline: &SdxlPipeline, inputs: &Inputs) -> (BTreeMap<usize, Vec<u8>>, Vec<Rgb>) {
     let mut job = pipeline.begin(inputs).unwrap_or_else(|e| panic!("{e}"));
@@ -60,7 +56,7 @@ fn check(scheduler: Value) {
         let inputs = Inputs { generator: Some(generator), ..inputs(&scheduler) };
         let (checkpoints, whole) = run(&pipeline, &inputs);
         for (step, checkpoint) in checkpoints {
-            // Another process would have loaded the model again; this one has made other pictures in between.
+            // Other jobs have run on this pipeline in between.
             let (begun, resumed) = end_of(&pipeline, &inputs, &checkpoint);
             assert_eq!(begun, step, "{scheduler}");
             assert!(resumed == whole, "{scheduler} with {generator:?}, resumed after {step} steps");
@@ -97,7 +93,7 @@ fn every_sampler_that_is_offered_is_in_this_file() {
 }
 
 #[test]
-fn repainting_goes_on_from_a_checkpoint() {
+fn an_inpainting_job_resumes_from_a_checkpoint() {
     let pipeline = pipeline();
     let picture = |f: fn(u32, u32) -> u8| {
         let data = (0..40).flat_map(|y| (0..32).flat_map(move |x| [f(x, y); 3])).collect();
@@ -115,7 +111,7 @@ fn repainting_goes_on_from_a_checkpoint() {
 }
 
 #[test]
-fn a_checkpoint_of_another_job_is_left_aside() {
+fn a_checkpoint_of_another_job_is_ignored() {
     let pipeline = pipeline();
     let own = inputs(&json!({ "_class_name": "UniPCMultistepScheduler" }));
     let (checkpoints, whole) = run(&pipeline, &own);
@@ -132,7 +128,7 @@ fn a_checkpoint_of_another_job_is_left_aside() {
     }
 }
 
-/// A safetensors file with some of the tensors under other names or with other shapes.
+/// A checkpoint whose tensors have other names or shapes.
 #[cfg(test)]
 fn changed(checkpoint: &[u8], change: impl Fn(&str, &[usize]) -> (String, Vec<usize>)) -> Vec<u8> {
     let (_, header) = SafeTensors::read_metadata(checkpoint).expect("a checkpoint");
@@ -149,7 +145,7 @@ fn a_checkpoint_that_no_sampler_wrote_is_ignored() {
     let pipeline = pipeline();
     let own = inputs(&json!({ "_class_name": "UniPCMultistepScheduler", "solver_order": 3 }));
     let (checkpoints, whole) = run(&pipeline, &own);
-    // A higher order than the number of steps: there are no earlier levels for it.
+    // A higher order than the number of steps, for which there are no earlier levels.
     let higher = changed(&checkpoints[&1], |name, shape| {
         (name.replace("sampler.last.1", "sampler.last.3"), shape.to_vec())
     });
@@ -163,7 +159,7 @@ fn a_checkpoint_that_no_sampler_wrote_is_ignored() {
         (name.to_owned(), shape)
     });
     assert!(end_of(&pipeline, &own, &turned) == (0, whole.clone()), "of another shape");
-    // A very high order must not take very long to check.
+    // The check of a very high order must not take long.
     let endless = inputs(&json!({ "_class_name": "UniPCMultistepScheduler", "solver_order": 1_u64 << 60 }));
     let without = changed(&checkpoints[&1], |name, shape| {
         (name.replace("sampler.last.1", "sampler.least.1"), shape.to_vec())

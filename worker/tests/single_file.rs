@@ -1,5 +1,8 @@
-//! Weights as people have them: one file, another autoencoder, the preview decoder in its author's naming.
+//! Single files, another autoencoder, and the preview decoder in its original file.
 
+#[cfg(test)]
+#[path = "support/picture.rs"]
+mod picture;
 #[cfg(test)]
 mod support;
 
@@ -8,9 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, SdxlPipeline};
+use glimpse_worker::pipeline::{LoadOptions, SdxlPipeline};
 use glimpse_worker::sdxl::tokenizer::ClipTokenizer;
 use glimpse_worker::sdxl::{ConfigFiles, LoadError};
+use picture::picture;
 use support::parity;
 use tempfile::TempDir;
 
@@ -30,7 +34,7 @@ fn tensors(path: &Path) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(path, &Device::Cpu).expect("tensors")
 }
 
-/// A copy of a file in which the tensors are changed.
+/// A copy of a file with changed tensors.
 #[cfg(test)]
 fn changed(path: &Path, change: impl FnOnce(&mut HashMap<String, Tensor>)) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -46,19 +50,8 @@ fn complaint(options: LoadOptions) -> String {
     SdxlPipeline::load(options).expect_err("a damaged checkpoint").to_string()
 }
 
-#[cfg(test)]
-fn picture(pipeline: &SdxlPipeline) -> Vec<u8> {
-    let mut inputs = Inputs::new("a fox", 32, 32);
-    inputs.num_inference_steps = 2;
-    let mut denoising = pipeline.begin(&inputs).expect("begins");
-    for _ in 0..2 {
-        pipeline.step(&mut [&mut denoising]).expect("steps");
-    }
-    pipeline.finish(denoising).expect("finishes").remove(0).data
-}
-
 #[test]
-fn what_is_missing_is_named_as_the_file_names_it() {
+fn a_missing_tensor_has_its_name_in_the_file() {
     let LoadOptions { model, .. } = single();
     let (_folder, damaged) = changed(&model, |all| {
         all.remove("model.diffusion_model.output_blocks.2.2.conv.bias").expect("there");
@@ -89,7 +82,53 @@ fn what_is_missing_is_named_as_the_file_names_it() {
 }
 
 #[test]
-fn a_cut_single_file_is_named() {
+fn a_file_that_is_no_checkpoint_is_called_what_it_looks_like() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("x.safetensors");
+    for (names, expected) in [
+        (&["lora_unet_middle_block_1_proj_in.lora_up.weight"][..], "looks like a LoRA"),
+        (&["unet.mid_block.attentions.0.proj_in.lora_A.weight"], "looks like a LoRA"),
+        (
+            &["cond_stage_model.transformer.text_model.x.weight", "model.diffusion_model.out.2.weight"],
+            "looks like a checkpoint of Stable Diffusion 1",
+        ),
+        (&["cond_stage_model.model.x", "model.diffusion_model.out.2.weight"], "Stable Diffusion 2"),
+        (
+            &["conditioner.embedders.0.model.x", "model.diffusion_model.out.2.weight"],
+            "looks like an SDXL refiner",
+        ),
+        (&["first_stage_model.decoder.conv_in.weight"], "looks like an autoencoder"),
+        (&["decoder.conv_in.weight", "encoder.conv_in.weight"], "looks like an autoencoder"),
+        (&["model.diffusion_model.input_blocks.0.0.weight"], "looks like a UNet without text encoders"),
+        (&["input_blocks.0.0.weight"], "looks like a UNet without text encoders"),
+        (&["down_blocks.0.resnets.0.conv1.weight"], "looks like a UNet without text encoders"),
+        (&["double_blocks.0.img_attn.proj.weight"], "such as FLUX"),
+        (&["text_model.embeddings.position_embedding.weight"], "looks like a text encoder"),
+        (&["1.weight", "3.conv.0.weight"], "looks like a TAESD"),
+        (&["clip_g", "clip_l"], "looks like a textual inversion"),
+        (&["something.else"], "does not look like a checkpoint of SDXL"),
+        (
+            &["conditioner.embedders.1.model.ln_final.bias", "model.diffusion_model.out.2.weight"],
+            "has no autoencoder",
+        ),
+    ] {
+        let one = |name: &&str| ((*name).to_owned(), Tensor::ones(1, DType::F32, &Device::Cpu).expect("one"));
+        let all: HashMap<_, _> = names.iter().map(one).collect();
+        candle_core::safetensors::save(&all, &model).expect("saved");
+        let message = complaint(LoadOptions { model: model.clone(), ..single() });
+        let message = message.strip_prefix(&format!("{}: ", model.display())).expect("the file");
+        assert!(message.contains(expected) && !message.contains("missing"), "{names:?}: {message}");
+    }
+}
+
+#[test]
+fn taesds_original_file_may_be_named_itself() {
+    let file = parity().join("variants/taesdxl/taesdxl_decoder.safetensors");
+    SdxlPipeline::load(LoadOptions { taesd: Some(file), ..single() }).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn a_truncated_single_file_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let cut = folder.path().join("cut.safetensors");
     let whole = fs::read(single().model).expect("a file");
@@ -99,14 +138,14 @@ fn a_cut_single_file_is_named() {
 }
 
 #[test]
-fn without_a_configuration_a_single_file_is_taken_for_sdxl_base() {
+fn a_single_file_without_configuration_is_read_as_sdxl_base() {
     let message = complaint(LoadOptions { config: None, ..single() });
     // The built-in encoders are wider than the fixtures'.
     assert!(message.contains("should be [49408, 768] and is"), "{message}");
 }
 
 #[test]
-fn another_autoencoder_takes_the_place_of_the_models() {
+fn another_autoencoder_replaces_the_models_own() {
     let model = parity().join("model");
     let options = || LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(model.clone()) };
     let load = |options| SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));
@@ -114,7 +153,7 @@ fn another_autoencoder_takes_the_place_of_the_models() {
     let same = picture(&load(LoadOptions { vae: Some(model.join("vae")), ..options() }));
     assert!(same == own, "its own as another");
 
-    // A folder from before diffusers renamed the attention, and with other numbers.
+    // A folder with the attention's names before diffusers 0.15.
     let weights = model.join("vae/diffusion_pytorch_model.safetensors");
     let (folder, _) = changed(&weights, |all| {
         for name in all.keys().cloned().collect::<Vec<_>>() {
@@ -132,7 +171,7 @@ fn another_autoencoder_takes_the_place_of_the_models() {
     let old = picture(&load(LoadOptions { vae: Some(folder.path().into()), ..options() }));
     assert!(old == own, "old names");
 
-    // The autoencoder of the single file, alone: half as precise, so another picture.
+    // The autoencoder of the single file, in a file of its own. It is float16, so the picture differs.
     let file = single().model;
     let (_folder, alone) = changed(&file, |all| {
         let prefix = "first_stage_model.";
@@ -147,7 +186,7 @@ fn another_autoencoder_takes_the_place_of_the_models() {
 }
 
 #[test]
-fn numbers_that_are_no_weights_of_ours_are_left_aside() {
+fn unknown_tensors_are_ignored() {
     let load = |options| SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));
     let own = picture(&load(single()));
     let (_folder, model) = changed(&single().model, |all| {
@@ -159,7 +198,7 @@ fn numbers_that_are_no_weights_of_ours_are_left_aside() {
 }
 
 #[test]
-fn a_preview_decoder_that_is_none_is_refused() {
+fn a_file_that_is_no_preview_decoder_is_refused() {
     let path = parity().join("variants/taesdxl/taesdxl_decoder.safetensors");
     let (folder, _) = changed(&path, |all| drop(all.remove("1.weight")));
     let message = complaint(LoadOptions { taesd: Some(folder.path().into()), ..single() });
@@ -169,13 +208,13 @@ fn a_preview_decoder_that_is_none_is_refused() {
     assert!(message.contains("missing 3.conv.2.bias"), "{message}");
 }
 
-/// A VAE whose activations leave float16's range there, and not in float32.
+/// A VAE whose activations overflow in float16, but not in float32.
 #[test]
 fn an_autoencoder_that_overflows_runs_again_in_float32() -> Result<(), LoadError> {
     let model = parity().join("model");
     let weights = model.join("vae/diffusion_pytorch_model.safetensors");
     let (folder, _) = changed(&weights, |all| {
-        // The largest weights that float16 holds, before a norm that takes the size away again.
+        // Weights near float16's largest number. A norm follows, so float32 gives the same picture.
         let name = "decoder.conv_in.weight";
         let most = all[name].abs().and_then(|w| w.max_all()?.to_scalar::<f32>()).expect("a number");
         let large = (&all[name] * (6e4 / f64::from(most))).expect("numbers");
@@ -200,7 +239,7 @@ fn an_autoencoder_that_overflows_runs_again_in_float32() -> Result<(), LoadError
     let numbers = |picture: Tensor| picture.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("numbers");
     let precise = numbers(load(DType::F32)?.decode(&latents).expect("decodes"));
     let pipeline = load(DType::F16)?;
-    // The second time it goes there at once.
+    // The second call uses float32 from the start.
     for _ in 0..2 {
         let same = numbers(pipeline.decode(&latents).expect("decodes")) == precise;
         assert!(same, "not the picture of float32");
@@ -208,7 +247,7 @@ fn an_autoencoder_that_overflows_runs_again_in_float32() -> Result<(), LoadError
     Ok(())
 }
 
-/// CLIP's own ids.
+/// The ids of CLIP.
 #[test]
 fn the_built_in_tokenizers_are_clips() {
     let open = |component| ClipTokenizer::open(&ConfigFiles::SdxlBase(component)).expect("built in");
@@ -220,7 +259,7 @@ fn the_built_in_tokenizers_are_clips() {
         assert_eq!(ids[..7], words);
         assert!(ids[7..].iter().all(|id| *id == pad) && ids.len() == 77);
     }
-    // As transformers' CLIPTokenizer and open_clip's SimpleTokenizer cut it, alike.
+    // The ids of transformers' CLIPTokenizer and of open_clip's SimpleTokenizer.
     let odd = "naïve café — 北京 🚀 it's 2024!";
     let cut = [
         49406, 1097, 35689, 563, 15304, 2005, 161, 234, 245, 21078, 361, 13542, 585, 568, 273, 271, 273, 275,

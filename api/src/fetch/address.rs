@@ -1,4 +1,4 @@
-//! Which addresses are public, and which lead into a private network.
+//! Decides which addresses are public.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,7 +25,7 @@ const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 15] = [
 /// The allocated part of IPv6; loopback, local and multicast addresses are outside of it.
 const HANDED_OUT_V6: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// The parts of it that are not public: special protocols (Teredo among them), 6to4, and documentation.
+/// The parts of it that are not public: special protocols such as Teredo, 6to4, and documentation.
 const NOT_PUBLIC_V6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
@@ -37,7 +37,7 @@ const NOT_PUBLIC_V6: [(Ipv6Addr, u32); 4] = [
 const IPV4_WITHIN: [(Ipv6Addr, u32); 2] =
     [(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96), (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96)];
 
-/// Whether an address belongs to one machine on the public Internet.
+/// Whether an address is a unicast address of the public Internet.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_internet_is_public_up_to_the_edges_of_what_is_not() {
+    fn addresses_next_to_private_ranges_are_public() {
         for address in [
             "1.1.1.1",
             "9.255.255.255",
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stranger_does_not_see_is_not_public() {
+    fn private_and_special_addresses_are_not_public() {
         for address in [
             "0.0.0.0",
             "0.1.2.3",

@@ -1,8 +1,8 @@
 //! Fetches pictures that a request gives as URLs, if the operator allows it.
 //!
-//! The client chooses the URL, and this machine may reach networks that the client cannot. So `policy.rs` checks every
-//! hop, by the address that the connection then uses; time, bytes and the number of fetches are limited; and the client
-//! learns only that there is no picture, never what else was there.
+//! The client chooses the URL, and this machine may reach networks that the client cannot. So `policy.rs` checks the
+//! address of every hop; time, bytes and the number of parallel fetches are limited; and an error does not tell the
+//! client what is at the URL.
 
 mod address;
 mod policy;
@@ -69,12 +69,12 @@ impl Fetcher {
         let policy = Arc::new(AddressPolicy::new(hosts));
         let client = Client::builder()
             .dns_resolver(policy.clone())
-            // A proxy from the environment would resolve names again, by its own rules.
+            // A proxy from the environment would resolve names again, without the policy.
             .no_proxy()
             // The policy checks each hop.
             .redirect(redirect::Policy::none())
             .referer(false)
-            // Connections to unknown hosts are not kept.
+            // Keep no idle connections to unknown hosts.
             .pool_max_idle_per_host(0)
             .connect_timeout(limits.connect)
             .user_agent(concat!("glimpse/", env!("CARGO_PKG_VERSION")))

@@ -1,4 +1,4 @@
-//! Which addresses this server may be asked to fetch from.
+//! The policy for URLs of pictures: which hosts this server may fetch from.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -21,8 +21,11 @@ impl FromStr for ImageHost {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text} is no host: a name or an address, without scheme, port, path and wildcard");
+        let wrong = || {
+            format!(
+                "{text} is not a host: write a name or an address, without scheme, port, path or wildcard"
+            )
+        };
         let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
         let host = match inner.parse::<Ipv6Addr>() {
             Ok(address) => format!("[{address}]"),
@@ -31,7 +34,7 @@ impl FromStr for ImageHost {
             }
             Err(_) => text.to_owned(),
         };
-        // Parsing it as part of a URL gives the spelling that it is compared in.
+        // The URL parser normalises the host, as it does for the URLs of requests.
         let url = Url::parse(&format!("http://{host}/")).map_err(|_| wrong())?;
         url.host_str().map(|host| Self(host.to_owned())).ok_or_else(wrong)
     }
@@ -42,11 +45,11 @@ impl FromStr for ImageHost {
 #[error("the address is not allowed")]
 pub(super) struct Forbidden;
 
-/// Decides for each address whether it may be fetched from. With a list: the hosts on it, wherever they are. Without
-/// one: all hosts that have only public addresses.
+/// The allowed hosts. With a list: the hosts in it, with any address. Without a list: all hosts that have only public
+/// addresses.
 ///
-/// It is also the resolver of the connections, so a name whose address changes between two lookups cannot get around
-/// it.
+/// It is also the resolver of the connections, so a name whose address changes between two lookups cannot bypass the
+/// policy.
 pub(super) struct AddressPolicy {
     hosts: Option<Arc<[ImageHost]>>,
 }
@@ -56,7 +59,7 @@ impl AddressPolicy {
         Self { hosts: (!hosts.is_empty()).then(|| hosts.into()) }
     }
 
-    /// Checks what can be checked before names are resolved.
+    /// Checks a URL before its name is resolved.
     pub(super) fn check(&self, url: &Url) -> Result<(), Forbidden> {
         if !matches!(url.scheme(), "http" | "https") || !is_anonymous(url) {
             return Err(Forbidden);
@@ -65,8 +68,8 @@ impl AddressPolicy {
         if let Some(hosts) = &self.hosts {
             return if hosts.iter().any(|listed| listed.0 == host) { Ok(()) } else { Err(Forbidden) };
         }
-        // An address is not resolved. The parser has normalised every spelling of it (decimal, octal, hexadecimal,
-        // with parts left out).
+        // An address in a URL is not resolved, so check it here. The URL parser has normalised its spelling (decimal,
+        // octal, hexadecimal, missing parts).
         match host.trim_matches(['[', ']']).parse::<IpAddr>() {
             Ok(address) if !is_public(address) => Err(Forbidden),
             _ => Ok(()),
@@ -80,7 +83,7 @@ fn is_anonymous(url: &Url) -> bool {
 
 impl Resolve for AddressPolicy {
     fn resolve(&self, name: Name) -> Resolving {
-        // Only names of allowed URLs are resolved here: names on the list, if there is one.
+        // `check` was called before: if there is a list, the name is in it.
         let anywhere = self.hosts.is_some();
         Box::pin(async move {
             let addresses: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();

@@ -1,12 +1,12 @@
-//! Dead jobs: lists and retries them. A client that has a job's id controls the job, so these routes are only for
-//! clients that may see all jobs: those that can reach a loopback address.
+//! Lists and retries dead jobs. The id of a job gives control over it, so these routes work only if the API listens on
+//! a loopback address.
 
 use axum::{
     extract::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
     },
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
 use glimpse_shared::{
@@ -34,6 +34,7 @@ pub(crate) struct Of {
 /// `GET /v1/dead`, newest first.
 pub(crate) async fn list(
     State(api): State<Api>,
+    headers: HeaderMap,
     query: Result<Query<Of>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     #[derive(Serialize)]
@@ -50,7 +51,7 @@ pub(crate) async fn list(
         attempts: u32,
     }
 
-    api.for_this_machine()?;
+    api.for_this_machine(&headers)?;
     let app = app(query.ok().and_then(|Query(of)| of.app))?;
     let dead = ask(api.store.dead(app.as_ref())).await?;
     let listed = |dead: DeadJob| Listed {
@@ -75,16 +76,17 @@ fn app(text: Option<String>) -> Result<Option<App>, ApiError> {
 /// `POST /v1/dead/{id}/retry`: repeated, it returns the same new job.
 pub(crate) async fn retry(
     State(api): State<Api>,
+    headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    api.for_this_machine()?;
+    api.for_this_machine(&headers)?;
     let old = job_id(path)?;
     in_time(async {
         let state = known(&api, old).await?;
         let app = state.app;
         let mut workers = 0;
         if api.store.status(old.retried()).await?.is_none() {
-            // A job that no worker takes would end for good: a start timeout does not put it on the dead list.
+            // Without a capable worker the new job would end with a start timeout, and would not be on the dead list.
             let served = api.admission.served(&app).await?;
             if !served.can(&state.needs) {
                 return Err(ApiError::NoneCapable);

@@ -26,9 +26,10 @@ use crate::{
     state::Api,
 };
 
-/// After how many milliseconds a client reconnects that lost its connection.
+/// The delay before a client reconnects, in milliseconds.
 const RETRY: u64 = 1000;
-/// The span over which clients reconnect when a process shuts down, so that they do not all come at once.
+/// The maximum of the random extra delay when a process shuts down, in milliseconds: clients do not all reconnect at
+/// once.
 const SPREAD: u64 = 4000;
 
 /// The query of the route.
@@ -37,7 +38,7 @@ pub(crate) struct After {
     after: Option<String>,
 }
 
-/// Follows a job. The cursor is `Last-Event-ID`, which is newer where a client sends both, or `?after=`.
+/// Follows a job. The cursor is `Last-Event-ID` or `?after=`. With both, `Last-Event-ID` is used, because it is newer.
 pub(crate) async fn follow(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
@@ -49,7 +50,7 @@ pub(crate) async fn follow(
     let cursor = cursor(&headers, query.ok().and_then(|Query(query)| query.after))?;
     let state = known(&api, id).await?;
     if state.status.is_terminal() && cursor == Some(state.seq) {
-        // EventSource reconnects after every end of a body, unless it gets this status.
+        // EventSource reconnects after every end of a body; the status 204 stops it.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let relay = Relay {
@@ -77,21 +78,22 @@ fn cursor(headers: &HeaderMap, after: Option<String>) -> Result<Option<Seq>, Api
 
 const SEQ_RULE: &str = "Input should be the id of an event, a whole number";
 
-/// Our own wire: an event's own JSON, with its number and its kind.
+/// The wire of our own routes: an event's JSON, with its number and its kind.
 struct Native {
     /// The newest event that the client has.
     cursor: Seq,
-    /// Whether the next event may have any number: nothing was sent yet and the client has no cursor, or the
-    /// client knows of the gap.
+    /// Whether the next event needs a gap comment before it.
     gap_notice: GapNotice,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum GapNotice {
-    /// A terminal event alone is not a gap: the log holds nothing else.
+    /// Nothing was sent and the client has no cursor. A terminal event is then not a gap: the log of an ended job holds
+    /// nothing else.
     Fresh,
-    /// The gap was announced.
+    /// A gap was announced: the next event may have any number.
     Announced,
+    /// The next event must have the next number.
     No,
 }
 

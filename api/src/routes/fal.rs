@@ -1,4 +1,4 @@
-//! fal's wire: a request is a job whose client waits for it on the connection.
+//! fal's wire: a client waits on the connection for the job of its request.
 
 use std::io::Write;
 
@@ -36,12 +36,12 @@ use crate::{
 
 const FAL: Defaults = Defaults { unknown: Unknown::Ignored, preview_source: PreviewSource::Latents };
 
-/// Whose timeout expired; its presence also keeps fal's clients from retrying.
+/// Who set the expired timeout. With this header fal's clients do not retry.
 const TIMEOUT_TYPE: HeaderName = HeaderName::from_static("x-fal-request-timeout-type");
 
 type AppPath = Result<Path<(String, String)>, PathRejection>;
 
-/// `POST /{owner}/{app}`: waits, then answers with the pictures.
+/// `POST /{owner}/{app}`: waits for the job, then sends the pictures.
 pub(crate) async fn run(
     State(api): State<Api>,
     path: AppPath,
@@ -57,8 +57,8 @@ pub(crate) async fn run(
         let followed = tokio::select! {
             biased;
             followed = events.next() => followed.ok_or(ApiError::Defect)?,
-            // Nothing can be written before the response that would distinguish a client that reads on from one that
-            // has disconnected.
+            // Nothing can be written before the response, so a client that only reads cannot be distinguished from one
+            // that has disconnected.
             () = input.ended() => break Refusal::input_ended().into_response(),
             () = api.ending.cancelled() => break ApiError::Ending.into_response(),
         };
@@ -76,7 +76,7 @@ pub(crate) async fn run(
     Ok(with_id(response, id))
 }
 
-/// `POST /{owner}/{app}/stream`: previews as they are made, then the pictures.
+/// `POST /{owner}/{app}/stream`: sends the previews, then the pictures.
 pub(crate) async fn stream(
     State(api): State<Api>,
     path: AppPath,
@@ -88,7 +88,7 @@ pub(crate) async fn stream(
     let (mut waited, _) = accept(&api, path, &headers, body).await?;
     let id = waited.id();
     let mut client_buffer = ClientBuffer::fill(api.store.follow(id, None));
-    // While nothing is sent, an error can still have its own status, the only kind that fal's clients read.
+    // Before the first byte an error can have its own status. fal's clients read only such errors.
     let first = tokio::select! {
         biased;
         first = first_shown(&mut client_buffer) => Some(first?),
@@ -109,7 +109,7 @@ pub(crate) async fn stream(
     Ok(with_id(respond(relay, out), id))
 }
 
-/// The first event that this wire shows.
+/// The first event that this wire sends.
 async fn first_shown(client_buffer: &mut ClientBuffer) -> Result<Followed, ApiError> {
     loop {
         let followed = client_buffer.next().await.ok_or(ApiError::Defect)?;
@@ -168,7 +168,7 @@ async fn accept(
     };
     let (waited, accepted) = deadline.with(submit_waited(api, job, served.workers, on_disconnect)).await?;
     match accepted {
-        // No client waits for it any more: it is treated like a job whose client disconnects.
+        // The client gets an error and does not wait, so the job is handled as after a disconnect.
         Accepted::Unconfirmed { replicas } => Err(unconfirmed(api, waited.id(), replicas)),
         Accepted::Now { .. } | Accepted::Before => Ok((waited, prompt)),
     }
@@ -191,7 +191,7 @@ fn with_id(mut response: Response, id: JobId) -> Response {
     response
 }
 
-/// Why a request got no pictures, in fal's terms.
+/// Why a request got no pictures, in fal's format.
 struct Refusal {
     status: StatusCode,
     error_type: &'static str,
@@ -214,14 +214,14 @@ impl Refusal {
     }
 
     fn cancelled() -> Self {
-        // The status for a client that closed its request: not in the standard, but the one that fal uses.
+        // 499 is not in the standard, but fal uses it for a closed request.
         let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
         Self { status, error_type: "client_cancelled", detail: "Request was cancelled".to_owned() }
     }
 
     fn input_ended() -> Self {
-        let detail = "The client closed its side of the connection before the answer, which counts as a disconnect \
-                      here: keep it open, or use /{owner}/{app}/stream or /v1/jobs";
+        let detail = "The client closed its sending half before the response; this route treats that as a disconnect: \
+                      keep it open, or use /{owner}/{app}/stream or /v1/jobs";
         Self { detail: detail.to_owned(), ..Self::cancelled() }
     }
 
@@ -233,8 +233,8 @@ impl Refusal {
         Self::failed(FailureCode::Internal, "Internal Server Error".to_owned())
     }
 
-    /// As an event: for human readers, because fal's clients do not know errors in a stream. The closed connection is
-    /// for programs.
+    /// Sends it as an event for human readers, and cuts the connection for programs: fal's clients do not know errors
+    /// in a stream.
     fn write(&self, out: &mut Out) {
         #[derive(Serialize)]
         struct ErrorEvent<'a> {
@@ -256,14 +256,14 @@ impl IntoResponse for Refusal {
             response.headers_mut().insert(TIMEOUT_TYPE, HeaderValue::from_static("user"));
         }
         if self.status.canonical_reason().is_none() {
-            // fal's JavaScript client shows the reason as the error's message.
+            // fal's JavaScript client uses the reason phrase as the error's message.
             response.extensions_mut().insert(ReasonPhrase::from_static(b"Client Closed Request"));
         }
         response
     }
 }
 
-/// How the job ended, if it has: with the JSON of its `completed` event, or with a refusal.
+/// The end of the job, if it has ended: the JSON of its `completed` event, or a refusal.
 fn end_of(followed: &Followed) -> Option<Result<Bytes, Refusal>> {
     let frame = match followed {
         Followed::Frame(frame) if frame.kind.is_terminal() => frame,
@@ -300,7 +300,7 @@ fn completed(json: &[u8], prompt: &str) -> Result<Response, ApiError> {
     Ok(json_response(StatusCode::OK, &Pictures { images, image: images.first(), seed, prompt, warnings }))
 }
 
-/// fal's SSE: only `data`. An `id:`, a `retry:` or an event name would break its Python client.
+/// fal's SSE uses only `data`. An `id:`, a `retry:` or an event name would break its Python client.
 struct Fal {
     api: Api,
     waited: Waited,
@@ -345,8 +345,7 @@ impl Wire for Fal {
     }
 }
 
-/// The last event: the first picture as in every event before, the seed, all pictures if there are more, and the
-/// warnings.
+/// The last event: the first picture, as in a preview; the seed; all pictures, if there is more than one; the warnings.
 fn last_event(json: &[u8]) -> Option<Vec<u8>> {
     let completed = picture::of_completed(json)?;
     let first = completed.images.first()?.get();

@@ -1,4 +1,4 @@
-//! Whether this process is alive, and whether it can work.
+//! Whether this process is alive, and whether it can serve requests.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     state::Api,
 };
 
-/// How long the store may take to respond before this process counts as disconnected from it.
+/// The timeout of the store's answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `GET /health/live`: the process responds, even if the store is unavailable.
@@ -19,7 +19,7 @@ pub(crate) async fn live() -> Response {
     json_response(StatusCode::OK, &json!({ "status": "live" }))
 }
 
-/// `GET /health/ready`: the store works, and this process accepts requests. If the store does not work, the body names
+/// `GET /health/ready`: the store works, and this process accepts requests. If the store does not work, the body has
 /// the reason.
 pub(crate) async fn ready(State(api): State<Api>) -> Result<Response, ApiError> {
     if api.draining.is_cancelled() {
@@ -28,13 +28,12 @@ pub(crate) async fn ready(State(api): State<Api>) -> Result<Response, ApiError> 
     let ready = tokio::time::timeout(READY_TIMEOUT, api.store.ready()).await;
     match ready.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer within 2 s".to_owned()))) {
         Ok(()) => Ok(json_response(StatusCode::OK, &json!({ "status": "ready" }))),
-        Err(error @ StoreError::Unavailable(_)) => {
+        Err(error) => {
             tracing::warn!(%error, "not ready");
             let body = json!({ "status": "not ready", "detail": error.to_string() });
             let mut response = json_response(StatusCode::SERVICE_UNAVAILABLE, &body);
             response.headers_mut().insert(header::RETRY_AFTER, 2.into());
             Ok(response)
         }
-        Err(error) => Err(error.into()),
     }
 }

@@ -1,4 +1,4 @@
-//! Our own wire: jobs that continue without their client.
+//! The wire of our own routes: a job continues without its client.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub(crate) async fn submit(
     let served = deadline.with(api.admission.served(&request.app)).await?;
     let keyed = request.keyed;
     let job = request.job(&api, &served).await?;
-    // A client that disconnects before it knows the id cannot find the job; with a key it can repeat the submit.
+    // If the client disconnects before the response, it does not know the id. With a key it can repeat the submit.
     let orphan = if keyed { OnDisconnect::Detach } else { OnDisconnect::Cancel };
     let submitted = submit_waited(&api, job.clone(), served.workers, orphan);
     let (mut waited, submitted) = deadline.with(submitted).await?;
@@ -65,7 +65,7 @@ pub(crate) async fn submit(
     }
 }
 
-/// The parts of a submit that can be read without knowing what the app offers.
+/// The parts of a submit that do not depend on the app's offer.
 struct Submission {
     app: App,
     id: JobId,
@@ -90,7 +90,7 @@ impl Submission {
         let run_timeout = members.timeout("run_timeout").unwrap_or(api.config.run_timeout);
         let Members { body: fields, mut errors } = members;
         let Some(app) = app.filter(|_| errors.is_empty()) else {
-            // All errors are reported at once, also if the app is unknown.
+            // Report all errors at once, even if the app is unknown.
             let offer = ask(api.admission.anything()).await?;
             errors.extend(checked(api, fields, size, offer, OWN).await?.err().unwrap_or_default());
             return Err(ApiError::Fields(errors));
@@ -103,8 +103,8 @@ impl Submission {
         Ok(Self { app, id, keyed, digest, start_timeout, run_timeout, traceparent, fields, size })
     }
 
-    /// The job of the same key, if there is one: a repeated request gets the same response, although the app may have
-    /// lost its workers since.
+    /// The job of the same key, if there is one: a repeated request gets the same response even if the app has no
+    /// workers now.
     async fn known(&self, api: &Api) -> Result<Option<JobState>, ApiError> {
         if !self.keyed {
             return Ok(None);
@@ -167,7 +167,7 @@ pub(crate) fn accepted(
     response
 }
 
-/// The id in the path; an invalid id names no job.
+/// Parses the id in the path. An invalid id gives 404.
 pub(crate) fn job_id(path: Result<Path<String>, PathRejection>) -> Result<JobId, ApiError> {
     let Ok(Path(id)) = path else { return Err(ApiError::JobUnknown) };
     id.parse().map_err(|_| ApiError::JobUnknown)
@@ -178,7 +178,7 @@ pub(crate) async fn known(api: &Api, id: JobId) -> Result<JobState, ApiError> {
     ask(api.store.status(id)).await?.ok_or(ApiError::JobUnknown)
 }
 
-/// The same with an event of its log.
+/// The state of a job that must exist, and an event of its log.
 async fn known_with(api: &Api, id: JobId, shown: Shown) -> Result<(JobState, Option<Frame>), ApiError> {
     ask(api.store.status_with(id, shown)).await?.ok_or(ApiError::JobUnknown)
 }
@@ -210,11 +210,11 @@ fn view(state: &JobState, end: Option<&Frame>, workers: Option<usize>) -> Respon
         worker: Option<&'a WorkerId>,
         #[serde(skip_serializing_if = "Option::is_none")]
         position: Option<u64>,
-        /// How many workers may take it: 0 if no live worker can do it any more.
+        /// How many live workers can take it.
         #[serde(skip_serializing_if = "Option::is_none")]
         workers: Option<usize>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        progress: Option<Progress>,
+        progress: Option<ProgressView>,
         created_at: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         started_at: Option<String>,
@@ -230,7 +230,7 @@ fn view(state: &JobState, end: Option<&Frame>, workers: Option<usize>) -> Respon
         retry_of: Option<JobId>,
     }
     #[derive(Serialize)]
-    struct Progress {
+    struct ProgressView {
         step: u32,
         steps: u32,
     }
@@ -256,7 +256,7 @@ fn view(state: &JobState, end: Option<&Frame>, workers: Option<usize>) -> Respon
         worker: state.worker.as_ref(),
         position: state.position,
         workers,
-        progress: state.step.map(|step| Progress { step, steps }),
+        progress: state.step.map(|step| ProgressView { step, steps }),
         created_at: state.created_at.rfc3339(),
         started_at: state.started_at.map(|at| at.rfc3339()),
         finished_at: state.finished_at.map(|at| at.rfc3339()),
@@ -287,12 +287,12 @@ pub(crate) async fn image(
     let mut response = Response::new(Body::from(bytes));
     let content_type = HeaderValue::try_from(content_type).map_err(|_| ApiError::Defect)?;
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    // The next response has another picture.
+    // The next response may have another picture.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-/// `DELETE /v1/jobs/{id}`: repeating it is not an error.
+/// `DELETE /v1/jobs/{id}`. Idempotent.
 pub(crate) async fn cancel(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,

@@ -1,4 +1,4 @@
-//! The routes, grouped by wire: each wire is a thin translation of the same job.
+//! The routes. There are two wires (fal's and our own) for the same jobs.
 
 mod dead;
 mod events;

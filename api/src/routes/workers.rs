@@ -1,4 +1,4 @@
-//! `GET /v1/workers`: which worker serves which app.
+//! `GET /v1/workers`: the live workers.
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use glimpse_shared::job::WorkerRecord;

@@ -1,5 +1,5 @@
-//! Large requests and answers are worked on beside the threads that serve everybody: here there is one thread for such
-//! work, and while it is busy all others are served.
+//! Large requests and responses are processed on blocking threads. Here there is one such thread, and while it is busy
+//! other clients are served.
 
 use std::{sync::mpsc, time::Duration};
 
@@ -12,24 +12,24 @@ fn with_one_thread_for_long_work(test: impl Future<Output = ()>) {
     Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap().block_on(test);
 }
 
-/// Keeps that thread busy until it is dropped.
+/// Blocks that thread until the sender is dropped.
 fn busy() -> mpsc::Sender<()> {
     let (busy, ended) = mpsc::channel();
     spawn_blocking(move || ended.recv());
     busy
 }
 
-/// That a client gets no answer, and everybody else does.
+/// Checks that a client gets no response, while other clients do.
 async fn assert_waits(stack: &Stack, client: &mut Client, what: &str) {
     for _ in 0..50 {
         assert_eq!(stack.post("/v1/jobs", "{").await.status, 422, "{what}");
     }
     let answered = timeout(Duration::from_millis(1), client.more()).await.is_ok();
-    assert!(!answered, "{what} was worked on where everybody is served");
+    assert!(!answered, "{what} was not processed on a blocking thread");
 }
 
 #[test]
-fn large_requests_hold_up_nobody() {
+fn large_requests_do_not_delay_other_clients() {
     with_one_thread_for_long_work(async {
         let stack = Stack::start().await;
         let long = "a".repeat(4 << 20);
@@ -52,7 +52,7 @@ fn large_requests_hold_up_nobody() {
 }
 
 #[test]
-fn large_answers_hold_up_nobody() {
+fn large_responses_do_not_delay_other_clients() {
     with_one_thread_for_long_work(async {
         let stack = Stack::start().await;
         let mut worker = stack.worker();

@@ -1,4 +1,4 @@
-//! What every answer has, and who may ask from where.
+//! Headers of every response, CORS, and limits of streams.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn any_origin_may_send_a_preflight() {
 }
 
 #[tokio::test]
-async fn refusals_may_be_read_from_any_page_as_well() {
+async fn error_responses_may_be_read_from_any_page() {
     let stack = Stack::start().await;
     let too_large = vec![b' '; 17 << 20];
     for (path, body, status) in [
@@ -87,7 +87,7 @@ async fn one_connection_serves_many_requests() {
 }
 
 #[tokio::test]
-async fn the_page_runs_no_script_of_anybody_else() {
+async fn the_page_runs_only_its_own_script() {
     let stack = Stack::start().await;
     let page = stack.get("/").await;
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
@@ -112,18 +112,18 @@ async fn more_streams_than_the_operator_allows_are_429() {
         let answer = stack.ask(method, path, r#"{"prompt":"a heart"}"#).await;
         assert_eq!((answer.status, answer.header("retry-after")), (429, Some("10")));
     }
-    // A client that waits for its answer has a place as well.
+    // A client that waits for its pictures counts too.
     let answer = stack.post("/glimpse/demo", r#"{"prompt":"a heart"}"#).await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("10")));
     drop((first, second));
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while stack.client().await.ask("HEAD", &path, &[], b"").await.status != 200 {
-        assert!(tokio::time::Instant::now() < deadline, "the places of streams that ended stay taken");
+        assert!(tokio::time::Instant::now() < deadline, "ended streams still count");
     }
 }
 
 #[tokio::test]
-async fn clients_that_wait_for_an_answer_have_places_among_the_streams() {
+async fn clients_that_wait_for_pictures_count_as_streams() {
     let stack = Stack::with(Config { max_streams: 2, ..Config::default() }).await;
     let mut waiting = Vec::new();
     let mut worker = stack.worker();
@@ -171,9 +171,9 @@ async fn many_clients_follow_one_job() {
     }
 }
 
-/// Fifteen seconds of real time: the one promise here that a socket cannot be told about sooner.
+/// Takes 15 s of real time.
 #[tokio::test]
-async fn silence_is_broken_every_fifteen_seconds() {
+async fn a_silent_stream_gets_a_comment_every_fifteen_seconds() {
     let stack = Stack::start().await;
     let id = stack.submit("a heart").await;
     let mut native = stack.client().await.stream("GET", &format!("/v1/jobs/{id}/events"), &[], "").await;

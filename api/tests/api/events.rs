@@ -77,7 +77,7 @@ async fn a_late_follower_gets_the_terminal_event_alone() {
 }
 
 #[tokio::test]
-async fn a_cursor_older_than_the_log_is_told_of_the_gap() {
+async fn a_cursor_older_than_the_log_gets_a_gap() {
     let stack = Stack::start().await;
     let mut worker = stack.worker();
     let id = stack.submit("a heart").await;
@@ -91,7 +91,7 @@ async fn a_cursor_older_than_the_log_is_told_of_the_gap() {
 }
 
 #[tokio::test]
-async fn a_cursor_beyond_the_log_is_told_of_one_gap_and_gets_the_end() {
+async fn a_cursor_beyond_the_log_gets_one_gap_and_the_end() {
     let stack = Stack::start().await;
     let mut worker = stack.worker();
     let id = stack.submit("a heart").await;
@@ -123,7 +123,7 @@ async fn a_job_that_the_store_forgot_ends_as_lost() {
     for _ in 0..4 {
         stream.block().await.unwrap();
     }
-    // Both at once, so that the follower finds no job, and no terminal event.
+    // Both before the follower reads, so that it finds neither the job nor its terminal event.
     let (cancelled, forgotten) = tokio::join!(
         stack.store.cancel(id, glimpse_shared::event::CancelledBy::Operator),
         stack.store.forget(id)

@@ -26,7 +26,7 @@ async fn the_answer_has_the_pictures_and_the_seed() {
 }
 
 #[tokio::test]
-async fn a_job_that_nobody_takes_in_time_is_504() {
+async fn a_job_that_no_worker_claims_in_time_is_504() {
     let stack = Stack::start().await;
     let mut client = stack.client().await;
     client.request("POST", PATH, &[("x-fal-request-timeout", "2")], br#"{"prompt":"a heart"}"#).await;

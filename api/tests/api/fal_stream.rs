@@ -56,13 +56,7 @@ async fn several_pictures_are_all_in_the_last_event() {
 #[tokio::test]
 async fn a_disconnect_cancels_the_job() {
     let stack = Stack::start().await;
-    let mut worker = stack.worker();
-    let mut client = stack.client().await;
-    client.request("POST", PATH, &[], br#"{"prompt":"a heart"}"#).await;
-    let mut lease = worker.claim().await;
-    worker.preview(&mut lease, 0).await;
-    let mut stream = client.opened().await;
-    stream.block().await.unwrap();
+    let (stream, _worker, lease) = stack.stream_with_preview().await;
     drop(stream);
     stack.until(lease.job.id, Status::Cancelled).await;
     let newest = stack.newest(lease.job.id).await;
@@ -70,7 +64,7 @@ async fn a_disconnect_cancels_the_job() {
 }
 
 #[tokio::test]
-async fn a_hang_up_before_the_first_event_cancels_the_job() {
+async fn a_disconnect_before_the_first_event_cancels_the_job() {
     let stack = Stack::start().await;
     let mut client = stack.client().await;
     client.request("POST", PATH, &[], br#"{"prompt":"a heart"}"#).await;
@@ -80,7 +74,7 @@ async fn a_hang_up_before_the_first_event_cancels_the_job() {
 }
 
 #[tokio::test]
-async fn a_job_lives_on_where_the_request_or_the_operator_says_so() {
+async fn with_detach_a_job_continues_after_a_disconnect() {
     let detach = Config { on_disconnect: OnDisconnect::Detach, ..Config::default() };
     let by_request: &[(&str, &str)] = &[("x-glimpse-on-disconnect", "detach")];
     for (config, headers) in [(Config::default(), by_request), (detach, &[])] {
@@ -90,14 +84,14 @@ async fn a_job_lives_on_where_the_request_or_the_operator_says_so() {
         client.request("POST", PATH, headers, br#"{"prompt":"a heart"}"#).await;
         let lease = worker.claim().await;
         drop(client);
-        // The process has seen the hang-up when it has nothing left to wait for.
+        // After the shutdown the process has handled the disconnect.
         stack.shut_down().await;
         assert_eq!(stack.status(lease.job.id).await.status, Status::Running);
     }
 }
 
 #[tokio::test]
-async fn an_error_before_the_first_byte_is_a_plain_answer() {
+async fn an_error_before_the_first_byte_has_its_own_status() {
     let stack = Stack::start().await;
     let mut worker = stack.worker();
     for (code, status, error_type, detail) in [
@@ -125,29 +119,17 @@ async fn an_error_before_the_first_byte_is_a_plain_answer() {
 #[tokio::test]
 async fn an_error_after_the_first_byte_is_an_event_and_a_cut() {
     let stack = Stack::start().await;
-    let mut worker = stack.worker();
-    let mut client = stack.client().await;
-    client.request("POST", PATH, &[], br#"{"prompt":"a heart"}"#).await;
-    let mut lease = worker.claim().await;
-    worker.preview(&mut lease, 0).await;
-    let mut stream = client.opened().await;
-    stream.block().await.unwrap();
+    let (mut stream, worker, lease) = stack.stream_with_preview().await;
     worker.fail(lease, FailureCode::Internal, "it broke: \u{e9}").await;
     let error = stream.block().await.unwrap();
     assert_eq!(error, r#"data: {"error":"internal_error","detail":"it broke: \u00e9"}"#);
-    assert!(stream.next().await.is_err(), "the body must not end as if it were whole");
+    assert!(stream.next().await.is_err(), "the body ended normally");
 }
 
 #[tokio::test]
 async fn a_cancel_by_id_ends_the_stream_early() {
     let stack = Stack::start().await;
-    let mut worker = stack.worker();
-    let mut client = stack.client().await;
-    client.request("POST", PATH, &[], br#"{"prompt":"a heart"}"#).await;
-    let mut lease = worker.claim().await;
-    worker.preview(&mut lease, 0).await;
-    let mut stream = client.opened().await;
-    stream.block().await.unwrap();
+    let (mut stream, _worker, lease) = stack.stream_with_preview().await;
     stack.ask("DELETE", &format!("/v1/jobs/{}", lease.job.id), "").await;
     let error = stream.block().await.unwrap();
     assert_eq!(error, r#"data: {"error":"client_cancelled","detail":"Request was cancelled"}"#);

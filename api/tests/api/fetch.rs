@@ -1,4 +1,4 @@
-//! Pictures by address: fetched where the operator allows it, and never from a private network otherwise.
+//! Pictures in URLs: fetched only if the operator allows it, and from private networks only if the host is listed.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 
 /// An API that fetches from the given hosts, or from all public hosts if none is given.
 async fn stack(hosts: &[&str], limits: FetchLimits) -> Stack {
-    // As the binaries do. An error means that another test did it first.
+    // As the programs do. An error means that another test has installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let allow_image_hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
     let config =
@@ -57,14 +57,14 @@ async fn a_picture_is_fetched_once_and_goes_with_the_job() {
             stack.client().await.ask("POST", "/v1/jobs", &key, body(members.clone()).as_bytes()).await;
         assert_eq!(answer.status, status, "{}", answer.text());
     }
-    assert_eq!(shelf.asked(), 1, "neither the same address nor the same request is asked twice");
+    assert_eq!(shelf.asked(), 1, "the URL was fetched more than once");
     let lease = worker.claim().await;
     assert_eq!(lease.job.spec.image().unwrap().bytes(), &png(72, 64));
     assert_eq!(lease.job.spec.mask().unwrap().bytes(), &png(72, 64));
     assert_eq!((lease.job.spec.width(), lease.job.spec.height()), (72, 64));
     worker.complete(lease).await;
 
-    // The digest is over the address: another address is another request, even with the same picture.
+    // The digest contains the URL: another URL is another request, even for the same picture.
     let mut other = members;
     other["image"] = json!(shelf.url("/redirect/1//picture"));
     let answer = stack.client().await.ask("POST", "/v1/jobs", &key, body(other).as_bytes()).await;
@@ -72,7 +72,7 @@ async fn a_picture_is_fetched_once_and_goes_with_the_job() {
 }
 
 #[tokio::test]
-async fn fal_s_clients_name_their_pictures_by_address() {
+async fn fals_clients_may_send_urls() {
     let shelf = Shelf::open("127.0.0.1", png(72, 64)).await;
     let stack = stack(&["127.0.0.1"], FetchLimits::default()).await;
     let _worker = stack.diligent_worker();
@@ -85,7 +85,7 @@ async fn fal_s_clients_name_their_pictures_by_address() {
 }
 
 #[tokio::test]
-async fn no_spelling_of_a_private_address_is_asked() {
+async fn no_spelling_of_a_private_address_is_fetched() {
     let shelf = Shelf::open("127.0.0.1", png(72, 64)).await;
     let port = shelf.address.port();
     let stack = stack(&[], FetchLimits::default()).await;
@@ -221,7 +221,7 @@ async fn a_slow_image_server_times_out() {
 }
 
 #[tokio::test]
-async fn more_than_so_many_fetches_at_once_are_429() {
+async fn too_many_parallel_fetches_are_429() {
     let shelf = Shelf::open("127.0.0.1", png(72, 64)).await;
     let limits = FetchLimits { at_once: 1, timeout: SOON, ..FetchLimits::default() };
     let stack = stack(&["127.0.0.1"], limits).await;
@@ -231,7 +231,7 @@ async fn more_than_so_many_fetches_at_once_are_429() {
     shelf.called.notified().await;
     let answer = submit(&stack, &shelf.url("/picture")).await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("2")), "{}", answer.text());
-    // Requests without addresses are still served, and a client that resets its connection makes room.
+    // Requests without URLs are still served, and a reset connection frees its permit.
     stack.submit("a").await;
     first.reset();
     let deadline = Instant::now() + SOON;
@@ -247,7 +247,7 @@ struct Flags {
 }
 
 #[test]
-fn an_operator_says_what_is_fetched() {
+fn the_flags_set_what_is_fetched() {
     let parse = |flags: &[&str]| Flags::try_parse_from([&["x"], flags].concat()).map(|flags| flags.api);
     assert!(!parse(&[]).unwrap().allow_image_urls);
     assert!(parse(&["--allow-image-urls"]).unwrap().allow_image_hosts.is_empty());
@@ -262,7 +262,7 @@ fn an_operator_says_what_is_fetched() {
 }
 
 #[test]
-fn a_host_of_the_list_is_a_host_alone() {
+fn a_listed_host_is_only_a_host() {
     for host in
         ["example.com", "EXAMPLE.com", "127.0.0.1", "::1", "[::1]", "bücher.example", "store.internal."]
     {

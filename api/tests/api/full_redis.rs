@@ -18,7 +18,7 @@ const SUBMITS: [(&str, &str); 3] = [
 ];
 
 #[tokio::test]
-async fn a_full_redis_takes_no_new_jobs_and_ends_those_that_it_has() {
+async fn a_full_redis_accepts_no_new_jobs_and_ends_its_old_ones() {
     let server = RedisServer::start_with(&[]);
     let config = Config::default();
     let prefix = "glimpse".parse().unwrap();
@@ -36,7 +36,7 @@ async fn a_full_redis_takes_no_new_jobs_and_ends_those_that_it_has() {
         assert_eq!(answer.status, 503, "{path}");
         assert!(answer.header("retry-after").is_some());
     }
-    // Commands that free memory work: jobs end, and clients receive the end.
+    // Commands that free memory still work: jobs end, and clients receive the terminal event.
     assert_eq!(worker.complete(lease).await, Finish::Finished);
     let stream = stack.get(&format!("/v1/jobs/{running}/events")).await;
     assert!(stream.text().contains("event: completed"), "{}", stream.text());

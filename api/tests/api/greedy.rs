@@ -1,4 +1,4 @@
-//! Clients that take time or memory: each gets so much and no more.
+//! Clients that use much time or memory: both are limited.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use glimpse_api::Config;
 
 use crate::support::{Client, SOON, Stack};
 
-/// Lets time pass for the server, whose sockets have nothing to tell meanwhile.
+/// Advances the server's time.
 async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
 }
 
-/// A connection that the server has accepted and waits on.
+/// A connection that the server has accepted.
 async fn known(stack: &Stack) -> Client {
     let mut client = stack.client().await;
     assert_eq!(client.ask("GET", "/health/live", &[], b"").await.status, 200);
@@ -37,20 +37,20 @@ async fn an_unfinished_head_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn who_does_not_finish_a_body_is_told_so() {
+async fn an_unfinished_body_is_408() {
     let stack = Stack::start().await;
     for chunk in ["content-length: 100\r\n\r\n{", "transfer-encoding: chunked\r\n\r\n1\r\n{\r\n"] {
         let mut client = known(&stack).await;
         let head = format!("POST /v1/jobs HTTP/1.1\r\nhost: glimpse\r\nexpect: 100-continue\r\n{chunk}");
         client.send(head.as_bytes()).await.unwrap();
-        // The server reads the body by now.
+        // The server is reading the body.
         client.until("100 Continue\r\n\r\n").await;
         pass(Duration::from_secs(121)).await;
         assert_eq!(client.answer("POST").await.status, 408);
     }
 }
 
-/// Uploads that stall before their last byte, and that take all the room there is for bodies of their kind.
+/// Uploads that stall before their last byte, and that use the whole limit for their kind of body.
 async fn stalled(stack: &Stack, uploads: usize, head: &str, bytes: &[u8], probe: usize) -> Vec<Client> {
     let deadline = tokio::time::Instant::now() + SOON;
     let head = format!("POST /v1/jobs HTTP/1.1\r\nhost: glimpse\r\n{head}\r\n\r\n");
@@ -70,7 +70,7 @@ async fn stalled(stack: &Stack, uploads: usize, head: &str, bytes: &[u8], probe:
             assert_eq!(answer.header("retry-after"), Some("2"));
             return clients;
         }
-        // The server had not read all of theirs, and one of them was refused for this one.
+        // The server had not read all of the others, so one of them was rejected instead of this one.
         assert_eq!(answer.status, 422);
         assert!(tokio::time::Instant::now() < deadline, "there is more room than was said");
     }
@@ -78,7 +78,7 @@ async fn stalled(stack: &Stack, uploads: usize, head: &str, bytes: &[u8], probe:
 
 const LIMIT: usize = 1 << 20;
 
-/// The head of an upload, and all of it but its last byte: with its length said before, and without.
+/// The head of an upload, and its body without the last byte: once with a length and once chunked.
 fn uploads() -> [(String, Vec<u8>); 2] {
     let spaces = vec![b' '; LIMIT - 1];
     let chunked = [format!("{LIMIT:x}\r\n").as_bytes(), &spaces].concat();
@@ -96,7 +96,7 @@ async fn small_bodies_never_wait_for_large_ones() {
                 assert_eq!(answer.status, 422, "{size} bytes to {path}");
             }
         }
-        // The others get on, and then there is room again.
+        // The other uploads finish, and then there is room again.
         for client in &mut clients {
             client.send(b" ").await.unwrap();
             if head.ends_with("chunked") {
@@ -124,20 +124,22 @@ async fn an_upload_that_stalls_gives_its_room_to_others_within_fifteen_seconds()
 }
 
 #[tokio::test]
-async fn small_bodies_have_so_much_room_together() {
-    // For 256 of them.
+async fn small_bodies_have_a_limit_together() {
+    // The limit is 256 bodies of 16 to 256 KiB.
     let stack = Stack::with(Config { body_limit: 32 << 10, ..Config::default() }).await;
     let bytes = [b' '; (32 << 10) - 1];
-    let mut clients = stalled(&stack, 256, "content-length: 32768", &bytes, 1000).await;
+    let mut clients = stalled(&stack, 256, "content-length: 32768", &bytes, 20_000).await;
+    // Ordinary requests are far smaller, and do not wait for them.
+    assert_eq!(stack.client().await.ask("POST", "/v1/jobs", &[], &[b' '; 1000]).await.status, 422);
     pass(Duration::from_secs(16)).await;
     for client in &mut clients {
         assert_eq!(client.answer("POST").await.status, 408);
     }
-    assert_eq!(stack.client().await.ask("POST", "/v1/jobs", &[], &[b' '; 1000]).await.status, 422);
+    assert_eq!(stack.client().await.ask("POST", "/v1/jobs", &[], &[b' '; 20_000]).await.status, 422);
 }
 
 #[tokio::test]
-async fn a_queued_request_gives_its_memory_back() {
+async fn a_queued_request_frees_its_memory() {
     let stack = Stack::with(Config { body_limit: LIMIT as u64, ..Config::default() }).await;
     let body = format!(r#"{{"prompt": "a heart", "unknown": "{}"}}"#, "a".repeat(LIMIT - 100));
     let mut worker = stack.worker();

@@ -1,4 +1,4 @@
-//! Clients that have nothing more to send, and clients that are gone: both end their input, and one of them reads on.
+//! Clients that close their sending half and continue to read, and clients that disconnect.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{Client, SOON, Stack, Stream, Worker, picture};
 const BODY: &[u8] = br#"{"prompt":"a heart","seed":1}"#;
 const PATH: &str = "/glimpse/demo/stream";
 
-/// Less than a client would wait, and far less than the silence of a stream.
+/// The timeout for a cancel: far below the interval of keep-alive comments.
 const WITHIN_A_STEP: Duration = Duration::from_secs(3);
 
 /// A client that has asked for fal's stream.
@@ -22,7 +22,7 @@ async fn asked(stack: &Stack) -> Client {
     client
 }
 
-/// A half-closed client of a job that a worker has.
+/// A half-closed client of a running job.
 async fn half_closed(stack: &Stack) -> (Stream, Worker, Lease) {
     let mut client = asked(stack).await;
     client.half_close().await;
@@ -52,7 +52,7 @@ async fn assert_cancelled_soon(stack: &Stack, id: JobId, how: &str) {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_no_more_gets_the_head_at_once_and_then_everything() {
+async fn a_half_closed_client_gets_the_head_at_once_and_then_everything() {
     let stack = Stack::start().await;
     let asked_at = Instant::now();
     let (mut stream, worker, mut lease) = half_closed(&stack).await;
@@ -65,12 +65,12 @@ async fn a_client_that_sends_no_more_gets_the_head_at_once_and_then_everything()
 }
 
 #[tokio::test]
-async fn a_waiting_job_of_a_client_that_sends_no_more_waits_on() {
+async fn a_waiting_job_of_a_half_closed_client_continues_to_wait() {
     let stack = Stack::start().await;
     let mut client = asked(&stack).await;
     client.half_close().await;
     let mut stream = client.opened().await;
-    // The client answers none of these with a reset.
+    // The client accepts each of these comments.
     for _ in 0..4 {
         assert_eq!(stream.block().await.unwrap(), ": keep-alive");
     }
@@ -79,7 +79,7 @@ async fn a_waiting_job_of_a_client_that_sends_no_more_waits_on() {
 }
 
 #[tokio::test]
-async fn a_client_may_say_in_the_middle_of_a_stream_that_it_sends_no_more() {
+async fn a_client_may_half_close_during_a_stream() {
     let stack = Stack::start().await;
     let client = asked(&stack).await;
     let mut worker = stack.worker();
@@ -96,7 +96,7 @@ async fn a_client_may_say_in_the_middle_of_a_stream_that_it_sends_no_more() {
 }
 
 #[tokio::test]
-async fn a_follower_that_sends_no_more_gets_every_event() {
+async fn a_half_closed_follower_gets_every_event() {
     let stack = Stack::start().await;
     let mut worker = stack.worker();
     for claimed in [false, true] {
@@ -123,7 +123,7 @@ async fn a_follower_that_sends_no_more_gets_every_event() {
 }
 
 #[tokio::test]
-async fn who_sends_no_more_gets_whatever_is_whole_already() {
+async fn a_half_closed_client_gets_complete_responses() {
     let stack = Stack::start().await;
     let _worker = stack.diligent_worker();
     let id = stack.submit("a heart").await;
@@ -175,7 +175,7 @@ async fn a_route_that_cannot_write_before_its_answer_says_why_it_cancels() {
 }
 
 #[tokio::test]
-async fn a_body_that_ends_early_is_said_to_be_cut() {
+async fn a_body_that_ends_early_is_400() {
     let stack = Stack::start().await;
     for rest in ["content-length: 100\r\n\r\n{", "transfer-encoding: chunked\r\n\r\n5\r\n{"] {
         let mut client = stack.client().await;
@@ -187,14 +187,14 @@ async fn a_body_that_ends_early_is_said_to_be_cut() {
     }
 }
 
-/// How a client goes. The last ones have said before that they send no more.
+/// The ways of a client to disconnect. In the last ones it half-closes first.
 const LEAVING: [&str; 5] =
     ["closes", "resets", "closes with bytes unread", "half-closes, then closes", "half-closes, then resets"];
 
 async fn leave(mut client: Client, how: &str) {
     if how.starts_with("half-closes") {
         client.half_close().await;
-        // The server knows by now, and has written all that it had to say at once.
+        // The server has seen the half-close and has written its first comments.
         client.until(": keep-alive\n\n").await;
     }
     match how {
@@ -205,11 +205,11 @@ async fn leave(mut client: Client, how: &str) {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_while_its_job_waits_cancels_it_at_once() {
+async fn a_disconnect_cancels_a_waiting_job_at_once() {
     let stack = Stack::start().await;
     for how in LEAVING.into_iter().filter(|how| *how != "closes with bytes unread") {
         let client = asked(&stack).await;
-        // Nobody takes it for good: what is claimed is given back.
+        // A claimed job is released, so that it waits.
         let lease = stack.worker().claim().await;
         stack.store.release(&lease, &glimpse_shared::job::Release::Drain).await.unwrap();
         leave(client, how).await;
@@ -218,7 +218,7 @@ async fn a_client_that_leaves_while_its_job_waits_cancels_it_at_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_while_its_job_runs_cancels_it_at_once() {
+async fn a_disconnect_cancels_a_running_job_at_once() {
     let stack = Stack::start().await;
     for how in LEAVING {
         let client = asked(&stack).await;
@@ -231,7 +231,7 @@ async fn a_client_that_leaves_while_its_job_runs_cancels_it_at_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_behind_a_further_request_cancels_its_job_at_once() {
+async fn a_disconnect_after_a_pipelined_request_cancels_the_job_at_once() {
     let stack = Stack::start().await;
     for how in ["closes", "resets"] {
         let mut client = asked(&stack).await;
@@ -243,7 +243,7 @@ async fn a_client_that_leaves_behind_a_further_request_cancels_its_job_at_once()
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_cancels_the_job_whose_answer_it_waits_for() {
+async fn a_disconnect_cancels_the_job_of_a_waiting_request() {
     let stack = Stack::start().await;
     for how in ["closes", "resets"] {
         let mut client = stack.client().await;
@@ -255,7 +255,7 @@ async fn a_client_that_leaves_cancels_the_job_whose_answer_it_waits_for() {
 }
 
 #[tokio::test]
-async fn a_follower_that_leaves_gives_its_place_back_at_once() {
+async fn a_disconnected_follower_frees_its_permit_at_once() {
     let stack = Stack::with(Config { max_streams: 1, ..Config::default() }).await;
     let id = stack.submit("a heart").await;
     let path = format!("/v1/jobs/{id}/events");
@@ -273,7 +273,7 @@ async fn a_follower_that_leaves_gives_its_place_back_at_once() {
 }
 
 #[tokio::test]
-async fn requests_sent_at_once_are_answered_in_turn_also_when_nothing_comes_after_them() {
+async fn pipelined_requests_of_a_half_closed_client_are_answered_in_order() {
     let stack = Stack::start().await;
     let _worker = stack.diligent_worker();
     let mut client = stack.client().await;
@@ -294,7 +294,7 @@ async fn requests_sent_at_once_are_answered_in_turn_also_when_nothing_comes_afte
 }
 
 #[tokio::test]
-async fn a_kept_connection_serves_on_after_a_stream() {
+async fn a_connection_is_reused_after_a_stream() {
     let stack = Stack::start().await;
     let _worker = stack.diligent_worker();
     let mut client = stack.client().await;
@@ -303,7 +303,7 @@ async fn a_kept_connection_serves_on_after_a_stream() {
         assert!(answer.text().ends_with(&format!("{}\n\n", result())));
         assert_eq!(client.ask("GET", "/health/live", &[], b"").await.status, 200);
     }
-    // It is idle, and its end is no event to anybody.
+    // Closing the idle connection has no effect.
     client.half_close().await;
     let ended = Instant::now();
     assert!(!client.more().await);

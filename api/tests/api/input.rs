@@ -1,14 +1,14 @@
-//! Bad input on every submitting route: each gets its 4xx, names the field, and leaves no job behind.
+//! Invalid input on every submitting route: it gets a 4xx that names the field, and creates no job.
 
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Stack};
 
-/// The routes that submit, with what a body needs beside the picture.
+/// The routes that submit, and the members that their bodies need besides the picture.
 const ROUTES: [(&str, &str); 3] =
     [("/v1/jobs", r#""app":"glimpse/demo","#), ("/glimpse/demo", ""), ("/glimpse/demo/stream", "")];
 
-/// Members of a body that are wrong, the field that is named, and why.
+/// Invalid members of a body, the named field, and the kind of error.
 const WRONG: &[(&str, &str, &str)] = &[
     (r#""seed":1"#, "prompt", "missing"),
     (r#""prompt":null"#, "prompt", "missing"),
@@ -71,7 +71,7 @@ async fn a_wrong_field_is_named_on_every_route() {
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_is_told_at_once() {
+async fn all_errors_are_reported_at_once() {
     let stack = Stack::start().await;
     for (path, app) in ROUTES {
         let body = format!(r#"{{{app}"num_inference_steps":0,"guidance_scale":-1}}"#);
@@ -85,7 +85,7 @@ async fn all_that_is_wrong_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_422_on_every_route() {
+async fn invalid_json_is_422_on_every_route() {
     let stack = Stack::start().await;
     for (path, app) in ROUTES {
         for members in [
@@ -115,7 +115,7 @@ async fn what_is_no_json_is_422_on_every_route() {
 }
 
 #[tokio::test]
-async fn deep_nesting_is_no_json_and_no_overflow() {
+async fn deep_nesting_is_422_without_an_overflow() {
     let stack = Stack::start().await;
     for (path, _) in ROUTES {
         let answer = stack.post(path, &"[".repeat(1_000_000)).await;
@@ -142,7 +142,7 @@ async fn an_empty_body_is_an_empty_object() {
 }
 
 #[tokio::test]
-async fn unknown_members_are_refused_on_our_own_route_and_ignored_on_fal_s() {
+async fn unknown_members_are_rejected_on_our_own_route_and_ignored_on_fals() {
     let stack = Stack::start().await;
     let _worker = stack.diligent_worker();
     let own = stack.post("/v1/jobs", r#"{"app":"glimpse/demo","prompt":"a","promt":"b"}"#).await;
@@ -173,7 +173,7 @@ async fn a_body_over_the_limit_is_413_on_every_route_however_it_is_sent() {
         client.send(b"0\r\n\r\n").await.unwrap();
         assert_eq!(client.answer("POST").await.status, 413);
     }
-    // A client that asks first is spared the sending.
+    // With `Expect: 100-continue` the client need not send the body.
     let mut client = stack.client().await;
     client
         .send(
@@ -214,7 +214,7 @@ async fn prompts_may_be_in_any_script() {
 }
 
 #[tokio::test]
-async fn an_app_that_nobody_serves_is_404_with_the_list_of_those_served() {
+async fn an_unknown_app_is_404_with_the_list_of_apps() {
     let stack = Stack::start().await;
     let body = r#"{"app":"no/body","prompt":"a"}"#;
     for path in ["/v1/jobs", "/no/body", "/no/body/stream"] {
@@ -233,7 +233,7 @@ async fn an_app_that_nobody_serves_is_404_with_the_list_of_those_served() {
 }
 
 #[tokio::test]
-async fn a_job_that_nobody_knows_is_404() {
+async fn an_unknown_job_is_404() {
     let stack = Stack::start().await;
     let unknown = "018f2f6e-7b7e-7c4e-9a4e-3f1e2d3c4b0a";
     for id in [unknown, "x", "%00", "%ff", &unknown.to_uppercase(), &unknown.replace('-', "")] {
@@ -246,7 +246,7 @@ async fn a_job_that_nobody_knows_is_404() {
 }
 
 #[tokio::test]
-async fn paths_and_methods_that_are_none_are_answered_in_json() {
+async fn unknown_paths_and_methods_are_answered_in_json() {
     let stack = Stack::start().await;
     for (method, path, status) in [
         ("GET", "/nowhere", 404),

@@ -1,4 +1,4 @@
-//! Our own wire but for its events.
+//! Our own routes, except the events.
 
 use glimpse_shared::{
     event::FailureCode,
@@ -7,27 +7,17 @@ use glimpse_shared::{
 };
 use serde_json::json;
 
-use crate::support::{Stack, demo, picture, record};
+use crate::support::{Stack, accepted, demo, picture, record};
 
 const BODY: &str = r#"{"app":"glimpse/demo","prompt":"a heart","seed":7}"#;
 
 #[tokio::test]
-async fn a_submit_says_where_to_look() {
+async fn a_submit_returns_the_urls_of_its_job() {
     let stack = Stack::start().await;
     let first = stack.post("/v1/jobs", BODY).await;
     assert_eq!(first.status, 202);
     let id = first.json()["id"].as_str().unwrap().to_owned();
-    assert_eq!(
-        first.json(),
-        json!({
-            "id": id, "app": "glimpse/demo", "status": "queued", "position": 0,
-            "urls": {
-                "job": format!("/v1/jobs/{id}"),
-                "events": format!("/v1/jobs/{id}/events"),
-                "image": format!("/v1/jobs/{id}/image"),
-            },
-        })
-    );
+    assert_eq!(first.json(), accepted(&id));
     assert_eq!(first.header("location"), Some(&*format!("/v1/jobs/{id}")));
     let second = stack.post("/v1/jobs", BODY).await.json();
     assert_eq!(second["position"], 1);
@@ -35,7 +25,7 @@ async fn a_submit_says_where_to_look() {
 }
 
 #[tokio::test]
-async fn a_hang_up_does_not_matter_to_a_job_of_our_own_wire() {
+async fn a_job_of_our_own_route_continues_after_a_disconnect() {
     let mut stack = Stack::start().await;
     let id = stack.submit("a heart").await;
     let stream = stack.client().await.stream("GET", &format!("/v1/jobs/{id}/events"), &[], "").await;
@@ -132,12 +122,12 @@ async fn the_same_key_is_the_same_job() {
     assert_eq!(other.status, 422);
     assert_eq!(other.json()["detail"][0]["loc"], json!(["header", "idempotency-key"]));
 
-    // Its workers are gone, but the job is there.
+    // The app has no workers now, but the job exists.
     stack.clock.advance(std::time::Duration::from_secs(61));
     assert_eq!(send(BODY).await.status, 200);
 }
 
-/// A key such as `1` is easy to guess, and who has an id has the job.
+/// A key such as `1` is easy to guess, and a job's id gives control over it.
 #[tokio::test]
 async fn a_guessed_key_does_not_reveal_another_job() {
     let stack = Stack::start().await;
@@ -149,20 +139,20 @@ async fn a_guessed_key_does_not_reveal_another_job() {
     assert_eq!(mine.status, 202);
     let id = mine.json()["id"].as_str().unwrap().to_owned();
 
-    // The same key with another request: that the key is taken, and nothing of the job.
+    // The same key with another request: the error contains nothing of the job.
     let other = send(&stack, r#"{"app":"glimpse/demo","prompt":"a heart","seed":8}"#).await;
     assert_eq!((other.status, &other.json()["detail"][0]["type"]), (422, &json!("idempotency_conflict")));
     assert!(!other.text().contains(&id) && !other.text().contains("heart"), "{}", other.text());
     let elsewhere = r#"{"app":"glimpse/other","prompt":"a heart","seed":7}"#;
     assert_eq!(send(&stack, elsewhere).await.status, 404, "another app's keys are others");
 
-    // Without the fleet's secret a key gives no id; other fleets have other ids for it.
+    // The id depends on the fleet's secret: other fleets compute other ids.
     let guess = JobId::from_key(&KeySecret::random(), &demo(), "anonymous", "1");
     assert_eq!(stack.get(&format!("/v1/jobs/{guess}")).await.status, 404);
     let fleet = Stack::start().await;
     assert_ne!(send(&fleet, BODY).await.json()["id"], json!(id));
 
-    // Whichever API is asked.
+    // Every API of the fleet computes the same id.
     let replica = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
     let again = send(&replica, BODY).await;
     assert_eq!((again.status, &again.json()["id"]), (200, &json!(id)));
@@ -210,7 +200,7 @@ async fn a_full_queue_is_429_on_every_submitting_route() {
         assert!(answer.json()["detail"].is_string());
     }
 
-    // What is measured counts from then on, shared among the workers.
+    // Then the measured time counts, divided by the number of workers.
     let mut worker = stack.worker();
     let lease = worker.claim().await;
     stack.clock.advance(std::time::Duration::from_secs(25));
@@ -248,7 +238,7 @@ async fn a_busy_worker_is_listed_with_how_far_it_is_and_without_its_job() {
     assert_eq!((&worker["id"], &worker["state"]), (&json!("one"), &json!("busy")));
     assert_eq!(worker["progress"], json!({ "step": 4, "steps": 20 }));
     assert!(worker.get("job").is_none() && !answer.text().contains(&id.to_string()), "{}", answer.text());
-    // As the release before has written it.
+    // As in the previous release.
     let text = serde_json::to_string(&busy)
         .unwrap()
         .replace("\"progress\"", &format!("\"job\":\"{id}\",\"progress\""));
@@ -276,7 +266,7 @@ async fn a_waiting_job_says_how_many_may_take_it() {
     let path = format!("/v1/jobs/{id}");
     assert_eq!(stack.get(&path).await.json()["workers"], 1);
 
-    // All vanish. Another replica has not heard of them.
+    // All workers are gone; another API has no cached list of them.
     stack.clock.advance(std::time::Duration::from_secs(31));
     let replica = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
     let job = replica.get(&path).await.json();

@@ -1,4 +1,4 @@
-//! The API over real connections and mostly the store in memory, with workers that do what a test says.
+//! Tests of the API over real connections, mostly with the store in memory. The tests control the workers.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test that is how a failure looks")]
 

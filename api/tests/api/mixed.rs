@@ -1,4 +1,4 @@
-//! A fleet of different workers.
+//! A fleet of workers with different capabilities.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Stack, demo, record};
 
-/// A worker of large pictures and a scheduler, and one of small pictures and another.
+/// A worker for large pictures with one scheduler, and a worker for small pictures with another.
 fn workers() -> [WorkerRecord; 2] {
     let schedulers = |name: &str| vec![name.to_owned()];
     [
@@ -31,7 +31,7 @@ fn workers() -> [WorkerRecord; 2] {
 
 async fn mixed() -> Stack {
     let stack = Stack::start().await;
-    // The one that each stack begins with is long gone.
+    // The first worker of each stack has expired.
     stack.clock.advance(Duration::from_secs(120));
     for worker in workers() {
         stack.store.heartbeat(&worker).await.unwrap();
@@ -68,7 +68,7 @@ async fn a_request_is_checked_against_each_worker_for_itself() {
             members.extend(fields.as_object().unwrap().clone());
             members.extend(own.then(|| ("app".to_owned(), json!("glimpse/demo"))));
             if wrong.is_empty() && !own {
-                // It would be waited for.
+                // The route would wait for the job.
                 continue;
             }
             let answer = stack.post(path, &body.to_string()).await;
@@ -85,7 +85,7 @@ async fn a_request_is_checked_against_each_worker_for_itself() {
 }
 
 #[tokio::test]
-async fn what_would_do_instead_is_said() {
+async fn the_error_names_valid_values() {
     let stack = mixed().await;
     let body = r#"{"app":"glimpse/demo","prompt":"a","width":512,"height":256,"scheduler":"LCM"}"#;
     let answer = stack.post("/v1/jobs", body).await.json();
@@ -121,7 +121,7 @@ async fn a_job_goes_to_a_worker_that_is_capable_of_it() {
 }
 
 #[tokio::test]
-async fn a_job_that_no_live_worker_is_capable_of_any_more_waits_and_says_so() {
+async fn a_waiting_job_shows_that_no_worker_is_capable_of_it() {
     let stack = mixed().await;
     let [large, small] = workers();
     let body = r#"{"app":"glimpse/demo","prompt":"a","width":512,"height":512}"#;
@@ -130,11 +130,11 @@ async fn a_job_that_no_live_worker_is_capable_of_any_more_waits_and_says_so() {
     assert_eq!(stack.get(&path).await.json()["workers"], 1);
     stack.clock.advance(Duration::from_secs(31));
     stack.store.heartbeat(&small).await.unwrap();
-    // Another replica has not heard of it.
+    // Another API has no cached list of it.
     let replica = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
     assert_eq!(replica.get(&path).await.json()["workers"], 0);
     assert_eq!(stack.store.try_claim(&claim(&small, 1)).await.unwrap(), None);
-    // It comes back.
+    // The worker returns.
     stack.store.heartbeat(&WorkerRecord { state: WorkerState::Idle, ..large.clone() }).await.unwrap();
     let replica = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
     let job = replica.get(&path).await.json();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::Stack;
 
-/// The routes that submit, what a body needs beside the picture, and the words for pictures.
+/// The routes that submit, the members that their bodies need besides the picture, and their names of the pictures.
 const ROUTES: [(&str, &str, &str); 5] = [
     ("/v1/jobs", "image", "mask"),
     ("/glimpse/demo", "image", "mask"),
@@ -17,11 +17,11 @@ const ROUTES: [(&str, &str, &str); 5] = [
     ("/glimpse/demo/stream", "image_url", "mask_url"),
 ];
 
-/// A PNG whose header says 100000x100000.
+/// A PNG with the size 100000x100000 in its header.
 const HUGE: &str = "data:image/png;base64,\
     iVBORw0KGgoAAAANSUhEUgABhqAAAYagCAIAAAAnMJyfAAAAC0lEQVR4nGNggAEAAAoAAX+AdF4AAAAASUVORK5CYII=";
 
-/// A picture that takes some bytes.
+/// A picture of some kilobytes.
 pub(crate) fn png(width: u32, height: u32) -> Vec<u8> {
     let pixel = |x: u32, y: u32| Rgb([(x * 7 + y) as u8, (x ^ y) as u8, (x * y) as u8]);
     let mut file = Cursor::new(Vec::new());
@@ -109,7 +109,7 @@ async fn a_picture_reaches_the_worker_as_it_was_sent() {
     assert_eq!((spec.guidance_rescale(), spec.clip_skip()), (0.7, Some(2)));
     assert_eq!((spec.loras()[0].name().as_str(), spec.loras()[0].scale()), ("styles/ink", 0.5));
 
-    // Progress counts the steps that are taken.
+    // The progress counts the steps that are run.
     let mut lease = lease;
     worker.preview(&mut lease, 5).await;
     let status = stack.get(&format!("/v1/jobs/{}", lease.job.id)).await.json();
@@ -118,7 +118,7 @@ async fn a_picture_reaches_the_worker_as_it_was_sent() {
 }
 
 #[tokio::test]
-async fn an_error_in_a_lora_says_in_which() {
+async fn an_error_in_a_lora_has_its_index() {
     let stack = Stack::start().await;
     let loras = json!([{ "path": "good" }, { "path": "../../etc/passwd", "weight_name": "x" }]);
     for path in ["/v1/jobs", "/glimpse/demo", "/glimpse/demo/stream"] {
@@ -132,7 +132,7 @@ async fn an_error_in_a_lora_says_in_which() {
 }
 
 #[tokio::test]
-async fn wrong_pictures_are_told_with_everything_else() {
+async fn invalid_pictures_are_reported_with_all_other_errors() {
     let stack = Stack::start().await;
     let members = json!({ "app": 7, "image": "x", "seed": -1, "run_timeout": 0 });
     let answer = stack.post("/v1/jobs", &body(members)).await.json();

@@ -1,4 +1,4 @@
-//! A store that must confirm jobs on a replica.
+//! A store with `submit_wait_replicas`.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ async fn a_submit_that_too_few_replicas_have_is_503_and_the_job_is_there() {
     let again = stack.client().await.ask("POST", "/v1/jobs", &key, BODY.as_bytes()).await;
     assert_eq!((again.status, again.json()["id"].as_str().unwrap()), (200, &*id));
 
-    // The client that waited on its connection is gone, so no one would receive the pictures.
+    // The client that waited on its connection got an error, so its job is cancelled.
     let refused = stack.post("/glimpse/demo", r#"{"prompt":"a heart"}"#).await;
     assert_eq!(refused.status, 503);
     stack.until(refused.json()["id"].as_str().unwrap().parse().unwrap(), Status::Cancelled).await;

@@ -1,4 +1,4 @@
-//! How the process shuts down.
+//! The graceful shutdown.
 
 use std::time::Duration;
 
@@ -7,24 +7,12 @@ use glimpse_shared::job::Status;
 use serde_json::json;
 use tokio::{net::TcpStream, time::Instant};
 
-use crate::support::{Client, SOON, Stack, Worker};
+use crate::support::{Client, SOON, Stack};
 
 const BODY: &[u8] = br#"{"prompt":"a heart","seed":1}"#;
 
 async fn with_grace(grace: Duration) -> Stack {
     Stack::with(Config { shutdown_grace: grace, ..Config::default() }).await
-}
-
-/// A client of fal's stream that has received a preview, and the worker of its job.
-async fn watched(stack: &Stack) -> (crate::support::Stream, Worker, glimpse_shared::store::Lease) {
-    let mut worker = stack.worker();
-    let mut client = stack.client().await;
-    client.request("POST", "/glimpse/demo/stream", &[], BODY).await;
-    let mut lease = worker.claim().await;
-    worker.preview(&mut lease, 0).await;
-    let mut stream = client.opened().await;
-    stream.block().await.unwrap();
-    (stream, worker, lease)
 }
 
 #[tokio::test]
@@ -40,7 +28,7 @@ async fn an_idle_process_ends_at_once() {
 }
 
 #[tokio::test]
-async fn followers_are_sent_elsewhere_at_different_times() {
+async fn followers_reconnect_with_different_delays() {
     let mut stack = Stack::start().await;
     let id = stack.submit("a heart").await;
     let mut streams = Vec::new();
@@ -62,18 +50,18 @@ async fn followers_are_sent_elsewhere_at_different_times() {
     }
     retries.dedup();
     assert!(retries.len() > 1);
-    assert_eq!(stack.status(id).await.status, Status::Queued, "the job lives on");
+    assert_eq!(stack.status(id).await.status, Status::Queued, "the job was cancelled");
 }
 
 #[tokio::test]
-async fn a_stream_that_cannot_resume_is_served_to_its_end_within_the_grace() {
+async fn within_the_grace_a_fal_stream_is_served_to_its_end() {
     let mut stack = with_grace(SOON).await;
-    let (mut stream, worker, mut lease) = watched(&stack).await;
+    let (mut stream, worker, mut lease) = stack.stream_with_preview().await;
     stack.ask_to_end();
     // New connections are refused.
     let deadline = Instant::now() + SOON;
     while TcpStream::connect(stack.address).await.is_ok() {
-        assert!(Instant::now() < deadline, "the listener stays open");
+        assert!(Instant::now() < deadline, "the listener is still open");
     }
     worker.preview(&mut lease, 5).await;
     assert!(stream.block().await.unwrap().starts_with("data: "));
@@ -84,16 +72,16 @@ async fn a_stream_that_cannot_resume_is_served_to_its_end_within_the_grace() {
 }
 
 #[tokio::test]
-async fn after_the_grace_it_gets_an_error_and_a_cut_and_its_job_is_cancelled() {
+async fn after_the_grace_a_fal_stream_gets_an_error_and_its_job_is_cancelled() {
     let mut stack = with_grace(Duration::ZERO).await;
-    let (mut stream, _worker, lease) = watched(&stack).await;
+    let (mut stream, _worker, lease) = stack.stream_with_preview().await;
     stack.ask_to_end();
     let error = stream.block().await.unwrap();
     assert_eq!(
         error,
         r#"data: {"error":"runner_disconnected","detail":"This server is shutting down; retry the request"}"#
     );
-    assert!(stream.next().await.is_err(), "the body must not end as if it were whole");
+    assert!(stream.next().await.is_err(), "the body ended normally");
     stack.shut_down().await;
     assert_eq!(stack.status(lease.job.id).await.status, Status::Cancelled);
 }
@@ -116,7 +104,7 @@ async fn after_the_grace_a_waiting_request_gets_503() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_nothing_does_not_hold_the_end_up() {
+async fn a_client_that_reads_nothing_does_not_delay_the_shutdown() {
     let mut stack = with_grace(Duration::ZERO).await;
     let mut worker = stack.worker();
     let mut client: Client = stack.client().await;

@@ -1,4 +1,4 @@
-//! While the store is away.
+//! An unreachable store.
 
 use std::{
     sync::{
@@ -25,11 +25,13 @@ use tokio::time::Instant;
 
 use crate::support::{Stack, demo, record};
 
-/// A store that can be cut off.
+/// A store that can be made unreachable.
 struct Cut {
     store: MemoryStore,
     away: AtomicBool,
     silent: AtomicBool,
+    /// Its answers cannot be read.
+    strange: AtomicBool,
 }
 
 impl Cut {
@@ -39,6 +41,9 @@ impl Cut {
         }
         if self.away.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("connection refused".to_owned()));
+        }
+        if self.strange.load(Ordering::SeqCst) {
+            return Err(StoreError::Corrupt("ERR Lua scripting is disabled".to_owned()));
         }
         Ok(&self.store)
     }
@@ -113,7 +118,8 @@ impl Store for Cut {
 
 async fn cut_stack() -> (Stack, Arc<Cut>) {
     let store = MemoryStore::new(Config::default().rules(), Clock::default());
-    let cut = Arc::new(Cut { store, away: AtomicBool::new(false), silent: AtomicBool::new(false) });
+    let [away, silent, strange] = [(); 3].map(|()| AtomicBool::new(false));
+    let cut = Arc::new(Cut { store, away, silent, strange });
     let stack = Stack::over(cut.clone(), Config::default(), Clock::default()).await;
     stack.store.heartbeat(&record("one", &demo())).await.unwrap();
     (stack, cut)
@@ -126,7 +132,7 @@ const SUBMITS: [(&str, &str); 3] = [
 ];
 
 #[tokio::test]
-async fn every_route_says_so_and_the_process_lives() {
+async fn every_route_is_503_and_the_process_is_live() {
     let (stack, cut) = cut_stack().await;
     let id = stack.submit("a heart").await;
     cut.away.store(true, Ordering::SeqCst);
@@ -155,7 +161,18 @@ async fn every_route_says_so_and_the_process_lives() {
 }
 
 #[tokio::test]
-async fn a_store_that_says_nothing_is_given_up_on_within_fifteen_seconds() {
+async fn readiness_is_never_500() {
+    let (stack, cut) = cut_stack().await;
+    cut.strange.store(true, Ordering::SeqCst);
+    let answer = stack.get("/health/ready").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.header("retry-after").is_some());
+    let detail = answer.json()["detail"].clone();
+    assert!(detail.as_str().is_some_and(|detail| detail.contains("Lua scripting is disabled")), "{detail}");
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_respond_is_503_within_fifteen_seconds() {
     let (stack, cut) = cut_stack().await;
     cut.silent.store(true, Ordering::SeqCst);
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! What of a request had no effect, on every wire that ends with its pictures.
+//! The warnings of a job, on every route that returns its pictures.
 
 use glimpse_shared::event::{Warning, WarningCode};
 use serde_json::{Value, json};
@@ -13,12 +13,12 @@ fn truncated() -> Vec<Warning> {
     vec![Warning { code: WarningCode::PromptTruncated, message }]
 }
 
-/// What every wire says of it.
+/// The JSON of these warnings.
 fn said() -> Value {
     json!([{ "code": "prompt_truncated", "message": truncated()[0].message }])
 }
 
-/// fal's answer to a request whose job ends with these warnings.
+/// fal's response to a request whose job ends with these warnings.
 async fn ran(warnings: Vec<Warning>) -> Answer {
     let stack = Stack::start().await;
     let mut client = stack.client().await;
@@ -56,7 +56,7 @@ async fn owned(warnings: Vec<Warning>) -> (Value, Value) {
 }
 
 #[tokio::test]
-async fn every_wire_carries_the_warnings() {
+async fn every_route_returns_the_warnings() {
     assert_eq!(ran(truncated()).await.json()["warnings"], said());
     assert_eq!(streamed(truncated()).await["warnings"], said());
     let (job, event) = owned(truncated()).await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::server::Server;
 
-/// The memory of a small request, without the decoder of its picture.
+/// The memory limit of a small request in bytes, without decoding a picture.
 const BASE: usize = 64 << 20;
 const PER_BYTE: usize = 100;
 
@@ -187,7 +187,7 @@ fn any_bytes_on_a_connection_are_answered_or_end_it() {
         fuzz::check(200, &damages(), |damages| {
             let mut request = whole.clone().into_bytes();
             damages.iter().for_each(|damage| damage.apply(&mut request));
-            // The request is cut and the connection ended, so that the server does not wait for the rest.
+            // The sending half is closed, so that the server does not wait for more.
             request.extend(b"\r\n\r\nx\r\n\r\n");
             let answer = server.ask(&request);
             prop_assert!(answer.status < 500, "{}", String::from_utf8_lossy(&answer.bytes));

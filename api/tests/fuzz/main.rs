@@ -1,5 +1,5 @@
-//! Whatever a client sends, it gets a response, nothing panics, and errors are short.
-//! `PROPTEST_CASES=n` for n cases of each.
+//! Any request gets a response, nothing panics, and error responses are short. `PROPTEST_CASES=n` runs n cases of each
+//! test.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "in a test that is how a failure looks")]
 

@@ -1,4 +1,4 @@
-//! An API over a store in memory, spoken to in bytes.
+//! An API with a store in memory, and raw requests.
 
 use std::{
     io::{Read, Write},
@@ -23,7 +23,7 @@ use tokio::{net::TcpListener, runtime::Runtime};
 
 pub(crate) struct Server {
     address: SocketAddr,
-    /// A job that is over: its streams end.
+    /// An ended job.
     pub(crate) ended: JobId,
     /// A job that the store has forgotten.
     pub(crate) lost: JobId,
@@ -31,7 +31,7 @@ pub(crate) struct Server {
     _runtime: Runtime,
 }
 
-/// The beginning of an answer.
+/// The start of a response.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) bytes: Vec<u8>,
@@ -42,7 +42,7 @@ impl Server {
         let panics = Arc::new(AtomicUsize::new(0));
         let (counted, before) = (panics.clone(), panic::take_hook());
         panic::set_hook(Box::new(move |info| {
-            // A test's own threads have their names, the server's all have one.
+            // The server's threads all have this name.
             if std::thread::current().name() == Some(SERVER) {
                 counted.fetch_add(1, Ordering::Relaxed);
             }
@@ -96,7 +96,7 @@ impl Server {
         Self { address, ended, lost, panics, _runtime: runtime }
     }
 
-    /// Sends bytes and reads the whole answer.
+    /// Sends bytes and reads the whole response.
     pub(crate) fn ask(&self, request: &[u8]) -> Answer {
         ask(self.address, request)
     }
@@ -109,7 +109,7 @@ impl Server {
 
 const SERVER: &str = "server";
 
-/// A worker that cannot make anything: every stream ends.
+/// A worker that fails every job, so that every stream ends.
 async fn fail_all(store: SharedStore, capabilities: Capabilities) {
     let (worker, app): (WorkerId, App) = ("gpu-1".parse().unwrap(), "glimpse/demo".parse().unwrap());
     for number in 1.. {
@@ -134,7 +134,7 @@ async fn fail_all(store: SharedStore, capabilities: Capabilities) {
 fn ask(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
-    // The server may hang up on what is no HTTP before it has read all.
+    // The server may close the connection before it has read everything.
     let _ = stream.write_all(request);
     let mut bytes = Vec::new();
     let mut part = [0; 4096];

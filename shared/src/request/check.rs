@@ -1,4 +1,4 @@
-//! The only way from JSON to [`ImageSpec`]: checks every rule of the request, and reports all errors at once.
+//! Converts JSON to [`ImageSpec`]: checks every rule of the request, and reports all errors at once.
 
 use std::collections::BTreeSet;
 
@@ -68,7 +68,7 @@ impl ImageSpec {
         Self::check_with(body, offer, defaults, &Fetched::default())
     }
 
-    /// The same, for pictures that may also be URLs: those that were fetched.
+    /// As [`ImageSpec::check`], for a request whose pictures may also be URLs. `fetched` has their contents.
     ///
     /// # Errors
     /// One entry per wrong field.
@@ -139,7 +139,7 @@ impl ImageSpec {
     }
 }
 
-/// The rules of single fields that depend on more than the field.
+/// Rules of fields that depend on more than the field.
 impl Fields {
     fn side(&mut self, field: &str) -> Option<u32> {
         let side = self.integer(field, (*SIDE.start()).into(), (*SIDE.end()).into())? as u32;
@@ -166,7 +166,7 @@ impl Fields {
         }
     }
 
-    /// Names are diffusers' class names; the ending `Scheduler` may be left out.
+    /// A scheduler is named by its class in diffusers. The ending `Scheduler` may be left out.
     fn scheduler(&mut self, offer: &Offer) -> Option<String> {
         let field = "scheduler";
         let value = self.take(field)?;
@@ -179,8 +179,12 @@ impl Fields {
         });
         if known.is_none() {
             let names: Vec<_> = offer.schedulers.iter().collect();
-            let msg = "No worker of this app offers this scheduler";
-            self.out_of_bounds(field, "one_of", msg, &value, json!({ "expected": names }));
+            let listed: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+            let msg = format!(
+                "No worker of this app offers this scheduler. Available schedulers: {}",
+                listed.join(", ")
+            );
+            self.out_of_bounds(field, "one_of", &msg, &value, json!({ "expected": names }));
         }
         known.cloned()
     }

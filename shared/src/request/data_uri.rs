@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use data_url::{DataUrl, forgiving_base64::DecodeError};
+use percent_encoding::percent_decode_str;
 
-/// The longest part before the comma: a longer one could take much memory and time to read.
+/// The maximum length of the part before the comma: a longer one may take much memory and time to parse.
 const LONGEST_HEAD: usize = 1024;
 
 /// Why a text cannot be read.
@@ -35,17 +36,21 @@ pub(super) fn content(uri: &str, most: usize) -> Result<Content, NoBytes> {
     let last = head.rsplit([';', ':']).next().unwrap_or(head);
     let was_base64 = last.trim().eq_ignore_ascii_case("base64");
     if was_base64 && data.contains('#') {
-        // A browser ignores the rest, and the picture would be truncated silently.
+        // A browser ignores the part after #, so the picture would be truncated silently.
         return Err(NoBytes::NoBase64);
     }
-    let is_usual = head.contains(';') && !data.contains(['-', '_']);
+    let is_usual = head.contains(';') && !data.contains(['-', '_', '%']);
     let uri = if was_base64 && !is_usual { Cow::Owned(usual(head, data)?) } else { Cow::Borrowed(uri) };
     Ok(Content { bytes: decoded(&uri, most)?, was_base64 })
 }
 
-/// The same text in standard base64, with a head that states it.
+/// The same data URI in standard base64 without percent-encoding, with `;base64` in its head.
 fn usual(head: &str, data: &str) -> Result<String, NoBytes> {
     let (scheme, _) = head.split_once(':').ok_or(NoBytes::NoUri)?;
+    let data = percent_decode_str(data).decode_utf8().map_err(|_| NoBytes::NoBase64)?;
+    if data.contains(['#', '%']) {
+        return Err(NoBytes::NoBase64);
+    }
     let mut uri = String::with_capacity(head.len() + data.len());
     uri.extend([scheme, ":;base64"]);
     uri.extend(data.chars().map(|char| match char {
@@ -58,7 +63,7 @@ fn usual(head: &str, data: &str) -> Result<String, NoBytes> {
 
 fn decoded(uri: &str, most: usize) -> Result<Vec<u8>, NoBytes> {
     let parsed = DataUrl::process(uri).map_err(|_| NoBytes::NoUri)?;
-    // Enough for base64 without spaces, and for most other texts.
+    // Enough for base64, and for most other texts.
     let mut bytes = Vec::with_capacity((uri.len() / 4 * 3).min(most));
     let keep = |part: &[u8]| {
         if part.len() > most - bytes.len() {

@@ -29,7 +29,7 @@ pub struct FieldError {
 pub enum Loc {
     /// `body`, `header` or a field.
     Name(String),
-    /// A place in a text that is not JSON.
+    /// The byte offset of a JSON error.
     Offset(usize),
     /// An entry of a list.
     Index(usize),
@@ -48,7 +48,7 @@ impl FieldError {
         msg: impl Into<String>,
         input: &Value,
     ) -> Self {
-        // The name of an unknown member may have megabytes too.
+        // The name of an unknown member may have megabytes.
         let path = path.into_iter().map(|part| match part {
             Loc::Name(name) => Loc::Name(cut(&name).unwrap_or(name)),
             other => other,
@@ -77,7 +77,7 @@ impl FieldError {
         self
     }
 
-    /// The name of the whole field, also if only a part of it is invalid.
+    /// The name of the top-level field.
     pub fn field(&self) -> String {
         match self.loc.get(1) {
             Some(Loc::Name(name)) => name.clone(),
@@ -86,7 +86,7 @@ impl FieldError {
     }
 }
 
-/// How many characters of the sent value are returned.
+/// How many characters of an invalid value are returned.
 const MOST: usize = 200;
 
 /// The beginning of a long text.
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_value_is_sent_back_as_its_beginning_or_not_at_all() {
+    fn a_long_value_is_shortened_or_left_out() {
         let text = |length: usize| Value::from("é".repeat(length));
         assert_eq!(shown(&text(200)), text(200));
         assert_eq!(shown(&text(201)), Value::from("é".repeat(200) + "…"));

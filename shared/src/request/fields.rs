@@ -1,11 +1,11 @@
-//! Readers of an object's members: each one takes a member, checks its rule, and records an error if it is invalid.
+//! Readers of an object's members: each takes a member, checks it, and records an error if it is invalid.
 
 use serde_json::{Map, Number, Value, json};
 
 use super::field_error::{FieldError, Loc};
 
-/// The members that are not read yet, and the errors of those that are. A reader returns `None` for a member that is
-/// absent, `null` or invalid; an invalid one has recorded its error.
+/// The unread members, and the errors of the read ones. A reader returns `None` for a member that is absent, `null` or
+/// invalid; for an invalid member it records an error.
 pub(super) struct Fields {
     /// The object's location in the body.
     at: Vec<Loc>,
@@ -16,9 +16,9 @@ pub(super) struct Fields {
 /// The lower bound of a field's numbers.
 #[derive(Clone, Copy)]
 pub(super) enum Least {
-    /// At this one.
+    /// This number or above.
     From(f64),
-    /// After this one.
+    /// Above this number.
     Above(f64),
 }
 
@@ -56,7 +56,7 @@ impl Fields {
         }
     }
 
-    /// A required text; the empty text if it is invalid.
+    /// A required text; returns the empty text if it is absent or invalid.
     pub(super) fn required_text(&mut self, field: &str, least: usize, most: usize) -> String {
         if self.body.get(field).is_none_or(Value::is_null) {
             let body = Value::Object(self.body.clone());
@@ -101,7 +101,7 @@ impl Fields {
     pub(super) fn integer(&mut self, field: &str, least: u64, most: u64) -> Option<u64> {
         let number = self.number(field, "int_type", "Input should be a valid integer")?;
         let input = Value::Number(number.clone());
-        // 20.0 is an integer to JavaScript, which writes it as 20, and to pydantic.
+        // 20.0 is valid: it is an integer for JavaScript and for pydantic.
         let float = number.as_f64().unwrap_or(f64::NAN);
         if number.as_u64().is_none() && float.fract() != 0.0 {
             let msg = "Input should be a valid integer, got a number with a fractional part";

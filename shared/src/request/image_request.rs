@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::output::{OutputFormat, PreviewSource};
 
-/// A request as a client writes it, unchecked. Missing members get their defaults in the check.
+/// A request as a client writes it, unchecked. The check adds the defaults of missing members.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ImageRequest {
     /// What to draw.
@@ -36,7 +36,7 @@ pub struct ImageRequest {
     /// The input picture: a data URI, or a URL if the server fetches pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Where to repaint it, as a picture: white is repainted.
+    /// The mask of the input picture: white is repainted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
     /// The share of the steps that are run, above 0 to 1.

@@ -13,16 +13,16 @@ use serde_json::{Value, json};
 
 use super::{
     data_uri::{self, NoBytes},
-    jpeg, kind, webp,
+    jpeg, kind, png, webp,
 };
 
 /// The largest file of a picture, in bytes.
 pub const MAX_INPUT_IMAGE_BYTES: usize = 12 << 20;
 
-const MAX_SIDE: u32 = 8192;
-const MAX_PIXELS: u64 = 16_777_216;
-/// The memory limit of decoding: the maximum of pixels with four channels of 16 bits, and the same again to work with.
-const MAX_MEMORY: u64 = 2 * 8 * MAX_PIXELS;
+const MAX_INPUT_SIDE: u32 = 8192;
+const MAX_INPUT_PIXELS: u64 = 16_777_216;
+/// The memory limit of the decoder in bytes: twice the largest picture with four 16-bit channels.
+const MAX_DECODER_MEMORY: u64 = 2 * 8 * MAX_INPUT_PIXELS;
 
 /// The format of an input picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,9 @@ pub enum InputImageError {
     #[error("This kind of {} cannot be read: save the picture as an ordinary PNG, JPEG or WebP", .0.name())]
     Unsupported(InputFormat),
     /// Too many pixels.
-    #[error("A picture should have sides of 1 to {MAX_SIDE} pixels and at most {MAX_PIXELS} pixels")]
+    #[error(
+        "A picture should have sides of 1 to {MAX_INPUT_SIDE} pixels and at most {MAX_INPUT_PIXELS} pixels"
+    )]
     TooLarge,
     /// A truncated or damaged file.
     #[error("The picture is truncated or damaged and cannot be decoded")]
@@ -128,17 +130,17 @@ impl InputImageError {
             Self::Format { .. } | Self::Unsupported(_) => {
                 Some(json!({ "supported_formats": ["png", "jpeg", "webp"] }))
             }
-            Self::TooLarge => {
-                Some(json!({ "max_width": MAX_SIDE, "max_height": MAX_SIDE, "max_pixels": MAX_PIXELS }))
-            }
+            Self::TooLarge => Some(
+                json!({ "max_width": MAX_INPUT_SIDE, "max_height": MAX_INPUT_SIDE, "max_pixels": MAX_INPUT_PIXELS }),
+            ),
             Self::Uri | Self::Base64 | Self::Broken => None,
         }
     }
 }
 
 impl InputImage {
-    /// Takes a picture's file. Reads its header and checks that the file is complete, without decoding it. A JPEG that
-    /// lacks only its end marker gets one.
+    /// Takes a picture's file. Reads its header and checks that the file is complete, without decoding it. A JPEG or
+    /// PNG that lacks only its end gets one.
     ///
     /// # Errors
     /// If the format is unknown, the file is too large, its header is damaged, or a JPEG is truncated.
@@ -156,12 +158,12 @@ impl InputImage {
             _ => error,
         })?;
         let (width, height) = decoder.dimensions();
-        let sides = 1..=MAX_SIDE;
+        let sides = 1..=MAX_INPUT_SIDE;
         let pixels = u64::from(width) * u64::from(height);
-        if !sides.contains(&width) || !sides.contains(&height) || pixels > MAX_PIXELS {
+        if !sides.contains(&width) || !sides.contains(&height) || pixels > MAX_INPUT_PIXELS {
             return Err(InputImageError::TooLarge);
         }
-        // Before the decoder allocates a chunk by the size that the chunk's header states.
+        // Checked first, because the decoder allocates memory by the sizes in the chunk headers.
         if format == InputFormat::Webp && !webp::is_consistent(&bytes) {
             return Err(InputImageError::Broken);
         }
@@ -172,9 +174,10 @@ impl InputImage {
         drop(decoder);
         let bytes = match format {
             InputFormat::Jpeg => jpeg::whole(bytes, [width, height].map(|side| side as usize)),
-            InputFormat::Webp | InputFormat::Png => Some(bytes),
+            InputFormat::Png => Some(png::whole(bytes)),
+            InputFormat::Webp => Some(bytes),
         };
-        // With one more end marker the file may be too large.
+        // The added end marker may make the file too large.
         let bytes =
             bytes.filter(|bytes| bytes.len() <= MAX_INPUT_IMAGE_BYTES).ok_or(InputImageError::Broken)?;
         let (width, height) = if is_turned { (height, width) } else { (width, height) };
@@ -244,9 +247,9 @@ impl InputImage {
 fn decoder(bytes: Bytes, format: InputFormat) -> Result<impl ImageDecoder, InputImageError> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format.to_image());
     let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_MEMORY);
+    limits.max_image_width = Some(MAX_INPUT_SIDE);
+    limits.max_image_height = Some(MAX_INPUT_SIDE);
+    limits.max_alloc = Some(MAX_DECODER_MEMORY);
     reader.limits(limits);
     reader.into_decoder().map_err(|error| of_decoder(&error, format))
 }

@@ -33,8 +33,7 @@ impl Lora {
     }
 }
 
-/// A file in the worker's folder of LoRAs, never outside of it: parts separated by `/`, none of which leads out of the
-/// folder.
+/// The name of a file in the worker's LoRA folder: parts separated by `/`. It cannot name a file outside the folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LoraName(String);
@@ -79,7 +78,7 @@ impl std::fmt::Display for LoraName {
 }
 
 impl Fields {
-    /// Reads `loras`: returns the valid ones; each invalid one has recorded its errors.
+    /// Reads `loras`: returns the valid ones, and records the errors of the others.
     pub(super) fn loras(&mut self, unknown: Unknown) -> Vec<Lora> {
         let field = "loras";
         let entries = match self.take(field) {

@@ -1,7 +1,7 @@
 //! A request for pictures, before ([`ImageRequest`]) and after ([`ImageSpec`]) its check.
 //!
-//! A request is checked once, where it enters. From there on it is an [`ImageSpec`], which cannot hold a wrong
-//! value. The rules are the table of `docs/protocol.md`.
+//! The API checks a request once. After that it is an [`ImageSpec`], which has only valid values. The rules are in the
+//! table of `docs/protocol.md`.
 
 mod check;
 mod data_uri;
@@ -15,6 +15,7 @@ mod lora;
 mod object;
 mod output;
 mod pictures;
+mod png;
 mod size;
 mod spec;
 mod webp;

@@ -7,8 +7,8 @@ use serde_json::{Map, Number, Value, json};
 
 use super::field_error::{FieldError, Loc, shown};
 
-/// How many values a body may have, names of members included. `[{},{},…]` takes dozens of times more bytes in memory
-/// than as text; no request needs a hundredth of this number.
+/// The maximum of values in a body, including the names of members. `[{},{},…]` takes many times more memory than its
+/// text. A real request has less than 100 values.
 const MOST_VALUES: usize = 10_000;
 
 /// Parses a body into an object. An empty body is `{}` (fal's JavaScript client sends one for no input).
@@ -54,7 +54,7 @@ fn offset(body: &[u8], line: usize, column: usize) -> usize {
     (before + column.saturating_sub(1)).min(body.len())
 }
 
-/// Builds a value, and counts down for each value in it.
+/// Builds a value, and counts every value in it against the limit.
 #[derive(Clone, Copy)]
 struct Counted<'a>(&'a Cell<usize>);
 
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_the_one_that_serde_json_reads() {
+    fn a_value_is_parsed_as_serde_json_parses_it() {
         let text = r#" {"a": [null, true, -1, 18446744073709551615, 0.1, 1e300, "x\u00e9\n"], "b": {}, "a ": "", "b": {"c": [[]]}} "#;
         let parsed = Value::Object(parse_object(text.as_bytes()).unwrap());
         assert_eq!(parsed, serde_json::from_str::<Value>(text).unwrap());

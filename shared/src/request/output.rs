@@ -1,4 +1,4 @@
-//! What a request may choose about its pictures.
+//! The choices of a request for its pictures.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum PreviewSource {
     /// The sampler's latents, as in fal's example.
     Latents,
-    /// The sampler's estimate of the final picture: it is clear much earlier.
+    /// The sampler's estimate of the final picture, which is clear in earlier steps.
     Denoised,
 }
 

@@ -46,8 +46,7 @@ pub enum PictureSource<'a> {
     Url(&'a str),
 }
 
-/// The sources of a request's pictures, unchecked: a request without pictures is cheap to check; URLs must be fetched
-/// first.
+/// The sources of a request's pictures, unchecked. The caller fetches URLs before the check.
 pub fn picture_sources(body: &Map<String, Value>, unknown: Unknown) -> Vec<PictureSource<'_>> {
     let names = FIELDS.iter().flat_map(|(own, fal)| [Some(*own), unknown.is_fal().then_some(*fal)]);
     let texts = names.flatten().filter_map(|name| body.get(name)?.as_str());
@@ -60,7 +59,7 @@ fn is_url(text: &str) -> bool {
         .any(|scheme| text.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)))
 }
 
-/// The fetched pictures by their URLs. A URL that is missing here may not be fetched.
+/// The fetched pictures by their URLs. A URL that is not here was not fetched, because the server fetches no pictures.
 #[derive(Debug, Clone, Default)]
 pub struct Fetched(BTreeMap<String, Result<Bytes, NotFetched>>);
 
@@ -70,13 +69,13 @@ impl FromIterator<(String, Result<Bytes, NotFetched>)> for Fetched {
     }
 }
 
-/// Why a URL could not be fetched, without details: a client must not learn what else is at a URL.
+/// Why a URL could not be fetched, without details: a client must not learn what is at a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotFetched {
     /// The operator does not allow it.
     #[error("The address is not allowed")]
     Forbidden,
-    /// It has more bytes than a picture may have.
+    /// The file is too large.
     #[error("A picture should have at most {MAX_INPUT_IMAGE_BYTES} bytes")]
     TooManyBytes,
     /// Anything else.
@@ -85,7 +84,7 @@ pub enum NotFetched {
 }
 
 impl Fields {
-    /// `image`, `mask` and `strength`, of a request for so many steps.
+    /// Reads `image`, `mask` and `strength`. `steps` is `num_inference_steps`.
     pub(super) fn original(&mut self, steps: u32, unknown: Unknown, fetched: &Fetched) -> Option<Original> {
         let [image, mask] = FIELDS.map(|field| self.either(field, unknown));
         let strength_given = self.body.get("strength").cloned().filter(|value| !value.is_null());
@@ -102,7 +101,7 @@ impl Fields {
             let msg = "Leaves no step: num_inference_steps times strength should be at least 1";
             self.wrong("strength", "too_few_steps", msg, &strength.into());
         }
-        // Both are checked, so that both errors are reported.
+        // Both pictures are checked before a return, so that both errors are reported.
         let image = self.picture(image, fetched);
         let mask = match mask {
             Some(mask) => Some(self.picture(mask, fetched)?),
@@ -111,7 +110,7 @@ impl Fields {
         Some(Original { image: image?, mask, strength })
     }
 
-    /// A field by its own name or by fal's, and the name that it has.
+    /// Takes a field by our name or by fal's, and returns it with that name.
     fn either(
         &mut self,
         (own, fal): (&'static str, &'static str),
@@ -129,7 +128,7 @@ impl Fields {
         by_own.or(by_fal)
     }
 
-    /// Decodes the picture once, to check that this works.
+    /// Reads a picture, and decodes it once to check it.
     fn picture(&mut self, (field, value): (&'static str, Value), fetched: &Fetched) -> Option<InputImage> {
         let Value::String(text) = &value else {
             self.wrong(field, "string_type", "Input should be a valid string", &value);

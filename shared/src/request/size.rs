@@ -17,9 +17,9 @@ impl Size {
         u64::from(self.width) * u64::from(self.height)
     }
 
-    /// The output size for an input picture of this size. A side that is not given follows from the shape. Without both
-    /// sides it is the picture's own size, as near as the rules allow. If no allowed size fits into `most`, the result
-    /// has too many pixels.
+    /// The output size for an input picture of this size. A missing side is computed from the aspect ratio. Without
+    /// both sides the result is the nearest allowed size. If no allowed size has at most `most` pixels, the result has
+    /// more.
     pub(super) fn made_from(self, width: Option<u32>, height: Option<u32>, most: u64) -> Self {
         match (width, height) {
             (Some(width), Some(height)) => Self { width, height },
@@ -41,7 +41,7 @@ impl Size {
         let shrink = by_side.min((most as f64 / (width * height)).sqrt()).min(1.0);
         let side = |side: f64| on_grid(side * shrink).clamp(*SIDE.start(), *SIDE.end());
         let bounded = Self { width: side(width), height: side(height) };
-        // The shape is so long that the short side is at its minimum: the long side is reduced.
+        // The aspect ratio is extreme and the short side is at its minimum: reduce the long side.
         if bounded.pixels() <= most {
             bounded
         } else if bounded.width > bounded.height {
@@ -52,7 +52,7 @@ impl Size {
     }
 }
 
-/// The other side for `given`, if the picture has the sides `along` and `across`.
+/// The other side for the side `given`, for a picture with the sides `along` and `across`.
 fn other(given: u32, along: u32, across: u32, most: u64) -> u32 {
     let side = f64::from(given) * f64::from(across) / f64::from(along);
     let nearest = (side / f64::from(GRID)).round() * f64::from(GRID);
@@ -65,8 +65,8 @@ fn longest(across: u32, most: u64) -> u32 {
     on_grid(longest as f64).clamp(*SIDE.start(), *SIDE.end())
 }
 
-/// The largest multiple of the grid that is not larger. A number slightly below a multiple counts as that multiple,
-/// because the divisions above round.
+/// Rounds down to a multiple of [`GRID`]. A number slightly below a multiple becomes that multiple, because the
+/// divisions above round.
 fn on_grid(side: f64) -> u32 {
     (side + 1e-6) as u32 / GRID * GRID
 }

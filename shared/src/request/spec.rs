@@ -62,18 +62,18 @@ impl ImageSpec {
         self.height
     }
 
-    /// How strongly the prompt pulls: 0 to 30; guidance is on above 1.
+    /// The strength of the guidance by the prompt: 0 to 30. There is no guidance up to 1.
     pub fn guidance_scale(&self) -> f64 {
         self.guidance_scale
     }
 
-    /// 0 to 1: how far the spread of the guided prediction is brought back.
+    /// How much the standard deviation of the guided prediction is restored: 0 to 1.
     pub fn guidance_rescale(&self) -> f64 {
         self.guidance_rescale
     }
 
-    /// 0 to 12: layers of the text encoders to leave out at the end, as diffusers counts them: 0 and none mean the
-    /// same layer.
+    /// How many last layers of the text encoders to skip, as diffusers counts them: 0 to 12. 0 and `None` mean the
+    /// same.
     pub fn clip_skip(&self) -> Option<u32> {
         self.clip_skip
     }
@@ -104,14 +104,13 @@ impl ImageSpec {
         self.original.as_ref().map(|original| &original.image)
     }
 
-    /// The mask: white is repainted. Of any size; never without
-    /// [`ImageSpec::image`].
+    /// The mask, of any size: white is repainted. Only with [`ImageSpec::image`].
     pub fn mask(&self) -> Option<&InputImage> {
         self.original.as_ref()?.mask.as_ref()
     }
 
-    /// The share of the steps that are run, above 0 to 1: less than 1 only with [`ImageSpec::image`]; fewer steps keep
-    /// more of that picture.
+    /// The share of the steps that are run: above 0, at most 1. Without [`ImageSpec::image`] it is 1. Fewer steps keep
+    /// more of the input picture.
     pub fn strength(&self) -> f64 {
         self.original.as_ref().map_or(1.0, |original| original.strength)
     }
@@ -121,7 +120,7 @@ impl ImageSpec {
         Original::steps(self.strength(), self.num_inference_steps)
     }
 
-    /// 0 to 2^53: the same seed gives the same pictures.
+    /// The seed: 0 to 2^53. The same seed gives the same pictures.
     pub fn seed(&self) -> u64 {
         self.seed
     }

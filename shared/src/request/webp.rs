@@ -1,10 +1,10 @@
-//! Checks the sizes of a WebP's parts, because the decoder allocates memory by them.
+//! Checks the sizes in a WebP file, because the decoder allocates memory by them.
 
-/// Walks from chunk to chunk as the decoder does. Returns whether every chunk that it may read is inside the file, and
-/// whether the compressed data has the size that the header around it states.
+/// Reads the chunks as the decoder does. Returns whether every chunk that it may read is inside the file, and whether
+/// the compressed data has the size in the header around it.
 pub(super) fn is_consistent(file: &[u8]) -> bool {
     let Some(Chunk { kind: b"VP8X", data, next }) = chunk(file, 12) else {
-        // Without an extended header there is only the picture's own size.
+        // Without an extended header there is only one size.
         return true;
     };
     let Some(canvas) = sides(data, 4) else { return false };
@@ -32,7 +32,7 @@ const FRAME: usize = 16;
 
 struct Chunk<'a> {
     kind: &'a [u8; 4],
-    /// `None` if the file has less than the chunk says.
+    /// `None` if the file ends inside the chunk.
     data: Option<&'a [u8]>,
     /// The offset of the next one.
     next: usize,
@@ -46,7 +46,7 @@ fn chunk(file: &[u8], at: usize) -> Option<Chunk<'_>> {
     Some(Chunk { kind, data: rest.get(..length), next })
 }
 
-/// Width and height, less one, of 24 bits each.
+/// Reads width and height: 24 bits each, stored minus one.
 fn sides(data: Option<&[u8]>, at: usize) -> Option<[u32; 2]> {
     let six = data?.get(at..)?.first_chunk::<6>()?;
     let [a, b, c, d, e, f] = six.map(u32::from);
@@ -68,7 +68,7 @@ fn bits(kind: &[u8; 4], data: Option<&[u8]>) -> Option<[u32; 2]> {
     }
 }
 
-/// The same for a frame of an animation, whose header begins at `at`.
+/// Checks a frame of an animation; its header begins at `at`.
 fn is_frame(file: &[u8], at: usize, canvas: [u32; 2]) -> bool {
     let Some(size) = sides(file.get(at..), 6) else { return false };
     if size[0] > canvas[0] || size[1] > canvas[1] {

@@ -1,17 +1,17 @@
-//! How wires differ in reading a request.
+//! The differences between the two wires (fal's routes and our own) in a request.
 
 use super::output::PreviewSource;
 
-/// What differs between the wires.
+/// The rules of a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Defaults {
     /// Unknown members.
     pub unknown: Unknown,
-    /// `preview_source` where the request does not say.
+    /// The default of `preview_source`.
     pub preview_source: PreviewSource,
 }
 
-/// What happens to unknown members.
+/// How a wire treats unknown members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
     /// fal's clients send more than we use, and use their own names for some of it.

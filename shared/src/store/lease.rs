@@ -1,4 +1,4 @@
-//! Claims, leases, and what a worker writes to its job.
+//! Claims, leases, and the data that a worker writes to its job.
 
 use std::fmt;
 
@@ -21,9 +21,9 @@ pub struct Claim {
     pub app: App,
     /// What it has loaded, in the form of [`Job::affinity`].
     pub affinity: Option<String>,
-    /// What it can do: it gets no job that needs more.
+    /// Its capabilities: it gets no job that needs more.
     pub capabilities: Capabilities,
-    /// Rises by one with each answered claim; the same number returns the same answer again.
+    /// Rises by one with each answered claim. The same number gets the same lease again.
     pub number: u64,
 }
 
@@ -38,21 +38,21 @@ pub struct Lease {
     pub worker: WorkerId,
     /// The checkpoint of an earlier attempt, to resume from.
     pub checkpoint: Option<Checkpoint>,
-    /// The newest event's number: while a job runs, only its worker writes, so the next event is this + 1.
+    /// The number of the newest event. While a job runs, only its worker writes, so the next event has this number + 1.
     pub(crate) seq: Seq,
 }
 
-/// The progress of an attempt, in the worker's own format: the store does not interpret it.
+/// A checkpoint of an attempt, in the worker's own format. The store does not read it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Checkpoint(Bytes);
 
 impl Checkpoint {
-    /// The size limit: what the largest request needs, with any sampler that is offered. At most five tensors
-    /// (the latents, and what UniPC of order 3 remembers of earlier steps), each with four numbers of four bytes for
-    /// each latent pixel of [`MAX_IMAGES`] pictures of [`MAX_PIXELS`] pixels; and room for their names.
+    /// The size limit in bytes: enough for the largest request with every sampler. At most five tensors (the latents,
+    /// and the earlier steps that UniPC of order 3 keeps), each with four 4-byte numbers for each latent pixel of
+    /// [`MAX_IMAGES`] pictures of [`MAX_PIXELS`] pixels; and 64 KiB for their names.
     pub const MAX_BYTES: usize = 5 * 4 * 4 * MAX_IMAGES as usize * MAX_PIXELS as usize / 64 + (64 << 10);
 
-    /// `None` if it would not be stored: above [`Checkpoint::MAX_BYTES`], or empty.
+    /// `None` if the checkpoint is empty or larger than [`Checkpoint::MAX_BYTES`].
     pub fn new(bytes: impl Into<Bytes>) -> Option<Self> {
         let bytes = bytes.into();
         (1..=Self::MAX_BYTES).contains(&bytes.len()).then_some(Self(bytes))
@@ -70,10 +70,10 @@ impl fmt::Debug for Checkpoint {
     }
 }
 
-/// A preview, serialised once for log, channel and every follower.
+/// A preview, serialised once for the log, the channel and all followers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preview {
-    /// 0-based index of the step just done.
+    /// The 0-based index of the last step.
     pub step: u32,
     json: String,
 }
@@ -84,13 +84,13 @@ impl Preview {
         Self { step, json: Event::Preview { attempt, step, steps, image }.to_json() }
     }
 
-    /// Numbers it.
+    /// The event with its number.
     pub fn frame(&self, seq: Seq) -> Frame {
         Frame::from_json(seq, EventKind::Preview, &self.json)
     }
 }
 
-/// Which event of a job's log is read together with its state.
+/// The event of a job's log that is read together with its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
     /// The terminal event, if the job has ended.
@@ -99,7 +99,7 @@ pub enum Shown {
     Newest,
 }
 
-/// How a worker ends a job, serialised once.
+/// The end of a job by its worker, serialised once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ending {
     status: Status,
@@ -108,12 +108,12 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// With pictures.
+    /// The job has its pictures.
     pub fn completed(images: Vec<Image>, seed: u64, timings: Timings, warnings: Vec<Warning>) -> Self {
         Self::of(Status::Completed, &Event::Completed { images, seed, timings, warnings })
     }
 
-    /// Without.
+    /// The job failed.
     pub fn failed(code: FailureCode, message: String) -> Self {
         Self::of(Status::Failed, &Event::Failed { code, message })
     }
@@ -122,12 +122,12 @@ impl Ending {
         Self { status, kind: event.kind(), json: event.to_json() }
     }
 
-    /// Completed or failed.
+    /// `Completed` or `Failed`.
     pub fn status(&self) -> Status {
         self.status
     }
 
-    /// Numbers it.
+    /// The event with its number.
     pub fn frame(&self, seq: Seq) -> Frame {
         Frame::from_json(seq, self.kind, &self.json)
     }

@@ -1,4 +1,4 @@
-//! The store in one process: the pure transition behind a lock, with a clock and channels.
+//! The store in one process: the transition behind a lock, with a clock and channels.
 
 use std::{
     collections::HashMap,
@@ -39,8 +39,7 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Inner {
     state: State,
-    /// The newest seq of each followed job, for followers that wait for the next one. The last follower of a job
-    /// removes the entry along when it goes.
+    /// The newest seq of each followed job. The last follower of a job removes its entry.
     followed: HashMap<JobId, watch::Sender<Seq>>,
     woken: HashMap<App, Arc<Notify>>,
 }
@@ -72,10 +71,10 @@ impl MemoryStore {
                         sender.send_replace(frame.seq);
                     }
                 }
-                // Each worker checks for a token of its own kind.
+                // Each worker then checks for a token of its kind.
                 Effect::Woken(app, _) => inner.woken.entry(app).or_default().notify_waiters(),
                 Effect::Forgotten(id) => drop(inner.followed.remove(&id)),
-                // Having no listener is not an error: a worker that starts later holds no job yet.
+                // Without a listener there is no worker that holds the job.
                 Effect::CancelledRunning(app, id) => drop(self.cancellations.send((app, id))),
             }
         }
@@ -84,7 +83,7 @@ impl MemoryStore {
 }
 
 fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
-    // A panic inside the pure transition is a bug, but the state is a value that other threads can still use.
+    // A panic in the transition is a bug, but other threads can still use the state.
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -114,7 +113,7 @@ impl Store for MemoryStore {
             loop {
                 let woken = notify.notified();
                 tokio::pin!(woken);
-                // Subscribe before checking, so that a token in between is not missed.
+                // Enabled before the check, so that a token in between is not missed.
                 woken.as_mut().enable();
                 let take = Command::TakeWake(app.clone(), capabilities.clone());
                 if matches!(self.apply(take), Outcome::Woken(true)) {
@@ -306,7 +305,7 @@ async fn follow(
         }
         tokio::select! {
             biased;
-            // An error means that the job was forgotten; the next iteration notices it.
+            // An error means that the job was deleted; the next iteration detects it.
             _ = changes.changed() => {}
             () = events.closed() => return Ok(()),
         }
@@ -318,8 +317,8 @@ struct LogRead {
     frames: Vec<Frame>,
 }
 
-/// The events of a job's log after `cursor` (a terminal event whatever its seq), and a watch on its newest seq. Both
-/// are read under one lock, so nothing happens in between.
+/// The events of a job's log after `cursor` (a terminal event with any seq), and a watch on its newest seq. Both are
+/// read under one lock.
 fn read(inner: &Mutex<Inner>, id: JobId, cursor: Option<Seq>) -> Option<(LogRead, watch::Receiver<Seq>)> {
     let mut inner = lock(inner);
     let mut frames = inner.state.log_after(id, cursor)?;
@@ -340,7 +339,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn followers_that_go_leave_nothing_behind() {
+    async fn the_last_follower_of_a_job_removes_its_entry() {
         let app: App = "glimpse/demo".parse().unwrap();
         let spec = json!({
             "prompt": "x", "negative_prompt": "", "num_inference_steps": 20, "width": 64, "height": 64,
@@ -359,7 +358,7 @@ mod tests {
         for stream in &mut streams {
             assert!(stream.next().await.is_some());
         }
-        // The store is not used any more.
+        // No store call happens here: the dropped streams remove the entry.
         for left in [1, 1, 0] {
             streams.pop();
             tokio::time::sleep(Duration::from_secs(1)).await;

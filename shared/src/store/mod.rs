@@ -1,11 +1,11 @@
-//! The store: one contract, two implementations.
+//! The store: one trait, two implementations.
 //!
-//! [`Store`] is all that the API and the workers know of the queue and the event bus. [`memory`] keeps it in one
-//! process and is the executable specification; [`redis`] keeps it in Redis for a fleet. The rules are a pure function,
-//! [`transition`], which the memory implementation calls and the Lua scripts repeat. A conformance suite and a property
-//! test compare the two.
+//! The API and the workers use the queue and the event bus only through [`Store`]. [`memory`] implements it in one
+//! process and is the executable specification. [`redis`] implements it for a fleet. The rules are a pure function,
+//! [`transition`]: the memory implementation calls it, and the Lua scripts repeat it. A conformance suite and a
+//! property test compare the two implementations.
 //!
-//! Every command may be repeated if its answer was lost. Therefore the trait borrows leases, and the worker's own guard
+//! Every command may be repeated if its answer was lost. So the trait borrows leases, and the worker's own guard
 //! consumes them.
 
 mod lease;
@@ -41,10 +41,10 @@ pub enum Submit {
         /// How many waiting jobs are served first.
         position: u64,
     },
-    /// The job is queued, but too few replicas of the store had it in time ([`Rules::submit_replicas`]): a failover now
-    /// may lose it. If it is submitted again, it is a Duplicate.
+    /// The job is queued, but too few replicas confirmed it in time ([`Rules::submit_replicas`]): a failover may lose
+    /// it. A repeated submit gets Duplicate.
     Unconfirmed {
-        /// How many had it.
+        /// How many replicas have it.
         replicas: u32,
     },
     /// The same request was submitted under this id before.
@@ -63,26 +63,26 @@ pub enum Submit {
 /// The answer to a retry.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Retry {
-    /// A new job waits behind `position` others, and the dead one is off the list.
+    /// A new job waits behind `position` others, and the dead job is removed from the list.
     Submitted {
         /// The new job.
         id: JobId,
         /// How many waiting jobs are served first.
         position: u64,
     },
-    /// The same, but too few replicas of the store had it in time.
+    /// The same, but too few replicas confirmed the new job in time.
     Unconfirmed {
         /// The new job.
         id: JobId,
-        /// How many had it.
+        /// How many replicas have it.
         replicas: u32,
     },
-    /// It was retried before.
+    /// The job was retried before.
     Duplicate {
-        /// The job that was made then.
+        /// The new job of that retry.
         id: JobId,
     },
-    /// Too many jobs of the app wait. The dead one stays on the list.
+    /// Too many jobs of the app wait. The dead job stays on the list.
     Full {
         /// How many.
         waiting: u64,
@@ -96,7 +96,7 @@ pub enum Retry {
 /// The answer to a worker that renews or publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// It holds the job: for one lease's time from now, or from the first sending of a repeated preview.
+    /// It holds the job for one lease's time: from now, or from the first try of a repeated preview.
     Held,
     /// Somebody cancelled the job.
     Cancelled,
@@ -107,7 +107,7 @@ pub enum Hold {
 /// The answer to a finish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// This attempt ended the job, now or with an earlier sending.
+    /// This attempt ended the job, now or with an earlier try.
     Finished,
     /// Somebody cancelled the job.
     Cancelled,
@@ -154,26 +154,25 @@ pub struct Reaped {
 /// the lease's attempt and by the lease's worker. Every job gets exactly one terminal event.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Puts a job into its app's queue. Idempotent by the job's id: Duplicate and Conflict come before Full.
+    /// Puts a job into its app's queue. Idempotent by the job's id. Duplicate and Conflict are checked before Full.
     async fn submit(&self, job: &Job) -> StoreResult<Submit>;
 
-    /// Takes a queued job of `claim.app` that the worker can do, if any: of the first few of those
-    /// ([`Rules::affinity_reach`]) the first one that needs what the worker has loaded, or else the first. No job is
-    /// passed over for its affinity more often than [`Rules::passed_over`]. The same claim number gets the same lease
-    /// again for one lease's time.
+    /// Claims a queued job of `claim.app` that the worker is capable of, if there is one. Among the first
+    /// [`Rules::affinity_reach`] such jobs it takes the first one with the worker's affinity, otherwise the first one.
+    /// A job is passed over at most [`Rules::passed_over`] times. The same claim number gets the same lease again for
+    /// one lease's time.
     async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>>;
 
-    /// Waits until there may be a job of the app that a worker with these capabilities can do, at most a few seconds.
-    /// May be dropped at any time. The worker must have claimed with the same capabilities before: from its claim the
-    /// store knows which workers to wake.
+    /// Waits until there may be a job of the app for a worker with these capabilities, at most 5 s. May be dropped at
+    /// any time. The worker must have claimed with the same capabilities before: the claim tells the store which
+    /// workers to wake.
     async fn wait_for_work(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()>;
 
     /// Passes a wake-up on to another worker with the same capabilities: for a worker that was woken and will not
     /// claim.
     async fn wake(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()>;
 
-    /// Renews the lease, and stores a checkpoint for the next attempt, in place of the previous one. A full store
-    /// renews the lease without the new checkpoint.
+    /// Renews the lease, and replaces the job's checkpoint. A full store renews the lease without the checkpoint.
     async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold>;
 
     /// Appends a preview and renews the lease. An unanswered preview may be sent again, or replaced by a newer
@@ -183,8 +182,8 @@ pub trait Store: Send + Sync + 'static {
     /// Ends the job.
     async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish>;
 
-    /// Returns the job to the queue. Its checkpoint stays after a drain, as after a lost lease. A fault deletes it, because it
-    /// may be the cause.
+    /// Returns the job to the queue. A drain keeps its checkpoint, as a lost lease does. A fault deletes the checkpoint,
+    /// because it may have caused the fault.
     async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released>;
 
     /// Ends a queued or running job at once, for a caller that does not hold it.
@@ -198,15 +197,15 @@ pub trait Store: Send + Sync + 'static {
     /// computed from the old one's, so repeated and concurrent retries give one job.
     async fn retry(&self, id: JobId) -> StoreResult<Retry>;
 
-    /// Ends overdue jobs and requeues those that lost their worker. Does nothing if `seen`, the store's time at the
-    /// caller's previous answer, is more than [`Rules::reap_within`] ago: a pass that waited in a frozen server's
-    /// socket must not run before the workers' renewals.
+    /// Ends overdue jobs and requeues jobs with an expired lease. `seen` is the store's time that the caller last read.
+    /// If it is older than [`Rules::reap_within`], the pass does nothing: a pass that waited in the socket of a frozen
+    /// server must not run before the workers' renewals.
     async fn reap(&self, seen: Micros) -> StoreResult<Reaped>;
 
-    /// The store's time, if the store works: a server that accepts no writes returns an error.
+    /// The store's time. A server that accepts no writes returns an error.
     async fn now(&self) -> StoreResult<Micros>;
 
-    /// Whether the store can do everything that an API needs; if not, the error names the reason.
+    /// Whether the store can do everything that an API needs; if not, the error is the reason.
     async fn ready(&self) -> StoreResult<()> {
         self.now().await.map(drop)
     }
@@ -217,26 +216,25 @@ pub trait Store: Send + Sync + 'static {
     /// The workers with a heartbeat within [`Rules::worker_known`], by id.
     async fn workers(&self) -> StoreResult<Vec<SeenWorker>>;
 
-    /// The fleet's secret for the ids of jobs with keys, the same for all callers. The first call creates it; it has no
-    /// time to live.
+    /// The fleet's secret for the ids of jobs with idempotency keys. The first call creates it. It has no time to live.
     async fn key_secret(&self) -> StoreResult<KeySecret>;
 
-    /// A job's state; `None` if the job does not exist (any more).
+    /// A job's state; `None` if the job does not exist.
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>>;
 
-    /// The same together with an event of its log, read in one moment. Only for callers that show the event, because it
-    /// may hold megabytes of pictures.
+    /// A job's state and an event of its log, read together. Only for callers that need the event, because it may have
+    /// megabytes of pictures.
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>>;
 
-    /// A job's events after `after` (`None`: from the first one in the log). Misses none that the log holds: for an
-    /// ended job that is only the terminal event. Never hangs: the stream ends after the terminal event, or after
-    /// [`Followed::Lost`]. It survives outages of the store.
+    /// A job's events after `after`; `None` starts with the first event in the log. Delivers every event that the log
+    /// holds; the log of an ended job holds only the terminal event. The stream always ends: after the terminal event,
+    /// or after [`Followed::Lost`]. It survives outages of the store.
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed>;
 
-    /// Ids of jobs of `app` that are cancelled while they run. Best effort: a worker also learns it from its next
+    /// Ids of running jobs of `app` that are cancelled. Best effort: a worker also learns of a cancel from its next
     /// publish or renew.
     fn cancellations(&self, app: &App) -> BoxStream<'static, JobId>;
 
-    /// Deletes the data of an ended job, as its time to live does.
+    /// Deletes an ended job, as its expiry does.
     async fn forget(&self, id: JobId) -> StoreResult<()>;
 }

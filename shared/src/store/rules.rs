@@ -1,4 +1,4 @@
-//! The numbers that the store's promises are made of, and the clock they are measured by.
+//! The store's limits and times, and its clock.
 
 use std::{
     sync::{
@@ -10,12 +10,12 @@ use std::{
 
 use crate::id::Micros;
 
-/// How long a worker waits for a wake-up before it looks for a job without one: the most that a lost wake-up costs.
+/// How long a worker waits for a wake-up before it claims without one. A lost wake-up costs at most this time.
 pub(super) const WAKE_UP_WAIT: Duration = Duration::from_secs(5);
-/// Cancellations that a worker may be behind before it misses some (it learns of them by its next renew).
+/// How many cancellations are kept for a slow worker. It learns of the others from its next renew.
 pub(super) const CANCELLATIONS_KEPT: usize = 1024;
 
-/// Bounds and times of a store. A whole fleet uses the same.
+/// Limits and times of a store. All processes of a fleet use the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// How long a worker may be silent before its job is given to another.
@@ -24,26 +24,25 @@ pub struct Rules {
     pub attempts: u32,
     /// How many jobs of one app may wait.
     pub queue_limit: u64,
-    /// How many of the first waiting jobs a worker chooses from.
+    /// How many of the first suitable jobs a worker chooses from.
     pub affinity_reach: usize,
     /// How often the head of a queue is passed over for a job that suits the worker better.
     pub passed_over: u32,
-    /// How many replicas must have a new job before its submit is confirmed. The memory implementation has none and waits for
-    /// none.
+    /// How many replicas must have a new job before its submit is confirmed. The memory implementation ignores it.
     pub submit_replicas: u32,
     /// How many previews of a running job the log keeps.
     pub previews_kept: u64,
-    /// How long an ended job can be asked for.
+    /// The time to live of an ended job.
     pub ended_ttl: Duration,
-    /// How long a job that was given up on can be asked for.
+    /// The time to live of a dead job.
     pub dead_ttl: Duration,
-    /// How many of those are listed, of each partition and in one answer.
+    /// How many dead jobs are listed, for each partition and in one answer.
     pub dead_kept: usize,
-    /// How long what was measured of an app's jobs counts after the newest of them.
+    /// How long the mean time of an app's jobs counts after the last completed job.
     pub pace_ttl: Duration,
-    /// The oldest `seen` that a reap acts on.
+    /// The maximum age of the time `seen` of a reap; an older one does nothing.
     pub reap_within: Duration,
-    /// How long after its last heartbeat a worker is on record.
+    /// How long a worker is registered after its last heartbeat.
     pub worker_known: Duration,
 }
 
@@ -67,13 +66,13 @@ impl Default for Rules {
     }
 }
 
-/// Whose time the store goes by.
+/// The source of the store's time.
 #[derive(Debug, Clone, Default)]
 pub enum Clock {
-    /// The store's own: Redis' `TIME`, or the process' clock for the memory implementation.
+    /// The store's own clock: Redis' `TIME`, or the process' clock for the memory implementation.
     #[default]
     Store,
-    /// A test's, in microseconds.
+    /// The time of a test, in microseconds since the Unix epoch.
     Manual(Arc<AtomicU64>),
 }
 
@@ -83,7 +82,7 @@ impl Clock {
         Self::Manual(Arc::new(AtomicU64::new(start.0)))
     }
 
-    /// The test's time; `None` where the store's own holds.
+    /// The test's time; `None` for the store's own clock.
     pub fn fixed(&self) -> Option<Micros> {
         match self {
             Self::Store => None,
@@ -91,7 +90,7 @@ impl Clock {
         }
     }
 
-    /// Moves a test's clock on; the store's own cannot be moved.
+    /// Advances a test's clock. Does nothing to the store's own clock.
     pub fn advance(&self, by: Duration) {
         if let Self::Manual(now) = self {
             now.fetch_add(by.as_micros() as u64, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! What log and channel carry, and what the store keeps of a job and of a worker.
+//! Events in the log and on the channel, and the stored jobs and workers.
 
 use bytes::Bytes;
 use glimpse_shared::{
@@ -48,7 +48,7 @@ fn number() -> impl Strategy<Value = u64> {
     prop_oneof![any::<u64>(), 0_u64..100, Just(u64::MAX)]
 }
 
-/// Reads a frame, and everything of it.
+/// Reads a frame and its event.
 fn read(bytes: Vec<u8>) -> Result<(), TestCaseError> {
     let Some(frame) = Frame::parse(Bytes::from(bytes)) else { return Ok(()) };
     prop_assert!(frame.bytes().ends_with(&frame.json()));
@@ -62,13 +62,13 @@ fn read(bytes: Vec<u8>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Reads a changed document; what is read is itself again.
-fn again<T: Serialize + DeserializeOwned + PartialEq>(
+/// Reads a changed document. A value that is read must survive a round trip.
+fn round_trip<T: Serialize + DeserializeOwned + PartialEq>(
     whole: &T,
     changes: &[Change],
     damages: &[Damage],
 ) -> Result<(), TestCaseError> {
-    // What it takes is not to be counted as a picture's.
+    // The memory must not count for another test.
     fuzz::alone(|| {
         let text = ascii_json(whole);
         prop_assert!(text.is_ascii());
@@ -136,7 +136,7 @@ proptest! {
     #![proptest_config(fuzz::cases(2000))]
 
     #[test]
-    fn an_event_is_itself_again(seq in number(), event in event()) {
+    fn an_event_round_trips(seq in number(), event in event()) {
         let frame = Frame::new(Seq(seq), &event);
         prop_assert!(frame.bytes().is_ascii());
         let read = Frame::parse(frame.bytes().clone());
@@ -165,11 +165,11 @@ proptest! {
 
     #[test]
     fn a_changed_job_is_read_or_refused(changes in changes(), damages in prop_oneof![Just(Vec::new()), damages()]) {
-        again(&job(), &changes, &damages)?;
+        round_trip(&job(), &changes, &damages)?;
     }
 
     #[test]
     fn a_changed_worker_is_read_or_refused(changes in changes(), damages in prop_oneof![Just(Vec::new()), damages()]) {
-        again(&worker(), &changes, &damages)?;
+        round_trip(&worker(), &changes, &damages)?;
     }
 }

@@ -1,5 +1,5 @@
-//! Whatever is in Redis or comes from a client, reading it returns a value or an error, and uses no more memory than
-//! the stated bound. `PROPTEST_CASES=n` for n cases of each.
+//! Any data from Redis or from a client is read as a value or gives an error, with bounded memory.
+//! `PROPTEST_CASES=n` runs n cases of each test.
 
 #![expect(clippy::unwrap_used, reason = "in a test that is how a failure looks")]
 

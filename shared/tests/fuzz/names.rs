@@ -12,7 +12,7 @@ use glimpse_shared::{
 use glimpse_test_support::fuzz::{self, damages};
 use proptest::{collection::vec, prelude::*};
 
-/// A text that is nearly a name.
+/// A text that is similar to a name.
 fn text() -> impl Strategy<Value = String> {
     let names = prop::sample::select(&NAMES[..]);
     let damaged = (names, damages()).prop_map(|(name, damages)| {
@@ -39,7 +39,7 @@ proptest! {
     #![proptest_config(fuzz::cases(4000))]
 
     #[test]
-    fn a_name_is_itself_again_or_none(text in text()) {
+    fn a_name_round_trips_or_is_invalid(text in text()) {
         if let Ok(app) = text.parse::<App>() {
             prop_assert_eq!(app.to_string(), &*text);
             let _ = app.partition();
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn any_number_is_a_place_and_a_time(number in prop_oneof![any::<u64>(), Just(u64::MAX)], other: u64) {
+    fn any_number_is_a_cursor_and_a_time(number in prop_oneof![any::<u64>(), Just(u64::MAX)], other: u64) {
         let (seq, at) = (Seq(number), Micros(number));
         prop_assert!(seq.next() >= seq);
         prop_assert!(at.after(at.since(Micros(other))) >= at);

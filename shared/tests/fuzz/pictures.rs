@@ -1,4 +1,4 @@
-//! Pictures to begin from: what their files say about themselves is what may be taken for them, at most.
+//! Input pictures: decoding uses no more memory than the size in the header allows.
 
 use std::{fmt::Debug, io::Cursor};
 
@@ -14,21 +14,21 @@ use image::{DynamicImage, ImageFormat};
 use proptest::{collection::vec, prelude::*};
 use serde_json::json;
 
-/// Buffers that do not depend on the picture. The largest is a part of a lossy WebP, which says its length in 24 bits.
+/// Buffers that do not depend on the picture. The largest is a part of a lossy WebP, whose length has 24 bits.
 const BASE: usize = 20 << 20;
-/// For each pixel: four channels of 16 bits, while it is turned.
+/// Bytes for each pixel: four 16-bit channels twice, during a rotation.
 const PER_PIXEL: usize = 17;
-/// The most pixels of all pictures.
+/// The maximum of pixels of a picture.
 const PIXELS: usize = 16_777_216;
 
-/// What files begin with.
+/// The first bytes of files.
 const HEADS: [&[u8]; 4] = [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\xff\0\0\0WEBPVP8X\x0a\0\0\0"];
 
 fn most(file: usize, pixels: usize) -> usize {
     BASE + 4 * file + PER_PIXEL * pixels
 }
 
-/// Reads and decodes a file, in the memory that its header may ask for.
+/// Reads and decodes a file, within the memory for the size in its header.
 fn look(case: &impl Debug, file: Vec<u8>) -> Result<(), TestCaseError> {
     let length = file.len();
     let Ok(image) = fuzz::within(case, most(length, 0), || InputImage::new(file.into())) else {
@@ -47,12 +47,12 @@ proptest! {
     #![proptest_config(fuzz::cases(2000))]
 
     #[test]
-    fn a_broken_picture_ends_with_an_answer(case in broken()) {
+    fn a_broken_picture_is_read_or_rejected(case in broken()) {
         look(&case, case.file().1)?;
     }
 
     #[test]
-    fn a_broken_data_uri_ends_with_an_answer(
+    fn a_broken_data_uri_is_read_or_rejected(
         case in broken(),
         header in prop_oneof![4 => Just(None), 1 => "[dD]ata:.{0,20},|.{0,20}".prop_map(Some)],
         damages in prop_oneof![Just(Vec::new()), damages()],
@@ -75,7 +75,7 @@ proptest! {
             checked.map(|spec| serde_json::to_string(&spec).unwrap())
         });
         match checked {
-            // What was checked is itself again in the store.
+            // A checked picture survives a round trip through the store.
             Ok(stored) => prop_assert!(serde_json::from_str::<ImageSpec>(&stored).is_ok()),
             Err(errors) => prop_assert!(serde_json::to_string(&errors).unwrap().len() < 10_000),
         }
@@ -105,7 +105,7 @@ proptest! {
     }
 }
 
-/// How many ways there are to write a data URI here.
+/// The number of ways to write a data URI.
 const WRITINGS: usize = 5;
 
 fn written(writing: usize, file: &[u8]) -> String {
@@ -132,7 +132,7 @@ fn written(writing: usize, file: &[u8]) -> String {
 }
 
 #[test]
-fn the_largest_file_takes_no_more_however_it_is_written() {
+fn the_largest_file_stays_within_the_memory_limit() {
     let picture = |format| {
         let mut file = Cursor::new(Vec::new());
         DynamicImage::new_rgb8(64, 64).write_to(&mut file, format).unwrap();
@@ -140,7 +140,7 @@ fn the_largest_file_takes_no_more_however_it_is_written() {
     };
     let png = picture(ImageFormat::Png);
     let jpeg = picture(ImageFormat::Jpeg);
-    // Without its end, which is then added.
+    // Without the end marker, which is then added.
     for mut file in [png, jpeg[..jpeg.len() - 2].to_vec()] {
         file.resize(MAX_INPUT_IMAGE_BYTES, 0);
         for writing in 0..WRITINGS {
@@ -153,7 +153,7 @@ fn the_largest_file_takes_no_more_however_it_is_written() {
 }
 
 #[test]
-fn the_largest_sizes_take_no_more_than_is_said() {
+fn the_largest_sizes_stay_within_the_memory_limit() {
     for file in of_size(8192, 2048) {
         look(&"of the largest size", file).unwrap();
     }

@@ -8,7 +8,7 @@ use std::{
 
 use glimpse_test_support::ledger::Broken;
 
-/// A state of the system and the actions that are possible in it.
+/// A state of the system, and the possible actions.
 pub trait World: Sized + PartialEq {
     type Action: Debug + Clone;
 

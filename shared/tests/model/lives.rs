@@ -1,4 +1,4 @@
-//! The lives of two jobs: two workers, two attempts, and anything that was ever sent may be sent again.
+//! Two jobs with two workers and two attempts, where every command may be repeated.
 
 use std::{fmt::Debug, sync::LazyLock, time::Duration};
 
@@ -11,25 +11,27 @@ use glimpse_shared::{
         transition::{self, Command, Fence, Outcome},
     },
 };
-use glimpse_test_support::ledger::{Broken, bugs::Apply};
+use glimpse_test_support::{
+    jobs::{self, START, app, completed, image, plain_claim, worker},
+    ledger::{Broken, bugs::Apply},
+};
 
 use crate::{
     explore::{World, explore},
     store::Store,
-    suite::{self, START, app, completed, image, plain_claim, worker},
 };
 
 const TICK: Duration = Duration::from_secs(10);
 
-/// How much happens: all of it at once would take minutes.
+/// The size of a search. One search with everything would take minutes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scope {
     jobs: usize,
-    /// How often jobs are claimed, in all.
+    /// The total number of claims.
     claims: usize,
-    /// How many ticks pass: a lease runs out after one, a deadline after two.
+    /// The number of ticks: a lease expires after one, a deadline after two.
     ticks: u32,
-    /// Whether the first job's id comes again.
+    /// Whether the first job's id is reused.
     again: bool,
 }
 
@@ -40,22 +42,22 @@ pub const SCOPES: [Scope; 2] = [COMING_AGAIN, SIDE_BY_SIDE];
 #[derive(Debug, Clone)]
 pub enum Action {
     Submit(usize),
-    /// With a new number, or with the last one again.
+    /// With a new number, or a repeat with the last one.
     Claim(usize, bool),
     Renew(usize),
-    /// The next preview of a lease, or the last one again.
+    /// The next preview of a lease, or a repeat of the last one.
     Publish(usize, bool),
-    /// With the number that the worker knows, or with one that is behind.
+    /// With the number that the worker knows, or with an older one.
     Finish(usize, bool),
     Release(usize, bool),
     Cancel(usize),
     Reap(usize),
-    /// The first job's time to live is over, and its id can come again.
+    /// The first job expires, so its id can be reused.
     Forget,
     Pass,
 }
 
-/// What a worker knows of a lease that it got; it never learns that it lost it.
+/// A worker's lease. The worker does not learn that it lost the lease.
 #[derive(Debug, Clone, PartialEq)]
 struct Known {
     fence: Fence,
@@ -86,7 +88,7 @@ static JOBS: LazyLock<[Job; 2]> = LazyLock::new(|| {
         id: JobId::from_parts(&app(), 1, n),
         start_timeout: 2 * TICK,
         run_timeout: 2 * TICK,
-        ..suite::job(&format!("job {n}"))
+        ..jobs::job(&format!("job {n}"))
     })
 });
 
@@ -122,7 +124,7 @@ impl World for Lives {
     fn actions(&self) -> Vec<Action> {
         let mut actions = Vec::new();
         for n in 0..2 {
-            // Jobs and workers are alike: the second comes into play after the first.
+            // Jobs are alike, and so are workers: the second one is used only after the first.
             let first = self.status(0);
             if n < self.scope.jobs && (n == 0 || first.is_some()) {
                 actions.extend([Action::Submit(n), Action::Cancel(n), Action::Reap(n)]);

@@ -1,4 +1,4 @@
-//! Bugs planted into the transition: each is found, as the breach that it is.
+//! Planted bugs in the transition: each one is found, with the right message.
 
 use glimpse_test_support::ledger::bugs::{Apply, BUGS};
 
@@ -8,7 +8,7 @@ use crate::{
     wakes::{Wakes, fleets},
 };
 
-/// Every bug, and how what is found begins.
+/// Every bug, and the beginning of its message.
 const FOUND: [(&str, &str); 17] = [
     ("a fence without the status", "a write was accepted of one who is fenced off"),
     ("a fence without the attempt", "a write was accepted of one who is fenced off"),
@@ -37,7 +37,7 @@ fn found(apply: Apply) -> Option<String> {
 #[test]
 fn planted_bugs_are_found() {
     for (name, apply) in BUGS {
-        let (_, expected) = FOUND.into_iter().find(|(bug, _)| *bug == name).expect("how it is found");
+        let (_, expected) = FOUND.into_iter().find(|(bug, _)| *bug == name).expect("the message of the bug");
         let found = found(apply).unwrap_or_else(|| panic!("{name} is not found"));
         assert!(found.starts_with(expected), "{name} is found as: {found}");
     }

@@ -45,7 +45,7 @@ impl Store {
         Ok(outcome)
     }
 
-    /// Everything that distinguishes it from another store.
+    /// Everything that distinguishes this store from another one.
     pub fn signature(&self) -> impl Debug {
         // Without bugs the ledger's account follows from the state, so it adds no worlds. With a planted bug it may
         // not, so it must count. Its hash is enough, and is cheaper than its debug form.

@@ -1,4 +1,4 @@
-//! Workers that sleep until a token wakes them, and two or three jobs: nobody sleeps while a job waits that it can make.
+//! Workers that wait for a token, and two or three jobs: no worker waits while there is a job that it is capable of.
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -11,22 +11,24 @@ use glimpse_shared::{
         transition::{self, Command, Fence, Outcome},
     },
 };
-use glimpse_test_support::ledger::{Broken, bugs::Apply};
+use glimpse_test_support::{
+    jobs::{self, START, app, completed, plain_claim, worker},
+    ledger::{Broken, bugs::Apply},
+};
 
 use crate::{
     explore::{World, explore},
     store::Store,
-    suite::{self, START, app, completed, plain_claim, worker},
 };
 
-/// What the workers are capable of, and what the jobs need.
+/// The capabilities of the workers, and the needs of the jobs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fleet {
     workers: Vec<Capabilities>,
     needs: Vec<Needs>,
 }
 
-/// Workers alike; of which one can make more than the others; and that have nothing in common.
+/// Fleets of equal workers, of workers where one is capable of more, and of workers with nothing in common.
 pub fn fleets() -> [Fleet; 3] {
     let (lcm, ddim) = (Word::scheduler("LCMScheduler"), Word::scheduler("DDIMScheduler"));
     let alike = Fleet { workers: vec![Capabilities::default(); 2], needs: vec![Needs::default(); 3] };
@@ -45,13 +47,13 @@ pub fn fleets() -> [Fleet; 3] {
 #[derive(Debug, Clone)]
 pub enum Action {
     Submit(usize),
-    /// An awake worker looks for a job: it works then, or blocks.
+    /// An awake worker claims: then it runs a job, or waits.
     Claim(usize),
-    /// A sleeper takes the token.
+    /// A waiting worker takes a token.
     Take(usize),
     Finish(usize),
     Drain(usize),
-    /// A worker that was woken goes without a claim.
+    /// A woken worker ends without a claim.
     Go(usize),
 }
 
@@ -83,14 +85,14 @@ impl Wakes {
     }
 
     fn job(&self, n: usize) -> Job {
-        Job { id: id(n), needs: self.fleet.needs[n].clone(), ..suite::job(&format!("job {n}")) }
+        Job { id: id(n), needs: self.fleet.needs[n].clone(), ..jobs::job(&format!("job {n}")) }
     }
 
     fn send(&mut self, command: Command) -> Result<Outcome, Broken> {
         self.store.send(&Rules::default(), command, START)
     }
 
-    /// Whether this sleeper is about to wake up.
+    /// Whether there is a token for this waiting worker.
     fn token(&self, n: usize) -> bool {
         let take = Command::TakeWake(app(), self.fleet.workers[n].clone());
         self.clone().send(take) == Ok(Outcome::Woken(true))
@@ -162,7 +164,7 @@ impl World for Wakes {
             .collect();
         for (n, capabilities) in self.fleet.workers.iter().enumerate() {
             let can = waiting.iter().any(|job| self.fleet.needs[*job].met_by(capabilities));
-            // Another of the same kind that is about to claim passes the wake-up on.
+            // Another worker of the same kind is about to claim, and passes the wake-up on.
             let mut alike =
                 self.fleet.workers.iter().zip(&self.workers).filter(|(of, _)| *of == capabilities);
             let looks = alike.any(|(_, mode)| *mode == Mode::Awake);

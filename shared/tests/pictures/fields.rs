@@ -50,7 +50,7 @@ fn the_size_follows_the_picture() {
         assert_eq!((spec.width(), spec.height()), made, "{members}");
     }
     let rotated = check(json!({ "prompt": "x", "image": uri("jpeg", &rotated_jpeg(128, 64)) })).unwrap();
-    assert_eq!((rotated.width(), rotated.height()), (64, 128), "a photograph stands upright");
+    assert_eq!((rotated.width(), rotated.height()), (64, 128), "the Exif orientation is not applied");
     assert_eq!(rotated.image().unwrap().decode().unwrap().width(), 64);
 }
 
@@ -103,7 +103,7 @@ fn a_mask_and_a_strength_belong_to_a_picture() {
 }
 
 #[test]
-fn fal_s_words_are_understood_on_fal_s_routes() {
+fn fals_names_work_only_on_fals_routes() {
     let nothing = Fetched::default();
     let body = json!({ "prompt": "x", "image_url": png(64, 72), "mask_url": png(8, 8) });
     let spec = check_with(body.clone(), Unknown::Ignored, &nothing).unwrap();
@@ -118,7 +118,7 @@ fn fal_s_words_are_understood_on_fal_s_routes() {
 }
 
 #[test]
-fn an_address_is_what_was_found_there() {
+fn a_url_stands_for_its_fetched_picture() {
     let [good, bad, away, forbidden, huge] =
         ["good", "bad", "away", "forbidden", "huge"].map(|name| format!("https://example.com/{name}"));
     let fetched: Fetched = [
@@ -133,7 +133,7 @@ fn an_address_is_what_was_found_there() {
     let spec = check_with(json!({ "prompt": "x", "image": good }), Unknown::Refused, &fetched).unwrap();
     assert_eq!((spec.width(), spec.image().unwrap().format()), (72, InputFormat::Webp));
     let stored = serde_json::to_string(&spec).unwrap();
-    assert!(!stored.contains("example.com"), "a job has its pictures with it");
+    assert!(!stored.contains("example.com"), "the job has the URL");
     for (address, kind) in [
         (bad, "unsupported_image_format"),
         (away, "file_download_error"),
@@ -150,7 +150,7 @@ fn an_address_is_what_was_found_there() {
 }
 
 #[test]
-fn the_sources_of_a_request_are_where_its_fields_say() {
+fn the_sources_of_a_request_are_found() {
     let body = json!({ "prompt": "http://x", "image": "data:,", "mask_url": "HTTP://a/b", "mask": 7 });
     let body = body.as_object().unwrap();
     assert_eq!(picture_sources(body, Unknown::Refused), [PictureSource::Inline]);

@@ -1,4 +1,4 @@
-//! Which files are pictures to begin from.
+//! Valid and invalid files of input pictures.
 
 use glimpse_shared::request::{ImageSpec, InputFormat, InputImage, InputImageError, Unknown};
 use image::ImageFormat;
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::{FORMATS, check, file, png, png_of_size, uri, wrong};
 
 #[test]
-fn a_picture_comes_in_each_format_and_is_itself_again_in_the_store() {
+fn a_picture_of_each_format_round_trips_through_the_store() {
     for (format, name) in FORMATS {
         let file = file(72, 64, format);
         let body = json!({ "prompt": "x", "image": uri(name, &file), "mask": png(5, 5), "strength": 1 });
@@ -26,15 +26,31 @@ fn a_picture_comes_in_each_format_and_is_itself_again_in_the_store() {
         assert!(stored.contains(&uri(name, &file)));
         assert_eq!(serde_json::from_str::<ImageSpec>(&stored).unwrap(), spec);
         let shown = format!("{spec:?}");
-        assert!(shown.len() < 1_000, "a picture's bytes are not for a log: {shown}");
+        assert!(shown.len() < 1_000, "Debug shows the bytes: {shown}");
     }
 }
 
 #[test]
-fn a_cut_picture_is_refused_wherever_it_was_cut() {
+fn a_png_without_its_end_chunk_is_read() {
+    let whole = file(96, 96, ImageFormat::Png);
+    let pixels = InputImage::new(whole.clone().into()).unwrap().decode().unwrap();
+    for missing in 1..=12 {
+        let cut = whole[..whole.len() - missing].to_vec();
+        let image = InputImage::new(cut.into()).unwrap();
+        assert_eq!(&image.bytes()[..], &whole[..], "without its last {missing} bytes");
+        assert!(image.decode().unwrap() == pixels);
+    }
+    // A whole chunk of pixels is missing.
+    let data = whole.windows(4).position(|name| name == b"IDAT").unwrap() - 4;
+    let image = InputImage::new(whole[..data].to_vec().into()).unwrap();
+    assert_eq!(image.decode().expect_err("no pixels"), InputImageError::Broken);
+}
+
+#[test]
+fn a_truncated_picture_is_rejected() {
     for (format, name) in FORMATS {
         let whole = file(96, 96, format);
-        // What a file ends with says nothing about the pixels.
+        // The last bytes of a file do not change its pixels.
         let end = if format == ImageFormat::Jpeg { 3 } else { 20 };
         for at in (0..whole.len() - end).step_by(whole.len() / 60).chain([whole.len() - end]) {
             let body = json!({ "prompt": "x", "image": uri(name, &whole[..at]) });
@@ -51,7 +67,7 @@ fn a_cut_picture_is_refused_wherever_it_was_cut() {
 }
 
 #[test]
-fn a_picture_that_says_to_be_huge_is_never_decoded() {
+fn a_picture_with_a_huge_size_is_not_decoded() {
     for (width, height) in [(100_000, 100_000), (8193, 1), (1, 8193), (8192, 2049), (i32::MAX as u32, 1)] {
         let image = uri("png", &png_of_size(width, height));
         let field = |field: &str| vec![(field.to_owned(), "image_too_large")];
@@ -59,7 +75,7 @@ fn a_picture_that_says_to_be_huge_is_never_decoded() {
         let body = json!({ "prompt": "x", "image": png(64, 64), "mask": image });
         assert_eq!(wrong(body, Unknown::Refused), field("mask"), "{width}x{height}");
     }
-    // These are in bounds, and so only their pixels are missing.
+    // These sizes are valid, and only the pixels are missing.
     for (width, height) in [(8192, 2048), (8192, 1), (4096, 4096)] {
         let image = uri("png", &png_of_size(width, height));
         let wrong = wrong(json!({ "prompt": "x", "image": image }), Unknown::Refused);
@@ -84,7 +100,7 @@ fn a_file_has_at_most_12_mib() {
     }
 }
 
-/// A WebP of 16 x 16 pixels with a header of its own, and what follows it.
+/// A WebP of 16 x 16 pixels with an extended header and these chunks.
 fn webp_with(chunks: &[(&[u8; 4], u32, &[u8])]) -> Vec<u8> {
     let mut body = b"WEBPVP8X\x0a\0\0\0\x08\0\0\0\x0f\0\0\x0f\0\0".to_vec();
     for (kind, length, data) in chunks {
@@ -94,14 +110,14 @@ fn webp_with(chunks: &[(&[u8; 4], u32, &[u8])]) -> Vec<u8> {
 }
 
 #[test]
-fn a_webp_whose_parts_lie_about_their_size_is_refused_unread() {
+fn a_webp_with_wrong_chunk_sizes_is_rejected() {
     let simple = file(16, 16, ImageFormat::WebP);
     let bits = &simple[20..];
     let (length, exif) = (bits.len() as u32, &b"MM\0\x2a\0\0\0\x08\0\0\0\0\0\0"[..]);
     let honest = webp_with(&[(b"VP8L", length, bits), (b"EXIF", 14, exif)]);
     assert!(InputImage::new(honest.into()).and_then(|image| image.decode()).is_ok());
     let frame = |inner: &[u8]| [&[0; 6][..], b"\x0f\0\0\x0f\0\0\x01\0\0\0", inner].concat();
-    // Nearly 4 GiB of Exif, and a film whose picture is 16,383 pixels wide.
+    // Nearly 4 GiB of Exif, and an animation with a picture of 16,383 pixels width.
     let huge = b"\x30\x01\0\x9d\x01\x2a\xff\x3f\xff\x3f\0\0";
     let within = frame(&[&b"EXIF\xf0\xff\xff\xff"[..], &[0; 16]].concat());
     let film = frame(&[&b"VP8 \x0c\0\0\0"[..], huge].concat());

@@ -1,9 +1,9 @@
-//! JPEGs that lack their end, and JPEGs that lack more than that.
+//! JPEGs without an end marker, and truncated JPEGs.
 
 use glimpse_shared::request::{InputImage, InputImageError};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
-/// Ten passes, as libjpeg makes them: upper bits first, and then one bit more of them, twice.
+/// Ten scans, as libjpeg writes them: first the upper bits, then twice one more bit.
 const REFINED: &[u8] = include_bytes!("refined.jpg");
 
 /// A picture without two equal rows.
@@ -29,7 +29,7 @@ fn encoded(
     file
 }
 
-/// One of each kind that is read in a way of its own.
+/// One JPEG of each kind.
 fn jpegs() -> Vec<(&'static str, Vec<u8>)> {
     let (size, rgb) = ((45, 37), ColorType::Rgb);
     vec![
@@ -61,7 +61,7 @@ fn read(file: &[u8]) -> Result<(InputImage, Vec<u8>), InputImageError> {
 }
 
 #[test]
-fn a_jpeg_that_lacks_nothing_but_its_end_is_read() {
+fn a_jpeg_without_an_end_marker_is_read() {
     for (what, whole) in jpegs() {
         let (image, pixels) = read(&whole).unwrap();
         assert_eq!(&image.bytes()[..], &whole[..], "{what} is kept as it is");
@@ -86,14 +86,14 @@ fn a_jpeg_that_lacks_nothing_but_its_end_is_read() {
                 read(&file).unwrap_or_else(|error| panic!("{what}, {behind} behind it: {error}"));
             assert!(mended_pixels == pixels, "{what}, {behind} behind it, shows something else");
             assert_eq!(mended.bytes().len(), whole.len(), "{what}, {behind} behind it");
-            // Also where the store is read by a release that wants the end.
+            // A release that requires the end marker can read it from the store.
             assert!(mended.bytes().ends_with(b"\xff\xd9"), "{what}, {behind} behind it");
         }
     }
 }
 
 #[test]
-fn what_follows_the_end_of_a_jpeg_does_not_matter() {
+fn bytes_after_the_end_marker_are_ignored() {
     for (what, whole) in jpegs() {
         let (_, pixels) = read(&whole).unwrap();
         for trailer in [&b"\0\0\0\0"[..], b"\xff", b"\xff\xda film", &whole, &whole[..whole.len() / 2]] {
@@ -104,15 +104,15 @@ fn what_follows_the_end_of_a_jpeg_does_not_matter() {
 }
 
 #[test]
-fn a_jpeg_whose_scan_is_cut_is_refused_wherever_it_was_cut() {
+fn a_truncated_jpeg_is_rejected() {
     for (what, whole) in jpegs() {
         let other = encoded((8, 8), ColorType::Rgb, |_| {});
         let scan = whole.windows(2).rposition(|pair| pair == b"\xff\xda").unwrap() + 16;
         let trailers = [("another picture", &other[..]), ("zeros", &[0; 16384]), ("ones", &[0xFF; 64])];
-        // The scan's last 0xFF is followed by a 0 that says nothing.
+        // The 0 after the scan's last 0xFF carries no data.
         let end = whole.len() - 2 - usize::from(whole.ends_with(b"\xff\0\xff\xd9"));
         for at in 0..end {
-            // Behind half a segment another picture may be taken for the rest of this one.
+            // After a truncated segment, another picture may be read as the rest of this one.
             let trailers = trailers.iter().filter(|_| at >= scan);
             for (behind, trailer) in [("nothing", &b""[..])].iter().chain(trailers) {
                 let found = read(&[&whole[..at], trailer].concat());
@@ -123,7 +123,7 @@ fn a_jpeg_whose_scan_is_cut_is_refused_wherever_it_was_cut() {
 }
 
 #[test]
-fn a_jpeg_of_a_rare_kind_is_not_called_damaged() {
+fn a_jpeg_of_a_rare_kind_is_unsupported() {
     let usual = encoded((16, 16), ColorType::Luma, |_| {});
     let frame = usual.windows(2).position(|pair| pair == b"\xff\xc0").unwrap();
     let with = |at: usize, byte: u8| {

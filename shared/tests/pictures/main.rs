@@ -1,4 +1,4 @@
-//! The pictures of a request, at the edges of their rules.
+//! The rules for the pictures of a request.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test that is how a failure looks")]
 

@@ -1,4 +1,4 @@
-//! How a picture may be written into a data URI. Its media type says nothing; its bytes do.
+//! Pictures in data URIs. The media type is ignored; the bytes decide.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use glimpse_shared::request::{ImageSpec, InputFormat, InputImage, InputImageError, Unknown};
@@ -11,18 +11,18 @@ fn percent(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("%{byte:02x}")).collect()
 }
 
-/// A picture whose base64 has padding, and both characters that other alphabets write otherwise.
+/// A picture whose base64 has padding and both characters that differ in the URL-safe alphabet.
 fn png() -> (Vec<u8>, String) {
     let files = (64..100).map(|height| file(64, height, ImageFormat::Png));
     let mut written = files.map(|file| (STANDARD.encode(&file), file));
     let (data, file) = written
         .find(|(data, _)| data.ends_with('=') && data.contains('+') && data.contains('/'))
-        .expect("one of many has all of it");
+        .expect("a picture with such base64");
     (file, data)
 }
 
 #[test]
-fn a_picture_is_what_its_bytes_are_whatever_its_media_type_says() {
+fn the_bytes_decide_the_format() {
     for (format, name) in FORMATS {
         let file = file(72, 64, format);
         let data = STANDARD.encode(&file);
@@ -59,7 +59,7 @@ fn a_picture_is_what_its_bytes_are_whatever_its_media_type_says() {
                 (image.format().content_type(), &image.bytes()[..]),
                 (&*format!("image/{name}"), &file[..])
             );
-            // What is stored says what it is, so that every release can read it.
+            // The stored data URI has the right media type, so that every release can read it.
             let stored = serde_json::to_value(&spec).unwrap();
             assert_eq!(stored["original"]["image"], Value::from(uri(name, &file)), "{head}");
             assert_eq!(serde_json::from_value::<ImageSpec>(stored).unwrap(), spec);
@@ -93,6 +93,7 @@ fn base64_is_read_as_clients_write_it() {
         ("a space before", format!(" {data}  ")),
         ("the alphabet for URLs", for_urls.clone()),
         ("the same without padding", for_urls.trim_end_matches('=').to_owned()),
+        ("the same escaped", for_urls.replace('-', "%2D").replace('_', "%5f")),
         ("the same in lines", for_urls.replacen('_', "_\n", 3)),
     ] {
         let image = InputImage::from_data_uri(&format!("data:image/png;base64,{data}"));
@@ -103,6 +104,7 @@ fn base64_is_read_as_clients_write_it() {
         ("another character", format!("{data}!")),
         ("a character that is none", format!("{}\u{e9}{}", &data[..8], &data[8..])),
         ("a fragment", format!("{}#{}", &data[..8], &data[8..])),
+        ("an escaped fragment", format!("{}%23{}", &data[..8], &data[8..])),
         ("much padding", format!("{data}==")),
         ("padding within", format!("{}=={}", &data[..8], &data[8..])),
         ("one character", "A".to_owned()),
@@ -126,7 +128,7 @@ fn a_picture_may_be_percent_encoded_without_base64() {
 }
 
 #[test]
-fn what_is_no_data_uri_is_refused_as_none() {
+fn a_text_that_is_not_a_data_uri_is_rejected() {
     let (file, data) = png();
     for text in [
         String::new(),
@@ -135,7 +137,7 @@ fn what_is_no_data_uri_is_refused_as_none() {
         data.clone(),
         format!("image/png;base64,{data}"),
         format!("base64,{data}"),
-        // Nobody says that this is base64.
+        // Without `;base64`.
         format!("data:image/png,{data}"),
         format!("data:image/png;base64;x,{data}"),
         format!("data:image/png;base64{},{data}", " ".repeat(2000)),
@@ -150,7 +152,7 @@ fn what_is_no_data_uri_is_refused_as_none() {
 }
 
 #[test]
-fn what_is_no_picture_is_named() {
+fn a_file_that_is_not_a_picture_is_named() {
     let ftyp = |brand: &[u8; 4]| [b"\0\0\0\x18ftyp", &brand[..], b"\0\0\0\0mif1", brand].concat();
     for (bytes, found) in [
         (b"".to_vec(), "missing"),

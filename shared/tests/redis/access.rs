@@ -1,4 +1,4 @@
-//! The configuration that is shipped, and the rights of the user that it names.
+//! The shipped configuration, and the rights of its user.
 
 use std::collections::BTreeSet;
 
@@ -7,29 +7,20 @@ use glimpse_shared::{
     job::Status,
     store::{Finish, Hold, Store},
 };
-use glimpse_test_support::{RedisServer, Reply};
-
-use crate::{
-    props::{answered, claim, eventually, store},
-    suite::{
-        completed, frame, job, next, over, preview,
-        redis::{SHIPPED, shipped_user},
-    },
+use glimpse_test_support::{
+    Reply,
+    jobs::{self, completed, job, preview},
+    shipped::{shipped_server, shipped_user},
 };
 
-/// A server of the shipped file and, on it, the shipped user.
-fn shipped() -> (RedisServer, String) {
-    let server = RedisServer::start_with(&[SHIPPED]);
-    let words = shipped_user("glimpse");
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    assert_eq!(server.ask(&words), Reply::Text("OK".to_owned()));
-    let url = format!("redis://glimpse:change-me@127.0.0.1:{}", server.port());
-    (server, url)
-}
+use crate::{
+    helpers::{answered, claim, eventually, store},
+    streams::{frame, next, over},
+};
 
 #[tokio::test]
 async fn the_shipped_file_serves_and_keeps_a_job() {
-    let (mut server, _) = shipped();
+    let (mut server, _) = shipped_server();
     let config = |name: &str| server.ask(&["CONFIG", "GET", name]).texts().concat();
     assert_eq!(config("appendfsync"), "appendfsynceverysec");
     assert_eq!(config("maxmemory-policy"), "maxmemory-policynoeviction");
@@ -42,7 +33,7 @@ async fn the_shipped_file_serves_and_keeps_a_job() {
     for seq in [1, 2] {
         assert_eq!(frame(next(&mut stream).await).0, seq);
     }
-    // The process dies at once after its last answer: what it answered is in its file.
+    // The server is killed right after its last answer. Its file must have the answered writes.
     let step = preview(&lease, 0);
     assert_eq!(store.publish(&mut lease, &step).await.unwrap(), Hold::Held);
     server.restart();
@@ -56,7 +47,7 @@ async fn the_shipped_file_serves_and_keeps_a_job() {
     over(&mut stream).await;
 }
 
-/// What is sent besides scripts: to connect, to keep connections, and what no script can do.
+/// The commands that are sent besides scripts.
 const SENT: &str = "hello select ping unwatch role wait time cluster|slots eval evalsha \
     ssubscribe sunsubscribe blpop hget";
 
@@ -69,20 +60,21 @@ fn the_user_may_do_what_the_scripts_do_and_no_more() {
     let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/redis/lua");
     for file in std::fs::read_dir(scripts).unwrap() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let text = text.replace("redis.pcall('", "redis.call('");
         let calls = text.split("redis.call('").skip(1).filter_map(|rest| rest.split('\'').next());
         used.extend(calls.map(str::to_lowercase));
     }
     assert_eq!(rights, used);
 }
 
-/// Why a store did not answer, as it is logged.
+/// The message of an error.
 fn why<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
     answer.expect_err("a refusal").to_string()
 }
 
 #[tokio::test]
 async fn a_missing_right_is_reported_and_recovers_when_granted() {
-    let (server, url) = shipped();
+    let (server, url) = shipped_server();
     let store = store(&url);
     let job = job("a heart");
     store.submit(&job).await.unwrap();
@@ -93,14 +85,14 @@ async fn a_missing_right_is_reported_and_recovers_when_granted() {
         ("off", "on", "authentication failed"),
     ] {
         server.ask(&["ACL", "SETUSER", "glimpse", taken]);
-        // A user who is turned off keeps the connections that are open.
+        // A disabled user keeps its open connections.
         server.ask(&["CLIENT", "KILL", "USER", "glimpse"]);
-        let refusal = why(store.submit(&crate::suite::job("another")).await);
+        let refusal = why(store.submit(&jobs::job("another")).await);
         assert!(refusal.contains(message), "without {given}: {refusal}");
         server.ask(&["ACL", "SETUSER", "glimpse", given]);
         answered(|| store.status(job.id)).await;
     }
-    // Of the names of others it has none.
+    // The user has no rights to other keys.
     server.ask(&["SET", "precious", "thing"]);
     let strange = server.ask(&["ACL", "DRYRUN", "glimpse", "DEL", "precious"]);
     assert!(strange.text().contains("has no permissions"), "{strange:?}");
@@ -109,8 +101,8 @@ async fn a_missing_right_is_reported_and_recovers_when_granted() {
 }
 
 #[tokio::test]
-async fn a_follower_without_rights_to_its_channel_hears_with_them() {
-    let (server, url) = shipped();
+async fn a_follower_without_rights_to_its_channel_recovers_when_granted() {
+    let (server, url) = shipped_server();
     let store = store(&url);
     let job = job("a heart");
     store.submit(&job).await.unwrap();
@@ -129,8 +121,8 @@ async fn a_follower_without_rights_to_its_channel_hears_with_them() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_and_not_repeated() {
-    let (server, _) = shipped();
+async fn a_wrong_password_is_reported_and_not_repeated() {
+    let (server, _) = shipped_server();
     let message = why(store(&format!("redis://glimpse:secret@127.0.0.1:{}", server.port())).now().await);
     assert!(message.contains("Password authentication failed"), "{message}");
     assert!(!message.contains("secret"), "{message}");

@@ -1,5 +1,5 @@
-//! Both homes, driven with the same commands at the same times, give the same answers, the same states and the
-//! same logs: the scripts say what the transition says. No promise is broken on the way.
+//! Both implementations get the same commands at the same times, and must give the same answers, states and logs. A
+//! ledger checks that no promise is broken.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::{pair::Pair, steps::step};
 
-/// What must hold of the keys, whatever happened.
+/// Checks the keys in Redis: their time to live, and whether they match the jobs.
 fn check_keys(server: &RedisServer, prefix: &str) {
     let keys = server.ask(&["KEYS", &format!("{prefix}:*")]);
     for key in keys.texts() {
@@ -48,7 +48,7 @@ fn both_implementations_agree() {
     let config = ProptestConfig { failure_persistence: None, ..fuzz::cases(60) };
     let case = std::cell::Cell::new(0);
     let mut runner = proptest::test_runner::TestRunner::new(config);
-    // A short queue is full often, a long one leaves a choice.
+    // A short queue is often full; a long one has several jobs to choose from.
     let result = runner.run(&(prop::collection::vec(step(), 1..120), 1..6_u64), |(steps, queue_limit)| {
         case.set(case.get() + 1);
         let prefix = format!("case-{}", case.get());

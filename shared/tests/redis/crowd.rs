@@ -1,4 +1,4 @@
-//! Jobs, the workers that work on them and a follower of each, while something befalls Redis.
+//! Many jobs with workers and followers, for tests that disturb Redis.
 
 use std::{
     sync::{
@@ -14,20 +14,18 @@ use glimpse_shared::{
     id::JobId,
     store::{Store, redis::RedisStore},
 };
+use glimpse_test_support::jobs::{completed, job, plain_claim, preview, worker};
 use tokio::{task::JoinHandle, time::Instant};
 
-use crate::{
-    props::{answered, eventually},
-    suite::{completed, job, plain_claim, preview, worker},
-};
+use crate::helpers::{answered, eventually};
 
 const PREVIEWS: u32 = 6;
 /// How long a worker takes for a step.
 const STEP: Duration = Duration::from_millis(10);
-/// How long all may take.
+/// The timeout for all jobs.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// Running jobs, their workers and followers.
 pub struct Crowd {
     begun: Instant,
     ended: Arc<AtomicUsize>,
@@ -47,7 +45,7 @@ pub struct Totals {
 }
 
 impl Crowd {
-    /// Submits `jobs` jobs and has `workers` workers work on them.
+    /// Submits `jobs` jobs and starts `workers` workers.
     pub async fn start(store: &Arc<RedisStore>, jobs: usize, workers: usize) -> Self {
         let ended = Arc::new(AtomicUsize::new(0));
         let mut followers = Vec::new();
@@ -62,7 +60,7 @@ impl Crowd {
         Self { begun: Instant::now(), ended, followers, others }
     }
 
-    /// Waits until so many streams are over.
+    /// Waits until `count` streams have ended.
     pub async fn until_ended(&self, count: usize) {
         eventually("jobs to end", || self.ended.load(Ordering::SeqCst) >= count).await;
     }
@@ -82,13 +80,13 @@ impl Crowd {
     }
 }
 
-/// Follows a job to its end; whether it was lost, and how many gaps there were.
+/// Follows a job to its end. Returns whether it was lost, and the number of gaps.
 async fn follow(store: Arc<RedisStore>, id: JobId, ended: Arc<AtomicUsize>) -> (bool, usize) {
     let mut stream = store.follow(id, None);
     let (mut last, mut gaps) = (0, 0);
     let lost = loop {
-        let next = tokio::time::timeout(DEADLINE, stream.next()).await.expect("news in time");
-        match next.expect("an end before the end") {
+        let next = tokio::time::timeout(DEADLINE, stream.next()).await.expect("an event in time");
+        match next.expect("a terminal event before the end of the stream") {
             Followed::Frame(frame) => {
                 assert!(frame.seq.0 > last, "{id}: {} after {last}", frame.seq.0);
                 last = frame.seq.0;
@@ -105,7 +103,7 @@ async fn follow(store: Arc<RedisStore>, id: JobId, ended: Arc<AtomicUsize>) -> (
     (lost, gaps)
 }
 
-/// What a worker does: it repeats what is not answered, but for previews.
+/// Runs a worker, which retries every command except previews.
 async fn work(store: Arc<RedisStore>, name: String) {
     for number in 1.. {
         let claim = plain_claim(worker(&name), number);
@@ -116,7 +114,7 @@ async fn work(store: Arc<RedisStore>, name: String) {
         for step in 0..PREVIEWS {
             tokio::time::sleep(STEP).await;
             let preview = preview(&lease, step);
-            // One that the store did not take is old by the time it would.
+            // A failed preview is not retried: the next one is newer.
             let _ = store.publish(&mut lease, &preview).await;
         }
         answered(|| {
@@ -127,8 +125,8 @@ async fn work(store: Arc<RedisStore>, name: String) {
     }
 }
 
-/// Gives back what a failover made running that nobody works on. By the shortest way: whoever is given back too
-/// early is fenced like anybody.
+/// Reaps often and without a wait, because after a failover a job may be running without a worker. A job that is
+/// requeued too early is no problem: its worker is fenced.
 async fn reap(store: Arc<RedisStore>) {
     loop {
         if let Ok(now) = store.now().await {

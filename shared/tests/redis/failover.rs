@@ -1,4 +1,4 @@
-//! Another server takes over: what it has not got is a gap or a lost job, and nothing hangs.
+//! Failover: writes that the new master lacks are a gap or a lost job, and nothing hangs.
 
 use std::time::Duration;
 
@@ -7,14 +7,17 @@ use glimpse_shared::{
     job::Status,
     store::{Clock, Finish, Hold, Rules, Store},
 };
-use glimpse_test_support::{RedisServer, Sentinel, Sentinels};
+use glimpse_test_support::{
+    RedisServer, Sentinel, Sentinels,
+    jobs::{app, completed, job, plain, plain_claim, preview, worker},
+};
 use tokio::time::Instant;
 
 use crate::{
     crowd::Crowd,
-    props::{answered, caught_up, claim, eventually, store, store_with, unavailable},
+    helpers::{answered, caught_up, claim, eventually, store, store_with, unavailable},
     relay::Relay,
-    suite::{app, completed, cursor, frame, job, next, over, plain, plain_claim, preview, worker},
+    streams::{cursor, frame, next, over},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,7 +26,7 @@ async fn a_replica_that_lacks_the_last_writes_takes_over() {
     let replica = master.start_replica();
     let address = Relay::to(master.port()).await;
     let store = store(&address.url());
-    // One job runs and its followers are ahead of the replica; one was claimed, one even submitted behind its back.
+    // The replica lacks the last previews of the first job, the claim of the second, and the submit of the third.
     let (ahead, claimed, unknown) = (job("ahead"), job("claimed"), job("unknown"));
     store.submit(&ahead).await.unwrap();
     let mut held = claim(&store, "w1", 1).await;
@@ -50,9 +53,9 @@ async fn a_replica_that_lacks_the_last_writes_takes_over() {
 
     drop(master);
     address.lead_to(replica.port());
-    // The cursor is beyond the log: a gap, and on from where the log ends.
+    // The cursor is beyond the log: the follower gets a gap and continues at the log's end.
     assert_eq!(next(&mut of_ahead).await, Followed::Gap);
-    // The worker goes on: its number is wrong once, then it is the job's.
+    // The worker continues: its first number is wrong and then corrected.
     let again = preview(&held, 15);
     assert_eq!(answered(|| store.renew(&held, None)).await, Hold::Held);
     for _ in 0..2 {
@@ -63,7 +66,7 @@ async fn a_replica_that_lacks_the_last_writes_takes_over() {
     assert!(matches!(frame(next(&mut of_ahead).await), (5, Event::Completed { .. })));
     over(&mut of_ahead).await;
 
-    // The attempt's number is given to another worker, and the first one is nobody.
+    // Another worker gets the same attempt number, and the first worker is fenced.
     assert_eq!(next(&mut of_claimed).await, Followed::Gap);
     let mut second = claim(&store, "w4", 1).await;
     assert_eq!((second.job.id, second.attempt), (claimed.id, zombie.attempt));
@@ -76,7 +79,7 @@ async fn a_replica_that_lacks_the_last_writes_takes_over() {
     assert!(matches!(frame(next(&mut of_claimed).await), (3, Event::Completed { .. })));
     over(&mut of_claimed).await;
 
-    // Nobody knows the third: its stream ends, and so does its worker's work.
+    // The third job is lost: its stream ends, and its worker loses the lease.
     assert_eq!(next(&mut of_unknown).await, Followed::Lost);
     over(&mut of_unknown).await;
     assert_eq!(store.finish(&mut lost, &completed()).await.unwrap(), Finish::Lost);
@@ -90,7 +93,7 @@ async fn a_replica_takes_no_writes_until_it_is_the_master() {
     let store = store(&replica.url());
     let job = job("a heart");
     unavailable(store.submit(&job).await);
-    // It has a clock and a list of what is due; that is not enough to be ready, or to reap.
+    // The replica can be read, but it is not ready and does not reap.
     unavailable(store.now().await);
     unavailable(store.reap(Default::default()).await);
     unavailable(store.wait_for_work(&app(), &plain()).await);
@@ -99,7 +102,7 @@ async fn a_replica_takes_no_writes_until_it_is_the_master() {
     assert_eq!(next(&mut stream).await, Followed::Lost);
     master.kill();
     replica.ask(&["REPLICAOF", "NO", "ONE"]);
-    // The same connections, and the server is another.
+    // The same address now leads to the new master.
     store.submit(&job).await.unwrap();
     store.wait_for_work(&app(), &plain()).await.unwrap();
     let mut lease = claim(&store, "w1", 1).await;
@@ -114,17 +117,17 @@ async fn a_master_that_is_demoted_is_left_with_all_its_connections() {
     let store = store(&address.url());
     let job = job("a heart");
     store.submit(&job).await.unwrap();
-    // As many connections as the store can have, all idle.
+    // Fills the pool with idle connections.
     futures::future::join_all((0..64).map(|_| store.status(job.id))).await;
     caught_up(&first, &second).await;
     second.ask(&["REPLICAOF", "NO", "ONE"]);
     first.ask(&["REPLICAOF", "127.0.0.1", &second.port().to_string()]);
-    // New connections lead to the new master; the old ones still answer, and only a write tells.
+    // New connections go to the new master. The old ones still answer; only a write shows the demotion.
     address.reroute(second.port());
     assert_eq!(store.status(job.id).await.unwrap().unwrap().status, Status::Queued);
     let first_try = plain_claim(worker("w1"), 1);
     unavailable(store.try_claim(&first_try).await);
-    // One write is enough: from then on nothing is asked of the demoted one, which may lag behind.
+    // After one failed write nothing is sent to the demoted server, whose data may be old.
     first.pause();
     let mut lease = claim(&store, "w1", 1).await;
     for _ in 0..32 {
@@ -151,7 +154,7 @@ async fn jobs_run_through_a_failover_of_sentinels() {
     let latest = Duration::from_secs(30);
     assert!(totals.took < latest, "{:?}", totals.took);
 
-    // And back: the first comes up as a replica, is promoted in its turn, and one sentinel is away.
+    // And back: the first server returns as a replica and is promoted, while one sentinel is down.
     servers.first().restart();
     let port = servers.first().port().to_string();
     eventually("the first to follow", || {
@@ -185,7 +188,7 @@ async fn sentinels_and_their_master_have_passwords_of_their_own() {
         ">of sentinel",
         "+sentinel|get-master-addr-by-name",
     ]);
-    // From now on nobody is answered who does not say who he is.
+    // From now on every server requires a login.
     for server in [&master, &sentinel.server] {
         server.ask(&["ACL", "SETUSER", "default", "off"]);
     }
@@ -201,13 +204,13 @@ async fn sentinels_and_their_master_have_passwords_of_their_own() {
         (format!("redis+sentinel://fleet:wrong@{at}/fleet?{with}"), "authentication failed"),
         (
             format!("redis+sentinel://fleet:of%20master@{at}/flotilla?{with}"),
-            "watches nothing named flotilla",
+            "monitors no master named flotilla",
         ),
     ] {
         let refusal = store(&url).now().await.expect_err("a refusal").to_string();
         assert!(refusal.contains(message), "{refusal}");
     }
-    // Nobody there at all.
+    // There is no server at all.
     let since = Instant::now();
     unavailable(store("redis+sentinel://127.0.0.1:1,127.0.0.1:2/fleet").now().await);
     assert!(since.elapsed() < Duration::from_secs(5));
@@ -217,7 +220,7 @@ async fn sentinels_and_their_master_have_passwords_of_their_own() {
 async fn silent_sentinels_and_nodes_time_out_within_5_s() {
     let master = RedisServer::start_with(&[]);
     let sentinel = Sentinel::of(&master, 1);
-    // It takes connections and says nothing.
+    // It accepts connections and does not respond.
     let frozen = RedisServer::start_with(&[]);
     frozen.pause();
     let silent = format!("127.0.0.1:{},", frozen.port()).repeat(4);

@@ -1,4 +1,4 @@
-//! Followers of jobs in Redis: what they receive, what they read, and what they cost.
+//! Followers of jobs in Redis.
 
 use std::time::Duration;
 
@@ -8,12 +8,15 @@ use glimpse_shared::{
     id::JobId,
     store::{Preview, Store, redis::RedisStore},
 };
-use glimpse_test_support::{RedisServer, Reply};
+use glimpse_test_support::{
+    RedisServer, Reply,
+    jobs::{completed, job, preview},
+};
 use tokio::time::Instant;
 
 use crate::{
-    props::{claim, eventually, job_key, log_key, number, store},
-    suite::{completed, cursor, frame, job, next, over, preview},
+    helpers::{claim, eventually, job_key, log_key, number, store},
+    streams::{cursor, frame, next, over},
 };
 
 /// A running job and a follower that has seen queued and started.
@@ -52,7 +55,7 @@ async fn a_flushed_redis_ends_streams() {
     let store = store(&server.url());
     let (_lease, mut stream) = running(&store).await;
     server.ask(&["FLUSHALL"]);
-    // There is no message about it; the follower notices the silence.
+    // Redis publishes nothing about it; the follower reads the log after a silence.
     assert_eq!(next(&mut stream).await, Followed::Lost);
     over(&mut stream).await;
 }
@@ -191,7 +194,7 @@ async fn a_stream_outlives_its_store() {
     let server = RedisServer::start_with(&[]);
     let store = store(&server.url());
     let (mut lease, mut stream) = running(&store).await;
-    let other = crate::props::store(&server.url());
+    let other = crate::helpers::store(&server.url());
     drop(store);
     assert!(stream.next().now_or_never().is_none());
     other.finish(&mut lease, &completed()).await.unwrap();

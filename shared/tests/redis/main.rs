@@ -1,10 +1,4 @@
-//! What only the home in Redis can get wrong: scripts, outages, connections.
-
-// The props are the suite's; its stories are told by tests/conformance.rs.
-#[cfg(test)]
-#[allow(dead_code)]
-#[path = "../suite/mod.rs"]
-mod suite;
+//! Tests of the store in Redis: scripts, outages, connections, clusters.
 
 #[cfg(test)]
 mod access;
@@ -17,17 +11,23 @@ mod config;
 #[cfg(test)]
 mod crowd;
 #[cfg(test)]
+mod expiry;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod far;
 #[cfg(test)]
 mod followers;
 #[cfg(test)]
+mod helpers;
+#[cfg(test)]
+mod long_queues;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]
-mod props;
+mod reads;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]
@@ -42,3 +42,8 @@ mod slots;
 mod steps;
 #[cfg(test)]
 mod strain;
+#[cfg(test)]
+#[path = "../suite/streams.rs"]
+mod streams;
+#[cfg(test)]
+mod unreadable;

@@ -1,4 +1,4 @@
-//! Redis dies, freezes, starts late and comes back: nobody hangs, nothing accepted is lost.
+//! Redis is killed, frozen, started late and restarted: nothing hangs, and no accepted job is lost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,12 +8,15 @@ use glimpse_shared::{
     job::Status,
     store::{Clock, Finish, Hold, Rules, Store},
 };
-use glimpse_test_support::RedisServer;
+use glimpse_test_support::{
+    RedisServer,
+    jobs::{app, completed, job, plain, plain_claim, preview, worker},
+};
 use tokio::time::Instant;
 
 use crate::{
-    props::{answered, claim, eventually, store, store_with, unavailable},
-    suite::{app, completed, cursor, frame, job, next, over, plain, plain_claim, preview, worker},
+    helpers::{answered, claim, eventually, store, store_with, unavailable},
+    streams::{cursor, frame, next, over},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,7 +35,7 @@ async fn a_restart_is_followed_through() {
         let unsaid = preview(&lease, round);
         unavailable(store.publish(&mut lease, &unsaid).await);
         server.restart();
-        // The first events after a restart are likely to come before the followers are back.
+        // The first events after a restart usually come before the followers have reconnected.
         for step in [2 * round, 2 * round + 1] {
             let preview = preview(&lease, step);
             let mut mine = lease.clone();
@@ -65,7 +68,7 @@ async fn a_restart_is_followed_through() {
 }
 
 #[tokio::test]
-async fn a_cut_connection_is_made_anew() {
+async fn a_cut_connection_is_replaced() {
     let server = RedisServer::start_with(&[]);
     let store = store(&server.url());
     let job = job("a heart");
@@ -89,7 +92,7 @@ async fn a_flush_while_away_is_found_out_on_return() {
     store.submit(&job).await.unwrap();
     let mut stream = store.follow(job.id, None);
     assert_eq!(frame(next(&mut stream).await).0, 1);
-    // Without an append-only file it comes back empty.
+    // Without an append-only file it is empty after a restart.
     server.restart();
     let since = Instant::now();
     assert_eq!(next(&mut stream).await, Followed::Lost);
@@ -98,7 +101,7 @@ async fn a_flush_while_away_is_found_out_on_return() {
 }
 
 #[tokio::test]
-async fn a_store_may_be_there_before_its_redis() {
+async fn a_store_may_start_before_its_redis() {
     let mut server = RedisServer::start_with(&[]);
     server.kill();
     let store = store(&server.url());
@@ -117,7 +120,7 @@ async fn a_store_may_be_there_before_its_redis() {
     server.restart();
     answered(|| store.submit(&job)).await;
     let (first, mut stream) = following.await.unwrap();
-    // Read before the submit, the job was not there: an API follows what it has submitted.
+    // A follower that reads before the submit gets Lost; an API follows a job after its submit.
     if let Followed::Frame(_) = first {
         assert_eq!(frame(first).0, 1);
         claim(&store, "w1", 1).await;
@@ -152,7 +155,7 @@ async fn a_frozen_redis_answers_unavailable_and_reaps_nothing_late() {
     assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
     server.resume();
 
-    // The lease ran out while Redis was frozen; the round that lay in its socket came too late to tell.
+    // The lease expired while Redis was frozen. The reap that waited in its socket was too late to act.
     assert_eq!(answered(|| store.renew(&lease, None)).await, Hold::Held);
     let state = store.status(job.id).await.unwrap().unwrap();
     assert_eq!((state.status, state.attempt), (Status::Running, 1));

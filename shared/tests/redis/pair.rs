@@ -1,5 +1,5 @@
-//! The two homes side by side: each step is taken in both, and all that can be read of them is compared, with each
-//! other and with a ledger that is checked of each command.
+//! A pair of stores, one of each implementation. Each step runs in both, and everything that can be read is compared:
+//! the stores with each other, and with a ledger that checks each command.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,16 +21,14 @@ use glimpse_shared::{
     },
 };
 use glimpse_test_support::{
-    RedisServer, Reply,
+    RedisServer, Reply, SOON,
+    jobs::{self, START, completed, image, worker},
     ledger::{Ledger, observer::Observer},
 };
 
-use crate::{
-    steps::{AFFINITIES, JOBS, Number, OTHERS, REASONS, Step, capabilities, needs},
-    suite::{self, START, completed, image, worker},
-};
+use crate::steps::{AFFINITIES, JOBS, Number, OTHERS, REASONS, Step, capabilities, needs};
 
-/// Low enough for a few dozen steps to reach every bound; what is kept does not expire by itself.
+/// Small limits, so that a few dozen steps reach each of them. Jobs do not expire.
 fn rules(queue_limit: u64) -> Rules {
     let forever = Duration::from_secs(1_000_000);
     Rules {
@@ -47,11 +45,11 @@ fn rules(queue_limit: u64) -> Rules {
     }
 }
 
-/// The wake-up tokens that are there, as the transition says.
+/// The wake-up tokens, according to the transition.
 type Tokens = Arc<Mutex<BTreeSet<(App, Option<Capabilities>)>>>;
 
-/// The transition, noting the tokens.
-fn noting(tokens: Tokens, observed: Box<memory::Apply>) -> Box<memory::Apply> {
+/// The transition with a record of the tokens.
+fn recording(tokens: Tokens, observed: Box<memory::Apply>) -> Box<memory::Apply> {
     Box::new(move |state, rules, command, now| {
         let taken = match &command {
             Command::TakeWake(app, capabilities) => Some((app.clone(), Some(capabilities.clone()))),
@@ -73,7 +71,7 @@ fn noting(tokens: Tokens, observed: Box<memory::Apply>) -> Box<memory::Apply> {
     })
 }
 
-/// A lease as it is, as it was before its last publish, and both for each home.
+/// A lease in both stores: now, and before its last publish.
 #[derive(Clone)]
 struct Held {
     now: (Lease, Lease),
@@ -88,9 +86,9 @@ pub struct Pair {
     apps: [App; 2],
     leases: Vec<Held>,
     numbers: BTreeMap<usize, u64>,
-    /// The step of the newest preview: they rise, as a worker's do.
+    /// The step of the newest preview. Steps rise, as in a worker.
     step: u32,
-    /// Told of every command of the memory home.
+    /// Observes every command of the memory store.
     observer: Observer,
     tokens: Tokens,
     prefix: String,
@@ -101,7 +99,7 @@ impl Pair {
         let rules = rules(queue_limit);
         let (clock, observer) = (Clock::manual(START), Observer::default());
         let tokens = Tokens::default();
-        let observed = noting(tokens.clone(), observer.observe(transition::apply));
+        let observed = recording(tokens.clone(), observer.observe(transition::apply));
         let apps: [App; 2] = ["glimpse/demo".parse().unwrap(), "glimpse/other".parse().unwrap()];
         let jobs = (0..JOBS)
             .map(|n| Job {
@@ -111,7 +109,7 @@ impl Pair {
                 class: if n % 3 == 2 { Class::Low } else { Class::Normal },
                 start_timeout: Duration::from_secs([20, 3600][n % 2]),
                 run_timeout: Duration::from_secs([25, 3600][n / 2 % 2]),
-                ..suite::job_of(&apps[usize::from(n == OTHERS.0)], &format!("job {n} ✓"))
+                ..jobs::job_of(&apps[usize::from(n == OTHERS.0)], &format!("job {n} ✓"))
             })
             .collect();
         Self {
@@ -133,12 +131,12 @@ impl Pair {
         (worker(&format!("worker-{n}")), &self.apps[usize::from(n == OTHERS.1)])
     }
 
-    /// The `n`th of the leases ever held, the newest first.
+    /// The index of the `n`th newest lease.
     fn lease(&self, n: usize) -> Option<usize> {
         self.leases.len().checked_sub(1 + n)
     }
 
-    /// Does it in both homes and compares the answers.
+    /// Runs a step in both stores and compares the answers.
     pub async fn take(&mut self, step: &Step) {
         match step {
             Step::Submit { job, other_body } => {
@@ -162,7 +160,7 @@ impl Pair {
                 if !any.iter().any(there) {
                     return;
                 }
-                // Where there is a token nobody waits.
+                // With a token the wait must end at once.
                 let begun = std::time::Instant::now();
                 self.memory.wait_for_work(app, &capabilities).await.unwrap();
                 self.redis.wait_for_work(app, &capabilities).await.unwrap();
@@ -292,12 +290,12 @@ impl Pair {
         }
     }
 
-    /// Every job, with those that a retry makes of it.
+    /// Every job, and its retries.
     fn ids(&self) -> impl Iterator<Item = JobId> {
         self.jobs.iter().flat_map(|job| [job.id, job.id.retried(), job.id.retried().retried()])
     }
 
-    /// Compares all that can be read, with each other and with the ledger.
+    /// Compares everything that can be read: the stores with each other and with the ledger.
     pub async fn compare(&self) {
         self.observer.verdict().unwrap_or_else(|broken| panic!("{broken}"));
         let compared = self.ids().map(|id| async move {
@@ -320,7 +318,7 @@ impl Pair {
         assert_eq!(self.memory.workers().await.unwrap(), self.redis.workers().await.unwrap());
     }
 
-    /// The scripts wake those whom the transition wakes.
+    /// Checks that the scripts wake the same workers as the transition.
     pub fn compare_tokens(&self, server: &RedisServer) {
         let tokens = self.tokens.lock().unwrap();
         for app in &self.apps {
@@ -333,7 +331,7 @@ impl Pair {
         }
     }
 
-    /// Lets all deadlines pass: every job ends.
+    /// Lets all deadlines expire, so that every job ends.
     pub async fn end(&mut self) {
         self.take(&Step::Pass { micros: 10_000_000_000 }).await;
         self.take(&Step::Reap { late: 0 }).await;
@@ -349,13 +347,13 @@ impl Pair {
     }
 }
 
-/// What is left of a job's log, as bytes on the wire.
+/// The frames in a job's log.
 async fn log(store: &dyn Store, id: JobId) -> Vec<Frame> {
     let Some(state) = store.status(id).await.unwrap() else { return Vec::new() };
     let mut stream = store.follow(id, None);
     let mut frames: Vec<Frame> = Vec::new();
     while frames.last().is_none_or(|frame| frame.seq < state.seq) {
-        let next = tokio::time::timeout(suite::SOON, stream.next()).await.expect("an event in time");
+        let next = tokio::time::timeout(SOON, stream.next()).await.expect("an event in time");
         match next {
             Some(Followed::Frame(frame)) => frames.push(frame),
             other => panic!("{id}: {other:?} after {frames:?}"),

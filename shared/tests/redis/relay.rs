@@ -1,4 +1,4 @@
-//! An address in front of Redis that can lead to another server: a virtual IP, or a network that fails.
+//! A relay in front of Redis that can switch to another server: as a virtual IP, or as a network that fails.
 
 use std::sync::{
     Arc,
@@ -27,7 +27,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// An address of 127.0.0.1 that leads to `port`.
+    /// A relay on 127.0.0.1 that forwards to `port`.
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap().port();
@@ -51,14 +51,14 @@ impl Relay {
         self.leads_to.store(port, Ordering::SeqCst);
     }
 
-    /// Forwards to another server from now on; connections to the old one are closed.
+    /// Forwards to another server, and closes the connections to the old one.
     pub fn lead_to(&self, port: u16) {
         self.reroute(port);
         // Sending fails if there are no connections.
         let _ = self.orders.send(Order::Cut);
     }
 
-    /// Existing connections stay open but transfer nothing any more; new ones work.
+    /// Existing connections stay open but transfer no data; new ones work.
     pub fn freeze(&self) {
         self.orders.send(Order::Freeze).expect("connections to freeze");
     }

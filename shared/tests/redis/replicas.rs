@@ -1,15 +1,12 @@
-//! A server with a replica: confirmed jobs are on both.
+//! A server with a replica: both have a confirmed job.
 
 use glimpse_shared::{
     job::{Release, Status},
     store::{Clock, Retry, Rules, Store, Submit},
 };
-use glimpse_test_support::{RedisServer, Reply};
+use glimpse_test_support::{RedisServer, Reply, jobs::job};
 
-use crate::{
-    props::{claim, job_key, store_with},
-    suite::job,
-};
+use crate::helpers::{claim, job_key, store_with};
 
 #[tokio::test]
 async fn a_submit_is_confirmed_by_its_replicas() {
@@ -38,7 +35,7 @@ async fn a_submit_is_confirmed_by_its_replicas() {
 }
 
 #[tokio::test]
-async fn more_replicas_than_there_are_confirm_nothing() {
+async fn with_too_few_replicas_a_submit_is_unconfirmed() {
     let master = RedisServer::start();
     let _replica = master.start_replica();
     let rules = Rules { submit_replicas: 2, ..Rules::default() };

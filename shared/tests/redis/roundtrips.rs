@@ -1,20 +1,9 @@
-//! What a command costs on a healthy connection, and that one that is not healthy is replaced.
+//! A command costs one round trip on a healthy connection, and a broken connection is replaced.
 
 use glimpse_shared::store::Store;
-use glimpse_test_support::RedisServer;
+use glimpse_test_support::{RedisServer, jobs::job};
 
-use crate::{
-    props::{eventually, store},
-    suite::job,
-};
-
-fn calls(server: &RedisServer, command: &str) -> u64 {
-    let stats = server.ask(&["INFO", "commandstats"]);
-    let line = format!("cmdstat_{command}:calls=");
-    let calls =
-        stats.text().lines().find_map(|stat| stat.strip_prefix(&line)?.split(',').next()?.parse().ok());
-    calls.unwrap_or(0)
-}
+use crate::helpers::{calls, eventually, store};
 
 #[tokio::test]
 async fn a_command_costs_one_round_trip() {

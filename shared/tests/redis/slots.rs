@@ -1,4 +1,4 @@
-//! A cluster whose slots move, and whose nodes die, under a running job.
+//! Clusters: slots move and nodes die while jobs run.
 
 use std::time::Duration;
 
@@ -8,13 +8,16 @@ use glimpse_shared::{
     job::{Release, Status},
     store::{Cancel, Clock, Finish, Released, Rules, Store},
 };
-use glimpse_test_support::RedisCluster;
+use glimpse_test_support::{
+    RedisCluster,
+    jobs::{self, app, completed, job, plain, preview},
+};
 use tokio::time::Instant;
 
 use crate::{
     crowd::Crowd,
-    props::{answered, caught_up, claim, job_key, key, store, store_with, unavailable},
-    suite::{app, completed, cursor, frame, job, next, over, plain, preview},
+    helpers::{answered, caught_up, claim, job_key, key, store, store_with, unavailable},
+    streams::{cursor, frame, next, over},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,7 +31,7 @@ async fn a_slot_that_moves_takes_its_followers_along() {
     let mut cancellations = store.cancellations(&app());
     assert_eq!(frame(next(&mut stream).await).0, 2);
     for step in 0..4 {
-        // The source says so with a sunsubscribe that nobody asked for.
+        // The old node ends the subscription itself, with a sunsubscribe.
         cluster.move_slot(&job_key(job.id));
         let preview = preview(&lease, step);
         lease = answered(|| {
@@ -71,7 +74,7 @@ async fn a_node_that_dies_comes_back_with_its_jobs() {
     over(&mut stream).await;
     let cancel = answered(|| store.cancel(job.id, CancelledBy::Client)).await;
     assert_eq!(cancel, Cancel::AlreadyDone(Status::Completed));
-    let mut unknown = store.follow(crate::suite::job("never submitted").id, None);
+    let mut unknown = store.follow(jobs::job("never submitted").id, None);
     assert_eq!(next(&mut unknown).await, Followed::Lost);
 }
 
@@ -84,7 +87,7 @@ async fn a_replica_that_takes_over_takes_the_followers_along() {
     let mut lease = claim(&store, "w1", 1).await;
     let mut stream = store.follow(job.id, cursor(1));
     assert_eq!(frame(next(&mut stream).await).0, 2);
-    // Both live on: the connection to the old master stays open, and nothing is said on it any more.
+    // Both servers live: the connection to the old master stays open, but no message comes on it.
     cluster.fail_over(&job_key(job.id));
     let since = Instant::now();
     let preview = preview(&lease, 0);
@@ -103,7 +106,7 @@ async fn a_replica_that_takes_over_takes_the_followers_along() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn jobs_run_while_slots_move_and_a_master_dies() {
     let mut cluster = RedisCluster::start_with_replicas();
-    // A replica may lack the last writes: what it makes running again must be given back soon.
+    // A replica may lack the last writes, so a job may be running without a worker: a short lease requeues it soon.
     let rules = Rules { lease: Duration::from_secs(3), ..Rules::default() };
     let store = store_with(&cluster.url(), rules, Clock::Store);
     let crowd = Crowd::start(&store, 60, 3).await;
@@ -123,15 +126,15 @@ async fn jobs_run_while_slots_move_and_a_master_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_round_that_a_node_does_not_answer_is_none() {
+async fn a_reap_without_an_answer_of_every_node_fails() {
     let mut cluster = RedisCluster::start();
     let store = store(&cluster.url());
     store.reap(Default::default()).await.unwrap();
     for master in cluster.masters() {
-        // Else the others stop too, a while after one has died.
+        // Otherwise the other nodes stop too, some time after one has died.
         master.ask(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
     }
-    // Any node but the one that is asked for the time.
+    // Any node except the one whose time is read.
     let at = (cluster.master_of("glimpse:{0}:due") + 1) % cluster.masters().len();
     cluster.masters_mut()[at].kill();
     store.now().await.unwrap();

@@ -1,4 +1,4 @@
-//! What the property test does to both homes, at random.
+//! The random steps of the property test for both implementations.
 
 use glimpse_shared::{
     event::CancelledBy,
@@ -56,7 +56,7 @@ pub enum Step {
         worker: usize,
         busy: bool,
     },
-    /// Of a worker of the first app or of the second, if there is a token for it.
+    /// Takes a token of a worker of the first or the second app, if there is one.
     TakeWake {
         worker: usize,
         capabilities: usize,
@@ -65,7 +65,7 @@ pub enum Step {
         worker: usize,
         capabilities: usize,
     },
-    /// Of the job itself, or of the one that was made of it.
+    /// Of the job itself, or of its retry.
     Retry {
         job: usize,
         of_retried: bool,
@@ -82,13 +82,13 @@ pub enum Number {
     Before,
 }
 
-/// What jobs need and workers have loaded.
+/// The affinities of jobs and workers.
 pub const AFFINITIES: [Option<&str>; 3] = [None, Some("a1"), Some("b2")];
 
 pub const REASONS: [&str; 4] =
     ["out of memory", "\"quoted\" \\ and \n new", "naïve — 🪁", "4294967295 attempts: %s %1 {}"];
 
-/// What jobs need, and what workers are capable of: all of it, of some, of others, and of what needs nothing.
+/// The needs of jobs.
 pub fn needs() -> [Needs; 4] {
     let [a, b] = ["a", "b"].map(Word::scheduler);
     [Needs::default(), Needs::new(64, []), Needs::new(64, [a.clone()]), Needs::new(256, [a, b])]
@@ -109,7 +109,7 @@ pub const KINDS: usize = 4;
 pub fn step() -> impl Strategy<Value = Step> {
     let job = || 0..JOBS;
     let kind = || prop_oneof![3 => Just(0), 2 => 1..KINDS];
-    // Mostly those that are held now; of old ones too few would be lost.
+    // Mostly current leases, sometimes old ones.
     let lease = || prop_oneof![4 => Just(0), 3 => 1..4_usize, 1 => 4..9_usize];
     let by =
         prop_oneof![Just(CancelledBy::Client), Just(CancelledBy::Disconnect), Just(CancelledBy::Operator)];
@@ -131,7 +131,7 @@ pub fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(lease, fault)| Step::Release { lease, fault }),
         1 => (job(), by).prop_map(|(job, by)| Step::Cancel { job, by }),
         4 => prop_oneof![4 => Just(0), 1 => 4_999_999..5_000_002_u64].prop_map(|late| Step::Reap { late }),
-        // Whole fives meet every deadline to the microsecond; a one misses it.
+        // Multiples of 5 s hit every deadline to the microsecond; 1 s misses it.
         4 => prop_oneof![6 => (1..4_u64).prop_map(|n| n * 5_000_000), 1 => Just(1)]
             .prop_map(|micros| Step::Pass { micros }),
         1 => (0..WORKERS, any::<bool>()).prop_map(|(worker, busy)| Step::Heartbeat { worker, busy }),

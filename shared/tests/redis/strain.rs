@@ -1,4 +1,4 @@
-//! Redis is there and cannot do what it shall: it loads, it is full of clients, it hangs up, it forgets.
+//! Redis responds but cannot work normally: it loads, is full of clients, closes connections, or loses its scripts.
 
 use std::{
     collections::BTreeSet,
@@ -13,13 +13,16 @@ use glimpse_shared::{
     job::Status,
     store::{Finish, Preview, Store},
 };
-use glimpse_test_support::RedisServer;
+use glimpse_test_support::{
+    RedisServer,
+    jobs::{self, completed, job, plain, preview},
+};
 
 use crate::{
     crowd::Crowd,
-    props::{answered, claim, eventually, store, unavailable},
+    helpers::{answered, claim, eventually, store, unavailable},
     relay::Relay,
-    suite::{completed, cursor, frame, job, next, over, plain, preview},
+    streams::{cursor, frame, next, over},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +60,7 @@ async fn a_server_that_loads_its_file_is_waited_for() {
     let lease = claim(&store, "w1", 1).await;
     let mut stream = store.follow(job.id, cursor(1));
     assert_eq!(frame(next(&mut stream).await).0, 2);
-    // Something to load, key by key.
+    // Data to load, key by key.
     let ballast = "for n = 1, 1000 do redis.call('SET', 'ballast-' .. n, string.rep('x', 2048)) end";
     server.ask(&["EVAL", ballast, "0"]);
     server.ask(&["BGREWRITEAOF"]);
@@ -66,16 +69,16 @@ async fn a_server_that_loads_its_file_is_waited_for() {
         info.text().contains("aof_rewrite_in_progress:0") && info.text().contains("aof_rewrite_scheduled:0")
     })
     .await;
-    // Slow enough for the story, which ends it.
+    // Slow enough for this test, which ends the load.
     server.restart_loading(&["--loading-process-events-interval-bytes", "1024", "--key-load-delay", "20000"]);
     let refusal = store.status(job.id).await.expect_err("loading").to_string();
     assert!(refusal.contains("loading the dataset"), "{refusal}");
-    unavailable(store.submit(&crate::suite::job("another")).await);
+    unavailable(store.submit(&jobs::job("another")).await);
     unavailable(store.finish(&mut lease.clone(), &completed()).await);
-    // It would tell its time already: nobody shall take it for one that the workers have come back to.
+    // A loading server could return its time, but a reaper must not count that as an answer.
     unavailable(store.now().await);
     unavailable(store.reap(Default::default()).await);
-    // A follower that comes now finds neither the job nor that it is lost.
+    // A new follower waits: the job is neither found nor lost.
     let mut late = store.follow(job.id, cursor(1));
     tokio::time::timeout(Duration::from_millis(500), next(&mut late)).await.expect_err("nothing to tell yet");
     server.ask(&["CONFIG", "SET", "key-load-delay", "0"]);
@@ -99,7 +102,7 @@ async fn a_server_full_of_clients_is_waited_for() {
     store.submit(&job).await.unwrap();
     let mut stream = store.follow(job.id, None);
     assert_eq!(frame(next(&mut stream).await).0, 1);
-    // Somebody else's, until the server takes no more of them; and those that we had are gone.
+    // Other clients take all connections, and the store's own are closed.
     let mut hogs = vec![hog(&server)];
     server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     while hogs.len() < 2 * CLIENTS {
@@ -110,12 +113,12 @@ async fn a_server_full_of_clients_is_waited_for() {
         .map(|reply| assert!(matches!(reply, glimpse_test_support::Reply::Error(_))))
         .ok();
 
-    // Many clients at once: one without a connection is told to retry, none that it is hopeless.
+    // A command without a connection is Unavailable, never Corrupt.
     let storm = || join_all((0..64).map(|_| store.status(job.id)));
     for answer in storm().await {
         assert!(!matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
     }
-    let newcomer = crate::props::store(&server.url());
+    let newcomer = crate::helpers::store(&server.url());
     unavailable(newcomer.submit(&job).await);
     unavailable(newcomer.wait_for_work(&job.app, &plain()).await);
     let cancelled = answered(|| store.cancel(job.id, CancelledBy::Client));
@@ -133,7 +136,7 @@ fn hog(server: &RedisServer) -> TcpStream {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_redis_disconnects_misses_nothing() {
-    // Less than one preview: each of them is too much for the reader, and costs it its connection.
+    // Less than one preview: each preview exceeds the buffer limit and closes the reader's connection.
     let limit = ["--client-output-buffer-limit", "pubsub 40kb 0 0"];
     let server = RedisServer::start_with(&limit);
     let store = store(&server.url());
@@ -151,8 +154,8 @@ async fn a_reader_that_redis_disconnects_misses_nothing() {
         let line = server.ask(&["CLIENT", "LIST", "TYPE", "pubsub"]);
         lines.extend(line.text().split(' ').next().map(str::to_owned));
     }
-    assert!(lines.len() >= 3, "its connections were {lines:?}");
-    // Several at once, and the end.
+    assert!(lines.len() >= 3, "the connections were {lines:?}");
+    // Several previews at once, and the end.
     for step in 6..9 {
         let preview = Preview::new(1, step, 20, picture.clone());
         store.publish(&mut lease, &preview).await.unwrap();
@@ -177,7 +180,7 @@ async fn a_follower_on_a_silent_connection_reconnects() {
     let mut lease = claim(&direct, "w1", 1).await;
     let mut stream = followed.follow(job.id, cursor(1));
     assert_eq!(frame(next(&mut stream).await).0, 2);
-    // Connections stay open and nothing comes through, as behind a firewall that has forgotten them.
+    // Connections stay open but transfer nothing, as behind a firewall that dropped them.
     address.freeze();
     let step = preview(&lease, 0);
     direct.publish(&mut lease, &step).await.unwrap();

@@ -6,53 +6,53 @@ use glimpse_shared::{
     store::Preview,
 };
 
-use super::{Home, completed, cursor, frame, job, next, over};
+use super::{Fixture, completed, cursor, frame, job, next, over};
 
-pub async fn a_follower_sees_everything_in_order(home: &Home) {
+pub async fn a_follower_sees_everything_in_order(fixture: &Fixture) {
     let job = job("a heart");
-    home.submit(&job).await;
-    let mut stream = home.store.follow(job.id, None);
+    fixture.submit(&job).await;
+    let mut stream = fixture.store.follow(job.id, None);
     assert_eq!(frame(next(&mut stream).await), (1, Event::Queued { position: 0 }));
-    let mut lease = home.claim("w1").await;
+    let mut lease = fixture.claim("w1").await;
     let (seq, started) = frame(next(&mut stream).await);
     assert_eq!((seq, started), (2, Event::Started { attempt: 1, worker: lease.worker.clone() }));
     for step in [0, 5, 10, 15] {
-        home.publish(&mut lease, step).await;
+        fixture.publish(&mut lease, step).await;
         let (_, event) = frame(next(&mut stream).await);
         assert!(matches!(event, Event::Preview { attempt: 1, steps: 20, step: of, .. } if of == step));
     }
-    home.store.finish(&mut lease, &completed()).await.unwrap();
+    fixture.store.finish(&mut lease, &completed()).await.unwrap();
     let (seq, event) = frame(next(&mut stream).await);
     assert!(matches!(event, Event::Completed { .. }));
     assert_eq!(seq, 7);
     over(&mut stream).await;
 }
 
-pub async fn a_follower_that_returns_misses_and_repeats_nothing(home: &Home) {
+pub async fn a_follower_that_returns_misses_and_repeats_nothing(fixture: &Fixture) {
     let job = job("a heart");
-    home.submit(&job).await;
-    let mut lease = home.claim("w1").await;
-    home.publish(&mut lease, 0).await;
-    home.publish(&mut lease, 5).await;
-    let mut stream = home.store.follow(job.id, cursor(3));
+    fixture.submit(&job).await;
+    let mut lease = fixture.claim("w1").await;
+    fixture.publish(&mut lease, 0).await;
+    fixture.publish(&mut lease, 5).await;
+    let mut stream = fixture.store.follow(job.id, cursor(3));
     assert_eq!(frame(next(&mut stream).await).0, 4);
     drop(stream);
-    home.publish(&mut lease, 10).await;
-    let mut stream = home.store.follow(job.id, cursor(4));
+    fixture.publish(&mut lease, 10).await;
+    let mut stream = fixture.store.follow(job.id, cursor(4));
     assert_eq!(frame(next(&mut stream).await).0, 5);
-    home.store.finish(&mut lease, &completed()).await.unwrap();
+    fixture.store.finish(&mut lease, &completed()).await.unwrap();
     assert_eq!(frame(next(&mut stream).await).0, 6);
     over(&mut stream).await;
 }
 
-pub async fn a_late_follower_gets_the_terminal_event_alone(home: &Home) {
+pub async fn a_late_follower_gets_the_terminal_event_alone(fixture: &Fixture) {
     let job = job("a heart");
-    home.submit(&job).await;
-    let mut lease = home.claim("w1").await;
-    home.publish(&mut lease, 0).await;
-    home.store.finish(&mut lease, &completed()).await.unwrap();
+    fixture.submit(&job).await;
+    let mut lease = fixture.claim("w1").await;
+    fixture.publish(&mut lease, 0).await;
+    fixture.store.finish(&mut lease, &completed()).await.unwrap();
     for after in [None, cursor(2), cursor(4)] {
-        let mut stream = home.store.follow(job.id, after);
+        let mut stream = fixture.store.follow(job.id, after);
         let (seq, event) = frame(next(&mut stream).await);
         assert_eq!(seq, 4);
         assert!(matches!(event, Event::Completed { .. }));
@@ -60,40 +60,40 @@ pub async fn a_late_follower_gets_the_terminal_event_alone(home: &Home) {
     }
 }
 
-pub async fn a_job_that_never_was_is_lost(home: &Home) {
-    let mut stream = home.store.follow(job("never submitted").id, None);
+pub async fn a_job_that_never_was_is_lost(fixture: &Fixture) {
+    let mut stream = fixture.store.follow(job("never submitted").id, None);
     assert_eq!(next(&mut stream).await, Followed::Lost);
     over(&mut stream).await;
 }
 
-pub async fn a_cursor_from_the_future_is_a_gap(home: &Home) {
+pub async fn a_cursor_from_the_future_is_a_gap(fixture: &Fixture) {
     let job = job("a heart");
-    home.submit(&job).await;
-    let mut lease = home.claim("w1").await;
-    let mut stream = home.store.follow(job.id, cursor(40));
+    fixture.submit(&job).await;
+    let mut lease = fixture.claim("w1").await;
+    let mut stream = fixture.store.follow(job.id, cursor(40));
     assert_eq!(next(&mut stream).await, Followed::Gap);
-    home.publish(&mut lease, 0).await;
+    fixture.publish(&mut lease, 0).await;
     assert_eq!(frame(next(&mut stream).await).0, 3);
-    home.store.cancel(job.id, CancelledBy::Client).await.unwrap();
+    fixture.store.cancel(job.id, CancelledBy::Client).await.unwrap();
     assert_eq!(frame(next(&mut stream).await).0, 4);
     over(&mut stream).await;
 
-    let mut stream = home.store.follow(job.id, cursor(40));
+    let mut stream = fixture.store.follow(job.id, cursor(40));
     assert_eq!(next(&mut stream).await, Followed::Gap);
     assert_eq!(frame(next(&mut stream).await).0, 4);
     over(&mut stream).await;
 }
 
-pub async fn many_followers_see_the_same(home: &Home) {
+pub async fn many_followers_see_the_same(fixture: &Fixture) {
     let job = job("a heart");
-    home.submit(&job).await;
-    let mut streams: Vec<_> = (0..50).map(|_| home.store.follow(job.id, None)).collect();
+    fixture.submit(&job).await;
+    let mut streams: Vec<_> = (0..50).map(|_| fixture.store.follow(job.id, None)).collect();
     for stream in &mut streams {
         assert_eq!(frame(next(stream).await).0, 1);
     }
-    let mut lease = home.claim("w1").await;
-    home.publish(&mut lease, 0).await;
-    home.store.finish(&mut lease, &completed()).await.unwrap();
+    let mut lease = fixture.claim("w1").await;
+    fixture.publish(&mut lease, 0).await;
+    fixture.store.finish(&mut lease, &completed()).await.unwrap();
     for stream in &mut streams {
         let mut last = 1;
         loop {
@@ -109,51 +109,51 @@ pub async fn many_followers_see_the_same(home: &Home) {
     }
 }
 
-pub async fn a_give_back_is_followed_through(home: &Home) {
+pub async fn a_give_back_is_followed_through(fixture: &Fixture) {
     let job = job("a heart");
-    home.submit(&job).await;
-    let mut stream = home.store.follow(job.id, None);
+    fixture.submit(&job).await;
+    let mut stream = fixture.store.follow(job.id, None);
     let mut kinds = Vec::new();
-    let mut lease = home.claim("w1").await;
-    home.publish(&mut lease, 0).await;
+    let mut lease = fixture.claim("w1").await;
+    fixture.publish(&mut lease, 0).await;
     for _ in 0..3 {
         kinds.push(frame(next(&mut stream).await).1.kind().as_str());
     }
-    home.store.release(&lease, &Release::Fault("it broke".to_owned())).await.unwrap();
+    fixture.store.release(&lease, &Release::Fault("it broke".to_owned())).await.unwrap();
     kinds.push(frame(next(&mut stream).await).1.kind().as_str());
-    let mut lease = home.claim("w2").await;
+    let mut lease = fixture.claim("w2").await;
     kinds.push(frame(next(&mut stream).await).1.kind().as_str());
-    home.publish(&mut lease, 0).await;
+    fixture.publish(&mut lease, 0).await;
     let (seq, event) = frame(next(&mut stream).await);
     assert!(matches!(event, Event::Preview { attempt: 2, .. }));
     assert_eq!((seq, kinds), (6, vec!["queued", "started", "preview", "queued", "started"]));
 }
 
-pub async fn a_forgotten_job_ends_its_stream(home: &Home) {
+pub async fn a_forgotten_job_ends_its_stream(fixture: &Fixture) {
     let job = job("a heart");
-    home.submit(&job).await;
-    let mut lease = home.claim("w1").await;
-    home.store.finish(&mut lease, &completed()).await.unwrap();
-    home.store.forget(job.id).await.unwrap();
-    let mut stream = home.store.follow(job.id, cursor(3));
+    fixture.submit(&job).await;
+    let mut lease = fixture.claim("w1").await;
+    fixture.store.finish(&mut lease, &completed()).await.unwrap();
+    fixture.store.forget(job.id).await.unwrap();
+    let mut stream = fixture.store.follow(job.id, cursor(3));
     assert_eq!(next(&mut stream).await, Followed::Lost);
     over(&mut stream).await;
 }
 
-pub async fn a_big_event_arrives_whole(home: &Home) {
+pub async fn a_big_event_arrives_whole(fixture: &Fixture) {
     let job = job("a heart");
-    home.submit(&job).await;
-    let mut stream = home.store.follow(job.id, cursor(1));
-    let mut lease = home.claim("w1").await;
+    fixture.submit(&job).await;
+    let mut stream = fixture.store.follow(job.id, cursor(1));
+    let mut lease = fixture.claim("w1").await;
     assert_eq!(frame(next(&mut stream).await).0, 2);
     let image = Image::new("image/jpeg", 2048, 1024, &vec![0x5a; 600 * 1024]);
-    home.store.publish(&mut lease, &Preview::new(1, 0, 20, image.clone())).await.unwrap();
+    fixture.store.publish(&mut lease, &Preview::new(1, 0, 20, image.clone())).await.unwrap();
     match frame(next(&mut stream).await) {
         (3, Event::Preview { image: arrived, .. }) => {
             assert!(arrived == image, "the picture changed on its way")
         }
         other => panic!("another event: {}", other.0),
     }
-    home.publish(&mut lease, 5).await;
+    fixture.publish(&mut lease, 5).await;
     assert_eq!(frame(next(&mut stream).await).0, 4);
 }

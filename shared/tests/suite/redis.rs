@@ -1,18 +1,22 @@
-//! The stores in Redis: one server for each test, or one cluster or one server with users for all of them.
+//! Stores in Redis: one server for each test, or one cluster or one server with users for all tests.
 
 use std::{any::Any, sync::Arc};
 
 use futures::{FutureExt, StreamExt};
 use glimpse_shared::store::{Clock, SharedStore, redis::RedisStore};
-use glimpse_test_support::{RedisCluster, RedisServer, SOON, until};
+use glimpse_test_support::{
+    RedisCluster, RedisServer, SOON,
+    shipped::{SHIPPED_CONFIG, create_shipped_user},
+    until,
+};
 
-use super::{Home, START, app, rules};
+use super::{Fixture, START, app, rules};
 
-pub async fn on_a_server() -> Home {
+pub async fn on_a_server() -> Fixture {
     let server = RedisServer::start_with(&[]);
     let (clock, store) = connect(&server.url(), "glimpse");
     let listening = listen(&store, std::slice::from_ref(&server), "glimpse");
-    Home { store, clock, rules: rules(), _keep: Box::new((listening, server)) }
+    Fixture { store, clock, rules: rules(), _keep: Box::new((listening, server)) }
 }
 
 /// The cluster that all tests share; their prefixes separate them.
@@ -23,22 +27,11 @@ impl Cluster {
         Self(RedisCluster::start())
     }
 
-    pub async fn home(&self, prefix: &str) -> Home {
+    pub async fn fixture(&self, prefix: &str) -> Fixture {
         let (clock, store) = connect(&self.0.url(), prefix);
         let listening = listen(&store, self.0.masters(), prefix);
-        Home { store, clock, rules: rules(), _keep: Box::new(listening) }
+        Fixture { store, clock, rules: rules(), _keep: Box::new(listening) }
     }
-}
-
-/// The configuration that we ship.
-pub const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redis.conf");
-
-/// The user in it, as a command that creates one with the given name for the given prefix.
-pub fn shipped_user(prefix: &str) -> Vec<String> {
-    let file = std::fs::read_to_string(SHIPPED).unwrap();
-    let user = file.lines().find_map(|line| line.strip_prefix("# user glimpse ")).expect("the user's line");
-    let rights = user.replace("glimpse:*", &format!("{prefix}:*"));
-    ["ACL", "SETUSER", prefix].into_iter().chain(rights.split(' ')).map(str::to_owned).collect()
 }
 
 /// A server with the shipped configuration, where each test is a user with only the rights that it needs.
@@ -46,17 +39,14 @@ pub struct Users(RedisServer);
 
 impl Users {
     pub fn start() -> Self {
-        Self(RedisServer::start_with(&[SHIPPED]))
+        Self(RedisServer::start_with(&[SHIPPED_CONFIG]))
     }
 
-    pub async fn home(&self, prefix: &str) -> Home {
-        let words = shipped_user(prefix);
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
-        assert_eq!(self.0.ask(&words).text(), "OK");
-        let url = format!("redis://{prefix}:change-me@127.0.0.1:{}", self.0.port());
+    pub async fn fixture(&self, prefix: &str) -> Fixture {
+        let url = create_shipped_user(&self.0, prefix);
         let (clock, store) = connect(&url, prefix);
         let listening = listen(&store, std::slice::from_ref(&self.0), prefix);
-        Home { store, clock, rules: rules(), _keep: Box::new(listening) }
+        Fixture { store, clock, rules: rules(), _keep: Box::new(listening) }
     }
 }
 
@@ -66,8 +56,8 @@ fn connect(url: &str, prefix: &str) -> (Clock, SharedStore) {
     (clock, Arc::new(store))
 }
 
-/// Subscribes to cancellations before the test begins, so that the test's own subscription works at once: in a fleet a
-/// worker is subscribed long before it claims.
+/// Subscribes to cancellations before the test starts, so that the test's own subscription works at once. In a fleet a
+/// worker subscribes long before it claims.
 fn listen(store: &SharedStore, servers: &[RedisServer], prefix: &str) -> Box<dyn Any + Send + Sync> {
     let mut listening = store.cancellations(&app());
     assert!(listening.next().now_or_never().is_none());

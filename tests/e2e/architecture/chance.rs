@@ -1,4 +1,4 @@
-//! Chance in tests: a run of the tests does what the run before did, so what is drawn follows from a seed.
+//! Random numbers in tests must come from a seed, so that every run does the same.
 
 use super::names::{Names, Tests};
 

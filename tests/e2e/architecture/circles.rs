@@ -1,5 +1,4 @@
-//! Circles in a graph of modules.
-
+//! Cycles in a graph of modules.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::modules::Uses;

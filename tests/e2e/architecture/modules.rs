@@ -1,11 +1,10 @@
 //! A crate's modules and which of them use which, read from its sources.
 //!
-//! A module is a file; what it has between braces belongs to it. It uses another one if its code names an item that
-//! the other one defines: by an import, by a re-export or by a path, wherever it stands and through however many
-//! re-exports. So a module that re-exports what a module below it defines uses that one, and not the other way round.
-//! Naming a module on the way to something in it is no use of it, and neither is `mod name;`. A method that is called
-//! names nothing, so what one file adds to another file's type is seen only by the names that come with it.
-//! Code that is compiled for tests alone is left out of a library or a program.
+//! A module is a file, with its inline modules. It uses another module if its code names an item of that module: by an
+//! import, a re-export or a path, through any number of re-exports. So a module that re-exports an item of a child
+//! module uses the child, and not the other way round. A module that is only a part of a path is not used, and neither
+//! is `mod name;`. A method call names nothing, so a use by method calls alone is not found. Code that is only for
+//! tests does not count in a library or a program.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -20,7 +19,7 @@ pub struct Crate {
 }
 
 struct Module {
-    /// As one would write it: `store::redis::hub`; the root is `crate`.
+    /// Its path: `store::redis::hub`; the root is `crate`.
     name: String,
     parent: Option<usize>,
     children: HashMap<String, usize>,

@@ -1,4 +1,4 @@
-//! What is planted is found, and what looks like it is not.
+//! Tests of the architecture checks: violations are found, and similar code is not reported.
 
 use std::fs;
 

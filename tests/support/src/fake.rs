@@ -1,7 +1,7 @@
-//! A server that says what a test wants: for versions and moods of Redis that no package brings.
+//! A fake Redis server with the replies of a test: for old versions and rare states.
 
 use std::{
-    io::{BufReader, Write},
+    io::{BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     thread,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::resp;
 
-/// Answers each command with RESP that the test writes.
+/// Answers each command with the test's RESP.
 #[derive(Debug)]
 pub struct FakeRedis {
     address: SocketAddr,
@@ -18,23 +18,53 @@ pub struct FakeRedis {
 type Answers = dyn Fn(&[&str]) -> String + Send + Sync;
 
 impl FakeRedis {
-    /// Answers every command of every connection with what `answers` makes of its words.
+    /// Answers every command with the result of `answers` for its words.
     pub fn start(answers: impl Fn(&[&str]) -> String + Send + Sync + 'static) -> Self {
         let answers: Arc<Answers> = Arc::new(answers);
         Self::accepting(move |stream| serve(stream, &*answers))
     }
 
-    /// Says one line to whoever connects, reads nothing and hangs up, as Redis does in protected mode and where it takes
-    /// no more clients.
+    /// Sends one line to every client and closes the connection, as Redis does in protected mode and at its limit of
+    /// clients.
     pub fn that_says(line: &str) -> Self {
         let line = format!("{line}\r\n");
         Self::accepting(move |mut stream| {
-            // The client may have gone.
+            // The client may be gone.
             let _ = stream.write_all(line.as_bytes());
         })
     }
 
-    /// Says which version it is, in answer to `HELLO` and to `INFO`, and nothing else.
+    /// Sends the same bytes in reply to whatever a client sends, as a server of another protocol does.
+    pub fn that_replies(reply: &str) -> Self {
+        let reply = reply.to_owned();
+        Self::accepting(move |mut stream| {
+            let mut input = [0; 4096];
+            // Until the client is gone.
+            while stream.read(&mut input).is_ok_and(|read| read > 0) {
+                let _ = stream.write_all(reply.as_bytes());
+            }
+        })
+    }
+
+    /// A server of version 7 that answers `command` with this error, and other commands like one that has no data.
+    pub fn that_refuses(command: &'static str, error: &str) -> Self {
+        let error = format!("-{error}\r\n");
+        Self::start(move |words| match words[0].to_ascii_uppercase().as_str() {
+            name if name == command => error.clone(),
+            "HELLO" => list(&["server", "redis", "version", "7.0.15", "mode", "standalone"]),
+            "INFO" => text("# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n"),
+            // The script that returns the time has one key and no arguments.
+            "EVAL" | "EVALSHA" if words.len() == 4 => text("1700000000000000"),
+            "EVAL" | "EVALSHA" => "*0\r\n".to_owned(),
+            name @ ("SSUBSCRIBE" | "SUNSUBSCRIBE") => {
+                let (kind, channel) = (text(&name.to_lowercase()), text(words[1]));
+                format!(">3\r\n{kind}{channel}:0\r\n")
+            }
+            _ => "+OK\r\n".to_owned(),
+        })
+    }
+
+    /// Answers only `HELLO` and `INFO`, with this version.
     pub fn of_version(server: &str, version: &str) -> Self {
         let (server, version) = (server.to_owned(), version.to_owned());
         Self::start(move |words| match words[0].to_ascii_uppercase().as_str() {
@@ -44,7 +74,7 @@ impl FakeRedis {
         })
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// The port that it listens on, on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
@@ -58,7 +88,7 @@ impl FakeRedis {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("the port");
         let serve = Arc::new(serve);
-        // Until the process of the tests ends: a listener costs nothing.
+        // The thread runs until the test process ends.
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let serve = serve.clone();

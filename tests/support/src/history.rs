@@ -1,8 +1,8 @@
 //! The rules of a job's log: numbers rise without gaps, there is one terminal event and nothing after it, attempts
 //! rise, and a worker that lost the job writes nothing.
 //!
-//! They are stated once. The ledger checks each event when it is written, the simulation what its clients receive, and
-//! the chaos oracle what its watcher and its clients received.
+//! The ledger checks each event when it is written, the simulation the events that its clients receive, and the chaos
+//! oracle the events of its watcher and its clients.
 
 use std::fmt;
 
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_as_it_should_be() {
+    fn a_correct_log_has_no_violation() {
         let again = [(4, Queued), (5, Started { attempt: 2 }), (6, Preview { attempt: 2, step: 0 })];
         let first = [(1, Queued), (2, Started { attempt: 1 }), (3, Preview { attempt: 1, step: 0 })];
         let end = [(7, Preview { attempt: 2, step: 5 }), (8, Ended(Status::Completed))];
@@ -190,14 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn numbers_rise_without_holes() {
+    fn numbers_rise_without_gaps() {
         assert_eq!(last(&[(2, Queued)]), [Missing(1)]);
         assert_eq!(last(&[(1, Queued), (4, Started { attempt: 1 })]), [Missing(2)]);
         assert_eq!(last(&[(1, Queued), (1, Started { attempt: 1 })]), [OutOfOrder]);
     }
 
     #[test]
-    fn nothing_is_heard_after_the_end() {
+    fn nothing_follows_the_end() {
         let ended = [(1, Queued), (2, Ended(Status::Cancelled))];
         assert_eq!(last(&[&ended[..], &[(3, Ended(Status::Failed))]].concat()), [AfterTheEnd]);
         assert_eq!(last(&[&ended[..], &[(2, ended[1].1)]].concat()), [AfterTheEnd, OutOfOrder]);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_that_is_known_of_may_hide_an_attempt_and_brings_none_back() {
+    fn a_known_gap_may_hide_a_new_attempt_but_not_an_old_one() {
         let mut history = History::default();
         assert_eq!(history.hear(Seq(1), Queued), []);
         history.skip();

@@ -1,6 +1,5 @@
-//! A fake Hub with one model, as much of it as a download needs. It serves the model's files by commit: small ones
-//! behind a redirect to the same address, large ones behind one to another address. It records requests, and a test can
-//! make it misbehave.
+//! A fake Hub with one model. It serves the model's files by commit: small files after a redirect to the same address,
+//! large files after a redirect to another address. It records requests, and a test can cause errors.
 
 use std::{
     collections::BTreeMap,

@@ -1,18 +1,18 @@
-//! What tests run against, and what they hold against it.
+//! Helpers of tests.
 //!
-//! Against: a Redis server, a watched pair or a cluster of their own, on free ports and in a folder that goes with it;
-//! a Hub of models; a proxy that disturbs; garbage; the [`programs`]. These speak RESP and HTTP themselves and use nothing
-//! of ours. Held against it: the promises of the store, stated once, as a [`ledger`] of every command and a [`history`] of
-//! every log.
+//! It starts servers for tests: Redis servers, pairs with sentinels and clusters, on free ports and in temporary
+//! folders; a fake Hub; a proxy that disturbs connections; the workspace's [`programs`]. It generates invalid data
+//! ([`fuzz`]). It checks the store's promises: a [`ledger`] checks every command, a [`history`] every log.
 //!
-//! Failures are panics with the server's own words: a test that has no Redis has nothing to say.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "runs in tests alone")]
+//! A failure is a panic with the server's own message.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "runs only in tests")]
 
 mod cluster;
 pub mod fake;
 pub mod fuzz;
 pub mod history;
 mod hub;
+pub mod jobs;
 pub mod ledger;
 mod monitor;
 pub mod programs;
@@ -21,6 +21,7 @@ mod resp;
 mod seed;
 mod sentinel;
 mod server;
+pub mod shipped;
 mod wait;
 
 pub use cluster::RedisCluster;

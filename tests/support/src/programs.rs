@@ -1,7 +1,7 @@
 //! The workspace's programs, never older than their sources.
 //!
-//! `cargo test --workspace` has built them all, and then this only looks at times. A run of one package's tests builds
-//! that package's programs alone: the others are built here if they are missing or old.
+//! `cargo test --workspace` builds all of them, and then this only compares file times. The tests of one package build
+//! only its own programs: the others are built here if they are missing or old.
 
 use std::{
     collections::BTreeSet,
@@ -11,10 +11,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// How long a program may take for what must come, on a machine that is busy with others.
+/// The timeout for events of a program that must come, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
-/// What was found to be as its sources are, in this process.
+/// The programs that this process has found to be current.
 static CURRENT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// The path of the program `package` of the package of the same name. `beside` is one that cargo built for the
@@ -38,7 +38,7 @@ pub fn resident(process: u32) -> u64 {
 fn current(beside: &str, name: &str, what: &[&str]) -> PathBuf {
     let folder = Path::new(beside).parent().expect("a program lies in a folder");
     let program = folder.join(name);
-    // Held while cargo builds: whoever else wants the program waits for it.
+    // Locked while cargo builds: other tests wait for the program.
     let mut current = CURRENT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if current.insert(program.clone()) && !is_current(&program, &sources(name)) {
         build(folder, what);
@@ -93,7 +93,7 @@ fn build(folder: &Path, what: &[&str]) {
         .arg("--target-dir")
         .arg(folder.parent().expect("a profile's folder lies in cargo's"))
         .current_dir(root());
-    // What cargo says of the package under test: some build scripts look at it, and would run again.
+    // Cargo's variables of the package under test: some build scripts read them and would run again.
     for (name, _) in std::env::vars_os() {
         let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
         if name.to_str().is_some_and(|name| of_package.iter().any(|prefix| name.starts_with(prefix))) {

@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-/// What happens to the data of every connection until the weather changes. No data is lost on an open connection: as
-/// with TCP itself, data that was held arrives late.
+/// How the proxy treats the data of every connection. No data is lost on an open connection: as in TCP, held data
+/// arrives late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weather {
     /// Data arrives.
@@ -94,7 +94,7 @@ impl Proxy {
         self.address.port()
     }
 
-    /// Changes the weather.
+    /// Changes how data is treated.
     pub fn set(&self, weather: Weather) {
         self.shared.lock().weather = weather;
         self.shared.changed.notify_all();
@@ -127,7 +127,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.lock().gone = true;
         self.cut();
-        // Wakes the listener, which then sees that it must end.
+        // Wakes the listener so that it ends.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -177,14 +177,14 @@ impl Shared {
                 return;
             }
             if to.write_all(&buffer[..read]).is_err() {
-                // No one reads this direction any more: the writer must see that.
+                // The reader is gone: close this direction for the writer.
                 let _ = from.shutdown(Shutdown::Both);
                 return;
             }
         }
     }
 
-    /// Waits until the weather lets data through; `false` if the connection was cut meanwhile.
+    /// Waits until data may pass; `false` if the connection was cut.
     fn lets_pass(&self, number: usize, way: Way) -> bool {
         let is_open = |state: &State| state.open.iter().any(|connection| connection.number == number);
         let held = |weather| weather == Weather::Silent || (weather == Weather::Deaf && way == Way::Back);
@@ -213,7 +213,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(100);
 
     /// A client of a server that answers each byte with the next number.
-    fn scene() -> (Proxy, TcpStream) {
+    fn proxied() -> (Proxy, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         thread::spawn(move || {
@@ -244,8 +244,8 @@ mod tests {
     }
 
     #[test]
-    fn bytes_pass_in_clear_weather_and_late_in_slow() {
-        let (proxy, mut client) = scene();
+    fn bytes_pass_at_once_or_late() {
+        let (proxy, mut client) = proxied();
         assert_eq!(ask(&mut client, 1), Some(2));
         proxy.set(Weather::Slow(SHORT));
         let begun = Instant::now();
@@ -254,9 +254,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_held_arrives_when_the_weather_clears() {
+    fn held_bytes_arrive_later() {
         for weather in [Weather::Silent, Weather::Deaf] {
-            let (proxy, mut client) = scene();
+            let (proxy, mut client) = proxied();
             assert_eq!(ask(&mut client, 1), Some(2));
             proxy.set(weather);
             client.set_read_timeout(Some(SHORT)).unwrap();
@@ -270,8 +270,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_ends_what_was_held_too() {
-        let (proxy, mut client) = scene();
+    fn a_cut_drops_held_bytes() {
+        let (proxy, mut client) = proxied();
         assert_eq!(ask(&mut client, 1), Some(2));
         proxy.set(Weather::Silent);
         client.write_all(&[3]).unwrap();
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_half_closed_connection_reads_an_end_and_still_sends() {
-        let (proxy, mut client) = scene();
+        let (proxy, mut client) = proxied();
         assert_eq!(ask(&mut client, 1), Some(2));
         proxy.half_close();
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
@@ -292,8 +292,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refusing_proxy_ends_new_connections_alone() {
-        let (proxy, mut client) = scene();
+    fn a_refusing_proxy_closes_only_new_connections() {
+        let (proxy, mut client) = proxied();
         assert_eq!(ask(&mut client, 1), Some(2));
         proxy.refuse(true);
         assert_eq!(ask(&mut connect(&proxy), 3), None);

@@ -1,7 +1,7 @@
-//! Where the chance of a test comes from.
+//! The seed of a test's random numbers.
 
-/// The seed of a run: `usual`, so that each run of the tests does the same. A run that is longer or shorter than
-/// usual, because the environment has the variable `length`, takes one from the clock.
+/// The seed of a run: `usual`, so that each run does the same. If the environment variable `length` changes the length
+/// of the run, the seed comes from the clock.
 pub fn seed(usual: u64, length: &str) -> u64 {
     match std::env::var_os(length) {
         None => usual,

@@ -1,11 +1,11 @@
-//! Waiting for what must come.
+//! Waits with a timeout.
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take that must come, within one process or of one server, before a test fails.
+/// The timeout for events of one process or server that must come.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Asks until the answer is yes; panics, saying what it waited `for_what`, when `deadline` has passed.
+/// Waits until `condition` is true. Panics with `for_what` after `deadline`.
 pub fn until(for_what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + deadline;
     while !condition() {

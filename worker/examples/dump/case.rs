@@ -1,15 +1,15 @@
-//! One request of a `cases.json`, in the field names of the parity fixtures.
+//! One request of a `cases.json`, with the field names of the parity fixtures.
 
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use glimpse_worker::noise::GeneratorKind;
-use glimpse_worker::pipeline::{Inputs, Lora, Rgb, SchedulerChoice, Size};
+use glimpse_worker::pipeline::{HeightWidth, Inputs, LoraChoice, Rgb, SchedulerChoice};
 use glimpse_worker::sdxl::Precision;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// A request. Fields that are not here are in [`Case::other`].
+/// A request. Unknown fields are in [`Case::other`].
 #[derive(Debug, Deserialize)]
 pub(crate) struct Case {
     pub(crate) name: String,
@@ -45,7 +45,7 @@ pub(crate) struct Case {
     strength: Option<f64>,
     #[serde(default, deserialize_with = "null_is_default")]
     loras: Vec<LoraField>,
-    /// What the fixtures say about the outcome; not part of the request.
+    /// Information about the result; not part of the request.
     #[serde(rename = "info")]
     _info: Option<Value>,
     #[serde(rename = "tensors")]
@@ -54,7 +54,7 @@ pub(crate) struct Case {
     other: Map<String, Value>,
 }
 
-/// `null` says as little as leaving the field out.
+/// Reads `null` as a missing field.
 fn null_is_default<'de, D, T>(value: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -95,11 +95,11 @@ struct LoraField {
     scale: Option<f64>,
 }
 
-/// A request by its name, or what is wrong with it.
+/// The name of a request, and the request or what is wrong with it.
 type Named = (String, Result<Case, String>);
 
 impl Case {
-    /// All requests of a file, by name; one that cannot be read is so alone.
+    /// All requests of a file. An error in one request does not affect the others.
     pub(crate) fn read(path: &Path) -> Result<Vec<Named>, Box<dyn std::error::Error>> {
         let text = std::fs::read_to_string(path)?;
         let all: Vec<Value> = serde_json::from_str(&glimpse_worker::sdxl::quote_non_finite(&text))?;
@@ -119,7 +119,7 @@ impl Case {
         if self.weights == Weights::Fp16 { Precision::Half } else { Precision::Full }
     }
 
-    /// What the request itself cannot hold.
+    /// A picture of the request, from its safetensors file in `folder`.
     fn image(&self, folder: &Path, tensor: &str) -> Result<Rgb, String> {
         let path = folder.join(format!("{}.safetensors", self.name));
         let missing = |e: candle_core::Error| format!("field \"pipeline\": {}: {e}", path.display());
@@ -130,8 +130,10 @@ impl Case {
         Ok(Rgb { width: width as u32, height: height as u32, data })
     }
 
-    /// The request as the pipeline takes it, or the name of the field that it cannot do; `folder` has
-    /// the files of the cases.
+    /// The pipeline's inputs for the request; `folder` has the files of the cases.
+    ///
+    /// # Errors
+    /// Names a field that is not supported.
     pub(crate) fn inputs(&self, folder: &Path) -> Result<Inputs, String> {
         if let Some(field) = self.other.keys().next() {
             return Err(format!("field {field:?} is not supported"));
@@ -142,13 +144,13 @@ impl Case {
             Kind::Img2img => (given("input_image_u8")?, None),
             Kind::Inpaint => (given("input_image_u8")?, given("input_mask_u8")?),
         };
-        // A path is meant from the folder of the cases, if the file is there.
+        // A path is relative to the folder of the cases, if the file exists there.
         let lora = |lora: &LoraField| {
             let beside = folder.with_file_name("").join(&lora.path);
             let path = if beside.is_file() { beside } else { lora.path.clone() };
-            Lora::file(path, lora.scale.unwrap_or(1.0))
+            LoraChoice::file(path, lora.scale.unwrap_or(1.0))
         };
-        let size = |pair: [u32; 2]| Size { vertical: pair[0], horizontal: pair[1] };
+        let size = |pair: [u32; 2]| HeightWidth { height: pair[0], width: pair[1] };
         let plain = Inputs::new(&self.prompt, self.width, self.height);
         let mut changes = self.scheduler.clone();
         let name = changes.remove("_class_name").and_then(|n| n.as_str().map(str::to_owned));

@@ -1,4 +1,4 @@
-//! Runs a request and keeps every intermediate, under the tensor names of the parity fixtures.
+//! Runs a request and collects all intermediate tensors, by the names of the parity fixtures.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use glimpse_worker::pipeline::{Inputs, Pipeline, SdxlDenoising, SdxlPipeline};
 
 type Tensors = HashMap<String, Tensor>;
 
-/// Every tensor of one request; previews after the steps of `preview_steps`.
+/// All tensors of one request, with previews after the steps of `preview_steps`.
 pub(crate) fn run(
     pipeline: &SdxlPipeline,
     inputs: &Inputs,
@@ -66,7 +66,7 @@ pub(crate) fn run(
     Ok(out)
 }
 
-/// Keeps a tensor in the form of the fixtures: f32, on the CPU.
+/// Adds a tensor in the form of the fixtures: f32, on the CPU.
 fn keep(out: &mut Tensors, name: &str, tensor: &Tensor) -> candle_core::Result<()> {
     let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
     out.insert(name.into(), tensor);

@@ -1,5 +1,6 @@
-//! One model in the Hub's cache. The layout is that of Hugging Face's own library, so that both share it: contents
-//! are in `blobs`, named by their hash; `snapshots` has a tree of links to them per commit; `refs` has the branches.
+//! One model in the Hub's cache, in the layout of the `huggingface_hub` library, so that both can share the cache.
+//! `blobs` has the contents, named by their hash. `snapshots` has a folder of links to them for each commit. `refs` has
+//! the commit of each branch.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
@@ -17,7 +18,7 @@ pub struct ModelCache {
 }
 
 impl ModelCache {
-    /// `models--OWNER--NAME` in `cache`. It need not exist.
+    /// The folder `models--OWNER--NAME` in `cache`. It may not exist yet.
     pub fn new(cache: &Path, id: &HubId) -> Self {
         let name = format!("models--{}--{}", id.owner, id.name);
         Self { folder: cache.join(&name), locks: cache.join(".locks").join(name) }
@@ -28,17 +29,17 @@ impl ModelCache {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// The path of contents that are complete.
+    /// The path of complete contents.
     pub fn blob(&self, etag: &str) -> PathBuf {
         self.folder.join("blobs").join(etag)
     }
 
-    /// The path of contents that are still being downloaded.
+    /// The path of incomplete contents.
     pub fn partial(&self, etag: &str) -> PathBuf {
         self.folder.join("blobs").join(format!("{etag}.incomplete"))
     }
 
-    /// The commit that `revision` pointed to when it was last requested.
+    /// The commit of `revision` at the last download.
     pub fn commit_of(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
@@ -56,12 +57,12 @@ impl ModelCache {
         replace(&path, |fresh| fs::write(fresh, commit)).map_err(Problem::cache(path))
     }
 
-    /// Whether a commit's file is in the cache, complete.
+    /// Whether the cache has a commit's file, complete.
     pub fn has(&self, commit: &str, file: &str) -> bool {
         self.snapshot(commit).join(file).is_file()
     }
 
-    /// The names of a commit's files that are in the cache, complete.
+    /// The names of a commit's complete files.
     pub fn files(&self, commit: &str) -> BTreeSet<String> {
         let root = self.snapshot(commit);
         let (mut files, mut folders) = (BTreeSet::new(), vec![root.clone()]);
@@ -81,13 +82,13 @@ impl ModelCache {
     /// Links a commit's `file` to the contents `etag`.
     pub fn link(&self, commit: &str, file: &str, etag: &str) -> Result<(), Problem> {
         let path = self.snapshot(commit).join(file);
-        // Up from the file's folder, the commit's folder and `snapshots`. The link is relative, so that a cache
-        // can be moved or mounted elsewhere.
+        // Up from the file's folder, the commit's folder and `snapshots`. The link is relative, so that the cache can
+        // be moved or mounted elsewhere.
         let target = Path::new(&"../".repeat(file.split('/').count() + 1)).join("blobs").join(etag);
         replace(&path, |fresh| std::os::unix::fs::symlink(&target, fresh)).map_err(Problem::cache(path))
     }
 
-    /// Waits until no other thread and no other process downloads these contents.
+    /// Locks these contents. Waits while another thread or process downloads them.
     pub fn lock(&self, etag: &str) -> Result<File, Problem> {
         let path = self.locks.join(format!("{etag}.lock"));
         let locked = || -> io::Result<File> {
@@ -99,7 +100,7 @@ impl ModelCache {
                     tracing::info!(lock = %path.display(), "another process is downloading this file; waiting for it");
                     file.lock()?;
                 }
-                // This file system has no locks. If two writers damage a file, its hash shows it.
+                // The file system has no locks. If two writers damage a file, its hash does not match.
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(error),
             }
@@ -108,14 +109,14 @@ impl ModelCache {
         locked().map_err(Problem::cache(&path))
     }
 
-    /// Creates the folder for contents.
+    /// Creates the `blobs` folder.
     pub fn prepare(&self) -> Result<(), Problem> {
         let blobs = self.folder.join("blobs");
         fs::create_dir_all(&blobs).map_err(Problem::cache(blobs))
     }
 }
 
-/// Creates a file under a temporary name, then renames it to `path`: no reader sees half a file.
+/// Creates a file under a temporary name and renames it to `path`, so that no reader sees an incomplete file.
 fn replace(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);

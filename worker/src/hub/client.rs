@@ -1,8 +1,9 @@
-//! The Hub's protocol: the list of a model's files, the size and hash of each, and its contents from a given byte.
+//! The Hub's HTTP protocol: a model's list of files, the size and hash of a file, and its contents from a given byte.
 
 use std::collections::BTreeSet;
 use std::error::Error;
 
+use glimpse_shared::environment;
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LOCATION,
     RANGE,
@@ -24,18 +25,18 @@ pub struct Client {
 
 /// The files of a model.
 pub struct Listing {
-    /// The commit that its revision points to.
+    /// The commit of its revision.
     pub commit: String,
     /// All its files.
     pub files: BTreeSet<String>,
 }
 
-/// The size and hash of a file, known before its contents are downloaded.
+/// The size and hash of a file on the Hub.
 #[derive(Debug)]
 pub struct Remote {
-    /// The name of the contents in the cache: their SHA-256 for large files, else git's hash.
+    /// The name of the contents in the cache: the SHA-256 of a large file, git's hash of a small one.
     pub etag: String,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
 }
 
@@ -45,13 +46,13 @@ impl Client {
         let endpoint = Url::parse(&options.endpoint).ok().filter(|url| url.has_host());
         let endpoint = endpoint.filter(|url| ["http", "https"].contains(&url.scheme()));
         let endpoint =
-            endpoint.ok_or_else(|| setting("HF_ENDPOINT", "is not an http or https address".to_owned()))?;
+            endpoint.ok_or_else(|| setting("HF_ENDPOINT", "is not an http or https URL".to_owned()))?;
         if endpoint.query().is_some() || endpoint.fragment().is_some() {
-            let message = "has a ? or a # and something after it, which would not be used".to_owned();
+            let message = "has a query or a fragment, which would not be used: remove it".to_owned();
             return Err(setting("HF_ENDPOINT", message));
         }
         if options.token.is_some() && (!endpoint.username().is_empty() || endpoint.password().is_some()) {
-            let message = "has a login, and there is a token (HF_TOKEN) too: only one of them can be sent";
+            let message = "has a login, and a token (HF_TOKEN) is set too: remove one of them";
             return Err(setting("HF_ENDPOINT", message.to_owned()));
         }
         let token = options.token.as_ref().map(|token| {
@@ -61,10 +62,11 @@ impl Client {
             header.set_sensitive(true);
             Ok(header)
         });
-        // An error means that a provider is installed already. Without one the client cannot be built.
+        environment::check_proxies().map_err(|error| setting(error.name, error.why.to_owned()))?;
+        // The client needs a TLS provider. An error means that one is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
-            // Redirects are followed here, because the first response has headers that the last one lacks.
+            // `send` follows redirects, because only the first response has the file's headers.
             .redirect(Policy::none())
             .connect_timeout(options.silence)
             .read_timeout(options.silence)
@@ -74,7 +76,7 @@ impl Client {
         Ok(Self { http, endpoint, token: token.transpose()?, id: id.clone() })
     }
 
-    /// The Hub's name for messages: without path and password.
+    /// The Hub's origin, for messages: without path and password.
     pub fn hub(&self) -> String {
         name(&self.endpoint)
     }
@@ -82,7 +84,7 @@ impl Client {
     /// The model's commit and files.
     pub async fn listing(&self) -> Result<Listing, Problem> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Body {
             sha: String,
             siblings: Vec<Sibling>,
         }
@@ -92,21 +94,21 @@ impl Client {
         }
         let HubId { owner, name, revision } = &self.id;
         let url = self.url(["api", "models", owner, name, "revision", revision]);
-        let answer = self.send(Method::GET, url, 0).await?;
-        let body = answer.bytes().await.map_err(|error| Self::unreachable(&self.endpoint, error))?;
-        let answer: Answer =
+        let response = self.send(Method::GET, url, 0).await?;
+        let body = response.bytes().await.map_err(|error| Self::unreachable(&self.endpoint, error))?;
+        let response: Body =
             serde_json::from_slice(&body).map_err(|error| self.strange(error.to_string()))?;
-        if !is_commit(&answer.sha) {
-            return Err(self.strange(format!("its commit is {:?}", answer.sha)));
+        if !is_commit(&response.sha) {
+            return Err(self.strange(format!("its commit is {:?}", response.sha)));
         }
-        let files = answer.siblings.into_iter().map(|sibling| sibling.rfilename).collect();
-        Ok(Listing { commit: answer.sha, files })
+        let files = response.siblings.into_iter().map(|sibling| sibling.rfilename).collect();
+        Ok(Listing { commit: response.sha, files })
     }
 
     /// The size and hash of `file`.
     pub async fn describe(&self, commit: &str, file: &str) -> Result<Remote, Problem> {
-        let answer = self.send(Method::HEAD, self.file_url(commit, file), 0).await?;
-        let text = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let response = self.send(Method::HEAD, self.file_url(commit, file), 0).await?;
+        let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let etag = text("x-linked-etag").or_else(|| text(ETAG.as_str())).unwrap_or_default();
         let etag = etag.trim_start_matches("W/").trim_matches('"');
         let size = text("x-linked-size").or_else(|| text(CONTENT_LENGTH.as_str()));
@@ -118,26 +120,26 @@ impl Client {
         }
     }
 
-    /// The contents of `file` from byte `from`, or from the start if the server does not support ranges. Returns
-    /// the first byte that the response has.
+    /// Requests the contents of `file` from byte `from`. Returns the response and its first byte: `from`, or 0 if the
+    /// server does not support ranges.
     pub async fn open(&self, commit: &str, file: &str, from: u64) -> Result<(Response, u64), Problem> {
-        let mut answer = self.send(Method::GET, self.file_url(commit, file), from).await?;
-        if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-            answer = self.send(Method::GET, self.file_url(commit, file), 0).await?;
+        let mut response = self.send(Method::GET, self.file_url(commit, file), from).await?;
+        if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            response = self.send(Method::GET, self.file_url(commit, file), 0).await?;
         }
-        let begins = match answer.status() {
-            StatusCode::PARTIAL_CONTENT => begin(answer.headers()),
+        let begins = match response.status() {
+            StatusCode::PARTIAL_CONTENT => begin(response.headers()),
             _ => Some(0),
         };
         match begins {
-            Some(begins) if begins == from || begins == 0 => Ok((answer, begins)),
+            Some(begins) if begins == from || begins == 0 => Ok((response, begins)),
             _ => Err(self.strange(format!("it sends {file} from another byte than requested"))),
         }
     }
 
-    /// The problem for a connection that failed or broke.
+    /// The problem for a connection that failed.
     pub fn unreachable(url: &Url, error: reqwest::Error) -> Problem {
-        // The signed URL of contents gives access to them, so it must not be logged.
+        // A signed URL gives access to the contents, so it must not be logged.
         let error = error.without_url();
         let mut cause = error.to_string();
         let mut source = error.source();
@@ -148,17 +150,17 @@ impl Client {
         Problem::Unreachable { host: name(url), cause }
     }
 
-    /// A body without a length that ends too early.
-    pub fn cut(url: &Url) -> Problem {
+    /// The problem for a body that ended too early.
+    pub fn closed_early(url: &Url) -> Problem {
         Problem::Unreachable { host: name(url), cause: "the connection was closed".to_owned() }
     }
 
-    /// Sends a request and follows its redirects. The token is sent to the Hub only. A `HEAD` ends at the response
-    /// that describes the file, even if that is a redirect to its contents.
+    /// Sends a request and follows redirects. The token is only sent to the Hub. A `HEAD` request ends at the response
+    /// that describes the file, even if that response is a redirect.
     async fn send(&self, method: Method, mut url: Url, from: u64) -> Result<Response, Problem> {
         for _ in 0..10 {
             let mut request = self.http.request(method.clone(), url.clone());
-            // Without this, sizes and ranges could be those of a compressed body.
+            // Otherwise sizes and ranges could be those of a compressed body.
             request = request.header(ACCEPT_ENCODING, "identity");
             if let (Some(token), true) = (&self.token, url.origin() == self.endpoint.origin()) {
                 request = request.header(AUTHORIZATION, token.clone());
@@ -166,31 +168,30 @@ impl Client {
             if from > 0 {
                 request = request.header(RANGE, format!("bytes={from}-"));
             }
-            let answer = request.send().await.map_err(|error| Self::unreachable(&url, error))?;
-            let redirects = answer.status().is_redirection();
-            let next = answer.headers().get(LOCATION).filter(|_| redirects);
-            let has = |name: &str| answer.headers().contains_key(name);
+            let response = request.send().await.map_err(|error| Self::unreachable(&url, error))?;
+            let redirects = response.status().is_redirection();
+            let next = response.headers().get(LOCATION).filter(|_| redirects);
+            let has = |name: &str| response.headers().contains_key(name);
             let described =
                 redirects && method == Method::HEAD && has("x-linked-etag") && has("x-linked-size");
             match next {
                 Some(next) if !described => {
                     let next = next.to_str().ok().and_then(|next| url.join(next).ok());
-                    url = next.ok_or_else(|| {
-                        self.strange("it sends a redirect without a valid address".to_owned())
-                    })?;
+                    url = next
+                        .ok_or_else(|| self.strange("it sends a redirect without a valid URL".to_owned()))?;
                 }
-                _ => return self.checked(answer, described),
+                _ => return self.checked(response, described),
             }
         }
         Err(self.strange("it redirects more than 10 times".to_owned()))
     }
 
-    fn checked(&self, answer: Response, described: bool) -> Result<Response, Problem> {
-        let (status, hub) = (answer.status(), self.hub());
-        let code = answer.headers().get("x-error-code").and_then(|code| code.to_str().ok()).unwrap_or("");
+    fn checked(&self, response: Response, described: bool) -> Result<Response, Problem> {
+        let (status, hub) = (response.status(), self.hub());
+        let code = response.headers().get("x-error-code").and_then(|code| code.to_str().ok()).unwrap_or("");
         match status.as_u16() {
-            200 | 206 | 416 => Ok(answer),
-            _ if described => Ok(answer),
+            200 | 206 | 416 => Ok(response),
+            _ if described => Ok(response),
             404 if code == "RevisionNotFound" => {
                 Err(Problem::NoRevision { hub, revision: self.id.revision.clone() })
             }
@@ -198,9 +199,10 @@ impl Client {
             401 | 403 => {
                 Err(Problem::Refused { hub, status: status.as_u16(), with_token: self.token.is_some() })
             }
-            408 | 429 | 500..=599 => {
-                Err(Problem::Unreachable { host: name(answer.url()), cause: format!("it answers {status}") })
-            }
+            408 | 429 | 500..=599 => Err(Problem::Unreachable {
+                host: name(response.url()),
+                cause: format!("it answers {status}"),
+            }),
             _ => Err(self.strange(format!("{status} {code}"))),
         }
     }
@@ -229,7 +231,7 @@ fn name(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// The first byte in `Content-Range: bytes 5-9/10`.
+/// The first byte of a range: 5 in `Content-Range: bytes 5-9/10`.
 fn begin(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()

@@ -1,5 +1,5 @@
-//! One file, from the Hub into the cache: begun where the last attempt ended, and known to be whole before it
-//! gets its name.
+//! Downloads one file from the Hub into the cache. A download resumes where the last one ended, and the file gets its
+//! final name after its size and hash are checked.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -12,9 +12,9 @@ use super::cache::ModelCache;
 use super::client::{Client, Remote};
 use super::error::Problem;
 use super::options::HubOptions;
-use super::progress::Progress;
+use super::progress::DownloadProgress;
 
-/// Gets a file of a commit into its snapshot, unless the same contents are there under another name.
+/// Downloads a commit's file and links it into the snapshot. Contents that the cache already has are only linked.
 pub async fn fetch(
     client: &Client,
     cache: &ModelCache,
@@ -40,7 +40,7 @@ pub async fn fetch(
     cache.link(commit, file, &remote.etag)
 }
 
-/// Appends to `partial` until it is as long as it shall be.
+/// Appends to `partial` until it has the remote size.
 async fn fill(
     partial: &Path,
     client: &Client,
@@ -55,7 +55,7 @@ async fn fill(
     if length(&out)? > remote.size {
         out.set_len(0).map_err(io())?;
     }
-    let mut progress = Progress::begin(file, remote.size, length(&out)?);
+    let mut progress = DownloadProgress::begin(file, remote.size, length(&out)?);
     let mut budget = RetryBudget::new(options);
     loop {
         let before = length(&out)?;
@@ -63,7 +63,7 @@ async fn fill(
             return out.sync_all().map_err(io());
         }
         let appended = append_body(&mut out, partial, client, commit, file, remote, &mut progress).await;
-        // Whatever came is a reason to go on.
+        // Any progress restores the retry budget.
         if length(&out)? > before {
             budget = RetryBudget::new(options);
         }
@@ -73,7 +73,7 @@ async fn fill(
     }
 }
 
-/// One connection's worth.
+/// Appends the body of one response.
 async fn append_body(
     out: &mut File,
     partial: &Path,
@@ -81,7 +81,7 @@ async fn append_body(
     commit: &str,
     file: &str,
     remote: &Remote,
-    progress: &mut Progress,
+    progress: &mut DownloadProgress,
 ) -> Result<(), Problem> {
     let io = || Problem::cache(partial);
     let have = out.metadata().map_err(io())?.len();
@@ -98,18 +98,18 @@ async fn append_body(
                 progress.at(at);
             }
             Some(_) => {
-                // Not the announced content; the first wrong byte is unknown.
+                // Not the announced contents, and the first wrong byte is unknown: start again.
                 fs::remove_file(partial).map_err(io())?;
                 let message = format!("more than {} bytes", remote.size);
                 return Err(Problem::Damaged { file: file.to_owned(), message });
             }
             None if at == remote.size => return Ok(()),
-            None => return Err(Client::cut(&host)),
+            None => return Err(Client::closed_early(&host)),
         }
     }
 }
 
-/// Large files go by their SHA-256, so they can be told from others of the same length.
+/// Checks the SHA-256 of a large file. Small files have git's hash, and only their size is checked.
 fn check(partial: &Path, file: &str, remote: &Remote) -> Result<(), Problem> {
     let is_sha256 = remote.etag.len() == 64 && remote.etag.bytes().all(|b| b.is_ascii_hexdigit());
     if !is_sha256 {
@@ -135,7 +135,7 @@ fn sha256(path: &Path) -> std::io::Result<String> {
     }
 }
 
-/// How much more of what a network makes fail is borne.
+/// Counts the failures in a row that a download may have.
 pub struct RetryBudget {
     tries: u32,
     failed: u32,
@@ -143,18 +143,21 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// All of it is there.
+    /// A budget without failures.
     pub fn new(options: &HubOptions) -> Self {
         Self { tries: options.tries, failed: 0, waits: Waits::new(options.pause, options.pause * 8) }
     }
 
-    /// Waits, or gives the problem back if waiting is of no use any more.
+    /// Waits before a retry.
+    ///
+    /// # Errors
+    /// The problem, if no retry can help or the budget is used up.
     pub async fn after(&mut self, problem: Problem) -> Result<(), Problem> {
         self.failed += 1;
-        if !problem.may_pass() || self.failed >= self.tries {
+        if !problem.is_transient() || self.failed >= self.tries {
             return Err(problem);
         }
-        tracing::warn!(%problem, "the download goes on in a moment");
+        tracing::warn!(%problem, "the download failed; retrying");
         tokio::time::sleep(self.waits.next()).await;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Why a model could not be loaded from the Hub, and what to do about it.
+//! Errors of models on the Hub. Each message says what to do.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[error("{model}: {problem}")]
 pub struct HubError {
-    /// The name that was requested.
+    /// The requested name.
     pub model: String,
-    /// Why not.
+    /// The reason.
     pub problem: Problem,
 }
 
@@ -38,7 +38,7 @@ pub enum Problem {
         hub: String,
         /// 401 or 403.
         status: u16,
-        /// Whether there was a token.
+        /// Whether a token was sent.
         with_token: bool,
     },
     /// No response, or one that asks to retry later.
@@ -52,7 +52,7 @@ pub enum Problem {
         /// The network error.
         cause: String,
     },
-    /// Not in the cache, and the network must not be used.
+    /// The file is not in the cache, and `HF_HUB_OFFLINE` is set.
     #[error(
         "HF_HUB_OFFLINE is set and {file} is not in the cache ({}): unset HF_HUB_OFFLINE for one run, or give a folder",
         .folder.display()
@@ -63,7 +63,7 @@ pub enum Problem {
         /// Where it would be.
         folder: PathBuf,
     },
-    /// The model exists, but it cannot be loaded.
+    /// The model has not all the files that a load needs.
     #[error("the model on {hub} has no {file}; it must be in the diffusers layout with safetensors weights")]
     Missing {
         /// The Hub, or its mirror.
@@ -71,7 +71,7 @@ pub enum Problem {
         /// The first file that is missing.
         file: String,
     },
-    /// A file is not the one that the Hub announced.
+    /// The contents of a file are not those that the Hub announced.
     #[error("the download of {file} was damaged and has been deleted ({message}): try again")]
     Damaged {
         /// Its name in the model.
@@ -87,7 +87,7 @@ pub enum Problem {
         /// What is wrong with it.
         message: String,
     },
-    /// An environment variable has a value that cannot be used.
+    /// An environment variable has an unusable value.
     #[error("{name} {message}")]
     Setting {
         /// The variable.
@@ -107,22 +107,22 @@ pub enum Problem {
 
 impl Problem {
     /// Whether a retry may succeed.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
 
-    /// For [`Problem::Cache`].
+    /// Converts an I/O error to [`Problem::Cache`].
     pub(super) fn cache(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         |source| Self::Cache { path, source }
     }
 }
 
-/// The Hub also answers 401 for models that do not exist.
+/// What to do about a 401 or 403. The Hub also answers 401 for models that do not exist.
 fn advice(with_token: bool) -> &'static str {
     match with_token {
         true => {
-            "accept the model's licence on its page, with the account that the token (HF_TOKEN) is of; if it \
+            "accept the model's licence on its page, with the account of the token (HF_TOKEN); if it \
              has none, check the name"
         }
         false => {

@@ -1,4 +1,4 @@
-//! The name of a model on the Hub, as distinct from a path.
+//! The name of a model on the Hub.
 
 use std::fmt;
 use std::path::Path;
@@ -8,14 +8,15 @@ use std::path::Path;
 pub struct HubId {
     /// The user or organisation.
     pub owner: String,
-    /// The model's name below it.
+    /// The model's name.
     pub name: String,
     /// A branch, a tag or a commit.
     pub revision: String,
 }
 
 impl HubId {
-    /// The id, if `named` looks like one and not like a path. Every part is safe as a file name.
+    /// Parses `owner/name` or `owner/name@revision`. `None` if `named` looks like a path. Each part is safe as a file
+    /// name.
     pub fn parse(named: &Path) -> Option<Self> {
         let text = named.to_str()?;
         let (id, revision) = text.split_once('@').unwrap_or((text, "main"));
@@ -25,7 +26,7 @@ impl HubId {
         fits.then(|| Self { owner: owner.into(), name: name.into(), revision: revision.into() })
     }
 
-    /// Whether the revision is a commit, which never changes.
+    /// Whether the revision is a commit. A commit never changes.
     pub fn is_pinned(&self) -> bool {
         is_commit(&self.revision)
     }
@@ -38,12 +39,12 @@ impl fmt::Display for HubId {
     }
 }
 
-/// Whether `text` is the full name of a commit.
+/// Whether `text` is the full hash of a commit: 40 hexadecimal digits.
 pub fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Letters, digits and `._-`; never `.`, `..` or a hidden file.
+/// Whether `text` has only letters, digits and `._-`, and is not `.`, `..` or a hidden file.
 fn is_part(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     !text.is_empty() && text.len() <= 128 && !text.starts_with(['.', '-']) && text.bytes().all(plain)
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_told_from_paths() {
+    fn ids_and_paths_are_distinguished() {
         for (named, revision) in [
             ("stabilityai/stable-diffusion-xl-base-1.0", "main"),
             ("a/b@fp16", "fp16"),

@@ -1,8 +1,8 @@
-//! Models by their name on the Hugging Face Hub. A model is downloaded once, into the cache that Hugging Face's own
-//! library uses; after that it is a folder like any other.
+//! Models by their name on the Hugging Face Hub. A model is downloaded once, into the cache of the `huggingface_hub`
+//! library. After that it is loaded like any folder.
 //!
 //! `resolve -> {id, options, wanted, cache, download}`, `download -> {client, cache, progress}`. docs/decisions/0006
-//! says why this is not the `hf-hub` crate.
+//! says why the `hf-hub` crate is not used.
 
 mod cache;
 mod client;
@@ -25,13 +25,13 @@ use client::Client;
 use download::RetryBudget;
 use id::HubId;
 
-/// The path of a named model. A path that exists is returned as it is. `owner/name` or `owner/name@revision` gives
-/// the model's copy in the cache, downloaded if necessary.
+/// The path of a named model. A path that exists is returned unchanged. For `owner/name` or `owner/name@revision` it is
+/// the model's folder in the cache; the model is downloaded if necessary.
 ///
-/// Blocks for as long as a download takes: do not call it from async tasks.
+/// Blocks until the download ends: do not call it from async tasks.
 ///
 /// # Errors
-/// Why the model cannot be loaded, and what to do about it.
+/// If the model cannot be downloaded. The message says what to do.
 pub fn resolve(
     named: &Path,
     component: ModelKind,
@@ -52,7 +52,7 @@ fn snapshot(
     options: &HubOptions,
 ) -> Result<PathBuf, Problem> {
     let cache = ModelCache::new(&options.cache, id);
-    // A commit in the cache that has every file that a load reads.
+    // The snapshot in the cache, if it has every file that a load reads.
     let commit = cache.commit_of(&id.revision).unwrap_or_default();
     let kept = wanted::wanted(&cache.files(&commit), component, precision).map(|_| cache.snapshot(&commit));
     match kept {
@@ -73,8 +73,8 @@ fn snapshot(
         let listing = loop {
             match (client.listing().await, &kept) {
                 (Ok(listing), _) => break listing,
-                (Err(problem), Some(folder)) if problem.may_pass() => {
-                    tracing::warn!(model = %id, %problem, "using the copy in the cache");
+                (Err(problem), Some(folder)) if problem.is_transient() => {
+                    tracing::warn!(model = %id, %problem, "the Hub is unreachable; using the copy in the cache");
                     return Ok(folder.clone());
                 }
                 (Err(problem), _) => budget.after(problem).await?,
@@ -85,7 +85,7 @@ fn snapshot(
         for file in files.iter().filter(|file| !cache.has(&listing.commit, file)) {
             download::fetch(&client, &cache, &listing.commit, file, options).await?;
         }
-        // Recorded only now, so that an offline start does not find a commit with missing files.
+        // Recorded after the downloads, so that an offline start finds no commit with missing files.
         cache.remember(&id.revision, &listing.commit)?;
         let folder = cache.snapshot(&listing.commit);
         tracing::info!(model = %id, folder = %folder.display(), "the model is in the cache");

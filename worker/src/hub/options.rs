@@ -1,25 +1,25 @@
-//! Where the Hub and its cache are, its timeouts and retries: the environment, read in one place.
+//! The options of the Hub client, and the environment variables that set them.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How to reach the Hub. The names of the variables are those of Hugging Face's own library.
+/// The options of the Hub client. The variables have the names of the `huggingface_hub` library.
 #[derive(Debug, Clone)]
 pub struct HubOptions {
     /// `HF_ENDPOINT`: the Hub, or a mirror of it.
     pub endpoint: String,
     /// `HF_HUB_CACHE`, or `hub` in `HF_HOME`: the folder of the cache.
     pub cache: PathBuf,
-    /// `HF_TOKEN`, or what `hf auth login` has left in `HF_HOME`: for gated and private models.
+    /// `HF_TOKEN`, or the token that `hf auth login` has written to `HF_HOME`: for gated and private models.
     pub token: Option<Token>,
     /// `HF_HUB_OFFLINE`: use the cache only.
     pub offline: bool,
-    /// How often in a row something may fail that a network makes fail, before it counts as failed.
+    /// Number of network failures in a row after which a download fails.
     pub tries: u32,
-    /// How long to wait after the first of these, at most; each time twice as long.
+    /// The longest wait after the first failure. It doubles with each failure, up to 8 times.
     pub pause: Duration,
-    /// How long a connection may be silent.
+    /// The longest time without data on a connection.
     pub silence: Duration,
 }
 
@@ -37,14 +37,14 @@ impl HubOptions {
         }
     }
 
-    /// Reads this process' environment.
+    /// Reads the environment of this process.
     pub fn from_env() -> Self {
         let home = std::env::home_dir().unwrap_or_default();
         Self::read(&home, |name| std::env::var(name).ok())
     }
 
     fn read(home: &Path, variable: impl Fn(&str) -> Option<String>) -> Self {
-        // An empty variable is one that is not set, as everywhere in a compose file.
+        // An empty variable counts as not set: compose files set variables to the empty string.
         let text = |name: &str| variable(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
         let path = |name: &str| text(name).map(PathBuf::from);
         let caches = || path("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache"));
@@ -54,7 +54,7 @@ impl HubOptions {
             let named = path("HF_TOKEN_PATH");
             let read = std::fs::read_to_string(named.clone().unwrap_or_else(|| hf_home.join("token")));
             if let (Some(path), Err(error)) = (named, &read) {
-                tracing::warn!(path = %path.display(), %error, "no token: the file of HF_TOKEN_PATH cannot be read");
+                tracing::warn!(path = %path.display(), %error, "the file of HF_TOKEN_PATH cannot be read; continuing without a token");
             }
             read.ok()
         });
@@ -71,7 +71,7 @@ impl HubOptions {
     }
 }
 
-/// A secret that its `Debug` form does not show.
+/// A token. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_is_where_hugging_faces_library_has_it() {
+    fn the_cache_folder_is_that_of_huggingface_hub() {
         for (variables, cache) in [
             (&[][..], "/home/me/.cache/huggingface/hub"),
             (&[("XDG_CACHE_HOME", "/x")], "/x/huggingface/hub"),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_the_variables_or_the_files_and_is_never_shown() {
+    fn the_token_comes_from_the_variable_or_the_file_and_is_not_shown() {
         let home = tempfile::tempdir().expect("a folder");
         std::fs::write(home.path().join("token"), "hf_file\n").expect("written");
         let hf_home = ("HF_HOME", home.path().to_str().expect("a name"));

@@ -1,12 +1,12 @@
-//! Progress of a download: a bar on a terminal, else a log line from time to time.
+//! Progress of a download: a progress bar on a terminal, otherwise log lines.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A file that is being downloaded.
-pub struct Progress {
+/// The progress of one file's download.
+pub struct DownloadProgress {
     file: String,
     size: u64,
     begun: Instant,
@@ -15,12 +15,12 @@ pub struct Progress {
     interval: LogInterval,
 }
 
-impl Progress {
-    /// Starts the display for `size` bytes; `have` of them are there from an earlier attempt.
+impl DownloadProgress {
+    /// Starts the display for a file of `size` bytes; `have` of them are from an earlier attempt.
     pub fn begin(file: &str, size: u64, have: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(size).with_message(file.to_owned()).with_position(have);
-            // If the template did not parse, the bar would have its default style.
+            // If the template does not parse, the bar keeps its default style.
             if let Ok(style) = ProgressStyle::with_template(
                 "{msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
             ) {
@@ -43,7 +43,7 @@ impl Progress {
         }
     }
 
-    /// Shows that `position` bytes are downloaded.
+    /// Shows the number of bytes that the file has now.
     pub fn at(&mut self, position: u64) {
         let now = Instant::now();
         if let Some(bar) = &self.bar {
@@ -57,7 +57,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for DownloadProgress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -65,14 +65,14 @@ impl Drop for Progress {
     }
 }
 
-/// When the last line was written, and the position at that time.
+/// The time and the position of the last log line.
 struct LogInterval {
     at: u64,
     logged_at: Instant,
 }
 
 impl LogInterval {
-    /// A line is due after each tenth of the file (at least 64 MiB) and every ten seconds.
+    /// A line is due after each tenth of the file (at least 64 MiB), or after ten seconds.
     fn is_due(&mut self, position: u64, size: u64, now: Instant) -> bool {
         let step = (size / 10).max(64 << 20);
         let due = position >= self.at + step || now >= self.logged_at + Duration::from_secs(10);

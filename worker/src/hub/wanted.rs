@@ -1,19 +1,19 @@
-//! Which of a model's files the loader reads. A repository may have each of its weights five times over.
+//! Which of a model's files the loader reads. A repository may have the same weights in several formats.
 
 use std::collections::BTreeSet;
 
 use crate::sdxl::Precision;
 
-/// What an id is the name of.
+/// What kind of model an id names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelKind {
-    /// A whole SDXL in the diffusers layout.
+    /// A whole SDXL model in the diffusers layout.
     Pipeline,
-    /// One autoencoder, with its files at the root: a VAE or a TAESD.
+    /// A VAE or a TAESD, with its files at the root.
     Autoencoder,
 }
 
-/// Those of `files` that a load reads: settings, vocabularies, and the weights in one precision.
+/// The files that a load reads: configurations, vocabularies, and the weights in one precision.
 ///
 /// # Errors
 /// The first file that is missing.
@@ -32,7 +32,7 @@ pub fn wanted(
                 for name in ["vocab.json", "merges.txt", "tokenizer_config.json"] {
                     choice.file(&format!("{folder}/{name}"))?;
                 }
-                // The one file that a tokenizer may lack.
+                // This file is optional.
                 let _ = choice.file(&format!("{folder}/special_tokens_map.json"));
             }
             for folder in ["text_encoder/", "text_encoder_2/"] {
@@ -41,7 +41,7 @@ pub fn wanted(
             for folder in ["unet/", "vae/"] {
                 choice.part(folder, "diffusion_pytorch_model")?;
             }
-            // Few models bring one; the loader says so if none is named either.
+            // Most models have no TAESD. The loader reports an error if `--taesd` is not set either.
             let _ = choice.part("taesd/", "diffusion_pytorch_model");
         }
     }
@@ -68,7 +68,7 @@ impl Choice<'_> {
         self.weights(folder, stem)
     }
 
-    /// The files that `WeightFiles::open` takes, in its order.
+    /// The files that `Shards::find` opens, in its order.
     fn weights(&mut self, folder: &str, stem: &str) -> Result<(), String> {
         let mut kinds = ["", ".fp16"];
         if self.precision == Precision::Half {
@@ -85,7 +85,7 @@ impl Choice<'_> {
         Err(format!("{folder}{stem}.safetensors"))
     }
 
-    /// `PREFIX00001-of-00003.safetensors` and so on: all of as many as the names say.
+    /// All shards: `PREFIX00001-of-00003.safetensors` and so on.
     fn shards(&mut self, prefix: &str) -> Result<(), String> {
         let shards = self.files.range(prefix.to_owned()..).take_while(|name| name.starts_with(prefix));
         let count = shards.filter_map(|name| {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_come_with_their_index_and_all_of_them() {
+    fn all_shards_and_their_index_are_wanted() {
         let index = "unet/diffusion_pytorch_model.safetensors.index.json";
         let [one, two] =
             ["1", "2"].map(|n| format!("unet/diffusion_pytorch_model-0000{n}-of-00002.safetensors"));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn a_missing_file_is_named() {
         for name in ["model_index.json", "tokenizer_2/merges.txt", "vae/config.json"] {
             let mut files = repository(&[]);
             files.remove(name);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_autoencoder_is_two_files_and_a_taesd_comes_along() {
+    fn an_autoencoder_is_two_files_and_a_models_taesd_is_wanted() {
         let files = ["config.json", "diffusion_pytorch_model.safetensors", "taesdxl_encoder.safetensors"];
         let choice = wanted(&files.map(str::to_owned).into(), ModelKind::Autoencoder, Precision::Half);
         assert_eq!(choice.expect("a TAESD"), files[..2].iter().map(|n| (*n).to_owned()).collect());

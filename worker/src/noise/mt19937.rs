@@ -1,10 +1,10 @@
-//! MT19937 (Matsumoto and Nishimura 1998), and the normal numbers that torch's CPU kernels compute from it
+//! MT19937 (Matsumoto and Nishimura 1998), and torch's normal numbers from it on a CPU
 //! (`aten/src/ATen/native/cpu/DistributionTemplates.h`, `normal_fill`).
 
 const N: usize = 624;
 const M: usize = 397;
 
-/// The generator, and the second half of a pair of doubles that torch keeps for the next draw.
+/// The generator, and the second value of a pair, which torch keeps for the next draw.
 #[derive(Debug, Clone)]
 pub(super) struct Mt19937 {
     state: [u32; N],
@@ -40,13 +40,13 @@ impl Mt19937 {
         y ^ (y >> 18)
     }
 
-    /// `torch.randn(count)`: two ways, as torch has them for small and for large tensors.
+    /// `torch.randn(count)`. torch has one algorithm for small tensors and one for large tensors.
     pub(super) fn normal(&mut self, count: usize) -> Vec<f32> {
         if count < 16 { self.small(count) } else { self.large(count) }
     }
 
-    /// Groups of 16 uniforms of 24 bits: the first 8 are radii, the last 8 angles. If the count is not
-    /// a multiple of 16, the last 16 values are drawn again.
+    /// Groups of 16 uniform values of 24 bits: 8 radii, then 8 angles. If `count` is not a multiple of 16, the last 16
+    /// values are drawn again.
     fn large(&mut self, count: usize) -> Vec<f32> {
         let mut values: Vec<f32> = (0..count).map(|_| self.uniform()).collect();
         values.chunks_exact_mut(16).for_each(box_muller);
@@ -62,7 +62,7 @@ impl Mt19937 {
         (self.word() & 0xff_ffff) as f32 / 16_777_216.0
     }
 
-    /// One value at a time in f64, in pairs: the second of a pair waits for the next call.
+    /// Pairs of values, computed in f64. The second value of a pair is kept for the next call.
     fn small(&mut self, count: usize) -> Vec<f32> {
         (0..count)
             .map(|_| match self.spare.take() {
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_first_words_of_the_default_seed() {
-        // The first and the 10000th value of the authors' generator, and of std::mt19937, for seed 5489.
+        // The first and the 10000th value for seed 5489, from the authors' code and std::mt19937.
         let mut twister = Mt19937::new(5489);
         assert_eq!(twister.word(), 3_499_211_612);
         assert_eq!((0..9999).map(|_| twister.word()).last(), Some(4_123_659_995));

@@ -1,5 +1,5 @@
-//! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'11), and the normal
-//! numbers that torch's CUDA kernel computes from it.
+//! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'11), and torch's normal numbers
+//! from it on CUDA.
 
 const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
@@ -19,9 +19,8 @@ fn philox4x32_10(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-/// Value `index` of draw number `draw` of a CUDA generator with this seed, when each thread makes one
-/// value: Box-Muller (curand's `_curand_box_muller`) on the first two words of the thread's block. The
-/// sine is its first result.
+/// Value `index` of draw number `draw`, if each CUDA thread computes one value: Box-Muller (curand's
+/// `_curand_box_muller`) on the first two words of the thread's block. Its first result is the sine.
 pub(super) fn normal(seed: u64, draw: u32, index: u64) -> f32 {
     const UNIT: f32 = 1.0 / 4_294_967_296.0;
     const TURN: f32 = UNIT * std::f32::consts::TAU;

@@ -1,4 +1,4 @@
-//! LoRAs per job: reads files once, and changes the weights before a job with another set of LoRAs.
+//! LoRAs per job: reads and caches their files, and changes the weights before a job with another set of LoRAs.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,16 +10,16 @@ use std::time::SystemTime;
 use candle_core::{DType, Tensor};
 
 use super::error::PipelineError;
-use super::inputs::Lora;
+use super::inputs::LoraChoice;
 use super::interrupt::Interrupt;
 use crate::sdxl::lora::{Delta, LoraFile, LoraTarget, ModuleName};
 use crate::sdxl::unet::UnetConfig;
 use crate::sdxl::{LoadError, Weight, ops, sgm};
 
-/// Weights by module, of one component.
+/// The weights of one component, by module.
 pub(super) type Weights = BTreeMap<String, Weight>;
 
-/// Parsed files are kept up to this many bytes; those of the set in use in any case.
+/// The most bytes of parsed files in the cache. The files of the active set are always kept.
 const CACHE_BYTES: usize = 1 << 30;
 
 /// Identifies one state of a file.
@@ -45,25 +45,40 @@ struct Entry {
 #[derive(Debug, Clone, Default)]
 pub(super) struct LoraSet(Vec<Entry>);
 
+impl LoraSet {
+    /// The error for numbers that are not finite. With LoRAs the request is at fault: their weights are finite, but too
+    /// large for the model. Without them it is a fault.
+    pub(super) fn not_finite(&self, what: &str) -> PipelineError {
+        let names: Vec<&str> = self.0.iter().map(|entry| entry.name.as_str()).collect();
+        match names.as_slice() {
+            [] => PipelineError::fault(format!("{what} is not finite")),
+            names => PipelineError::bad(
+                "loras",
+                format!("{}: {what} is not finite: use a smaller scale or another file", names.join(", ")),
+            ),
+        }
+    }
+}
+
 impl PartialEq for LoraSet {
     fn eq(&self, other: &Self) -> bool {
         self.0.iter().map(|entry| (&entry.stamp, entry.scale)).eq(other.0.iter().map(|e| (&e.stamp, e.scale)))
     }
 }
 
-/// Everything of a checkpoint that a LoRA may change.
+/// The weights that LoRAs may change.
 #[derive(Debug)]
 pub(super) struct Adapters {
     weights: Vec<Weight>,
-    /// Which of the weights each name of a module is for.
+    /// Index into `weights`, by each name that a file may have for a module.
     modules: BTreeMap<(LoraTarget, ModuleName), usize>,
     files: RefCell<Vec<(Stamp, Rc<LoraFile>)>>,
-    /// `None` while the weights are being changed, and after that failed or was interrupted.
+    /// The set in the weights. `None` while they are changed, and after the change failed or was interrupted.
     active: RefCell<Option<LoraSet>>,
 }
 
 impl Adapters {
-    /// Lists the modules under every name that a file may have for them.
+    /// Collects the weights with every name that a file may have for their modules.
     pub(super) fn new(unet: Weights, encoders: [Weights; 2], config: &UnetConfig) -> Self {
         let (mut weights, mut modules) = (Vec::new(), BTreeMap::new());
         let mut put = |component, name: String, index| {
@@ -81,7 +96,7 @@ impl Adapters {
         for (i, encoder) in encoders.into_iter().enumerate() {
             for (name, weight) in encoder {
                 let name = name.strip_prefix("text_model.").unwrap_or(&name);
-                // Usual names have this level; transformers 5 leaves it out.
+                // transformers 5 omits this level of the name.
                 put(LoraTarget::TextEncoder(i), format!("text_model.{name}"), weights.len());
                 put(LoraTarget::TextEncoder(i), name.to_owned(), weights.len());
                 weights.push(weight);
@@ -90,10 +105,17 @@ impl Adapters {
         Self { weights, modules, files: RefCell::default(), active: RefCell::new(Some(LoraSet::default())) }
     }
 
-    /// Reads the request's LoRAs and checks that they fit this checkpoint.
-    pub(super) fn load(&self, loras: &[Lora], interrupt: Interrupt<'_>) -> Result<LoraSet, PipelineError> {
+    /// Reads a request's LoRAs and checks that they fit this checkpoint.
+    ///
+    /// # Errors
+    /// [`PipelineError::BadRequest`] if a LoRA cannot be used, a fault if its file is changed while it is read.
+    pub(super) fn load(
+        &self,
+        loras: &[LoraChoice],
+        interrupt: Interrupt<'_>,
+    ) -> Result<LoraSet, PipelineError> {
         let mut set = LoraSet::default();
-        for Lora { name, path, scale } in loras {
+        for LoraChoice { name, path, scale } in loras {
             interrupt.check()?;
             let bad = |message: String| PipelineError::bad("loras", format!("{name}: {message}"));
             if !scale.is_finite() {
@@ -125,22 +147,22 @@ impl Adapters {
         self.modules.get(&(component, module.clone())).copied()
     }
 
-    /// Applies the set to the weights, if it is not applied yet. Without LoRAs the weights are the checkpoint's own
-    /// tensors, not a copy that was changed back.
+    /// Applies a set to the weights, if it is not active yet. Without LoRAs the weights are the checkpoint's own
+    /// tensors, not a copy of them.
     ///
     /// # Errors
-    /// If a weight is not finite with its changes, the device fails, or the work is interrupted.
+    /// If a changed weight is not finite, the device fails, or the work is interrupted.
     pub(super) fn activate(&self, set: &LoraSet, interrupt: Interrupt<'_>) -> Result<(), PipelineError> {
         if self.active.borrow().as_ref() == Some(set) {
             return Ok(());
         }
         *self.active.borrow_mut() = None;
         self.weights.iter().for_each(|weight| weight.adapt(None));
-        let mut changes: BTreeMap<usize, Vec<Change<'_>>> = BTreeMap::new();
+        let mut changes: BTreeMap<usize, Vec<WeightChange<'_>>> = BTreeMap::new();
         for entry in &set.0 {
             for (component, module, delta) in entry.file.deltas() {
                 let Some(weight) = self.weight(component, module) else { continue };
-                let change = Change { entry, component, module, delta };
+                let change = WeightChange { entry, component, module, delta };
                 changes.entry(weight).or_default().push(change);
             }
         }
@@ -153,7 +175,7 @@ impl Adapters {
         Ok(())
     }
 
-    /// The file, read again if it has changed.
+    /// The parsed file, from the cache if the file has not changed.
     fn file(&self, path: &Path) -> Result<(Stamp, Rc<LoraFile>), LoadError> {
         let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => LoadError::Missing { path: path.into(), what: "a LoRA" },
@@ -181,19 +203,19 @@ impl Adapters {
     }
 }
 
-/// What one LoRA does to a weight.
-struct Change<'a> {
+/// The change of one weight by one LoRA.
+struct WeightChange<'a> {
     entry: &'a Entry,
     component: LoraTarget,
     module: &'a ModuleName,
     delta: &'a Delta,
 }
 
-/// A weight with its changes: summed in f32, rounded once.
-fn changed(own: &Tensor, changes: &[Change<'_>]) -> Result<Tensor, PipelineError> {
-    let sum = |changes: &[Change<'_>]| -> candle_core::Result<Tensor> {
+/// The weight plus its changes: summed in f32 and rounded once.
+fn changed(own: &Tensor, changes: &[WeightChange<'_>]) -> Result<Tensor, PipelineError> {
+    let sum = |changes: &[WeightChange<'_>]| -> candle_core::Result<Tensor> {
         let mut sum = own.to_dtype(DType::F32)?;
-        for Change { entry, delta, .. } in changes {
+        for WeightChange { entry, delta, .. } in changes {
             sum = (sum + delta.of(own, entry.scale)?)?;
         }
         sum.to_dtype(own.dtype())
@@ -202,7 +224,7 @@ fn changed(own: &Tensor, changes: &[Change<'_>]) -> Result<Tensor, PipelineError
     if ops::is_finite(&changed)? {
         return Ok(changed);
     }
-    // Find out whether one of them alone overflows.
+    // Name a single LoRA if it overflows alone.
     for change in changes {
         let one = std::slice::from_ref(change);
         if !ops::is_finite(&sum(one)?)? {
@@ -212,11 +234,11 @@ fn changed(own: &Tensor, changes: &[Change<'_>]) -> Result<Tensor, PipelineError
     Err(not_finite(changes, own.dtype()))
 }
 
-fn not_finite(changes: &[Change<'_>], dtype: DType) -> PipelineError {
+fn not_finite(changes: &[WeightChange<'_>], dtype: DType) -> PipelineError {
     let names: Vec<&str> = changes.iter().map(|change| change.entry.name.as_str()).collect();
     let place = changes.first().map(|c| format!("{} of the {}", c.module, c.component)).unwrap_or_default();
     let message = format!(
-        "{}: the weights of {place} are then not finite in {}: use a smaller scale or another file",
+        "{}: with this LoRA the weights of {place} are not finite in {}: use a smaller scale or another file",
         names.join(", "),
         dtype.as_str()
     );
@@ -239,18 +261,18 @@ mod tests {
 
     use super::*;
 
-    /// In units of the last place of float16.
+    /// Distances in units of the last place of float16.
     fn distance(a: &Tensor, b: &Tensor) -> Vec<i32> {
         let bits = |t: &Tensor| -> Vec<i32> {
             let numbers = t.to_dtype(DType::F32).and_then(|t| t.flatten_all()?.to_vec1::<f32>()).unwrap();
-            // float16 has 13 bits less than float32.
+            // float16 has 13 mantissa bits less than float32.
             numbers.iter().map(|number| number.to_bits().cast_signed() >> 13).collect()
         };
         bits(a).iter().zip(bits(b)).map(|(a, b)| (a - b).abs()).collect()
     }
 
     #[test]
-    fn two_loras_are_one_of_their_summed_product_within_one_rounding() {
+    fn two_loras_equal_one_with_their_summed_scale_within_one_rounding() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/variants/kohya_sgm.safetensors");
         let file = Rc::new(LoraFile::open(&path).unwrap());
         let stamp = Stamp { path, inode: 0, modified: None, length: 0 };
@@ -258,7 +280,7 @@ mod tests {
         let [third, rest, whole] = [0.3, 0.7, 1.0].map(entry);
         let shape = [64, 16];
         let (component, module, delta) = file.deltas().find(|(_, _, delta)| delta.fits(&shape)).unwrap();
-        let change = |entry| Change { entry, component, module, delta };
+        let change = |entry| WeightChange { entry, component, module, delta };
         let numbers = (0..shape[0] * shape[1]).map(|i| (i as f32 * 0.37).sin());
         let own = Tensor::from_iter(numbers, &Device::Cpu).unwrap().reshape(&shape[..]).unwrap();
         let own = own.to_dtype(DType::F16).unwrap();
@@ -266,7 +288,7 @@ mod tests {
         let one = changed(&own, &[change(&whole)]).unwrap();
         let apart = distance(&two, &one);
         assert!(apart.iter().all(|units| *units <= 1), "{apart:?}");
-        // Only where the sums in float32 are on both sides of a boundary.
+        // Only if the float32 sums are on both sides of a rounding boundary.
         let rounded_apart = apart.iter().filter(|units| **units > 0).count();
         assert!(rounded_apart * 100 <= apart.len(), "{rounded_apart} of {}", apart.len());
         assert!(distance(&one, &own).iter().any(|units| *units > 100), "it has an effect");

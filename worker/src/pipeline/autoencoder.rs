@@ -1,4 +1,4 @@
-//! The model's autoencoder, in a type in which it does not overflow.
+//! The model's autoencoder, in a dtype in which it does not overflow.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -11,8 +11,8 @@ use super::source::Source;
 use crate::sdxl::vae::{Posterior, Vae, VaeConfig};
 use crate::sdxl::{LoadError, Naming, Shards, WeightFiles, ops};
 
-/// A VAE that computes in the model's type if its configuration allows it. If its activations overflow anyway, it is
-/// loaded again in float32 and used in float32 from then on.
+/// A VAE in the model's dtype, or in float32 if its configuration has `force_upcast`. If its activations overflow, it
+/// is loaded again in float32, and all later calls use float32.
 #[derive(Debug)]
 pub(super) struct Autoencoder {
     vae: Vae,
@@ -39,12 +39,12 @@ impl Autoencoder {
         self.vae.config()
     }
 
-    /// Latents as the UNet has them, [B, C, h, w], to pictures [B, 3, H, W] in about -1..1, f32, not clamped.
+    /// Decodes the UNet's latents [B, C, h, w] to pictures [B, 3, H, W], f32, about -1..1, not clamped.
     pub(super) fn decode(&self, latents: &Tensor) -> Result<Tensor, PipelineError> {
         self.finite(|vae, dtype| vae.decode(&latents.to_dtype(dtype)?)?.to_dtype(DType::F32))
     }
 
-    /// Pictures [B, 3, H, W] in -1..1 to the distribution of their latents, f32, before the scaling factor.
+    /// Encodes pictures [B, 3, H, W] in -1..1 to the distribution of their latents, f32, before the scaling factor.
     pub(super) fn encode(&self, pictures: &Tensor) -> Result<Posterior, PipelineError> {
         let moments = self.finite(|vae, dtype| {
             let Posterior { mean, logvar } = vae.encode(&pictures.to_dtype(dtype)?)?;
@@ -53,7 +53,7 @@ impl Autoencoder {
         Ok(Posterior { mean: moments.get(0)?, logvar: moments.get(1)? })
     }
 
-    /// The output of the network, or of the float32 one if it is not finite.
+    /// Runs the network, and runs it again in float32 if the output is not finite.
     fn finite(
         &self,
         run: impl Fn(&Vae, DType) -> candle_core::Result<Tensor>,

@@ -1,8 +1,7 @@
-//! The state of a running job as bytes: the part that cannot be computed again from the request.
+//! The checkpoint of a running job: the state that cannot be computed again from the request.
 //!
-//! Prompts, conditioning and the first noise come from the request. The rest is the latents, the sampler's state from
-//! earlier steps, and the number of noise draws: a safetensors file in the samplers' own f32, so that the next attempt
-//! ends with the same picture.
+//! It has the latents, the sampler's state from earlier steps, and the number of noise draws. It is a safetensors file
+//! in f32, the samplers' dtype, so that the next attempt ends with the same picture.
 
 use std::collections::HashMap;
 
@@ -12,22 +11,22 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::denoising::SdxlDenoising;
 use super::error::PipelineError;
-use crate::schedulers::State;
+use crate::schedulers::SamplerState;
 
-/// The prefix of the sampler's tensors.
+/// The prefix of the names of the sampler's tensors.
 const SAMPLER: &str = "sampler.";
 
 impl SdxlDenoising {
-    /// Everything that [`SdxlDenoising::restore`] needs.
+    /// The checkpoint for [`SdxlDenoising::restore`].
     pub(super) fn save(&self) -> Result<Vec<u8>, PipelineError> {
         let numbers = [("step", self.step), ("draws", self.noise.draws), ("steps", self.steps())];
-        written(&self.latents, self.sampler.state(), numbers)
+        serialize(&self.latents, self.sampler.state(), numbers)
     }
 
-    /// Moves a job that has just begun to the step of the checkpoint.
+    /// Resumes a new job from a checkpoint.
     ///
     /// # Errors
-    /// With what is wrong, if the bytes belong to another job or another version; the job then starts over.
+    /// What is wrong, if the checkpoint belongs to another job or version. The job then starts over.
     pub(super) fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
         let texts = header.metadata().clone().unwrap_or_default();
@@ -35,16 +34,20 @@ impl SdxlDenoising {
             texts.get(key).and_then(|n| n.parse().ok()).ok_or_else(|| format!("it has no {key}"))
         };
         let (step, draws, steps) = (number("step")?, number("draws")?, number("steps")?);
-        // At most one draw per call of the UNet, besides the first ones.
+        // Besides the first draws there is at most one draw per call of the UNet.
         if steps != self.steps() || !(self.step..=steps).contains(&step) || draws > self.noise.draws + steps {
-            return Err(format!("it is of step {step} of {steps}, and this job has {}", self.steps()));
+            return Err(format!("it is for step {step} of {steps}, and this job has {} steps", self.steps()));
         }
         let device = self.latents.device().clone();
         let mut state = HashMap::new();
         for (name, view) in SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?.iter() {
-            // All tensors of a sampler's state have the shape of the latents.
+            // All tensors have the shape of the latents.
             if view.shape() != self.latents.dims() {
-                return Err(format!("its {name} are {:?} and not {:?}", view.shape(), self.latents.dims()));
+                return Err(format!(
+                    "its {name} has shape {:?}, not {:?}",
+                    view.shape(),
+                    self.latents.dims()
+                ));
             }
             state.insert(name.to_owned(), tensor(&view, &device)?);
         }
@@ -67,7 +70,11 @@ impl SdxlDenoising {
     }
 }
 
-fn written(latents: &Tensor, sampler: State, numbers: [(&str, usize); 3]) -> Result<Vec<u8>, PipelineError> {
+fn serialize(
+    latents: &Tensor,
+    sampler: SamplerState,
+    numbers: [(&str, usize); 3],
+) -> Result<Vec<u8>, PipelineError> {
     let state = sampler.into_iter();
     let mut tensors: Vec<_> = state.map(|(name, tensor)| (format!("{SAMPLER}{name}"), tensor)).collect();
     tensors.push(("latents".to_owned(), latents.clone()));
@@ -88,7 +95,7 @@ fn written(latents: &Tensor, sampler: State, numbers: [(&str, usize); 3]) -> Res
 
 fn tensor(view: &TensorView<'_>, device: &Device) -> Result<Tensor, String> {
     if view.dtype() != Dtype::F32 {
-        return Err(format!("it has numbers of type {:?}", view.dtype()));
+        return Err(format!("it has a tensor of dtype {:?}", view.dtype()));
     }
     Tensor::from_raw_buffer(view.data(), DType::F32, view.shape(), device).map_err(|e| e.to_string())
 }
@@ -105,9 +112,9 @@ mod tests {
     use crate::schedulers::{Noise, SCHEDULERS, SchedulerConfig};
     use crate::sdxl::Settings;
 
-    struct Still(Tensor);
+    struct ConstantNoise(Tensor);
 
-    impl Noise for Still {
+    impl Noise for ConstantNoise {
         fn draw(&mut self) -> candle_core::Result<Tensor> {
             Ok(self.0.clone())
         }
@@ -118,11 +125,11 @@ mod tests {
         let text = json!({ "_class_name": class, "solver_order": order }).to_string();
         let settings = Settings::parse(&text, Path::new("scheduler_config.json")).unwrap();
         let mut sampler = SchedulerConfig::read(settings).unwrap().sampler(10).unwrap();
-        let (mut noise, mut sample, mut largest) = (Still(latents.clone()), latents.clone(), 0);
+        let (mut noise, mut sample, mut largest) = (ConstantNoise(latents.clone()), latents.clone(), 0);
         for step in 0..6 {
             sample = sampler.step(step, latents, &sample, &mut noise).unwrap().sample;
             let numbers = [("step", step), ("draws", 1), ("steps", 10)];
-            largest = written(&sample, sampler.state(), numbers).unwrap().len().max(largest);
+            largest = serialize(&sample, sampler.state(), numbers).unwrap().len().max(largest);
         }
         largest
     }
@@ -139,7 +146,7 @@ mod tests {
                 assert!(Checkpoint::new(vec![0; size]).is_some(), "{class} of order {order}: {size} bytes");
             }
         }
-        // The limit is not too large either: one tensor less would be too little.
+        // The limit is tight: one more tensor does not fit.
         let tensor = 4 * MAX_IMAGES as usize * MAX_PIXELS as usize / 64 * 4;
         assert!(Checkpoint::new(vec![0; largest("UniPCMultistepScheduler", 3, &latents) + tensor]).is_none());
     }

@@ -1,8 +1,8 @@
-//! The `config.json` of one component.
+//! Reads the `config.json` of one component.
 
 use crate::sdxl::{ConfigFiles, LoadError, Settings};
 
-/// A component's configuration, with its settings for later error messages.
+/// A component's configuration, and its settings for later error messages.
 pub(super) fn component<C>(
     files: &ConfigFiles,
     read: impl FnOnce(&Settings) -> Result<C, LoadError>,

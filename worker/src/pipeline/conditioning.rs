@@ -1,4 +1,4 @@
-//! From prompts to the UNet's conditioning: `encode_prompt` of diffusers' `StableDiffusionXLPipeline`.
+//! Encodes prompts to the UNet's conditioning, as `encode_prompt` of diffusers' `StableDiffusionXLPipeline`.
 
 use candle_core::{DType, Tensor};
 
@@ -9,36 +9,36 @@ use super::warning::PipelineWarning;
 use crate::sdxl::clip::ClipTextModel;
 use crate::sdxl::tokenizer::ClipTokenizer;
 
-/// The text half of a checkpoint.
+/// The tokenizers and text encoders of a checkpoint.
 #[derive(Debug)]
 pub(super) struct TextEncoders {
     pub(super) tokenizers: [ClipTokenizer; 2],
     pub(super) encoders: [ClipTextModel; 2],
-    /// A missing negative prompt gives zeros, not the encoding of the empty text.
+    /// A missing negative prompt is encoded as zeros, not as the empty text.
     pub(super) force_zeros_for_empty_prompt: bool,
 }
 
-/// One prompt in both encoders.
+/// One prompt, encoded by both encoders.
 #[derive(Debug, Clone)]
 pub struct EncodedPrompt {
-    /// Ids of both tokenizers, padded; none if zeros replace the prompt.
+    /// Padded ids of both tokenizers; `None` if zeros replace the prompt.
     pub input_ids: Option<[Vec<u32>; 2]>,
-    /// [1, T, D1 + D2].
+    /// Hidden states of both encoders, [1, T, D1 + D2].
     pub embeds: Tensor,
-    /// [1, P], of the second encoder.
+    /// Pooled embedding of the second encoder, [1, P].
     pub pooled: Tensor,
 }
 
 /// Both prompts of a job.
 pub(super) struct EncodedPrompts {
     pub(super) positive: EncodedPrompt,
-    /// What to avoid, if there is guidance.
+    /// The negative prompt, if there is guidance.
     pub(super) negative: Option<EncodedPrompt>,
     pub(super) warnings: Vec<PipelineWarning>,
 }
 
 impl TextEncoders {
-    /// The prompt, and what to avoid if there is guidance.
+    /// Encodes the prompt, and the negative prompt if there is guidance.
     pub(super) fn encode(
         &self,
         inputs: &Inputs,
@@ -51,7 +51,7 @@ impl TextEncoders {
         let skip = inputs.clip_skip.unwrap_or(0);
         let shallowest = self.encoders.iter().map(|e| e.config().num_hidden_layers).min().unwrap_or(0);
         if skip >= shallowest {
-            let message = format!("{skip} leaves nothing of an encoder with {shallowest} layers");
+            let message = format!("{skip} is too large: a text encoder has {shallowest} layers");
             return Err(PipelineError::bad("clip_skip", message));
         }
         let prompt_2 = or_first(&inputs.prompt_2, &inputs.prompt);
@@ -100,7 +100,7 @@ impl TextEncoders {
         let first = self.encoders[0].forward(&ids[0])?;
         interrupt.check()?;
         let second = self.encoders[1].forward(&ids[1])?;
-        // The input of the last layer, without the final norm; `skip` layers earlier if given.
+        // The input of the last layer, or of the layer `skip` layers earlier, without the final norm.
         let hidden = |states: &[Tensor]| states[states.len() - 2 - skip].clone();
         let embeds = Tensor::cat(&[hidden(&first.hidden_states), hidden(&second.hidden_states)], 2)?;
         Ok(EncodedPrompt { input_ids: Some(ids), embeds, pooled: second.pooled })
@@ -113,14 +113,14 @@ struct Tokens {
     warning: Option<PipelineWarning>,
 }
 
-/// The UNet's conditioning for every step of one job, negative half first.
+/// The UNet's conditioning for every step of a job, negative half first. B pictures; G = 2 with guidance, otherwise 1.
 #[derive(Debug, Clone)]
 pub(super) struct Conditioning {
-    /// [G B, T, D].
+    /// Text embeddings, [G B, T, D].
     pub(super) embeds: Tensor,
-    /// [G B, P].
+    /// Pooled embeddings, [G B, P].
     pub(super) pooled: Tensor,
-    /// G B rows.
+    /// Size conditioning, G B rows.
     pub(super) time_ids: Vec<[f32; 6]>,
 }
 
@@ -139,15 +139,15 @@ impl Conditioning {
             Tensor::cat(&all, 0)?.to_dtype(dtype)
         };
         let (own, avoided) = inputs.time_ids();
-        // A quirk of diffusers, kept because it changes the numbers: it repeats the pair, so that
-        // the rows alternate, while the embeddings have all negatives first.
+        // As diffusers: the rows alternate between negative and positive, although the embeddings have all
+        // negatives first.
         let pair = if negative.is_some() { vec![avoided, own] } else { vec![own] };
         Ok(Self {
             embeds: repeated(|h| &h.embeds)?,
             pooled: repeated(|h| &h.pooled)?,
             time_ids: match &inputs.image {
                 None => pair.repeat(pictures),
-                // Image-to-image repeats each row before it joins them.
+                // Image-to-image has all negatives first.
                 Some(_) => pair.iter().flat_map(|row| std::iter::repeat_n(*row, pictures)).collect(),
             },
         })

@@ -1,4 +1,4 @@
-//! One running job.
+//! The state of one running job.
 
 use candle_core::{D, Device, Tensor};
 
@@ -10,12 +10,12 @@ use crate::noise::Generator;
 use crate::schedulers::{Noise, Sampler};
 use crate::sdxl::unet::UnetInputs;
 
-/// The state of a job between two steps. All tensors are f32 unless stated otherwise; B pictures, G = 2 with
-/// guidance and otherwise 1.
+/// The state of a job between two steps. Tensors are f32 unless stated otherwise. B pictures; G = 2 with guidance,
+/// otherwise 1.
 #[derive(Debug)]
 pub struct SdxlDenoising {
     pub(super) step: usize,
-    /// The first step: not 0 if the job started from a picture.
+    /// The first step; above 0 if the job starts from a picture.
     pub(super) first: usize,
     pub(super) encoded: Option<EncodedImage>,
     pub(super) repaint: Option<Repaint>,
@@ -31,33 +31,33 @@ pub struct SdxlDenoising {
     pub(super) warnings: Vec<PipelineWarning>,
 }
 
-/// The input picture of a job; all [.., C, h, w].
+/// The encoded input picture of a job; all tensors are [.., C, h, w].
 #[derive(Debug, Clone)]
 pub struct EncodedImage {
     /// Mean of the autoencoder's posterior.
     pub mean: Tensor,
     /// Logarithm of its variance.
     pub logvar: Tensor,
-    /// The draw that chose one point of it.
+    /// The noise of the sample from the posterior.
     pub noise: Tensor,
-    /// That point, times the scaling factor.
+    /// The sample, times the scaling factor.
     pub latents: Tensor,
 }
 
-/// A picture of which only a part changes (diffusers' `StableDiffusionXLInpaintPipeline` with a UNet without mask
-/// input).
+/// The data of an inpainting job, as diffusers' `StableDiffusionXLInpaintPipeline` with a UNet without mask input.
 #[derive(Debug)]
 pub(super) struct Repaint {
-    /// 1 where the picture changes: [1, 1, h, w].
+    /// 1 for the part that changes, 0 for the part that stays: [1, 1, h, w].
     pub(super) mask: Tensor,
     /// The latents of the picture: [B, C, h, w].
     pub(super) image: Tensor,
-    /// The noise that the first latents had: [B, C, h, w].
+    /// The noise in the first latents: [B, C, h, w].
     pub(super) noise: Tensor,
 }
 
 impl Repaint {
-    /// The latents before step `step`, replaced by the picture's own latents with the same noise level where it stays.
+    /// The latents before step `step`. The part that stays is replaced by the picture's latents with noise of that
+    /// step.
     fn keep(&self, latents: &Tensor, step: usize, sampler: &dyn Sampler) -> candle_core::Result<Tensor> {
         let own = match step < sampler.timesteps().len() {
             true => sampler.add_noise(step, &self.image, &self.noise)?,
@@ -82,9 +82,9 @@ pub(super) struct SeededNoise {
     pub(super) generator: Generator,
     pub(super) shape: [usize; 4],
     pub(super) device: Device,
-    /// The newest draw, for dumps: the first is that of the initial latents.
+    /// The newest draw, for dumps.
     pub(super) newest: Option<Tensor>,
-    /// Draws of the latents' whole shape so far.
+    /// Number of draws in the latents' shape so far.
     pub(super) draws: usize,
 }
 
@@ -114,7 +114,7 @@ pub(super) struct Guidance {
 }
 
 impl Guidance {
-    /// The UNet's two predictions, [2 B, C, h, w] with the negative half first, to one: [B, C, h, w].
+    /// Combines the UNet's predictions, [2 B, C, h, w] with the negative half first, to [B, C, h, w].
     fn apply(self, predictions: &Tensor) -> candle_core::Result<Tensor> {
         let pictures = predictions.dim(0)? / 2;
         let negative = predictions.narrow(0, 0, pictures)?;
@@ -123,17 +123,16 @@ impl Guidance {
         if self.rescale == 0.0 {
             return Ok(guided);
         }
-        // Over-exposed pictures: bring the spread back to that of the positive prediction (Lin et al.
-        // 2023, equations 15 and 16).
-        let spread =
-            |x: &Tensor| x.flatten_from(1)?.var_keepdim(D::Minus1)?.sqrt()?.unsqueeze(2)?.unsqueeze(3);
-        let rescaled = guided.broadcast_mul(&(spread(&positive)? / spread(&guided)?)?)?;
+        // Against over-exposed pictures: rescale to the standard deviation of the positive prediction (Lin et al. 2023,
+        // equations 15 and 16).
+        let std = |x: &Tensor| x.flatten_from(1)?.var_keepdim(D::Minus1)?.sqrt()?.unsqueeze(2)?.unsqueeze(3);
+        let rescaled = guided.broadcast_mul(&(std(&positive)? / std(&guided)?)?)?;
         (rescaled * self.rescale)? + (guided * (1.0 - self.rescale))?
     }
 }
 
 impl SdxlDenoising {
-    /// What the UNet is to be asked for the next step.
+    /// The UNet's inputs for the next step.
     pub(super) fn unet_inputs(&self, dtype: candle_core::DType) -> candle_core::Result<UnetInputs> {
         let scaled = (&self.latents * self.sampler.input_scale(self.step))?;
         let sample = match self.guidance {
@@ -150,13 +149,16 @@ impl SdxlDenoising {
         })
     }
 
-    /// Takes the step with the UNet's prediction.
+    /// Takes a step with the UNet's prediction.
+    ///
+    /// # Errors
+    /// If the latents are not finite or the device fails; see [`LoraSet::not_finite`].
     pub(super) fn advance(
         &mut self,
         unet_inputs: &UnetInputs,
         prediction: Tensor,
     ) -> Result<(), PipelineError> {
-        // The sampler counts in f32 whatever the model's type is.
+        // The sampler computes in f32, for any dtype of the model.
         let prediction = prediction.to_dtype(candle_core::DType::F32)?;
         let noise_pred = match self.guidance {
             Some(guidance) => guidance.apply(&prediction)?,
@@ -166,7 +168,7 @@ impl SdxlDenoising {
         let largest = stepped.sample.abs()?.max_all()?.to_scalar::<f32>()?;
         let sum = stepped.sample.sum_all()?.to_scalar::<f32>()?;
         if !largest.is_finite() || !sum.is_finite() {
-            return Err(PipelineError::fault(format!("the latents of step {} are not finite", self.step)));
+            return Err(self.loras.not_finite(&format!("the result of step {}", self.step)));
         }
         self.latents = match &self.repaint {
             Some(repaint) => repaint.keep(&stepped.sample, self.step + 1, self.sampler.as_ref())?,
@@ -182,48 +184,47 @@ impl SdxlDenoising {
         Ok(())
     }
 
-    /// The prompt in both encoders.
+    /// The encoded prompt.
     pub fn prompt(&self) -> &EncodedPrompt {
         &self.positive
     }
 
-    /// What to avoid in both encoders, with guidance.
+    /// The encoded negative prompt, if there is guidance.
     pub fn negative_prompt(&self) -> Option<&EncodedPrompt> {
         self.negative.as_ref()
     }
 
-    /// Text embeddings as the UNet gets them, negative half first: [G B, T, D], in the model's type.
+    /// The UNet's text embeddings, negative half first: [G B, T, D], in the model's dtype.
     pub fn encoder_hidden_states(&self) -> &Tensor {
         &self.conditioning.embeds
     }
 
-    /// Pooled embeddings as the UNet gets them, negative half first: [G B, P], in the model's type.
+    /// The UNet's pooled embeddings, negative half first: [G B, P], in the model's dtype.
     pub fn text_embeds(&self) -> &Tensor {
         &self.conditioning.pooled
     }
 
-    /// Size conditioning as the UNet gets it: G B rows.
+    /// The UNet's size conditioning: G B rows.
     pub fn time_ids(&self) -> &[[f32; 6]] {
         &self.conditioning.time_ids
     }
 
-    /// The picture it began from, if any.
+    /// The input picture, if any.
     pub fn encoded_image(&self) -> Option<&EncodedImage> {
         self.encoded.as_ref()
     }
 
-    /// The sampler's step that it began with: not 0 where it began from a picture.
+    /// The sampler's first step; above 0 if the job started from a picture.
     pub fn first_step(&self) -> usize {
         self.first
     }
 
-    /// The sampler with its tables.
+    /// The sampler.
     pub fn sampler(&self) -> &dyn Sampler {
         self.sampler.as_ref()
     }
 
-    /// The newest noise that was drawn, [B, C, h, w]: after `begin` that of the first latents, after a
-    /// step of a stochastic sampler what that step added.
+    /// The newest noise, [B, C, h, w]: that of the first latents, or of the newest step of a stochastic sampler.
     pub fn newest_noise(&self) -> Option<&Tensor> {
         self.noise.newest.as_ref()
     }
@@ -233,7 +234,7 @@ impl SdxlDenoising {
         &self.latents
     }
 
-    /// What the UNet was given in the newest step, [G B, C, h, w], in the model's type.
+    /// The UNet's input in the newest step: [G B, C, h, w], in the model's dtype.
     pub fn unet_input(&self) -> Option<&Tensor> {
         self.last.as_ref().map(|l| &l.unet_in)
     }

@@ -1,4 +1,4 @@
-//! `auto`, `cpu`, `cuda:N`, `metal:N`.
+//! Devices by their name: `auto`, `cpu`, `cuda:N`, `metal:N`.
 
 use std::panic::{self, AssertUnwindSafe};
 
@@ -6,10 +6,11 @@ use candle_core::Device;
 
 use crate::sdxl::LoadError;
 
-/// The device of that name. `auto` is the first GPU this binary was built for and finds, else the CPU; the log says why.
+/// Opens a device by its name. `auto` is the first GPU that this binary supports and finds, otherwise the CPU, and the
+/// log says why.
 ///
 /// # Errors
-/// If the name is none of these, or the device is not there.
+/// If the name is unknown or the device is not available.
 pub fn parse_device(name: &str) -> Result<Device, LoadError> {
     let failed = |message: String| LoadError::Device { device: name.into(), message };
     let (kind, index) = name.split_once(':').map_or((name, None), |(kind, index)| (kind, Some(index)));
@@ -20,7 +21,9 @@ pub fn parse_device(name: &str) -> Result<Device, LoadError> {
     match (kind, index) {
         ("auto", None) => Ok(automatic()),
         ("cpu", None) => Ok(Device::Cpu),
-        ("auto" | "cpu", Some(_)) => Err(failed("it has no number: write it without the colon".into())),
+        ("auto" | "cpu", Some(_)) => {
+            Err(failed("this device has no number: write it without the colon".into()))
+        }
         ("cuda", _) => cuda(number()?).map_err(failed),
         ("metal", _) => metal(number()?).map_err(failed),
         _ => Err(failed("expected auto, cpu, cuda:N or metal:N".into())),

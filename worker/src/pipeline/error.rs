@@ -1,4 +1,4 @@
-//! Errors of a job, sorted by what their reader can do next.
+//! Errors of a job, by what the caller must do next.
 
 /// Why a pipeline could not continue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,7 +11,7 @@ pub enum PipelineError {
         /// What is wrong with it.
         message: String,
     },
-    /// This attempt failed (out of memory, numbers that are not finite): the job may be retried.
+    /// This attempt failed, for example out of memory or with numbers that are not finite: the job may be retried.
     #[error("{message}")]
     Fault {
         /// What happened.
@@ -20,7 +20,7 @@ pub enum PipelineError {
     /// The job was interrupted ([`super::Interrupt`]).
     #[error("the job was stopped")]
     Interrupted,
-    /// The device is unusable, and so is everything on it: the process must end.
+    /// The device and everything on it are unusable: the process must end.
     #[error("device lost: {message}")]
     Device {
         /// What happened.
@@ -29,7 +29,7 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
-    /// The job needs something that is not possible.
+    /// A [`PipelineError::BadRequest`].
     pub fn bad(field: &'static str, message: impl Into<String>) -> Self {
         Self::BadRequest { field, message: message.into() }
     }
@@ -42,8 +42,7 @@ impl PipelineError {
 impl From<candle_core::Error> for PipelineError {
     fn from(error: candle_core::Error) -> Self {
         let message = message_of(&error);
-        // CUDA reports memory that ran out like any other error, but it is the only one after which the
-        // context still works.
+        // Out of memory is the only CUDA error after which the context still works.
         let driver =
             message.contains("CUDA_ERROR") || message.contains("CUDNN") || message.contains("CUBLAS");
         let memory = message.contains("OUT_OF_MEMORY") || message.contains("ALLOC_FAILED");
@@ -51,7 +50,7 @@ impl From<candle_core::Error> for PipelineError {
     }
 }
 
-/// candle's message without its backtrace: clients read it.
+/// candle's message without its backtrace, because clients read it.
 fn message_of(error: &candle_core::Error) -> String {
     match error {
         candle_core::Error::WithBacktrace { inner, .. } => message_of(inner),

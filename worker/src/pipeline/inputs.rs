@@ -1,4 +1,4 @@
-//! The inputs of a picture, with the names and defaults of diffusers' `StableDiffusionXLPipeline`.
+//! The inputs of a job, with the names and defaults of diffusers' `StableDiffusionXLPipeline`.
 
 use std::path::PathBuf;
 
@@ -8,16 +8,16 @@ use super::error::PipelineError;
 use super::picture::Rgb;
 use crate::noise::GeneratorKind;
 
-/// The maximum of pictures of one job: their latents are computed at once.
+/// The most pictures of one job: their latents are computed at once.
 const MAX_PICTURES: usize = 64;
 
-/// Height and width, or top and left, in pixels: the order that SDXL's conditioning has.
+/// A size, or the top left corner of a crop, in pixels: one of the pairs in SDXL's size conditioning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
+pub struct HeightWidth {
     /// Height, or distance from the top.
-    pub vertical: u32,
+    pub height: u32,
     /// Width, or distance from the left.
-    pub horizontal: u32,
+    pub width: u32,
 }
 
 /// A sampler other than the checkpoint's own.
@@ -29,9 +29,9 @@ pub struct SchedulerChoice {
     pub changes: Map<String, Value>,
 }
 
-/// A LoRA file and how strongly it acts.
+/// A LoRA file and its scale.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Lora {
+pub struct LoraChoice {
     /// Its name in the request, for messages: the client must not see its path.
     pub name: String,
     /// The file.
@@ -40,8 +40,8 @@ pub struct Lora {
     pub scale: f64,
 }
 
-impl Lora {
-    /// A file by its own name.
+impl LoraChoice {
+    /// A LoRA that is named like its file.
     pub fn file(path: impl Into<PathBuf>, scale: f64) -> Self {
         let path = path.into();
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
@@ -49,62 +49,62 @@ impl Lora {
     }
 }
 
-/// One request for pictures.
+/// The inputs of one job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inputs {
-    /// What to show.
+    /// What the picture shows.
     pub prompt: String,
-    /// The same for the second text encoder; [`Inputs::prompt`] if absent or empty.
+    /// The prompt for the second text encoder; [`Inputs::prompt`] if absent or empty.
     pub prompt_2: Option<String>,
-    /// What to avoid. `None` is not the empty text: SDXL has zeros for it.
+    /// What the picture does not show. `None` differs from the empty text: SDXL uses zeros for it.
     pub negative_prompt: Option<String>,
-    /// The same for the second text encoder; [`Inputs::negative_prompt`] if absent or empty.
+    /// The negative prompt for the second text encoder; [`Inputs::negative_prompt`] if absent or empty.
     pub negative_prompt_2: Option<String>,
-    /// Steps to take.
+    /// Number of steps.
     pub num_inference_steps: usize,
-    /// Weight of the prompt (Ho and Salimans 2022); no guidance at 1 and below.
+    /// Scale of classifier-free guidance (Ho and Salimans 2022); 1 and below: no guidance.
     pub guidance_scale: f64,
-    /// 0..1: how far the spread of the guided prediction is brought back (Lin et al. 2023, section 3.4).
+    /// 0..1: how much the guided prediction is rescaled (Lin et al. 2023, section 3.4).
     pub guidance_rescale: f64,
     /// Width of the pictures in pixels.
     pub width: u32,
     /// Height of the pictures in pixels.
     pub height: u32,
-    /// Decides the noise, and with it the pictures.
+    /// The seed of the noise.
     pub seed: u64,
-    /// How the seed becomes noise; the pipeline's own way if `None`.
+    /// The generator of the noise; the pipeline's own if `None`.
     pub generator: Option<GeneratorKind>,
-    /// Pictures to make at once; picture k has the k-th part of one draw of noise.
+    /// Number of pictures. Picture k has the k-th part of one draw of noise.
     pub num_images_per_prompt: usize,
-    /// Layers of the text encoders to leave out at the end, besides the last.
+    /// Number of last layers of the text encoders to skip, besides the last layer.
     pub clip_skip: Option<usize>,
-    /// Size before cropping that the picture should look like; the picture's own if `None`.
-    pub original_size: Option<Size>,
-    /// Where it should look cropped.
-    pub crops_coords_top_left: Size,
-    /// Size that it should look made for; the picture's own if `None`.
-    pub target_size: Option<Size>,
-    /// As [`Inputs::original_size`], for what to avoid. Without this or
-    /// [`Inputs::negative_target_size`] the negative half has the sizes of the positive one.
-    pub negative_original_size: Option<Size>,
-    /// As [`Inputs::crops_coords_top_left`], for what to avoid.
-    pub negative_crops_coords_top_left: Size,
-    /// As [`Inputs::target_size`], for what to avoid.
-    pub negative_target_size: Option<Size>,
+    /// Conditioning: size before cropping; the picture's size if `None`.
+    pub original_size: Option<HeightWidth>,
+    /// Conditioning: top left corner of the crop.
+    pub crops_coords_top_left: HeightWidth,
+    /// Conditioning: target size; the picture's size if `None`.
+    pub target_size: Option<HeightWidth>,
+    /// [`Inputs::original_size`] of the negative half. Without this or [`Inputs::negative_target_size`] the negative
+    /// half has the sizes of the positive one.
+    pub negative_original_size: Option<HeightWidth>,
+    /// [`Inputs::crops_coords_top_left`] of the negative half.
+    pub negative_crops_coords_top_left: HeightWidth,
+    /// [`Inputs::target_size`] of the negative half.
+    pub negative_target_size: Option<HeightWidth>,
     /// The sampler; the checkpoint's own if `None`.
     pub scheduler: Option<SchedulerChoice>,
-    /// The input picture. One of another size is resized as in diffusers' `VaeImageProcessor`.
+    /// The input picture. Another size than `width` x `height` is resized as by diffusers' `VaeImageProcessor`.
     pub image: Option<Rgb>,
-    /// With an input picture: white where it changes, black where it stays.
+    /// Inpainting mask for the input picture: white changes, black stays.
     pub mask: Option<Rgb>,
-    /// Changes of the weights for this job, added up.
-    pub loras: Vec<Lora>,
-    /// 0..1, with an image: the share of the steps that are run; more steps keep less of the picture.
+    /// The LoRAs of this job; their changes are summed.
+    pub loras: Vec<LoraChoice>,
+    /// 0..1: the share of the steps that are run on the input picture. A larger value keeps less of it.
     pub strength: f64,
 }
 
 impl Inputs {
-    /// Inputs with diffusers' defaults for everything else.
+    /// Inputs with diffusers' defaults for all other fields.
     pub fn new(prompt: impl Into<String>, width: u32, height: u32) -> Self {
         Self {
             prompt: prompt.into(),
@@ -121,10 +121,10 @@ impl Inputs {
             num_images_per_prompt: 1,
             clip_skip: None,
             original_size: None,
-            crops_coords_top_left: Size { vertical: 0, horizontal: 0 },
+            crops_coords_top_left: HeightWidth { height: 0, width: 0 },
             target_size: None,
             negative_original_size: None,
-            negative_crops_coords_top_left: Size { vertical: 0, horizontal: 0 },
+            negative_crops_coords_top_left: HeightWidth { height: 0, width: 0 },
             negative_target_size: None,
             scheduler: None,
             image: None,
@@ -134,12 +134,12 @@ impl Inputs {
         }
     }
 
-    /// Whether each step needs two predictions of the UNet.
+    /// Whether there is guidance: each step then needs two predictions of the UNet.
     pub fn guided(&self) -> bool {
         self.guidance_scale > 1.0
     }
 
-    /// Checks what does not depend on the checkpoint's text encoders or sampler.
+    /// Checks the inputs that do not depend on the text encoders or the sampler.
     pub(super) fn check(&self, multiple: u32, max_pixels: u64) -> Result<(), PipelineError> {
         for (field, side) in [("width", self.width), ("height", self.height)] {
             if side == 0 || !side.is_multiple_of(multiple) {
@@ -148,10 +148,13 @@ impl Inputs {
         }
         let pixels = u64::from(self.width) * u64::from(self.height);
         if pixels > max_pixels {
-            return Err(PipelineError::bad("width", format!("{pixels} pixels are more than {max_pixels}")));
+            return Err(PipelineError::bad(
+                "width",
+                format!("width times height is {pixels} pixels, and the limit is {max_pixels}"),
+            ));
         }
         if !(1..=MAX_PICTURES).contains(&self.num_images_per_prompt) {
-            let message = format!("{} pictures, not 1 to {MAX_PICTURES}", self.num_images_per_prompt);
+            let message = format!("{} is not in 1 to {MAX_PICTURES}", self.num_images_per_prompt);
             return Err(PipelineError::bad("num_images", message));
         }
         if !self.guidance_scale.is_finite() {
@@ -162,7 +165,7 @@ impl Inputs {
         }
         for (field, image) in [("image", &self.image), ("mask", &self.mask)] {
             if image.as_ref().is_some_and(|image| !image.is_whole()) {
-                return Err(PipelineError::bad(field, "has another number of bytes than its size says"));
+                return Err(PipelineError::bad(field, "does not have as many bytes as its size needs"));
             }
         }
         if self.mask.is_some() && self.image.is_none() {
@@ -174,11 +177,11 @@ impl Inputs {
         Ok(())
     }
 
-    /// The six numbers of SDXL's size conditioning, for the prompt and for what to avoid.
+    /// The six numbers of SDXL's size conditioning, for the positive and the negative half.
     pub(super) fn time_ids(&self) -> ([f32; 6], [f32; 6]) {
-        let own = Size { vertical: self.height, horizontal: self.width };
-        let six = |o: Size, c: Size, t: Size| {
-            [o.vertical, o.horizontal, c.vertical, c.horizontal, t.vertical, t.horizontal].map(|n| n as f32)
+        let own = HeightWidth { height: self.height, width: self.width };
+        let six = |o: HeightWidth, c: HeightWidth, t: HeightWidth| {
+            [o.height, o.width, c.height, c.width, t.height, t.width].map(|n| n as f32)
         };
         let positive = six(
             self.original_size.unwrap_or(own),
@@ -187,7 +190,7 @@ impl Inputs {
         );
         let negative = match (self.negative_original_size, self.negative_target_size) {
             (Some(original), Some(target)) => six(original, self.negative_crops_coords_top_left, target),
-            // From a picture, each negative size that is not given is the positive one.
+            // Image-to-image: each missing negative size is the positive one.
             (original, target) if self.image.is_some() => six(
                 original.or(self.original_size).unwrap_or(own),
                 self.negative_crops_coords_top_left,

@@ -8,14 +8,14 @@ use super::warning::PipelineWarning;
 
 /// The progress of a running job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct StepProgress {
     /// Steps taken.
     pub step: usize,
     /// Total steps. Some samplers take one more than requested.
     pub steps: usize,
 }
 
-impl Progress {
+impl StepProgress {
     /// All steps are done; only decoding is left.
     pub fn is_done(self) -> bool {
         self.step >= self.steps
@@ -25,39 +25,40 @@ impl Progress {
 /// What a preview shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PreviewKind {
-    /// The sampler's latents: noise that becomes clear.
+    /// The sampler's latents, which still have noise.
     Latents,
-    /// The sampler's estimate of the final picture: it is clear much earlier.
+    /// The sampler's estimate of the final picture, which is clear after fewer steps.
     Denoised,
 }
 
-/// What a worker can do, as the fleet sees it.
+/// What a pipeline can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     /// Width in pixels that the model was trained for.
     pub native_width: u32,
     /// Height in pixels that the model was trained for.
     pub native_height: u32,
-    /// Sides of pictures are multiples of this many pixels.
+    /// Width and height are multiples of this, in pixels.
     pub multiple: u32,
-    /// Largest picture, in pixels.
+    /// Largest width times height, in pixels.
     pub max_pixels: u64,
-    /// Names that [`super::SchedulerChoice::name`] may have.
+    /// The supported values of [`super::SchedulerChoice::name`].
     pub schedulers: Vec<String>,
     /// The device, for messages.
     pub device: String,
 }
 
-/// Makes pictures one step at a time.
+/// Generates pictures step by step.
 pub trait Pipeline {
-    /// One running job: latents, conditioning, step and sampler state.
+    /// The state of one running job.
     type Denoising;
 
-    /// Encodes the prompts and draws the first latents. With a checkpoint it resumes there: on the same device the
-    /// pictures are then bit for bit those of an uninterrupted job. A checkpoint that does not fit is ignored.
+    /// Encodes the prompts and draws the first latents, or resumes from a checkpoint. On the same device the pictures
+    /// of a resumed job are bit for bit those of an uninterrupted job. A checkpoint that does not fit is ignored.
     ///
     /// # Errors
-    /// [`PipelineError::BadRequest`] if the inputs ask for something that this model cannot do.
+    /// [`PipelineError::BadRequest`] if the inputs need something that this model cannot do, a fault if the device
+    /// fails, [`PipelineError::Interrupted`] if the work must stop.
     fn prepare(
         &self,
         inputs: &Inputs,
@@ -65,7 +66,7 @@ pub trait Pipeline {
         interrupt: Interrupt<'_>,
     ) -> Result<Self::Denoising, PipelineError>;
 
-    /// [`Pipeline::prepare`] from the beginning, uninterrupted.
+    /// [`Pipeline::prepare`] without checkpoint and interrupt.
     ///
     /// # Errors
     /// As [`Pipeline::prepare`].
@@ -73,7 +74,7 @@ pub trait Pipeline {
         self.prepare(inputs, None, Interrupt::never())
     }
 
-    /// [`Pipeline::prepare`] from a checkpoint, uninterrupted.
+    /// [`Pipeline::prepare`] from a checkpoint, without interrupt.
     ///
     /// # Errors
     /// As [`Pipeline::prepare`].
@@ -84,35 +85,35 @@ pub trait Pipeline {
     /// The parts of the request that have no effect.
     fn warnings(&self, denoising: &Self::Denoising) -> Vec<PipelineWarning>;
 
-    /// What [`Pipeline::prepare`] needs to resume from here: a few hundred KB, some MB for several large pictures.
+    /// A checkpoint for [`Pipeline::prepare`]: some hundred KB, or some MB for several large pictures.
     ///
     /// # Errors
     /// If the device fails.
     fn checkpoint(&self, denoising: &Self::Denoising) -> Result<Vec<u8>, PipelineError>;
 
-    /// Takes one step of each; they may be at different ones, and may be of different sizes.
+    /// Takes one step of each job. The jobs may be at different steps and have different sizes.
     ///
     /// # Errors
-    /// A fault of one is a fault of all, because the batch shares memory and device.
+    /// A fault of one job is a fault of all: they share memory and device.
     fn step(&self, batch: &mut [&mut Self::Denoising]) -> Result<(), PipelineError>;
 
-    /// A preview of the first picture, in full size.
+    /// A preview of the first picture, in the picture's size.
     ///
     /// # Errors
     /// If the latents are not finite or the device fails.
     fn preview(&self, denoising: &Self::Denoising, source: PreviewKind) -> Result<Rgb, PipelineError>;
 
-    /// Decodes the pictures, one after the other.
+    /// Decodes the final pictures.
     ///
     /// # Errors
-    /// If a picture is not finite or the device fails.
+    /// If a picture is not finite, the device fails, or the work must stop.
     fn pictures(
         &self,
         denoising: Self::Denoising,
         interrupt: Interrupt<'_>,
     ) -> Result<Vec<Rgb>, PipelineError>;
 
-    /// [`Pipeline::pictures`], uninterrupted.
+    /// [`Pipeline::pictures`] without interrupt.
     ///
     /// # Errors
     /// As [`Pipeline::pictures`].
@@ -120,8 +121,8 @@ pub trait Pipeline {
         self.pictures(denoising, Interrupt::never())
     }
 
-    /// How far a job is.
-    fn progress(&self, denoising: &Self::Denoising) -> Progress;
+    /// The progress of a job.
+    fn progress(&self, denoising: &Self::Denoising) -> StepProgress;
 
     /// What this pipeline can do.
     fn describe(&self) -> Description;

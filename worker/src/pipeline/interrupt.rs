@@ -1,10 +1,10 @@
-//! How a pipeline learns, in the middle of its work, that the job must stop.
+//! Tells a pipeline during its work that the job must stop.
 
 use std::fmt;
 
 use super::error::PipelineError;
 
-/// Checked between the parts of a job that take long. The service decides its value.
+/// Checked between the long parts of a job. The service sets it.
 #[derive(Clone, Copy)]
 pub struct Interrupt<'a>(&'a dyn Fn() -> bool);
 

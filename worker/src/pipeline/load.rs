@@ -1,4 +1,4 @@
-//! Loads a pipeline from a checkpoint on disk: reads every component and checks that they fit together.
+//! Loads a pipeline from a checkpoint: reads each component and checks that they fit together.
 
 use super::adapters::{Adapters, Weights};
 use super::autoencoder::Autoencoder;
@@ -15,11 +15,11 @@ use crate::sdxl::vae::VaeConfig;
 use crate::sdxl::{ConfigFiles, LoadError, Settings};
 
 impl SdxlPipeline {
-    /// Loads a checkpoint with its preview decoder.
+    /// Loads a checkpoint and its preview decoder.
     ///
     /// # Errors
-    /// If a file is missing, truncated or describes something that is not implemented; the message names the
-    /// file, and the key or tensor in it.
+    /// If a file is missing, truncated or needs something that is not implemented. The message names the file, and the
+    /// key or tensor in it.
     pub fn load(options: LoadOptions) -> Result<Self, LoadError> {
         let source = Source::open(&options)?;
         let marks = source.marks()?;
@@ -32,7 +32,7 @@ impl SdxlPipeline {
         let [first, second] = [text_encoder(&source, &options, 0)?, text_encoder(&source, &options, 1)?];
         let lengths = [first.tokenizer.length(), second.tokenizer.length()];
         if lengths[0] != lengths[1] {
-            // Both encode the same prompt, and their states are joined token by token.
+            // The hidden states of both encoders are joined token by token.
             let message = format!("is {}, but that of the first tokenizer is {}", lengths[1], lengths[0]);
             let path = config.component(TOKENIZERS[1]).path("tokenizer_config.json");
             return Err(LoadError::Setting { path, key: "model_max_length".into(), message });
@@ -54,15 +54,14 @@ impl SdxlPipeline {
         if taesd.config().latent_channels != vae.config().latent_channels
             || taesd.config().scale() != vae.config().scale()
         {
-            return Err(
-                settings.wrong("latent_channels", "or the number of levels differs from the model's VAE")
-            );
+            return Err(settings
+                .wrong("latent_channels", "or the number of levels differs from that of the model's VAE"));
         }
         Ok(Self { text, unet, vae, taesd, scheduler, adapters, options })
     }
 }
 
-/// `model_index.json` names the class of each component: anything but SDXL's is another model.
+/// Checks that `model_index.json` names SDXL's class for each component.
 fn check_index(index: &Settings) -> Result<(), LoadError> {
     index.only("_class_name", &["StableDiffusionXLPipeline".into()])?;
     for (key, library, class) in [
@@ -80,7 +79,7 @@ fn check_index(index: &Settings) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Widths that the UNet and the text encoders must agree on.
+/// Checks that the widths of the UNet and of the text encoders agree.
 fn check_widths(settings: &Settings, unet: &UnetConfig, text: &TextEncoders) -> Result<(), LoadError> {
     let [first, second] = [0, 1].map(|i| text.encoders[i].config());
     let width = first.hidden_size + second.hidden_size;
@@ -91,7 +90,7 @@ fn check_widths(settings: &Settings, unet: &UnetConfig, text: &TextEncoders) -> 
     let added = 6 * unet.addition_time_embed_dim + second.projection_dim;
     if unet.projection_class_embeddings_input_dim != added {
         let message = format!(
-            "is {}, but six time ids of {} and the pooled text of {} are {added}",
+            "is {}, but six time ids of width {} and the pooled text of width {} need {added}",
             unet.projection_class_embeddings_input_dim, unet.addition_time_embed_dim, second.projection_dim
         );
         return Err(settings.wrong("projection_class_embeddings_input_dim", message));
@@ -99,7 +98,7 @@ fn check_widths(settings: &Settings, unet: &UnetConfig, text: &TextEncoders) -> 
     Ok(())
 }
 
-/// Channels that the UNet and the autoencoder must agree on.
+/// Checks that the channels of the UNet and of the autoencoder agree.
 fn check_latents(settings: &Settings, unet: &UnetConfig, vae: &VaeConfig) -> Result<(), LoadError> {
     for (key, channels) in [("in_channels", unet.in_channels), ("out_channels", unet.out_channels)] {
         if channels != vae.latent_channels {

@@ -1,35 +1,31 @@
-//! Marks in a file of weights: what the UNet was trained to predict, and how noisy its last step is.
+//! Marks in a weight file: the prediction type of the UNet and zero terminal SNR.
 //!
-//! With the wrong prediction type the same weights give only noise, so every mark must be read. Three kinds are in use:
-//! empty tensors at the root of the file (ComfyUI, AUTOMATIC1111, NoobAI), keys of Stability's ModelSpec in the
-//! metadata (sd-scripts, ComfyUI, model sites) and sd-scripts' own keys there.
+//! A wrong prediction type gives only noise, so all marks are read. There are three kinds: empty tensors at the root of
+//! the file (ComfyUI, AUTOMATIC1111, NoobAI), keys of Stability's ModelSpec in the metadata (sd-scripts, ComfyUI, model
+//! sites) and sd-scripts' own keys in the metadata.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::architecture::{Architecture, INSTEAD};
 use crate::sdxl::{LoadError, Settings, Shards};
 
-/// The prefix of the UNet's tensors in a single file: a tool that saves only the UNet may put its marks there.
-const UNET_PREFIX: &str = "model.diffusion_model.";
+/// Where tools put the marks of a UNet: at the root of the file, or beside the UNet's tensors.
+const PREFIXES: [&str; 5] = ["", "model.diffusion_model.", "diffusion_model.", "model.", "state_dict."];
 
-/// The tensor that means v prediction.
+/// The tensor that marks v prediction.
 const V_PRED: &str = "v_pred";
-/// The tensor that means zero terminal SNR.
+/// The tensor that marks zero terminal SNR.
 const ZERO_SNR: &str = "ztsnr";
-/// sd-scripts' key for the same.
+/// sd-scripts' metadata key for zero terminal SNR.
 const KOHYA_ZERO_SNR: &str = "ss_zero_terminal_snr";
 
-/// Tensors of parameterisations that are not implemented, and the name of each.
-const REFUSED: [(&str, &str); 4] = [
-    ("edm_mean", "EDM with normalised latents, as Playground v2.5"),
-    ("edm_std", "EDM with normalised latents, as Playground v2.5"),
-    ("edm_vpred.sigma_max", "EDM with v prediction, as CosXL"),
-    ("edm_vpred.sigma_min", "EDM with v prediction, as CosXL"),
-];
-
-/// What the user can do about a model that is not supported.
-const INSTEAD: &str = "use a checkpoint of SDXL base with epsilon or v prediction";
+/// The metadata keys that name a prediction type: ModelSpec's, its earlier form, and both without their prefix.
+const PREDICTION_KEYS: [&str; 4] =
+    ["modelspec.prediction_type", "modelspec.predict_key", "prediction_type", "predict_key"];
+/// sd-scripts' metadata key for v prediction.
+const KOHYA_V: &str = "ss_v_parameterization";
 
 /// A prediction type that a file states, and the key that states it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,25 +35,26 @@ struct Mark {
     prediction: &'static str,
 }
 
-/// The marks of a file. A missing mark leaves the configuration as it is.
+/// The marks of a file. Without a mark the configuration decides.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Marks {
     /// The file, for the log.
     file: String,
     prediction: Option<Mark>,
-    /// Marks that contradict each other without precedence.
+    /// Two metadata marks that contradict each other.
     contradiction: Option<(Mark, Mark)>,
-    zero_snr: Option<&'static str>,
+    /// Whether the file has zero terminal SNR, and the key that says so.
+    zero_snr: Option<(&'static str, bool)>,
 }
 
 impl Marks {
     /// Reads the marks of the files that hold the UNet.
     ///
     /// # Errors
-    /// If they mark a parameterisation that is not implemented, or another model.
+    /// If they mark a parameterisation that is not implemented or another kind of model.
     pub(super) fn read(shards: &Shards) -> Result<Self, LoadError> {
         let metadata: BTreeMap<_, _> =
-            shards.metadata().into_iter().map(|(key, value)| (key, plain(&value))).collect();
+            shards.metadata().into_iter().map(|(key, value)| (key.to_lowercase(), plain(&value))).collect();
         let says = |key: &str| metadata.get(key).map(String::as_str).filter(|value| !value.is_empty());
         let wrong = |key: &str, message: String| LoadError::Setting {
             path: shards.path().into(),
@@ -65,18 +62,14 @@ impl Marks {
             message,
         };
 
-        for (key, name) in REFUSED {
-            if has(shards, key) {
-                return Err(wrong(
-                    key,
-                    format!("marks a model of {name}, which is not supported: {INSTEAD}"),
-                ));
-            }
+        let marked = marked(shards);
+        if let Some((mark, name)) = marked.iter().find(|(mark, _)| mark.starts_with("edm")) {
+            let message = format!("marks a model of {}, which is not supported: {INSTEAD}", edm(mark));
+            return Err(wrong(name, message));
         }
-        if let Some(architecture) = says("modelspec.architecture")
-            && let Some(what) = another_model(architecture)
-        {
-            return Err(wrong("modelspec.architecture", format!("is {architecture:?}, {what}")));
+        let architecture = says("modelspec.architecture").map(|value| (value, Architecture::of(value)));
+        if let Some((value, Architecture::NotSupported(why))) = &architecture {
+            return Err(wrong("modelspec.architecture", format!("is {value:?}, {why}")));
         }
         if let Some(process) = says("modelspec.noise_process")
             && ["flow", "edm"].iter().any(|other| process.contains(other))
@@ -84,26 +77,43 @@ impl Marks {
             let message = format!("is {process:?}, which is not supported: {INSTEAD}");
             return Err(wrong("modelspec.noise_process", message));
         }
+        if says("ss_flow_model").and_then(flag) == Some(true) {
+            let message = format!("marks a model of flow matching, which is not supported: {INSTEAD}");
+            return Err(wrong("ss_flow_model", message));
+        }
 
         let mut stated = Vec::new();
-        for key in ["modelspec.prediction_type", "modelspec.predict_key"] {
+        for key in PREDICTION_KEYS {
             let Some(value) = says(key) else { continue };
             let prediction = prediction(value)
                 .ok_or_else(|| wrong(key, format!("is {value:?}, which is not supported: {INSTEAD}")))?;
             stated.push(Mark { key, prediction });
         }
-        if let Some(value) = says("ss_v_parameterization").and_then(flag) {
-            let prediction = if value { "v_prediction" } else { "epsilon" };
-            stated.push(Mark { key: "ss_v_parameterization", prediction });
+        if let Some((_, Architecture::VPrediction)) = architecture {
+            stated.push(Mark { key: "modelspec.architecture", prediction: "v_prediction" });
+        }
+        let said = |key: &'static str| match says(key) {
+            None => Ok(None),
+            Some(value) => flag(value).map(Some).ok_or_else(|| {
+                wrong(
+                    key,
+                    format!("is {value:?}, which is neither True nor False: correct or remove the entry"),
+                )
+            }),
+        };
+        if let Some(v) = said(KOHYA_V)? {
+            stated.push(Mark { key: KOHYA_V, prediction: if v { "v_prediction" } else { "epsilon" } });
         }
         let other = stated.iter().find(|mark| mark.prediction != stated[0].prediction).cloned();
         let mut marks = Self { file: shards.path().display().to_string(), ..Self::default() };
-        if has(shards, V_PRED) {
+        if marked.contains_key(V_PRED) {
             let tensor = Mark { key: V_PRED, prediction: "v_prediction" };
-            // Other programs use the tensor; metadata may be left over from merged models.
+            // Other programs use the tensor. Metadata may be left over from merged models.
             for mark in stated.iter().filter(|mark| mark.prediction != tensor.prediction) {
                 let (file, key, says) = (&marks.file, mark.key, mark.prediction);
-                tracing::warn!("{file}: {key} says {says}, but the file has a tensor {V_PRED}, which wins");
+                tracing::warn!(
+                    "{file}: {key} says {says}, but the file has a tensor {V_PRED}: v_prediction is used"
+                );
             }
             marks.prediction = Some(tensor);
         } else {
@@ -113,25 +123,26 @@ impl Marks {
                 (first, _) => (first, None),
             };
         }
-        marks.zero_snr = if has(shards, ZERO_SNR) {
-            Some(ZERO_SNR)
-        } else {
-            says(KOHYA_ZERO_SNR).and_then(flag).and_then(|zero| zero.then_some(KOHYA_ZERO_SNR))
+        marks.zero_snr = match marked.contains_key(ZERO_SNR) {
+            true => Some((ZERO_SNR, true)),
+            false => said(KOHYA_ZERO_SNR)?.map(|zero| (KOHYA_ZERO_SNR, zero)),
         };
         Ok(marks)
     }
 
-    /// The settings of `scheduler_config.json` with the file's marks in place of their values. The log names each
-    /// difference.
+    /// The settings of `scheduler_config.json`, with the values of the marks. Each change is logged.
     ///
     /// # Errors
-    /// If the file contradicts itself and the settings do not decide it; `built_in` settings cannot.
+    /// If the metadata contradicts itself and the settings do not decide. `built_in` settings never decide.
     pub(super) fn apply(&self, scheduler: &Settings, built_in: bool) -> Result<Settings, LoadError> {
         let mut changes = Map::new();
         let mut set = |mark: &str, key: &'static str, value: Value| -> Result<(), LoadError> {
             let before: Option<Value> = scheduler.get(key)?;
-            // Without an entry it is "epsilon", in every class.
-            let agreed = before.as_ref().map_or(value == "epsilon", |before| *before == value);
+            // The default of every class is "epsilon", without rescaled betas.
+            let agreed = match &before {
+                Some(before) => *before == value,
+                None => value == "epsilon" || value == false,
+            };
             if agreed {
                 return Ok(());
             }
@@ -142,7 +153,7 @@ impl Marks {
                 tracing::info!("{file}: {mark} is read as {key} {value}");
             } else {
                 tracing::warn!(
-                    "{file}: {mark} is read as {key} {value}; {config} says {before}, which does not count"
+                    "{file}: {mark} is read as {key} {value}; {config} says {before}, which is ignored"
                 );
             }
             changes.insert(key.to_owned(), value);
@@ -151,10 +162,12 @@ impl Marks {
         if let Some(Mark { key, prediction }) = &self.prediction {
             set(key, "prediction_type", json!(prediction))?;
         }
-        if let Some(mark) = self.zero_snr {
-            set(mark, "rescale_betas_zero_snr", json!(true))?;
-            // "leading" never begins at the last timestep, where alone there is no signal.
-            set(mark, "timestep_spacing", json!("trailing"))?;
+        if let Some((mark, zero)) = self.zero_snr {
+            set(mark, "rescale_betas_zero_snr", json!(zero))?;
+            if zero {
+                // Only "trailing" and "linspace" begin at the last timestep, which is the one without signal.
+                set(mark, "timestep_spacing", json!("trailing"))?;
+            }
         }
         if let Some((one, other)) = &self.contradiction {
             let decided = if built_in { None } else { scheduler.get::<String>("prediction_type")? };
@@ -179,10 +192,11 @@ impl Marks {
             }
         }
         let settings = scheduler.with(&changes);
-        if self.zero_snr.is_some() && settings.or("prediction_type", String::from("epsilon"))? == "epsilon" {
+        let zero_snr = matches!(self.zero_snr, Some((_, true)));
+        if zero_snr && settings.or("prediction_type", String::from("epsilon"))? == "epsilon" {
             tracing::warn!(
-                "{}: it is marked for zero terminal SNR, but not for v prediction: a model that predicts noise has \
-                 nothing to say at the first step. If it predicts v, name a folder with --config whose \
+                "{}: it is marked for zero terminal SNR, but not for v prediction: a model that predicts noise cannot \
+                 be used at the first step. If it predicts v, name a folder with --config whose \
                  scheduler/scheduler_config.json has \"prediction_type\": \"v_prediction\"",
                 self.file
             );
@@ -191,19 +205,36 @@ impl Marks {
     }
 }
 
-/// Whether there is a tensor of that name, of any type and shape.
-fn has(shards: &Shards, key: &str) -> bool {
-    let inside = format!("{UNET_PREFIX}{key}");
-    [key, &inside].iter().any(|name| shards.names(name).next() == Some(name))
+/// The marks among the tensors, of any type and shape: each without its prefix and in lower case, and its name in the
+/// file.
+fn marked(shards: &Shards) -> BTreeMap<String, &str> {
+    let mut marks = BTreeMap::new();
+    for name in shards.names("") {
+        let places = PREFIXES.iter().filter_map(|prefix| name.strip_prefix(prefix));
+        let mark = places.map(str::to_lowercase).find(|mark| {
+            mark == V_PRED || mark == ZERO_SNR || mark.starts_with("edm_") || mark.starts_with("edm.")
+        });
+        marks.extend(mark.map(|mark| (mark, name)));
+    }
+    marks
 }
 
-/// A value of the metadata in lower case; some tools write it as JSON, with quotes, and Python's `None` for nothing.
+/// The parameterisation that a tensor beginning with `edm` marks; the names are ComfyUI's.
+fn edm(mark: &str) -> &'static str {
+    match mark {
+        "edm_mean" | "edm_std" => "EDM with normalised latents, as Playground v2.5",
+        _ if mark.starts_with("edm_vpred.") => "EDM with v prediction, as CosXL",
+        _ => "EDM",
+    }
+}
+
+/// A metadata value in lower case. Some tools write quotes around it, or Python's `None` for no value.
 fn plain(value: &str) -> String {
     let value = value.trim().trim_matches('"').trim().to_lowercase();
     if matches!(value.as_str(), "none" | "null") { String::new() } else { value }
 }
 
-/// The prediction type for a name in metadata.
+/// The prediction type of a metadata value.
 fn prediction(value: &str) -> Option<&'static str> {
     match value.replace(['-', ' '], "_").as_str() {
         "epsilon" | "eps" | "noise" | "epsilon_prediction" | "eps_prediction" | "eps_pred" => Some("epsilon"),
@@ -215,64 +246,8 @@ fn prediction(value: &str) -> Option<&'static str> {
 
 fn flag(value: &str) -> Option<bool> {
     match value {
-        "true" | "1" | "yes" => Some(true),
-        "false" | "0" | "no" => Some(false),
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
         _ => None,
     }
-}
-
-/// Why an architecture of ModelSpec, in lower case, is not supported, if it is known and not SDXL base. For an unknown
-/// one the tensors decide.
-fn another_model(architecture: &str) -> Option<String> {
-    /// Families that are not SDXL, by the prefix of their names.
-    const OTHERS: [&str; 22] = [
-        "stable-diffusion-v",
-        "stable-diffusion-1",
-        "stable-diffusion-2",
-        "stable-diffusion-3",
-        "sd1",
-        "sd2",
-        "sd3",
-        "sd_v",
-        "stable-cascade",
-        "stable-video",
-        "flux",
-        "chroma",
-        "lumina",
-        "hunyuan",
-        "pixart",
-        "auraflow",
-        "kandinsky",
-        "qwen",
-        "sana",
-        "wan",
-        "hidream",
-        "z-image",
-    ];
-    /// SDXL's relatives, by a word of the name.
-    const RELATIVES: [(&str, &str); 8] = [
-        ("refiner", "a refiner"),
-        ("inpaint", "an inpainting model"),
-        ("inpainting", "an inpainting model"),
-        ("edit", "an editing model"),
-        ("ip2p", "an editing model"),
-        ("pix2pix", "an editing model"),
-        ("instructpix2pix", "an editing model"),
-        ("kolors", "a model with another text encoder"),
-    ];
-    // As "stable-diffusion-xl-v1-base/lora".
-    if let Some((_, adapter)) = architecture.split_once('/') {
-        let lora = adapter.contains("lora") && !adapter.contains("control");
-        let message = format!("which is no checkpoint but a {adapter}");
-        return Some(match lora {
-            true => format!("{message}: put it into the folder of --lora-dir and name it in a request"),
-            false => format!("{message}: {INSTEAD}"),
-        });
-    }
-    let words: Vec<_> = architecture.split(|c: char| !c.is_alphanumeric()).collect();
-    if let Some((_, what)) = RELATIVES.iter().find(|(word, _)| words.contains(word)) {
-        return Some(format!("{what}, which is not supported: {INSTEAD}"));
-    }
-    let other = OTHERS.iter().any(|start| architecture.starts_with(start));
-    other.then(|| format!("which is not supported: {INSTEAD}"))
 }

@@ -1,10 +1,11 @@
-//! The interface between the service and the numerics: a step machine.
+//! The interface between the service and the model: a job advances step by step.
 //!
-//! Above it are jobs, leases and sockets; below it there is no tokio, no Redis and no job. A pipeline
-//! runs on its own thread, and its tensors never leave that thread. The service takes one step at a time, and checks in
-//! between whether the job must stop. Work that takes as long as several steps checks an [`Interrupt`] itself.
+//! The code below this interface uses no tokio, no Redis and no job. A pipeline runs on its own thread, and its tensors
+//! never leave that thread. The service takes one step at a time and checks between steps whether the job must stop.
+//! Other long work checks an [`Interrupt`] itself.
 
 mod adapters;
+mod architecture;
 mod autoencoder;
 mod checkpoint;
 mod component;
@@ -29,8 +30,8 @@ pub use conditioning::EncodedPrompt;
 pub use denoising::{EncodedImage, SdxlDenoising};
 pub use device::{describe as describe_device, parse_device};
 pub use error::PipelineError;
-pub use inputs::{Inputs, Lora, SchedulerChoice, Size};
-pub use interface::{Description, Pipeline, PreviewKind, Progress};
+pub use inputs::{HeightWidth, Inputs, LoraChoice, SchedulerChoice};
+pub use interface::{Description, Pipeline, PreviewKind, StepProgress};
 pub use interrupt::Interrupt;
 pub use options::LoadOptions;
 pub use picture::Rgb;

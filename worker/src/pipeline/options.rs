@@ -1,4 +1,4 @@
-//! The location of a checkpoint, and how to load it.
+//! The options of a load.
 
 use std::path::PathBuf;
 
@@ -12,27 +12,27 @@ use crate::sdxl::Precision;
 pub struct LoadOptions {
     /// A folder in the diffusers layout, or a `.safetensors` file with SGM's names.
     pub model: PathBuf,
-    /// A folder in the diffusers layout whose JSON files and tokenizers to use; the model's own if `None`, and
-    /// for a file those of SDXL base 1.0.
+    /// A folder in the diffusers layout with the JSON files and tokenizers to use. `None`: the model's own, or those of
+    /// SDXL base 1.0 if the model is a file.
     pub config: Option<PathBuf>,
     /// Another autoencoder than the model's: a folder with `config.json`, or a `.safetensors` file.
     pub vae: Option<PathBuf>,
-    /// The folder of an `AutoencoderTiny` or of TAESD's own files; `taesd` in the model's folder if `None`.
+    /// A folder with an `AutoencoderTiny` or with TAESD's original files. `None`: `taesd` in the model's folder.
     pub taesd: Option<PathBuf>,
-    /// Where the tensors live.
+    /// The device of the tensors.
     pub device: Device,
-    /// The type the models compute in; samplers are f32 always, the autoencoder if it asks for it.
+    /// The dtype of the models. Samplers are always f32, and the VAE is f32 if it has `force_upcast`.
     pub dtype: DType,
-    /// Which files to read if a component has both.
+    /// Which weight files to read if a component has float32 and float16 files.
     pub precision: Precision,
-    /// How seeds become noise, unless a request says it.
+    /// The generator of the noise, unless a request names one.
     pub generator: GeneratorKind,
-    /// The largest picture that requests may ask for.
+    /// The largest width times height of a request, in pixels.
     pub max_pixels: u64,
 }
 
 impl LoadOptions {
-    /// A model on the CPU in float32, with defaults for everything else.
+    /// A model on the CPU in float32, with defaults for all other options.
     pub fn cpu(model: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),

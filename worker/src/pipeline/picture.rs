@@ -1,13 +1,11 @@
-//! Pictures as the pipeline returns them.
+//! The pictures of a pipeline.
 
 use std::borrow::Cow;
 
 use candle_core::{DType, Device, Tensor};
 use image::{RgbImage, imageops};
 
-use super::error::PipelineError;
-
-/// A picture, 8 bits per channel, rows from the top, red first.
+/// An RGB picture with 8 bits per channel, rows from the top.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rgb {
     /// In pixels.
@@ -19,13 +17,13 @@ pub struct Rgb {
 }
 
 impl Rgb {
-    /// Whether there are as many bytes as the size says, and at least one pixel.
+    /// Whether `data` has the length that the size needs, and at least one pixel.
     pub(super) fn is_whole(&self) -> bool {
         let bytes = 3 * u64::from(self.width) * u64::from(self.height);
         bytes > 0 && self.data.len() as u64 == bytes
     }
 
-    /// The picture at another size, by the Lanczos filter that diffusers' `VaeImageProcessor.resize` uses.
+    /// The picture in another size, with the Lanczos filter, as diffusers' `VaeImageProcessor.resize`.
     pub(super) fn resized(&self, width: u32, height: u32) -> Cow<'_, Self> {
         if (self.width, self.height) == (width, height) {
             return Cow::Borrowed(self);
@@ -37,15 +35,14 @@ impl Rgb {
         Cow::Owned(Self { width, height, data })
     }
 
-    /// The picture as a mask of latents, one number per `scale` x `scale` pixels: 1 for white, 0 for black,
-    /// nothing between. [1, 1, h, w].
+    /// The picture as a mask of latents, [1, 1, h, w]: 1 for white or 0 for black for each `scale` x `scale` pixels.
     pub(super) fn mask(&self, scale: usize, device: &Device) -> candle_core::Result<Tensor> {
         let (width, height) = (self.width as usize, self.height as usize);
-        // The pixel in the upper left corner is used, as in torch's nearest interpolation.
+        // The upper left pixel decides, as in torch's nearest interpolation.
         let corners = (0..height / scale).flat_map(|y| (0..width / scale).map(move |x| (x, y)));
         let values = corners.map(|(x, y)| {
             let at = 3 * (y * scale * width + x * scale);
-            // Luma as in Pillow's convert("L") (ITU-R 601-2, in 16-bit fractions); white from one half on.
+            // Luma as in Pillow's convert("L"): ITU-R 601-2, in 16-bit fractions. White from one half on.
             let [r, g, b] = [0, 1, 2].map(|channel| u32::from(self.data[at + channel]));
             let luma = (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16;
             if luma as f32 / 255.0 < 0.5 { 0f32 } else { 1.0 }
@@ -53,34 +50,37 @@ impl Rgb {
         Tensor::from_iter(values, device)?.reshape((1, 1, height / scale, width / scale))
     }
 
-    /// The picture as an encoder takes it: [1, 3, H, W] in -1..1.
+    /// The picture as the input of an encoder: [1, 3, H, W] in -1..1.
     pub(super) fn to_tensor(&self, device: &Device) -> candle_core::Result<Tensor> {
         let values: Vec<f32> = self.data.iter().map(|byte| f32::from(*byte) / 255.0 * 2.0 - 1.0).collect();
         let rows = Tensor::from_vec(values, (1, self.height as usize, self.width as usize, 3), device)?;
         rows.permute((0, 3, 1, 2))?.contiguous()
     }
 
-    /// The pictures of a decoder's output, [B, 3, H, W] in -1..1: x/2 + 1/2, clamped, times 255, rounded
-    /// half to even as numpy rounds.
+    /// Converts a decoder's output, [B, 3, H, W] in -1..1: x/2 + 1/2, clamped, times 255, rounded half to even as in
+    /// numpy.
+    ///
+    /// `None` if a number is not finite.
     ///
     /// # Errors
-    /// A fault if a number is not finite.
-    pub(super) fn from_tensor(images: &Tensor) -> Result<Vec<Self>, PipelineError> {
+    /// If the shape is another or the device fails.
+    pub(super) fn from_tensor(images: &Tensor) -> candle_core::Result<Option<Vec<Self>>> {
         let (_, _, height, width) = images.dims4()?;
         // [B, 3, H, W] -> [B, H, W, 3]
         let rows = images.to_dtype(DType::F32)?.permute((0, 2, 3, 1))?.contiguous()?;
         let values: Vec<f32> = rows.flatten_all()?.to_vec1()?;
         if values.iter().any(|v| !v.is_finite()) {
-            return Err(PipelineError::fault("the decoded picture is not finite"));
+            return Ok(None);
         }
         let bytes: Vec<u8> = values
             .iter()
             .map(|v| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8)
             .collect();
-        Ok(bytes
+        let pictures = bytes
             .chunks_exact(3 * height * width)
             .map(|data| Self { width: width as u32, height: height as u32, data: data.to_vec() })
-            .collect())
+            .collect();
+        Ok(Some(pictures))
     }
 }
 

@@ -1,4 +1,4 @@
-//! SDXL behind the pipeline's interface.
+//! The pipeline of SDXL.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
 use super::device;
 use super::error::PipelineError;
 use super::inputs::Inputs;
-use super::interface::{Description, Pipeline, PreviewKind, Progress};
+use super::interface::{Description, Pipeline, PreviewKind, StepProgress};
 use super::interrupt::Interrupt;
 use super::native;
 use super::options::LoadOptions;
@@ -20,10 +20,11 @@ use super::start::Start;
 use super::warning::PipelineWarning;
 use crate::noise::Generator;
 use crate::schedulers::{SCHEDULERS, SchedulerConfig};
+use crate::sdxl::LoadError;
 use crate::sdxl::taesd::Taesd;
 use crate::sdxl::unet::{Unet, UnetInputs};
 
-/// The side of a warm-up picture on a CPU, in pixels, or a little more: there the weights cost the time.
+/// The side of a warm-up picture on a CPU, in pixels, before rounding up to a multiple.
 const WARM_SIDE: u32 = 64;
 
 /// A loaded checkpoint.
@@ -39,11 +40,11 @@ pub struct SdxlPipeline {
 }
 
 impl SdxlPipeline {
-    /// Runs one short job, so that the first real one is not slower than the others: it loads kernels and maps memory.
-    /// Only a GPU needs a picture of the model's own size for that.
+    /// Runs one short job to load kernels and allocate memory, so that the first real job is not slower than the
+    /// others. Only a GPU needs a picture in the model's own size for that.
     ///
     /// # Errors
-    /// As for any job: a model whose numbers are not finite is found here.
+    /// As for any job, for example if the model's numbers are not finite.
     pub fn warm(&self) -> Result<(), PipelineError> {
         let Description { native_width, native_height, multiple, .. } = self.describe();
         let most = if self.options.device.is_cpu() { WARM_SIDE.next_multiple_of(multiple) } else { u32::MAX };
@@ -60,7 +61,7 @@ impl SdxlPipeline {
         Ok(())
     }
 
-    /// The autoencoder's pictures of latents [B, C, h, w]: [B, 3, H, W] in about -1..1, not clamped.
+    /// Decodes latents [B, C, h, w] with the autoencoder: [B, 3, H, W], about -1..1, not clamped.
     ///
     /// # Errors
     /// If the device fails.
@@ -68,7 +69,7 @@ impl SdxlPipeline {
         self.vae.decode(latents)
     }
 
-    /// The preview decoder's pictures of latents [B, C, h, w]: [B, 3, H, W] in about -1..1, not clamped.
+    /// Decodes latents [B, C, h, w] with the preview decoder: [B, 3, H, W], about -1..1, not clamped.
     ///
     /// # Errors
     /// If the device fails.
@@ -76,17 +77,13 @@ impl SdxlPipeline {
         Ok(self.taesd.decode(&latents.to_dtype(self.options.dtype)?)?.to_dtype(DType::F32)?)
     }
 
-    fn begin_unless(
-        &self,
-        inputs: &Inputs,
-        interrupt: Interrupt<'_>,
-    ) -> Result<SdxlDenoising, PipelineError> {
+    fn begin_new(&self, inputs: &Inputs, interrupt: Interrupt<'_>) -> Result<SdxlDenoising, PipelineError> {
         let scale = self.vae.config().scale();
         inputs.check(scale as u32, self.options.max_pixels)?;
         let sampler = self
             .scheduler_of(inputs)?
             .sampler(inputs.num_inference_steps)
-            .map_err(|e| PipelineError::bad("num_inference_steps", e.to_string()))?;
+            .map_err(|e| PipelineError::bad("num_inference_steps", without_folder(&e)))?;
         let loras = self.adapters.load(&inputs.loras, interrupt)?;
         self.adapters.activate(&loras, interrupt)?;
         let EncodedPrompts { positive, negative, warnings } = self.text.encode(inputs, interrupt)?;
@@ -137,7 +134,7 @@ impl SdxlPipeline {
             }
             changes.insert("_class_name".into(), name.clone().into());
         }
-        self.scheduler.with(&changes).map_err(|e| PipelineError::bad("scheduler", e.to_string()))
+        self.scheduler.with(&changes).map_err(|e| PipelineError::bad("scheduler", without_folder(&e)))
     }
 }
 
@@ -150,13 +147,13 @@ impl Pipeline for SdxlPipeline {
         checkpoint: Option<&[u8]>,
         interrupt: Interrupt<'_>,
     ) -> Result<SdxlDenoising, PipelineError> {
-        let mut denoising = self.begin_unless(inputs, interrupt)?;
+        let mut denoising = self.begin_new(inputs, interrupt)?;
         let Some(checkpoint) = checkpoint else { return Ok(denoising) };
         match denoising.restore(checkpoint) {
             Ok(()) => Ok(denoising),
             Err(reason) => {
                 tracing::warn!("the checkpoint cannot be used, so the job starts over: {reason}");
-                self.begin_unless(inputs, interrupt)
+                self.begin_new(inputs, interrupt)
             }
         }
     }
@@ -170,7 +167,7 @@ impl Pipeline for SdxlPipeline {
     }
 
     fn step(&self, batch: &mut [&mut SdxlDenoising]) -> Result<(), PipelineError> {
-        // One UNet call per size and set of LoRAs, in the order the jobs came.
+        // One UNet call per size and set of LoRAs, in the order of the jobs.
         let mut waiting: Vec<&mut SdxlDenoising> = Vec::new();
         for denoising in batch.iter_mut() {
             if self.progress(denoising).is_done() {
@@ -205,7 +202,9 @@ impl Pipeline for SdxlPipeline {
             _ => denoising.latents(),
         };
         let picture = self.decode_preview(&latents.narrow(0, 0, 1)?)?;
-        Rgb::from_tensor(&picture)?.pop().ok_or_else(|| PipelineError::fault("the preview is empty"))
+        let pictures =
+            Rgb::from_tensor(&picture)?.ok_or_else(|| denoising.loras.not_finite("the preview"))?;
+        pictures.into_iter().next().ok_or_else(|| PipelineError::fault("the preview is empty"))
     }
 
     fn pictures(
@@ -214,17 +213,18 @@ impl Pipeline for SdxlPipeline {
         interrupt: Interrupt<'_>,
     ) -> Result<Vec<Rgb>, PipelineError> {
         let mut pictures = Vec::new();
-        // One at a time, because decoding is the memory peak of a job.
+        // One at a time: decoding is the memory peak of a job.
         for i in 0..denoising.latents.dim(0)? {
             interrupt.check()?;
-            pictures.extend(Rgb::from_tensor(&self.decode(&denoising.latents.narrow(0, i, 1)?)?)?);
+            let decoded = Rgb::from_tensor(&self.decode(&denoising.latents.narrow(0, i, 1)?)?)?;
+            pictures.extend(decoded.ok_or_else(|| denoising.loras.not_finite("the decoded picture"))?);
         }
         Ok(pictures)
     }
 
-    fn progress(&self, denoising: &SdxlDenoising) -> Progress {
+    fn progress(&self, denoising: &SdxlDenoising) -> StepProgress {
         let SdxlDenoising { step, first, sampler, .. } = denoising;
-        Progress { step: step - first, steps: sampler.timesteps().len() - first }
+        StepProgress { step: step - first, steps: sampler.timesteps().len() - first }
     }
 
     fn describe(&self) -> Description {
@@ -241,6 +241,17 @@ impl Pipeline for SdxlPipeline {
             schedulers: SCHEDULERS.iter().map(|s| (*s).to_owned()).collect(),
             device: device::describe(&self.options.device),
         }
+    }
+}
+
+/// An error about a setting without the server's folder, because clients read it.
+fn without_folder(error: &LoadError) -> String {
+    match error {
+        LoadError::Setting { path, key, message } => {
+            let file = path.file_name().unwrap_or_default().display();
+            format!("{file}: \"{key}\" {message}")
+        }
+        other => other.to_string(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The files of a checkpoint: a folder with a file or shards per component, or one file for all of them.
+//! The files of a checkpoint: a folder with one file or shards per component, or one file for all components.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -12,15 +12,21 @@ use crate::sdxl::clip::ClipConfig;
 use crate::sdxl::taesd::{Taesd, TaesdConfig};
 use crate::sdxl::unet::UnetConfig;
 use crate::sdxl::vae::{self, VaeConfig};
-use crate::sdxl::{ConfigFiles, LoadError, Naming, Settings, Shards, WeightFiles, sgm};
+use crate::sdxl::{ConfigFiles, LoadError, Naming, Settings, Shards, WeightFiles, not_a_file, sgm};
 
-/// The components of each text encoder, first and second.
+/// The folders of the text encoders.
 pub(super) const TEXT_ENCODERS: [&str; 2] = ["text_encoder", "text_encoder_2"];
-/// See [`TEXT_ENCODERS`].
+/// The folders of the tokenizers.
 pub(super) const TOKENIZERS: [&str; 2] = ["tokenizer", "tokenizer_2"];
 
-/// diffusers' name for the weights of its own models.
+/// diffusers' file name for the weights of its models, without the extension.
 const STEM: &str = "diffusion_pytorch_model";
+/// The file with a component's configuration.
+const CONFIG: &str = "config.json";
+/// The decoder's file name in <https://huggingface.co/madebyollin/taesdxl>.
+const ORIGINAL_TAESD: &str = "taesdxl_decoder.safetensors";
+/// The name of the preview decoder in the log.
+const TAESD: &str = "the preview decoder";
 
 /// An opened checkpoint.
 pub(super) struct Source<'a> {
@@ -36,7 +42,7 @@ enum WeightSource {
 }
 
 impl<'a> Source<'a> {
-    /// Opens what the options name.
+    /// Opens the checkpoint of the options.
     pub(super) fn open(options: &'a LoadOptions) -> Result<Self, LoadError> {
         let model = &options.model;
         let weights = if model.is_dir() {
@@ -44,9 +50,11 @@ impl<'a> Source<'a> {
         } else if model.is_file() {
             WeightSource::File(Rc::new(Shards::open(model)?))
         } else {
-            let what = "a folder in the diffusers layout, or a .safetensors file";
-            return Err(LoadError::Missing { path: model.clone(), what });
+            return Err(not_a_file(model, "a folder in the diffusers layout or a .safetensors file"));
         };
+        if let Some(folder) = options.config.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(not_a_file(folder, "a folder in the diffusers layout, as --config needs"));
+        }
         let config = match (&options.config, &weights) {
             (Some(folder), _) => ConfigFiles::Folder(folder.clone()),
             (None, WeightSource::Folder(folder)) => ConfigFiles::Folder(folder.clone()),
@@ -60,11 +68,20 @@ impl<'a> Source<'a> {
         &self.config
     }
 
-    /// The marks in the files of the UNet.
+    /// The marks in the UNet's files.
+    ///
+    /// # Errors
+    /// If they are those of another model.
     pub(super) fn marks(&self) -> Result<Marks, LoadError> {
         match &self.weights {
-            WeightSource::File(shards) => Marks::read(shards),
-            // A missing file is named when the weights are loaded.
+            WeightSource::File(shards) => {
+                let marks = Marks::read(shards)?;
+                match shards.not_a_checkpoint(self.options.vae.is_none()) {
+                    Some(message) => Err(malformed(shards.path(), message)),
+                    None => Ok(marks),
+                }
+            }
+            // The load of the weights reports a missing file.
             WeightSource::Folder(folder) => Shards::find(&folder.join("unet"), STEM, self.options.precision)
                 .map_or_else(|_| Ok(Marks::default()), |shards| Marks::read(&shards)),
         }
@@ -100,21 +117,39 @@ impl<'a> Source<'a> {
         Ok(files.logged_as("the UNet"))
     }
 
-    /// The autoencoder's configuration; for another one than the model's, from beside its weights.
+    /// The autoencoder's configuration. A folder of `--vae` has its own.
     pub(super) fn vae_config(&self) -> Result<VaeConfig, LoadError> {
         let files = match &self.options.vae {
-            Some(folder) if folder.is_dir() => ConfigFiles::Folder(folder.clone()),
+            Some(folder) if folder.is_dir() => {
+                let folder = component_folder(folder, "vae");
+                if !folder.join(CONFIG).exists() {
+                    let message =
+                        "is not the folder of an autoencoder: it has neither config.json nor vae/config.json";
+                    return Err(malformed(&folder, message));
+                }
+                ConfigFiles::Folder(folder)
+            }
             _ => self.config.component("vae"),
         };
         Ok(component(&files, VaeConfig::read)?.0)
     }
 
-    /// The files of the autoencoder, and its names in them.
+    /// The autoencoder's files, and its tensor names in them.
     pub(super) fn vae(&self, config: &VaeConfig) -> Result<(Rc<Shards>, Naming), LoadError> {
         let precision = self.options.precision;
         let shards = match (&self.options.vae, &self.weights) {
-            (Some(path), _) if path.is_dir() => Rc::new(Shards::find(path, STEM, precision)?),
-            (Some(path), _) => Rc::new(Shards::open(path)?),
+            (Some(path), _) if path.is_dir() => {
+                Rc::new(Shards::find(&component_folder(path, "vae"), STEM, precision)?)
+            }
+            (Some(path), _) => {
+                let shards = Shards::open(path)?;
+                if !shards.has_autoencoder() {
+                    let message =
+                        "has no autoencoder: no tensor's name begins with first_stage_model or decoder";
+                    return Err(malformed(path, message));
+                }
+                Rc::new(shards)
+            }
             (None, WeightSource::Folder(folder)) => {
                 Rc::new(Shards::find(&folder.join("vae"), STEM, precision)?)
             }
@@ -135,25 +170,45 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The preview decoder, from a folder in the diffusers layout or with its author's files.
+/// The preview decoder, from a folder in the diffusers layout, or from TAESD's original file or its folder.
 pub(super) fn taesd(options: &LoadOptions) -> Result<(Taesd, Settings), LoadError> {
-    const NAME: &str = "the preview decoder";
-    /// The decoder's name in <https://huggingface.co/madebyollin/taesdxl>.
-    const ORIGINAL: &str = "taesdxl_decoder.safetensors";
     let inside = options.config.as_ref().unwrap_or(&options.model).join("taesd");
-    let folder = options.taesd.clone().unwrap_or(inside);
-    if !folder.is_dir() {
-        return Err(LoadError::Missing { path: folder, what: "the preview decoder, a TAESD: see --taesd" });
+    let named = options.taesd.as_ref().unwrap_or(&inside);
+    if named.is_file() {
+        return original_taesd(named, options);
     }
-    let original = folder.join(ORIGINAL);
-    if original.is_file() && !folder.join("config.json").is_file() {
-        let shards = Rc::new(Shards::open(&original)?);
-        let config = TaesdConfig::of_original(&shards)?;
-        let naming = TaesdConfig::original_naming();
-        let files = WeightFiles::new(shards, naming, options.dtype, &options.device);
-        return Ok((Taesd::new(&files.logged_as(NAME), config)?, Settings::parse("{}", &original)?));
+    if !named.is_dir() {
+        return Err(not_a_file(named, "the preview decoder, a TAESD: see --taesd"));
+    }
+    let folder = component_folder(named, "taesd");
+    let original = folder.join(ORIGINAL_TAESD);
+    if original.is_file() && !folder.join(CONFIG).is_file() {
+        return original_taesd(&original, options);
     }
     let (config, settings) = component(&ConfigFiles::Folder(folder.clone()), TaesdConfig::read)?;
     let files = WeightFiles::open(&folder, STEM, options.precision, options.dtype, &options.device)?;
-    Ok((Taesd::new(&files.logged_as(NAME), config)?, settings))
+    Ok((Taesd::new(&files.logged_as(TAESD), config)?, settings))
+}
+
+fn original_taesd(file: &Path, options: &LoadOptions) -> Result<(Taesd, Settings), LoadError> {
+    let shards = Rc::new(Shards::open(file)?);
+    if shards.has_any("decoder.layers.") {
+        let message = "is the weight file of an AutoencoderTiny, which needs its config.json: name the folder of both \
+                       with --taesd";
+        return Err(malformed(file, message));
+    }
+    let config = TaesdConfig::of_original(&shards)?;
+    let naming = TaesdConfig::original_naming();
+    let files = WeightFiles::new(shards, naming, options.dtype, &options.device);
+    Ok((Taesd::new(&files.logged_as(TAESD), config)?, Settings::parse("{}", file)?))
+}
+
+/// The folder of a component: `folder`, or the one inside of it if it is the folder of a whole model.
+fn component_folder(folder: &Path, name: &str) -> PathBuf {
+    let inside = folder.join(name);
+    if !folder.join(CONFIG).exists() && inside.join(CONFIG).exists() { inside } else { folder.into() }
+}
+
+fn malformed(path: &Path, message: &str) -> LoadError {
+    LoadError::Malformed { path: path.into(), message: message.into() }
 }

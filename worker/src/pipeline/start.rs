@@ -1,5 +1,5 @@
-//! The first latents of a job: noise, or a picture with noise on it, as diffusers' `StableDiffusionXLPipeline`,
-//! `…Img2ImgPipeline` and `…InpaintPipeline` prepare them (`prepare_latents`, `prepare_mask_latents`).
+//! The first latents of a job: noise, or a picture with noise. As `prepare_latents` and `prepare_mask_latents` of
+//! diffusers' `StableDiffusionXLPipeline`, `…Img2ImgPipeline` and `…InpaintPipeline`.
 
 use candle_core::Tensor;
 
@@ -13,18 +13,18 @@ use crate::sdxl::vae::Posterior;
 
 /// The start of a job.
 pub(super) struct Start {
-    /// The sampler's step.
+    /// The sampler's first step.
     pub(super) first: usize,
-    /// [B, C, h, w].
+    /// The first latents, [B, C, h, w].
     pub(super) latents: Tensor,
     /// The input picture.
     pub(super) encoded: Option<EncodedImage>,
-    /// The part of that picture that stays.
+    /// The data of an inpainting job.
     pub(super) repaint: Option<Repaint>,
 }
 
 impl Start {
-    /// Draws the noise in the order that the reference draws it.
+    /// Draws the noise in diffusers' order.
     pub(super) fn new(
         inputs: &Inputs,
         vae: &Autoencoder,
@@ -35,13 +35,13 @@ impl Start {
             let latents = (noise.draw()? * sampler.init_noise_sigma())?;
             return Ok(Self { first: 0, latents, encoded: None, repaint: None });
         };
-        // Whole steps of the end of the schedule, in double precision as in the reference.
+        // The number of last steps to run, in double precision as in diffusers.
         let taken = (inputs.num_inference_steps as f64 * inputs.strength) as usize;
         let first = inputs.num_inference_steps.saturating_sub(taken) * sampler.calls_per_step();
         if first >= sampler.timesteps().len() {
-            return Err(PipelineError::bad("strength", "leaves no step to take"));
+            return Err(PipelineError::bad("strength", "is too small: no step is left to run"));
         }
-        // The posterior's noise is drawn before that of the latents.
+        // diffusers draws the posterior's noise before that of the latents.
         let encoded = encode_image(vae, &image.resized(inputs.width, inputs.height), noise)?;
         let repeated = encoded.latents.repeat((inputs.num_images_per_prompt, 1, 1, 1))?;
         let drawn = noise.draw()?;
@@ -49,13 +49,13 @@ impl Start {
         let (latents, repaint) = match &inputs.mask {
             None => (noised(sampler)?, None),
             Some(mask) => {
-                // Repainting at full strength starts from pure noise.
+                // Inpainting with strength 1 starts from pure noise.
                 let latents = match inputs.strength {
                     1.0 => (&drawn * sampler.init_noise_sigma())?,
                     _ => noised(sampler)?,
                 };
-                // The reference also encodes the masked picture, for UNets with mask input. Ours have none,
-                // but its draw moves the generator on for samplers that add noise.
+                // diffusers also encodes the masked picture, for UNets with mask input. Only its draw matters here: it
+                // advances the generator.
                 noise.draw_for(1)?;
                 let scale = vae.config().scale();
                 let mask = mask.resized(inputs.width, inputs.height).mask(scale, &noise.device)?;

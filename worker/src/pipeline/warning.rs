@@ -1,10 +1,10 @@
-//! Warnings about parts of a request that had no effect.
+//! Warnings about parts of a request that have no effect.
 
 use std::fmt;
 
 use crate::sdxl::tokenizer::Truncated;
 
-/// Something that the client should know about its pictures.
+/// A part of the request that has no effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PipelineWarning {
     /// The end of a prompt has no effect: the text encoders read a limited number of tokens.
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_says_what_is_lost_and_who_does_not_read_it() {
+    fn a_warning_names_the_ignored_part_and_the_text_encoder() {
         let said = |by| PipelineWarning::PromptTruncated { field: "prompt", by }.to_string();
         assert_eq!(
             said([truncated(98, "a hat"), truncated(98, "a hat")]),

@@ -1,4 +1,4 @@
-//! `scheduler_config.json`: which sampler, and the settings all of them share.
+//! `scheduler_config.json`: the class of the sampler, and the settings that all samplers share.
 
 use serde_json::{Map, Value};
 
@@ -13,10 +13,10 @@ use super::sampler::Sampler;
 use super::unipc::UniPc;
 use crate::sdxl::{LoadError, Settings};
 
-/// Builds a sampler of one class for a number of steps.
+/// Builds a sampler for a number of steps.
 type Build = fn(&Settings, usize) -> Result<Box<dyn Sampler>, LoadError>;
 
-/// Every class that can be requested, by diffusers' name.
+/// The supported classes, by diffusers' name.
 pub const SCHEDULERS: &[&str] = &[
     "EulerDiscreteScheduler",
     "EulerAncestralDiscreteScheduler",
@@ -40,7 +40,7 @@ fn class(name: &str) -> Option<Build> {
     }
 }
 
-/// A class with its settings, known to be supported.
+/// A supported class and its settings.
 #[derive(Debug, Clone)]
 pub struct SchedulerConfig {
     settings: Settings,
@@ -59,8 +59,8 @@ impl SchedulerConfig {
         Ok(config)
     }
 
-    /// The configuration with some keys replaced, as diffusers' `from_config(config, **changes)`;
-    /// `_class_name` changes the class, and keys that the new class does not have are without effect.
+    /// The configuration with some keys replaced, as diffusers' `from_config(config, **changes)`. `_class_name` changes
+    /// the class. Keys that the class does not have are ignored.
     ///
     /// # Errors
     /// If a change needs something that is not implemented.
@@ -71,25 +71,25 @@ impl SchedulerConfig {
     fn of(settings: Settings) -> Result<Self, LoadError> {
         let name: String = settings.required("_class_name")?;
         let build = class(&name).ok_or_else(|| settings.unsupported("_class_name", format!("{name:?}")))?;
-        // EDM preconditioning (Playground v2.5): other input and output scales.
+        // EDM preconditioning (Playground v2.5) has other input and output scales.
         settings.only("sigma_data", &[])?;
-        // Settings of other classes that checkpoints often have.
+        // Checkpoints often have these settings of other classes.
         settings.ignore(&["skip_prk_steps", "clip_sample", "set_alpha_to_one", "sample_max_value"]);
-        // Any error appears for one step too.
+        // An error of the settings also occurs with one step.
         build(&settings, 1)?;
         Ok(Self { settings, build })
     }
 
-    /// The sampler of a job with that many steps.
+    /// Builds the sampler of a job.
     ///
     /// # Errors
-    /// If that many steps cannot be taken.
+    /// If the class cannot take `steps` steps.
     pub fn sampler(&self, steps: usize) -> Result<Box<dyn Sampler>, LoadError> {
         let train: usize = self.settings.or("num_train_timesteps", 1000)?;
         if !(1..=train).contains(&steps) {
             return Err(self
                 .settings
-                .wrong("num_train_timesteps", format!("is {train}, and {steps} steps were asked for")));
+                .wrong("num_train_timesteps", format!("is {train}, and the request has {steps} steps")));
         }
         (self.build)(&self.settings, steps)
     }

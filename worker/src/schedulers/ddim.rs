@@ -2,17 +2,17 @@
 
 use candle_core::Tensor;
 
-use super::noise_schedule::{Defaults, NoiseSchedule};
+use super::noise_schedule::{BetaDefaults, NoiseSchedule};
 use super::prediction::Prediction;
 use super::sampler::{Noise, Sampler, Stepped};
 use super::spacing::{self, Spacing};
 use crate::sdxl::{LoadError, Settings};
 
-/// One job's sampler.
+/// The sampler of one job.
 #[derive(Debug)]
 pub(super) struct Ddim {
     timesteps: Vec<f64>,
-    /// alphas_cumprod at each timestep and after it.
+    /// alphas_cumprod at each timestep, and at the timestep after it.
     levels: Vec<(f64, f64)>,
     prediction: Prediction,
     clip: Option<f64>,
@@ -21,7 +21,7 @@ pub(super) struct Ddim {
 impl Ddim {
     pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
         s.only("thresholding", &[false.into()])?;
-        let alphas = NoiseSchedule::read(s, Defaults::LINEAR, None)?.alphas_cumprod;
+        let alphas = NoiseSchedule::read(s, BetaDefaults::LINEAR, None)?.alphas_cumprod;
         let train = alphas.len();
         let offset: f64 = s.or("steps_offset", 0.0)?;
         let timesteps: Vec<f64> = match Spacing::read(s, "leading")? {
@@ -43,7 +43,7 @@ impl Ddim {
     }
 }
 
-/// Estimates of the picture and of the noise in alpha * picture + sigma * noise.
+/// Estimates of the picture and of the noise, for latents alpha * picture + sigma * noise.
 pub(super) fn split(
     kind: Prediction,
     prediction: &Tensor,

@@ -1,14 +1,14 @@
-//! Defaults of diffusers' classes that are wrong for SDXL.
+//! Warns about defaults of diffusers' classes that are wrong for SDXL.
 //!
-//! A checkpoint's configuration is written for one class, and a request may choose another, which uses its own default
-//! for each missing key. Most defaults change a picture only a little; those here ruin it. They are kept anyway,
-//! because diffusers uses them: the log says what to write.
+//! A checkpoint's configuration is written for one class. A request may choose another class, which uses its own
+//! default for each missing key. Most defaults change a picture only a little, but these ruin it. They are used anyway,
+//! as in diffusers, and the log says what to write.
 
 use serde_json::Value;
 
 use crate::sdxl::{LoadError, Settings};
 
-/// Warns about keys that are missing, or that have a value for which no SDXL model was trained.
+/// Warns about keys that are missing or have a value for which no SDXL model was trained.
 pub(super) fn warn(s: &Settings) -> Result<(), LoadError> {
     let file = s.path().display();
     match s.get::<bool>("clip_sample")? {

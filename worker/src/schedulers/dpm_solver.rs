@@ -1,25 +1,25 @@
-//! diffusers' `DPMSolverMultistepScheduler` (`scheduling_dpmsolver_multistep.py`): DPM-Solver++ of order
-//! 1 to 3 (Lu et al. 2022, "DPM-Solver++", algorithm 2) and its stochastic form.
+//! diffusers' `DPMSolverMultistepScheduler` (`scheduling_dpmsolver_multistep.py`): DPM-Solver++ of order 1 to 3 (Lu et
+//! al. 2022, "DPM-Solver++", algorithm 2) and its stochastic form.
 
 use candle_core::Tensor;
 
 use super::multistep::{Estimates, LevelTables};
-use super::sampler::{Noise, Sampler, State, Stepped, all_taken};
+use super::sampler::{Noise, Sampler, SamplerState, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
 
-/// Below this many steps the last ones are of lower order.
+/// With fewer steps than this, the last steps have a lower order.
 const FEW_STEPS: usize = 15;
 
-/// One job's sampler.
+/// The sampler of one job.
 #[derive(Debug)]
 pub(super) struct DpmSolver {
     tables: LevelTables,
     order: usize,
     stochastic: bool,
-    /// Taylor term of Heun's rule instead of the midpoint's.
+    /// Uses the Taylor term of Heun's rule instead of the midpoint rule.
     heun: bool,
     lower_order_final: bool,
-    /// The very last step is of first order.
+    /// The last step has order 1.
     first_order_end: bool,
     estimates: Estimates,
 }
@@ -34,7 +34,7 @@ impl DpmSolver {
             other => return Err(s.unsupported("algorithm_type", format!("{other:?}"))),
         };
         let heun = match s.or("solver_type", String::from("midpoint"))?.as_str() {
-            // Names of UniPC's, which the reference reads as the default.
+            // diffusers reads the names of UniPC's types as the default.
             "midpoint" | "logrho" | "bh1" | "bh2" => false,
             "heun" => true,
             other => return Err(s.unsupported("solver_type", format!("{other:?}"))),
@@ -46,7 +46,7 @@ impl DpmSolver {
         let tables = LevelTables::new(s, steps, false)?;
         let lower_order_final: bool = s.or("lower_order_final", true)?;
         let few = lower_order_final && tables.timesteps.len() < FEW_STEPS;
-        // Without noise at the end lambda is infinite there: only the first order has a limit.
+        // If the last level has no noise, its lambda is infinite, and only order 1 has a limit.
         let no_noise = tables.sigmas.last() == Some(&0.0);
         let first_order_end = s.or("euler_at_final", false)? || few || no_noise;
         Ok(Self {
@@ -93,17 +93,17 @@ impl Sampler for DpmSolver {
         (latents * level.alpha)? + (noise * level.sigma)?
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> SamplerState {
         self.estimates.state()
     }
 
-    fn restore(&mut self, taken: usize, mut state: State) -> Result<(), String> {
+    fn restore(&mut self, taken: usize, mut state: SamplerState) -> Result<(), String> {
         self.estimates = Estimates::restore(&mut state, taken, self.order)?;
         all_taken(&state)
     }
 
-    /// Symbols as in the paper: s the current level, t the next, h = lambda_t - lambda_s, D0 the newest
-    /// estimate, D1 and D2 its finite differences.
+    /// Symbols as in the paper: s is the current level, t the next, h = lambda_t - lambda_s, D0 the newest estimate, D1
+    /// and D2 its finite differences.
     fn step(
         &mut self,
         step: usize,
@@ -117,7 +117,7 @@ impl Sampler for DpmSolver {
 
         let (s, t) = (self.tables.level(step), self.tables.level(step + 1));
         let h = t.lambda - s.lambda;
-        // The stochastic form integrates over twice the distance.
+        // The stochastic form integrates over 2 h.
         let g = if self.stochastic { 2.0 * h } else { h };
         let decay = (-g).exp();
         let scale = t.sigma / s.sigma * if self.stochastic { (-h).exp() } else { 1.0 };
@@ -138,7 +138,7 @@ impl Sampler for DpmSolver {
                 let change = (&first - second)?;
                 let d1 = (&first + (&change * (r0 / (r0 + r1)))?)?;
                 let d2 = (change / (r0 + r1))?;
-                // The last term's sign differs between the two forms in the reference.
+                // As in diffusers: the sign of the last term differs between the two forms.
                 let half = if self.stochastic { -0.5 } else { 0.5 };
                 let cubic = t.alpha * (half - (decay - 1.0 + g) / (g * g));
                 next = ((next + (d1 * taylor)?)? + (d2 * cubic)?)?;

@@ -1,16 +1,16 @@
-//! diffusers' `EulerDiscreteScheduler` (`scheduling_euler_discrete.py`): Euler's method on the
-//! probability-flow equation (Karras et al. 2022, algorithm 2 without churn).
+//! diffusers' `EulerDiscreteScheduler` (`scheduling_euler_discrete.py`): Euler's method for the probability flow ODE
+//! (Karras et al. 2022, algorithm 2 without churn).
 
 use candle_core::Tensor;
 
-use super::noise_schedule::{Defaults, NoiseSchedule, ZERO_SNR_FLOOR};
+use super::noise_schedule::{BetaDefaults, NoiseSchedule, ZERO_SNR_FLOOR};
 use super::prediction::Prediction;
 use super::sampler::{Noise, Sampler, Stepped};
 use super::sigmas::{self, SigmaShape};
 use super::spacing::{self, Spacing};
 use crate::sdxl::{LoadError, Settings};
 
-/// SigmaTables of the samplers that work on x = picture + sigma * noise.
+/// The tables of the samplers with latents x = picture + sigma * noise.
 #[derive(Debug)]
 pub(super) struct SigmaTables {
     pub(super) timesteps: Vec<f64>,
@@ -21,14 +21,14 @@ pub(super) struct SigmaTables {
 }
 
 impl SigmaTables {
-    /// The training noise levels at evenly spaced timesteps, without a last level.
-    pub(super) fn trained(s: &Settings, steps: usize, defaults: Defaults) -> Result<Self, LoadError> {
+    /// The training noise levels at the timesteps, without the last level.
+    pub(super) fn trained(s: &Settings, steps: usize, defaults: BetaDefaults) -> Result<Self, LoadError> {
         let trained = NoiseSchedule::read(s, defaults, Some(ZERO_SNR_FLOOR))?.sigmas();
         let train = trained.len();
         let spacing = Spacing::read(s, "linspace")?;
         let offset: f64 = s.or("steps_offset", 0.0)?;
         let timesteps: Vec<f64> = match spacing {
-            // f32 as the reference rounds them.
+            // f32 as in diffusers.
             Spacing::Linspace => {
                 let ascending = spacing::linspace((train - 1) as f64, steps);
                 ascending.into_iter().rev().map(|t| f64::from(t as f32)).collect()
@@ -40,7 +40,7 @@ impl SigmaTables {
         Ok(Self { timesteps, sigmas, prediction: Prediction::read(s)?, spacing, trained })
     }
 
-    /// Places the levels between the first and the last as the configuration says.
+    /// Replaces the levels by Karras or exponential ones if the configuration says so.
     pub(super) fn shaped(mut self, s: &Settings) -> Result<Self, LoadError> {
         let shape = SigmaShape::read(s)?;
         let count = self.sigmas.len();
@@ -54,7 +54,7 @@ impl SigmaTables {
         Ok(self)
     }
 
-    /// Adds the last level, and keeps all of them as f32 as the reference does.
+    /// Adds the last level and rounds all levels to f32, as diffusers.
     pub(super) fn ending_at(mut self, last: f64) -> Self {
         self.sigmas.push(last);
         self.sigmas.iter_mut().for_each(|sigma| *sigma = f64::from(*sigma as f32));
@@ -64,7 +64,7 @@ impl SigmaTables {
     pub(super) fn init_noise_sigma(&self) -> f64 {
         let highest = self.sigmas.iter().copied().fold(0.0, f64::max);
         match self.spacing {
-            // Leading does not begin at pure noise: the picture's own variance is added.
+            // "leading" does not start at pure noise: the variance of the picture is added.
             Spacing::Leading => highest.hypot(1.0),
             Spacing::Linspace | Spacing::Trailing => highest,
         }
@@ -92,14 +92,14 @@ pub(super) fn denoise(
     }
 }
 
-/// One job's sampler.
+/// The sampler of one job.
 #[derive(Debug)]
 pub(super) struct Euler(SigmaTables);
 
 impl Euler {
     pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
         s.only("interpolation_type", &["linear".into()])?;
-        let tables = SigmaTables::trained(s, steps, Defaults::LINEAR)?.shaped(s)?;
+        let tables = SigmaTables::trained(s, steps, BetaDefaults::LINEAR)?.shaped(s)?;
         let last = match s.or("final_sigmas_type", String::from("zero"))?.as_str() {
             "zero" => 0.0,
             "sigma_min" => f64::from(tables.trained[0]),
@@ -149,8 +149,8 @@ impl Sampler for Euler {
     ) -> candle_core::Result<Stepped> {
         let (sigma, next) = (self.0.sigmas[step], self.0.sigmas[step + 1]);
         let denoised = denoise(self.0.prediction, prediction, sample, sigma)?;
-        // x + (x - x_0) / sigma (sigma' - sigma), written so that nothing cancels: at a zero-SNR schedule's first
-        // sigma of 4096 the two terms are a thousand times larger than their sum.
+        // x + (x - x_0) / sigma (sigma' - sigma), written without cancellation: with zero terminal SNR the first sigma
+        // is 4096, and the two terms are a thousand times larger than their sum.
         let noise = (sample - &denoised)?;
         Ok(Stepped { sample: (&denoised + (noise * (next / sigma))?)?, denoised })
     }

@@ -1,21 +1,21 @@
-//! diffusers' `EulerAncestralDiscreteScheduler` (`scheduling_euler_ancestral_discrete.py`): an Euler step
-//! to a lower noise level than the next, and fresh noise up to it.
+//! diffusers' `EulerAncestralDiscreteScheduler` (`scheduling_euler_ancestral_discrete.py`): an Euler step to a level
+//! below the next one, and new noise up to the next one.
 
 use candle_core::Tensor;
 
 use super::euler::{SigmaTables, denoise};
-use super::noise_schedule::Defaults;
+use super::noise_schedule::BetaDefaults;
 use super::prediction::Prediction;
 use super::sampler::{Noise, Sampler, Stepped};
 use crate::sdxl::{LoadError, Settings};
 
-/// One job's sampler.
+/// The sampler of one job.
 #[derive(Debug)]
 pub(super) struct EulerAncestral(SigmaTables);
 
 impl EulerAncestral {
     pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
-        let tables = SigmaTables::trained(s, steps, Defaults::LINEAR)?;
+        let tables = SigmaTables::trained(s, steps, BetaDefaults::LINEAR)?;
         match tables.prediction {
             Prediction::Sample => Err(s.unsupported("prediction_type", "\"sample\"")),
             _ => Ok(Self(tables.ending_at(0.0))),
@@ -56,7 +56,7 @@ impl Sampler for EulerAncestral {
         let up = (next * next * (sigma * sigma - next * next) / (sigma * sigma)).sqrt();
         let down = (next * next - up * up).max(0.0).sqrt();
         let derivative = ((sample - &denoised)? / sigma)?;
-        // Noise is drawn at the last step too, times 0: the generator moves on as in the reference.
+        // The last step draws noise too, times 0, so that the generator advances as in diffusers.
         let sample = ((sample + (derivative * (down - sigma))?)? + (noise.draw()? * up)?)?;
         Ok(Stepped { sample, denoised })
     }

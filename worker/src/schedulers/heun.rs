@@ -1,27 +1,27 @@
-//! diffusers' `HeunDiscreteScheduler` (`scheduling_heun_discrete.py`): Karras et al. 2022, algorithm 1
-//! without churn. Each noise level but the last takes two calls of the UNet, so n steps are 2 n - 1.
+//! diffusers' `HeunDiscreteScheduler` (`scheduling_heun_discrete.py`): Karras et al. 2022, algorithm 1 without churn.
+//! Each noise level except the last needs two calls of the UNet, so n steps are 2 n - 1 calls.
 
 use candle_core::Tensor;
 
 use super::euler::{SigmaTables, denoise};
-use super::noise_schedule::Defaults;
-use super::sampler::{Noise, Sampler, State, Stepped, all_taken};
+use super::noise_schedule::BetaDefaults;
+use super::sampler::{Noise, Sampler, SamplerState, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
 
-/// One job's sampler.
+/// The sampler of one job.
 #[derive(Debug)]
 pub(super) struct Heun {
     tables: SigmaTables,
-    /// The latents and the slope of the first half of a step.
+    /// The latents and the slope at the first half of a step, between its halves.
     first: Option<(Tensor, Tensor)>,
 }
 
 impl Heun {
     pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
         s.only("clip_sample", &[false.into()])?;
-        let defaults = Defaults { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "linear" };
+        let defaults = BetaDefaults { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "linear" };
         let mut tables = SigmaTables::trained(s, steps, defaults)?.shaped(s)?.ending_at(0.0);
-        // Every level but the first and the last is visited twice.
+        // Every level except the first and the last is used twice.
         let twice = |values: &[f64]| {
             values
                 .iter()
@@ -58,15 +58,15 @@ impl Sampler for Heun {
         2
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> SamplerState {
         let halves = self.first.iter().flat_map(|(start, slope)| [("start", start), ("slope", slope)]);
         halves.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
     }
 
-    fn restore(&mut self, taken: usize, mut state: State) -> Result<(), String> {
+    fn restore(&mut self, taken: usize, mut state: SamplerState) -> Result<(), String> {
         self.first = state.remove("start").zip(state.remove("slope"));
         if self.first.is_some() != (taken % 2 == 1) {
-            return Err(format!("it is of another half of a step than the one after {taken} calls"));
+            return Err(format!("its half of a step does not match {taken} calls"));
         }
         all_taken(&state)
     }

@@ -1,18 +1,18 @@
-//! diffusers' `LCMScheduler` (`scheduling_lcm.py`): multistep consistency sampling (Luo et al. 2023,
-//! "Latent Consistency Models", algorithm 3).
+//! diffusers' `LCMScheduler` (`scheduling_lcm.py`): multistep consistency sampling (Luo et al. 2023, "Latent
+//! Consistency Models", algorithm 3).
 
 use candle_core::Tensor;
 
 use super::ddim::split;
-use super::noise_schedule::{Defaults, NoiseSchedule};
+use super::noise_schedule::{BetaDefaults, NoiseSchedule};
 use super::prediction::Prediction;
 use super::sampler::{Noise, Sampler, Stepped};
 use crate::sdxl::{LoadError, Settings};
 
-/// Standard deviation of the pictures in the boundary condition; the reference has it fixed.
+/// Standard deviation of the pictures in the boundary condition; a constant in diffusers.
 const SIGMA_DATA: f64 = 0.5;
 
-/// One job's sampler.
+/// The sampler of one job.
 #[derive(Debug)]
 pub(super) struct Lcm {
     timesteps: Vec<f64>,
@@ -26,12 +26,12 @@ pub(super) struct Lcm {
 impl Lcm {
     pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
         s.only("thresholding", &[false.into()])?;
-        let defaults = Defaults { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear" };
+        let defaults = BetaDefaults { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear" };
         let trained = NoiseSchedule::read(s, defaults, None)?.alphas_cumprod;
-        // The steps of the distillation, of which evenly spaced ones are taken, latest first.
+        // Evenly spaced timesteps of the distillation's, latest first.
         let original: usize = s.or("original_inference_steps", 50)?;
         if !(1..=trained.len()).contains(&original) || steps > original {
-            let message = format!("is {original}, and {steps} steps were asked for");
+            let message = format!("is {original}, and the request has {steps} steps");
             return Err(s.wrong("original_inference_steps", message));
         }
         let stride = trained.len() / original;
@@ -84,7 +84,7 @@ impl Sampler for Lcm {
         if let Some(range) = self.clip {
             denoised = denoised.clamp(-range, range)?;
         }
-        // At timestep 0 the prediction equals the input: the boundary condition of consistency models.
+        // The boundary condition of consistency models: at timestep 0 the prediction equals the input.
         let t = self.timesteps[step] * self.timestep_scaling;
         let variance = t * t + SIGMA_DATA * SIGMA_DATA;
         let (skip, out) = (SIGMA_DATA * SIGMA_DATA / variance, t / variance.sqrt());

@@ -1,7 +1,7 @@
-//! Samplers: plain tables of timesteps and noise levels, and one tensor update per step.
+//! Samplers: tables of timesteps and noise levels, and one tensor update per step.
 //!
-//! Each sampler is what diffusers' class of the same name does, in one file. It is built for one job
-//! from the checkpoint's `scheduler_config.json` and the job's changes to it.
+//! Each sampler implements diffusers' class of the same name in one file. It is built for one job, from the
+//! checkpoint's `scheduler_config.json` and the job's changes to it.
 
 mod config;
 mod ddim;
@@ -20,4 +20,4 @@ mod spacing;
 mod unipc;
 
 pub use config::{SCHEDULERS, SchedulerConfig};
-pub use sampler::{Noise, Sampler, State, Stepped};
+pub use sampler::{Noise, Sampler, SamplerState, Stepped};

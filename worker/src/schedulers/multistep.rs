@@ -1,32 +1,32 @@
-//! What DPM-Solver++ and UniPC share: variance-preserving latents alpha * picture + sigma * noise, whole
-//! timesteps, and noise levels that are spaced one step denser than those of Euler.
+//! Common code of DPM-Solver++ and UniPC: variance-preserving latents alpha * picture + sigma * noise, integer
+//! timesteps, and noise levels that are spaced as for one step more than those of Euler.
 
 use std::collections::VecDeque;
 use std::ops::Index;
 
 use candle_core::Tensor;
 
-use super::noise_schedule::{Defaults, NoiseSchedule, ZERO_SNR_FLOOR};
+use super::noise_schedule::{BetaDefaults, NoiseSchedule, ZERO_SNR_FLOOR};
 use super::prediction::Prediction;
-use super::sampler::State;
+use super::sampler::SamplerState;
 use super::sigmas::{self, SigmaShape};
 use super::spacing::{self, Spacing};
 use crate::sdxl::{LoadError, Settings};
 
-/// A noise level: alpha^2 + sigma^2 = 1, lambda = ln(alpha / sigma), which is infinite without noise.
+/// A noise level: alpha^2 + sigma^2 = 1; lambda = ln(alpha / sigma), infinite without noise.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Level {
+pub(super) struct NoiseLevel {
     pub(super) alpha: f64,
     pub(super) sigma: f64,
     pub(super) lambda: f64,
 }
 
-/// Estimates of the picture by earlier steps, newest first.
+/// Estimates of the picture from earlier steps, newest first.
 #[derive(Debug, Default)]
 pub(super) struct Estimates(VecDeque<Tensor>);
 
 impl Estimates {
-    /// Keeps the newest `most`.
+    /// Adds an estimate and keeps the newest `most`.
     pub(super) fn push(&mut self, newest: Tensor, most: usize) {
         self.0.push_front(newest);
         self.0.truncate(most);
@@ -40,14 +40,16 @@ impl Estimates {
         self.0.iter()
     }
 
-    /// Names as `estimate.0`, the newest.
-    pub(super) fn state(&self) -> State {
+    /// The estimates, named `estimate.0` (the newest), `estimate.1` and so on.
+    pub(super) fn state(&self) -> SamplerState {
         self.0.iter().enumerate().map(|(i, tensor)| (format!("estimate.{i}"), tensor.clone())).collect()
     }
 
-    /// Takes them out of what [`Estimates::state`] gave and a sampler may have added to: one per step taken, at
-    /// most `most`.
-    pub(super) fn restore(state: &mut State, taken: usize, most: usize) -> Result<Self, String> {
+    /// Removes the estimates from a sampler's state: one per step taken, at most `most`.
+    ///
+    /// # Errors
+    /// If there is another number of them.
+    pub(super) fn restore(state: &mut SamplerState, taken: usize, most: usize) -> Result<Self, String> {
         let estimates: VecDeque<_> = (0..).map_while(|i| state.remove(&format!("estimate.{i}"))).collect();
         match estimates.len() == taken.min(most) {
             true => Ok(Self(estimates)),
@@ -64,24 +66,24 @@ impl Index<usize> for Estimates {
     }
 }
 
-/// LevelTables of one job.
+/// The timesteps and noise levels of one job.
 #[derive(Debug)]
 pub(super) struct LevelTables {
     pub(super) timesteps: Vec<f64>,
-    /// sigma / alpha, as the reference lists them: S + 1.
+    /// sigma / alpha, as in diffusers: S + 1 values.
     pub(super) sigmas: Vec<f64>,
     prediction: Prediction,
 }
 
 impl LevelTables {
-    /// `last_placed`: with Karras or exponential levels, `final_sigmas_type` "sigma_min" means the last
-    /// of them and not the smallest of the training.
+    /// `last_placed`: with Karras or exponential levels, `final_sigmas_type` "sigma_min" is the last of these levels
+    /// and not the lowest level of the training.
     pub(super) fn new(s: &Settings, steps: usize, last_placed: bool) -> Result<Self, LoadError> {
         s.only("thresholding", &[false.into()])?;
         for key in ["use_flow_sigmas", "use_dynamic_shifting", "use_lu_lambdas"] {
             s.only(key, &[false.into()])?;
         }
-        let trained = NoiseSchedule::read(s, Defaults::LINEAR, Some(ZERO_SNR_FLOOR))?.sigmas();
+        let trained = NoiseSchedule::read(s, BetaDefaults::LINEAR, Some(ZERO_SNR_FLOOR))?.sigmas();
         let train = trained.len();
         let offset: f64 = s.or("steps_offset", 0.0)?;
         let mut timesteps: Vec<f64> = match Spacing::read(s, "linspace")? {
@@ -100,7 +102,7 @@ impl LevelTables {
         let mut sigmas = if shape == SigmaShape::Trained {
             sigmas::at_timesteps(&timesteps, &trained)
         } else {
-            // Spans all of the training, not only the chosen timesteps.
+            // From the highest to the lowest level of the training, not only of the chosen timesteps.
             let max = s.or("sigma_max", f64::from(trained[train - 1]))?;
             let min = s.or("sigma_min", f64::from(trained[0]))?;
             let placed = shape.place(max, min, steps);
@@ -120,20 +122,20 @@ impl LevelTables {
         Ok(Self { timesteps, sigmas, prediction: Prediction::read(s)? })
     }
 
-    pub(super) fn level(&self, index: usize) -> Level {
+    pub(super) fn level(&self, index: usize) -> NoiseLevel {
         let ratio = self.sigmas[index];
         let alpha = 1.0 / ratio.hypot(1.0);
-        Level { alpha, sigma: ratio * alpha, lambda: -ratio.ln() }
+        NoiseLevel { alpha, sigma: ratio * alpha, lambda: -ratio.ln() }
     }
 
-    /// The UNet's prediction as an estimate of the picture.
+    /// Converts the UNet's prediction to an estimate of the picture.
     pub(super) fn denoise(
         &self,
         step: usize,
         prediction: &Tensor,
         sample: &Tensor,
     ) -> candle_core::Result<Tensor> {
-        let Level { alpha, sigma, .. } = self.level(step);
+        let NoiseLevel { alpha, sigma, .. } = self.level(step);
         match self.prediction {
             Prediction::Sample => Ok(prediction.clone()),
             Prediction::Epsilon => (sample - (prediction * sigma)?)? / alpha,

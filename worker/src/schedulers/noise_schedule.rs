@@ -1,39 +1,39 @@
-//! The forward process: how much noise each training timestep has (Ho et al. 2020).
+//! The noise schedule of the training (Ho et al. 2020).
 
 use crate::sdxl::{LoadError, Settings};
 
-/// The last alpha_cumprod of a schedule that ends in pure noise, for samplers that divide by it: the
-/// smallest f16, so that the first sigma is 4096 instead of infinity.
+/// The last value of alphas_cumprod with zero terminal SNR, for samplers that divide by it. It is the smallest f16, so
+/// that the first sigma is 4096 and not infinity.
 pub(super) const ZERO_SNR_FLOOR: f32 = 5.960_464_5e-8;
 
-/// The largest number of training timesteps of a model: each job builds a table of them.
+/// The most training timesteps: each job builds a table of them.
 const MAX_TIMESTEPS: usize = 100_000;
 
-/// The tables are f32, as torch keeps them: in f64 the last sigmas differ in the sixth digit, and with
-/// them every picture. Only the running product is wider, as torch's `cumprod` is on a CPU.
+/// The noise schedule in f32, as in torch: in f64 the last sigmas differ in the sixth digit, which changes every
+/// picture. Only the running product is f64, as in torch's `cumprod` on a CPU.
 #[derive(Debug, Clone)]
 pub(super) struct NoiseSchedule {
-    /// Product of 1 - beta up to each timestep: the share of the picture's variance.
+    /// The product of 1 - beta up to each timestep: the share of the picture in the variance.
     pub(super) alphas_cumprod: Vec<f32>,
 }
 
-/// A class' defaults for keys that the configuration does not have.
+/// The defaults of one class for the keys of the betas.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Defaults {
+pub(super) struct BetaDefaults {
     pub(super) beta_start: f64,
     pub(super) beta_end: f64,
     pub(super) beta_schedule: &'static str,
 }
 
-impl Defaults {
-    /// Those of nearly all classes.
+impl BetaDefaults {
+    /// The defaults of most classes.
     pub(super) const LINEAR: Self = Self { beta_start: 0.0001, beta_end: 0.02, beta_schedule: "linear" };
 }
 
 impl NoiseSchedule {
-    /// Reads the betas, or what they are computed from. `floor` is the last entry of a schedule that
-    /// was rescaled to end in pure noise, for samplers that divide by it.
-    pub(super) fn read(s: &Settings, defaults: Defaults, floor: Option<f32>) -> Result<Self, LoadError> {
+    /// Reads the betas or computes them. With `rescale_betas_zero_snr`, `floor` replaces the last value of
+    /// alphas_cumprod.
+    pub(super) fn read(s: &Settings, defaults: BetaDefaults, floor: Option<f32>) -> Result<Self, LoadError> {
         let n = s.size("num_train_timesteps", 1000, MAX_TIMESTEPS)?;
         let start: f64 = s.or("beta_start", defaults.beta_start)?;
         let end: f64 = s.or("beta_end", defaults.beta_end)?;
@@ -64,13 +64,13 @@ impl NoiseSchedule {
         Ok(Self { alphas_cumprod })
     }
 
-    /// Noise levels in the variance-exploding form: sqrt((1 - a) / a) per timestep.
+    /// The noise level sigma of each timestep: sqrt((1 - a) / a).
     pub(super) fn sigmas(&self) -> Vec<f32> {
         self.alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect()
     }
 }
 
-/// `torch.linspace` in f32: from both ends towards the middle.
+/// `torch.linspace` in f32, which computes from both ends to the middle.
 pub(super) fn linspace(start: f32, end: f32, n: usize) -> Vec<f32> {
     let step = (end - start) / (n.max(2) - 1) as f32;
     (0..n)
@@ -95,7 +95,7 @@ fn squared_cosine(n: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Shifts and scales sqrt(alphas_cumprod) so that the last is 0 and the first stays (Lin et al. 2023,
+/// Shifts and scales sqrt(alphas_cumprod) so that the last value is 0 and the first is unchanged (Lin et al. 2023,
 /// "Common Diffusion Noise Schedules and Sample Steps are Flawed", algorithm 1).
 fn rescale_zero_terminal_snr(betas: &mut [f32]) {
     let mut roots: Vec<f32> =

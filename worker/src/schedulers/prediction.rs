@@ -1,8 +1,8 @@
-//! `prediction_type`, which every class has.
+//! The setting `prediction_type`, which every class has.
 
 use crate::sdxl::{LoadError, Settings};
 
-/// What the UNet was trained to predict (Salimans and Ho 2022, appendix D).
+/// What the UNet predicts (Salimans and Ho 2022, appendix D).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prediction {
     /// The noise.
@@ -23,16 +23,18 @@ impl Prediction {
         }
     }
 
-    /// For samplers that divide by the share of the picture, sqrt(alphas_cumprod): refuses to take noise for a
-    /// prediction where that share is 0.
+    /// For samplers that divide by sqrt(alphas_cumprod).
+    ///
+    /// # Errors
+    /// If the UNet predicts noise and one of `alphas` is 0.
     pub(super) fn check_signal(
         self,
         s: &Settings,
         mut alphas: impl Iterator<Item = f64>,
     ) -> Result<(), LoadError> {
         if self == Self::Epsilon && alphas.any(|alpha| alpha == 0.0) {
-            let message = "is \"epsilon\", and with rescale_betas_zero_snr the first step has no signal, so noise says \
-                           nothing about the picture: a model with zero terminal SNR needs \"v_prediction\"";
+            let message = "is \"epsilon\", but with rescale_betas_zero_snr the first step has no signal, and this \
+                           sampler would divide by 0: a model with zero terminal SNR needs \"v_prediction\"";
             return Err(s.wrong("prediction_type", message));
         }
         Ok(())

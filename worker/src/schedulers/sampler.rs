@@ -1,10 +1,10 @@
-//! The interface between a job and its sampler.
+//! The interface of a sampler.
 
 use std::collections::HashMap;
 
 use candle_core::{Result, Tensor};
 
-/// What one step gives.
+/// The result of one step.
 #[derive(Debug, Clone)]
 pub struct Stepped {
     /// The latents for the next step.
@@ -13,18 +13,21 @@ pub struct Stepped {
     pub denoised: Tensor,
 }
 
-/// Tensors by name.
-pub type State = HashMap<String, Tensor>;
+/// The state of a sampler: tensors by name.
+pub type SamplerState = HashMap<String, Tensor>;
 
-/// An error that names a tensor of a state that was not used.
-pub(super) fn all_taken(state: &State) -> std::result::Result<(), String> {
+/// Checks that no tensor of a state is left.
+///
+/// # Errors
+/// Names a tensor that is left.
+pub(super) fn all_taken(state: &SamplerState) -> std::result::Result<(), String> {
     match state.keys().next() {
         Some(name) => Err(format!("this sampler has no {name}")),
         None => Ok(()),
     }
 }
 
-/// A source of fresh normal noise, shaped as the latents, for samplers that add some.
+/// A source of normal noise in the shape of the latents.
 pub trait Noise {
     /// The next draw.
     ///
@@ -33,45 +36,45 @@ pub trait Noise {
     fn draw(&mut self) -> Result<Tensor>;
 }
 
-/// One job's sampler. Latents are f32; steps are taken in order from 0.
+/// The sampler of one job. Latents are f32. Steps are taken in order, from 0.
 pub trait Sampler: std::fmt::Debug + Send {
-    /// The UNet's timestep at each step, S of them. Fractional for some samplers.
+    /// The UNet's timestep of each of the S steps. Fractional for some samplers.
     fn timesteps(&self) -> &[f64];
 
-    /// Noise levels sigma, S + 1 of them, for samplers that are written in them.
+    /// The S + 1 noise levels sigma, for samplers that use them.
     fn sigmas(&self) -> Option<&[f64]>;
 
-    /// The first latents are normal noise times this.
+    /// The factor of the first latents, which are normal noise.
     fn init_noise_sigma(&self) -> f64;
 
-    /// The UNet's input at a step is the latents times this.
+    /// The factor of the latents for the UNet's input at a step.
     fn input_scale(&self, step: usize) -> f64;
 
-    /// Clean latents with as much noise as those before step `step` have: where image-to-image begins.
+    /// Adds the noise level of step `step` to clean latents, for image-to-image.
     ///
     /// # Errors
     /// If the shapes differ or the device fails.
     fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> Result<Tensor>;
 
-    /// Calls of the UNet that one of the requested steps takes.
+    /// Number of UNet calls per requested step.
     fn calls_per_step(&self) -> usize {
         1
     }
 
-    /// The sampler's state from earlier steps, by name; empty for most samplers.
-    fn state(&self) -> State {
-        State::new()
+    /// The sampler's state from earlier steps. Empty for most samplers.
+    fn state(&self) -> SamplerState {
+        SamplerState::new()
     }
 
-    /// Restores the result of [`Sampler::state`] after `taken` steps.
+    /// Restores the state after `taken` steps.
     ///
     /// # Errors
-    /// With what is wrong, if it is not this sampler's.
-    fn restore(&mut self, _taken: usize, state: State) -> std::result::Result<(), String> {
+    /// What is wrong, if the state is not one of this sampler.
+    fn restore(&mut self, _taken: usize, state: SamplerState) -> std::result::Result<(), String> {
         all_taken(&state)
     }
 
-    /// Turns the latents of step `step` and the UNet's prediction into those of the next.
+    /// Computes the latents of the next step from the latents of step `step` and the UNet's prediction.
     ///
     /// # Errors
     /// If the shapes differ or the device fails.

@@ -2,14 +2,14 @@
 
 use crate::sdxl::{LoadError, Settings};
 
-/// How the noise levels between the first and the last are spaced.
+/// The spacing of the noise levels between the first and the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SigmaShape {
     /// The levels of the training timesteps.
     Trained,
     /// Karras et al. 2022, equation 5, with rho = 7.
     Karras,
-    /// Evenly spaced logarithms.
+    /// Levels with evenly spaced logarithms.
     Exponential,
 }
 
@@ -33,7 +33,7 @@ impl SigmaShape {
                 let (low, high) = (min.powf(1.0 / RHO), max.powf(1.0 / RHO));
                 ramp.map(|r| (high + r * (low - high)).powf(RHO)).collect()
             }
-            // The trained levels have no formula; the caller interpolates.
+            // The caller interpolates trained levels and does not call this.
             Self::Trained | Self::Exponential => {
                 ramp.map(|r| (max.ln() + r * (min.ln() - max.ln())).exp()).collect()
             }
@@ -41,7 +41,7 @@ impl SigmaShape {
     }
 }
 
-/// `sigmas` at fractional timesteps, linearly between neighbours (`numpy.interp`).
+/// `sigmas` at fractional timesteps, interpolated linearly (`numpy.interp`).
 pub(super) fn at_timesteps(timesteps: &[f64], sigmas: &[f32]) -> Vec<f64> {
     let last = sigmas.len() - 1;
     timesteps
@@ -55,10 +55,10 @@ pub(super) fn at_timesteps(timesteps: &[f64], sigmas: &[f32]) -> Vec<f64> {
         .collect()
 }
 
-/// The timestep of a sigma, by interpolation of the logarithm between two entries of the table; `sigmas` ascend.
+/// The timestep of a sigma, interpolated between the logarithms of two entries. `sigmas` are in ascending order.
 pub(super) fn to_timestep(sigma: f64, sigmas: &[f32]) -> f64 {
     let log = |s: f64| s.max(1e-10).ln();
-    // f32, as numpy's logarithm of an f32 table.
+    // f32, as the logarithm of an f32 table in numpy.
     let table = |i: usize| f64::from(sigmas[i].ln());
     let target = log(sigma);
     let above = sigmas.partition_point(|s| f64::from(s.ln()) <= target);

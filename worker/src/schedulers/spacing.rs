@@ -1,15 +1,15 @@
-//! Which of the training timesteps are used (Lin et al. 2023, table 2), latest first.
+//! The timesteps of a job (Lin et al. 2023, table 2), latest first.
 
 use crate::sdxl::{LoadError, Settings};
 
-/// `timestep_spacing`.
+/// The setting `timestep_spacing`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spacing {
     /// From the last timestep to the first, both included.
     Linspace,
-    /// Multiples of a whole step, plus an offset; misses the last timesteps.
+    /// Multiples of a whole stride, plus an offset. Does not include the last timesteps.
     Leading,
-    /// Counted down from the end; misses the first ones.
+    /// Counted down from the last timestep. Does not include the first timesteps.
     Trailing,
 }
 
@@ -35,8 +35,8 @@ pub(super) fn leading(stride: usize, count: usize, offset: f64) -> Vec<f64> {
     (0..count).rev().map(|i| (i * stride) as f64 + offset).collect()
 }
 
-/// `round(arange(train, 0, -train / count)) - 1`. Where rounding makes numpy's `arange` one entry longer,
-/// this is longer too.
+/// `round(arange(train, 0, -train / count)) - 1`. If rounding makes numpy's `arange` one entry longer, this is longer
+/// too.
 pub(super) fn trailing(train: usize, count: usize) -> Vec<f64> {
     let train = train as f64;
     let step = train / count as f64;

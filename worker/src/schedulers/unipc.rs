@@ -1,16 +1,16 @@
-//! diffusers' `UniPCMultistepScheduler` (`scheduling_unipc_multistep.py`): UniPC (Zhao et al. 2023) with
-//! the estimate of the picture, a predictor that looks back, and a corrector from the second step on.
+//! diffusers' `UniPCMultistepScheduler` (`scheduling_unipc_multistep.py`): UniPC (Zhao et al. 2023) with a prediction
+//! of the picture, a multistep predictor, and a corrector from the second step on.
 
 use candle_core::Tensor;
 
-use super::multistep::{Estimates, Level, LevelTables};
-use super::sampler::{Noise, Sampler, State, Stepped, all_taken};
+use super::multistep::{Estimates, LevelTables, NoiseLevel};
+use super::sampler::{Noise, Sampler, SamplerState, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
 
-/// The latents before the newest step, in [`Sampler::state`]; its order follows.
+/// Prefix of the name of the latents before the newest step, in [`Sampler::state`]. The order of that step follows.
 const LAST: &str = "last.";
 
-/// One job's sampler.
+/// The sampler of one job.
 #[derive(Debug)]
 pub(super) struct UniPc {
     tables: LevelTables,
@@ -20,18 +20,17 @@ pub(super) struct UniPc {
     lower_order_final: bool,
     disable_corrector: Vec<usize>,
     estimates: Estimates,
-    /// The latents before the newest step, and its order.
+    /// The latents before the newest step, and the order of that step.
     last: Option<(Tensor, usize)>,
 }
 
-/// The coefficients of one update from level s to t over earlier levels (equation 9 and appendix of the
-/// paper).
+/// The coefficients of an update from level s to t with earlier levels (equation 9 and appendix of the paper).
 struct Update {
     /// exp(-h) - 1.
     phi: f64,
     /// B(h).
     b_h: f64,
-    /// (lambda_i - lambda_s) / h of the earlier levels, then 1.
+    /// (lambda_i - lambda_s) / h for each earlier level, then 1.
     ratios: Vec<f64>,
     /// Right-hand side of the order conditions.
     conditions: Vec<f64>,
@@ -44,7 +43,7 @@ impl UniPc {
         s.only("shift_terminal", &[])?;
         let bh1 = match s.or("solver_type", String::from("bh2"))?.as_str() {
             "bh1" => true,
-            // Names of DPM-Solver's, which the reference reads as the default.
+            // diffusers reads the names of DPM-Solver's types as the default.
             "bh2" | "midpoint" | "heun" | "logrho" => false,
             other => return Err(s.unsupported("solver_type", format!("{other:?}"))),
         };
@@ -52,19 +51,28 @@ impl UniPc {
         if order == 0 {
             return Err(s.unsupported("solver_order", order));
         }
+        let tables = LevelTables::new(s, steps, true)?;
+        let lower_order_final = s.or("lower_order_final", true)?;
+        // The last level's lambda is infinite then, and only order 1 has a limit: diffusers gives NaN.
+        if !lower_order_final && order > 1 && steps > 1 && tables.sigmas.last() == Some(&0.0) {
+            return Err(s.wrong(
+                "lower_order_final",
+                "is false, which UniPC can use only with \"final_sigmas_type\": \"sigma_min\"",
+            ));
+        }
         Ok(Self {
-            tables: LevelTables::new(s, steps, true)?,
+            tables,
             order,
             bh1,
-            lower_order_final: s.or("lower_order_final", true)?,
+            lower_order_final,
             disable_corrector: s.or("disable_corrector", Vec::new())?,
             estimates: Estimates::default(),
             last: None,
         })
     }
 
-    /// `earlier`: the levels before s that take part.
-    fn update(&self, s: Level, t: Level, earlier: &[Level]) -> Update {
+    /// The coefficients; `earlier` are the levels before s.
+    fn update(&self, s: NoiseLevel, t: NoiseLevel, earlier: &[NoiseLevel]) -> Update {
         let h = t.lambda - s.lambda;
         let phi = (-h).exp_m1();
         let b_h = if self.bh1 { -h } else { phi };
@@ -83,18 +91,18 @@ impl UniPc {
         Update { phi, b_h, ratios, conditions }
     }
 
-    /// Differences of earlier estimates from the newest, each over its ratio.
+    /// The differences between earlier estimates and the newest, each divided by its ratio.
     fn differences(&self, update: &Update) -> candle_core::Result<Vec<Tensor>> {
         let newest = &self.estimates[0];
         let pairs = update.ratios.iter().zip(self.estimates.iter().skip(1));
         pairs.take(update.ratios.len() - 1).map(|(r, m)| (m - newest)? / *r).collect()
     }
 
-    /// Moves `x` from level s to t along the newest estimate, and by `terms` times B(h).
+    /// Moves `x` from level s to t with the newest estimate, and adds `terms` times B(h).
     fn advance(
         &self,
         update: &Update,
-        (s, t): (Level, Level),
+        (s, t): (NoiseLevel, NoiseLevel),
         x: &Tensor,
         terms: Vec<(f64, Tensor)>,
     ) -> candle_core::Result<Tensor> {
@@ -105,11 +113,11 @@ impl UniPc {
         Ok(next)
     }
 
-    fn levels_before(&self, index: usize, count: usize) -> Vec<Level> {
+    fn levels_before(&self, index: usize, count: usize) -> Vec<NoiseLevel> {
         (1..=count).map(|k| self.tables.level(index - k)).collect()
     }
 
-    /// UniC: the latents of this step again, now that their estimate is known.
+    /// UniC: corrects the latents of this step with the new estimate.
     fn correct(&self, step: usize, denoised: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let Some((before, order)) = &self.last else { return Ok(None) };
         if self.disable_corrector.contains(&(step - 1)) {
@@ -123,7 +131,7 @@ impl UniPc {
         self.advance(&update, (s, t), before, terms).map(Some)
     }
 
-    /// UniP.
+    /// UniP: predicts the latents of the next step.
     fn predict(&self, step: usize, sample: &Tensor, order: usize) -> candle_core::Result<Tensor> {
         let (s, t) = (self.tables.level(step), self.tables.level(step + 1));
         let update = self.update(s, t, &self.levels_before(step, order - 1));
@@ -137,7 +145,7 @@ impl UniPc {
     }
 }
 
-/// Solves the Vandermonde system sum_j ratio_j^i x_j = condition_i by elimination with pivots.
+/// Solves the Vandermonde system sum_j ratio_j^i x_j = condition_i by elimination with pivoting.
 fn solve(ratios: &[f64], conditions: &[f64]) -> Vec<f64> {
     let n = ratios.len();
     let mut rows: Vec<Vec<f64>> =
@@ -172,18 +180,18 @@ impl Sampler for UniPc {
         1.0
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> SamplerState {
         let mut state = self.estimates.state();
         if let Some((latents, order)) = &self.last {
-            // Orders are few: one name for each.
+            // The name carries the order.
             state.insert(format!("{LAST}{order}"), latents.clone());
         }
         state
     }
 
-    fn restore(&mut self, taken: usize, mut state: State) -> Result<(), String> {
+    fn restore(&mut self, taken: usize, mut state: SamplerState) -> Result<(), String> {
         self.estimates = Estimates::restore(&mut state, taken, self.order)?;
-        // No step is of a higher order than there are estimates by then.
+        // The order of a step is at most the number of estimates.
         self.last = (1..=self.order.min(taken))
             .find_map(|order| state.remove(&format!("{LAST}{order}")).map(|latents| (latents, order)));
         if self.last.is_some() != (taken > 0) {

@@ -1,5 +1,5 @@
-//! The CLIP text encoder (Radford et al. 2021), as transformers' `CLIPTextModel` and
-//! `CLIPTextModelWithProjection` (`models/clip/modeling_clip.py`).
+//! The CLIP text encoder (Radford et al. 2021): transformers' `CLIPTextModel` and `CLIPTextModelWithProjection`
+//! (`models/clip/modeling_clip.py`).
 
 use candle_core::{D, Device, Tensor};
 
@@ -9,12 +9,12 @@ use super::ops::{self, Activation, Mask};
 use super::settings::{MAX_LAYERS, MAX_SIZE, Settings};
 use super::weights::{Vars, WeightFiles};
 
-/// Sizes of a text encoder, from its `config.json`.
+/// A text encoder's `config.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClipConfig {
     /// Number of token ids.
     pub vocab_size: usize,
-    /// Longest prompt in tokens, start and end token included.
+    /// Most tokens of a prompt, including the start and end tokens.
     pub max_position_embeddings: usize,
     /// Width of the hidden states.
     pub hidden_size: usize,
@@ -26,11 +26,11 @@ pub struct ClipConfig {
     pub num_attention_heads: usize,
     /// Width of the pooled embedding.
     pub projection_dim: usize,
-    /// Added to variances.
+    /// Epsilon of the layer norms.
     pub layer_norm_eps: f64,
-    /// Between the two linear layers of a feed-forward block.
+    /// Activation of the feed-forward layers.
     pub hidden_act: Activation,
-    /// The token whose position is pooled; 2 means the highest id of the prompt.
+    /// The token that is pooled; 2 means the highest id of the prompt.
     pub eos_token_id: u32,
 }
 
@@ -63,7 +63,7 @@ impl ClipConfig {
     }
 }
 
-/// One pre-norm layer: causal self-attention, then a feed-forward block.
+/// transformers' `CLIPEncoderLayer`: causal self-attention and a feed-forward block, each after a norm.
 #[derive(Debug)]
 struct Layer {
     layer_norm1: LayerNorm,
@@ -110,12 +110,12 @@ impl Layer {
 /// A text encoder's outputs for a prompt.
 #[derive(Debug)]
 pub struct TextEncoding {
-    /// N + 1 states for N layers, each [1, T, hidden]: the embeddings, then the output of each layer,
-    /// without the final norm.
+    /// N + 1 states for N layers, each [1, T, hidden]: the embeddings, then the output of each layer, without the final
+    /// norm.
     pub hidden_states: Vec<Tensor>,
     /// The last state after the final norm, [1, T, hidden].
     pub last_hidden_state: Tensor,
-    /// Its row at the end token, projected where the encoder has a projection: [1, projection].
+    /// The last state at the end token, projected if the encoder has a projection: [1, projection] or [1, hidden].
     pub pooled: Tensor,
 }
 
@@ -132,17 +132,17 @@ pub struct ClipTextModel {
 }
 
 impl ClipTextModel {
-    /// Reads an encoder; `projected` for `CLIPTextModelWithProjection`.
+    /// Loads an encoder; `projected` for `CLIPTextModelWithProjection`.
     ///
     /// # Errors
-    /// If a tensor is missing or mis-shaped.
+    /// If a tensor is missing or has another shape, or the device fails.
     pub fn new(
         files: &std::rc::Rc<WeightFiles>,
         config: ClipConfig,
         projected: bool,
     ) -> Result<Self, LoadError> {
         let root = files.root();
-        // transformers 5 leaves this level of names out for a model without projection.
+        // transformers 5 omits the level `text_model` for a model without projection.
         let flat = files.has_any("embeddings.token_embedding.weight");
         let vars = if flat { root.clone() } else { root.at("text_model") };
         let embeddings = vars.at("embeddings");
@@ -160,7 +160,7 @@ impl ClipTextModel {
                 Linear::without_bias(&root.at("text_projection"), config.hidden_size, config.projection_dim)
             })
             .transpose()?;
-        // An index buffer that older files have beside the weights.
+        // Older files have this index buffer.
         files.finish(|name| name.ends_with("embeddings.position_ids"))?;
         let device = token_embedding.device().clone();
         Ok(Self {
@@ -174,12 +174,12 @@ impl ClipTextModel {
         })
     }
 
-    /// The sizes it was built with.
+    /// The configuration of this encoder.
     pub fn config(&self) -> &ClipConfig {
         &self.config
     }
 
-    /// Encodes one prompt's ids, at most `max_position_embeddings` of them.
+    /// Encodes the ids of one prompt, at most `max_position_embeddings`.
     ///
     /// # Errors
     /// If there are more ids than positions or the device fails.
@@ -203,8 +203,8 @@ impl ClipTextModel {
         Ok(TextEncoding { hidden_states, last_hidden_state, pooled })
     }
 
-    /// The position of the end token. Configurations from before transformers 4.31 have `eos_token_id` 2
-    /// although the end token is the highest id; transformers still reads them like that, and so do we.
+    /// The position of the end token. Configurations older than transformers 4.31 have `eos_token_id` 2, although the
+    /// end token is the highest id. This reads them as transformers does.
     fn end_position(&self, ids: &[u32]) -> usize {
         let end = match self.config.eos_token_id {
             2 => ids.iter().max().copied().unwrap_or(0),

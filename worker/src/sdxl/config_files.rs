@@ -1,18 +1,18 @@
-//! The JSON files and tokenizers of a checkpoint: those of a folder in the diffusers layout, or the built-in ones
-//! of SDXL base 1.0 for a file that holds only weights.
+//! The JSON files and tokenizers of a checkpoint: a folder in the diffusers layout, or the built-in files of SDXL base
+//! 1.0 for a single weight file.
 
 use std::path::{Path, PathBuf};
 
 use super::error::LoadError;
+use super::foreign;
 use super::settings::Settings;
 
-/// Where a checkpoint's configuration comes from.
+/// The source of a checkpoint's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigFiles {
     /// A folder in the diffusers layout, or one component of it.
     Folder(PathBuf),
-    /// SDXL base 1.0 (<https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0>), or the component of
-    /// this name.
+    /// SDXL base 1.0 (<https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0>), or one component of it.
     SdxlBase(&'static str),
 }
 
@@ -25,7 +25,7 @@ macro_rules! built_in {
     };
 }
 
-/// Path and text of each.
+/// Path and text of each built-in file.
 const FILES: &[(&str, &str)] = built_in! {
     "model_index.json"
     "scheduler/scheduler_config.json"
@@ -59,10 +59,10 @@ impl ConfigFiles {
         }
     }
 
-    /// The text of a file; `what` it is needed for.
+    /// The text of a file. `what` says in the error what the file is needed for.
     ///
     /// # Errors
-    /// If it is not there or cannot be read.
+    /// If the file is missing or cannot be read.
     pub fn text(&self, name: &str, what: &'static str) -> Result<String, LoadError> {
         self.find(name)?.ok_or_else(|| LoadError::Missing { path: self.path(name), what })
     }
@@ -70,33 +70,26 @@ impl ConfigFiles {
     /// The text of a file that may be absent.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If it cannot be read or is not a text.
     pub fn find(&self, name: &str) -> Result<Option<String>, LoadError> {
         match self {
-            Self::Folder(folder) => {
-                let path = folder.join(name);
-                match std::fs::read_to_string(&path) {
-                    Ok(text) => Ok(Some(text)),
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                    Err(source) => Err(LoadError::Unreadable { path, source }),
-                }
-            }
+            Self::Folder(folder) => foreign::read_text(&folder.join(name)),
             Self::SdxlBase(component) => {
                 let built_in = |component: &str| {
                     let path = Path::new(component).join(name);
                     FILES.iter().find(|(file, _)| Path::new(file) == path).map(|(_, text)| (*text).to_owned())
                 };
-                // Both tokenizers share CLIP's vocabulary.
+                // Both tokenizers have CLIP's vocabulary.
                 Ok(built_in(component)
                     .or_else(|| if *component == "tokenizer_2" { built_in("tokenizer") } else { None }))
             }
         }
     }
 
-    /// A JSON file as settings; `what` it is needed for.
+    /// The settings of a JSON file. `what` says in the error what the file is needed for.
     ///
     /// # Errors
-    /// If it is not there or is not a JSON object.
+    /// If the file is missing, cannot be read, or is not a JSON object.
     pub fn settings(&self, name: &str, what: &'static str) -> Result<Settings, LoadError> {
         Settings::parse(&self.text(name, what)?, &self.path(name))
     }
@@ -107,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_built_in_files_are_whole() {
+    fn the_built_in_files_are_complete() {
         let base = ConfigFiles::SdxlBase("");
         assert!(base.settings("model_index.json", "a test").is_ok());
         for (component, file) in [("unet", "config.json"), ("tokenizer_2", "tokenizer_config.json")] {

@@ -1,4 +1,4 @@
-//! Layers with weights. Each layer reads the tensors below its path in the checkpoint.
+//! Layers with weights. Each layer loads the tensors below its path in the checkpoint.
 
 use candle_core::Tensor;
 
@@ -14,7 +14,7 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    /// Reads `weight` [outputs, inputs] and `bias` [outputs].
+    /// Loads `weight` [outputs, inputs] and `bias` [outputs].
     ///
     /// # Errors
     /// If the device fails.
@@ -23,7 +23,7 @@ impl Linear {
         Ok(Self { bias, ..Self::without_bias(vars, inputs, outputs)? })
     }
 
-    /// Reads `weight` alone.
+    /// Loads `weight` without bias.
     ///
     /// # Errors
     /// If the device fails.
@@ -31,7 +31,7 @@ impl Linear {
         Ok(Self { weight: vars.weight(&[outputs, inputs])?, bias: None })
     }
 
-    /// [.., inputs] to [.., outputs].
+    /// `x` [.., inputs] gives [.., outputs].
     ///
     /// # Errors
     /// If the device fails.
@@ -40,7 +40,7 @@ impl Linear {
     }
 }
 
-/// A convolution over pictures, NCHW.
+/// A two-dimensional convolution, NCHW.
 #[derive(Debug)]
 pub(crate) struct Conv2d {
     weight: Weight,
@@ -50,8 +50,8 @@ pub(crate) struct Conv2d {
 }
 
 impl Conv2d {
-    /// Reads `weight` [outputs, inputs, kernel, kernel] and `bias` [outputs]; the output has the size
-    /// of the input.
+    /// Loads `weight` [outputs, inputs, kernel, kernel] and `bias` [outputs]. The output has the input's height and
+    /// width.
     ///
     /// # Errors
     /// If the device fails.
@@ -60,7 +60,7 @@ impl Conv2d {
         Ok(Self { bias, ..Self::without_bias(vars, inputs, outputs, kernel)? })
     }
 
-    /// Reads `weight` alone.
+    /// Loads `weight` without bias.
     ///
     /// # Errors
     /// If the device fails.
@@ -80,7 +80,7 @@ impl Conv2d {
         Self { stride, padding, ..self }
     }
 
-    /// [B, inputs, H, W] to [B, outputs, H', W'].
+    /// `x` [B, inputs, H, W] gives [B, outputs, H', W'].
     ///
     /// # Errors
     /// If the device fails.
@@ -89,7 +89,7 @@ impl Conv2d {
     }
 }
 
-/// Group norm, with the activation that follows it.
+/// Group norm, and the activation after it.
 #[derive(Debug)]
 pub(crate) struct GroupNorm {
     weight: Tensor,
@@ -100,7 +100,7 @@ pub(crate) struct GroupNorm {
 }
 
 impl GroupNorm {
-    /// Reads `weight` and `bias` [channels].
+    /// Loads `weight` and `bias` [channels].
     ///
     /// # Errors
     /// If the device fails.
@@ -115,7 +115,7 @@ impl GroupNorm {
         Ok(Self { weight, bias, groups, eps, activation })
     }
 
-    /// Any shape with the channels second.
+    /// `x` [B, channels, ..] gives the same shape.
     ///
     /// # Errors
     /// If the device fails.
@@ -133,7 +133,7 @@ pub(crate) struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Reads `weight` and `bias` [width].
+    /// Loads `weight` and `bias` [width].
     ///
     /// # Errors
     /// If the device fails.
@@ -141,7 +141,7 @@ impl LayerNorm {
         Ok(Self { weight: vars.tensor("weight", &[width])?, bias: vars.tensor("bias", &[width])?, eps })
     }
 
-    /// [.., width].
+    /// `x` [.., width] gives the same shape.
     ///
     /// # Errors
     /// If the device fails.

@@ -1,12 +1,12 @@
-//! SDXL from a checkpoint's files, number by number what diffusers computes.
+//! The SDXL models. They compute the numbers that diffusers computes.
 //!
-//! Nothing about a checkpoint is assumed: widths, depths, heads, activations, norms, token padding and
-//! scaling come from its JSON files, and a setting that is not implemented is refused when it is loaded.
-//! What a picture is made *from* (prompts, seeds, samplers) is the business of [`crate::pipeline`].
+//! Widths, depths, heads, activations, norms, token padding and scaling come from the checkpoint's JSON files. A
+//! setting that is not implemented is refused at the load. [`crate::pipeline`] handles prompts, seeds and samplers.
 
 pub mod clip;
 mod config_files;
 mod error;
+mod foreign;
 mod layers;
 pub mod lora;
 pub mod ops;
@@ -22,6 +22,7 @@ mod weights;
 
 pub use config_files::ConfigFiles;
 pub use error::{LoadError, WeightReport};
+pub use foreign::not_a_file;
 pub use resnet::NormConfig;
 pub use settings::{Settings, quote_non_finite};
 pub use taps::Taps;

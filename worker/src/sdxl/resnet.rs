@@ -1,5 +1,5 @@
-//! The residual block and the resamplers that the UNet and the autoencoder share: diffusers'
-//! `ResnetBlock2D` (`models/resnet.py`), `Downsample2D` and `Upsample2D`.
+//! The residual block and the resamplers of the UNet and the autoencoder: diffusers' `ResnetBlock2D`
+//! (`models/resnet.py`), `Downsample2D` and `Upsample2D`.
 
 use candle_core::Tensor;
 
@@ -8,19 +8,19 @@ use super::layers::{Conv2d, GroupNorm, Linear};
 use super::ops::{Activation, Padding};
 use super::weights::Vars;
 
-/// The settings that all norms of a model share.
+/// The common settings of a model's group norms.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NormConfig {
     /// Number of groups.
     pub groups: usize,
-    /// Added to variances.
+    /// Epsilon of the norms.
     pub eps: f64,
     /// The activation after each norm.
     pub activation: Activation,
 }
 
 impl NormConfig {
-    /// Reads a norm that is followed by the activation.
+    /// Loads a norm with the activation after it.
     ///
     /// # Errors
     /// If the device fails.
@@ -29,8 +29,8 @@ impl NormConfig {
     }
 }
 
-/// x + conv(act(norm(conv(act(norm(x))) + time))), with a 1x1 convolution on the shortcut where the
-/// number of channels changes.
+/// x + conv(act(norm(conv(act(norm(x))) + time))), with a 1x1 convolution on the shortcut if the number of channels
+/// changes.
 #[derive(Debug)]
 pub(crate) struct ResnetBlock2D {
     norm1: GroupNorm,
@@ -42,7 +42,7 @@ pub(crate) struct ResnetBlock2D {
 }
 
 impl ResnetBlock2D {
-    /// Reads a block; `time` is the width of the time embedding in a UNet.
+    /// Loads a block. `time` is the width of the time embedding; `None` in the autoencoder.
     ///
     /// # Errors
     /// If the device fails.
@@ -67,8 +67,8 @@ impl ResnetBlock2D {
         })
     }
 
-    /// `x` [B, inputs, H, W], `time` [B, width] with its activation already applied (it is the same for
-    /// all blocks); gives [B, outputs, H, W].
+    /// `x` [B, inputs, H, W] and `time` [B, width] give [B, outputs, H, W]. The activation of `time` is already
+    /// applied, because it is the same for all blocks.
     ///
     /// # Errors
     /// If the device fails.
@@ -86,7 +86,7 @@ impl ResnetBlock2D {
     }
 }
 
-/// Halves height and width, rounding up where `padding` is even, with a stride-2 convolution.
+/// Loads a stride-2 convolution that halves height and width. It rounds up if `padding` is even.
 ///
 /// # Errors
 /// If the device fails.
@@ -94,12 +94,12 @@ pub(crate) fn downsampler(vars: &Vars, channels: usize, padding: Padding) -> Res
     Ok(Conv2d::new(&vars.at("conv"), channels, channels, 3)?.strided(2, padding))
 }
 
-/// Nearest-neighbour enlargement followed by a 3x3 convolution.
+/// Nearest-neighbour upsampling and a 3x3 convolution.
 #[derive(Debug)]
 pub(crate) struct Upsample2D(Conv2d);
 
 impl Upsample2D {
-    /// Reads the convolution.
+    /// Loads the convolution.
     ///
     /// # Errors
     /// If the device fails.
@@ -107,8 +107,8 @@ impl Upsample2D {
         Ok(Self(Conv2d::new(&vars.at("conv"), channels, channels, 3)?))
     }
 
-    /// [B, C, H, W] to [B, C, height, width]. The size is that of the skip tensor that is joined next: twice
-    /// the input's, or one less where downsampling had rounded up.
+    /// `x` [B, C, H, W] gives [B, C, height, width]. In the UNet this is the size of the next skip tensor: twice the
+    /// input's, or one less if the downsampling rounded up.
     ///
     /// # Errors
     /// If the device fails.

@@ -1,4 +1,4 @@
-//! A component's JSON file, read key by key so that every error names the file and the key.
+//! A component's JSON file. It is read key by key, so that every error names the file and the key.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -9,19 +9,20 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::LoadError;
+use super::foreign;
 
-/// The largest number of channels, tokens and similar sizes. It is far above any model's, and small enough that the
-/// number of elements of a tensor does not overflow.
+/// The largest number of channels, tokens and similar sizes. It is far above that of any model, and the number of
+/// elements of a tensor cannot overflow.
 pub const MAX_SIZE: usize = 1 << 20;
-/// The largest number of layers of a component, or of one level of it.
+/// The largest number of layers of a component or of one of its levels.
 pub const MAX_LAYERS: usize = 128;
-/// The largest number of levels of a component: each halves the picture.
+/// The largest number of levels of a component. Each level halves the picture.
 pub const MAX_LEVELS: usize = 16;
 
 /// The settings of one JSON file.
 ///
-/// A key that is absent or `null` has its default, as in diffusers. Keys that were never read are
-/// reported by [`Settings::warn_unread`]; diffusers ignores and reports them too.
+/// A key that is absent or `null` has its default, as in diffusers. [`Settings::warn_unread`] reports keys that were
+/// never read, as diffusers does.
 #[derive(Debug, Clone)]
 pub struct Settings {
     path: PathBuf,
@@ -30,24 +31,33 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings from JSON text; `path` is named in error messages.
+    /// Parses JSON text; errors name `path`.
     ///
     /// # Errors
     /// If the text is not a JSON object.
     pub fn parse(text: &str, path: &Path) -> Result<Self, LoadError> {
-        let values = serde_json::from_str(&quote_non_finite(text)).map_err(|e| LoadError::Malformed {
-            path: path.into(),
-            message: format!("not a JSON object: {e}"),
+        let text = foreign::without_mark(text);
+        let values = serde_json::from_str(&quote_non_finite(text)).map_err(|e| {
+            let first = &text.as_bytes()[..text.len().min(foreign::ENOUGH)];
+            let message = match foreign::known(first, path) {
+                Some(what) => what.to_owned(),
+                None if text.trim_start().starts_with('{') => format!("not a JSON object: {e}"),
+                None => match foreign::opening(first) {
+                    Some(opening) => format!("not a JSON object: it begins with {opening}"),
+                    None => format!("not a JSON object: {e}"),
+                },
+            };
+            LoadError::Malformed { path: path.into(), message }
         })?;
         Ok(Self { path: path.into(), values, read: Arc::default() })
     }
 
-    /// The file the settings came from.
+    /// The file of the settings.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A copy in which each of `changes` replaces the key of the same name.
+    /// A copy with `changes` instead of the values of the same keys.
     pub fn with(&self, changes: &Map<String, Value>) -> Self {
         let mut values = self.values.clone();
         values.extend(changes.iter().map(|(k, v)| (k.clone(), v.clone())));
@@ -85,20 +95,20 @@ impl Settings {
         self.get(key)?.ok_or_else(|| self.wrong(key, "is missing"))
     }
 
-    /// The value of `key`, or `default` if it is absent or null: 1 to `most`.
+    /// The value of `key`, from 1 to `most`, or `default` if it is absent or null.
     ///
     /// # Errors
-    /// If it is anything else.
+    /// If the value is not a number in that range.
     pub fn size(&self, key: &'static str, default: usize, most: usize) -> Result<usize, LoadError> {
         let size = self.or(key, default)?;
         self.within(key, &[size], 1..=most)?;
         Ok(size)
     }
 
-    /// A list of sizes, 1 to `most` each, for each of at most `MAX_LEVELS` levels.
+    /// A list of sizes from 1 to `most`, for at most [`MAX_LEVELS`] levels.
     ///
     /// # Errors
-    /// If it is absent, empty, longer or anything else.
+    /// If the value is absent or not such a list.
     pub fn sizes(&self, key: &'static str, most: usize) -> Result<Vec<usize>, LoadError> {
         let sizes: Vec<usize> = self.required(key)?;
         if !(1..=MAX_LEVELS).contains(&sizes.len()) {
@@ -117,10 +127,10 @@ impl Settings {
         }
     }
 
-    /// One number per block, from a list or from one number for all, each in `range`.
+    /// One number in `range` per block, from a list or from one number for all blocks.
     ///
     /// # Errors
-    /// If it is absent, beyond the range, or a list of another length.
+    /// If the value is absent, out of range, or a list of another length.
     pub fn per_block(
         &self,
         key: &'static str,
@@ -152,7 +162,7 @@ impl Settings {
     /// Checks that `key` is absent, null or one of `supported`.
     ///
     /// # Errors
-    /// If it is anything else: a silent default would give another picture.
+    /// If it has another value. A silent default would give another picture.
     pub fn only(&self, key: &'static str, supported: &[Value]) -> Result<(), LoadError> {
         match self.get::<Value>(key)? {
             None => Ok(()),
@@ -171,7 +181,7 @@ impl Settings {
         LoadError::Setting { path: self.path.clone(), key: key.into(), message: message.into() }
     }
 
-    /// Marks keys as known and without effect on the picture.
+    /// Marks keys that have no effect on the picture as read.
     pub fn ignore(&self, keys: &[&'static str]) {
         self.read().extend(keys);
     }
@@ -189,7 +199,7 @@ impl Settings {
     }
 }
 
-/// JSON values that mean the same: 1 and 1.0 do.
+/// Whether two JSON values are equal; 1 equals 1.0.
 fn same(a: &Value, b: &Value) -> bool {
     match (a.as_f64(), b.as_f64()) {
         (Some(a), Some(b)) => a == b,
@@ -197,8 +207,8 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// Python writes infinities as bare words, which is not JSON; diffusers' DPM-Solver configurations have
-/// one. Returns the text with such words in quotes.
+/// Puts `Infinity`, `-Infinity` and `NaN` in quotes. Python writes them as bare words, which is not JSON; diffusers'
+/// DPM-Solver configurations have one.
 pub fn quote_non_finite(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let (mut quoted, mut escaped) = (false, false);
@@ -223,10 +233,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bare_infinities_are_read_as_words_outside_strings_only() {
+    fn bare_infinities_are_quoted_only_outside_of_strings() {
         let text = r#"{"a": -Infinity, "b": "NaN \" Infinity", "c": [Infinity, NaN]}"#;
         let quoted = r#"{"a": "-Infinity", "b": "NaN \" Infinity", "c": ["Infinity", "NaN"]}"#;
         assert_eq!(quote_non_finite(text), quoted);
+    }
+
+    #[test]
+    fn text_that_is_not_json_is_named() {
+        let parse = |text: &str| Settings::parse(text, Path::new("config.json")).map_err(|e| e.to_string());
+        assert!(parse("\u{feff}{}").is_ok(), "a byte order mark");
+        for (text, part) in [
+            ("version https://git-lfs.github.com/spec/v1\noid", "Git LFS"),
+            ("\u{feff}\n<html>", "web page"),
+            ("", "empty"),
+            ("Entry not found", "begins with the text \"Entry not found\""),
+            ("\0\0\0", "zeroes"),
+            ("{,}", "line 1 column 2"),
+        ] {
+            let error = parse(text).expect_err("not JSON");
+            assert!(error.starts_with("config.json: ") && error.contains(part), "{error}");
+        }
     }
 
     #[test]

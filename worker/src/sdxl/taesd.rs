@@ -1,5 +1,5 @@
-//! The small decoder for previews: diffusers' `AutoencoderTiny`
-//! (`models/autoencoders/autoencoder_tiny.py`, `DecoderTiny` in `vae.py`), known as TAESD.
+//! TAESD, the decoder for previews: diffusers' `AutoencoderTiny` (`models/autoencoders/autoencoder_tiny.py`,
+//! `DecoderTiny` in `vae.py`).
 
 use std::rc::Rc;
 
@@ -13,10 +13,10 @@ use super::settings::{MAX_LAYERS, MAX_LEVELS, MAX_SIZE, Settings};
 use super::taps::Taps;
 use super::weights::{Naming, Shards, Stored, Vars, View, WeightFiles};
 
-/// Latents beyond this many standard deviations are squashed: the number is a constant in `DecoderTiny.forward`.
+/// Latents are limited to this value with tanh; a constant in `DecoderTiny.forward`.
 const CLAMP: f64 = 3.0;
 
-/// The largest factor by which a level may enlarge.
+/// The largest `upsampling_scaling_factor`.
 const MAX_FACTOR: usize = 8;
 
 /// The decoder half of an `AutoencoderTiny`'s `config.json`.
@@ -24,11 +24,11 @@ const MAX_FACTOR: usize = 8;
 pub struct TaesdConfig {
     /// Channels of the latents.
     pub latent_channels: usize,
-    /// Channels per level, smallest picture first.
+    /// Channels of each level, smallest picture first.
     pub decoder_block_out_channels: Vec<usize>,
-    /// Residual blocks per level.
+    /// Residual blocks of each level.
     pub num_decoder_blocks: Vec<usize>,
-    /// Each level except the last enlarges by this factor.
+    /// Each level except the last upsamples by this factor.
     pub upsampling_scaling_factor: usize,
     /// The activation after each convolution except the last.
     pub activation: Activation,
@@ -38,7 +38,7 @@ impl TaesdConfig {
     /// Reads the settings; defaults are those of diffusers' `AutoencoderTiny`.
     ///
     /// # Errors
-    /// If one asks for something that is not implemented.
+    /// If a setting is wrong or not implemented.
     pub fn read(s: &Settings) -> Result<Self, LoadError> {
         s.only("_class_name", &["AutoencoderTiny".into()])?;
         s.only("out_channels", &[3.into()])?;
@@ -61,8 +61,8 @@ impl TaesdConfig {
         Ok(config)
     }
 
-    /// Reads the shape of a decoder from the tensors of its author's file
-    /// (<https://github.com/madebyollin/taesd>), which comes without a settings file.
+    /// Reads the configuration from the tensors of an original file (<https://github.com/madebyollin/taesd>), which has
+    /// no `config.json`.
     ///
     /// # Errors
     /// If the tensors are not those of such a decoder.
@@ -75,7 +75,7 @@ impl TaesdConfig {
             Some(&[outputs, inputs, _, _]) if outputs.max(inputs) <= MAX_SIZE => Some((outputs, inputs)),
             _ => None,
         };
-        // A clamp, a convolution and its activation are first; resamplers and activations have no tensors.
+        // The first layers are a clamp, a convolution and its activation. Upsamplers and activations have no tensors.
         let (mut channels, latent_channels) = shape("1.weight".into()).ok_or_else(malformed)?;
         let (mut decoder_block_out_channels, mut num_decoder_blocks) = (Vec::new(), Vec::new());
         let (mut number, mut blocks) = (3, 0);
@@ -104,7 +104,7 @@ impl TaesdConfig {
         })
     }
 
-    /// The names in that file: only numbers, one higher than diffusers' because the clamp has a number too.
+    /// The naming of an original file: numbers, one higher than diffusers' numbers because of the clamp.
     pub fn original_naming() -> Naming {
         Naming::new("", |name| {
             let below = name.strip_prefix("decoder.layers.").unwrap_or(name);
@@ -114,13 +114,13 @@ impl TaesdConfig {
         })
     }
 
-    /// Pixels of a picture per number of its latents, along one side.
+    /// Pixels per latent, along one side.
     pub fn scale(&self) -> usize {
         self.upsampling_scaling_factor.pow(self.num_decoder_blocks.len() as u32 - 1)
     }
 }
 
-/// Three convolutions, added to the input.
+/// diffusers' `AutoencoderTinyBlock`: three convolutions, added to the input.
 #[derive(Debug)]
 struct Block {
     convs: [Conv2d; 3],
@@ -143,10 +143,10 @@ pub struct Taesd {
 }
 
 impl Taesd {
-    /// Reads the decoder's weights.
+    /// Loads the decoder.
     ///
     /// # Errors
-    /// If a tensor is missing or mis-shaped, or the device fails.
+    /// If a tensor is missing or has another shape, or the device fails.
     pub fn new(files: &Rc<WeightFiles>, config: TaesdConfig) -> Result<Self, LoadError> {
         let vars = files.root().at("decoder.layers");
         let first = config.decoder_block_out_channels[0];
@@ -171,12 +171,12 @@ impl Taesd {
         Ok(Self { layers, config })
     }
 
-    /// The shape it was built with.
+    /// The configuration of this decoder.
     pub fn config(&self) -> &TaesdConfig {
         &self.config
     }
 
-    /// Latents as the UNet has them, [B, C, h, w], to pictures [B, 3, H, W] in about -1..1, not clamped.
+    /// Decodes the UNet's latents [B, C, h, w] to pictures [B, 3, H, W], about -1..1, not clamped.
     ///
     /// # Errors
     /// If the device fails.
@@ -184,7 +184,7 @@ impl Taesd {
         self.decode_observed(latents, &mut Taps::none())
     }
 
-    /// [`Taesd::decode`] that passes the output of each layer to `taps`.
+    /// [`Taesd::decode`], and passes the output of each layer to `taps`.
     ///
     /// # Errors
     /// As [`Taesd::decode`].
@@ -203,7 +203,7 @@ impl Taesd {
             };
             taps.see(format_args!("decoder.layers.{i}"), &x);
         }
-        // The network's range is 0..1.
+        // The network's output is in 0..1.
         let y = x.affine(2.0, -1.0)?;
         taps.see(format_args!("image"), &y);
         Ok(y)
@@ -212,7 +212,7 @@ impl Taesd {
 
 impl Block {
     fn new(vars: &Vars, channels: usize) -> Result<Self, LoadError> {
-        // Activations have numbers too, but no weights.
+        // The activations between them have numbers but no weights.
         let conv = |i: usize| Conv2d::new(&vars.at(i), channels, channels, 3);
         Ok(Self { convs: [conv(0)?, conv(2)?, conv(4)?] })
     }
@@ -221,7 +221,7 @@ impl Block {
         let [a, b, c] = &self.convs;
         let h = activation.forward(&a.forward(x)?)?;
         let h = activation.forward(&b.forward(&h)?)?;
-        // The last one is always a ReLU, whatever `act_fn` says.
+        // The last activation is always a ReLU, independent of `act_fn`.
         Activation::Relu.forward(&(c.forward(&h)? + x)?)
     }
 }

@@ -1,14 +1,14 @@
-//! Access to the intermediate values of a forward pass, for tests and dumps that look for the first wrong number.
+//! Access to the intermediate tensors of a forward pass, for tests and dumps.
 
 use std::fmt;
 
 use candle_core::Tensor;
 
-/// Called with a module's path and its output.
-type Observer<'a> = &'a mut dyn FnMut(&str, &Tensor);
+/// Called with a module's path and output.
+type TensorObserver<'a> = &'a mut dyn FnMut(&str, &Tensor);
 
-/// Receives the outputs of modules by name; costs nothing without an observer.
-pub struct Taps<'a>(Option<Observer<'a>>);
+/// Passes the outputs of modules to an observer, if there is one.
+pub struct Taps<'a>(Option<TensorObserver<'a>>);
 
 impl<'a> Taps<'a> {
     /// No observer.
@@ -16,12 +16,12 @@ impl<'a> Taps<'a> {
         Self(None)
     }
 
-    /// Calls `observer` with each module's path, as in the weight files, and its output.
-    pub fn to(observer: Observer<'a>) -> Self {
+    /// Calls `observer` with each module's path, as in the weight files, and output.
+    pub fn to(observer: TensorObserver<'a>) -> Self {
         Self(Some(observer))
     }
 
-    /// Passes on the output of one module; its name is formatted only if there is an observer.
+    /// Passes on the output of one module. The name is only formatted if there is an observer.
     pub fn see(&mut self, name: fmt::Arguments<'_>, output: &Tensor) {
         if let Some(observer) = &mut self.0 {
             observer(&name.to_string(), output);

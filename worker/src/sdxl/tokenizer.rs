@@ -1,5 +1,5 @@
 //! CLIP's byte-pair encoding from `vocab.json` and `merges.txt`, as transformers' `CLIPTokenizer`
-//! (`models/clip/tokenization_clip.py`) builds it.
+//! (`models/clip/tokenization_clip.py`).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,35 +16,35 @@ use super::config_files::ConfigFiles;
 use super::error::LoadError;
 use super::settings::Settings;
 
-/// What its files are needed for.
+/// What the files are needed for, for errors.
 const WHAT: &str = "a tokenizer";
 
-/// How OpenAI's CLIP cuts text into words before the merges.
+/// How OpenAI's CLIP splits text into words before the merges.
 const WORDS: &str =
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
-/// How much of what was cut off is shown, in characters.
+/// Most characters of the truncated text in a message.
 const REST_SHOWN: usize = 40;
 
-/// A prompt's ids, with start and end token, padded to the full length.
+/// A prompt's token ids, with start and end tokens, padded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenIds {
-    /// Exactly as many as the encoder has positions.
+    /// `model_max_length` ids.
     pub ids: Vec<u32>,
-    /// How many there were before padding or truncation, start and end token included.
+    /// Number of ids before truncation and padding, including the start and end tokens.
     pub untruncated: usize,
-    /// What was cut off.
+    /// The truncated end of the prompt, if any.
     pub truncated: Option<Truncated>,
 }
 
-/// The end of a prompt that an encoder does not read. Shown as what the encoder does: "reads 75 of its 98 tokens, …".
+/// The truncated end of a prompt. Its text is the predicate of a sentence: "reads 75 of its 98 tokens, …".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Truncated {
-    /// Tokens that are used, without those for start and end.
+    /// Number of used tokens, without the start and end tokens.
     pub used: usize,
-    /// Tokens of the whole prompt, without those for start and end.
+    /// Number of tokens of the prompt, without the start and end tokens.
     pub tokens: usize,
-    /// How the rest begins.
+    /// The first characters of the truncated text.
     pub rest: String,
 }
 
@@ -76,7 +76,7 @@ impl ClipTokenizer {
         config.only("add_prefix_space", &[false.into()])?;
         config.only("do_lower_case", &[true.into()])?;
         let length: usize = config.required("model_max_length")?;
-        // transformers lets the map overrule the configuration; it may be absent.
+        // The map is optional and has precedence over the configuration, as in transformers.
         let map = match files.find("special_tokens_map.json")? {
             Some(text) => Some(Settings::parse(&text, &files.path("special_tokens_map.json"))?),
             None => None,
@@ -131,8 +131,8 @@ impl ClipTokenizer {
             .map_err(broken)?;
         let bytes = ByteLevel::new(false, true, true);
         tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![split.into(), bytes.into()])));
-        // A special token is cut out of a prompt before anything else: that is why every "!" of a prompt
-        // becomes the pad token in SDXL's second tokenizer.
+        // Special tokens are found before the words. So every "!" in a prompt becomes the pad token in SDXL's second
+        // tokenizer.
         let specials: Vec<_> =
             [start, end, unknown, pad].into_iter().map(|t| AddedToken::from(t, true)).collect();
         tokenizer.add_special_tokens(specials).map_err(broken)?;
@@ -142,21 +142,21 @@ impl ClipTokenizer {
         Ok(Self { tokenizer, folder, length, start: start_id, end: end_id, pad: pad_id })
     }
 
-    /// Number of ids that [`ClipTokenizer::encode`] gives.
+    /// Number of ids of an encoded prompt: `model_max_length`.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// The highest id that it can give.
+    /// The highest possible id.
     pub fn highest_id(&self) -> u32 {
         self.tokenizer.get_vocab(true).into_values().max().unwrap_or(0)
     }
 
-    /// Start token, ids, end token, padding; a long prompt is cut and keeps its end token.
-    /// The prompt stays out of the log: it is its author's.
+    /// Encodes a prompt: start token, ids, end token, padding. A long prompt is truncated before the end token. The
+    /// prompt is private, so it is not logged.
     ///
     /// # Errors
-    /// If the tokenizer fails, with its message.
+    /// The tokenizer's message, if it fails.
     pub fn encode(&self, prompt: &str) -> Result<TokenIds, String> {
         let encoding = self.tokenizer.encode_fast(prompt, false).map_err(|e| e.to_string())?;
         let words = encoding.get_ids();
@@ -174,11 +174,11 @@ impl ClipTokenizer {
         Ok(TokenIds { ids, untruncated, truncated })
     }
 
-    /// How a prompt goes on after so many tokens.
+    /// The start of the prompt's text after so many tokens.
     fn rest(&self, prompt: &str, tokens: usize) -> Result<String, String> {
         let encoding = self.tokenizer.encode(prompt, false).map_err(|e| e.to_string())?;
         let start = encoding.get_offsets().get(tokens).map_or(prompt.len(), |(start, _)| *start);
-        // A token may begin within a character.
+        // A token may start inside a character.
         let start = (start..prompt.len()).find(|at| prompt.is_char_boundary(*at)).unwrap_or(prompt.len());
         let rest = prompt.get(start..).unwrap_or_default().trim_start();
         match rest.char_indices().nth(REST_SHOWN) {
@@ -194,7 +194,10 @@ impl std::fmt::Debug for ClipTokenizer {
     }
 }
 
-/// The pairs of `merges.txt`, or the number of a line that is none.
+/// The pairs of `merges.txt`.
+///
+/// # Errors
+/// The number of a line that is not a pair.
 fn merges(text: &str) -> Result<Vec<(String, String)>, usize> {
     text.lines()
         .enumerate()

@@ -1,4 +1,4 @@
-//! Checkpoints of jobs, as a worker reads them from Redis.
+//! Damaged checkpoints of jobs.
 
 use glimpse_test_support::fuzz;
 use glimpse_worker::{
@@ -13,7 +13,7 @@ use crate::{
     tensors::{Tensors, broken},
 };
 
-/// A job of this size.
+/// The memory of a job of this size, in bytes.
 const BASE: usize = 32 << 20;
 /// See [`crate::copy`].
 const PER_BYTE: usize = 100;
@@ -22,14 +22,14 @@ const STEPS: usize = 3;
 fn inputs(class: usize) -> Inputs {
     let mut inputs = Inputs::new("a fox", 16, 16);
     inputs.num_inference_steps = STEPS;
-    // As many steps as the job has.
+    // The number of steps of the job.
     let changes = json!({ "solver_order": 3 }).as_object().cloned().unwrap_or_default();
     inputs.scheduler = Some(SchedulerChoice { name: Some(SCHEDULERS[class].to_owned()), changes });
     inputs
 }
 
 #[test]
-fn a_broken_checkpoint_is_taken_up_or_left_aside() {
+fn a_broken_checkpoint_is_used_or_ignored() {
     fuzz::alone(|| {
         let options =
             LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(parity().join("model")) };

@@ -1,4 +1,4 @@
-//! The JSON files and the tokenizers.
+//! Damaged JSON files and tokenizers.
 
 use glimpse_test_support::fuzz::{self, Change, changes, damages};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ const JSON: [&str; 12] = [
     "unet/diffusion_pytorch_model.safetensors.index.json",
 ];
 
-/// A copy whose UNet is one shard with an index.
+/// A copy whose UNet has one shard and an index.
 fn sharded() -> Copy {
     let copy = Copy::folder();
     let weights = "unet/diffusion_pytorch_model";
@@ -34,7 +34,7 @@ fn sharded() -> Copy {
 }
 
 #[test]
-fn what_is_whole_loads() {
+fn undamaged_files_load() {
     fuzz::alone(|| {
         for copy in [Copy::folder(), Copy::single(), sharded()] {
             let file = "model_index.json";
@@ -59,7 +59,7 @@ fn a_changed_configuration_is_loaded_or_named() {
 
 /// Values that random changes rarely produce.
 #[test]
-fn each_number_of_each_configuration_may_be_any() {
+fn each_number_of_each_configuration_may_have_any_value() {
     fuzz::alone(|| {
         let copy = sharded();
         for file in JSON.into_iter().filter(|file| !file.ends_with("vocab.json")) {

@@ -1,4 +1,4 @@
-//! A checkpoint whose files a test damages, one at a time.
+//! A copy of a checkpoint, in which a test damages one file at a time.
 
 use std::{
     fmt::Debug,
@@ -13,9 +13,9 @@ use tempfile::TempDir;
 
 use crate::support::parity;
 
-/// The memory of loading besides the files: tokenizers, names, and errors about at most some thousand tensors.
+/// The memory of a load besides the files, in bytes: tokenizers, names, and errors about some thousand tensors.
 const BASE: usize = 24 << 20;
-/// The memory per byte of a file: numbers of 16 bits become 32 bits, and one character of JSON becomes a value of 32
+/// The memory per byte of a file. Numbers of 16 bits become 32 bits, and one character of JSON becomes a value of 32
 /// bytes in a list that doubles when it grows.
 const PER_BYTE: usize = 100;
 
@@ -37,7 +37,7 @@ impl Copy {
         Self { folder, options, files }
     }
 
-    /// A single file, and a TAESD with its author's names.
+    /// A single file, and a TAESD in its original file.
     pub(crate) fn single() -> Self {
         let Self { folder, options, mut files } = Self::folder();
         let variants = parity().join("variants");
@@ -103,7 +103,7 @@ impl Drop for Damaged {
     }
 }
 
-/// Makes one small picture, as a worker does before its first job. It may fail.
+/// Makes one small picture, as a worker's warm-up. It may fail.
 pub(crate) fn make(pipeline: &SdxlPipeline) {
     let multiple = pipeline.describe().multiple.clamp(1, 64);
     let side = 32_u32.next_multiple_of(multiple);

@@ -1,4 +1,4 @@
-//! The weights, in every file where a model has them.
+//! Damaged weight files.
 
 use glimpse_test_support::fuzz;
 

@@ -1,9 +1,9 @@
-//! LoRA files.
+//! Damaged LoRA files.
 
 use std::fs;
 
 use glimpse_test_support::fuzz;
-use glimpse_worker::pipeline::{Inputs, LoadOptions, Lora, Pipeline, PipelineError, SdxlPipeline};
+use glimpse_worker::pipeline::{Inputs, LoadOptions, LoraChoice, Pipeline, PipelineError, SdxlPipeline};
 use proptest::prelude::*;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     tensors::{Tensors, broken},
 };
 
-/// A job of this size, and the model's weights twice.
+/// The memory of a job of this size and of the model's weights twice, in bytes.
 const BASE: usize = 32 << 20;
 /// See [`crate::copy`].
 const PER_BYTE: usize = 100;
@@ -32,13 +32,13 @@ fn a_broken_lora_is_used_or_refused_by_its_name() {
             fs::write(&path, &file).expect("written");
             let mut inputs = Inputs::new("a fox", 16, 16);
             inputs.num_inference_steps = 1;
-            inputs.loras = vec![Lora::file(path.clone(), 1.0)];
+            inputs.loras = vec![LoraChoice::file(path.clone(), 1.0)];
             let used = fuzz::within(&(names[which], &broken), BASE + PER_BYTE * file.len(), || {
                 let mut denoising = pipeline.begin(&inputs)?;
                 pipeline.step(&mut [&mut denoising])
             });
             match used {
-                // Numbers that are not finite show in what is made of them.
+                // Numbers that are not finite may cause a fault of the job.
                 Ok(()) | Err(PipelineError::Fault { .. }) => {}
                 Err(PipelineError::BadRequest { field, message }) => {
                     prop_assert_eq!(field, "loras");

@@ -1,6 +1,5 @@
-//! Whatever is in a model's files, in a LoRA, in a checkpoint or in a job's pictures: reading it returns a value or an
-//! error that says where it is wrong, and uses no more memory than the stated bound. `PROPTEST_CASES=n` runs n cases of
-//! each.
+//! Damaged model files, LoRAs, checkpoints and pictures of jobs. Reading them returns a value, or an error that names
+//! the place, and uses at most the stated memory. `PROPTEST_CASES=n` runs n cases of each test.
 
 #![expect(clippy::expect_used, reason = "in a test that is how a failure looks")]
 

@@ -1,4 +1,4 @@
-//! A job's request as a worker reads it from Redis, with its pictures.
+//! Damaged requests and pictures of jobs.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use glimpse_shared::request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown};
@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 
 use crate::support::parity;
 
-/// A job of a small picture, and the buffers of one of its pictures' decoder.
+/// The memory of a job with a small picture, and the buffers of a picture decoder, in bytes.
 const BASE: usize = 64 << 20;
-/// Bytes of a picture's file, of its decoded pixels, and of the pixels as numbers.
+/// Memory of a picture's file, of its decoded pixels, and of the pixels as numbers, in bytes.
 const PER_PIXEL: usize = 40;
 /// See [`crate::copy`].
 const PER_BYTE: usize = 100;
-/// The most pixels that the worker makes here.
+/// The pipeline's limit of pixels.
 const MADE: u64 = 64 * 64;
 
-/// A checked request with nearly every member.
+/// A checked request with nearly all fields.
 fn document() -> Value {
     let offer =
         Offer { native_width: 64, native_height: 64, max_pixels: MADE, schedulers: Default::default() };

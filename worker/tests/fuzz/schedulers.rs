@@ -1,4 +1,4 @@
-//! `scheduler_config.json`, for every sampler.
+//! Damaged `scheduler_config.json`, for every sampler.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use glimpse_worker::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Memory for tables of the largest number of timesteps, for as many steps.
+/// Memory for the tables of the largest number of timesteps and steps, in bytes.
 const BASE: usize = 16 << 20;
 /// See [`crate::copy`].
 const PER_BYTE: usize = 100;
@@ -53,7 +53,7 @@ fn sample(text: &str, steps: usize) -> Result<(), String> {
         let Ok(stepped) = sampler.step(step, &noise.0.clone(), &latents, &mut noise) else { break };
         latents = stepped.sample;
     }
-    // A job that starts at its last step, from a picture.
+    // An image-to-image job that starts at its last step.
     let _ = sampler.add_noise(steps.saturating_sub(1), &latents, &noise.0);
     Ok(())
 }

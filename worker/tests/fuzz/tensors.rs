@@ -1,10 +1,10 @@
-//! Damaged safetensors files.
+//! Generates damaged safetensors files.
 
 use glimpse_test_support::fuzz::{Change, Damage, changes, damages};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Map, Value, json};
 
-/// Every type of the format, and its bits.
+/// All dtypes of the format, and their bits.
 const TYPES: [(&str, usize); 20] = [
     ("F64", 64),
     ("F32", 32),
@@ -28,7 +28,7 @@ const TYPES: [(&str, usize); 20] = [
     ("BOOL", 8),
 ];
 
-/// The parts of a file.
+/// The contents of a file.
 #[derive(Clone)]
 pub(crate) struct Tensors {
     entries: Vec<Entry>,
@@ -44,7 +44,7 @@ pub(crate) struct Entry {
     data: Vec<u8>,
 }
 
-/// A damage to a file.
+/// A way to damage a file.
 #[derive(Debug, Clone)]
 pub(crate) struct Broken {
     /// The tensors are changed, and the header with them.
@@ -62,13 +62,13 @@ pub(crate) struct Broken {
 #[derive(Debug, Clone)]
 enum TensorChange {
     Drop(Index),
-    /// The names of two tensors are exchanged.
+    /// The names of two tensors are swapped.
     Swap(Index, Index),
     /// A part of the name is replaced by that of another tensor.
     Rename(Index, String),
     /// Other axes with the same number of elements.
     Reshape(Index, usize),
-    /// Another type.
+    /// Another dtype.
     Retype(Index, usize),
     /// No elements: the last axis or the first is 0, the others are the given ones.
     Empty(Index, Vec<u64>, bool),
@@ -77,7 +77,7 @@ enum TensorChange {
     Metadata(Value),
 }
 
-/// Any.
+/// Any damage.
 pub(crate) fn broken() -> impl Strategy<Value = Broken> {
     let at = any::<Index>;
     let sides = prop::sample::select(vec![0, 1, 2, 4, 1 << 20, 1 << 40, 1 << 62, u64::MAX]);
@@ -215,7 +215,7 @@ impl Tensors {
 }
 
 impl Entry {
-    /// The same number of elements, of another type.
+    /// The same number of elements, with another dtype.
     pub(crate) fn retype(&mut self, kind: &str, bits: usize) {
         let numbers = self.shape.iter().copied().fold(1, u64::wrapping_mul) as usize;
         self.kind = kind.to_owned();

@@ -1,8 +1,8 @@
-//! One request against what diffusers computed for it, intermediate by intermediate.
+//! Compares all intermediate tensors of a request with those of diffusers.
 //!
-//! Limits, all relative L2 in f32. One against two threads moves a UNet call of diffusers itself by up to
-//! 1e-5, so each leaves a margin of about ten; the mistakes of practice (a wrong epsilon, GELU, pad token
-//! or hidden layer) break them by a factor of ten or more.
+//! The limits are relative L2 errors in f32. In diffusers itself a UNet call with two threads differs by up to 1e-5
+//! from one with one thread, so each limit has a margin of about ten. Usual errors (a wrong epsilon, GELU, pad token or
+//! hidden layer) exceed the limits by a factor of ten or more.
 
 #[path = "../../examples/dump/case.rs"]
 mod case;
@@ -24,7 +24,7 @@ use glimpse_worker::pipeline::{Inputs, LoadOptions, SdxlPipeline};
 use numbers::numbers;
 use tensors::load;
 
-/// The limit for a tensor, or `None` where it must be equal.
+/// The limit of a tensor; `None` if it must be equal.
 fn limit(name: &str, last: usize) -> Option<f64> {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     match stem {
@@ -34,26 +34,26 @@ fn limit(name: &str, last: usize) -> Option<f64> {
         "latents" if name == format!("latents.{last}") => Some(1e-3),
         "latents" => Some(2e-4),
         "image" => Some(5e-4),
-        // The 0 of "pred_x0" goes with the digits of the step.
+        // The 0 of "pred_x0" is removed together with the digits of the step.
         "preview" | "pred_x" | "preview_x" => Some(1e-3),
         _ => Some(1e-4),
     }
 }
 
-/// The limit where the model computes in half precision: what it costs diffusers itself, as
-/// `tools/parity/half_precision.py` measures it. Tables and noise are of float32 there too.
+/// The limit in half precision: the error of diffusers itself, measured by `tools/parity/half_precision.py`. Tables and
+/// noise are float32 here too.
 fn half_limit(dtype: DType, name: &str) -> Option<f64> {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     let [float16, bfloat16] = match stem {
         "prompt_embeds" | "negative_prompt_embeds" => [1.2e-3, 9.1e-3],
-        // One row of few numbers: [2.8e-3, 1.0e-2] and [1.4e-3, 1.2e-2] in diffusers.
+        // Only a few numbers: diffusers has [2.8e-3, 1.0e-2] and [1.4e-3, 1.2e-2].
         "pooled_prompt_embeds" => [2.8e-3, 1.2e-2],
         "negative_pooled_prompt_embeds" => [1.6e-3, 1.6e-2],
         "noise_pred" | "unet_out" => [2.3e-2, 1.7e-1],
         "latents" => [1.1e-2, 9.4e-2],
         "pred_x" => [7.2e-3, 5.7e-2],
         "preview" => [9.1e-3, 6.6e-2],
-        // 9.0e-2 in diffusers: within the reach of the order of a sum.
+        // diffusers has 9.0e-2; the order of a sum explains the difference.
         "preview_x" => [1.4e-2, 1.0e-1],
         "image" => [1.6e-2, 1.9e-1],
         "unet_in" => [1e-3, 8e-3],
@@ -62,13 +62,13 @@ fn half_limit(dtype: DType, name: &str) -> Option<f64> {
     Some(if dtype == DType::F16 { float16 } else { bfloat16 })
 }
 
-/// Runs `name` of `folder/cases.json` with the pipeline of `options` and compares everything that
-/// `folder/cases/name.safetensors` has.
+/// Runs the request `name` of `folder/cases.json` with the pipeline of `options`, and compares all tensors of
+/// `folder/cases/name.safetensors`.
 pub(crate) fn check(folder: &Path, name: &str, options: LoadOptions) {
     check_changed(folder, name, options, |_| ());
 }
 
-/// As [`check`], of a request that differs from the one in the file.
+/// As [`check`], for a changed request.
 pub(crate) fn check_changed(
     folder: &Path,
     name: &str,

@@ -1,4 +1,4 @@
-//! What is in the cache is not downloaded again, and is enough when nothing else can be had.
+//! Files in the cache are not downloaded again, and are used without a network.
 
 use std::{fs, thread};
 
@@ -7,7 +7,7 @@ use glimpse_test_support::COMMIT;
 use super::props::{Story, UNET};
 
 #[test]
-fn the_layout_is_that_of_hugging_faces_own_library() {
+fn the_layout_is_that_of_huggingface_hub() {
     let story = Story::new();
     let folder = story.resolve().unwrap();
     let model = story.cache.path().join("models--glimpse--demo");
@@ -16,21 +16,21 @@ fn the_layout_is_that_of_hugging_faces_own_library() {
     let link = fs::read_link(folder.join(UNET)).unwrap();
     let blob = link.strip_prefix("../../../blobs").unwrap();
     assert_eq!(blob.as_os_str().len(), 64, "named by its SHA-256");
-    assert!(story.kept("blobs").iter().all(|name| !name.contains('.')), "nothing half done is left");
+    assert!(story.kept("blobs").iter().all(|name| !name.contains('.')), "no incomplete file is left");
 }
 
 #[test]
-fn the_second_time_nothing_is_downloaded() {
+fn a_cached_model_is_not_downloaded_again() {
     let story = Story::new();
     let folder = story.resolve().unwrap();
     story.server.requests();
     assert_eq!(story.resolve().unwrap(), folder);
     let asked: Vec<_> = story.server.requests().into_iter().map(|asked| asked.path).collect();
-    assert_eq!(asked, ["/api/models/glimpse/demo/revision/main"], "whether there is something new");
+    assert_eq!(asked, ["/api/models/glimpse/demo/revision/main"], "only the list of files is requested");
 }
 
 #[test]
-fn offline_the_cache_is_all_there_is() {
+fn offline_only_the_cache_is_used() {
     let mut story = Story::new();
     story.options.offline = true;
     let complaint = story.complaint();
@@ -50,15 +50,15 @@ fn offline_the_cache_is_all_there_is() {
 }
 
 #[test]
-fn without_a_network_the_cache_is_enough() {
+fn without_a_network_the_cache_is_used() {
     let story = Story::new();
     let folder = story.resolve().unwrap();
     story.server.refuse(503, "");
-    assert_eq!(story.resolve().unwrap(), folder, "a Hub that is out of order");
+    assert_eq!(story.resolve().unwrap(), folder, "a Hub that answers errors");
     let Story { server, cache, options } = story;
     drop(server);
     let story = Story { cache, options, ..Story::new() };
-    assert_eq!(story.resolve().unwrap(), folder, "nobody at the Hub's address");
+    assert_eq!(story.resolve().unwrap(), folder, "no server at the Hub's address");
     fs::remove_dir_all(&folder).unwrap();
     let complaint = story.complaint();
     for part in [story.options.endpoint.as_str(), "HF_ENDPOINT", "HF_HUB_OFFLINE", "folder"] {
@@ -67,7 +67,7 @@ fn without_a_network_the_cache_is_enough() {
 }
 
 #[test]
-fn two_at_once_download_it_once() {
+fn two_processes_download_a_file_once() {
     let story = Story::new();
     let (one, other) = thread::scope(|scope| {
         let one = scope.spawn(|| story.resolve());

@@ -1,4 +1,4 @@
-//! What is downloaded, and that it is the model.
+//! Which files are downloaded, and that they are the model's.
 
 use std::{fs, path::Path};
 
@@ -11,7 +11,7 @@ use glimpse_worker::{
 use super::props::{Story, UNET, demo, names, picture};
 
 #[test]
-fn the_picture_is_that_of_the_folder() {
+fn a_downloaded_model_equals_its_folder() {
     let story = Story::new();
     let folder = story.resolve().unwrap();
     let mut wanted = names(&demo());
@@ -50,7 +50,7 @@ fn one_precision_is_downloaded() {
     assert!(downloads.contains(&half) && !downloads.contains(&UNET.into()), "{downloads:?}");
     assert!(downloads.contains(&"vae/diffusion_pytorch_model.safetensors".into()), "it has no other");
     assert_eq!(fs::read(folder.join(&half)).unwrap(), b"half of it");
-    // Nothing but what the other precision needs beyond that.
+    // The other precision downloads only the files that are still missing.
     assert_eq!(story.resolve().unwrap(), folder);
     assert_eq!(story.server.downloads(), [UNET]);
 }
@@ -67,7 +67,7 @@ fn a_taesd_is_two_files() {
 }
 
 #[test]
-fn a_model_without_a_taesd_is_left_to_the_loader() {
+fn a_model_without_a_taesd_is_downloaded() {
     let story = Story::new();
     for file in ["taesd/config.json", "taesd/diffusion_pytorch_model.safetensors"] {
         story.server.remove(file);
@@ -82,7 +82,7 @@ fn a_revision_is_a_branch_or_a_commit() {
     let folder = story.resolve_as("glimpse/demo@refs/pr/1", Precision::Full).unwrap();
     assert_eq!(story.kept("refs"), ["refs/pr/1".to_owned()].into());
     story.server.requests();
-    // A commit never changes: what is there is enough.
+    // A commit never changes, so no request is needed.
     assert_eq!(story.resolve_as(&format!("glimpse/demo@{COMMIT}"), Precision::Full).unwrap(), folder);
     assert_eq!(story.server.requests(), []);
 }
@@ -108,7 +108,7 @@ fn a_path_is_not_an_id() {
         let path = hub::resolve(path, ModelKind::Pipeline, Precision::Full, &story.options);
         assert!(path.is_ok_and(|path| !path.starts_with(story.cache.path())));
     }
-    // A folder that is there wins, whatever its name looks like.
+    // An existing folder is used, even if its name looks like an id.
     let found = hub::resolve(&there, ModelKind::Pipeline, Precision::Full, &story.options);
     assert_eq!(found.unwrap(), there);
     assert_eq!(story.server.requests(), []);

@@ -1,4 +1,4 @@
-//! A model named as on the Hub: what is asked for, what is kept, and what is said when it cannot be had.
+//! Models of the Hub: requests, cache and errors.
 
 #[cfg(test)]
 mod cache;

@@ -75,7 +75,7 @@ pub fn names(folder: &Path) -> BTreeSet<String> {
     names
 }
 
-/// What the model in a folder makes of a prompt.
+/// A picture of the model in a folder.
 pub fn picture(model: &Path, taesd: Option<PathBuf>) -> Vec<u8> {
     let options = LoadOptions { taesd, ..LoadOptions::cpu(model) };
     let pipeline = SdxlPipeline::load(options).unwrap_or_else(|error| panic!("{error}"));

@@ -1,4 +1,4 @@
-//! Each way in which a model cannot be had says which it is, and what to do.
+//! Each error names the model and says what to do.
 
 use glimpse_worker::{
     hub::{HubError, Token},
@@ -43,7 +43,7 @@ fn models_and_revisions_that_do_not_exist() {
 }
 
 #[test]
-fn models_of_another_layout_cost_no_download() {
+fn a_model_of_another_layout_is_refused_before_a_download() {
     let story = Story::new();
     story.server.remove(UNET);
     story.server.put("unet/diffusion_pytorch_model.bin", b"pickled");
@@ -52,17 +52,17 @@ fn models_of_another_layout_cost_no_download() {
 }
 
 #[test]
-fn endpoints_that_are_none() {
+fn wrong_endpoints() {
     let mut story = Story::new();
     story.options.endpoint = "ftp://somewhere".into();
     assert_says(&story.resolve().unwrap_err(), &["HF_ENDPOINT"]);
-    // A page, not a Hub: every address below it is missing, without the Hub's word for why.
+    // A web server that is not a Hub: every path is missing, without the Hub's error code.
     story.options.endpoint = format!("{}/mirror", story.server.endpoint());
     assert_says(&story.resolve().unwrap_err(), &["no model of this name"]);
 }
 
 #[test]
-fn an_endpoint_is_used_whole_or_refused() {
+fn an_endpoint_with_a_query_or_two_logins_is_refused() {
     let mut story = Story::new();
     let hub = story.server.endpoint();
     for part in ["?mirror=1", "/#mirror"] {
@@ -77,7 +77,7 @@ fn an_endpoint_is_used_whole_or_refused() {
 }
 
 #[test]
-fn tokens_that_are_none() {
+fn wrong_tokens() {
     let mut story = Story::new();
     story.options.token = Token::new("hf_\u{1}secret");
     let error = story.resolve().unwrap_err();

@@ -1,4 +1,4 @@
-//! A download that was cut goes on where it was, and what is not what it should be is thrown away.
+//! An interrupted download resumes, and a damaged file is deleted.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use glimpse_worker::hub::Problem;
 
 use super::props::{Story, UNET, demo};
 
-/// From which bytes on the file was asked for.
+/// The first bytes of the requests for the file.
 fn begins(story: &Story) -> Vec<usize> {
     let path = format!("/{UNET}?Signature=secret");
     let asked =
@@ -22,7 +22,7 @@ fn assert_whole(story: &Story) {
 #[test]
 fn a_cut_connection_is_resumed() {
     let story = Story::new();
-    // More often than it may fail in a row.
+    // More failures in total than the allowed failures in a row.
     story.server.cut(UNET, &[1_000_000, 2_000_000, 500_000, 1]);
     assert_whole(&story);
     assert_eq!(begins(&story), [0, 1_000_000, 3_000_000, 3_500_000, 3_500_001]);
@@ -37,7 +37,7 @@ fn a_later_start_goes_on_where_the_last_one_gave_up() {
     assert!(error.to_string().contains(&story.server.cdn()), "{error}");
     assert!(!error.to_string().contains("secret"), "the address is a key: {error}");
     assert_eq!(begins(&story), [0, 1_000_000]);
-    assert!(story.kept("refs").is_empty(), "half a model is none");
+    assert!(story.kept("refs").is_empty(), "an incomplete model is not recorded");
     assert_whole(&story);
     assert_eq!(begins(&story), [1_000_000]);
 }
@@ -54,7 +54,7 @@ fn a_file_that_was_changed_on_the_way_is_refused() {
 }
 
 #[test]
-fn a_beginning_of_something_else_is_found_out() {
+fn an_incomplete_file_with_other_contents_is_detected() {
     let story = Story::new();
     story.server.cut(UNET, &[1_000_000, 0]);
     story.resolve().unwrap_err();
@@ -63,7 +63,7 @@ fn a_beginning_of_something_else_is_found_out() {
     fs::write(blobs.join(&partial), [0; 1000]).unwrap();
     let error = story.resolve().unwrap_err();
     assert!(matches!(error.problem, Problem::Damaged { .. }), "{error}");
-    // Longer than the file: that cannot be a part of it.
+    // Longer than the file.
     fs::write(blobs.join(&partial), vec![0; 20_000_000]).unwrap();
     story.server.requests();
     assert_whole(&story);

@@ -1,4 +1,4 @@
-//! A store that is away for a while.
+//! A store with outages and errors.
 
 use std::sync::{
     Mutex,
@@ -19,18 +19,18 @@ use glimpse_shared::{
     },
 };
 
-/// Passes everything on while `up`; answers nothing while not.
+/// Passes all commands on while it is `up`. Otherwise it is unavailable.
 pub struct Flaky {
     pub store: SharedStore,
     pub up: AtomicBool,
     pub refused: AtomicUsize,
-    /// The next claim is done and not answered.
+    /// The next claim is executed, but its answer is lost.
     pub claim_unanswered: AtomicBool,
-    /// What is answered in a way that no retry makes better, by the command's name.
+    /// The command that gets a permanent error.
     pub corrupt: Mutex<Option<&'static str>>,
     /// Renewals that were sent with a checkpoint.
     pub checkpoints_sent: AtomicUsize,
-    /// The newest checkpoint that was kept.
+    /// The newest stored checkpoint.
     pub kept: Mutex<Option<Checkpoint>>,
 }
 
@@ -47,7 +47,7 @@ impl Flaky {
         }
     }
 
-    /// As [`Flaky::open`], for a command that may be answered with garbage.
+    /// As [`Flaky::open`], for a command that may get a permanent error.
     fn sound(&self, command: &'static str) -> StoreResult<&SharedStore> {
         if *self.corrupt.lock().unwrap() == Some(command) {
             self.refused.fetch_add(1, Ordering::SeqCst);
@@ -61,7 +61,7 @@ impl Flaky {
             return Ok(&self.store);
         }
         self.refused.fetch_add(1, Ordering::SeqCst);
-        Err(StoreError::Unavailable("the test pulled the plug".to_owned()))
+        Err(StoreError::Unavailable("the store of the test is down".to_owned()))
     }
 }
 
@@ -140,7 +140,7 @@ impl Store for Flaky {
         self.store.follow(id, after)
     }
     fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
-        // The message is lost: the worker must learn of a cancel by its next publish or renew.
+        // The message is lost: the worker sees a cancel only at its next publish or renew.
         let _ = app;
         Box::pin(futures::stream::pending())
     }

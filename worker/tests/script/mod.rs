@@ -1,4 +1,4 @@
-//! A pipeline that plays a script behind the seam, and the props of the runner's stories.
+//! A scripted pipeline, and helpers that run a worker with it.
 
 pub mod flaky;
 
@@ -23,7 +23,7 @@ use glimpse_shared::{
 use glimpse_worker::{
     engine::Engine,
     pipeline::{
-        self, Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, Progress, Rgb,
+        self, Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, Rgb, StepProgress,
     },
     runner::{Ended, Worker},
 };
@@ -32,7 +32,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 pub use glimpse_test_support::SOON;
 
-/// Lets steps through one by one, or all of them.
+/// Stops the pipeline's thread until a test lets it pass.
 #[derive(Default)]
 pub struct Gate {
     left: Mutex<usize>,
@@ -61,13 +61,13 @@ impl Gate {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Whether a step stands before the gate.
+    /// Whether the thread waits at the gate.
     pub fn is_waited_at(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 }
 
-/// What goes wrong with every job whose prompt is the key.
+/// What goes wrong with a job.
 #[derive(Clone)]
 pub enum Mishap {
     Refused,
@@ -81,13 +81,13 @@ pub enum Mishap {
 pub struct Script {
     pub gate: Arc<Gate>,
     pub mishaps: BTreeMap<&'static str, Mishap>,
-    /// Where jobs stand before their first step, if anywhere.
+    /// The gate before a job's first step, if any.
     pub preparing: Option<Arc<Gate>>,
-    /// Where each final picture stands, if anywhere.
+    /// The gate before each final picture, if any.
     pub decoding: Option<Arc<Gate>>,
-    /// Steps taken, over all jobs.
+    /// Number of steps of all jobs.
     pub steps: Arc<AtomicUsize>,
-    /// Final pictures made, over all jobs.
+    /// Number of final pictures of all jobs.
     pub decoded: Arc<AtomicUsize>,
 }
 
@@ -171,8 +171,8 @@ impl Pipeline for Script {
         Ok(pictures)
     }
 
-    fn progress(&self, scene: &Scene) -> Progress {
-        Progress { step: scene.step, steps: scene.steps }
+    fn progress(&self, scene: &Scene) -> StepProgress {
+        StepProgress { step: scene.step, steps: scene.steps }
     }
 
     fn describe(&self) -> Description {
@@ -200,7 +200,7 @@ pub async fn submit(store: &SharedStore, prompt: &str) -> JobId {
     submit_with(store, prompt, json!([])).await
 }
 
-/// The same with these LoRAs.
+/// As [`submit`], with these LoRAs.
 pub async fn submit_with(store: &SharedStore, prompt: &str, loras: serde_json::Value) -> JobId {
     let offer =
         Offer { native_width: 16, native_height: 8, max_pixels: 1 << 20, schedulers: Default::default() };
@@ -226,7 +226,7 @@ pub async fn submit_with(store: &SharedStore, prompt: &str, loras: serde_json::V
     job.id
 }
 
-/// A worker at work.
+/// A running worker.
 pub struct Running {
     pub ended: JoinHandle<Ended>,
     drain: Option<oneshot::Sender<()>>,
@@ -247,7 +247,7 @@ pub async fn start(store: &SharedStore, script: &Script, name: &str, drain_grace
     start_with(store, script, name, drain_grace, Duration::from_secs(5)).await
 }
 
-/// Starts a worker that leaves checkpoints so often.
+/// As [`start`], with this interval of checkpoints.
 pub async fn start_with(
     store: &SharedStore,
     script: &Script,
@@ -260,7 +260,7 @@ pub async fn start_with(
     running
 }
 
-/// Starts a worker; the receiver hears when it is ready.
+/// Starts a worker. The receiver gets a message when it is ready.
 pub async fn launch(
     store: &SharedStore,
     script: &Script,
@@ -290,7 +290,7 @@ pub async fn launch(
     (Running { ended, drain: Some(drain) }, is_ready)
 }
 
-/// The next event of a job; it must come soon.
+/// The next event of a job; panics if it does not come soon.
 pub async fn next(stream: &mut BoxStream<'static, Followed>) -> Event {
     match tokio::time::timeout(SOON, stream.next()).await.expect("an event within the deadline") {
         Some(Followed::Frame(frame)) => frame.event().unwrap(),
@@ -298,7 +298,7 @@ pub async fn next(stream: &mut BoxStream<'static, Followed>) -> Event {
     }
 }
 
-/// Every event of a job to its end.
+/// All events of a job, until its end.
 pub async fn all(store: &SharedStore, id: JobId) -> Vec<Event> {
     let mut stream = store.follow(id, None);
     let mut events = vec![next(&mut stream).await];
@@ -308,11 +308,11 @@ pub async fn all(store: &SharedStore, id: JobId) -> Vec<Event> {
     events
 }
 
-/// Waits for something that must become true.
+/// Waits until `condition` is true; panics if that takes too long.
 pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !condition().await {
-        assert!(begun.elapsed() < SOON, "it never became true");
+        assert!(begun.elapsed() < SOON, "the condition did not become true in time");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Somebody who wants a picture: submits, follows, now and then asks twice, leaves and comes back, or cancels.
+//! A client: submits a job and follows it. Sometimes it submits twice, reconnects or cancels.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use super::{
     world::World,
 };
 
-/// The width of a job that only every other machine is capable of.
+/// The width of a job that only every second machine can run.
 const LARGE: u32 = 1024;
 
 pub fn app() -> App {
@@ -64,12 +64,12 @@ pub fn job(number: u64, chance: &mut Chance) -> Job {
     }
 }
 
-/// One job's client, from before its submit until after its end.
+/// The client of one job, from the submit to the end.
 pub async fn live(world: Arc<World>, job: Job, storm: Duration, mut chance: Chance) {
     sleep(chance.millis(0..storm.as_millis() as u64)).await;
     let wire = Arc::new(Wire::new(world.clone(), Arc::new(Process::default()), chance.split()));
     if chance.of(0.05) {
-        // The same request by another way, as with an idempotency key.
+        // The same request on another connection, as with an idempotency key.
         let (other, job) = (Arc::new(Wire::new(world.clone(), Arc::default(), chance.split())), job.clone());
         let later = chance.millis(0..3_000);
         tokio::spawn(async move {
@@ -99,7 +99,7 @@ pub async fn live(world: Arc<World>, job: Job, storm: Duration, mut chance: Chan
     }
 }
 
-/// Submits until that is answered; whether the job was taken.
+/// Submits until the store answers. Returns whether the job was accepted.
 async fn submit(wire: &Wire, job: &Job) -> bool {
     loop {
         match wire.submit(job).await {
@@ -110,7 +110,7 @@ async fn submit(wire: &Wire, job: &Job) -> bool {
     }
 }
 
-/// Follows a job to its end, on one connection or on many.
+/// Follows a job to its end, on one connection or on several.
 async fn follow(world: &World, id: JobId, chance: &mut Chance) -> Option<Frame> {
     let broken = |what: &str| world.broken(|| format!("{id}: a follower {what}"));
     let (mut last, mut history): (Option<Seq>, _) = (None, History::default());

@@ -1,10 +1,10 @@
-//! The pipeline's thread as a task: serves orders in virtual time, and plays the mishap that a job's prompt names.
+//! Simulates the pipeline's thread: serves orders in virtual time. A job's prompt names what goes wrong.
 
 use std::{sync::Arc, time::Duration};
 
 use glimpse_worker::{
     engine::{Made, Order},
-    pipeline::{Description, PipelineError, Progress, Rgb},
+    pipeline::{Description, PipelineError, Rgb, StepProgress},
     runner::index,
 };
 use tokio::{
@@ -18,7 +18,7 @@ use super::{chance::Chance, wire::Process, world::World};
 pub const MISHAPS: [&str; 7] =
     ["refused", "poison", "faulty once", "device lost once", "thread dies once", "stalls", "lasts"];
 
-/// What the worker of the `number`th machine offers: every other one is small.
+/// What the worker of the `number`th machine can do. Every second machine is small.
 pub fn offers(number: u64) -> Description {
     Description {
         native_width: 64,
@@ -30,7 +30,7 @@ pub fn offers(number: u64) -> Description {
     }
 }
 
-/// Serves one order after the other.
+/// Serves the orders one after the other.
 pub async fn serve(
     mut orders: UnboundedReceiver<Order>,
     world: Arc<World>,
@@ -38,7 +38,7 @@ pub async fn serve(
     max_pixels: u64,
     mut chance: Chance,
 ) {
-    // A frozen process' device may go on.
+    // The device of a frozen process may continue.
     let freezes = chance.of(0.5).then_some(&*process);
     while let Some(order) = orders.recv().await {
         if order.stop.borrow().is_some() {
@@ -48,7 +48,7 @@ pub async fn serve(
     }
 }
 
-/// Makes one job's pictures; drops `done` if the work was stopped, as the thread does.
+/// Runs one job. Drops `done` if the job was stopped, as the real thread does.
 async fn make(order: Order, world: &World, freezes: Option<&Process>, max_pixels: u64, chance: &mut Chance) {
     let Order { prepare, resume, checkpoints, mut observer, stop, outbox, done } = order;
     let inputs = prepare().unwrap();
@@ -102,9 +102,9 @@ async fn make(order: Order, world: &World, freezes: Option<&Process>, max_pixels
             checkpoints.put([&job.to_be_bytes()[..], &[step as u8]].concat());
             due = checkpoints.next(Instant::now().into_std());
         }
-        let at = Progress { step, steps };
+        let at = StepProgress { step, steps };
         if observer(at).is_some() {
-            outbox.put(glimpse_worker::outbox::Shown {
+            outbox.put(glimpse_worker::outbox::RawPreview {
                 step: index(at),
                 steps: steps as u32,
                 picture: grey(),

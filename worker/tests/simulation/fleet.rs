@@ -1,5 +1,4 @@
-//! The processes: workers that are killed, frozen and drained while the storm lasts, and started again; and
-//! who reaps.
+//! The processes of a run: reapers, and workers that are killed, frozen, drained and restarted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,13 +25,13 @@ use super::{
     world::World,
 };
 
-/// The reaper of an API.
+/// The reaper of an API process.
 pub fn api(world: &Arc<World>, chance: &mut Chance) {
     let wire = Wire::new(world.clone(), Arc::default(), chance.split());
     tokio::spawn(reaper::run(Arc::new(wire), reaper::API_PERIOD));
 }
 
-/// One machine's worker, and the next when that has ended, and so on.
+/// Runs the workers of one machine, one after the other.
 pub async fn machine(world: Arc<World>, number: u64, mut chance: Chance) {
     for start in 0.. {
         let worker = Running::start(&world, (number, start), &mut chance);
@@ -89,7 +88,7 @@ impl Running {
         }
     }
 
-    /// Until its end, whatever that is.
+    /// Runs the worker until it ends, is killed or drains.
     async fn live(mut self, world: &World, chance: &mut Chance) {
         loop {
             let next = Instant::now() + chance.about(Duration::from_secs(40));
@@ -121,7 +120,7 @@ impl Running {
 
     async fn drain(self, world: &World) {
         let Self { process, work, engine, reaper, drain } = self;
-        // It may have ended by itself in this very moment.
+        // The worker may have ended at the same time.
         let _ = drain.send(());
         process.drain_deadline();
         match work.await {
@@ -136,7 +135,7 @@ impl Running {
         reaper.abort();
     }
 
-    /// Its tasks are dropped. Those that it has spawned itself hang on its connection, which goes nowhere now.
+    /// Drops the worker's task. The tasks that it has spawned wait for its connection, which is dead now.
     fn kill(self) {
         self.process.kill();
         self.work.abort();
@@ -145,5 +144,5 @@ impl Running {
     }
 }
 
-/// Longer than any run.
+/// A time that is longer than any run.
 const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -1,16 +1,16 @@
-//! Thousands of job lives in virtual time, with everything going wrong that can.
+//! Simulates thousands of jobs in virtual time, with all kinds of faults.
 //!
-//! The runner, the lease keeper, the reporter, the registration and the reaper are the real ones; so is the store,
-//! the pure transition behind the memory home. Simulated are the connections between them (delays, lost requests,
-//! lost answers, repeated and late requests, outages), the pipeline's thread, the clients, and the deaths: workers
-//! are killed, frozen beyond their lease and drained. All of it follows from a seed. The ledger
-//! (`tests/support/src/ledger`) says at each command whether a promise was broken.
+//! The runner, the lease, the reporter, the registration and the reaper are the real code, and so is the store: the
+//! pure transition behind the memory store. The connections (delays, lost requests, lost answers, repeated and late
+//! requests, outages), the pipeline's thread and the clients are simulated. Workers are killed, frozen beyond their
+//! lease and drained. A seed decides everything. The ledger (`tests/support/src/ledger`) checks the invariants at each
+//! command.
 //!
-//! Not here: the Redis home's own following of logs (line, inbox, follower). It lives on a real connection, whose
-//! library has no virtual time; the tests of `shared/tests/redis` cut that.
+//! Not simulated: how the Redis store follows logs (line, inbox, follower). The library of its connection has no
+//! virtual time; `shared/tests/redis` tests it.
 //!
-//! Each run lives the same lives. `SIMULATION_LIVES=n cargo test --test simulation` lives n other ones;
-//! `SIMULATION_SEED=n` lives those of one seed, as one that failed.
+//! A usual run has always the same seeds. `SIMULATION_LIVES=n cargo test --test simulation` runs n jobs with other
+//! seeds; `SIMULATION_SEED=n` runs one seed, for example one that failed.
 
 #[cfg(test)]
 mod chance;
@@ -47,10 +47,10 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
-/// How many lives a run of another length than usual has.
+/// Number of jobs in a run of another length.
 const LENGTH: &str = "SIMULATION_LIVES";
 
-/// What must have happened in a run of many lives, or it proves little.
+/// Events that a long run must contain, so that it tests enough.
 const EVENTS: [&str; 14] = [
     "completed",
     "failed",
@@ -118,9 +118,9 @@ fn a_seed_lives_the_same_lives_again() {
     }
 }
 
-/// Defects that no life here can show: no id comes again and no failover counts back; a wake-up that is lost costs five
-/// seconds and no promise, and a job that is hidden waits for the ones before it; the memory home lists what is due and
-/// looks again under one lock. The model check finds them.
+/// Defects that the simulation cannot find. It has no repeated ids and no failover that loses writes. A lost wake-up
+/// only costs five seconds, and a hidden job only waits for the jobs before it. The memory store lists and checks due
+/// jobs under one lock. The model check finds these defects.
 const BEYOND: [&str; 6] = [
     "a fence without the worker",
     "a wake-up is not passed on",

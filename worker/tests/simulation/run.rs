@@ -14,7 +14,7 @@ use super::{
     world::{Tally, World},
 };
 
-/// How long the phase with faults lasts at most, outages not counted. All jobs arrive in it.
+/// The longest phase with faults, outages not counted. All jobs are submitted in it.
 const STORM: Duration = Duration::from_secs(120);
 /// The time within which every job must end after the faults: far above every deadline shorter than an hour.
 const DRAIN_TIME: Duration = Duration::from_secs(30 * 60);
@@ -68,7 +68,7 @@ async fn lives(mut chance: Chance, apply: Apply) -> Result<(Tally, u64), Broken>
     Ok(world.summary())
 }
 
-/// Reports the panic of a task that no other task awaits.
+/// Counts the panics of tasks, because no other task awaits some of them.
 fn notice_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -1,4 +1,4 @@
-//! Faults of the connection to the store, and outages of the store.
+//! Faults of connections to the store, and outages of the store.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ struct Outage {
     frozen: bool,
 }
 
-/// The weather of a run: a phase with faults, then one without.
+/// The faults of a run: a phase with faults, then a phase without.
 pub struct Weather {
     rates: Rates,
     outages: Vec<Outage>,

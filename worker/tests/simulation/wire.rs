@@ -1,4 +1,4 @@
-//! A process' connection to the store, with everything that can happen to one.
+//! A process's connection to the store, with its faults.
 
 use std::{
     future::pending,
@@ -29,10 +29,10 @@ use tokio::{
 
 use super::{chance::Chance, world::World};
 
-/// How long a command may take, as in the Redis home.
+/// The timeout of a command, as in the Redis store.
 const COMMAND: Duration = Duration::from_secs(5);
 
-/// How a process fares.
+/// The state of a process.
 #[derive(Default)]
 pub struct Process {
     dead: AtomicBool,
@@ -45,17 +45,17 @@ pub struct Process {
 }
 
 impl Process {
-    /// From now on it does nothing any more. What it has sent is on its way all the same.
+    /// Kills the process. Requests that it has sent still arrive.
     pub fn kill(&self) {
         self.dead.store(true, Ordering::SeqCst);
     }
 
-    /// Nothing leaves it or reaches it for so long.
+    /// Freezes the process: it sends and receives nothing for this time.
     pub fn freeze(&self, long: Duration) {
         *self.frozen_until.lock().unwrap() = Some(Instant::now() + long);
     }
 
-    /// The deadline of its drain.
+    /// Sets the deadline of its drain to now.
     pub fn drain_deadline(&self) {
         *self.drain_deadline.lock().unwrap() = Some(Instant::now());
     }
@@ -80,7 +80,7 @@ impl Process {
     }
 }
 
-/// See the module.
+/// A process's connection to the store.
 pub struct Wire {
     world: Arc<World>,
     process: Arc<Process>,
@@ -94,7 +94,7 @@ impl Wire {
         Self { world, process, chance: Mutex::new(chance) }
     }
 
-    /// Sends a command. Once it is on its way it no longer hangs on whoever sent it.
+    /// Sends a command. A command that is sent does not depend on its sender any more.
     async fn send<T: Send + 'static>(
         &self,
         ask: impl Fn(Arc<MemoryStore>) -> Answer<T> + Send + 'static,
@@ -115,7 +115,7 @@ impl Wire {
                 }
                 sleep(fate.back).await;
                 if fate.answered && world.weather.is_up() {
-                    // Its sender may have given up, or died.
+                    // The sender may have given up or died.
                     let _ = answer.send(got);
                     return;
                 }
@@ -167,7 +167,7 @@ impl Store for Wire {
             return Err(away());
         }
         self.world.store.wait_for_work(app, capabilities).await?;
-        // A caller that goes now takes the token with it.
+        // A caller that is dropped now loses the wake-up.
         let fate = self.world.weather.fate(&mut self.chance.lock().unwrap());
         sleep(fate.back).await;
         self.process.thawed().await;
@@ -279,7 +279,7 @@ impl Store for Wire {
         self.world.store.follow(id, after)
     }
 
-    /// Messages come late, and some do not.
+    /// Some messages are late, and some are lost.
     fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
         let mut chance = self.chance.lock().unwrap().split();
         let (world, process) = (self.world.clone(), self.process.clone());

@@ -1,4 +1,4 @@
-//! The store that all connections of a run lead to, watched by the ledger, on a clock that follows virtual time.
+//! The store of a run, checked by the ledger, with a clock that follows virtual time.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use super::weather::Weather;
 /// 2026-11-25, in microseconds.
 const START: Micros = Micros(1_795_564_800_000_000);
 
-/// What happened in a run, and how often: a simulation of fair weather alone would prove little.
+/// Counts the events of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally(BTreeMap<&'static str, u64>);
 
@@ -44,15 +44,15 @@ impl Tally {
 
 #[derive(Default)]
 struct Seen {
-    /// What is broken that the ledger does not see.
+    /// A broken invariant that the ledger does not check.
     broken: Option<Broken>,
     tally: Tally,
     trace: DefaultHasher,
-    /// How often each job was begun, by its seed.
+    /// Number of attempts of each job, by its seed.
     tries: BTreeMap<u64, u64>,
 }
 
-/// See the module.
+/// The world of a run: its store, its faults, and what happened.
 pub struct World {
     pub store: Arc<MemoryStore>,
     pub weather: Weather,
@@ -79,7 +79,7 @@ impl World {
         Self { store, weather, clock, begun: Instant::now(), observer, seen }
     }
 
-    /// Lets the store's clock show the virtual time.
+    /// Sets the store's clock to the virtual time.
     pub fn tick(&self) {
         if let Clock::Manual(now) = &self.clock {
             now.store(START.after(self.begun.elapsed()).0, Ordering::SeqCst);
@@ -90,12 +90,12 @@ impl World {
         lock(&self.seen).tally.count(what);
     }
 
-    /// A promise of a worker, or to a client, was broken.
+    /// Records a broken invariant.
     pub fn broken(&self, what: impl FnOnce() -> Broken) {
         lock(&self.seen).broken.get_or_insert_with(what);
     }
 
-    /// Which try at a job this is.
+    /// The number of this attempt at a job.
     pub fn tries(&self, seed: u64) -> u64 {
         let mut seen = lock(&self.seen);
         let tries = seen.tries.entry(seed).or_default();
@@ -103,7 +103,7 @@ impl World {
         *tries
     }
 
-    /// What is broken, if anything.
+    /// The first broken invariant, if any.
     pub fn verdict(&self) -> Result<(), Broken> {
         self.observer.verdict()?;
         lock(&self.seen).broken.clone().map_or(Ok(()), Err)
@@ -114,7 +114,7 @@ impl World {
         self.observer.ask(Ledger::all_ended)
     }
 
-    /// What happened, and a number that stands for all of it in its order.
+    /// The counts of events, and a hash of all events in their order.
     pub fn summary(&self) -> (Tally, u64) {
         let mut seen = lock(&self.seen);
         self.observer.ask(|ledger| {

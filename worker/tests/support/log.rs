@@ -1,4 +1,4 @@
-//! What a piece of code writes into the log.
+//! Collects log lines.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Runs `body` on this thread, and gives what it returns with the lines it logs, as `WARN message`.
+/// Runs `body` on this thread. Returns its result and its log lines, such as `WARN message`.
 pub(crate) fn logged<R>(body: impl FnOnce() -> R) -> (R, Vec<String>) {
     let lines = Arc::<Mutex<Vec<String>>>::default();
     let result = tracing::subscriber::with_default(Lines(lines.clone()), body);

@@ -1,4 +1,4 @@
-//! Files of weights that say something about themselves.
+//! Weight files with marks.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
-/// Writes `from` to `to` with more tensors (type, shape and zeros) and with metadata.
+/// Copies `from` to `to` and adds tensors of zeros (name, dtype, shape) and metadata.
 pub(crate) fn mark(from: &Path, to: &Path, tensors: &[(&str, Dtype, &[usize])], metadata: &[(&str, &str)]) {
     let bytes = std::fs::read(from).expect("a file");
     let zeros = [0; 64];
@@ -23,7 +23,7 @@ pub(crate) fn mark(from: &Path, to: &Path, tensors: &[(&str, Dtype, &[usize])], 
     std::fs::write(to, marked).expect("written");
 }
 
-/// Copies the files of a folder that are `wanted` by their name, and of those in it.
+/// Copies a folder and its subfolders, only the files whose names are `wanted`.
 pub(crate) fn copy(from: &Path, to: &Path, wanted: &dyn Fn(&str) -> bool) {
     std::fs::create_dir_all(to).expect("a folder");
     for entry in std::fs::read_dir(from).expect("a folder").flatten() {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Their folder.
+/// The folder of the fixtures.
 pub(crate) fn parity() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity")
 }

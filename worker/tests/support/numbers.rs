@@ -1,4 +1,4 @@
-//! A tensor as plain numbers.
+//! The numbers of a tensor.
 
 use candle_core::{DType, Tensor};
 

@@ -1,4 +1,4 @@
-//! A client that sees every byte: what a wire promises is checked on what leaves the socket.
+//! A client over a raw socket, so that tests check every byte.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,7 +16,7 @@ pub(crate) struct Client {
     read: Vec<u8>,
 }
 
-/// An answer whose body has ended.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -46,17 +46,17 @@ impl Client {
         Self { stream: TcpStream::connect(address).await.unwrap(), read: Vec::new() }
     }
 
-    /// Says that nothing more will be sent: `shutdown(SHUT_WR)`.
+    /// Closes the sending half: `shutdown(SHUT_WR)`.
     pub(crate) async fn half_close(&mut self) {
         self.stream.shutdown().await.unwrap();
     }
 
-    /// Disconnects with a reset, and without the end of the input before it.
+    /// Disconnects with a reset, without a half-close before it.
     pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Disconnects while bytes of the server's are here that were never read.
+    /// Disconnects with unread bytes of the server.
     pub(crate) async fn close_unread(self) {
         timeout(SOON, self.stream.readable()).await.expect("the server says something").unwrap();
     }
@@ -76,11 +76,11 @@ impl Client {
         }
         head += "\r\n";
         self.send(head.as_bytes()).await.unwrap();
-        // An answer may come before the server has read everything.
+        // The response may come before the server has read everything.
         let _ = self.send(body).await;
     }
 
-    /// One request and its whole answer.
+    /// Sends a request and reads the whole response.
     pub(crate) async fn ask(
         &mut self,
         method: &str,
@@ -114,7 +114,7 @@ impl Client {
         answer
     }
 
-    /// Reads as far as a text, which must come.
+    /// Reads up to a text, which must come.
     pub(crate) async fn until(&mut self, text: &str) {
         loop {
             if let Some(at) = find(&self.read, text.as_bytes()) {
@@ -137,7 +137,7 @@ impl Client {
         self.opened().await
     }
 
-    /// The event stream that was asked for.
+    /// Reads the head of an event stream.
     pub(crate) async fn opened(mut self) -> Stream {
         let head = self.head().await;
         assert_eq!(head.status, 200);
@@ -185,7 +185,7 @@ impl Client {
         }
     }
 
-    /// Reads what there is; `false` at the end of the connection.
+    /// Reads more bytes; `false` at the end of the connection.
     pub(crate) async fn more(&mut self) -> bool {
         let read = timeout(SOON, self.stream.read_buf(&mut self.read)).await;
         read.expect("the server says something or hangs up").is_ok_and(|bytes| bytes > 0)
@@ -208,12 +208,12 @@ impl Stream {
         self.head.header(name)
     }
 
-    /// The connection that it comes on.
+    /// The connection of the stream.
     pub(crate) fn client(&mut self) -> &mut Client {
         &mut self.client
     }
 
-    /// The next block that is no comment.
+    /// The next block that is not a comment.
     pub(crate) async fn event(&mut self) -> Option<String> {
         loop {
             match self.block().await {

@@ -1,4 +1,4 @@
-//! A running API, a client that sees every byte, and workers that do what a test says.
+//! A running API, a client over a raw socket, and workers that a test controls.
 
 mod client;
 mod shelf;
@@ -11,8 +11,9 @@ use glimpse_shared::{
     event::Frame,
     id::{App, JobId, Micros},
     job::{JobState, Status},
-    store::{Clock, Rules, SharedStore, Shown, memory::MemoryStore},
+    store::{Clock, Lease, Rules, SharedStore, Shown, memory::MemoryStore},
 };
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::Instant};
 
 pub(crate) use client::{Answer, Client, SOON, Stream};
@@ -24,7 +25,19 @@ pub(crate) fn demo() -> App {
     "glimpse/demo".parse().unwrap()
 }
 
-/// An API over a store of its own.
+/// The response to the submit of the job `id`, if no job is ahead of it.
+pub(crate) fn accepted(id: &str) -> Value {
+    json!({
+        "id": id, "app": "glimpse/demo", "status": "queued", "position": 0,
+        "urls": {
+            "job": format!("/v1/jobs/{id}"),
+            "events": format!("/v1/jobs/{id}/events"),
+            "image": format!("/v1/jobs/{id}/image"),
+        },
+    })
+}
+
+/// An API with its own store.
 pub(crate) struct Stack {
     pub(crate) address: SocketAddr,
     pub(crate) store: SharedStore,
@@ -34,7 +47,7 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// With one idle worker on record.
+    /// With one registered idle worker.
     pub(crate) async fn start() -> Self {
         Self::with(Config::default()).await
     }
@@ -51,7 +64,7 @@ impl Stack {
         Self::at("127.0.0.1:0", store, config, clock).await
     }
 
-    /// One that listens at `place`.
+    /// An API that listens on `place`.
     pub(crate) async fn at(place: &str, store: SharedStore, config: Config, clock: Clock) -> Self {
         let listener = TcpListener::bind(place).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -63,12 +76,12 @@ impl Stack {
         Self { address, store, clock, shutdown: Some(shutdown), served }
     }
 
-    /// A worker on record whose jobs the test makes.
+    /// A registered worker that the test controls.
     pub(crate) fn worker(&self) -> Worker {
         Worker::new(self.store.clone(), demo())
     }
 
-    /// A worker that makes every job at once.
+    /// A worker that completes every job at once.
     pub(crate) fn diligent_worker(&self) -> JoinHandle<()> {
         let mut worker = self.worker();
         tokio::spawn(async move {
@@ -82,7 +95,7 @@ impl Stack {
         Client::connect(self.address).await
     }
 
-    /// One request on a connection of its own.
+    /// One request on a new connection.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
         self.client().await.ask(method, path, &[], body.as_bytes()).await
     }
@@ -95,7 +108,7 @@ impl Stack {
         self.ask("POST", path, body).await
     }
 
-    /// Submits by our own wire and answers the id.
+    /// Submits on our own route and returns the id.
     pub(crate) async fn submit(&self, prompt: &str) -> JobId {
         let body = serde_json::json!({ "app": "glimpse/demo", "prompt": prompt, "seed": 7 }).to_string();
         let answer = self.post("/v1/jobs", &body).await;
@@ -113,6 +126,18 @@ impl Stack {
         newest.expect("its log is not empty")
     }
 
+    /// A client of fal's stream that has received a preview, and the worker of its job.
+    pub(crate) async fn stream_with_preview(&self) -> (Stream, Worker, Lease) {
+        let mut worker = self.worker();
+        let mut client = self.client().await;
+        client.request("POST", "/glimpse/demo/stream", &[], br#"{"prompt":"a heart","seed":1}"#).await;
+        let mut lease = worker.claim().await;
+        worker.preview(&mut lease, 0).await;
+        let mut stream = client.opened().await;
+        stream.block().await.unwrap();
+        (stream, worker, lease)
+    }
+
     /// Waits until the job has a status.
     pub(crate) async fn until(&self, id: JobId, status: Status) {
         let deadline = Instant::now() + SOON;
@@ -122,7 +147,7 @@ impl Stack {
         }
     }
 
-    /// Asks the process to end; resolves when it has.
+    /// Starts the shutdown and waits for its end.
     pub(crate) async fn shut_down(&mut self) {
         self.ask_to_end();
         (&mut self.served).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! An HTTP server for pictures, and for everything else that an address may return.
+//! An HTTP server for pictures and for other responses.
 
 use std::{
     net::SocketAddr,
@@ -39,7 +39,7 @@ impl Shelf {
         Self { address, asked, called }
     }
 
-    /// How many connections there were.
+    /// The number of connections so far.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! A worker that does what a test says.
+//! A worker that a test controls.
 
 use glimpse_shared::{
     event::{FailureCode, Image, Timings, Warning},
@@ -7,7 +7,7 @@ use glimpse_shared::{
     store::{Claim, Ending, Finish, Hold, Lease, Preview, SharedStore},
 };
 
-/// What a worker says about itself.
+/// A worker's record.
 pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
     WorkerRecord {
         id: name.parse().unwrap(),
@@ -23,7 +23,7 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
     }
 }
 
-/// A picture whose bytes say which it is.
+/// A picture whose bytes are its name.
 pub(crate) fn picture(name: &str) -> Image {
     Image::new("image/jpeg", 128, 128, name.as_bytes())
 }
@@ -59,7 +59,7 @@ impl Worker {
         }
     }
 
-    /// A preview whose picture says its step.
+    /// Sends a preview whose picture has the name of its step.
     pub(crate) async fn preview(&self, lease: &mut Lease, step: u32) -> Hold {
         self.preview_of(lease, step, picture(&format!("step {step}"))).await
     }
@@ -92,7 +92,7 @@ impl Worker {
         self.store.finish(&mut lease, &Ending::failed(code, message.to_owned())).await.unwrap()
     }
 
-    /// A whole job: the previews that it asks for, and the pictures.
+    /// Runs a whole job: sends its previews, and then the pictures.
     pub(crate) async fn make_next(&mut self) {
         let mut lease = self.claim().await;
         for step in 0..lease.job.spec.num_inference_steps() {

@@ -1,4 +1,4 @@
-//! Reads a scan's data: its bits, and how many of them each block uses. The values themselves are not needed.
+//! Reads a scan's bits, to find where each block ends. The coefficients' values are not needed.
 
 use super::tables::Huffman;
 
@@ -46,7 +46,7 @@ impl<'a> Bits<'a> {
         code.symbol(|| self.bit())
     }
 
-    /// Skips a restart marker, which must be next.
+    /// Skips a restart marker; `None` if there is none.
     pub(super) fn restart(&mut self) -> Option<()> {
         let rest = self.file.get(self.at..)?;
         let filling = rest.iter().take_while(|byte| **byte == 0xFF).count();
@@ -56,8 +56,8 @@ impl<'a> Bits<'a> {
         is_restart.then_some(())
     }
 
-    /// The offset behind the scan; `None` if the scan does not end like a complete one, whose last byte is filled up
-    /// with ones. (A truncated file that was filled up with zeros continues with zeros.)
+    /// The offset after the scan; `None` if the scan is not complete. The last byte of a complete scan is padded with
+    /// ones; a truncated file that is padded with zeros continues with zeros.
     pub(super) fn end(&self) -> Option<usize> {
         let filling = (1 << self.left) - 1;
         let is_filled = self.byte & filling == filling;
@@ -66,7 +66,7 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// What a scan contains of each block.
+/// The part of each block that a scan contains.
 pub(super) enum Pass<'a> {
     /// Everything.
     Sequential {
@@ -90,7 +90,7 @@ pub(super) struct Band<'a> {
     pub(super) first: u8,
     pub(super) last: u8,
     pub(super) code: &'a Huffman,
-    /// How many further blocks have nothing new in the band.
+    /// How many of the next blocks have no data in this band.
     pub(super) empty: u32,
 }
 

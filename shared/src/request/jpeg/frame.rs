@@ -11,16 +11,16 @@ const NOTHING: u8 = u8::MAX;
 /// The components of a picture.
 pub(super) struct Frame {
     progressive: bool,
-    /// Across and down: units of a scan of several components.
+    /// Units of a scan with several components: across and down.
     units: [usize; 2],
     components: Vec<Component>,
 }
 
 struct Component {
     id: u8,
-    /// Across and down: its blocks in such a unit.
+    /// Its blocks in a unit: across and down.
     in_unit: [usize; 2],
-    /// Across and down: its blocks in a scan of its own.
+    /// Its blocks in a scan of only this component: across and down.
     blocks: [usize; 2],
     /// For each coefficient, how many of its lowest bits are still missing.
     missing: [u8; 64],
@@ -64,7 +64,8 @@ impl Frame {
         self.components.iter().all(|component| component.missing == [0; 64])
     }
 
-    /// Walks through a scan, whose data begins at `at`. Returns the offset of its end, if it is complete.
+    /// Reads a scan; its data begins at the offset `at`. Returns the offset of its end, or `None` if it is not
+    /// complete.
     pub(super) fn scan(&mut self, header: &[u8], tables: &Tables, file: &[u8], at: usize) -> Option<usize> {
         let (count, rest) = header.split_first()?;
         let (listed, rest) = rest.split_at_checked(2 * usize::from(*count))?;
@@ -82,7 +83,7 @@ impl Frame {
             [(which, pass)] => {
                 self.components.get_mut(*which)?.walk(pass, self.units[0], tables.restarts, &mut data)?
             }
-            // Scans of several components have only first coefficients, except in pictures without passes.
+            // In a progressive picture a scan of several components has only first coefficients.
             _ if self.progressive && first > 0 => return None,
             several => self.walk(several, tables.restarts, &mut data)?,
         }

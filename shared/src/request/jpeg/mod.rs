@@ -1,4 +1,4 @@
-//! Checks whether a JPEG's file is complete. Decoders fill up the missing part of a truncated one without an error.
+//! Checks whether a JPEG file is complete. Decoders fill the missing part of a truncated file without an error.
 
 mod entropy;
 mod frame;
@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use segments::{END, START, Segments};
 
-/// A picture of the given width and height with an end marker: unchanged if it has one, otherwise with one in place of
-/// the bytes after its last scan. `None` for a truncated picture.
+/// A complete picture with an end marker. If the marker is missing, it replaces the bytes after the last scan. `size`
+/// is width and height. `None` for a truncated picture.
 pub(super) fn whole(file: Bytes, size: [usize; 2]) -> Option<Bytes> {
     if has_end(&file) {
         return Some(file);

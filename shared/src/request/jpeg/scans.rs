@@ -1,9 +1,8 @@
-//! Finds the end of a picture without an end marker: the end of its last coefficient.
+//! Finds the end of the last scan of a picture without an end marker.
 
 use super::{frame::Frame, segments::Segments, tables::Tables};
 
-/// The maximum of scans in a picture. Decoders have similar limits, because a scan of a few bytes may cover the whole
-/// picture.
+/// The maximum of scans in a picture. Decoders have similar limits: a scan of a few bytes may cover the whole picture.
 const MOST_SCANS: usize = 100;
 
 /// The end of the last scan of a picture of the given width and height; `None` if a coefficient is missing, or if our

@@ -5,17 +5,17 @@ pub(super) const END: u8 = 0xD9;
 /// Marks its beginning.
 pub(super) const START: u8 = 0xD8;
 
-/// A marker, and what belongs to it.
+/// A marker and its data.
 pub(super) struct Segment<'a> {
     pub(super) kind: u8,
     /// Empty for [`START`] and [`END`].
     pub(super) data: &'a [u8],
-    /// The offset behind it.
+    /// The offset after it.
     pub(super) next: usize,
 }
 
-/// Walks from marker to marker. Any bytes may be between two of them: a scan's data, in which 0xFF is followed by 0 or
-/// by the number of a restart, or bytes that some programs leave there.
+/// Iterates over the markers. Other bytes may be between two markers: a scan's data, in which 0xFF is followed by 0 or
+/// a restart number, or bytes of other programs.
 pub(super) struct Segments<'a> {
     file: &'a [u8],
     pub(super) at: usize,
@@ -44,7 +44,7 @@ impl<'a> Segments<'a> {
     }
 }
 
-/// What may follow 0xFF without ending a scan: an escaped 0xFF, a restart, and a filling 0xFF.
+/// Whether a byte after 0xFF does not end a scan: an escaped 0xFF, a restart, or a padding 0xFF.
 fn within_scan(byte: u8) -> bool {
     matches!(byte, 0x00 | 0xD0..=0xD7 | 0xFF)
 }

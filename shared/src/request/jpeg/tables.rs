@@ -56,7 +56,7 @@ pub(super) struct Huffman {
 }
 
 impl Huffman {
-    /// The next symbol, from bits as they come.
+    /// Reads the next symbol, bit by bit.
     pub(super) fn symbol(&self, mut bit: impl FnMut() -> Option<u32>) -> Option<u8> {
         // `first` is the first code of this length, `before` counts the symbols of shorter ones.
         let (mut code, mut first, mut before) = (0, 0, 0);

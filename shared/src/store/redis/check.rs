@@ -1,27 +1,27 @@
-//! The check at the start: whether the servers can ever serve this process.
+//! The check at the start: whether the servers can serve this process.
 //!
-//! Temporary faults are waited for. A permanent fault is reported with what to do about it, so that the process can end
-//! instead of waiting for ever.
+//! After a temporary error the check is retried. A permanent error is reported with what to do about it, and the
+//! process ends.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
 };
 
-use super::{backend::Backend, greeting::greet, obstacle::Obstacle, rights::Process, url::ConfigError};
+use super::{backend::Backend, check_error::CheckError, greeting::greet, rights::Process, url::ConfigError};
 use crate::{
     error::{StoreError, StoreResult},
     retry::Waits,
 };
 
-/// How long a process waits for the first answer before it continues its start.
-const FIRST: Duration = Duration::from_secs(5);
-/// The first and the longest wait between two attempts.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+/// The timeout for the first answer. After it the process continues its start.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first and the longest delay between two attempts.
+const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
-/// A check that runs until it has a result; it ends when it is dropped.
+/// A check that runs until it has a result. Dropping it ends the check.
 pub struct Check {
     state: watch::Receiver<State>,
     task: JoinHandle<()>,
@@ -29,26 +29,26 @@ pub struct Check {
 
 #[derive(Debug, Clone)]
 enum State {
-    /// For the first time.
-    Asking,
-    /// No server answered.
+    /// There is no answer yet.
+    Started,
+    /// The last attempt had a temporary error.
     Waiting,
-    Fit,
-    Unfit(ConfigError),
+    Passed,
+    Failed(ConfigError),
 }
 
 impl Check {
     /// Starts the check. If there is no answer in time, it continues in the background.
     pub(super) async fn begin(backend: Arc<Backend>, process: Process) -> Result<Self, ConfigError> {
-        let (verdict, mut state) = watch::channel(State::Asking);
-        let task = tokio::spawn(run(backend, process, verdict));
-        let first = state.wait_for(|state| !matches!(state, State::Asking));
-        // Without an answer in time the check continues.
-        let _ = tokio::time::timeout(FIRST, first).await;
+        let (sender, mut state) = watch::channel(State::Started);
+        let task = tokio::spawn(run(backend, process, sender));
+        let first = state.wait_for(|state| !matches!(state, State::Started));
+        // After the timeout the check continues in the background.
+        let _ = tokio::time::timeout(FIRST_ANSWER_TIMEOUT, first).await;
         let check = Self { state, task };
         match &*check.state.borrow() {
-            State::Unfit(why) => return Err(why.clone()),
-            State::Asking | State::Waiting | State::Fit => {}
+            State::Failed(why) => return Err(why.clone()),
+            State::Started | State::Waiting | State::Passed => {}
         }
         Ok(check)
     }
@@ -56,17 +56,17 @@ impl Check {
     /// Returns when the servers have passed the check.
     ///
     /// # Errors
-    /// The permanent fault that was found.
+    /// The permanent error that the check found.
     pub async fn passed(&mut self) -> Result<(), ConfigError> {
-        // The task sends its result before it ends; only a runtime that shuts down drops it.
-        let state = self.state.wait_for(|state| matches!(state, State::Fit | State::Unfit(_))).await;
+        // The task ends without a result only when the runtime shuts down.
+        let state = self.state.wait_for(|state| matches!(state, State::Passed | State::Failed(_))).await;
         match state.as_deref() {
-            Ok(State::Unfit(why)) => Err(why.clone()),
+            Ok(State::Failed(why)) => Err(why.clone()),
             _ => Ok(()),
         }
     }
 
-    /// Returns only if a permanent fault is found.
+    /// Returns only if the check finds a permanent error.
     pub async fn failed(&mut self) -> ConfigError {
         match self.passed().await {
             Err(why) => why,
@@ -81,44 +81,56 @@ impl Drop for Check {
     }
 }
 
-async fn run(backend: Arc<Backend>, process: Process, verdict: watch::Sender<State>) {
-    let mut pauses = Waits::new(PAUSES.0, PAUSES.1);
+async fn run(backend: Arc<Backend>, process: Process, sender: watch::Sender<State>) {
+    let mut delays = Waits::new(RETRY_DELAYS.0, RETRY_DELAYS.1);
     loop {
         match check(&backend, process).await {
-            Ok(()) => break drop(verdict.send_replace(State::Fit)),
-            Err(Obstacle::Lasting(why)) => {
-                break drop(verdict.send_replace(State::Unfit(ConfigError::of_url(why))));
+            Ok(warnings) => {
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+                break drop(sender.send_replace(State::Passed));
             }
-            Err(Obstacle::Passing(why)) => {
+            Err(CheckError::Permanent(why)) => {
+                break drop(sender.send_replace(State::Failed(ConfigError::of_url(why))));
+            }
+            Err(CheckError::Temporary(why)) => {
                 tracing::warn!(%why, "waiting for Redis");
-                verdict.send_replace(State::Waiting);
+                sender.send_replace(State::Waiting);
             }
         }
-        tokio::time::sleep(pauses.next()).await;
+        tokio::time::sleep(delays.next()).await;
     }
 }
 
-async fn check(backend: &Backend, process: Process) -> Result<(), Obstacle> {
-    let (greeted, answer) = oneshot::channel();
+/// Returns warnings.
+async fn check(backend: &Backend, process: Process) -> Result<BTreeSet<String>, CheckError> {
+    let (result, answer) = oneshot::channel();
     let target = backend.nodes.target().clone();
-    // It blocks. It is not a blocking task of the runtime, which the process would wait for at its end.
+    // `greet` blocks. A separate thread does not delay the end of the process, unlike a blocking task of the runtime.
     let spawned = thread::Builder::new().name("greeting".to_owned()).spawn(move || {
-        // The process may be ending.
-        let _ = greeted.send(greet(&target));
+        // There is no receiver if the process is ending.
+        let _ = result.send(greet(&target));
     });
-    spawned.map_err(|error| Obstacle::Passing(format!("no thread to connect on: {error}")))?;
-    answer.await.unwrap_or_else(|_| Err(Obstacle::Passing("the thread that connects died".to_owned())))?;
+    spawned.map_err(|error| CheckError::Temporary(format!("cannot start a thread to connect: {error}")))?;
+    let warnings = answer.await.unwrap_or_else(|_| {
+        Err(CheckError::Temporary("the connecting thread ended without a result".to_owned()))
+    })?;
     backend.all_rights(process).await?;
     // A replica, or a server that cannot write its file, accepts the login and grants all rights.
-    backend.time().await.map_err(|error| Obstacle::Passing(error.to_string()))?;
-    Ok(())
+    if let Err(failure) = backend.writes().await {
+        let server = backend.server_of(&backend.first_key()).await;
+        return Err(CheckError::of_failure(&server, "EVALSHA", &failure));
+    }
+    Ok(warnings)
 }
 
 impl Backend {
-    /// The fault that keeps an API from serving now, if any.
+    /// Whether this process can do its work now; if not, the error is the reason.
     pub(super) async fn ready(&self) -> StoreResult<()> {
         self.time().await?;
-        let rights = self.rights_on_each_node(Process::Api).await;
-        rights.map_err(|obstacle| StoreError::Unavailable(obstacle.text().to_owned()))
+        let process = self.process.get().copied().unwrap_or(Process::Api);
+        let rights = self.rights_on_each_node(process).await;
+        rights.map_err(|error| StoreError::Unavailable(error.text().to_owned()))
     }
 }

@@ -34,7 +34,7 @@ impl FromStr for Prefix {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        // No braces, because they would change the hash tag; no colon, because it ends the prefix.
+        // Braces would change the hash tag, and a colon ends the prefix.
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if (1..=64).contains(&text.len()) && text.chars().all(allowed) {
             Ok(Self(text.to_owned()))

@@ -5,7 +5,7 @@ use redis::Value;
 
 use super::{
     backend::Backend,
-    scripts::{DEAD, Outcome, RETRY, number, unexpected},
+    scripts::{DEAD, RETRY, ScriptReply, number, unexpected},
     shape::{Shape, read_as, unreadable},
 };
 use crate::{
@@ -32,11 +32,15 @@ impl Backend {
         let keys = self.keys.of(partition);
         let (jobs, logs) = (keys.jobs(), keys.logs());
         let call = DEAD.keys([keys.dead()]).text(app.map_or("", App::as_str)).text(&jobs).text(&logs);
-        list(call.read(&self.nodes).await?)
+        let (listed, unreadable) = list(call.read(&self.nodes).await?)?;
+        for error in unreadable {
+            self.unreadable.skipped(&format!("an entry of {}", keys.dead()), &error);
+        }
+        Ok(listed)
     }
 
     pub(super) async fn retry(&self, id: JobId) -> StoreResult<Retry> {
-        // The job's data never change; the script checks whether the id now belongs to another job.
+        // A job's data do not change. The script checks whether the id belongs to another job by now.
         let Some(old) = self.job(id).await? else { return Ok(Retry::Unknown) };
         let job = old.retried();
         let keys = self.keys.of_app(&job.app);
@@ -46,29 +50,35 @@ impl Backend {
         let call = self.entering(RETRY.keys(names), &job, &json).value(id);
         let wanted = self.rules.submit_replicas;
         match call.run_replicated(&self.nodes, wanted).await? {
-            (Outcome::Submitted { .. }, replicas) if replicas < wanted => {
+            (ScriptReply::Submitted { .. }, replicas) if replicas < wanted => {
                 Ok(Retry::Unconfirmed { id: job.id, replicas })
             }
-            (Outcome::Submitted { position }, _) => Ok(Retry::Submitted { id: job.id, position }),
-            (Outcome::Duplicate, _) => Ok(Retry::Duplicate { id: job.id }),
-            (Outcome::Full { waiting, pace }, _) => Ok(Retry::Full { waiting, pace }),
-            (Outcome::Unknown, _) => Ok(Retry::Unknown),
+            (ScriptReply::Submitted { position }, _) => Ok(Retry::Submitted { id: job.id, position }),
+            (ScriptReply::Duplicate, _) => Ok(Retry::Duplicate { id: job.id }),
+            (ScriptReply::Full { waiting, pace }, _) => Ok(Retry::Full { waiting, pace }),
+            (ScriptReply::Unknown, _) => Ok(Retry::Unknown),
             (other, _) => unexpected(other),
         }
     }
 }
 
-/// Reads the answer of `dead`.
-pub(super) fn list(answer: Value) -> StoreResult<Vec<DeadJob>> {
+/// Reads the reply of `dead`. An entry that cannot be read must not hide the others: it is returned as an error.
+pub(super) fn list(answer: Value) -> StoreResult<(Vec<DeadJob>, Vec<StoreError>)> {
     let lines: Vec<Vec<Vec<u8>>> = read_as("the dead list", answer)?;
-    let listed = lines.into_iter().map(listed).collect::<StoreResult<Vec<_>>>()?;
-    Ok(listed.into_iter().flatten().collect())
+    let (mut jobs, mut unreadable) = (Vec::with_capacity(lines.len()), Vec::new());
+    for line in lines {
+        match listed(line) {
+            Ok(job) => jobs.extend(job),
+            Err(error) => unreadable.push(error),
+        }
+    }
+    Ok((jobs, unreadable))
 }
 
 /// One entry of the list; `None` if its event is from a newer version.
 fn listed(line: Vec<Vec<u8>>) -> StoreResult<Option<DeadJob>> {
     let Ok([id, app, attempt, finished, frame]) = <[Vec<u8>; 5]>::try_from(line) else {
-        return Err(StoreError::Corrupt("an entry of the dead list has another number of parts".to_owned()));
+        return Err(StoreError::Corrupt("an entry of the dead list does not have 5 fields".to_owned()));
     };
     let Some(Event::Failed { code, message }) =
         Frame::parse(Bytes::from(frame)).and_then(|frame| frame.event())

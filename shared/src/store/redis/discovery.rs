@@ -1,4 +1,4 @@
-//! Finds out which node holds which slots: asks the nodes of a cluster, or the sentinels of a master.
+//! Fetches the slot map: from the nodes of a cluster, or from the sentinels of a master.
 
 use futures::{FutureExt, future::select_ok};
 use rand::seq::SliceRandom;
@@ -14,22 +14,22 @@ use super::{
 /// The last slot.
 const LAST: i64 = 16_383;
 
-/// Asks until one of them knows. The seeds of a long-lived process may be gone: in a cluster the nodes of the
-/// last map, `masters`, are asked too.
+/// The slot map from the first server that returns one. In a cluster the masters of the last map are asked too,
+/// because the seeds of a long-lived process may be gone.
 pub(super) async fn map(target: &Target, masters: &[ConnectionAddr]) -> Result<Map, Failure> {
     if let Topology::Sentinel(service) = &target.topology {
-        // All at once: there are few, and one that names a failed master costs seconds.
+        // In parallel: a sentinel that names a failed master costs seconds.
         let asked = target.seeds.iter().map(|sentinel| of_sentinel(&target.like, service, sentinel).boxed());
         return select_ok(asked).await.map(|(map, _)| map);
     }
     let mut nodes = target.seeds.clone();
     nodes.extend(masters.iter().map(|address| target.like.clone().set_addr(address.clone())));
     nodes.shuffle(&mut rand::rng());
-    let mut failure = Failure::Away("no node was asked".to_owned());
+    let mut failure = Failure::NoConnection("no node was asked".to_owned());
     for node in nodes {
         match of_cluster(node).await {
             Ok(slots) if !slots.is_empty() => return Ok(slots),
-            Ok(_) => failure = Failure::Away("the cluster has no slots".to_owned()),
+            Ok(_) => failure = Failure::NoConnection("the cluster has no slots".to_owned()),
             Err(error) => failure = error,
         }
     }
@@ -56,15 +56,19 @@ async fn of_sentinel(
     let all = [Value::Int(0), Value::Int(LAST), master];
     let map = parse_map(Value::Array(vec![Value::Array(all.into())]), address);
     let Some((_, master)) = map.first() else {
-        return Err(Failure::Away(format!("the sentinel at {address} watches nothing named {service}")));
+        return Err(Failure::NoConnection(format!(
+            "the sentinel at {address} monitors no master named {service}"
+        )));
     };
-    // An isolated sentinel may name a server that has become a replica since: its data would be old.
+    // An isolated sentinel may name a server that is a replica by now. Its data may be old.
     let mut connection = open(like.clone().set_addr(master.clone()), timeouts(CONNECT)).await?;
     let role = connection.req_packed_command(&redis::cmd("ROLE")).await?.extract_error()?;
     match role {
         Value::Array(role) if matches!(role.first(), Some(Value::BulkString(word)) if word == b"master") => {
             Ok(map)
         }
-        _ => Err(Failure::Away(format!("{master}, which the sentinel at {address} names, is no master"))),
+        _ => Err(Failure::NoConnection(format!(
+            "the sentinel at {address} names the master {master}, but that server is a replica"
+        ))),
     }
 }

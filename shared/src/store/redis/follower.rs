@@ -1,8 +1,7 @@
 //! One stream of a job's events.
 //!
-//! The channel is the fast path; the log decides. The follower reads the log after its cursor whenever it may have
-//! missed an event, and otherwise passes on the channel's messages. It runs in its client's own task and takes from its
-//! inbox only when the client wants more.
+//! The follower delivers the channel's messages. If it may have missed an event, it reads the log after its cursor. It
+//! runs in its client's task and takes from its inbox only when the client asks for the next event.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -11,8 +10,8 @@ use tokio::{sync::Semaphore, time::Instant};
 use super::{
     backend::Backend,
     inbox::{FollowerInbox, INBOX_BYTES, NextAction, ReceivedEvent},
-    line::Subscription,
     log::Read,
+    pub_sub::Subscription,
 };
 use crate::{
     event::{EventKind, Followed, Frame},
@@ -21,22 +20,22 @@ use crate::{
     retry::Waits,
 };
 
-/// How long a job may be silent before its log is read: a lost subscription is silent too.
+/// How long a channel may be silent before the follower reads the log: a lost subscription is silent too.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// One follower of one job.
 pub(super) struct Follower {
     backend: Arc<Backend>,
-    /// One permit for each log that is being read.
+    /// One permit for each read of a log.
     reads: Arc<Semaphore>,
     id: JobId,
-    /// The last event delivered.
+    /// The cursor: the last delivered event.
     last: Option<Seq>,
     inbox: Arc<FollowerInbox>,
     _subscription: Subscription,
-    /// Read from the log and not yet delivered.
+    /// Events that are not delivered yet.
     ready: VecDeque<Followed>,
-    /// Nothing comes after what is ready.
+    /// Whether `ready` holds the last event.
     over: bool,
     read_at: Instant,
     waits: Waits,
@@ -77,7 +76,7 @@ impl Follower {
             let next = tokio::time::timeout_at(self.read_at, self.inbox.take()).await;
             match next.unwrap_or(NextAction::ReadLog) {
                 NextAction::ReadLog => self.read().await,
-                NextAction::Deliver(heard) => self.receive(heard).await,
+                NextAction::Deliver(received) => self.receive(received).await,
             }
         }
     }
@@ -85,20 +84,20 @@ impl Follower {
     async fn receive(&mut self, ReceivedEvent { from, frame }: ReceivedEvent) {
         let last = self.last.unwrap_or_default();
         if frame.kind.is_terminal() {
-            // Whatever its number: nothing comes after it.
+            // A terminal event counts with any number: nothing comes after it.
             self.deliver(frame);
         } else if frame.seq > last && from <= last.next() {
             self.read_at = next_reading();
             self.deliver(frame);
         } else if frame.seq != last {
-            // Something is missing before it; or Redis lost writes and its numbers are lower now. What the last
-            // read already delivered is the third case, and rare: see FollowerInbox::drop_until.
+            // An event before it is missing, or Redis lost writes and its numbers are lower now. Rarely the last read
+            // has delivered it already: see FollowerInbox::drop_until.
             self.read().await;
         }
     }
 
-    /// Reads the log after the cursor. If Redis does not respond, a later read is enough: the confirmation of the
-    /// subscription, when Redis is back, causes one.
+    /// Reads the log after the cursor. After an error it is read later: when Redis is back, the confirmation of the
+    /// subscription causes a read.
     async fn read(&mut self) {
         let read = {
             // The semaphore is never closed.
@@ -114,7 +113,7 @@ impl Follower {
             }
             Err(error) => {
                 self.read_at = Instant::now() + self.waits.next();
-                tracing::debug!(job = %self.id, %error, "a log cannot be read now");
+                tracing::debug!(job = %self.id, %error, "cannot read a job's log; retrying");
             }
         }
     }
@@ -122,7 +121,7 @@ impl Follower {
     fn take_in(&mut self, read: Read) {
         let terminal = read.newest.filter(|newest| newest.kind.is_terminal());
         let newest_seq = terminal.as_ref().map_or(read.newest_seq, |frame| frame.seq);
-        // A job whose log is empty has lost its end, which is not sent again.
+        // An ended job without a terminal event in its log: the event is lost.
         let gone = read.status.is_none_or(|status| status.is_terminal());
         if terminal.is_none() && gone {
             self.over = true;
@@ -139,7 +138,7 @@ impl Follower {
         if let Some(frame) = terminal.filter(|_| !self.over) {
             self.deliver(frame);
         }
-        // Entries that could not be read count as delivered too.
+        // Entries that this version cannot read count as delivered.
         self.last = self.last.max(Some(newest_seq));
     }
 
@@ -153,12 +152,12 @@ impl Follower {
     }
 }
 
-/// Spreads the reads: many followers of silent jobs may have started at the same moment.
+/// The time of the next read, with jitter: many followers may have started at the same moment.
 fn next_reading() -> Instant {
     Instant::now() + SILENCE.mul_f64(0.9 + 0.2 * jitter::fraction())
 }
 
-/// The newest previews that fit into an inbox, and all other events.
+/// Keeps the newest previews that fit into an inbox, and all other events.
 fn within_bounds(mut frames: Vec<Frame>) -> Vec<Frame> {
     let mut bytes = 0;
     let mut newest = true;

@@ -1,4 +1,4 @@
-//! Tests: whatever Redis returns, reading it gives a value or an error. The data may come from other versions, other
+//! Fuzz tests: any reply of Redis is read as a value or gives an error. The data may come from other versions, other
 //! programs or an operator.
 
 use glimpse_test_support::fuzz::{self, Damage, damages};
@@ -9,38 +9,28 @@ use super::{
     dead,
     inbox::{Cancellations, FollowerInbox, Listener, Message},
     log, queue, reap, roster,
-    scripts::{Outcome, decode, unexpected},
+    scripts::{ScriptReply, decode, unexpected},
+    shape::REPLY_WORDS,
     slots::parse_map,
 };
 use crate::{error::StoreError, id::App};
 
-/// A text that is part of some answer, or of none.
+/// A text of a reply, or any other text.
 fn text() -> impl Strategy<Value = Value> {
-    let words = prop::sample::select(&WORDS[..]).prop_map(|word| word.as_bytes().to_vec());
+    let word = || prop::sample::select([&REPLY_WORDS[..], &TEXTS[..]].concat());
+    let words = word().prop_map(|word| word.as_bytes().to_vec());
     let number = any::<i64>().prop_map(|number| number.to_string().into_bytes());
-    let two = (prop::sample::select(&WORDS[..]), prop::sample::select(&WORDS[..]));
+    let two = (word(), word());
     let two = two.prop_map(|(one, other)| format!("{one} {other}").into_bytes());
     prop_oneof![4 => words, 2 => two, 1 => number, 1 => vec(any::<u8>(), 0..30)].prop_map(Value::BulkString)
 }
 
-const WORDS: [&str; 41] = [
-    "submitted",
-    "duplicate",
-    "conflict",
-    "full",
-    "claimed",
-    "none",
-    "held",
-    "cancelled",
-    "lost",
-    "finished",
-    "seq",
-    "released",
-    "done",
-    "unknown",
-    "ended",
-    "given_back",
-    "nothing",
+const ID: &str = "01938c00-0000-7000-8000-000000000007";
+const QUEUED_FRAME: &str = r#"7 {"type":"queued","position":1}"#;
+const FAILED_FRAME: &str = r#"8 {"type":"failed","code":"internal","message":"x"}"#;
+
+/// Texts of replies besides [`REPLY_WORDS`].
+const TEXTS: [&str; 24] = [
     "queued",
     "running",
     "completed",
@@ -57,17 +47,17 @@ const WORDS: [&str; 41] = [
     "null",
     "glimpse/demo",
     "gpu-1",
-    "01938c00-0000-7000-8000-000000000007",
+    ID,
     "10.0.0.1",
-    r#"7 {"type":"queued","position":1}"#,
-    r#"8 {"type":"failed","code":"internal","message":"x"}"#,
+    QUEUED_FRAME,
+    FAILED_FRAME,
     r#"18446744073709551615 {"type":"preview"}"#,
     "01938c00-0000-7000-8000-000000000007 glimpse/demo",
     WORKER,
     JOB,
 ];
 
-/// Any answer.
+/// Any reply.
 fn answer() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         8 => text(),
@@ -86,14 +76,14 @@ fn answer() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Valid answers.
+/// Valid replies.
 fn right() -> Vec<Value> {
     fn texts(texts: &[&str]) -> Value {
         Value::Array(texts.iter().map(|text| Value::BulkString(text.as_bytes().to_vec())).collect())
     }
     let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
     let list = Value::Array;
-    let (id, frame) = (WORDS[33], WORDS[36]);
+    let (id, frame) = (ID, FAILED_FRAME);
     let node = list(vec![text("10.0.0.1"), Value::Int(6379)]);
     vec![
         texts(&["submitted", "3"]),
@@ -118,7 +108,7 @@ fn right() -> Vec<Value> {
             "",
             frame,
         ]),
-        list(vec![text("running"), text("8"), text(frame), texts(&[WORDS[35], frame])]),
+        list(vec![text("running"), text("8"), text(frame), texts(&[QUEUED_FRAME, frame])]),
         list(vec![texts(&[id, "glimpse/demo", "3", "1700000000000000", frame])]),
         texts(&[&format!("1700000000000000 {WORKER}")]),
         texts(&[id, "1700000000000000", "glimpse/demo"]),
@@ -129,25 +119,25 @@ fn right() -> Vec<Value> {
 const WORKER: &str = r#"{"id":"gpu-1","app":"glimpse/demo","native_width":64,"native_height":64,"max_pixels":4096,"schedulers":[],"device":"cpu","version":"0","state":"idle"}"#;
 const JOB: &str = r#"{"id":"01938c00-0000-7000-8000-000000000007","app":"glimpse/demo","tenant":"anonymous","class":"normal","spec":{"prompt":"x","negative_prompt":"","num_inference_steps":20,"width":64,"height":64,"guidance_scale":5.0,"seed":7,"num_images":1,"preview_every":5,"preview_source":"latents","output_format":"jpeg"},"digest":"0","start_timeout":{"secs":1,"nanos":0},"run_timeout":{"secs":1,"nanos":0}}"#;
 
-/// One change of a valid answer.
+/// A change of a valid reply.
 #[derive(Debug, Clone)]
-enum Change {
+enum Mutation {
     Put(Index, Value),
     Within(Index, Vec<Damage>),
     Drop(Index),
 }
 
-fn change() -> impl Strategy<Value = Change> {
+fn mutation() -> impl Strategy<Value = Mutation> {
     let at = any::<Index>;
     prop_oneof![
-        2 => (at(), answer()).prop_map(|(at, value)| Change::Put(at, value)),
-        2 => (at(), damages()).prop_map(|(at, damages)| Change::Within(at, damages)),
-        1 => at().prop_map(Change::Drop),
+        2 => (at(), answer()).prop_map(|(at, value)| Mutation::Put(at, value)),
+        2 => (at(), damages()).prop_map(|(at, damages)| Mutation::Within(at, damages)),
+        1 => at().prop_map(Mutation::Drop),
     ]
 }
 
-impl Change {
-    /// Changes an entry, here or further down.
+impl Mutation {
+    /// Changes an entry of the array, or of a nested array.
     fn apply(&self, answer: &mut Value) {
         let Value::Array(entries) = answer else { return };
         if entries.is_empty() {
@@ -167,9 +157,9 @@ impl Change {
     }
 }
 
-/// Reads an answer as the answer of each script and command.
+/// Reads a reply as the reply of each script and command.
 fn read(answer: &Value) -> Result<(), TestCaseError> {
-    let id = WORDS[33].parse().unwrap();
+    let id = ID.parse().unwrap();
     let all = [
         decode(answer.clone()).map(drop),
         log::app(answer.clone()).map(drop),
@@ -183,17 +173,19 @@ fn read(answer: &Value) -> Result<(), TestCaseError> {
     ];
     let asked = ConnectionAddr::Tcp("host".to_owned(), 6379);
     parse_map(answer.clone(), &asked);
-    for error in all.into_iter().filter_map(Result::err) {
+    let skipped = dead::list(answer.clone()).map_or_else(|_| Vec::new(), |(_, skipped)| skipped);
+    let workers = roster::seen(answer.clone()).map_or_else(|_| Vec::new(), |(_, skipped)| skipped);
+    for error in all.into_iter().filter_map(Result::err).chain(skipped).chain(workers) {
         prop_assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
         prop_assert!(!error.to_string().contains(PROMPT), "{error}");
     }
     Ok(())
 }
 
-/// A prompt, wherever it is.
+/// A prompt, which no error may contain.
 const PROMPT: &str = "a red heart";
 
-/// Puts the prompt into every text of an answer.
+/// Adds the prompt to every text of a reply.
 fn with_prompt(answer: Value) -> Value {
     let all = |values: Vec<Value>| values.into_iter().map(with_prompt).collect();
     match answer {
@@ -211,25 +203,25 @@ proptest! {
     #![proptest_config(fuzz::cases(2000))]
 
     #[test]
-    fn any_answer_is_read_or_corrupt(answer in answer()) {
+    fn any_reply_is_read_or_corrupt(answer in answer()) {
         read(&answer)?;
     }
 
     #[test]
-    fn an_unexpected_answer_is_described_without_what_it_says(answer in answer()) {
+    fn an_error_does_not_repeat_the_reply(answer in answer()) {
         read(&with_prompt(answer))?;
     }
 
     #[test]
-    fn a_changed_answer_is_read_or_corrupt(which in any::<Index>(), changes in vec(change(), 0..4)) {
+    fn a_changed_reply_is_read_or_corrupt(which in any::<Index>(), mutations in vec(mutation(), 0..4)) {
         let all = right();
         let mut answer = all[which.index(all.len())].clone();
-        changes.iter().for_each(|change| change.apply(&mut answer));
+        mutations.iter().for_each(|mutation| mutation.apply(&mut answer));
         read(&answer)?;
     }
 
     #[test]
-    fn any_message_is_heard_or_sends_to_the_log(message in prop_oneof![text(), answer()]) {
+    fn any_message_can_be_received(message in prop_oneof![text(), answer()]) {
         let Value::BulkString(payload) = message else { return Ok(()) };
         let message = Message::new(payload.into());
         let app: App = "glimpse/demo".parse().unwrap();
@@ -242,16 +234,16 @@ proptest! {
 }
 
 #[test]
-fn an_unexpected_answer_is_described_by_its_shape() {
+fn an_error_describes_the_shape_of_the_reply() {
     let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
     let job = JOB.replace(r#""prompt":"x""#, &format!(r#""prompt":"{PROMPT}""#));
     let misplaced =
         Value::Array(vec![text("claimed"), text(&job), text("1"), text("2"), text("3"), text("4")]);
     let why = decode(misplaced).unwrap_err().to_string();
     assert!(why.contains(r#"an array of length 6 that begins with "claimed""#), "{why}");
-    let claimed = Outcome::Claimed { job, attempt: 1, seq: crate::id::Seq(2), checkpoint: None };
+    let claimed = ScriptReply::Claimed { job, attempt: 1, seq: crate::id::Seq(2), checkpoint: None };
     let other_scripts = unexpected::<()>(claimed).unwrap_err().to_string();
-    // JSON that is another type where a text stands: serde's own words would repeat the text.
+    // A wrong type in JSON: serde's own error would repeat the text.
     let wrong_type = JOB.replace(r#""width":64"#, &format!(r#""width":"{PROMPT}""#));
     let wrong_json = log::job(text(&wrong_type)).unwrap_err().to_string();
     let wrong_number = reap::overdue(Value::Array(vec![text(PROMPT), text(PROMPT)])).unwrap_err().to_string();
@@ -261,23 +253,23 @@ fn an_unexpected_answer_is_described_by_its_shape() {
 }
 
 #[test]
-fn valid_answers_are_read() {
+fn valid_replies_are_read() {
     let [submitted, full, claimed, done, reaped, state, log, dead, workers, due, slots] =
         <[Value; 11]>::try_from(right()).unwrap();
-    for outcome in [submitted, full, claimed, done, reaped] {
-        assert!(decode(outcome).is_ok());
+    for reply in [submitted, full, claimed, done, reaped] {
+        assert!(decode(reply).is_ok());
     }
     assert!(log::job(Value::BulkString(JOB.into())).unwrap().is_some());
-    let id = WORDS[33].parse().unwrap();
+    let id = ID.parse().unwrap();
     assert!(log::state(id, state).unwrap().unwrap().1.is_some());
     assert_eq!(log::read(log).unwrap().frames.len(), 2);
-    assert_eq!((dead::list(dead).unwrap().len(), roster::seen(workers).unwrap().len()), (1, 1));
-    assert_eq!(reap::overdue(due).unwrap().len(), 1);
+    assert_eq!((dead::list(dead).unwrap().0.len(), roster::seen(workers).unwrap().0.len()), (1, 1));
+    assert_eq!(reap::overdue(due).unwrap().jobs.len(), 1);
     assert_eq!(parse_map(slots, &ConnectionAddr::Tcp("host".to_owned(), 6379)).len(), 1);
 }
 
 #[test]
-fn a_job_whose_timeouts_are_beyond_all_time_is_one_all_the_same() {
+fn a_job_with_the_longest_timeouts_has_a_time_to_live() {
     let ages = JOB.replace(r#""secs":1"#, &format!(r#""secs":{}"#, u64::MAX));
     let job: crate::job::Job = serde_json::from_str(&ages).unwrap();
     assert!(queue::ttl(&job) > job.run_timeout.as_millis());

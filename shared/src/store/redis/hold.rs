@@ -1,10 +1,10 @@
-//! What a worker does with a job that it holds.
+//! Commands of a worker for a job that it holds.
 
 use super::{
     backend::Backend,
     keys::PartitionKeys,
     queue::{BEYOND_CLOCK, exhausted_around, millis},
-    scripts::{CHECKPOINT, FINISH, Outcome, PUBLISH, RELEASE, RENEW, unexpected},
+    scripts::{CHECKPOINT, FINISH, PUBLISH, RELEASE, RENEW, ScriptReply, unexpected},
 };
 use crate::{
     error::StoreResult,
@@ -28,14 +28,14 @@ impl Backend {
             None => self.renew_alone(lease).await?,
         };
         match answer {
-            Outcome::Held { .. } => Ok(Hold::Held),
-            Outcome::Cancelled => Ok(Hold::Cancelled),
-            Outcome::Lost => Ok(Hold::Lost),
+            ScriptReply::Held { .. } => Ok(Hold::Held),
+            ScriptReply::Cancelled => Ok(Hold::Cancelled),
+            ScriptReply::Lost => Ok(Hold::Lost),
             other => unexpected(other),
         }
     }
 
-    async fn renew_alone(&self, lease: &Lease) -> StoreResult<Outcome> {
+    async fn renew_alone(&self, lease: &Lease) -> StoreResult<ScriptReply> {
         let keys = self.keys_of(lease);
         let call = RENEW
             .keys([keys.job(lease.job.id), keys.due()])
@@ -47,9 +47,8 @@ impl Backend {
         call.run(&self.nodes).await
     }
 
-    /// `None` if Redis is full: nothing was done. The lease must be renewed even then; the checkpoint need not be
-    /// stored.
-    async fn renew_with(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<Option<Outcome>> {
+    /// `None` if Redis is full; then nothing is written. The lease must still be renewed; the checkpoint is optional.
+    async fn renew_with(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<Option<ScriptReply>> {
         let keys = self.keys_of(lease);
         let call = CHECKPOINT
             .keys([keys.job(lease.job.id), keys.due(), keys.checkpoint(lease.job.id)])
@@ -77,12 +76,12 @@ impl Backend {
             .value(preview.step)
             .bytes(frame.bytes());
         match call.run(&self.nodes).await? {
-            Outcome::Held { seq } => {
+            ScriptReply::Held { seq } => {
                 lease.seq = seq;
                 Ok(Hold::Held)
             }
-            Outcome::Cancelled => Ok(Hold::Cancelled),
-            Outcome::Lost => Ok(Hold::Lost),
+            ScriptReply::Cancelled => Ok(Hold::Cancelled),
+            ScriptReply::Lost => Ok(Hold::Lost),
             other => unexpected(other),
         }
     }
@@ -111,11 +110,11 @@ impl Backend {
                 .value(self.rules.pace_ttl.as_micros())
                 .value(millis(self.rules.pace_ttl + BEYOND_CLOCK));
             match call.run(&self.nodes).await? {
-                Outcome::Finished => return Ok(Finish::Finished),
-                Outcome::Cancelled => return Ok(Finish::Cancelled),
-                Outcome::Lost => return Ok(Finish::Lost),
-                // Only this worker writes while it holds the job: the next frame has the right number.
-                Outcome::Renumber { next } => lease.seq = Seq(next.0.saturating_sub(1)),
+                ScriptReply::Finished => return Ok(Finish::Finished),
+                ScriptReply::Cancelled => return Ok(Finish::Cancelled),
+                ScriptReply::Lost => return Ok(Finish::Lost),
+                // Only this worker writes while it holds the job, so the next frame has the right number.
+                ScriptReply::Renumber { next } => lease.seq = Seq(next.0.saturating_sub(1)),
                 other => return unexpected(other),
             }
         }
@@ -147,9 +146,9 @@ impl Backend {
             .text(&head)
             .text(&tail);
         match self.with_dead_list_limits(call).run(&self.nodes).await? {
-            Outcome::Released => Ok(Released::Released),
-            Outcome::Cancelled => Ok(Released::Cancelled),
-            Outcome::Lost => Ok(Released::Lost),
+            ScriptReply::Released => Ok(Released::Released),
+            ScriptReply::Cancelled => Ok(Released::Cancelled),
+            ScriptReply::Lost => Ok(Released::Lost),
             other => unexpected(other),
         }
     }

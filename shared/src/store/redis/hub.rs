@@ -1,4 +1,4 @@
-//! Finds the pub/sub connection for each listener.
+//! The pub/sub connections of a store, and the streams that listen on them.
 
 use std::{
     collections::HashMap,
@@ -12,32 +12,32 @@ use super::{
     backend::Backend,
     follower::Follower,
     inbox::{Cancellations, FollowerInbox, Listener},
-    line::{Line, Subscription},
+    pub_sub::{PubSub, Subscription},
 };
 use crate::{
     event::Followed,
     id::{App, JobId, Partition, Seq},
 };
 
-/// How many logs are read at once: after an outage all followers read, and commands need connections too.
+/// The maximum of parallel log reads. After an outage all followers read, and commands need connections too.
 const READS: usize = 8;
 
-/// The pub/sub connections of a store. It exists as long as the store or any stream of it.
+/// The pub/sub connections of a store. It lives as long as the store or any of its streams.
 pub(super) struct Hub {
     backend: Arc<Backend>,
     reads: Arc<Semaphore>,
-    lines: Mutex<HashMap<Option<Partition>, Line>>,
+    connections: Mutex<HashMap<Option<Partition>, PubSub>>,
 }
 
 impl Hub {
     pub(super) fn new(backend: Arc<Backend>) -> Self {
-        Self { backend, reads: Arc::new(Semaphore::new(READS)), lines: Mutex::default() }
+        Self { backend, reads: Arc::new(Semaphore::new(READS)), connections: Mutex::default() }
     }
 
     /// See [`Store::follow`](crate::store::Store::follow).
     pub(super) fn follow(this: &Arc<Self>, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
         let Some(partition) = id.partition() else {
-            // None of our jobs can have such an id.
+            // No job of ours can have this id.
             return futures::stream::iter([Followed::Lost]).boxed();
         };
         let inbox = Arc::new(FollowerInbox::default());
@@ -45,7 +45,7 @@ impl Hub {
         let subscription = this.subscribe(partition, channel, inbox.clone());
         let (backend, reads) = (this.backend.clone(), this.reads.clone());
         let follower = Follower::new(backend, reads, id, after, inbox, subscription);
-        // The hub keeps the connection that the follower listens on.
+        // The stream owns the hub, which keeps the connection open.
         futures::stream::unfold((this.clone(), follower), |(hub, mut follower)| async {
             let followed = follower.next().await?;
             Some((followed, (hub, follower)))
@@ -58,7 +58,7 @@ impl Hub {
         let inbox = Arc::new(Cancellations::new(app.clone()));
         let channel = this.backend.keys.of_app(app).cancel();
         let subscription = this.subscribe(app.partition(), channel, inbox.clone());
-        // The hub and the subscription stay as long as the stream exists.
+        // The stream owns the hub, which keeps the connection open.
         futures::stream::unfold((this.clone(), inbox, subscription), |(hub, inbox, subscription)| async {
             let id = inbox.take().await;
             Some((id, (hub, inbox, subscription)))
@@ -66,14 +66,14 @@ impl Hub {
         .boxed()
     }
 
-    /// One connection to a single server; for a cluster one per partition in use, because a partition is what moves
-    /// from node to node.
+    /// Uses one connection for a single server. A cluster has one per partition in use, because each partition may move
+    /// to another node.
     fn subscribe(&self, partition: Partition, channel: String, listener: Arc<dyn Listener>) -> Subscription {
         let of = self.backend.nodes.is_cluster().then_some(partition);
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = lines
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = connections
             .entry(of)
-            .or_insert_with(|| Line::new(self.backend.clone(), self.backend.keys.of(partition).due()));
-        line.subscribe(channel, listener)
+            .or_insert_with(|| PubSub::new(self.backend.clone(), self.backend.keys.of(partition).due()));
+        connection.subscribe(channel, listener)
     }
 }

@@ -1,5 +1,4 @@
-//! The messages that a listener has received but not yet taken. It is bounded, so that a slow listener slows down only
-//! itself.
+//! The received messages of a listener. An inbox is bounded, so a slow listener delays only itself.
 
 use std::{
     collections::VecDeque,
@@ -15,14 +14,14 @@ use crate::{
     store::rules::CANCELLATIONS_KEPT,
 };
 
-/// How many bytes of frames may wait for one follower before newer previews replace older ones.
+/// The maximum of bytes in a follower's inbox. Above it newer previews replace older ones.
 pub(super) const INBOX_BYTES: usize = 256 * 1024;
 
 /// A message of a channel, parsed once for all listeners.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) payload: Bytes,
-    /// Its event, if the message has the whole event.
+    /// The event; `None` if it was too large for the channel, or if this version cannot read it.
     pub(super) frame: Option<Frame>,
 }
 
@@ -32,11 +31,11 @@ impl Message {
     }
 }
 
-/// A listener of a channel. The task that reads from Redis calls it: nothing here may wait.
+/// A listener of a channel. The task that reads from Redis calls it, so it must not block.
 pub(super) trait Listener: Send + Sync {
     /// A message arrived.
     fn receive(&self, message: &Message);
-    /// From now on no message is missed; earlier ones may have been.
+    /// The subscription works from now on. Earlier messages may be lost.
     fn confirmed(&self);
 }
 
@@ -49,7 +48,7 @@ pub(super) enum NextAction {
     Deliver(ReceivedEvent),
 }
 
-/// An event, and the seq from which all events up to it were received: newer previews may have replaced older ones.
+/// A received event. All events from `from` up to it were received, but newer previews may have replaced older ones.
 #[derive(Debug)]
 pub(super) struct ReceivedEvent {
     pub(super) from: Seq,
@@ -59,14 +58,14 @@ pub(super) struct ReceivedEvent {
 /// A follower's inbox.
 #[derive(Default)]
 pub(super) struct FollowerInbox {
-    untaken: Mutex<Untaken>,
+    pending: Mutex<Pending>,
     next: Notify,
 }
 
 #[derive(Default)]
-struct Untaken {
+struct Pending {
     reread: bool,
-    heard: VecDeque<ReceivedEvent>,
+    received: VecDeque<ReceivedEvent>,
     bytes: usize,
 }
 
@@ -75,14 +74,14 @@ impl FollowerInbox {
     pub(super) async fn take(&self) -> NextAction {
         loop {
             {
-                let mut untaken = self.lock();
-                // First, because an event is useful only after the events before it.
-                if std::mem::take(&mut untaken.reread) {
+                let mut pending = self.lock();
+                // The read comes first, because the log may hold events before the received ones.
+                if std::mem::take(&mut pending.reread) {
                     return NextAction::ReadLog;
                 }
-                if let Some(heard) = untaken.heard.pop_front() {
-                    untaken.bytes -= heard.frame.bytes().len();
-                    return NextAction::Deliver(heard);
+                if let Some(received) = pending.received.pop_front() {
+                    pending.bytes -= received.frame.bytes().len();
+                    return NextAction::Deliver(received);
                 }
             }
             self.next.notified().await;
@@ -91,25 +90,27 @@ impl FollowerInbox {
 
     /// Drops the events that a read of the log up to `last` has already delivered.
     pub(super) fn drop_until(&self, last: Option<Seq>) {
-        let mut untaken = self.lock();
-        untaken.heard.retain(|heard| Some(heard.frame.seq) > last || heard.frame.kind.is_terminal());
-        untaken.bytes = untaken.heard.iter().map(|heard| heard.frame.bytes().len()).sum();
+        let mut pending = self.lock();
+        pending
+            .received
+            .retain(|received| Some(received.frame.seq) > last || received.frame.kind.is_terminal());
+        pending.bytes = pending.received.iter().map(|received| received.frame.bytes().len()).sum();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Untaken> {
-        self.untaken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Listener for FollowerInbox {
     fn receive(&self, message: &Message) {
-        let mut untaken = self.lock();
+        let mut pending = self.lock();
         match &message.frame {
-            Some(frame) => untaken.push(frame.clone()),
-            // Too large for the channel, or not readable for this version: the log has it.
-            None => untaken.reread = true,
+            Some(frame) => pending.push(frame.clone()),
+            // The log has the event.
+            None => pending.reread = true,
         }
-        drop(untaken);
+        drop(pending);
         self.next.notify_one();
     }
 
@@ -119,21 +120,21 @@ impl Listener for FollowerInbox {
     }
 }
 
-impl Untaken {
+impl Pending {
     fn push(&mut self, frame: Frame) {
         self.bytes += frame.bytes().len();
-        self.heard.push_back(ReceivedEvent { from: frame.seq, frame });
+        self.received.push_back(ReceivedEvent { from: frame.seq, frame });
         while self.bytes > INBOX_BYTES {
-            let is_preview = |heard: &ReceivedEvent| heard.frame.kind == EventKind::Preview;
-            let oldest = self.heard.iter().position(is_preview);
-            if oldest == self.heard.iter().rposition(is_preview) {
-                // At most one preview: the newest one stays, and so do all other events.
+            let is_preview = |received: &ReceivedEvent| received.frame.kind == EventKind::Preview;
+            let oldest = self.received.iter().position(is_preview);
+            if oldest == self.received.iter().rposition(is_preview) {
+                // At most one preview is left: keep it and all other events.
                 break;
             }
             let Some(at) = oldest else { break };
-            let Some(dropped) = self.heard.remove(at) else { break };
+            let Some(dropped) = self.received.remove(at) else { break };
             self.bytes -= dropped.frame.bytes().len();
-            if let Some(next) = self.heard.get_mut(at)
+            if let Some(next) = self.received.get_mut(at)
                 && next.from == dropped.frame.seq.next()
             {
                 next.from = dropped.from;
@@ -142,21 +143,21 @@ impl Untaken {
     }
 }
 
-/// The inbox of a listener for cancelled jobs of an app.
+/// The inbox of a listener for the cancelled jobs of an app.
 pub(super) struct Cancellations {
     app: App,
-    untaken: Mutex<VecDeque<JobId>>,
+    pending: Mutex<VecDeque<JobId>>,
     next: Notify,
 }
 
 impl Cancellations {
     pub(super) fn new(app: App) -> Self {
-        Self { app, untaken: Mutex::default(), next: Notify::new() }
+        Self { app, pending: Mutex::default(), next: Notify::new() }
     }
 
     pub(super) async fn take(&self) -> JobId {
         loop {
-            if let Some(id) = self.untaken.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+            if let Some(id) = self.pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
                 return id;
             }
             self.next.notified().await;
@@ -166,16 +167,17 @@ impl Cancellations {
 
 impl Listener for Cancellations {
     fn receive(&self, message: &Message) {
-        let said = std::str::from_utf8(&message.payload).ok().and_then(|text| text.split_once(' '));
-        let Some(id) = said.filter(|(_, app)| *app == self.app.as_str()).and_then(|(id, _)| id.parse().ok())
+        let id_and_app = std::str::from_utf8(&message.payload).ok().and_then(|text| text.split_once(' '));
+        let Some(id) =
+            id_and_app.filter(|(_, app)| *app == self.app.as_str()).and_then(|(id, _)| id.parse().ok())
         else {
             return;
         };
-        let mut untaken = self.untaken.lock().unwrap_or_else(PoisonError::into_inner);
-        if untaken.len() == CANCELLATIONS_KEPT {
-            untaken.pop_front();
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if pending.len() == CANCELLATIONS_KEPT {
+            pending.pop_front();
         }
-        untaken.push_back(id);
+        pending.push_back(id);
         self.next.notify_one();
     }
 
@@ -190,26 +192,26 @@ mod tests {
         Message::new(format!(r#"{seq} {{"type":"preview","x":"{}"}}"#, "x".repeat(bytes)).into())
     }
 
-    async fn heard(inbox: &FollowerInbox) -> (u64, u64) {
+    async fn received(inbox: &FollowerInbox) -> (u64, u64) {
         match inbox.take().await {
-            NextAction::Deliver(heard) => (heard.from.0, heard.frame.seq.0),
-            NextAction::ReadLog => panic!("nothing to read again"),
+            NextAction::Deliver(received) => (received.from.0, received.frame.seq.0),
+            NextAction::ReadLog => panic!("a read of the log, not an event"),
         }
     }
 
     #[tokio::test]
-    async fn the_newest_preview_and_all_that_is_none_stay() {
+    async fn a_full_inbox_keeps_the_newest_preview_and_all_other_events() {
         let inbox = FollowerInbox::default();
         inbox.receive(&Message::new("2 {\"type\":\"started\"}".into()));
         for seq in 3..=12 {
             inbox.receive(&preview(seq, 100 * 1024));
         }
         inbox.receive(&Message::new("13 {\"type\":\"cancelled\"}".into()));
-        assert_eq!(heard(&inbox).await, (2, 2));
+        assert_eq!(received(&inbox).await, (2, 2));
         // Previews 3 to 10 were replaced, without a gap.
-        assert_eq!(heard(&inbox).await, (3, 11));
-        assert_eq!(heard(&inbox).await, (12, 12));
-        assert_eq!(heard(&inbox).await, (13, 13));
+        assert_eq!(received(&inbox).await, (3, 11));
+        assert_eq!(received(&inbox).await, (12, 12));
+        assert_eq!(received(&inbox).await, (13, 13));
         assert_eq!(inbox.lock().bytes, 0);
     }
 
@@ -218,15 +220,15 @@ mod tests {
         let inbox = FollowerInbox::default();
         inbox.receive(&preview(3, 2 * INBOX_BYTES));
         inbox.receive(&preview(4, 2 * INBOX_BYTES));
-        assert_eq!(heard(&inbox).await, (3, 4));
+        assert_eq!(received(&inbox).await, (3, 4));
     }
 
     #[tokio::test]
-    async fn a_hole_is_not_papered_over() {
+    async fn a_missing_event_is_not_hidden() {
         let inbox = FollowerInbox::default();
         inbox.receive(&preview(3, INBOX_BYTES));
         inbox.receive(&preview(5, INBOX_BYTES));
-        assert_eq!(heard(&inbox).await, (5, 5));
+        assert_eq!(received(&inbox).await, (5, 5));
     }
 
     #[tokio::test]
@@ -236,6 +238,6 @@ mod tests {
         inbox.receive(&Message::new("4 ".into()));
         assert!(matches!(inbox.take().await, NextAction::ReadLog));
         inbox.drop_until(Some(Seq(4)));
-        assert!(inbox.lock().heard.is_empty());
+        assert!(inbox.lock().received.is_empty());
     }
 }

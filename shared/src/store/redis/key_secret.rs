@@ -1,4 +1,4 @@
-//! The fleet's secret for the ids of jobs with keys.
+//! The fleet's secret for the ids of jobs with an idempotency key.
 
 use super::{backend::Backend, scripts::SECRET};
 use crate::{
@@ -10,8 +10,9 @@ impl Backend {
     pub(super) async fn key_secret(&self) -> StoreResult<KeySecret> {
         let fresh = KeySecret::random().to_hex();
         let answer = SECRET.keys([self.keys.secret()]).text(&fresh).read(&self.nodes).await?;
-        // The value may be part of a secret: it is not repeated.
-        let corrupt = || StoreError::Corrupt(format!("{} is no secret of this program", self.keys.secret()));
+        // The error does not repeat the value, which may be part of a secret.
+        let corrupt =
+            || StoreError::Corrupt(format!("{} does not hold a secret of this program", self.keys.secret()));
         let kept: String = redis::from_redis_value(answer).map_err(|_| corrupt())?;
         kept.parse().map_err(|_| corrupt())
     }

@@ -1,4 +1,4 @@
-//! Every key and channel of the fleet in Redis; only this module builds them.
+//! The names of all keys and channels in Redis. Only this module builds them.
 //!
 //! `{p}` is the hash tag: all keys of an app and its jobs are in one slot.
 //!
@@ -6,29 +6,32 @@
 //! |---|---|---|
 //! | `glimpse:{p}:job:<id>` | hash | the job and its state; see below |
 //! | `glimpse:{p}:log:<id>` | stream | its events, entry id `<seq>-0`, field `e`: `<seq> <json>` |
-//! | `glimpse:{p}:log:<id>` | channel | the same, at once; only `<seq> ` for events above 256 KB |
+//! | `glimpse:{p}:log:<id>` | channel | the same events; only `<seq> ` for an event above 256 KiB |
 //! | `glimpse:{p}:ckpt:<id>` | string | the newest checkpoint: the worker's bytes |
-//! | `glimpse:{p}:queue:<app>` | zset | queued jobs, scored by class x 2^51 + arrival in us |
+//! | `glimpse:{p}:queue:<app>` | zset | queued jobs, scored by class x 2^51 + arrival time in us |
 //! | `glimpse:{p}:wake:<app>:<name>` | list | at most one token: for a worker with the capabilities of this name |
 //! | `glimpse:{p}:wake:<app>` | list | at most one token: for any worker |
-//! | `glimpse:{p}:looking:<app>` | zset | `<name> <pixels> <word> …`: capabilities of workers that claim, scored by until when they count |
-//! | `glimpse:{p}:looking:<app>:<name>` | string | `<score> <until>`: where in a long queue their search begins |
-//! | `glimpse:{p}:pace:<app>` | string | `<mean> <until>`: how long the app's jobs take, in us |
-//! | `glimpse:{p}:due` | zset | unfinished jobs, scored by when reap must check them |
+//! | `glimpse:{p}:looking:<app>` | zset | `<name> <pixels> <word> …`: capabilities of workers that claim, scored by their expiry in us |
+//! | `glimpse:{p}:looking:<app>:<name>` | string | `<score> <until>`: where in a long queue their search starts |
+//! | `glimpse:{p}:pace:<app>` | string | `<mean> <until>`: the mean time of the app's jobs, in us |
+//! | `glimpse:{p}:due` | zset | unfinished jobs, scored by the time when reap must check them |
 //! | `glimpse:{p}:dead` | zset | dead jobs, scored by the time of their end |
-//! | `glimpse:{p}:claim:<worker>` | string | `<number> <job> <attempt> <until>`: the worker's last answered claim |
-//! | `glimpse:{p}:cancel` | channel | `<id> <app>` of a job that was cancelled while it ran |
+//! | `glimpse:{p}:claim:<worker>` | string | `<number> <job> <attempt> <until>`: the worker's last claim that got a job |
+//! | `glimpse:{p}:cancel` | channel | `<id> <app>` of a running job that is cancelled |
 //! | `glimpse:workers` | hash | worker id -> `<last seen> <record>` |
 //! | `glimpse:secret` | string | the secret for the ids of jobs with keys |
-//! | `glimpse:{glimpse:workers}:swept` | string | when silent workers were last removed from it |
+//! | `glimpse:{glimpse:workers}:swept` | string | the time when silent workers were last removed from `glimpse:workers` |
 //!
-//! A job's hash: `job` (JSON, what never changes), `app`, `digest`, `run_timeout`, `score`, `steps`, `retry_of` and
-//! `needs` (what of it scripts and readers of its state need; a job of the release before has no `needs`), `status`,
-//! `attempt`, `faults`, `worker`, `seq`, `step` and `first` (the attempt's newest preview's step and first preview's
-//! seq), `affinity`, `passed` (how often it was the head of its queue and another was taken), `created`, `started`,
-//! `finished`, `start`, `run` and `lease` (times and deadlines in us). A field without a value is the empty string.
+//! The fields of a job's hash:
+//! - `job`: the job as JSON, which never changes. `app`, `digest`, `run_timeout`, `score`, `steps`, `retry_of` and
+//!   `needs` repeat parts of it for scripts. A job of the previous release has no `needs`.
+//! - `status`, `attempt`, `faults`, `worker` and `seq`.
+//! - `step`: the step of the attempt's newest preview. `first`: the seq of its first preview.
+//! - `affinity`, and `passed`: how often the job was at the head of its queue and a worker claimed another one.
+//! - `created`, `started`, `finished`, `start`, `run` and `lease`: times and deadlines in us.
 //!
-//! Only queue, due, dead, workers, secret and the wake-up list for any worker have no time to live.
+//! A field without a value is the empty string. Only queue, due, dead, workers, secret and the wake-up list for any
+//! worker have no time to live.
 
 use super::config::Prefix;
 use crate::{
@@ -37,13 +40,13 @@ use crate::{
     needs::Capabilities,
 };
 
-/// The names of a fleet.
+/// The key names of a fleet.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     prefix: Prefix,
 }
 
-/// The names of one partition.
+/// The key names of one partition.
 #[derive(Debug, Clone)]
 pub(super) struct PartitionKeys {
     /// `glimpse:{p}:`
@@ -59,7 +62,7 @@ impl Keys {
         PartitionKeys { stem: format!("{}:{{{partition}}}:", self.prefix) }
     }
 
-    /// `None` for an id that none of our jobs can have.
+    /// `None` for an id that no job of ours can have.
     pub(super) fn of_job(&self, id: JobId) -> Option<PartitionKeys> {
         id.partition().map(|partition| self.of(partition))
     }
@@ -76,7 +79,7 @@ impl Keys {
         format!("{}:secret", self.prefix)
     }
 
-    /// In the same slot as the workers.
+    /// In the same slot as [`Keys::workers`].
     pub(super) fn swept(&self) -> String {
         format!("{}:{{{}}}:swept", self.prefix, self.workers())
     }
@@ -92,7 +95,7 @@ impl PartitionKeys {
         format!("{}job:", self.stem)
     }
 
-    /// The log and the channel.
+    /// The name of the log and of its channel.
     pub(super) fn log(&self, id: JobId) -> String {
         format!("{}{id}", self.logs())
     }
@@ -115,7 +118,7 @@ impl PartitionKeys {
         format!("{}queue:{app}", self.stem)
     }
 
-    /// A queue that no app has, for a script that needs one when the job that would name it is gone.
+    /// A queue that no app has: for a script that needs a queue key although its job is gone.
     pub(super) fn no_queue(&self) -> String {
         format!("{}queue:", self.stem)
     }
@@ -129,7 +132,7 @@ impl PartitionKeys {
         format!("{}wake:", self.stem)
     }
 
-    /// The list that workers with these capabilities block on; the scripts build this name too.
+    /// The list that workers with these capabilities block on. The scripts build this name too.
     pub(super) fn wake_of(&self, app: &App, capabilities: &Capabilities) -> String {
         format!("{}:{}", self.wake(app), capabilities.name())
     }
@@ -169,7 +172,7 @@ impl PartitionKeys {
         format!("{}claim:", self.stem)
     }
 
-    /// The keys of a new job: the first keys of the scripts that queue one.
+    /// The first keys of the scripts that put a new job into its queue.
     pub(super) fn entering(&self, job: &Job) -> [String; 8] {
         let (id, app) = (job.id, &job.app);
         [
@@ -184,7 +187,7 @@ impl PartitionKeys {
         ]
     }
 
-    /// The channel of cancelled jobs.
+    /// The channel for cancelled running jobs.
     pub(super) fn cancel(&self) -> String {
         format!("{}cancel", self.stem)
     }

@@ -1,4 +1,4 @@
-//! Reads a job's state and its log, each in one moment.
+//! Reads a job's state and its log, each with one command or script.
 
 use bytes::Bytes;
 use redis::Value;
@@ -16,10 +16,10 @@ use crate::{
     store::Shown,
 };
 
-/// What a follower reads.
+/// A read of a job's log.
 #[derive(Debug)]
 pub(super) struct Read {
-    /// `None` if there is no such job (any more).
+    /// `None` if the job does not exist.
     pub(super) status: Option<Status>,
     /// The number of the newest event.
     pub(super) newest_seq: Seq,
@@ -30,14 +30,14 @@ pub(super) struct Read {
 }
 
 impl Backend {
-    /// The job's app; `None` if there is no such job.
+    /// The job's app; `None` if the job does not exist.
     pub(super) async fn app_of(&self, id: JobId) -> StoreResult<Option<App>> {
         let Some(keys) = self.keys.of_job(id) else { return Ok(None) };
         let key = keys.job(id);
         app(self.nodes.query(&key, redis::cmd("HGET").arg(&key).arg("app")).await?)
     }
 
-    /// The job as it was submitted; `None` if there is no such job.
+    /// The job as it was submitted; `None` if the job does not exist.
     pub(super) async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
         let Some(keys) = self.keys.of_job(id) else { return Ok(None) };
         let key = keys.job(id);
@@ -67,7 +67,7 @@ impl Backend {
         state(id, call.read(&self.nodes).await?)
     }
 
-    /// The log's events after `cursor`, with the end of an ended job, and whether the job exists.
+    /// Reads the job's status, the events after `cursor`, and the terminal event of an ended job.
     pub(super) async fn read(&self, id: JobId, cursor: Option<Seq>) -> StoreResult<Read> {
         let Some(keys) = self.keys.of_job(id) else {
             return Ok(Read { status: None, newest_seq: Seq(0), newest: None, frames: Vec::new() });
@@ -77,7 +77,7 @@ impl Backend {
     }
 }
 
-/// Reads the job's app from the hash's field.
+/// Reads the field `app` of the job's hash.
 pub(super) fn app(answer: Value) -> StoreResult<Option<App>> {
     match answer {
         Value::Nil => Ok(None),
@@ -86,7 +86,7 @@ pub(super) fn app(answer: Value) -> StoreResult<Option<App>> {
     }
 }
 
-/// Reads the job from the hash's field.
+/// Reads the field `job` of the job's hash.
 pub(super) fn job(answer: Value) -> StoreResult<Option<Job>> {
     match answer {
         Value::Nil => Ok(None),
@@ -97,14 +97,14 @@ pub(super) fn job(answer: Value) -> StoreResult<Option<Job>> {
     }
 }
 
-/// Reads the answer of `status`.
+/// Reads the reply of `status`.
 pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, Option<Frame>)>> {
     let fields: Vec<Vec<u8>> = match answer {
         Value::Nil => return Ok(None),
         value => read_as("a job's state", value)?,
     };
     let Ok(fields) = <[Vec<u8>; 15]>::try_from(fields) else {
-        return Err(StoreError::Corrupt(format!("the state of {id} has another number of parts")));
+        return Err(StoreError::Corrupt(format!("the state of {id} does not have 15 fields")));
     };
     let [status, attempt, worker, step, seq, created, started, finished, app, digest, rest @ ..] = fields;
     let [steps, retry_of, needs, position, frame] = rest;
@@ -130,7 +130,7 @@ pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, O
     Ok(Some((state, Frame::parse(frame.into()))))
 }
 
-/// Reads the answer of `read`.
+/// Reads the reply of `read`.
 pub(super) fn read(answer: Value) -> StoreResult<Read> {
     let (status, seq, newest, frames): (Vec<u8>, u64, Vec<u8>, Vec<Vec<u8>>) =
         read_as("a job's log", answer)?;
@@ -138,7 +138,7 @@ pub(super) fn read(answer: Value) -> StoreResult<Read> {
         status: if status.is_empty() { None } else { Some(word(&status)?) },
         newest_seq: Seq(seq),
         newest: Frame::parse(Bytes::from(newest)),
-        // An event that this version cannot read comes from a newer one, whose own followers can read it.
+        // Skips events of a newer version that this version cannot read.
         frames: frames.into_iter().filter_map(|frame| Frame::parse(Bytes::from(frame))).collect(),
     })
 }

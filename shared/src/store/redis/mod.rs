@@ -1,29 +1,31 @@
-//! The store in Redis, for a fleet: one server, a master that sentinels watch, or a cluster; 7.0 or later.
+//! The store in Redis, for a fleet: one server, a master with sentinels, or a cluster; Redis 7.0 or later.
 //!
 //! ```text
-//! mod.rs       RedisStore: the contract, each command handed to the file that knows it
-//! config.rs    the flags                           backend.rs  what every command needs
-//! url.rs       the URL as it is written and shown  target.rs   what it says
-//! keys.rs      every name in Redis                 scripts.rs  the Lua files and their outcomes
-//! nodes.rs     connections to the node of a key    discovery.rs asks a cluster or sentinels for the nodes
-//! pool.rs      the connections that commands share connection.rs one connection; failure.rs why a command failed
-//! check.rs     the check at the start: greeting.rs identifies the servers, rights.rs checks the user's rights,
-//!              obstacle.rs the faults, session.rs a connection before its login
-//! queue.rs     submit, claim, cancel               hold.rs     renew, publish, finish, release
-//! reap.rs      the reaping pass
-//! log.rs       a job's state and its log           roster.rs   the workers on record
-//! wait.rs      blocking on a wake-up token         dead.rs     the dead list
-//! hub.rs       follow and cancellations            line.rs     one pub/sub connection
-//! inbox.rs     messages that wait for a listener   follower.rs one stream of a job's events
-//! key_secret.rs  the secret for the ids of jobs with keys
-//! shape.rs     the shape of an answer, for errors
+//! mod.rs         RedisStore                           backend.rs     the state that every command needs
+//! config.rs      the flags                            keys.rs        the names of all keys and channels
+//! url.rs         the URL as it is written and shown   target.rs      the parsed URL
+//! scripts.rs     the Lua scripts and their replies    shape.rs       the shape of a reply, for errors
+//! nodes.rs       the node of a key, its connections   slots.rs       the slot map
+//! discovery.rs   fetches the slot map                 pool.rs        the connections of commands
+//! connection.rs  opens a connection                   failure.rs     why a command failed
+//! check.rs       the check at the start               check_error.rs its errors
+//! greeting.rs    checks kind, version and login       rights.rs      checks the user's rights
+//! session.rs     a connection before its login        key_secret.rs  the secret for ids of jobs with keys
+//! queue.rs       submit, claim, cancel                hold.rs        renew, publish, finish, release
+//! reap.rs        the reaping pass                     dead.rs        the dead list
+//! log.rs         a job's state and its log            roster.rs      the registered workers
+//! wait.rs        blocking on a wake-up token          hub.rs         follow and cancellations
+//! pub_sub.rs     one pub/sub connection               inbox.rs       the received messages of a listener
+//! follower.rs    one stream of a job's events         unreadable.rs  skips unreadable data, with a warning
+//! garbage.rs     fuzz tests of the replies
 //! ```
 //!
-//! Each state change is one script and its event is part of it. A script reads and decides, then writes; if this
-//! process dies at any point, Redis has all of a change or none of it, and the command may be repeated.
+//! Each state change and its event are one script. A script first reads and decides, then writes. If this process dies,
+//! Redis has the whole change or none of it, and the command may be repeated.
 
 mod backend;
 mod check;
+mod check_error;
 mod config;
 mod connection;
 mod dead;
@@ -38,11 +40,10 @@ mod hub;
 mod inbox;
 mod key_secret;
 mod keys;
-mod line;
 mod log;
 mod nodes;
-mod obstacle;
 mod pool;
+mod pub_sub;
 mod queue;
 mod reap;
 mod rights;
@@ -52,10 +53,11 @@ mod session;
 mod shape;
 mod slots;
 mod target;
+mod unreadable;
 mod url;
 mod wait;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -65,7 +67,9 @@ pub use config::{Prefix, RedisConfig};
 pub use rights::Process;
 pub use url::{ConfigError, RedisUrl};
 
-use self::{backend::Backend, hub::Hub, keys::Keys, nodes::Nodes, wait::Waiting};
+use self::{
+    backend::Backend, hub::Hub, keys::Keys, nodes::Nodes, unreadable::Unreadable, wait::WakeConnections,
+};
 use super::{
     Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Rules,
     Shown, Store, Submit,
@@ -81,26 +85,39 @@ use crate::{
 /// See the module.
 pub struct RedisStore {
     backend: Arc<Backend>,
-    waiting: Waiting,
+    wake_connections: WakeConnections,
     hub: Arc<Hub>,
 }
 
 impl RedisStore {
-    /// A store at `url`, all of whose keys begin with `prefix`. Nothing is sent yet: if Redis is unreachable, the first
+    /// A store at `url`. All its keys begin with `prefix`. This sends nothing: if Redis is unreachable, the first
     /// command returns `Unavailable`.
     pub fn connect(url: &RedisUrl, prefix: &Prefix, rules: Rules, clock: Clock) -> Result<Self, ConfigError> {
         let nodes = Nodes::new(url.target()?);
-        let backend = Arc::new(Backend { nodes, keys: Keys::new(prefix.clone()), rules, clock });
-        Ok(Self { waiting: Waiting::default(), hub: Arc::new(Hub::new(backend.clone())), backend })
+        let backend = Arc::new(Backend {
+            nodes,
+            keys: Keys::new(prefix.clone()),
+            rules,
+            clock,
+            process: OnceLock::new(),
+            unreadable: Unreadable::default(),
+        });
+        Ok(Self {
+            wake_connections: WakeConnections::default(),
+            hub: Arc::new(Hub::new(backend.clone())),
+            backend,
+        })
     }
 
-    /// Checks whether the servers can serve this process: their version and kind, the database, the login, and the
-    /// rights for everything that `process` does. Writes nothing.
+    /// Checks whether the servers can serve this process: their version and kind, the database, the login, and all
+    /// rights that `process` needs. Writes nothing.
     ///
     /// # Errors
-    /// A permanent fault, with what to do about it. Servers that are unreachable, loading or replicas are not an error:
-    /// the check continues.
+    /// A permanent error, with what to do about it. An unreachable or loading server and a replica are temporary
+    /// errors: the check continues.
     pub async fn check(&self, process: Process) -> Result<Check, ConfigError> {
+        // Only the first check counts: a process has one role.
+        let _ = self.backend.process.set(process);
         Check::begin(self.backend.clone(), process).await
     }
 }
@@ -116,7 +133,7 @@ impl Store for RedisStore {
     }
 
     async fn wait_for_work(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {
-        self.waiting.wait(&self.backend, app, capabilities).await
+        self.wake_connections.wait(&self.backend, app, capabilities).await
     }
 
     async fn wake(&self, app: &App, capabilities: &Capabilities) -> StoreResult<()> {

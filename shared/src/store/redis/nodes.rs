@@ -1,9 +1,8 @@
-//! Which server holds a key, and the connections to it.
+//! Finds the node that holds a key, and keeps the connections to the nodes.
 //!
-//! Each of our commands uses one slot, so a cluster needs only one pool per node and a map of slots. A single server is
-//! a cluster of one node that is never asked for its map; for a master with sentinels the map comes from them. A
-//! command is never sent twice without the caller's knowledge, unless the server reports that it did not run it
-//! (`MOVED`).
+//! Each of our commands uses one slot, so a cluster needs one pool per node and a slot map. A single server needs no
+//! map. For a master with sentinels the sentinels give the map. A command is sent again only after `MOVED`: then the
+//! server did not run it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,24 +25,24 @@ use super::{
     target::{Target, Topology},
 };
 
-/// How long replicas may take to receive a write.
+/// The timeout of WAIT: for replicas to receive a write.
 const REPLICATION: Duration = Duration::from_secs(1);
-/// How often a command follows a slot that has moved.
+/// The maximum of `MOVED` replies that a command follows.
 const MOVES: usize = 3;
 
 /// The servers.
 pub(super) struct Nodes {
     target: Target,
     known: Mutex<Known>,
-    /// Held while a map of slots is fetched: one fetch serves all waiting callers.
+    /// Locked while the slot map is fetched: one fetch serves all waiting callers.
     mapping: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct Known {
-    /// Empty until it is needed, and after any sign that it is out of date.
+    /// Empty until it is fetched, and when it may be out of date.
     slots: Map,
-    /// The masters of the last map: the seeds of a long-lived process may be gone.
+    /// The masters of the last map. They are asked for the next map, because the seeds may be gone.
     masters: Vec<ConnectionAddr>,
     pools: HashMap<String, Pool>,
 }
@@ -61,7 +60,7 @@ impl Nodes {
         self.target.topology == Topology::Cluster
     }
 
-    /// Sends a command to the node that holds `key`, the command's first.
+    /// Sends a command to the node that holds `key`, the first key of the command.
     pub(super) async fn query(&self, key: &str, command: &Cmd) -> Result<Value, Failure> {
         self.query_through(key, command).await.map(|(answer, _)| answer)
     }
@@ -79,7 +78,7 @@ impl Nodes {
                     self.forget();
                     return Err(no_connection(error));
                 }
-                Err(_) => return Err(Failure::Away("no connection within 5 s".to_owned())),
+                Err(_) => return Err(Failure::NoConnection("no connection within 5 s".to_owned())),
             };
             match connection.send(command).await {
                 Err(error) if is_moved(&error) && moves < MOVES => {
@@ -88,15 +87,15 @@ impl Nodes {
                 }
                 Err(error) => {
                     if is_misplaced(&error) {
-                        // A demoted master answers PING like any other server, so the pool would keep the connection.
+                        // A demoted master answers PING, so the pool would keep the connection.
                         drop(Pooled::take(connection));
                         self.forget();
                     }
                     if error.is_io_error() {
-                        pool.manager().doubt();
+                        pool.manager().mark_broken();
                     }
                     if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
-                        // The same holds for its other connections, and their data may be old.
+                        // The server is a replica now, and its data may be old: drop its other connections too.
                         lock(&self.known).pools.remove(&address);
                     }
                     return Err(error.into());
@@ -120,7 +119,12 @@ impl Nodes {
         opened
     }
 
-    /// Marks the map of slots as out of date.
+    /// The address of the node that holds `key`, if it is known.
+    pub(super) async fn address_of(&self, key: &str) -> Option<ConnectionAddr> {
+        self.locate(key).await.ok().map(|info| info.addr().clone())
+    }
+
+    /// Forgets the slot map.
     pub(super) fn forget(&self) {
         lock(&self.known).slots.clear();
     }
@@ -137,10 +141,10 @@ impl Nodes {
     }
 
     async fn locate(&self, key: &str) -> Result<ConnectionInfo, Failure> {
-        // If no node responds, the waiting callers would otherwise time out one after the other.
+        // Without this timeout the waiting callers would time out one after the other.
         match tokio::time::timeout(COMMAND, self.find(key)).await {
             Ok(found) => found,
-            Err(_) => Err(Failure::Away("no node answered within 5 s which one holds the key".to_owned())),
+            Err(_) => Err(Failure::NoConnection("no node returned a slot map within 5 s".to_owned())),
         }
     }
 
@@ -162,11 +166,11 @@ impl Nodes {
             let mut known = lock(&self.known);
             known.masters = slots.iter().map(|(_, address)| address.clone()).collect();
             known.slots = slots;
-            // Servers that are not on the map are dropped: a fleet may outlive many servers.
+            // Drops the pools of servers that are not on the map.
             let on_it: HashSet<_> = known.masters.iter().map(ConnectionAddr::to_string).collect();
             known.pools.retain(|address, _| on_it.contains(address));
         }
-        self.mapped(slot).ok_or_else(|| Failure::Away(format!("no node holds slot {slot}")))
+        self.mapped(slot).ok_or_else(|| Failure::NoConnection(format!("no node holds slot {slot}")))
     }
 
     fn mapped(&self, slot: u16) -> Option<ConnectionInfo> {
@@ -176,7 +180,7 @@ impl Nodes {
     }
 }
 
-/// How many replicas have the writes of this connection, when `wanted` have them or after a second.
+/// Waits until `wanted` replicas have the writes of this connection, at most a second. Returns how many have them.
 pub(super) async fn replicas_with(connection: &mut Pooled, wanted: u32) -> Result<u32, Failure> {
     let mut wait = redis::cmd("WAIT");
     wait.arg(wanted).arg(REPLICATION.as_millis() as u64);
@@ -187,7 +191,7 @@ pub(super) async fn replicas_with(connection: &mut Pooled, wanted: u32) -> Resul
 fn no_connection(error: PoolError<Failure>) -> Failure {
     match error {
         PoolError::Backend(failure) => failure,
-        other => Failure::Away(other.to_string()),
+        other => Failure::NoConnection(other.to_string()),
     }
 }
 
@@ -195,7 +199,7 @@ fn is_moved(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::Moved)
 }
 
-/// Whether another node, or another connection, may work.
+/// Whether the command may work on another node or another connection.
 fn is_misplaced(error: &RedisError) -> bool {
     use ServerErrorKind::{Ask, ClusterDown, MasterDown, Moved, ReadOnly};
     error.is_io_error()
@@ -203,6 +207,6 @@ fn is_misplaced(error: &RedisError) -> bool {
 }
 
 fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
-    // No code under this lock can leave the value half changed.
+    // A panic cannot leave the value half changed.
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
-//! The connections that commands share, kept by deadpool.
+//! The connections of commands, in a deadpool pool.
 //!
-//! deadpool-redis asks a connection whether it is alive each time that it hands it out, which costs every command a
-//! second round trip. A multiplexed connection notices its own end, so here it is asked only where there is a reason to
-//! doubt it: it was not used for a while, its last command was not answered, or another one to this server broke.
+//! deadpool-redis sends PING before each use of a connection, which costs each command a second round trip. A
+//! multiplexed connection detects its own close. So this pool sends PING only if the connection was idle for long, if
+//! its last command had no reply, or if another connection to this server broke.
 
 use std::{
     sync::{
@@ -26,49 +26,49 @@ use super::{
     failure::Failure,
 };
 
-/// Connections to one server.
+/// The maximum of connections to one server.
 const SIZE: usize = 16;
-/// How long after its last answer a connection is used without being asked: what forgets idle connections (a
-/// firewall, a load balancer) takes longer.
+/// How long after its last reply a connection is used without PING. Firewalls and load balancers drop idle connections
+/// later than this.
 const TRUSTED: Duration = Duration::from_secs(30);
 
 /// The connections to one server.
 pub(super) type Pool = managed::Pool<Connections>;
-/// One of them, in use.
+/// A connection of the pool, in use.
 pub(super) type Pooled = managed::Object<Connections>;
 
-/// Makes connections, and decides whether one may be used again.
+/// Opens connections, and decides whether one may be reused.
 pub(super) struct Connections {
     info: ConnectionInfo,
-    /// Asks a connection whether it is alive.
-    asking: deadpool_redis::Manager,
+    /// Sends PING.
+    pinger: deadpool_redis::Manager,
     /// When a connection to this server last broke.
     broken: Mutex<Option<Instant>>,
 }
 
-/// A connection that commands share, one after the other.
+/// A connection of the pool. It runs one command at a time.
 pub(super) struct Connection {
     connection: MultiplexedConnection,
-    /// When it last answered; `None` if its last command was not answered.
+    /// The time of the last reply; `None` if the last command had no reply.
     answered: Option<Instant>,
-    /// The server, or what is between, has closed it.
+    /// Whether the connection was closed.
     closed: Arc<AtomicBool>,
 }
 
-/// A pool of connections to one server; none is opened before it is needed.
+/// A pool of connections to one server. It opens a connection when a command needs one.
 pub(super) fn pool(info: ConnectionInfo) -> Result<Pool, Failure> {
-    let asking = deadpool_redis::Manager::new_with_config(info.clone(), timeouts(COMMAND))?;
-    let manager = Connections { info, asking, broken: Mutex::default() };
+    let pinger = deadpool_redis::Manager::new_with_config(info.clone(), timeouts(COMMAND))?;
+    let manager = Connections { info, pinger, broken: Mutex::default() };
     let timeouts = Timeouts { wait: Some(COMMAND), create: Some(CONNECT), recycle: Some(CONNECT) };
     let config = PoolConfig { timeouts, ..PoolConfig::new(SIZE) };
     let pool = Pool::builder(manager).config(config).runtime(Runtime::Tokio1).build();
-    pool.map_err(|error| Failure::Away(error.to_string()))
+    pool.map_err(|error| Failure::NoConnection(error.to_string()))
 }
 
 impl Connection {
-    /// Sends a command and waits for its answer.
+    /// Sends a command and waits for its reply.
     pub(super) async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
-        // A caller that goes before the answer leaves it so.
+        // It stays `None` if the caller drops this future before the reply.
         self.answered = None;
         let answer = self.connection.req_packed_command(command).await.and_then(Value::extract_error);
         if !answer.as_ref().is_err_and(|error| error.is_io_error()) {
@@ -79,8 +79,8 @@ impl Connection {
 }
 
 impl Connections {
-    /// A connection to this server broke: the others are asked before they are used again.
-    pub(super) fn doubt(&self) {
+    /// A connection to this server broke. The others get a PING before they are reused.
+    pub(super) fn mark_broken(&self) {
         *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
@@ -110,15 +110,15 @@ impl managed::Manager for Connections {
     }
 
     async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<Failure> {
-        // An end that has arrived is seen by the connection's own task: once for the runtime to hear of it, once for that
-        // task to run.
+        // The connection's task detects a close that has arrived. The first yield lets the runtime see the close, the
+        // second lets the task run.
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         if connection.closed.load(Ordering::Relaxed) {
             return Err(RecycleError::message("the connection was closed"));
         }
         if !self.trusts(connection) {
-            let asked = self.asking.recycle(&mut connection.connection, metrics).await;
+            let asked = self.pinger.recycle(&mut connection.connection, metrics).await;
             asked.map_err(|error| match error {
                 RecycleError::Message(message) => RecycleError::Message(message),
                 RecycleError::Backend(error) => RecycleError::Backend(error.into()),

@@ -1,4 +1,4 @@
-//! Into the queue and out of it, for those who hold no lease.
+//! Commands without a lease: submit, claim, cancel, forget.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use redis::Value;
 
 use super::{
     backend::Backend,
-    scripts::{CANCEL, CLAIM, Call, FORGET, NOW, Outcome, SUBMIT, number, unexpected},
+    failure::Failure,
+    scripts::{CANCEL, CLAIM, Call, FORGET, NOW, SUBMIT, ScriptReply, number, unexpected},
     shape::{bad_json, read_as},
 };
 use crate::{
@@ -17,11 +18,10 @@ use crate::{
     store::{Cancel, Claim, Lease, Submit},
 };
 
-/// How much longer than its deadlines an unfinished job is kept: time for a fleet that was away to come back and
-/// end it normally.
+/// How long an unfinished job is kept after its deadlines: a fleet that was down can still end it.
 const BEYOND_DEADLINES: Duration = Duration::from_secs(3600);
-/// How much longer than it counts is kept what has its time written in it: an answered claim, an app's pace. The
-/// scripts decide by that; the time to live only cleans up.
+/// How long a value with its own expiry time (a claim, a pace) is kept after that time. The scripts compare the expiry
+/// time; the time to live only cleans up.
 pub(super) const BEYOND_CLOCK: Duration = Duration::from_secs(60);
 
 impl Backend {
@@ -32,28 +32,28 @@ impl Backend {
         }
         let json = match job.spec.image() {
             None => ascii_json(job),
-            // Megabytes, which would stall every stream of the process.
+            // Serialising megabytes would block a thread that serves streams.
             Some(_) => {
                 let job = job.clone();
                 let json = tokio::task::spawn_blocking(move || ascii_json(&job)).await;
-                json.map_err(|error| StoreError::Unavailable(format!("a job was not written: {error}")))?
+                json.map_err(|error| StoreError::Unavailable(format!("cannot serialise the job: {error}")))?
             }
         };
         let call = self.entering(SUBMIT.keys(keys.entering(job)), job, &json);
         let wanted = self.rules.submit_replicas;
         match call.run_replicated(&self.nodes, wanted).await? {
-            (Outcome::Submitted { .. }, replicas) if replicas < wanted => {
+            (ScriptReply::Submitted { .. }, replicas) if replicas < wanted => {
                 Ok(Submit::Unconfirmed { replicas })
             }
-            (Outcome::Submitted { position }, _) => Ok(Submit::Submitted { position }),
-            (Outcome::Duplicate, _) => Ok(Submit::Duplicate),
-            (Outcome::Conflict, _) => Ok(Submit::Conflict),
-            (Outcome::Full { waiting, pace }, _) => Ok(Submit::Full { waiting, pace }),
+            (ScriptReply::Submitted { position }, _) => Ok(Submit::Submitted { position }),
+            (ScriptReply::Duplicate, _) => Ok(Submit::Duplicate),
+            (ScriptReply::Conflict, _) => Ok(Submit::Conflict),
+            (ScriptReply::Full { waiting, pace }, _) => Ok(Submit::Full { waiting, pace }),
             (other, _) => unexpected(other),
         }
     }
 
-    /// A new job, the first arguments of the scripts that put one into its queue.
+    /// The first arguments of the scripts that put a new job into its queue.
     pub(super) fn entering<'a>(&self, call: Call<'a>, job: &'a Job, json: &'a str) -> Call<'a> {
         call.now(self.now())
             .value(job.id)
@@ -98,17 +98,17 @@ impl Backend {
             .value(self.rules.worker_known.as_micros())
             .value(millis(self.rules.worker_known + BEYOND_CLOCK));
         match call.run(&self.nodes).await? {
-            Outcome::Claimed { job, attempt, seq, checkpoint } => {
+            ScriptReply::Claimed { job, attempt, seq, checkpoint } => {
                 let job = serde_json::from_str(&job).map_err(|error| bad_json("a job", &error))?;
                 Ok(Some(Lease { job, attempt, worker: claim.worker.clone(), checkpoint, seq }))
             }
-            Outcome::None => Ok(None),
+            ScriptReply::None => Ok(None),
             other => unexpected(other),
         }
     }
 
     pub(super) async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
-        // The queue is a key of the script, and only the job says which one: it never changes.
+        // The queue is a key of the script, so the job's app is read first. It never changes.
         let Some(app) = self.app_of(id).await? else { return Ok(Cancel::Unknown) };
         let keys = self.keys.of_app(&app);
         let json = Event::Cancelled { by }.to_json();
@@ -127,14 +127,14 @@ impl Backend {
             .text(&json)
             .value(millis(self.rules.ended_ttl));
         match call.run(&self.nodes).await? {
-            Outcome::Cancelled => Ok(Cancel::Cancelled),
-            Outcome::AlreadyDone(status) => Ok(Cancel::AlreadyDone(status)),
-            Outcome::Unknown => Ok(Cancel::Unknown),
+            ScriptReply::Cancelled => Ok(Cancel::Cancelled),
+            ScriptReply::AlreadyDone(status) => Ok(Cancel::AlreadyDone(status)),
+            ScriptReply::Unknown => Ok(Cancel::Unknown),
             other => unexpected(other),
         }
     }
 
-    /// The rules of the dead, the last arguments of the scripts that can kill a job.
+    /// The last arguments of the scripts that can put a job on the dead list.
     pub(super) fn with_dead_list_limits<'a>(&self, call: Call<'a>) -> Call<'a> {
         call.value(millis(self.rules.dead_ttl)).value(self.rules.dead_kept)
     }
@@ -142,47 +142,56 @@ impl Backend {
     pub(super) async fn forget(&self, id: JobId) -> StoreResult<()> {
         let Some(keys) = self.keys.of_job(id) else { return Ok(()) };
         match FORGET.keys([keys.job(id), keys.log(id), keys.dead()]).value(id).run(&self.nodes).await? {
-            Outcome::Done => Ok(()),
+            ScriptReply::Done => Ok(()),
             other => unexpected(other),
         }
     }
 
-    /// Redis' time, if it does its work; of a cluster the first partition's node's, so its nodes' clocks must agree
-    /// to well within [`Rules::reap_within`](crate::store::Rules::reap_within).
+    /// Redis' time, if the server accepts writes. In a cluster it is the time of the first partition's node: the clocks
+    /// of the nodes must differ by much less than [`Rules::reap_within`](crate::store::Rules::reap_within).
     pub(super) async fn time(&self) -> StoreResult<Micros> {
         if let Some(now) = self.now() {
             return Ok(now);
         }
-        let first = Partition::all().next().map(|first| self.keys.of(first).due()).unwrap_or_default();
-        clock(NOW.keys([first]).read(&self.nodes).await?)
+        clock(NOW.keys([self.first_key()]).read(&self.nodes).await?)
+    }
+
+    /// Whether the server accepts writes.
+    pub(super) async fn writes(&self) -> Result<(), Failure> {
+        NOW.keys([self.first_key()]).query(&self.nodes).await.map(drop)
+    }
+
+    /// A key of the first partition.
+    pub(super) fn first_key(&self) -> String {
+        Partition::all().next().map(|first| self.keys.of(first).due()).unwrap_or_default()
     }
 }
 
-/// What `now` answers.
+/// Reads the reply of `now`.
 pub(super) fn clock(answer: Value) -> StoreResult<Micros> {
     let micros: String = read_as("the time", answer)?;
     Ok(Micros(number(&micros)?))
 }
 
-/// The failed event of a job that had its last attempt, before and after the number of attempts, which the script
-/// knows.
+/// The `failed` event after the last attempt, split around the number of attempts. The script inserts the number.
 pub(super) fn exhausted_around(reason: &str) -> (String, String) {
     let mark = u32::MAX;
     let (code, message) = exhausted_message(mark, reason);
     let json = Event::Failed { code, message }.to_json();
-    // The number stands before the reason, so the first place is the right one whatever the reason says.
+    // The number comes before the reason, so the first match is the right one.
     match json.split_once(&mark.to_string()) {
         Some((head, tail)) => (head.to_owned(), tail.to_owned()),
         None => (json, String::new()),
     }
 }
 
-/// How many milliseconds an unfinished job is kept. A retry's timeouts come from Redis, where anything may stand.
+/// The time to live of an unfinished job in milliseconds. Saturates: a retry's timeouts come from Redis and may be
+/// huge.
 pub(super) fn ttl(job: &Job) -> u128 {
     millis(job.start_timeout.saturating_add(job.run_timeout).saturating_add(BEYOND_DEADLINES))
 }
 
-/// A time to live: whole milliseconds, never none.
+/// A time to live in whole milliseconds, at least 1.
 pub(super) fn millis(duration: Duration) -> u128 {
     duration.as_millis().max(1)
 }

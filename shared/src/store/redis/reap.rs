@@ -1,4 +1,4 @@
-//! A round of reaping: over all partitions at the same time, in each of them one job after the other.
+//! A reaping pass: all partitions in parallel, the jobs of a partition one after the other.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,9 @@ use redis::Value;
 use super::{
     backend::Backend,
     queue::{exhausted_around, millis},
-    scripts::{DUE, Outcome, REAP, number, unexpected},
-    shape::read_as,
+    scripts::{DROP, DUE, REAP, ScriptReply, number, unexpected},
+    shape::{Shape, read_as, unreadable},
+    unreadable::printable,
 };
 use crate::{
     error::{StoreError, StoreResult},
@@ -23,21 +24,29 @@ use crate::{
     },
 };
 
-/// A job that reap must look at.
+/// A job that reap must check.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Due {
     id: JobId,
     at: Micros,
-    /// Whose job it is: the queue is a key of the script, and only the job says which one. `None` if its hash is gone.
+    /// The job's app, which names its queue; `None` if the job's hash is gone.
     app: Option<App>,
 }
 
-/// What became of the jobs of a round, by when they were due.
+/// The entries of a partition's due key.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Overdue {
+    pub(super) jobs: Vec<Due>,
+    /// Members that are not the id of a job.
+    pub(super) strange: Vec<Vec<u8>>,
+}
+
+/// The outcomes of a pass, sorted by due time.
 type Round = BTreeMap<(Micros, JobId), ReapOutcome>;
 
 impl Backend {
-    /// One round over all partitions. A partition whose node is away does not keep the others waiting; the round
-    /// is an error all the same, so that the caller knows that Redis did not answer in full.
+    /// One pass over all partitions. An unreachable node does not stop the pass of the other partitions, but the pass
+    /// returns its error. Data that this version cannot read is skipped.
     pub(super) async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
         let mut round = Round::new();
         let rounds = Partition::all().map(|partition| self.reap_of(partition, seen));
@@ -60,27 +69,56 @@ impl Backend {
 
     async fn reap_of(&self, partition: Partition, mut seen: Micros) -> (Round, Option<StoreError>) {
         let mut round = Round::new();
+        let mut failure = None;
         let due = match self.due(partition).await {
             Ok(due) => due,
-            Err(error) => return (round, Some(error)),
+            Err(error) => {
+                self.skip_unreadable(&self.keys.of(partition).due(), error, &mut failure);
+                return (round, failure);
+            }
         };
-        let mut failure = None;
-        for due in due {
+        for member in due.strange {
+            if let Err(error) = self.drop_due(partition, &member).await {
+                self.skip_unreadable(&self.keys.of(partition).due(), error, &mut failure);
+            }
+        }
+        for due in due.jobs {
             match self.reap_one(&due, seen).await {
                 Ok((outcome, now)) => {
-                    // An answer in time: what comes after it waits for no longer than it did, however many they are.
+                    // The reply came in time, so the next command may use its time.
                     if now.since(seen) <= self.rules.reap_within {
                         seen = now;
                     }
                     round.insert((due.at, due.id), outcome);
                 }
-                Err(error) => failure = Some(error),
+                Err(error) => self.skip_unreadable(&format!("the job {}", due.id), error, &mut failure),
             }
         }
         (round, failure)
     }
 
-    async fn due(&self, partition: Partition) -> StoreResult<Vec<Due>> {
+    /// Data that cannot be read is no outage: the pass continues, and does not fail.
+    fn skip_unreadable(&self, what: &str, error: StoreError, failure: &mut Option<StoreError>) {
+        match error {
+            StoreError::Corrupt(_) => self.unreadable.skipped(what, &error),
+            StoreError::Unavailable(_) => *failure = Some(error),
+        }
+    }
+
+    /// Removes a member that no process can read.
+    async fn drop_due(&self, partition: Partition, member: &[u8]) -> StoreResult<()> {
+        let key = self.keys.of(partition).due();
+        match DROP.keys([key.clone()]).bytes(member).run(&self.nodes).await? {
+            ScriptReply::Done => {
+                let member = printable(member);
+                tracing::warn!(key, member, "removed a member that is not the id of a job");
+                Ok(())
+            }
+            other => unexpected(other),
+        }
+    }
+
+    async fn due(&self, partition: Partition) -> StoreResult<Overdue> {
         let keys = self.keys.of(partition);
         let jobs = keys.jobs();
         overdue(DUE.keys([keys.due()]).now(self.now()).text(&jobs).read(&self.nodes).await?)
@@ -120,24 +158,30 @@ impl Backend {
             .text(&tail)
             .value(millis(self.rules.ended_ttl));
         match self.with_dead_list_limits(call).run(&self.nodes).await? {
-            Outcome::Reaped { outcome, now } => Ok((outcome, now)),
+            ScriptReply::Reaped { outcome, now } => Ok((outcome, now)),
             other => unexpected(other),
         }
     }
 }
 
 /// Reads the reply of `due`.
-pub(super) fn overdue(answer: Value) -> StoreResult<Vec<Due>> {
-    let flat: Vec<String> = read_as("the list of due jobs", answer)?;
-    flat.chunks(3)
-        .map(|due| match due {
-            [id, at, app] => Ok(Due {
-                id: number(id)?,
-                at: Micros(number::<f64>(at)? as u64),
-                // An invalid name has no queue.
-                app: app.parse().ok(),
-            }),
-            _ => Err(StoreError::Corrupt(format!("a list of due jobs has {} entries", flat.len()))),
-        })
-        .collect()
+pub(super) fn overdue(answer: Value) -> StoreResult<Overdue> {
+    let flat: Vec<Vec<u8>> = read_as("the list of due jobs", answer)?;
+    let mut due = Overdue::default();
+    for entry in flat.chunks(3) {
+        let [member, at, app] = entry else {
+            return Err(StoreError::Corrupt(format!("a list of due jobs has {} entries", flat.len())));
+        };
+        let at = str::from_utf8(at).map_err(|_| unreadable("a due time", Shape::of_text(at)))?;
+        let at = Micros(number::<f64>(at)? as u64);
+        match str::from_utf8(member).ok().and_then(|member| member.parse().ok()) {
+            // An invalid app has no queue.
+            Some(id) => {
+                let app = str::from_utf8(app).ok().and_then(|app| app.parse().ok());
+                due.jobs.push(Due { id, at, app });
+            }
+            None => due.strange.push(member.clone()),
+        }
+    }
+    Ok(due)
 }

@@ -1,7 +1,7 @@
-//! Whether the user may do all that a process does, tried without doing any of it.
+//! Checks whether the user has all rights that a process needs, without a write.
 //!
-//! The scripts' commands are tried in a script that may not write (lua/trial.lua), which is refused each of them after
-//! its rights were looked at. What is sent besides scripts is sent, with unused names.
+//! The commands of scripts are tried in a read-only script (lua/trial.lua): Redis checks the user's rights first and
+//! then refuses a write. The other commands are sent with unused names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,28 +9,28 @@ use redis::{Cmd, Value, cmd};
 
 use super::{
     backend::Backend,
-    failure::{Failure, denies, is_about_rights},
+    check_error::{CheckError, forbidden, refused},
+    failure::{Failure, denies, is_about_rights, passes, refusal, shown},
     keys::PartitionKeys,
-    obstacle::{Obstacle, forbidden, is_unknown, no_command},
     pool::Pooled,
     scripts::TRIAL,
 };
 use crate::{error::StoreError, id::Partition};
 
-/// What a process does with the store: it needs the rights for that and no others.
+/// The role of a process. It needs the rights of its role only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
     /// Submits jobs and follows them.
     Api,
-    /// Claims jobs and makes them.
+    /// Claims jobs and runs them.
     Worker,
-    /// Both in one.
+    /// Both roles in one process.
     Both,
 }
 
-/// What a key or a channel is of; see [`keys`](super::keys).
+/// The kind of a key or a channel; see [`keys`](super::keys).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum KeyKind {
     Job,
     Log,
     Checkpoint,
@@ -45,15 +45,16 @@ enum Kind {
     Workers,
     Swept,
     Secret,
-    /// The command names none.
+    /// The command has no key.
     Nothing,
 }
 
-/// A command of the scripts: what follows its key so that it is whole, and what an API and a worker use it on.
-type Right = (&'static str, &'static [&'static str], &'static [Kind], &'static [Kind]);
+/// A command of the scripts: its name, the arguments after the key, and the kinds of keys that an API and a worker use
+/// it on.
+type Right = (&'static str, &'static [&'static str], &'static [KeyKind], &'static [KeyKind]);
 
 const RIGHTS: &[Right] = {
-    use Kind::{
+    use KeyKind::{
         Cancel, Checkpoint, Claim, Dead, Due, Job, Log, Looking, Nothing, Pace, Queue, Secret, Swept, Wake,
         Workers,
     };
@@ -62,7 +63,7 @@ const RIGHTS: &[Right] = {
         ("EXISTS", &[], &[Job], &[]),
         ("GET", &[], &[Pace, Looking, Secret], &[Pace, Claim, Checkpoint, Looking, Swept]),
         ("HDEL", &["f"], &[], &[Workers]),
-        ("HGET", &["f"], &[Job], &[Job]),
+        ("HGET", &["f"], &[Job], &[]),
         ("HGETALL", &[], &[], &[Workers]),
         ("HINCRBY", &["f", "1"], &[], &[Job]),
         ("HMGET", &["f"], &[Job], &[Job]),
@@ -89,11 +90,14 @@ const RIGHTS: &[Right] = {
     ]
 };
 
-/// What the user may not do: commands, each with the first name that it was tried on.
+/// The missing rights, each with the first key that it was tried on, and the commands that the server does not run, each
+/// with the server's answer.
 #[derive(Default)]
 struct Missing {
-    rights: BTreeMap<(String, Kind), String>,
-    commands: BTreeSet<String>,
+    rights: BTreeMap<(String, KeyKind), String>,
+    commands: BTreeMap<String, String>,
+    /// The first server that something is missing on.
+    server: Option<String>,
 }
 
 impl Process {
@@ -105,22 +109,21 @@ impl Process {
         self != Self::Api
     }
 
-    /// What it uses a command on.
-    fn uses(self, (_, _, api, worker): &Right) -> BTreeSet<Kind> {
-        let of = |used: &&'static [Kind], uses| if uses { *used } else { &[] };
+    /// The kinds of keys that the process uses a command on.
+    fn uses(self, (_, _, api, worker): &Right) -> BTreeSet<KeyKind> {
+        let of = |used: &&'static [KeyKind], uses| if uses { *used } else { &[] };
         of(api, self.is_api()).iter().chain(of(worker, self.is_worker())).copied().collect()
     }
 }
 
 impl Backend {
     /// Tries all rights in all partitions.
-    pub(super) async fn all_rights(&self, process: Process) -> Result<(), Obstacle> {
+    pub(super) async fn all_rights(&self, process: Process) -> Result<(), CheckError> {
         self.rights(process, Partition::all()).await
     }
 
-    /// Tries all rights where others may hold: of a cluster in all partitions, since each node has its own users; else
-    /// in one.
-    pub(super) async fn rights_on_each_node(&self, process: Process) -> Result<(), Obstacle> {
+    /// Tries all rights: in a cluster in all partitions, because each node has its own users; otherwise in one.
+    pub(super) async fn rights_on_each_node(&self, process: Process) -> Result<(), CheckError> {
         let partitions = if self.nodes.is_cluster() { usize::MAX } else { 1 };
         self.rights(process, Partition::all().take(partitions)).await
     }
@@ -129,62 +132,76 @@ impl Backend {
         &self,
         process: Process,
         partitions: impl Iterator<Item = Partition>,
-    ) -> Result<(), Obstacle> {
+    ) -> Result<(), CheckError> {
         let mut missing = Missing::default();
         let tried = partitions.map(|partition| self.rights_in(process, partition));
         let workers = vec![self.keys.workers(), self.keys.swept()];
         let workers = self.try_scripts(process, workers, |kind| match kind {
-            Kind::Workers => Some(self.keys.workers()),
-            Kind::Swept => Some(self.keys.swept()),
+            KeyKind::Workers => Some(self.keys.workers()),
+            KeyKind::Swept => Some(self.keys.swept()),
             _ => None,
         });
         let secret = self.try_scripts(process, vec![self.keys.secret()], |kind| {
-            (kind == Kind::Secret).then(|| self.keys.secret())
+            (kind == KeyKind::Secret).then(|| self.keys.secret())
         });
         let (tried, workers, secret) = futures::join!(futures::future::join_all(tried), workers, secret);
-        let mut passing = None;
+        let mut temporary = None;
         for found in tried.into_iter().chain([workers, secret]) {
             match found {
                 Ok(found) => missing.add(found),
-                Err(why) => passing = Some(why),
+                Err(why) => temporary = Some(why),
             }
         }
         missing.verdict()?;
-        passing.map_or(Ok(()), |why| Err(Obstacle::Passing(why)))
+        temporary.map_or(Ok(()), |why| Err(CheckError::Temporary(why)))
     }
 
     async fn rights_in(&self, process: Process, partition: Partition) -> Result<Missing, String> {
         let keys = self.keys.of(partition);
         let all = [
-            Kind::Job,
-            Kind::Log,
-            Kind::Checkpoint,
-            Kind::Queue,
-            Kind::Wake,
-            Kind::Looking,
-            Kind::Pace,
-            Kind::Due,
-            Kind::Dead,
-            Kind::Claim,
+            KeyKind::Job,
+            KeyKind::Log,
+            KeyKind::Checkpoint,
+            KeyKind::Queue,
+            KeyKind::Wake,
+            KeyKind::Looking,
+            KeyKind::Pace,
+            KeyKind::Due,
+            KeyKind::Dead,
+            KeyKind::Claim,
         ];
         let names = all.iter().filter_map(|kind| name(&keys, *kind)).collect();
         let mut missing = self.try_scripts(process, names, |kind| name(&keys, kind)).await?;
-        for (command, kind, words) in direct(process, &keys, self.rules.submit_replicas) {
+        for (command, kind, words) in direct_commands(process, &keys, self.rules.submit_replicas) {
             if let Err(failure) = self.nodes.query(&keys.due(), &words).await {
-                missing.note(command, kind, &name(&keys, kind).unwrap_or_default(), failure)?;
+                missing.record_failure(command, kind, &name(&keys, kind).unwrap_or_default(), failure)?;
             }
         }
-        for (kind, channel) in listens(process, &keys) {
-            self.try_listening(&keys.due(), kind, &channel, &mut missing).await?;
+        for (kind, channel) in subscribed_channels(process, &keys) {
+            self.try_subscription(&keys.due(), kind, &channel, &mut missing).await?;
         }
-        Ok(missing)
+        Ok(self.located(missing, &keys.due()).await)
+    }
+
+    /// Adds the server that holds `key`.
+    async fn located(&self, missing: Missing, key: &str) -> Missing {
+        match missing.is_empty() {
+            true => missing,
+            false => Missing { server: Some(self.server_of(key).await), ..missing },
+        }
+    }
+
+    /// How a message names the server that holds `key`.
+    pub(super) async fn server_of(&self, key: &str) -> String {
+        let address = self.nodes.address_of(key).await;
+        address.map_or_else(|| "the server".to_owned(), |address| format!("the server at {address}"))
     }
 
     /// Subscribes and unsubscribes, on one connection.
-    async fn try_listening(
+    async fn try_subscription(
         &self,
         key: &str,
-        kind: Kind,
+        kind: KeyKind,
         channel: &str,
         missing: &mut Missing,
     ) -> Result<(), String> {
@@ -201,22 +218,22 @@ impl Backend {
                 answer
             }
             Err(failure) => {
-                missing.note("SSUBSCRIBE", kind, channel, failure)?;
+                missing.record_failure("SSUBSCRIBE", kind, channel, failure)?;
                 self.nodes.query(key, &unsubscribe).await
             }
         };
         match unsubscribed {
             Ok(_) => Ok(()),
-            Err(failure) => missing.note("SUNSUBSCRIBE", kind, channel, failure),
+            Err(failure) => missing.record_failure("SUNSUBSCRIBE", kind, channel, failure),
         }
     }
 
-    /// Tries the scripts' commands, on those of `keys` that `name` gives.
+    /// Tries the scripts' commands on `keys`. `name` gives the key of a kind; kinds without a key are skipped.
     async fn try_scripts(
         &self,
         process: Process,
         keys: Vec<String>,
-        name: impl Fn(Kind) -> Option<String>,
+        name: impl Fn(KeyKind) -> Option<String>,
     ) -> Result<Missing, String> {
         let mut missing = Missing::default();
         let mut tried = Vec::new();
@@ -225,7 +242,7 @@ impl Backend {
         for right @ (command, rest, ..) in RIGHTS {
             for kind in process.uses(right) {
                 let Some(name) = name(kind) else { continue };
-                let named = usize::from(kind != Kind::Nothing);
+                let named = usize::from(kind != KeyKind::Nothing);
                 call = call.value(1 + named + rest.len()).text(command);
                 if named > 0 {
                     call = call.value(&name);
@@ -238,93 +255,125 @@ impl Backend {
             Ok(answer) => {
                 for (number, error) in refusals(answer).map_err(|error| error.to_string())? {
                     if let Some((command, kind, name)) = tried.get(number.wrapping_sub(1)) {
-                        missing.say(command, *kind, name, &error);
+                        missing.record_refusal(command, *kind, name, &error);
                     }
                 }
             }
-            Err(failure) => missing.note("EVALSHA", Kind::Job, &first, failure)?,
+            Err(failure) => missing.record_failure("EVALSHA", KeyKind::Job, &first, failure)?,
         }
-        Ok(missing)
+        Ok(self.located(missing, &first).await)
     }
 }
 
-/// What is sent besides scripts, in a form that changes nothing.
-fn direct(process: Process, keys: &PartitionKeys, replicas: u32) -> Vec<(&'static str, Kind, Cmd)> {
+/// The commands besides the scripts, in a form that changes nothing.
+fn direct_commands(
+    process: Process,
+    keys: &PartitionKeys,
+    replicas: u32,
+) -> Vec<(&'static str, KeyKind, Cmd)> {
     let command = |words: &[&str]| {
         let mut command = cmd(words[0]);
         command.arg(&words[1..]);
         command
     };
     let mut all = vec![
-        ("PING", Kind::Nothing, command(&["PING"])),
-        ("UNWATCH", Kind::Nothing, command(&["UNWATCH"])),
-        ("EVAL", Kind::Due, command(&["EVAL", TRIAL.code(), "1", &keys.due()])),
-        ("HGET", Kind::Job, command(&["HGET", &keys.jobs(), "app"])),
+        ("PING", KeyKind::Nothing, command(&["PING"])),
+        ("UNWATCH", KeyKind::Nothing, command(&["UNWATCH"])),
+        ("EVAL", KeyKind::Due, command(&["EVAL", TRIAL.code(), "1", &keys.due()])),
+        ("HGET", KeyKind::Job, command(&["HGET", &keys.jobs(), "app"])),
     ];
     if process.is_api() && replicas > 0 {
-        all.push(("WAIT", Kind::Nothing, command(&["WAIT", "0", "1"])));
+        all.push(("WAIT", KeyKind::Nothing, command(&["WAIT", "0", "1"])));
     }
     if process.is_worker() {
-        all.push(("BLPOP", Kind::Wake, command(&["BLPOP", &keys.no_wake(), "0.001"])));
+        all.push(("BLPOP", KeyKind::Wake, command(&["BLPOP", &keys.no_wake(), "0.001"])));
     }
     all
 }
 
-/// The channels that it listens to.
-fn listens(process: Process, keys: &PartitionKeys) -> Vec<(Kind, String)> {
+/// The channels that a process subscribes to.
+fn subscribed_channels(process: Process, keys: &PartitionKeys) -> Vec<(KeyKind, String)> {
     let mut all = Vec::new();
     if process.is_api() {
-        all.push((Kind::Log, keys.logs()));
+        all.push((KeyKind::Log, keys.logs()));
     }
     if process.is_worker() {
-        all.push((Kind::Cancel, keys.cancel()));
+        all.push((KeyKind::Cancel, keys.cancel()));
     }
     all
 }
 
-/// An unused name of a partition, or one that is only read.
-fn name(keys: &PartitionKeys, kind: Kind) -> Option<String> {
+/// The key of a kind in a partition: an unused key, or one that is only read.
+fn name(keys: &PartitionKeys, kind: KeyKind) -> Option<String> {
     Some(match kind {
-        Kind::Job => keys.jobs(),
-        Kind::Log => keys.logs(),
-        Kind::Checkpoint => keys.checkpoints(),
-        Kind::Queue => keys.no_queue(),
-        Kind::Wake => keys.no_wake(),
-        Kind::Looking => keys.no_looking(),
-        Kind::Pace => keys.no_pace(),
-        Kind::Due => keys.due(),
-        Kind::Dead => keys.dead(),
-        Kind::Claim => keys.no_claim(),
-        Kind::Cancel => keys.cancel(),
-        Kind::Nothing => String::new(),
-        Kind::Workers | Kind::Swept | Kind::Secret => return None,
+        KeyKind::Job => keys.jobs(),
+        KeyKind::Log => keys.logs(),
+        KeyKind::Checkpoint => keys.checkpoints(),
+        KeyKind::Queue => keys.no_queue(),
+        KeyKind::Wake => keys.no_wake(),
+        KeyKind::Looking => keys.no_looking(),
+        KeyKind::Pace => keys.no_pace(),
+        KeyKind::Due => keys.due(),
+        KeyKind::Dead => keys.dead(),
+        KeyKind::Claim => keys.no_claim(),
+        KeyKind::Cancel => keys.cancel(),
+        KeyKind::Nothing => String::new(),
+        KeyKind::Workers | KeyKind::Swept | KeyKind::Secret => return None,
     })
 }
 
-/// What the trial answers.
+/// Whether a command was refused only because a trial must not write.
+fn is_about_writes(error: &str) -> bool {
+    let error = error.to_ascii_lowercase();
+    ["write command", "read-only", "readonly", "read only", "replicate"]
+        .iter()
+        .any(|words| error.contains(words))
+}
+
+/// Reads the reply of `trial`.
 fn refusals(answer: Value) -> Result<Vec<(usize, String)>, StoreError> {
     super::shape::read_as("a trial of rights", answer)
 }
 
 impl Missing {
-    /// Takes note of a command that was not answered; an error if that says nothing about rights.
-    fn note(&mut self, command: &str, kind: Kind, name: &str, failure: Failure) -> Result<(), String> {
+    /// Records a failed command. Returns an error that is not about rights or a missing command.
+    fn record_failure(
+        &mut self,
+        command: &str,
+        kind: KeyKind,
+        name: &str,
+        failure: Failure,
+    ) -> Result<(), String> {
         match failure {
-            Failure::Redis(error) if is_about_rights(&error) => self.say(command, kind, name, "NOPERM"),
-            Failure::Redis(error) if error.detail().is_some_and(is_unknown) => {
-                self.commands.insert(command.to_owned());
+            Failure::Redis(error) if is_about_rights(&error) => {
+                self.record_refusal(command, kind, name, "NOPERM")
             }
-            other => return Err(StoreError::from(other).to_string()),
+            Failure::Redis(error) if error.code() == Some("NOPROTO") => {
+                self.commands.insert("HELLO 3".to_owned(), shown(&error.to_string()));
+            }
+            // The key is not ours; the right is there.
+            Failure::Redis(error) if error.code() == Some("WRONGTYPE") => {}
+            Failure::Redis(error) => match refusal(&error) {
+                Some(answer) => drop(self.commands.insert(command.to_owned(), answer)),
+                None => return Err(shown(&error.to_string())),
+            },
+            Failure::NoConnection(why) => return Err(why),
         }
         Ok(())
     }
 
-    fn say(&mut self, command: &str, kind: Kind, name: &str, error: &str) {
+    fn record_refusal(&mut self, command: &str, kind: KeyKind, name: &str, error: &str) {
         if denies(error) {
-            self.rights.entry((command.to_owned(), kind)).or_insert_with(|| name.to_owned());
-        } else if is_unknown(error) {
-            self.commands.insert(command.to_owned());
+            // Of a prefix, the keys that begin with it.
+            let keys = if name.ends_with(':') { format!("{name}*") } else { name.to_owned() };
+            self.rights.entry((command.to_owned(), kind)).or_insert(keys);
+        } else if error.starts_with("ERR") && !is_about_writes(error) && !passes(error) {
+            self.commands.insert(command.to_owned(), shown(error));
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rights.is_empty() && self.commands.is_empty()
     }
 
     fn add(&mut self, other: Self) {
@@ -332,11 +381,13 @@ impl Missing {
             self.rights.entry(right).or_insert(name);
         }
         self.commands.extend(other.commands);
+        self.server = self.server.take().or(other.server);
     }
 
-    fn verdict(self) -> Result<(), Obstacle> {
-        if let Some(command) = self.commands.first() {
-            return Err(Obstacle::Lasting(no_command("the server", command)));
+    fn verdict(self) -> Result<(), CheckError> {
+        let server = self.server.as_deref().unwrap_or("the server");
+        if let Some((command, answer)) = self.commands.first_key_value() {
+            return Err(CheckError::Permanent(refused(server, command, answer)));
         }
         if self.rights.is_empty() {
             return Ok(());
@@ -352,7 +403,7 @@ impl Missing {
         if more > 0 {
             commands.push(format!("and {more} more"));
         }
-        Err(Obstacle::Lasting(forbidden("the server", &commands)))
+        Err(CheckError::Permanent(forbidden(server, &commands)))
     }
 }
 
@@ -362,6 +413,7 @@ mod tests {
     use crate::store::redis::scripts::*;
 
     fn called(code: &str) -> BTreeSet<String> {
+        let code = code.replace("redis.pcall('", "redis.call('");
         let calls = code.split("redis.call('").skip(1).filter_map(|rest| rest.split('\'').next());
         calls.map(str::to_owned).collect()
     }
@@ -375,9 +427,10 @@ mod tests {
     }
 
     #[test]
-    fn every_command_of_a_processs_scripts_is_tried_and_no_other() {
+    fn exactly_the_commands_of_a_processs_scripts_are_tried() {
         let api = vec![
-            &SUBMIT, &RETRY, &CANCEL, &REAP, &DUE, &NOW, &DEAD, &FORGET, &STATUS, &READ, &WORKERS, &SECRET,
+            &SUBMIT, &RETRY, &CANCEL, &REAP, &DUE, &DROP, &NOW, &DEAD, &FORGET, &STATUS, &READ, &WORKERS,
+            &SECRET,
         ];
         let worker = vec![
             &CLAIM,
@@ -389,6 +442,7 @@ mod tests {
             &RELEASE,
             &REAP,
             &DUE,
+            &DROP,
             &NOW,
             &HEARTBEAT,
         ];

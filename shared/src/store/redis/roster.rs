@@ -1,15 +1,15 @@
-//! The workers on record.
+//! The registered workers.
 
 use redis::Value;
 
 use super::{
     backend::Backend,
     queue::{BEYOND_CLOCK, millis},
-    scripts::{HEARTBEAT, Outcome, WORKERS, number, unexpected},
+    scripts::{HEARTBEAT, ScriptReply, WORKERS, number, unexpected},
     shape::{Shape, bad_json, read_as, unreadable},
 };
 use crate::{
-    error::StoreResult,
+    error::{StoreError, StoreResult},
     event::ascii_json,
     id::Micros,
     job::{SeenWorker, WorkerRecord},
@@ -26,7 +26,7 @@ impl Backend {
             .value(self.rules.worker_known.as_micros())
             .value(millis(self.rules.worker_known + BEYOND_CLOCK));
         match call.run(&self.nodes).await? {
-            Outcome::Done => Ok(()),
+            ScriptReply::Done => Ok(()),
             other => unexpected(other),
         }
     }
@@ -34,25 +34,35 @@ impl Backend {
     pub(super) async fn workers(&self) -> StoreResult<Vec<SeenWorker>> {
         let call =
             WORKERS.keys([self.keys.workers()]).now(self.now()).value(self.rules.worker_known.as_micros());
-        seen(call.read(&self.nodes).await?)
+        let (workers, unreadable) = seen(call.read(&self.nodes).await?)?;
+        for error in unreadable {
+            self.unreadable.skipped(&format!("a record in {}", self.keys.workers()), &error);
+        }
+        Ok(workers)
     }
 }
 
-/// What `workers` answers.
-pub(super) fn seen(answer: Value) -> StoreResult<Vec<SeenWorker>> {
-    let entries: Vec<String> = read_as("the workers", answer)?;
-    let mut workers = Vec::with_capacity(entries.len());
+/// Reads the reply of `workers`. A record of a newer version, or of another program, must not hide the other workers:
+/// it is returned as an error.
+pub(super) fn seen(answer: Value) -> StoreResult<(Vec<SeenWorker>, Vec<StoreError>)> {
+    let entries: Vec<Vec<u8>> = read_as("the workers", answer)?;
+    let (mut workers, mut unreadable) = (Vec::with_capacity(entries.len()), Vec::new());
     for entry in &entries {
-        let split = entry.split_once(' ');
-        let (last_seen, record) = split.ok_or_else(|| unreadable("a worker", Shape::of_text(entry)))?;
-        match serde_json::from_str(record) {
-            Ok(record) => workers.push(SeenWorker { record, last_seen: Micros(number(last_seen)?) }),
-            // A newer worker's word that this version lacks must not hide the whole fleet from it.
-            Err(error) => {
-                tracing::warn!(error = %bad_json("a worker's record", &error), "a worker is not listed")
-            }
+        match worker(entry) {
+            Ok(worker) => workers.push(worker),
+            Err(error) => unreadable.push(error),
         }
     }
-    workers.sort_by(|a, b| a.record.id.cmp(&b.record.id));
-    Ok(workers)
+    workers.sort_by(|a: &SeenWorker, b| a.record.id.cmp(&b.record.id));
+    Ok((workers, unreadable))
+}
+
+/// Reads `<last seen> <record>`.
+fn worker(entry: &[u8]) -> StoreResult<SeenWorker> {
+    let strange = || unreadable("a worker", Shape::of_text(entry));
+    let text = str::from_utf8(entry).map_err(|_| strange())?;
+    let (last_seen, record) = text.split_once(' ').ok_or_else(strange)?;
+    let last_seen = Micros(number(last_seen)?);
+    let record = serde_json::from_str(record).map_err(|error| bad_json("a worker's record", &error))?;
+    Ok(SeenWorker { record, last_seen })
 }

@@ -1,4 +1,4 @@
-//! The scripts, how they are called, and what they answer.
+//! The Lua scripts, their calls and their replies.
 
 use std::{borrow::Cow, sync::LazyLock, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     store::{Checkpoint, transition::ReapOutcome},
 };
 
-/// A Lua script: the file's first line (its flags), what it shares with others, and the rest of it.
+/// A Lua script: the first line of its file (the flags), the included files, and the rest of its file.
 pub(super) struct Script {
     code: String,
     sha: String,
@@ -31,12 +31,12 @@ impl Script {
         Self { code, sha }
     }
 
-    /// What is sent to the server.
+    /// The code for the server.
     pub(super) fn code(&self) -> &str {
         &self.code
     }
 
-    /// Begins a call; its keys must be those that the script's header names, in that order.
+    /// Begins a call. The keys must be those in the script's header, in that order.
     pub(super) fn keys(&'static self, keys: impl Into<Vec<String>>) -> Call<'static> {
         Call { script: self, keys: keys.into(), args: Vec::new() }
     }
@@ -71,6 +71,7 @@ scripts! {
     CANCEL = "cancel";
     REAP = "reap" + WAITING + GIVE_BACK;
     DUE = "due";
+    DROP = "drop";
     NOW = "now";
     DEAD = "dead";
     FORGET = "forget";
@@ -90,7 +91,7 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// An argument that is text.
+    /// Adds a text argument.
     pub(super) fn text<'b>(self, text: &'b str) -> Call<'b>
     where
         'a: 'b,
@@ -98,7 +99,7 @@ impl<'a> Call<'a> {
         self.bytes(text.as_bytes())
     }
 
-    /// An argument that is passed on as it is.
+    /// Adds an argument of raw bytes.
     pub(super) fn bytes<'b>(self, bytes: &'b [u8]) -> Call<'b>
     where
         'a: 'b,
@@ -108,13 +109,13 @@ impl<'a> Call<'a> {
         call
     }
 
-    /// An argument that is a number, or an id.
+    /// Adds a number or an id.
     pub(super) fn value(mut self, value: impl ToString) -> Self {
         self.args.push(Cow::Owned(value.to_string().into_bytes()));
         self
     }
 
-    /// The argument `now`: a test's time, or nothing for the server's.
+    /// Adds the argument `now`: a test's time, or the empty string for the server's time.
     pub(super) fn now(self, now: Option<Micros>) -> Self {
         match now {
             Some(now) => self.value(now.0),
@@ -122,33 +123,33 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Runs a script that answers in data.
+    /// Runs a script whose reply is data.
     pub(super) async fn read(self, nodes: &Nodes) -> StoreResult<Value> {
         Ok(self.query(nodes).await?)
     }
 
-    /// Runs a script that may make a job. If it does and `wanted` replicas are to have it, waits for them, through
-    /// the same connection, and answers how many have it when it cannot wait longer.
-    pub(super) async fn run_replicated(self, nodes: &Nodes, wanted: u32) -> StoreResult<(Outcome, u32)> {
+    /// Runs a script that may create a job. If it does, waits on the same connection until `wanted` replicas have the
+    /// job, at most a second, and returns how many have it.
+    pub(super) async fn run_replicated(self, nodes: &Nodes, wanted: u32) -> StoreResult<(ScriptReply, u32)> {
         let (answer, mut connection) = self.query_through(nodes).await?;
         match decode(answer)? {
-            made @ Outcome::Submitted { .. } if wanted > 0 => {
+            made @ ScriptReply::Submitted { .. } if wanted > 0 => {
                 Ok((made, replicas_with(&mut connection, wanted).await?))
             }
             other => Ok((other, 0)),
         }
     }
 
-    /// The same, with what went wrong as the server said it.
+    /// The same as [`Call::read`], with the server's own error.
     pub(super) async fn query(&self, nodes: &Nodes) -> Result<Value, Failure> {
         self.query_through(nodes).await.map(|(answer, _)| answer)
     }
 
     async fn query_through(&self, nodes: &Nodes) -> Result<(Value, Pooled), Failure> {
-        // Every script names a key; one that named none would be refused by the server.
+        // Every script has a key.
         let first = self.keys.first().map_or("", String::as_str);
         match nodes.query_through(first, &self.command("EVALSHA", &self.script.sha)).await {
-            // New to this server, or flushed there: the code itself has the same effect and makes it known.
+            // The server does not know the script: EVAL sends the code, which the server then keeps.
             Err(failure) if failure.is_noscript() => {
                 nodes.query_through(first, &self.command("EVAL", &self.script.code)).await
             }
@@ -156,13 +157,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Runs a script that answers with an outcome.
-    pub(super) async fn run(self, nodes: &Nodes) -> StoreResult<Outcome> {
+    /// Runs a script whose reply is a [`ScriptReply`].
+    pub(super) async fn run(self, nodes: &Nodes) -> StoreResult<ScriptReply> {
         decode(self.read(nodes).await?)
     }
 
     /// The same; `None` if the server did not run it because its memory is full.
-    pub(super) async fn run_if_room(self, nodes: &Nodes) -> StoreResult<Option<Outcome>> {
+    pub(super) async fn run_if_room(self, nodes: &Nodes) -> StoreResult<Option<ScriptReply>> {
         match self.query(nodes).await {
             Err(failure) if failure.is_full() => Ok(None),
             answered => decode(answered?).map(Some),
@@ -179,9 +180,9 @@ impl<'a> Call<'a> {
     }
 }
 
-/// All that the scripts can answer; each one's header says which of it.
+/// The replies of all scripts. A script's header lists its own.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum ScriptReply {
     Submitted { position: u64 },
     Duplicate,
     Conflict,
@@ -200,11 +201,11 @@ pub(super) enum Outcome {
     Done,
 }
 
-/// The one dictionary from the scripts' words.
-pub(super) fn decode(answer: Value) -> StoreResult<Outcome> {
+/// Reads the reply of a script.
+pub(super) fn decode(answer: Value) -> StoreResult<ScriptReply> {
     let shape = Shape::of(&answer);
     let Value::Array(mut answer) = answer else { return Err(unreadable("an outcome", shape)) };
-    // The only part that is no text.
+    // The checkpoint is the only part that is not text.
     let checkpoint = match answer.get(4) {
         Some(Value::BulkString(_)) => answer.pop(),
         _ => None,
@@ -212,14 +213,14 @@ pub(super) fn decode(answer: Value) -> StoreResult<Outcome> {
     let words: Vec<String> = read_as("an outcome", Value::Array(answer))?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Ok(match words[..] {
-        ["submitted", position] => Outcome::Submitted { position: number(position)? },
-        ["duplicate"] => Outcome::Duplicate,
-        ["conflict"] => Outcome::Conflict,
-        ["full", waiting] => Outcome::Full { waiting: number(waiting)?, pace: None },
+        ["submitted", position] => ScriptReply::Submitted { position: number(position)? },
+        ["duplicate"] => ScriptReply::Duplicate,
+        ["conflict"] => ScriptReply::Conflict,
+        ["full", waiting] => ScriptReply::Full { waiting: number(waiting)?, pace: None },
         ["full", waiting, pace] => {
-            Outcome::Full { waiting: number(waiting)?, pace: Some(Duration::from_micros(number(pace)?)) }
+            ScriptReply::Full { waiting: number(waiting)?, pace: Some(Duration::from_micros(number(pace)?)) }
         }
-        ["claimed", job, attempt, seq] => Outcome::Claimed {
+        ["claimed", job, attempt, seq] => ScriptReply::Claimed {
             job: job.to_owned(),
             attempt: number(attempt)?,
             seq: Seq(number(seq)?),
@@ -228,35 +229,37 @@ pub(super) fn decode(answer: Value) -> StoreResult<Outcome> {
                 _ => None,
             },
         },
-        ["none"] => Outcome::None,
-        ["held", seq] => Outcome::Held { seq: Seq(number(seq)?) },
-        ["cancelled"] => Outcome::Cancelled,
-        ["lost"] => Outcome::Lost,
-        ["finished"] => Outcome::Finished,
-        ["seq", next] => Outcome::Renumber { next: Seq(number(next)?) },
-        ["released"] => Outcome::Released,
+        ["none"] => ScriptReply::None,
+        ["held", seq] => ScriptReply::Held { seq: Seq(number(seq)?) },
+        ["cancelled"] => ScriptReply::Cancelled,
+        ["lost"] => ScriptReply::Lost,
+        ["finished"] => ScriptReply::Finished,
+        ["seq", next] => ScriptReply::Renumber { next: Seq(number(next)?) },
+        ["released"] => ScriptReply::Released,
         ["done", status] => {
             let status = Status::parse(status);
-            Outcome::AlreadyDone(status.ok_or_else(|| unreadable("a status", shape))?)
+            ScriptReply::AlreadyDone(status.ok_or_else(|| unreadable("a status", shape))?)
         }
-        ["unknown"] => Outcome::Unknown,
-        ["ended", now] => Outcome::Reaped { outcome: ReapOutcome::Ended, now: Micros(number(now)?) },
-        ["given_back", now] => Outcome::Reaped { outcome: ReapOutcome::GivenBack, now: Micros(number(now)?) },
-        ["nothing", now] => Outcome::Reaped { outcome: ReapOutcome::Nothing, now: Micros(number(now)?) },
-        ["done"] => Outcome::Done,
+        ["unknown"] => ScriptReply::Unknown,
+        ["ended", now] => ScriptReply::Reaped { outcome: ReapOutcome::Ended, now: Micros(number(now)?) },
+        ["given_back", now] => {
+            ScriptReply::Reaped { outcome: ReapOutcome::GivenBack, now: Micros(number(now)?) }
+        }
+        ["nothing", now] => ScriptReply::Reaped { outcome: ReapOutcome::Nothing, now: Micros(number(now)?) },
+        ["done"] => ScriptReply::Done,
         _ => return Err(unreadable("an outcome", shape)),
     })
 }
 
-/// A number that a script answered.
+/// Parses a number, id or name in a reply.
 pub(super) fn number<T: std::str::FromStr>(text: &str) -> StoreResult<T> {
     text.parse().map_err(|_| unreadable("a number, id or name", Shape::of_text(text)))
 }
 
-/// An outcome that is none of the script's.
-pub(super) fn unexpected<T>(outcome: Outcome) -> StoreResult<T> {
-    // Its name alone: what else it holds may be a request.
+/// The error for a reply that belongs to another script.
+pub(super) fn unexpected<T>(outcome: ScriptReply) -> StoreResult<T> {
+    // Only the name: the rest may contain a request.
     let outcome = format!("{outcome:?}");
     let name = outcome.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-    Err(StoreError::Corrupt(format!("the outcome {name}, which is another script's")))
+    Err(StoreError::Corrupt(format!("unexpected script reply {name}")))
 }

@@ -1,4 +1,4 @@
-//! What an answer looks like, without what it says: it may hold a request, and this goes into errors and logs.
+//! The shape of a reply, for errors and logs. It does not contain the reply, which may contain a request.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use redis::{FromRedisValue, Value};
 
 use crate::error::{StoreError, StoreResult};
 
-/// The words that scripts begin their answers with, and so the only ones that are repeated.
-const WORDS: [&str; 18] = [
+/// The first words of script replies. Only these words of a reply are repeated in errors.
+pub(super) const REPLY_WORDS: [&str; 18] = [
     "submitted",
     "duplicate",
     "conflict",
@@ -28,7 +28,7 @@ const WORDS: [&str; 18] = [
     "OK",
 ];
 
-/// A value's type and length, and the word that it begins with if that is one of ours.
+/// A value's type and length, and its first word if it is in the list.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     kind: &'static str,
@@ -37,7 +37,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// The shape of an answer.
+    /// The shape of a reply.
     pub(super) fn of(value: &Value) -> Self {
         let (kind, length) = match value {
             Value::Nil => ("nil", 0),
@@ -69,7 +69,7 @@ impl Shape {
 }
 
 fn known(bytes: &[u8]) -> Option<&'static str> {
-    WORDS.iter().find(|word| word.as_bytes() == bytes).copied()
+    REPLY_WORDS.iter().find(|word| word.as_bytes() == bytes).copied()
 }
 
 impl fmt::Display for Shape {
@@ -82,19 +82,19 @@ impl fmt::Display for Shape {
     }
 }
 
-/// An answer that this version does not expect.
+/// The error for a reply that this version cannot read.
 pub(super) fn unreadable(what: &str, shape: Shape) -> StoreError {
     StoreError::Corrupt(format!("{what}: {shape}"))
 }
 
-/// Converts an answer.
+/// Converts a reply.
 pub(super) fn read_as<T: FromRedisValue>(what: &str, answer: Value) -> StoreResult<T> {
     let shape = Shape::of(&answer);
-    // The library's own error repeats the answer.
+    // The library's error repeats the reply.
     redis::from_redis_value(answer).map_err(|_| unreadable(what, shape))
 }
 
-/// Where JSON is wrong; serde's own text repeats what stands there.
+/// The error for invalid JSON, with its position. serde's text repeats the JSON.
 pub(super) fn bad_json(what: &str, error: &serde_json::Error) -> StoreError {
     let (kind, line, column) = (error.classify(), error.line(), error.column());
     StoreError::Corrupt(format!("{what}: {kind:?} error in its JSON, line {line} column {column}"))

@@ -1,4 +1,4 @@
-//! The slot map of a cluster: which slot a key is in, and which node holds the slot.
+//! The slot of a key, and the slot map: which node holds which slots.
 
 use std::ops::RangeInclusive;
 
@@ -7,8 +7,8 @@ use redis::{ConnectionAddr, Value};
 /// Ranges of slots and the nodes that hold them.
 pub(super) type Map = Vec<(RangeInclusive<u16>, ConnectionAddr)>;
 
-/// Reads `CLUSTER SLOTS`: from each range the first node, which is the master. A node that does not know its own name
-/// means the one that was asked.
+/// Reads the reply of `CLUSTER SLOTS`. The first node of each range is the master. A node without a name is the `asked`
+/// one.
 pub(super) fn parse_map(map: Value, asked: &ConnectionAddr) -> Map {
     type Node = (Option<String>, u16);
     let Value::Array(ranges) = map else { return Vec::new() };
@@ -25,7 +25,7 @@ pub(super) fn parse_map(map: Value, asked: &ConnectionAddr) -> Map {
     ranges.into_iter().filter_map(range).collect()
 }
 
-/// The address of another node, with the scheme and login of the node that was asked.
+/// The address of a node, with the TLS settings of the asked one.
 fn at(asked: &ConnectionAddr, name: Option<String>, number: u16) -> ConnectionAddr {
     match asked.clone() {
         ConnectionAddr::Tcp(host, _) => ConnectionAddr::Tcp(name.unwrap_or(host), number),
@@ -57,7 +57,7 @@ mod tests {
     use super::slot;
 
     #[test]
-    fn slots_are_those_of_the_specification() {
+    fn slots_match_the_specification() {
         assert_eq!(slot("123456789"), 0x31c3);
         assert_eq!(slot("glimpse:{7}:job:x"), slot("7"));
         assert_eq!(slot("{}empty"), slot("{}empty"));

@@ -1,36 +1,36 @@
-//! What a URL says. Every part of it is used or refused by its name; none is repeated where it could be a password.
+//! Parses a URL. Every part is used or rejected. An error does not repeat a part that may be a password.
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use percent_encoding::percent_decode_str;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
 
-/// Where servers and sentinels listen if a URL does not say.
+/// The default ports of servers and sentinels.
 const PORT: u16 = 6379;
 const SENTINELS_PORT: u16 = 26_379;
 
-/// Where a server is and how to speak to it, and whom to ask for others.
+/// The servers that a URL names, and how to connect to them.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    /// How to connect to the server of a key; for a single server also its address.
+    /// How to connect to a server that holds keys. For a single server this includes its address.
     pub(super) like: ConnectionInfo,
-    /// Whom to ask who that is.
+    /// The cluster nodes or the sentinels to ask for the slot map.
     pub(super) seeds: Vec<ConnectionInfo>,
     pub(super) topology: Topology,
 }
 
-/// Which server holds which keys.
+/// The kind of deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Topology {
-    /// One server holds all.
+    /// One server holds all keys.
     Server,
-    /// The nodes of a cluster say.
+    /// A cluster: its nodes return the slot map.
     Cluster,
-    /// One server holds all, and the sentinels that watch it under this name say which.
+    /// One master holds all keys. The sentinels monitor it under this name.
     Sentinel(String),
 }
 
-/// A URL in its parts, as they are written.
+/// The parts of a URL as they are written.
 struct Parts<'a> {
     login: Option<&'a str>,
     hosts: &'a str,
@@ -38,12 +38,14 @@ struct Parts<'a> {
     options: BTreeMap<&'a str, &'a str>,
 }
 
-/// A user, if there is one, and a password.
+/// An optional user, and a password.
 type Login = (Option<String>, String);
 
-/// Reads a URL; the error names the part that is wrong.
+/// Parses a URL. The error names the invalid part.
 pub(super) fn parse(url: &str) -> Result<Target, String> {
     let (scheme, rest) = url.split_once("://").ok_or("it is not a URL: write redis://HOST:PORT")?;
+    // Schemes are case-insensitive (RFC 3986).
+    let scheme = &*scheme.to_ascii_lowercase();
     let (tls, kind) = match scheme {
         "redis" => (false, ""),
         "rediss" => (true, ""),
@@ -56,7 +58,7 @@ pub(super) fn parse(url: &str) -> Result<Target, String> {
     if rest.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("there is a space or a line break in it".to_owned());
     }
-    let mut parts = split(rest)?;
+    let mut parts = split(rest, kind)?;
     let login = parts.login.map(read_login).transpose()?;
     speaks_resp3(&mut parts)?;
     let target = match kind {
@@ -83,13 +85,19 @@ fn no_such_scheme(scheme: &str) -> &'static str {
 }
 
 /// `USER:PASSWORD@HOST:PORT,HOST:PORT/PATH?OPTIONS#FRAGMENT`
-fn split(rest: &str) -> Result<Parts<'_>, String> {
+fn split<'a>(rest: &'a str, kind: &str) -> Result<Parts<'a>, String> {
     let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (tail, fragment) = tail.split_once('#').map_or((tail, None), |(tail, end)| (tail, Some(end)));
     let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
-    if path.contains('@') || fragment.is_some_and(|fragment| fragment.contains('@')) {
+    // Only the login of sentinels is an option that may have an @.
+    let sentinels_login = |option: &str| kind == "sentinel" && option.starts_with("sentinel_");
+    let mut options = query.split('&');
+    if path.contains('@')
+        || fragment.is_some_and(|fragment| fragment.contains('@'))
+        || options.any(|option| option.contains('@') && !sentinels_login(option))
+    {
         return Err(
-            "there is a / or # before its @: in a user or password / is written %2F, # is %23, ? is %3F \
+            "there is a /, ? or # before its @: in a user or password / is written %2F, ? is %3F, # is %23 \
                     and @ is %40"
                 .to_owned(),
         );
@@ -130,7 +138,7 @@ fn decoded(text: &str) -> Result<String, String> {
     decoded.map(Into::into).map_err(|_| "its user or password is not UTF-8".to_owned())
 }
 
-/// `protocol=resp3` is what is spoken, and all that can be.
+/// Accepts only `protocol=resp3`.
 fn speaks_resp3(parts: &mut Parts<'_>) -> Result<(), String> {
     match parts.options.remove("protocol") {
         None | Some("3" | "resp3") => Ok(()),
@@ -150,7 +158,7 @@ fn unknown_option(key: &str, kind: &str) -> String {
             "user and password stand before the host, USER:PASSWORD@HOST, and not among its options"
                 .to_owned()
         }
-        // It may be a piece of a password that has a ? in it.
+        // The name may be a part of a password that contains a ?.
         _ if secret || key.len() > 40 || !key.chars().all(plain) => {
             format!("it has an option that Glimpse does not know; it knows {known}")
         }
@@ -194,11 +202,11 @@ fn cluster(parts: &mut Parts<'_>, login: Option<Login>, tls: bool) -> Result<Tar
     }
     let seed = |host| info(address(host, PORT, tls)?, login.clone(), 0);
     let seeds = parts.hosts.split(',').map(seed).collect::<Result<Vec<_>, _>>()?;
-    // Splitting gives one part at least.
+    // `split` returns at least one part.
     Ok(Target { like: seeds[0].clone(), seeds, topology: Topology::Cluster })
 }
 
-/// Hosts are sentinels; user, password and database the master's.
+/// The hosts are sentinels. User, password and database belong to the master.
 fn sentinels(parts: &mut Parts<'_>, login: Option<Login>, tls: bool) -> Result<Target, String> {
     let (service, db) = parts.path.split_once('/').unwrap_or((parts.path, ""));
     if service.is_empty() {

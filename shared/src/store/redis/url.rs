@@ -1,10 +1,10 @@
-//! The URL of Redis as an operator wrote it, and what is shown of it.
+//! The URL of Redis, and its form without passwords.
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
 use super::target::{self, Target};
 
-/// Settings that no Redis can have, or that this Redis does not have.
+/// Invalid Redis settings, or settings that do not match the server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
@@ -19,9 +19,8 @@ impl ConfigError {
     }
 }
 
-/// A URL as an operator wrote it. It may hold a password, so it prints without what stands before its `@` or after
-/// its `?`, and it is read only by [`RedisStore::connect`](super::RedisStore::connect), whose complaints do not
-/// repeat it.
+/// A URL as an operator wrote it. It may contain a password: `Display` and `Debug` leave out the parts before `@` and
+/// after `?`. Only [`RedisStore::connect`](super::RedisStore::connect) reads it, and its errors do not repeat it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl(String);
 
@@ -34,7 +33,7 @@ impl RedisUrl {
 
 impl From<&str> for RedisUrl {
     fn from(url: &str) -> Self {
-        // A file with a secret in it ends with a line break as a rule.
+        // A URL from a file usually ends with a line break.
         Self(url.trim().to_owned())
     }
 }
@@ -60,7 +59,7 @@ impl fmt::Display for RedisUrl {
             rest.split_once('?').map_or((rest, None), |(rest, options)| (rest, Some(options)));
         let (login, place) = rest.split_at(rest.rfind('@').map_or(0, |at| at + 1));
         match options {
-            // A password that was not written as a URL has it may go on here.
+            // A password that is not percent-encoded may continue after the ?.
             Some(options) if options.contains('@') => return write!(f, "{scheme}://…"),
             _ => write!(f, "{scheme}://{}{place}", if login.is_empty() { "" } else { "…@" })?,
         }

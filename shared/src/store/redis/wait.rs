@@ -1,4 +1,4 @@
-//! Blocking on a wake-up token, on separate connections: a blocked connection serves no other command.
+//! Blocks on a wake-up token. This needs separate connections, because a blocked connection runs no other command.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,18 +13,18 @@ use super::{
     connection::{COMMAND, timeouts},
     failure::Failure,
     queue::millis,
-    scripts::{Outcome, WAKE, unexpected},
+    scripts::{ScriptReply, WAKE, unexpected},
 };
 use crate::{error::StoreResult, id::App, needs::Capabilities, store::rules::WAKE_UP_WAIT};
 
-/// Connections that are not blocked at the moment, each with the wake key of the app that it was opened for.
+/// The idle connections, each with the wake key that it was opened for.
 #[derive(Default)]
-pub(super) struct Waiting {
+pub(super) struct WakeConnections {
     idle: Arc<Mutex<Vec<(String, MultiplexedConnection)>>>,
 }
 
-impl Waiting {
-    /// Waits for a token, a few seconds at most.
+impl WakeConnections {
+    /// Waits for a token, at most [`WAKE_UP_WAIT`].
     pub(super) async fn wait(
         &self,
         backend: &Arc<Backend>,
@@ -34,8 +34,8 @@ impl Waiting {
         let (answer, answered) = oneshot::channel();
         let (backend, app, idle) = (backend.clone(), app.clone(), self.idle.clone());
         let capabilities = capabilities.clone();
-        // A task of its own: the caller may go at any time, and a token that arrives for one who has gone belongs
-        // to another worker. A token lost with this process costs one block.
+        // A separate task, because the caller may be dropped at any time: then the token is passed on to another
+        // worker.
         tokio::spawn(async move {
             let popped = pop(&backend, &app, &capabilities, &idle).await;
             let token = matches!(popped, Ok(true));
@@ -43,10 +43,10 @@ impl Waiting {
                 && token
                 && let Err(error) = backend.wake(&app, &capabilities).await
             {
-                tracing::warn!(%error, "a wake-up is lost; workers look by themselves within 5 s");
+                tracing::warn!(%error, "a wake-up was lost; workers check the queue within 5 s");
             }
         });
-        // The task sends before it ends; only a runtime that shuts down drops it, and its waiters with it.
+        // The task ends without an answer only when the runtime shuts down.
         answered.await.unwrap_or(Ok(()))
     }
 }
@@ -58,13 +58,13 @@ impl Backend {
             .keys([keys.wake_of(app, capabilities), keys.wake(app)])
             .value(millis(self.rules.worker_known));
         match call.run(&self.nodes).await? {
-            Outcome::Done => Ok(()),
+            ScriptReply::Done => Ok(()),
             other => unexpected(other),
         }
     }
 }
 
-/// Whether there was a token.
+/// Waits for a token. Returns whether there was one.
 async fn pop(
     backend: &Backend,
     app: &App,
@@ -82,14 +82,14 @@ async fn pop(
         None => backend.nodes.open(&key, timeouts(WAKE_UP_WAIT + COMMAND)).await?,
     };
     let mut command = redis::cmd("BLPOP");
-    // Processes of the release before know the list of any worker alone.
+    // Processes of the previous release only use the list for any worker.
     command.arg(keys.wake_of(app, capabilities)).arg(&key).arg(WAKE_UP_WAIT.as_secs());
     match connection.req_packed_command(&command).await.and_then(Value::extract_error) {
         Ok(popped) => {
             idle.lock().unwrap_or_else(PoisonError::into_inner).push((key, connection));
             Ok(!matches!(popped, Value::Nil))
         }
-        // The connection is not used again: after a restart, or where the slot has moved, a new one finds its way.
+        // The connection is dropped. After a restart or a moved slot a new one goes to the right node.
         Err(error) => {
             backend.nodes.forget();
             Err(Failure::Redis(error).into())

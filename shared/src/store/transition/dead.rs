@@ -1,4 +1,4 @@
-//! Dead jobs: they are listed, and can be retried.
+//! Dead jobs: the dead list, and retries.
 
 use super::{Change, State};
 use crate::{
@@ -67,7 +67,7 @@ impl State {
     }
 }
 
-/// The newest ones, as many as one answer may have; the id decides the order of two that ended in the same microsecond.
+/// Sorts by end time and then by id, newest first, and keeps at most [`Rules::dead_kept`].
 pub fn newest_first(dead: &mut Vec<DeadJob>, rules: &Rules) {
     dead.sort_by_key(|dead| std::cmp::Reverse((dead.finished_at, dead.id)));
     dead.truncate(rules.dead_kept);

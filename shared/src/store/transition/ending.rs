@@ -1,4 +1,4 @@
-//! How a job ends, and what happens to it when its worker is lost.
+//! Ends jobs, and requeues the jobs of lost workers.
 
 use super::{Change, Effect, ReapOutcome};
 use crate::{
@@ -46,7 +46,7 @@ impl Change<'_> {
         ReapOutcome::Ended
     }
 
-    /// Takes a running job from its worker and requeues it at its old place. A `fault` counts as an attempt; after the
+    /// Takes a running job from its worker and requeues it in its old place. A `fault` counts as an attempt; after the
     /// last one the job is dead.
     pub(super) fn give_back(&mut self, id: JobId, fault: Option<String>) -> ReapOutcome {
         let Some(record) = self.state.jobs.get_mut(&id) else { return ReapOutcome::Nothing };
@@ -79,7 +79,7 @@ impl Change<'_> {
         self.end(id, Status::Failed, frame);
     }
 
-    /// The terminal event and the status for it.
+    /// Ends a job: sets its status, and keeps only the terminal event in its log.
     pub(super) fn end(&mut self, id: JobId, status: Status, frame: Frame) {
         let Some(record) = self.state.jobs.get_mut(&id) else { return };
         self.state.due.remove(&(record.due(), id));

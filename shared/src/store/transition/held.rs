@@ -1,4 +1,4 @@
-//! What a worker may do with a job that it holds, and the answers when it does not hold it.
+//! Commands of a worker for a job that it holds.
 
 use super::{Change, Fence, Outcome};
 use crate::{
@@ -44,7 +44,7 @@ impl Change<'_> {
             Hold::Held => {}
             Hold::Cancelled => return Outcome::Finish(Finish::Cancelled),
             Hold::Lost => {
-                // Reaping and requeueing clear the worker: only a finish leaves a worker on an ended job.
+                // Only a finish leaves the worker's name on an ended job, so this is a repeated finish.
                 let again = self.state.jobs.get(&fence.id).is_some_and(|record| {
                     record.status.is_terminal()
                         && record.attempt == fence.attempt
@@ -83,7 +83,7 @@ impl Change<'_> {
         }
     }
 
-    /// The fence.
+    /// Whether the worker holds the job.
     fn hold(&self, fence: &Fence) -> Hold {
         match self.state.jobs.get(&fence.id) {
             Some(record) if record.status == Status::Cancelled => Hold::Cancelled,

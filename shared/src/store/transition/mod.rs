@@ -1,7 +1,7 @@
 //! The rules of the queue as a pure function: `(state, command, now) -> (state, outcome, effects)`.
 //!
-//! No clock, lock, channel or I/O: what is here can be explored exhaustively, compared with the Lua scripts
-//! command by command, and read in one sitting. The memory implementation adds the rest.
+//! It uses no clock, lock, channel or I/O, so a model check can explore it exhaustively, and a test can compare it with
+//! the Lua scripts command by command. The memory implementation adds the rest.
 
 pub mod dead;
 pub mod ending;
@@ -20,14 +20,14 @@ use crate::{
     store::{Cancel, Checkpoint, Claim, Finish, Hold, Lease, Released, Retry, Rules, Submit},
 };
 
-/// One thing that is asked of the store.
+/// A command to the store.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// See [`Store::submit`](super::Store::submit).
     Submit(Box<Job>),
     /// See [`Store::try_claim`](super::Store::try_claim).
     TryClaim(Claim),
-    /// Takes a wake-up token that workers of these capabilities sleep for, if there is one.
+    /// Takes a wake-up token for workers with these capabilities, if there is one.
     TakeWake(App, Capabilities),
     /// See [`Store::wake`](super::Store::wake).
     Wake(App, Capabilities),
@@ -35,7 +35,7 @@ pub enum Command {
     Renew(Fence, Option<Checkpoint>),
     /// See [`Store::publish`](super::Store::publish).
     Publish(Fence, Frame, u32),
-    /// See [`Store::finish`](super::Store::finish). The frame is numbered by the worker's guess.
+    /// See [`Store::finish`](super::Store::finish). The frame has the number that the worker expects.
     Finish(Fence, Frame, Status),
     /// See [`Store::release`](super::Store::release).
     Release(Fence, Release),
@@ -43,7 +43,7 @@ pub enum Command {
     Cancel(JobId, CancelledBy),
     /// See [`Store::retry`](super::Store::retry).
     Retry(JobId),
-    /// Looks at one job that may be overdue; the caller last heard the store's time `seen`.
+    /// Checks one job that may be overdue. The second value is the store's time that the caller last read.
     Reap(JobId, Micros),
     /// See [`Store::heartbeat`](super::Store::heartbeat).
     Heartbeat(WorkerRecord),
@@ -51,8 +51,8 @@ pub enum Command {
     Forget(JobId),
 }
 
-/// What a worker's write must match: the job is running, as this attempt, by this worker. The attempt alone is
-/// not enough: a failover can hand out a number twice, and an idempotency key can revive an id.
+/// The condition of a worker's write: the job is running, in this attempt, on this worker. The attempt is not enough:
+/// after a failover two workers may have the same number, and an idempotency key may reuse an id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fence {
     /// The job.
@@ -76,15 +76,15 @@ pub enum Outcome {
     Submit(Submit),
     /// To TryClaim.
     Claim(Option<Box<Lease>>),
-    /// To TakeWake: whether the token was there.
+    /// To TakeWake: whether there was a token.
     Woken(bool),
     /// To Renew.
     Renew(Hold),
-    /// To Publish, with the job's newest seq while the lease holds.
+    /// To Publish, with the job's newest seq if the worker holds the job.
     Publish(Hold, Seq),
     /// To Finish.
     Finish(Finish),
-    /// To Finish whose frame has the wrong number: the right one.
+    /// To Finish with a wrong frame number: the right number.
     Renumber(Seq),
     /// To Release.
     Release(Released),
@@ -98,27 +98,27 @@ pub enum Outcome {
     Done,
 }
 
-/// What a reap found.
+/// The result of a reap of one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReapOutcome {
     /// The job has ended with a `failed` event.
     Ended,
     /// The job lost its worker and waits again.
     GivenBack,
-    /// Nothing was due.
+    /// The job was not due.
     Nothing,
 }
 
-/// What the world outside must hear of a change.
+/// A notification that a command causes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// The job's log has this new entry.
+    /// The job's log has a new event.
     Appended(JobId, Frame),
     /// A running job of this app was cancelled.
     CancelledRunning(App, JobId),
-    /// A wake-up token of the app is there: for workers of these capabilities, or for any.
+    /// There is a new wake-up token of the app: for workers with these capabilities, or for any worker.
     Woken(App, Option<Capabilities>),
-    /// The job is forgotten.
+    /// The job was deleted.
     Forgotten(JobId),
 }
 
@@ -152,7 +152,7 @@ pub fn apply(state: &mut State, rules: &Rules, command: Command, now: Micros) ->
     (outcome, change.effects)
 }
 
-/// A command being applied: the state, and what has come of it so far.
+/// A command that is being applied: the state, and the effects so far.
 struct Change<'a> {
     state: &'a mut State,
     rules: &'a Rules,

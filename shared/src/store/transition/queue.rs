@@ -1,4 +1,4 @@
-//! Into the queue, out of it, and back.
+//! Submits, claims and the queue.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -24,18 +24,18 @@ impl Change<'_> {
         Submit::Submitted { position: self.enter(job) }
     }
 
-    /// How many jobs of the app wait, if no more may.
+    /// The number of waiting jobs of the app, if its queue is full.
     pub(super) fn full(&self, app: &App) -> Option<u64> {
         let waiting = self.state.queues.get(app).map_or(0, |queue| queue.len() as u64);
         (waiting >= self.rules.queue_limit).then_some(waiting)
     }
 
-    /// How long the app's jobs take, if that was measured recently.
+    /// The mean time of the app's jobs, if one was completed recently.
     pub(super) fn pace(&self, app: &App) -> Option<Duration> {
         self.state.pace.get(app).filter(|pace| self.now < pace.until).map(|pace| pace.mean)
     }
 
-    /// A job of the app was completed that `took` so long.
+    /// Updates the mean time of the app's jobs with one that was completed.
     pub(super) fn measure(&mut self, app: App, took: Duration) {
         let mean =
             self.pace(&app).map_or(took.as_micros(), |mean| (mean.as_micros() * 7 + took.as_micros()) / 8);
@@ -44,7 +44,7 @@ impl Change<'_> {
         self.state.pace.insert(app, pace);
     }
 
-    /// Makes a new job and answers its position.
+    /// Creates a job and returns its position.
     pub(super) fn enter(&mut self, job: Job) -> u64 {
         let record = Record {
             status: Status::Queued,
@@ -101,7 +101,7 @@ impl Change<'_> {
         self.state.jobs.get(&id).map(|record| lease(record, &claim))
     }
 
-    /// Takes the job that the worker gets out of its queue: one of those that it is capable of.
+    /// Chooses a job that the worker is capable of, and removes it from the queue.
     fn choose(&mut self, claim: &Claim) -> Option<JobId> {
         let few = self.rules.affinity_reach.max(1);
         let waiting: Vec<_> = self.state.waiting_for(claim).take(few).collect();
@@ -118,7 +118,7 @@ impl Change<'_> {
         Some(chosen)
     }
 
-    /// Puts a job that is `queued` into its queue, says so, and answers its position.
+    /// Puts a queued job into its queue, appends a `queued` event, and returns the position.
     pub(super) fn enqueue(&mut self, id: JobId) -> u64 {
         let Some(record) = self.state.jobs.get(&id) else { return 0 };
         let (app, place, due) = (record.job.app.clone(), record.place(), record.due());
@@ -131,7 +131,7 @@ impl Change<'_> {
         position
     }
 
-    /// Looks at the job at its new time, no longer at `old`.
+    /// Replaces the job's due time `old` with its new one.
     pub(super) fn move_due(&mut self, id: JobId, old: crate::id::Micros) {
         self.state.due.remove(&(old, id));
         if let Some(record) = self.state.jobs.get(&id) {
@@ -139,7 +139,7 @@ impl Change<'_> {
         }
     }
 
-    /// The next entry of a job's log.
+    /// Appends an event to a job's log.
     pub(super) fn append(&mut self, id: JobId, event: &Event) {
         let Some(record) = self.state.jobs.get(&id) else { return };
         self.append_frame(id, Frame::new(record.seq.next(), event));
@@ -155,7 +155,7 @@ impl Change<'_> {
 
     pub(super) fn heartbeat(&mut self, record: WorkerRecord) {
         let (now, known) = (self.now, self.rules.worker_known);
-        // Those that are not heard of are dropped together, so that a heartbeat does not look at all others.
+        // Silent workers are removed together, so that most heartbeats do not read all workers.
         if now.since(self.state.swept) > known {
             self.state.workers.retain(|_, seen| now.since(seen.last_seen) <= known);
             self.state.swept = now;

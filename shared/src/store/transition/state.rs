@@ -1,4 +1,4 @@
-//! What the store holds, and how it is read.
+//! The store's state, and the reads of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -13,35 +13,35 @@ use crate::{
     store::{Checkpoint, Claim, Rules},
 };
 
-/// All that the store holds.
+/// The store's state.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
     pub(super) jobs: BTreeMap<JobId, Record>,
     /// Waiting jobs of each app, first to last.
-    pub(super) queues: BTreeMap<App, BTreeSet<Place>>,
-    /// Every unfinished job, by when reap must look at it.
+    pub(super) queues: BTreeMap<App, BTreeSet<QueuePlace>>,
+    /// Every unfinished job, by the time when reap must check it.
     pub(super) due: BTreeSet<(Micros, JobId)>,
-    /// Jobs given up on, oldest first.
+    /// Dead jobs, oldest first.
     pub(super) dead: BTreeMap<Partition, BTreeSet<(Micros, JobId)>>,
-    /// Ended jobs, by when they are forgotten.
+    /// Ended jobs, by their expiry.
     pub(super) expiry: BTreeSet<(Micros, JobId)>,
-    /// Wake-up tokens that are there: of each app those for workers of these capabilities, and one for any.
+    /// The wake-up tokens of each app: for workers with these capabilities, or for any worker.
     pub(super) wake: BTreeSet<(App, Option<Capabilities>)>,
-    /// What the workers that look for jobs of an app are capable of, and until when they count.
+    /// The capabilities of workers that claim jobs of an app, with their expiry.
     pub(super) looking: BTreeMap<App, BTreeMap<Capabilities, Micros>>,
     /// Each worker's newest claim that was answered with a lease.
     pub(super) claims: BTreeMap<WorkerId, Claimed>,
-    /// How long each app's completed jobs took.
+    /// The mean time of each app's completed jobs.
     pub(super) pace: BTreeMap<App, Pace>,
     pub(super) workers: BTreeMap<WorkerId, SeenWorker>,
-    /// When the workers were last looked through for those that are not heard of.
+    /// The time when silent workers were last removed.
     pub(super) swept: Micros,
 }
 
-/// A place in a queue: class, arrival, and the id where two arrive in one microsecond.
-pub(super) type Place = (u64, Micros, JobId);
+/// The sort key of a queue: class, arrival time, and the id for jobs of the same microsecond.
+pub(super) type QueuePlace = (u64, Micros, JobId);
 
-/// An answered claim, kept for one lease's time.
+/// The last claim of a worker that got a job, kept for one lease's time.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Claimed {
     pub(super) number: u64,
@@ -50,7 +50,7 @@ pub(super) struct Claimed {
     pub(super) until: Micros,
 }
 
-/// How long an app's jobs take: the mean of those completed, the newest weighing an eighth.
+/// The mean time of an app's completed jobs. The newest job has the weight 1/8.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pace {
     pub(super) mean: Duration,
@@ -63,7 +63,7 @@ pub struct Record {
     pub(super) job: Job,
     pub(super) status: Status,
     pub(super) attempt: u32,
-    /// Lost and faulty attempts: those that count.
+    /// The number of lost and faulty attempts.
     pub(super) faults: u32,
     /// The worker that holds the job; of a finished job, the one that finished it.
     pub(super) worker: Option<WorkerId>,
@@ -76,15 +76,15 @@ pub struct Record {
     pub(super) finished_at: Option<Micros>,
     pub(super) lease_until: Option<Micros>,
     pub(super) run_deadline: Option<Micros>,
-    /// How often the job was the head of its queue and another was taken.
+    /// How often the job was at the head of its queue and a worker claimed another one.
     pub(super) passed: u32,
-    /// What the newest attempt that left one got to.
+    /// The newest checkpoint of any attempt.
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) log: VecDeque<Frame>,
 }
 
 impl Record {
-    /// When reap must look at the job: the earlier of what ends it and what takes it from its worker.
+    /// When reap must check the job: at its start deadline, or at the earlier of run deadline and lease.
     pub(super) fn due(&self) -> Micros {
         match (self.run_deadline, self.lease_until) {
             (None, _) => self.created_at.after(self.job.start_timeout),
@@ -93,13 +93,13 @@ impl Record {
         }
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> QueuePlace {
         (self.job.class.rank(), self.created_at, self.job.id)
     }
 }
 
 impl State {
-    /// Where a job stands.
+    /// A job's state.
     pub fn status(&self, id: JobId) -> Option<JobState> {
         let record = self.jobs.get(&id)?;
         Some(JobState {
@@ -131,28 +131,28 @@ impl State {
         self.jobs.get(&id).map(|record| &record.job)
     }
 
-    /// What is left of a job's log after `cursor`; `None` if there is no such job.
+    /// The events of a job's log after `cursor`; `None` if the job does not exist.
     pub fn log_after(&self, id: JobId, cursor: Option<Seq>) -> Option<Vec<Frame>> {
         let record = self.jobs.get(&id)?;
         Some(record.log.iter().filter(|frame| Some(frame.seq) > cursor).cloned().collect())
     }
 
-    /// What the job's next attempt would go on from.
+    /// The checkpoint from which the job's next attempt resumes.
     pub fn checkpoint(&self, id: JobId) -> Option<&Checkpoint> {
         self.jobs.get(&id)?.checkpoint.as_ref()
     }
 
-    /// The jobs that reap must look at.
+    /// The jobs that reap must check.
     pub fn due(&self, now: Micros) -> Vec<JobId> {
         self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
     }
 
-    /// The ended jobs whose time to live is over.
+    /// The expired jobs.
     pub fn expired(&self, now: Micros) -> Vec<JobId> {
         self.expiry.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
     }
 
-    /// The workers on record, by id.
+    /// The registered workers, by id.
     pub fn workers(&self, rules: &Rules, now: Micros) -> Vec<SeenWorker> {
         self.workers
             .values()
@@ -161,7 +161,7 @@ impl State {
             .collect()
     }
 
-    /// The jobs that wait for a worker of the claim's capabilities, first to last.
+    /// The waiting jobs that a worker with the claim's capabilities can run, first to last.
     pub(super) fn waiting_for(&self, claim: &Claim) -> impl Iterator<Item = &Record> {
         let waiting = self.queues.get(&claim.app).into_iter().flatten();
         let records = waiting.filter_map(|(_, _, id)| self.jobs.get(id));

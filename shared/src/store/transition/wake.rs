@@ -1,9 +1,9 @@
-//! Which workers sleep, and which are woken when a job waits.
+//! Wakes workers when a job waits.
 //!
-//! Workers of the same capabilities sleep at one list, which holds a token or not. A job that begins to wait puts a
-//! token on the list of all who are capable of it; a claim that leaves more such jobs puts one on the worker's own.
-//! So while a job waits, of each kind that is capable of it a worker is about to claim or a token is there. One token
-//! wakes one worker, and a worker that finds nothing sleeps on.
+//! Workers with the same capabilities are one kind. They block on one list, which has at most one token. A job that is
+//! queued puts a token on the list of each capable kind. A claim that leaves more suitable jobs puts a token on the
+//! worker's own list. So while a job waits, each capable kind has a token or a worker that is about to claim. A token
+//! wakes one worker. A worker that finds no job blocks again.
 
 use super::{Change, Effect};
 use crate::{
@@ -12,17 +12,17 @@ use crate::{
 };
 
 impl Change<'_> {
-    /// Workers of these capabilities look for jobs of the app.
+    /// Records that workers with these capabilities claim jobs of the app.
     pub(super) fn look(&mut self, app: &App, capabilities: &Capabilities) {
         let (now, known) = (self.now, self.rules.worker_known);
         let looking = self.state.looking.entry(app.clone()).or_default();
-        // Most claims get nothing, and write nothing then.
+        // Writes rarely, because most claims get no job.
         if looking.get(capabilities).is_none_or(|until| until.since(now) < known / 2) {
             looking.insert(capabilities.clone(), now.after(known));
         }
     }
 
-    /// A job of the app that needs this waits.
+    /// Wakes the kinds of workers that are capable of a job with these needs.
     pub(super) fn wake_capable(&mut self, app: &App, needs: &Needs) {
         let now = self.now;
         let mut capable = Vec::new();
@@ -31,7 +31,7 @@ impl Change<'_> {
             capable.extend(looking.keys().filter(|capabilities| needs.met_by(capabilities)).cloned());
         }
         if capable.is_empty() {
-            // A worker that is not known may be capable of it: one of the release before, say.
+            // An unknown worker may be capable of it, for example one of the previous release.
             self.wake(app, None);
         }
         for capabilities in capable {
@@ -39,7 +39,7 @@ impl Change<'_> {
         }
     }
 
-    /// Puts a token on the list of these workers, or on that of any.
+    /// Puts a token on the list of these workers, or on the list for any worker.
     pub(super) fn wake(&mut self, app: &App, who: Option<Capabilities>) {
         let list = (app.clone(), who);
         if self.state.wake.insert(list.clone()) {
@@ -47,13 +47,13 @@ impl Change<'_> {
         }
     }
 
-    /// A token passed on: it may have been of either list.
+    /// Passes a token on. It may have been on either list.
     pub(super) fn pass_on(&mut self, app: &App, capabilities: Capabilities) {
         self.wake(app, Some(capabilities));
         self.wake(app, None);
     }
 
-    /// Takes the token that these workers sleep for, or else that of any; whether there was one.
+    /// Takes the token for these workers, or the one for any worker. Returns whether there was one.
     pub(super) fn take_wake(&mut self, app: App, capabilities: Capabilities) -> bool {
         let own = (app, Some(capabilities));
         self.state.wake.remove(&own) || self.state.wake.remove(&(own.0, None))

@@ -14,7 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const PROCESS: u64 = 8 << 30;
 
 /// Held by the one test that is being measured.
-struct Place(#[expect(dead_code, reason = "given up when it is dropped")] MutexGuard<'static, ()>);
+struct Place(#[expect(dead_code, reason = "released when it is dropped")] MutexGuard<'static, ()>);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -26,8 +26,8 @@ thread_local! {
     static HOLDS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a test, or a part of one, while no other caller of this function runs: the allocations of one test must not
-/// count for another.
+/// Runs a test, or a part of it, while no other caller of this function runs, so that the allocations of one test do
+/// not count for another.
 pub fn alone<T>(run: impl FnOnce() -> T) -> T {
     static ONE: Mutex<()> = Mutex::new(());
     let _place = (!HOLDS.get()).then(|| {

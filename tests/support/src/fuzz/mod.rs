@@ -1,4 +1,4 @@
-//! Garbage, and what it may cost: damaged bytes, nasty JSON, broken pictures, a bound on memory.
+//! Invalid data for fuzz tests: damaged bytes, changed JSON, broken pictures; and a limit on memory.
 
 mod bytes;
 mod json;
@@ -16,8 +16,8 @@ use proptest::{
 
 use crate::seed;
 
-/// The same cases in every run, so many of them; or other ones, as many as `PROPTEST_CASES` says, which
-/// `PROPTEST_RNG_SEED` repeats.
+/// The configuration for `usual` cases, the same ones in every run. `PROPTEST_CASES` sets another number of random
+/// cases, which `PROPTEST_RNG_SEED` repeats.
 #[expect(clippy::print_stdout, reason = "the test harness shows it when a test fails")]
 pub fn cases(usual: u32) -> ProptestConfig {
     const LENGTH: &str = "PROPTEST_CASES";
@@ -28,12 +28,12 @@ pub fn cases(usual: u32) -> ProptestConfig {
         given => given,
     };
     println!("PROPTEST_CASES={cases} PROPTEST_RNG_SEED={rng_seed}");
-    // A case may take a while: a smaller one than is found in this many milliseconds is not worth the wait.
+    // A case may take long, so the search for a smaller case is limited to this many milliseconds.
     ProptestConfig { cases, rng_seed, max_shrink_time: 20_000, ..asked }
 }
 
-/// Runs a test on so many values, or as many as `PROPTEST_CASES` says, and panics with the smallest that fails: for a
-/// test that borrows what is costly to make.
+/// Runs a test on `usual` values, or on `PROPTEST_CASES`, and panics with the smallest value that fails. For tests that
+/// borrow something expensive.
 pub fn check<S: Strategy>(usual: u32, values: &S, test: impl Fn(S::Value) -> TestCaseResult) {
     let config = ProptestConfig { failure_persistence: None, ..cases(usual) };
     if let Err(error) = TestRunner::new(config).run(values, test) {

@@ -1,4 +1,4 @@
-//! Which rule a command is for, and that its answer is one to it.
+//! Calls the rule of each command, and checks that the answer belongs to the command.
 
 use glimpse_shared::{
     event::{EventKind, Frame},
@@ -11,7 +11,7 @@ use glimpse_shared::{
 
 use super::{Broken, Ledger};
 
-/// Whose job a command was about, or what it broke.
+/// The job of a command, or the broken promise.
 pub(super) type Checked = Result<Option<JobId>, Broken>;
 
 pub(super) fn kind(appended: &Option<Frame>) -> Option<EventKind> {
@@ -19,7 +19,7 @@ pub(super) fn kind(appended: &Option<Frame>) -> Option<EventKind> {
 }
 
 impl Ledger {
-    /// Enters a command; answers whose job it was about.
+    /// Records a command. Returns its job.
     pub(super) fn account(
         &mut self,
         rules: &Rules,

@@ -1,8 +1,8 @@
-//! Defects to plant: the transition with one rule broken, to prove that a breach is found.
+//! Planted bugs: the transition with one broken rule, to test that a check finds it.
 //!
-//! Each stands around the transition's public function and changes what goes in or comes out, so that no line of
-//! the transition has to know of it. Where a broken rule would change the state in a way that no command can, the
-//! answer and the event alone are forged: a promise is broken when somebody is told so.
+//! Each bug wraps the transition's public function and changes its arguments or its result, so that the transition
+//! needs no code for it. If the broken rule would change the state in a way that no command can, only the answer and
+//! the event are changed.
 
 use glimpse_shared::{
     event::Frame,
@@ -18,7 +18,7 @@ use glimpse_shared::{
 /// A transition.
 pub type Apply = fn(&mut State, &Rules, Command, Micros) -> (Outcome, Vec<Effect>);
 
-/// Every defect, by name.
+/// All bugs, by name.
 pub const BUGS: [(&str, Apply); 17] = [
     ("a fence without the status", fence_without_status),
     ("a fence without the attempt", fence_without_attempt),
@@ -134,7 +134,7 @@ fn unnumbered_preview(
     apply(state, rules, command, now)
 }
 
-/// It goes by the time that was read when the due jobs were listed.
+/// It uses the time at which the due jobs were listed.
 fn hasty_reap(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
     match command {
         Command::Reap(id, _) if state.status(id).is_some_and(|job| job.status == Status::Running) => {
@@ -145,7 +145,7 @@ fn hasty_reap(state: &mut State, rules: &Rules, command: Command, now: Micros) -
     }
 }
 
-/// When reap must look at an unfinished job.
+/// When reap must check an unfinished job.
 fn due_at(state: &State, id: JobId) -> Micros {
     let (mut before, mut due) = (0, u64::MAX);
     while before < due {
@@ -174,7 +174,7 @@ fn full_before_duplicate(
 fn end_not_final(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
     match &command {
         Command::Cancel(id, _) if state.status(*id).is_some_and(|job| job.status == Status::Completed) => {
-            begin_anew(state, rules, *id, now);
+            begin_again(state, rules, *id, now);
             let (_, effects) = apply(state, rules, command, now);
             (Outcome::Cancel(Cancel::Cancelled), effects)
         }
@@ -190,15 +190,15 @@ fn reap_forgets_cancel(
 ) -> (Outcome, Vec<Effect>) {
     match &command {
         Command::Reap(id, _) if state.status(*id).is_some_and(|job| job.status == Status::Cancelled) => {
-            let effects = begin_anew(state, rules, *id, now);
+            let effects = begin_again(state, rules, *id, now);
             (Outcome::Reap(ReapOutcome::GivenBack), effects)
         }
         _ => apply(state, rules, command, now),
     }
 }
 
-/// The job waits as if it had not ended.
-fn begin_anew(state: &mut State, rules: &Rules, id: JobId, now: Micros) -> Vec<Effect> {
+/// Requeues an ended job.
+fn begin_again(state: &mut State, rules: &Rules, id: JobId, now: Micros) -> Vec<Effect> {
     let Some(ended) = state.job(id).cloned() else { return Vec::new() };
     apply(state, rules, Command::Forget(id), now);
     apply(state, rules, Command::Submit(Box::new(ended)), now).1
@@ -218,7 +218,7 @@ fn wake_kept(state: &mut State, rules: &Rules, command: Command, now: Micros) ->
     (outcome, effects)
 }
 
-/// A worker that is capable of no job that waits gets one all the same.
+/// A worker gets a job that it is not capable of.
 fn needs_not_looked_at(
     state: &mut State,
     rules: &Rules,
@@ -295,7 +295,7 @@ fn nothing_wakes_next(
     (outcome, effects)
 }
 
-/// The worker is told that the job waits again, and nothing of the kind is done.
+/// The worker gets the answer that the job is requeued, but it is not.
 fn give_back_lost(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
     let held = matches!(command, Command::Release(..))
         && matches!(

@@ -1,4 +1,4 @@
-//! What processes other than the holder may do to a job.
+//! The rules for processes that do not hold the job.
 
 use glimpse_shared::{
     event::EventKind,

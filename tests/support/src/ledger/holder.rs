@@ -1,4 +1,4 @@
-//! What the holder of a job may do with it, and no other process.
+//! The rules for the holder of a job.
 
 use glimpse_shared::{
     event::{EventKind, Frame},
@@ -129,7 +129,7 @@ impl Ledger {
         Ok(Some(fence.id))
     }
 
-    /// The fence: only the holder's writes count.
+    /// Checks the fence: only the holder's writes count.
     fn hold(&self, fence: &Fence, hold: Hold) -> Result<(), Broken> {
         let Some(life) = self.lives.get(&fence.id) else {
             return must(hold == Hold::Lost, "a write about a job that was never accepted");

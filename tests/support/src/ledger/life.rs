@@ -11,27 +11,27 @@ use glimpse_shared::{
 
 use crate::history::History;
 
-/// What a job has been through.
+/// The history of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Life {
     pub(super) digest: String,
     pub(super) start_timeout: Duration,
     pub(super) run_timeout: Duration,
-    /// What its worker must be capable of.
+    /// The job's needs.
     pub(super) needs: Needs,
     /// Its log.
     pub(super) history: History,
-    /// Whose finish ended it.
+    /// The lease that finished it.
     pub(super) finisher: Option<Fence>,
-    /// Who may write about it.
+    /// The current lease.
     pub(super) holder: Option<Holder>,
     /// Lost and faulty attempts.
     pub(super) counted: u32,
-    /// The newest that was accepted, unless its attempt was faulty.
+    /// The newest accepted checkpoint, unless its attempt was faulty.
     pub(super) checkpoint: Option<Checkpoint>,
-    /// When it must have begun, and once it has, have ended.
+    /// The deadline of its start, and then of its end.
     pub(super) deadline: Micros,
-    /// What the store showed of it with its newest event.
+    /// The state in the store after its newest event.
     shown: Shown,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Holder {
     pub(super) until: Micros,
 }
 
-/// What changes with an event alone, besides what the event says.
+/// The parts of the state that change only with an event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Shown {
     seq: Seq,
@@ -67,17 +67,17 @@ impl Life {
         self.history.attempt()
     }
 
-    /// How many of its attempts were lost or faulty.
+    /// The number of lost and faulty attempts.
     pub fn counted(&self) -> u32 {
         self.counted
     }
 
-    /// A new job's.
+    /// The account of a new job.
     pub(super) fn new(job: &Job, now: Micros) -> Self {
         Self::of((job.digest.clone(), job.needs.clone()), job.start_timeout, job.run_timeout, now)
     }
 
-    /// That of a job which tries a dead one again.
+    /// The account of a job that retries this dead one.
     pub(super) fn retried(&self, now: Micros) -> Self {
         Self::of((self.digest.clone(), self.needs.clone()), self.start_timeout, self.run_timeout, now)
     }
@@ -114,19 +114,19 @@ impl Life {
             && self.holder.as_ref().is_some_and(|holder| holder.worker == fence.worker)
     }
 
-    /// Another lease's time for the holder.
+    /// Extends the lease.
     pub(super) fn extend(&mut self, until: Micros) {
         if let Some(holder) = &mut self.holder {
             holder.until = until;
         }
     }
 
-    /// Whether the holder's time is over.
+    /// Whether the lease has expired.
     pub(super) fn is_lost(&self, now: Micros) -> bool {
         self.holder.as_ref().is_some_and(|holder| holder.until <= now)
     }
 
-    /// Nobody may write about it from here on.
+    /// Ends the lease.
     pub(super) fn fence_off(&mut self) {
         self.holder = None;
         if self.ended().is_some() {
@@ -134,14 +134,14 @@ impl Life {
         }
     }
 
-    /// Takes down what the store shows of it, if that is of a new event.
+    /// Records the state in the store, if there is a new event.
     pub(super) fn show(&mut self, state: &JobState) {
         if self.shown.seq != state.seq {
             self.shown = Shown::of(state);
         }
     }
 
-    /// Whether the store shows what it showed with the newest event.
+    /// Whether the state is the one after the newest event.
     pub(super) fn shows(&self, state: &JobState) -> bool {
         self.shown == Shown::of(state)
     }

@@ -1,15 +1,14 @@
-//! What must hold of every job, whatever happens: the store's promises, stated once.
+//! The store's promises for every job.
 //!
-//! The ledger watches the transition from outside: it is with_context each command with its answer and effects, keeps an
-//! account of its own of who holds which job since when, and says which promise was broken. It reads the store's
-//! state only to see that the two accounts agree. The model check asks it at every step of every path, the
-//! simulation at every command of every life, the property test of both homes at every random command.
+//! The ledger observes the transition: it gets each command with its answer and effects, keeps its own account of who
+//! holds which job, and reports a broken promise. It reads the store's state only to compare it with its account. The
+//! model check, the simulation and the property test of both implementations use it after every command.
 //!
 //! ```text
-//! account.rs  who of those below a command is for       life.rs      what a job has been through
-//! queue.rs    how a job comes and who gets it           observer.rs  a ledger that watches a memory home
-//! holder.rs   what its holder may do                    bugs.rs      promises broken on purpose
-//! ending.rs   what others may do to it                  ../history.rs  what its log must be like
+//! account.rs  calls the rule of a command             life.rs        the account of one job
+//! queue.rs    rules for submits, claims and retries   observer.rs    a ledger that observes a memory store
+//! holder.rs   rules for the holder                    bugs.rs        planted bugs
+//! ending.rs   rules for other processes               ../history.rs  rules of a log
 //! ```
 
 mod account;
@@ -38,19 +37,19 @@ pub use life::Life;
 /// A promise that was broken, in words.
 pub type Broken = String;
 
-/// Something that must be so.
+/// Returns `otherwise` as the broken promise unless `so` is true.
 fn must(so: bool, otherwise: &str) -> Result<(), Broken> {
     if so { Ok(()) } else { Err(otherwise.to_owned()) }
 }
 
-/// See the module.
+/// The account of all jobs; see the module.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Ledger {
     lives: BTreeMap<JobId, Life>,
 }
 
 impl Ledger {
-    /// Enters a command that was applied at `now` and left the store in the state `after`.
+    /// Records a command that was applied at `now`. `after` is the store's state after it.
     pub fn enter(
         &mut self,
         rules: &Rules,
@@ -69,19 +68,19 @@ impl Ledger {
         Ok(())
     }
 
-    /// The jobs that were accepted and are not forgotten.
+    /// The accepted jobs that are not deleted.
     pub fn lives(&self) -> impl Iterator<Item = (&JobId, &Life)> {
         self.lives.iter()
     }
 
-    /// Whether every job has ended: to be asked once all deadlines have passed and somebody has reaped.
+    /// Checks that every job has ended. Call it after all deadlines and a reap.
     pub fn all_ended(&self) -> Result<(), Broken> {
         let mut unfinished = self.lives().filter(|(_, life)| life.ended().is_none());
         let Some((id, _)) = unfinished.next() else { return Ok(()) };
         Err(format!("every job ends, but not {id} and {} others", unfinished.count()))
     }
 
-    /// Whether what the store says of a job, if it knows it, and its newest event are what the account says.
+    /// Checks that a job's state and newest event in the store match the account.
     pub fn check(&self, id: JobId, shown: Option<(&JobState, Option<&Frame>)>) -> Result<(), Broken> {
         let Some(life) = self.lives.get(&id) else {
             return must(shown.is_none(), "a job that was never accepted");
@@ -106,7 +105,7 @@ impl Ledger {
         must(life.shows(state), "a change without its event")
     }
 
-    /// Enters the events of a command about a job; answers the one that there may be.
+    /// Records the event of a command about a job, and returns it.
     fn append(&mut self, id: JobId, effects: &[Effect]) -> Result<Option<Frame>, Broken> {
         let mut appended = None;
         for effect in effects {
@@ -122,7 +121,7 @@ impl Ledger {
         Ok(appended)
     }
 
-    /// The store's state and the account tell the same of a job.
+    /// Checks that the store's state of a job matches the account.
     fn agree(&mut self, id: JobId, after: &State) -> Result<(), Broken> {
         let state = after.status(id);
         if let (Some(life), Some(state)) = (self.lives.get_mut(&id), &state) {
@@ -141,7 +140,7 @@ impl Ledger {
     }
 }
 
-/// What it is, without the pictures in it.
+/// The debug form, without pictures.
 fn brief(what: &dyn fmt::Debug) -> String {
     format!("{what:?}").chars().take(250).collect()
 }

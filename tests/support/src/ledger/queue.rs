@@ -1,4 +1,4 @@
-//! How a job comes, and who gets it.
+//! The rules for submits, claims and retries.
 
 use glimpse_shared::{
     event::EventKind,

@@ -1,5 +1,5 @@
-//! LoRA files: low-rank changes of a checkpoint's weights (Hu et al. 2021), in the names of peft (diffusers) and
-//! of kohya's scripts.
+//! LoRA files: low-rank changes of a checkpoint's weights (Hu et al. 2021), with the tensor names of peft (diffusers)
+//! or of kohya's scripts.
 
 mod alphas;
 mod names;
@@ -11,7 +11,7 @@ use candle_core::{DType, Tensor};
 
 use self::alphas::Alphas;
 use self::names::{Key, Part};
-use super::error::LoadError;
+use super::error::{LoadError, Shown};
 use super::weights::{ReadError, Shards};
 
 pub use names::{LoraTarget, ModuleName};
@@ -19,16 +19,16 @@ pub use names::{LoraTarget, ModuleName};
 /// The change of one weight W: W + scale * alpha / rank * up down (section 4.1 of the paper).
 #[derive(Debug, Clone)]
 pub struct Delta {
-    /// [rank, inputs], with the kernel behind for a convolution; on the host, finite.
+    /// [rank, inputs], or [rank, inputs, kh, kw] for a convolution. On the CPU; finite.
     down: Tensor,
-    /// [outputs, rank], with a kernel of 1 behind for a convolution.
+    /// [outputs, rank], or [outputs, rank, 1, 1] for a convolution. On the CPU; finite.
     up: Tensor,
     /// alpha / rank.
     factor: f64,
 }
 
 impl Delta {
-    /// Whether it changes a weight of this shape.
+    /// Whether the change fits a weight of this shape.
     pub fn fits(&self, weight: &[usize]) -> bool {
         let outputs = weight.first().copied().unwrap_or(0);
         let inputs = weight.iter().skip(1).product::<usize>();
@@ -38,7 +38,8 @@ impl Delta {
             && self.down.elem_count() == rank * inputs
     }
 
-    /// The change of a weight that it fits, times `scale`, f32 on `device`.
+    /// The change of `weight`, times `scale`: in f32, on the device and in the shape of the weight. The delta must fit
+    /// the weight.
     ///
     /// # Errors
     /// If the device fails.
@@ -52,7 +53,7 @@ impl Delta {
     }
 }
 
-/// A parsed file.
+/// A parsed LoRA file.
 #[derive(Debug)]
 pub struct LoraFile {
     path: PathBuf,
@@ -63,15 +64,15 @@ impl LoraFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// If it is not there, cut, or has tensors that are none of a LoRA or not finite; the message names file and
-    /// tensor.
+    /// If it is missing, truncated, or has tensors that are not finite or not those of a LoRA. The message names the
+    /// file and the tensor.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let shards = Shards::open(path)?;
         let malformed = |message: String| LoadError::Malformed { path: path.into(), message };
         let mut modules: BTreeMap<(LoraTarget, ModuleName), Parts> = BTreeMap::new();
         for name in shards.names("") {
-            let key =
-                Key::parse(name).ok_or_else(|| malformed(format!("the form of {name} is not supported")))?;
+            let key = Key::parse(name)
+                .ok_or_else(|| malformed(format!("the form of {} is not supported", Shown(name))))?;
             let parts = modules.entry((key.component, key.module)).or_default();
             let slot = match key.part {
                 Part::Down => &mut parts.down,
@@ -90,31 +91,31 @@ impl LoraFile {
             let delta = delta.map_err(|e| match e {
                 Incomplete::Load(error) => error,
                 Incomplete::Lacks(part) => malformed(format!("{module} of the {component} has no {part}")),
-                Incomplete::Unusable(name, why) => malformed(format!("{name} {why}")),
+                Incomplete::Unusable(name, why) => malformed(format!("{} {why}", Shown(&name))),
             })?;
             deltas.insert((component, module), delta);
         }
         Ok(Self { path: path.into(), deltas })
     }
 
-    /// Where it was read from.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Each change with the module that it is for.
+    /// Each change, with its component and module.
     pub fn deltas(&self) -> impl Iterator<Item = (LoraTarget, &ModuleName, &Delta)> {
         self.deltas.iter().map(|((component, module), delta)| (*component, module, delta))
     }
 
-    /// Bytes in memory.
+    /// Size in memory, in bytes.
     pub fn size(&self) -> usize {
         let bytes = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
         self.deltas.values().map(|d| bytes(&d.up) + bytes(&d.down)).sum()
     }
 }
 
-/// The tensors of one module.
+/// The names of one module's tensors.
 #[derive(Debug, Default)]
 struct Parts {
     down: Option<String>,
@@ -125,7 +126,7 @@ struct Parts {
 enum Incomplete {
     Load(LoadError),
     Lacks(&'static str),
-    /// A tensor, and what is wrong with it.
+    /// A tensor's name, and what is wrong with it.
     Unusable(String, String),
 }
 
@@ -142,9 +143,10 @@ impl Parts {
             let tensor = shards.tensor(&name).map_err(unusable(name.clone()))?;
             match tensor.rank() {
                 2 | 4 if tensor.elem_count() > 0 => Ok(tensor),
-                _ => {
-                    Err(Incomplete::Unusable(name, format!("is of shape {:?}, not a matrix", tensor.dims())))
-                }
+                _ => Err(Incomplete::Unusable(
+                    name,
+                    format!("has shape {:?} and is not a matrix", tensor.dims()),
+                )),
             }
         };
         let (down, up) = (matrix(self.down, "lora_down or lora_A")?, matrix(self.up, "lora_up or lora_B")?);

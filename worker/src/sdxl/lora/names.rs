@@ -1,13 +1,15 @@
-//! The names of tensors in LoRA files.
+//! The tensor names of LoRA files.
 
 use std::fmt;
 
-/// Which model a module belongs to.
+use crate::sdxl::error::Shown;
+
+/// The component that a module belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LoraTarget {
-    /// The denoiser.
+    /// The UNet.
     Unet,
-    /// The first text encoder, or with 1 the second.
+    /// A text encoder: 0 is the first, 1 the second.
     TextEncoder(usize),
 }
 
@@ -21,23 +23,31 @@ impl fmt::Display for LoraTarget {
     }
 }
 
-/// A module, as a file names it.
+/// The name of a module in a LoRA file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ModuleName {
-    /// diffusers' own name, as `mid_block.attentions.0.proj_in`.
+    /// diffusers' name, such as `mid_block.attentions.0.proj_in`.
     Dotted(String),
-    /// The name with every dot an underscore, as kohya's scripts write it; for the UNet diffusers' or SGM's.
+    /// The name with underscores instead of dots, as in kohya's scripts. For the UNet it is diffusers' or SGM's name.
     Underscored(String),
 }
 
-impl fmt::Display for ModuleName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ModuleName {
+    /// The name as it is in the file.
+    pub(super) fn name(&self) -> &str {
         let (Self::Dotted(name) | Self::Underscored(name)) = self;
-        f.write_str(name)
+        name
     }
 }
 
-/// Which tensor of a module.
+/// The name for messages.
+impl fmt::Display for ModuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Shown(self.name()).fmt(f)
+    }
+}
+
+/// The kind of a module's tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Down,
@@ -45,7 +55,7 @@ pub(super) enum Part {
     Alpha,
 }
 
-/// A tensor's name, taken apart.
+/// A parsed tensor name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) component: LoraTarget,
@@ -53,7 +63,7 @@ pub(super) struct Key {
     pub(super) part: Part,
 }
 
-/// Prefixes of kohya's names. `lora_te` is the single encoder of older models, which is the first one here.
+/// Prefixes of kohya's names. `lora_te_` is the single text encoder of older models: the first one of SDXL.
 const UNDERSCORED: [(&str, LoraTarget); 4] = [
     ("lora_unet_", LoraTarget::Unet),
     ("lora_te1_", LoraTarget::TextEncoder(0)),
@@ -79,7 +89,7 @@ const PARTS: [(&str, Part); 7] = [
 ];
 
 impl Key {
-    /// `None` if the name is not a LoRA's: LoHa, LoKr and DoRA have other names.
+    /// `None` if the name is not one of a LoRA. LoHa, LoKr and DoRA have other names.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let (place, part) =
             PARTS.iter().find_map(|(ending, part)| Some((name.strip_suffix(ending)?, *part)))?;
@@ -100,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_both_kinds_are_taken_apart() {
+    fn names_of_both_kinds_are_parsed() {
         let module = |name| Key::parse(name).map(|key| (key.component, key.module.to_string(), key.part));
         let unet = |name: &str, part| Some((LoraTarget::Unet, name.to_owned(), part));
         assert_eq!(

@@ -7,11 +7,11 @@ use super::arguments::Activation;
 use super::slices::on_slices;
 use super::{portable, simd};
 
-/// Numbers per task: small enough to spread a UNet's activations over cores, large enough to hide the cost.
+/// Numbers per task: small enough to use all cores, large enough to hide the cost of a task.
 const BLOCK: usize = 1 << 14;
 
 impl Activation {
-    /// Applies the function; any shape.
+    /// Applies the function to each number; `x` has any shape.
     ///
     /// # Errors
     /// If the device fails.
@@ -41,8 +41,8 @@ impl Activation {
     }
 }
 
-/// Gated linear unit with GELU (Shazeer 2020, "GLU Variants Improve Transformer"), as diffusers' `GEGLU`:
-/// of the last axis the first half is the value and the second half, through the exact GELU, its gate.
+/// Gated linear unit with exact GELU (Shazeer 2020, "GLU Variants Improve Transformer"), as diffusers' `GEGLU`. The
+/// first half of the last axis is the value, the second half is the gate.
 ///
 /// `x` [.., 2 N] gives [.., N].
 ///

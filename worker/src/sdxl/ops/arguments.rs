@@ -1,6 +1,6 @@
-//! What the operations are given beside tensors.
+//! The arguments of the operations besides tensors.
 
-/// A function that is applied number by number.
+/// An activation function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// x * sigmoid(x); `silu` and `swish` in configurations.
@@ -14,7 +14,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The function of that name in diffusers or transformers, or `None`.
+    /// The function of this name in diffusers or transformers; `None` if it is not implemented.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "silu" | "swish" => Some(Self::Silu),
@@ -26,26 +26,26 @@ impl Activation {
     }
 }
 
-/// Which keys a query may see.
+/// The keys that a query attends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mask {
-    /// All of them.
+    /// All keys.
     None,
-    /// Those at its own position and before, as in a text encoder.
+    /// The keys up to its own position, as in a text encoder.
     Causal,
 }
 
-/// Zeros around a picture, in pixels. An encoder's stride-2 convolutions pad right and bottom alone.
+/// Zero padding in pixels. The VAE encoder's stride-2 convolutions pad only right and bottom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Padding {
-    /// Above and left of the picture.
+    /// Above and left.
     pub before: usize,
-    /// Below and right of it.
+    /// Below and right.
     pub after: usize,
 }
 
 impl Padding {
-    /// The same number of zeros on every side.
+    /// The same padding on every side.
     pub fn even(pixels: usize) -> Self {
         Self { before: pixels, after: pixels }
     }

@@ -1,4 +1,4 @@
-//! softmax(q k^T / sqrt(d)) v for several heads (Vaswani et al. 2017), without holding all scores at once.
+//! Multi-head attention softmax(q k^T / sqrt(d)) v (Vaswani et al. 2017), without all scores in memory at once.
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -8,19 +8,23 @@ use super::gemm::{Keep, Matrix, multiply};
 use super::slices::on_slices;
 use super::{portable, simd};
 
-/// Scores held at a time by one task: 64 rows of 4096 keys are 1 MiB.
+/// Most scores of one task: 64 rows of 4096 keys are 1 MiB.
 const SCORES: usize = 1 << 18;
 
-/// `q` [B, Q, H d], `k` and `v` [B, K, H d] with the heads side by side in the last axis, as the linear
-/// layers leave them; gives [B, Q, H d].
+/// `q` [B, Q, H d], `k` and `v` [B, K, H d] give [B, Q, H d]. The heads are side by side in the last axis.
 ///
 /// # Errors
-/// If the shapes do not agree or the device fails.
+/// If the shapes do not match or the device fails.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -> Result<Tensor> {
     let (batch, queries, width) = q.dims3()?;
     let (_, keys, _) = k.dims3()?;
     if k.dims() != [batch, keys, width] || v.dims() != k.dims() || !width.is_multiple_of(heads) {
-        candle_core::bail!("attention: {:?}, {:?} and {:?} with {heads} heads", q.dims(), k.dims(), v.dims());
+        candle_core::bail!(
+            "attention: q {:?}, k {:?} and v {:?} do not match with {heads} heads",
+            q.dims(),
+            k.dims(),
+            v.dims()
+        );
     }
     #[cfg(feature = "flash-attn")]
     if q.device().is_cuda() && is_flash(q.dtype(), width / heads, mask) {

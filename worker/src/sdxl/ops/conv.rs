@@ -10,10 +10,10 @@ use super::gemm::{Keep, Matrix, multiply};
 use super::portable;
 use super::slices::on_slices;
 
-/// Numbers of a column buffer: 1 MiB, which stays in the second-level cache with the weights beside it.
+/// Numbers of a column buffer: 1 MiB, so that it stays in the L2 cache together with the weights.
 const COLUMNS: usize = 1 << 18;
 
-/// Sizes of one convolution, all in pixels or channels.
+/// Sizes of one convolution, in pixels or channels.
 struct Geometry {
     channels: usize,
     height: usize,
@@ -30,7 +30,7 @@ struct Geometry {
 /// H' = (H + before + after - kh) / stride + 1.
 ///
 /// # Errors
-/// If the shapes do not agree or the device fails.
+/// If the shapes do not match or the device fails.
 pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -66,8 +66,8 @@ pub fn conv2d(
 }
 
 impl Geometry {
-    /// One task is some rows of one picture: it gathers the pixels under the kernel into columns
-    /// (im2col), multiplies once, and copies the product to its rows of each output channel.
+    /// Each task computes some rows of one picture: it gathers the pixels under the kernel into columns (im2col),
+    /// multiplies once, and copies the product to its rows of each output channel.
     fn run(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
         let depth = self.channels * self.kernel.0 * self.kernel.1;
         let area = self.out_height * self.out_width;
@@ -88,7 +88,7 @@ impl Geometry {
                 parts[picture * blocks + block].push(part);
             }
         }
-        // A 1x1 convolution without padding finds its columns where they are.
+        // A 1x1 convolution without padding needs no column buffer.
         let same_size = (self.out_height, self.out_width) == (self.height, self.width);
         let plain = self.kernel == (1, 1) && self.before == 0 && same_size;
         parts.into_par_iter().enumerate().for_each(|(index, mut part)| {
@@ -127,7 +127,7 @@ impl Geometry {
         y
     }
 
-    /// [I kh kw, rows W']: row (i, ky, kx) holds what input channel i has under kernel cell (ky, kx).
+    /// The column buffer [I kh kw, rows W']: row (i, ky, kx) has the pixels of channel i under kernel cell (ky, kx).
     fn columns(&self, picture: &[f32], rows: Range<usize>) -> Vec<f32> {
         let (kh, kw) = self.kernel;
         let (stride, before) = (self.stride, self.before);

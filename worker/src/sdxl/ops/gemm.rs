@@ -1,7 +1,7 @@
 //! A bounds-checked interface to the `gemm` crate, for kernels that read and write parts of larger buffers.
 //!
-//! candle's own matrix product needs whole contiguous tensors; attention heads and convolution windows
-//! are strided parts of a buffer, and copying them out costs more than the product at small sizes.
+//! candle's matrix product needs contiguous tensors. Attention heads and convolution windows are strided parts of a
+//! buffer, and for small sizes a copy costs more than the product.
 
 /// A read-only matrix inside a slice: element `(i, j)` is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy)]
@@ -14,12 +14,12 @@ pub(super) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// `rows` x `cols` numbers, one row after the other.
+    /// A row-major `rows` x `cols` matrix.
     pub(super) fn row_major(data: &'a [f32], rows: usize, cols: usize) -> Self {
         Self { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
 
-    /// The same numbers with rows and columns exchanged.
+    /// The transposed matrix.
     pub(super) fn transposed(self) -> Self {
         Self {
             data: self.data,
@@ -37,7 +37,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What happens to the numbers that `dst` holds before the product.
+/// What happens to the old numbers of `dst`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
     /// They are overwritten.
@@ -46,12 +46,12 @@ pub(super) enum Keep {
     Sum,
 }
 
-/// `dst = factor * a b` or `dst += factor * a b`, on the calling thread only: callers split the work.
+/// `dst = factor * a b` or `dst += factor * a b`, on the calling thread: callers split the work.
 ///
 /// `dst` is row-major with `dst_stride` numbers from one row to the next.
 ///
 /// # Panics
-/// If a matrix does not fit its slice or the shapes do not agree; callers derive both from one shape.
+/// If a matrix does not fit its slice or the shapes do not match.
 pub(super) fn multiply(
     dst: &mut [f32],
     dst_stride: usize,
@@ -64,11 +64,10 @@ pub(super) fn multiply(
     if m == 0 || n == 0 {
         return;
     }
-    assert!(b.rows == k && a.fits() && b.fits(), "gemm: operands do not agree");
-    assert!(dst_stride >= n && (m - 1) * dst_stride + n <= dst.len(), "gemm: result does not fit");
-    // SAFETY: all three index ranges were checked against their slices just above, the strides are
-    // element counts that fit isize as they index real slices, and `dst` is borrowed mutably, so it
-    // cannot overlap the operands.
+    assert!(b.rows == k && a.fits() && b.fits(), "gemm: the operands do not match");
+    assert!(dst_stride >= n && (m - 1) * dst_stride + n <= dst.len(), "gemm: the result does not fit");
+    // SAFETY: the index ranges of all three matrices were checked against their slices above, the strides fit isize
+    // because they index slices, and `dst` is borrowed mutably, so it does not overlap the operands.
     #[allow(unsafe_code)]
     unsafe {
         gemm::gemm(

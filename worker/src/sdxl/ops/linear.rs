@@ -1,4 +1,4 @@
-//! x W^T + b.
+//! Linear layers, x W^T + b.
 
 use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
@@ -10,7 +10,7 @@ use super::slices::{PARALLEL_FLOOR, on_slices};
 /// `x` \[.., I\], `weight` \[O, I\], `bias` \[O\] gives \[.., O\].
 ///
 /// # Errors
-/// If the shapes do not agree or the device fails.
+/// If the shapes do not match or the device fails.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     if !x.device().is_cpu() {
         return portable::linear(x, weight, bias);
@@ -29,7 +29,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     }
 }
 
-/// Splits the rows over the threads; a product with few rows is small anyway.
+/// Splits the rows over the threads.
 fn product(x: &[f32], weight: &[f32], bias: Option<&[f32]>, inputs: usize) -> Vec<f32> {
     let (rows, outputs) = (x.len() / inputs, weight.len() / inputs);
     let mut y = vec![0f32; rows * outputs];

@@ -1,10 +1,10 @@
-//! The arithmetic that the models are made of, each operation in two implementations.
+//! The operations of the models, each with two implementations.
 //!
-//! On a CPU the functions of this module run on plain slices: 3x3 convolutions, exact GELU, softmax and
-//! group norm are two to ten times slower in candle than in torch there. On every other device they are
-//! the candle operations of [`portable`], which are also what a test compares the CPU kernels with.
+//! On a CPU the functions run on plain slices, because candle's 3x3 convolutions, exact GELU, softmax and group norm
+//! are two to ten times slower than torch's. On other devices they are the candle operations of [`portable`]. A test
+//! compares both.
 //!
-//! On a CPU all arithmetic is f32: tensors of another type are widened, and the result is rounded back.
+//! On a CPU all arithmetic is f32: tensors of another dtype are converted, and the result is rounded to that dtype.
 
 mod activation;
 mod arguments;

@@ -1,4 +1,4 @@
-//! Group norm (Wu and He 2018) and layer norm (Ba et al. 2016). Statistics are always taken in f32 or wider.
+//! Group norm (Wu and He 2018) and layer norm (Ba et al. 2016). Statistics are computed in f32 or f64.
 
 use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
@@ -7,10 +7,10 @@ use super::arguments::Activation;
 use super::slices::on_slices;
 use super::{portable, simd};
 
-/// Normalises each group of channels of each picture, scales and shifts each channel, then applies
-/// `activation` if there is one (SiLU follows nearly every group norm of a UNet: one pass less).
+/// Normalises each group of channels, scales and shifts each channel, then applies `activation` if there is one: this
+/// saves a pass over the tensor.
 ///
-/// `x` \[B, C, ..\], `weight` and `bias` \[C\]; `groups` divides C.
+/// `x` \[B, C, ..\], `weight` and `bias` \[C\] give the shape of `x`; `groups` divides C.
 ///
 /// # Errors
 /// If `groups` does not divide C or the device fails.
@@ -58,7 +58,7 @@ pub fn group_norm(
     })
 }
 
-/// Normalises the last axis: `x` \[.., C\], `weight` and `bias` \[C\].
+/// Normalises the last axis: `x` \[.., C\], `weight` and `bias` \[C\] give the shape of `x`.
 ///
 /// # Errors
 /// If the device fails.
@@ -87,14 +87,14 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
     })
 }
 
-/// Mean and 1 / sqrt(variance + eps), the variance about a first value so that it does not cancel.
+/// Mean and 1 / sqrt(variance + eps). The variance is computed about the rounded mean, which avoids cancellation.
 #[inline(always)]
 fn statistics(x: &[f32], eps: f64) -> (f32, f32) {
     let n = x.len() as f64;
     let (sum, _) = simd::moments(x, 0.0);
     let mean = (sum / n) as f32;
     let (sum, square) = simd::moments(x, mean);
-    // The rounded mean is off by sum / n; take its share out again.
+    // The rounded mean differs from the mean by sum / n: correct for it.
     let variance = (square - sum * sum / n) / n;
     (mean, (1.0 / (variance.max(0.0) + eps).sqrt()) as f32)
 }

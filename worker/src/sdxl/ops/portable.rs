@@ -1,18 +1,18 @@
-//! The same operations on candle tensors alone: what runs on GPUs, and what tests compare the CPU kernels
-//! with. Sums that decide accuracy (norms, softmax) are taken in f32 whatever the tensors' type is.
+//! The operations with candle tensors only. GPUs use them, and tests compare the CPU kernels with them. Norms and
+//! softmax are computed in f32 for every dtype.
 
 use candle_core::{D, DType, Result, Tensor};
 
 use super::arguments::{Activation, Mask, Padding};
 
-/// Scores of attention that are held at once; candle's kernels index with 32 bits, and one 2048 x 1024
-/// picture's self-attention with guidance has more than 2^31.
+/// Most attention scores of one call: candle's kernels index with 32 bits, and the self-attention of one 2048 x 1024
+/// picture with guidance has more than 2^31 scores.
 const SCORES: usize = 1 << 28;
 
 /// See [`super::linear`].
 ///
 /// # Errors
-/// If the shapes do not agree or the device fails.
+/// If the shapes do not match or the device fails.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (outputs, inputs) = weight.dims2()?;
     let mut shape = x.dims().to_vec();
@@ -30,7 +30,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 /// See [`super::conv2d`].
 ///
 /// # Errors
-/// If the shapes do not agree or the device fails.
+/// If the shapes do not match or the device fails.
 pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -119,7 +119,7 @@ fn normalise(x: &Tensor, eps: f64) -> Result<Tensor> {
 /// See [`super::attention`].
 ///
 /// # Errors
-/// If the shapes do not agree or the device fails.
+/// If the shapes do not match or the device fails.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -> Result<Tensor> {
     let (batch, queries, width) = q.dims3()?;
     let keys = k.dim(1)?;

@@ -1,11 +1,11 @@
-//! Elementwise functions that the compiler turns into vector code.
+//! Elementwise functions that the compiler vectorises.
 //!
-//! `exp` and `erf` of the C library take one number at a time, which made them the slowest part of a
-//! small UNet on a CPU. These have no branches, so a loop over a slice becomes SIMD code. [`vectorised`]
-//! compiles that loop for AVX2 too and chooses at run time, so `-C target-cpu` is not needed.
+//! `exp` and `erf` of the C library take one number at a time, which made them the slowest part of a small UNet on a
+//! CPU. These functions have no branches, so a loop over a slice compiles to SIMD code. [`vectorised`] compiles that
+//! loop also for AVX2 and selects at run time, so `-C target-cpu` is not needed.
 
-/// Runs `body` with the widest instruction set of this machine. Everything it calls must be
-/// `#[inline(always)]`, or it is compiled for the baseline.
+/// Runs `body` with the widest instruction set of this machine. All functions that it calls must be
+/// `#[inline(always)]`: others are compiled for the baseline.
 #[inline]
 pub(super) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(body)
@@ -68,8 +68,8 @@ pub(super) fn quick_gelu(x: f32) -> f32 {
     x / (1.0 + exp(-1.702 * x))
 }
 
-/// Sum of a slice and of its squares about `centre`, added in f64 after every 512 numbers: a plain f32
-/// sum over a VAE's groups of a million numbers would lose three digits.
+/// The sums of x - `centre` and of its square, added in f64 after each 512 numbers. A plain f32 sum over a VAE's groups
+/// of a million numbers would lose three digits.
 #[inline(always)]
 pub(super) fn moments(x: &[f32], centre: f32) -> (f64, f64) {
     const LANES: usize = 16;
@@ -104,7 +104,7 @@ pub(super) fn softmax(row: &mut [f32]) {
     let rest = lanes.remainder().iter().copied().fold(f32::NEG_INFINITY, f32::max);
     for lane in lanes {
         for i in 0..LANES {
-            // `if` instead of `max`: it becomes one instruction, and a NaN is found in the latents anyway.
+            // `if` instead of `max` compiles to one instruction. A NaN is detected later, in the latents.
             peaks[i] = if lane[i] > peaks[i] { lane[i] } else { peaks[i] };
         }
     }

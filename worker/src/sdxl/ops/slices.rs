@@ -1,12 +1,12 @@
-//! The numbers of CPU tensors, for kernels that run on plain slices.
+//! Slices of CPU tensors, for the CPU kernels.
 
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
 
-/// Work that is smaller than this many multiplications is not worth a second thread.
+/// Number of multiplications below which a second thread does not pay.
 pub(super) const PARALLEL_FLOOR: usize = 1 << 18;
 
-/// Calls `kernel` with the numbers of CPU tensors (made contiguous and f32), and wraps what it returns in
-/// a tensor of `shape` and of the first tensor's type.
+/// Calls `kernel` with the numbers of CPU tensors, contiguous and f32. Returns its result as a tensor of `shape` in the
+/// dtype of the first tensor.
 pub(super) fn on_slices<const N: usize>(
     tensors: [&Tensor; N],
     shape: &[usize],

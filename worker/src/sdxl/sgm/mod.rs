@@ -1,8 +1,8 @@
-//! Checkpoints in one file with the tensor names of Stability's `generative-models` (SGM), as model sites share
-//! them. Such a file holds weights alone: configurations and tokenizers come from elsewhere.
+//! Single-file checkpoints with the tensor names of Stability's `generative-models` (SGM). Such a file has only
+//! weights, no configurations and no tokenizers.
 //!
-//! Each table goes from diffusers' name of a module to SGM's, so that a tensor that is missing is named as it
-//! would be in the file. The correspondence is that of diffusers' `loaders/single_file_utils.py`.
+//! Each table maps diffusers' name of a module to SGM's name, so that an error has the tensor's name in the file. The
+//! tables are those of diffusers' `loaders/single_file_utils.py`.
 
 mod names;
 mod text;
@@ -14,5 +14,5 @@ pub use text::{text_encoder, text_encoder_2};
 pub use unet::{unet, unet_modules};
 pub use vae::vae;
 
-/// Where the autoencoder is in a whole checkpoint; a file of its own has its names at the root.
+/// The prefix of the autoencoder in a checkpoint. In a file of its own it has no prefix.
 pub const VAE_PREFIX: &str = "first_stage_model.";

@@ -1,13 +1,13 @@
-//! Tables of names, and what they make of a name.
+//! Tables of module names.
 
 use std::collections::BTreeMap;
 
 use crate::sdxl::weights::{Naming, Stored, View};
 
-/// diffusers' name of a module, then SGM's.
+/// SGM's name of each module, by diffusers' name.
 pub type Modules = BTreeMap<String, String>;
 
-/// The name of what is in a module, or below it, by the longest entry of the table that fits.
+/// Translates a name with the longest entry that is equal to it or a parent of it.
 pub fn rename(modules: &Modules, name: &str) -> Option<String> {
     let mut module = name;
     loop {
@@ -18,7 +18,7 @@ pub fn rename(modules: &Modules, name: &str) -> Option<String> {
     }
 }
 
-/// Names by a table; what it does not list keeps its name.
+/// The naming of a table. Other names are unchanged.
 pub(super) fn by_table(prefix: &str, modules: Modules, view: impl Fn(&str) -> View + 'static) -> Naming {
     Naming::new(prefix, move |name| Stored {
         name: rename(&modules, name).unwrap_or_else(|| name.to_owned()),

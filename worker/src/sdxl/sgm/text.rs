@@ -1,10 +1,10 @@
-//! The text encoders: the first as transformers has it, the second as open_clip has it.
+//! The names of the text encoders: transformers' for the first, open_clip's for the second.
 
 use super::names::{Modules, rename};
 use crate::sdxl::clip::ClipConfig;
 use crate::sdxl::weights::{Naming, Stored, View};
 
-/// The first encoder's names.
+/// The naming of the first text encoder.
 pub fn text_encoder() -> Naming {
     Naming::new("conditioner.embedders.0.transformer.", |name| Stored {
         name: name.to_owned(),
@@ -12,7 +12,7 @@ pub fn text_encoder() -> Naming {
     })
 }
 
-/// The second encoder's names.
+/// The naming of the second text encoder.
 pub fn text_encoder_2(config: &ClipConfig) -> Naming {
     let mut modules = Modules::new();
     for (transformers, open_clip) in [
@@ -49,7 +49,7 @@ pub fn text_encoder_2(config: &ClipConfig) -> Naming {
     })
 }
 
-/// Queries, keys and values are one tensor there, and the projection is written from inputs to outputs.
+/// open_clip has queries, keys and values in one tensor, and a transposed projection.
 fn view(name: &str) -> View {
     let third = ["q_proj", "k_proj", "v_proj"].iter().position(|part| name.contains(part));
     match third {

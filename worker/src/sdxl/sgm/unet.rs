@@ -1,13 +1,13 @@
-//! The UNet: blocks in one list down and one list up.
+//! The names of the UNet. SGM has one list of blocks down and one list up.
 
 use super::names::{Modules, by_table};
 use crate::sdxl::unet::UnetConfig;
 use crate::sdxl::weights::{Naming, View};
 
-/// Where the UNet is in a checkpoint.
+/// The prefix of the UNet in a checkpoint.
 const PREFIX: &str = "model.diffusion_model.";
 
-/// The layers of a residual block.
+/// diffusers' and SGM's names of the layers of a residual block.
 const RESNET: [(&str, &str); 6] = [
     ("norm1", "in_layers.0"),
     ("conv1", "in_layers.2"),
@@ -17,12 +17,12 @@ const RESNET: [(&str, &str); 6] = [
     ("conv_shortcut", "skip_connection"),
 ];
 
-/// The UNet's names in a checkpoint.
+/// The naming of the UNet.
 pub fn unet(config: &UnetConfig) -> Naming {
     by_table(PREFIX, unet_modules(config), |_| View::Whole)
 }
 
-/// diffusers' names of the UNet's modules, and SGM's.
+/// The table of the UNet's modules.
 pub fn unet_modules(config: &UnetConfig) -> Modules {
     let mut modules = Modules::new();
     let mut put = |diffusers: String, sgm: String| {
@@ -48,7 +48,7 @@ pub fn unet_modules(config: &UnetConfig) -> Modules {
     resnet(&mut put, "mid_block.resnets.0".to_owned(), "middle_block.0".to_owned());
     resnet(&mut put, "mid_block.resnets.1".to_owned(), "middle_block.2".to_owned());
 
-    // The first entry of the list is the convolution before the blocks.
+    // Entry 0 of the list is `conv_in`.
     let mut number = 1;
     for (i, level) in config.levels.iter().enumerate() {
         for j in 0..level.layers {
@@ -66,7 +66,7 @@ pub fn unet_modules(config: &UnetConfig) -> Modules {
         for j in 0..=level.layers {
             resnet(&mut put, format!("up_blocks.{i}.resnets.{j}"), format!("output_blocks.{number}.0"));
             put(format!("up_blocks.{i}.attentions.{j}"), format!("output_blocks.{number}.1"));
-            // The upsampler follows what else the level's last entry has.
+            // The upsampler is the last module of the level's last entry.
             if j == level.layers && i + 1 < config.levels.len() {
                 let place = if level.up_transformers.is_some() { 2 } else { 1 };
                 let sgm = format!("output_blocks.{number}.{place}.conv");

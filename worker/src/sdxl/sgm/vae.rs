@@ -1,10 +1,10 @@
-//! The autoencoder.
+//! The names of the autoencoder.
 
 use super::names::{Modules, by_table};
 use crate::sdxl::vae::VaeConfig;
 use crate::sdxl::weights::{Naming, View};
 
-/// The autoencoder's names below `prefix`: [`super::VAE_PREFIX`] in a checkpoint.
+/// The naming of the autoencoder. `prefix` is [`super::VAE_PREFIX`] in a checkpoint.
 pub fn vae(prefix: &str, config: &VaeConfig) -> Naming {
     let mut modules = Modules::new();
     let mut put = |diffusers: String, sgm: String| {
@@ -32,7 +32,7 @@ pub fn vae(prefix: &str, config: &VaeConfig) -> Naming {
             );
         }
         put(format!("encoder.down_blocks.{i}.downsamplers.0.conv"), format!("{down}.downsample.conv"));
-        // The list on the way up is numbered from the largest picture here, from the smallest in diffusers.
+        // SGM numbers the up blocks from the largest picture, diffusers from the smallest.
         for j in 0..=config.layers_per_block {
             put(format!("decoder.up_blocks.{i}.resnets.{j}"), format!("{up}.block.{j}"));
             put(
@@ -44,7 +44,7 @@ pub fn vae(prefix: &str, config: &VaeConfig) -> Naming {
     }
     let projection = |name: &str| name.contains(".attentions.") && name.ends_with(".weight");
     by_table(prefix, modules, move |name| match projection(name) && !name.contains("group_norm") {
-        // 1x1 convolutions there.
+        // SGM has 1x1 convolutions.
         true => View::Squeezed,
         false => View::Whole,
     })

@@ -1,5 +1,5 @@
-//! The levels of the UNet: diffusers' `CrossAttnDownBlock2D`, `UNetMidBlock2DCrossAttn`,
-//! `CrossAttnUpBlock2D` and their forms without attention (`models/unets/unet_2d_blocks.py`).
+//! The blocks of the UNet: diffusers' `CrossAttnDownBlock2D`, `UNetMidBlock2DCrossAttn`, `CrossAttnUpBlock2D`,
+//! `DownBlock2D` and `UpBlock2D` (`models/unets/unet_2d_blocks.py`).
 
 use candle_core::Tensor;
 
@@ -12,16 +12,16 @@ use crate::sdxl::resnet::{ResnetBlock2D, Upsample2D, downsampler};
 use crate::sdxl::taps::Taps;
 use crate::sdxl::weights::Vars;
 
-/// The inputs that all blocks share.
+/// The common inputs of all blocks.
 #[derive(Debug)]
 pub(super) struct Conditions<'a> {
-    /// The time embedding, activated: [B, E].
+    /// The time embedding after its activation: [B, E].
     pub(super) time: &'a Tensor,
     /// The text embeddings: [B, T, D].
     pub(super) text: &'a Tensor,
 }
 
-/// A residual block, and the transformer after it on levels that have one.
+/// A residual block, and the transformer after it if the level has attention.
 #[derive(Debug)]
 struct Layer {
     resnet: ResnetBlock2D,
@@ -81,7 +81,7 @@ fn transformer(level: &Level, layers: usize, config: &UnetConfig) -> Transformer
     }
 }
 
-/// A downsampling level.
+/// A down block.
 #[derive(Debug)]
 pub(super) struct DownBlock {
     name: String,
@@ -107,7 +107,7 @@ impl DownBlock {
         Ok(Self { name: format!("down_blocks.{index}"), layers, downsampler })
     }
 
-    /// Pushes the tensors that the upsampling levels will join onto `skips`.
+    /// Pushes the skip tensors for the up blocks onto `skips`.
     pub(super) fn forward(
         &self,
         x: Tensor,
@@ -130,7 +130,7 @@ impl DownBlock {
     }
 }
 
-/// The smallest level: residual block, transformer, residual block.
+/// The middle block: residual block, transformer, residual block.
 #[derive(Debug)]
 pub(super) struct MidBlock {
     first: Layer,
@@ -161,7 +161,7 @@ impl MidBlock {
     }
 }
 
-/// An upsampling level.
+/// An up block.
 #[derive(Debug)]
 pub(super) struct UpBlock {
     name: String,
@@ -170,8 +170,8 @@ pub(super) struct UpBlock {
 }
 
 impl UpBlock {
-    /// `index` counts from the smallest picture, as the names do. `skips` are the channels of the tensors that
-    /// the downsampling levels leave; those that this block joins are popped.
+    /// Loads a block. `index` counts from the smallest picture, as in the tensor names. `skips` has the channels of the
+    /// remaining skip tensors; those of this block are popped.
     pub(super) fn new(
         root: &Vars,
         index: usize,
@@ -192,7 +192,7 @@ impl UpBlock {
         Ok(Self { name: format!("up_blocks.{index}"), layers, upsampler })
     }
 
-    /// Pops the tensors that it joins from `skips`.
+    /// Pops the skip tensors of this block from `skips`.
     pub(super) fn forward(
         &self,
         x: Tensor,

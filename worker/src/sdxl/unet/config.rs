@@ -1,4 +1,4 @@
-//! A UNet's `config.json`.
+//! The UNet's `config.json`.
 
 use serde_json::Value;
 
@@ -7,46 +7,46 @@ use crate::sdxl::ops::Activation;
 use crate::sdxl::resnet::NormConfig;
 use crate::sdxl::settings::{MAX_LAYERS, MAX_SIZE, Settings};
 
-/// The largest side of the latents in `sample_size`.
+/// The largest height and width in `sample_size`, in latents.
 const MAX_SIDE: u64 = 1 << 16;
-/// The largest kernel of the first and of the last convolution.
+/// The largest kernel of the first and the last convolution.
 const MAX_KERNEL: usize = 255;
 
-/// One downsampling level, and the upsampling level of the same size.
+/// A down block and the up block of the same size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Level {
     /// Channels at this level.
     pub channels: usize,
-    /// Residual blocks of the downsampling level; the upsampling level has one more.
+    /// Residual blocks of the down block. The up block has one more.
     pub layers: usize,
-    /// Attention heads: diffusers calls it `attention_head_dim` for historical reasons.
+    /// Attention heads. diffusers calls this `attention_head_dim` for historical reasons.
     pub heads: usize,
-    /// Transformer blocks per attention of the downsampling level, if it has attention.
+    /// Transformer blocks per attention of the down block; `None` without attention.
     pub down_transformers: Option<usize>,
-    /// The same for the upsampling level.
+    /// Transformer blocks per attention of the up block; `None` without attention.
     pub up_transformers: Option<usize>,
 }
 
-/// All settings that define the shape of a `UNet2DConditionModel`.
+/// The settings of a `UNet2DConditionModel`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UnetConfig {
-    /// Channels of the latents it takes.
+    /// Channels of the input latents.
     pub in_channels: usize,
-    /// Channels of its prediction.
+    /// Channels of the prediction.
     pub out_channels: usize,
-    /// Kernel of the first convolution.
+    /// Kernel size of the first convolution.
     pub conv_in_kernel: usize,
-    /// Kernel of the last one.
+    /// Kernel size of the last convolution.
     pub conv_out_kernel: usize,
-    /// Height and width of the latents it was trained on.
+    /// Height and width of the training latents.
     pub sample_size: (usize, usize),
-    /// From the largest to the smallest picture.
+    /// The levels, from the largest to the smallest picture.
     pub levels: Vec<Level>,
     /// Transformer blocks of the middle block.
     pub mid_transformers: usize,
     /// Width of the text embeddings.
     pub cross_attention_dim: usize,
-    /// Whether transformers enter and leave through a linear layer or a 1x1 convolution.
+    /// Whether the projections of the transformers are linear layers or 1x1 convolutions.
     pub use_linear_projection: bool,
     /// Norms of the residual blocks.
     pub norm: NormConfig,
@@ -54,9 +54,9 @@ pub struct UnetConfig {
     pub time_embed_dim: usize,
     /// Width of the embedding of one of the six time ids.
     pub addition_time_embed_dim: usize,
-    /// Width of pooled text and time ids together.
+    /// Width of the pooled text embedding and the embedded time ids together.
     pub projection_class_embeddings_input_dim: usize,
-    /// Cosines before sines.
+    /// Whether cosines are before sines.
     pub flip_sin_to_cos: bool,
     /// Subtracted from the number of frequencies.
     pub freq_shift: f64,
@@ -66,10 +66,10 @@ impl UnetConfig {
     /// Reads the settings; defaults are those of diffusers' `UNet2DConditionModel`.
     ///
     /// # Errors
-    /// If one is missing or asks for something that SDXL's UNet does not have.
+    /// If a setting is missing, wrong, or not implemented.
     pub fn read(settings: &Settings) -> Result<Self, LoadError> {
         let s = settings;
-        refuse_what_sdxl_has_not(s)?;
+        refuse_settings_of_other_models(s)?;
         let channels = s.sizes("block_out_channels", MAX_SIZE)?;
         let n = channels.len();
         let down: Vec<String> = s.required("down_block_types")?;
@@ -96,11 +96,10 @@ impl UnetConfig {
                 name if name == cross => Ok(true),
                 name => Err(s.unsupported(key, format!("{name:?}"))),
             };
-            // Up blocks are listed from the smallest picture to the largest.
+            // Up blocks are in the order from the smallest to the largest picture.
             let j = n - 1 - i;
-            let on_the_way_down =
-                attends("down_block_types", &down[i], "DownBlock2D", "CrossAttnDownBlock2D")?;
-            let on_the_way_up = attends("up_block_types", &up[j], "UpBlock2D", "CrossAttnUpBlock2D")?;
+            let down_attends = attends("down_block_types", &down[i], "DownBlock2D", "CrossAttnDownBlock2D")?;
+            let up_attends = attends("up_block_types", &up[j], "UpBlock2D", "CrossAttnUpBlock2D")?;
             if heads[i] > channels[i] {
                 return Err(s.wrong("attention_head_dim", "does not fit block_out_channels"));
             }
@@ -108,8 +107,8 @@ impl UnetConfig {
                 channels: channels[i],
                 layers: layers[i],
                 heads: heads[i],
-                down_transformers: on_the_way_down.then_some(transformers[i]),
-                up_transformers: on_the_way_up.then_some(up_transformers[j]),
+                down_transformers: down_attends.then_some(transformers[i]),
+                up_transformers: up_attends.then_some(up_transformers[j]),
             });
         }
         let cross = s.per_block("cross_attention_dim", n, Some(1280), 1..=MAX_SIZE)?;
@@ -163,8 +162,8 @@ impl UnetConfig {
     }
 }
 
-/// Settings that exist in diffusers for other models. Each would change the pictures, so none is ignored.
-fn refuse_what_sdxl_has_not(s: &Settings) -> Result<(), LoadError> {
+/// Refuses settings of other models. They would change the picture, so they are not ignored.
+fn refuse_settings_of_other_models(s: &Settings) -> Result<(), LoadError> {
     s.only("_class_name", &["UNet2DConditionModel".into()])?;
     s.only("addition_embed_type", &["text_time".into()])?;
     s.required::<String>("addition_embed_type")?;
@@ -186,7 +185,7 @@ fn refuse_what_sdxl_has_not(s: &Settings) -> Result<(), LoadError> {
         "num_class_embeds",
         "time_embedding_act_fn",
         "timestep_post_act",
-        // The guidance embedding of distilled UNets (LCM-SDXL's full checkpoint).
+        // The guidance embedding of distilled UNets, such as LCM-SDXL.
         "time_cond_proj_dim",
         "cross_attention_norm",
     ] {
@@ -198,7 +197,7 @@ fn refuse_what_sdxl_has_not(s: &Settings) -> Result<(), LoadError> {
     s.only("downsample_padding", &[1.into()])?;
     s.only("mid_block_scale_factor", &[1.into()])?;
     s.only("resnet_out_scale_factor", &[1.into()])?;
-    // No effect at inference, or (upcast_attention) always done.
+    // No effect at inference; `upcast_attention` is always done.
     s.ignore(&["dropout", "addition_embed_type_num_heads", "upcast_attention"]);
     Ok(())
 }

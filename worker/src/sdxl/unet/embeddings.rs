@@ -1,4 +1,4 @@
-//! Embeddings of time and size: diffusers' `Timesteps` and `TimestepEmbedding` (`models/embeddings.py`).
+//! The embeddings of timesteps and sizes: diffusers' `Timesteps` and `TimestepEmbedding` (`models/embeddings.py`).
 
 use candle_core::{DType, Device, Tensor};
 
@@ -7,7 +7,7 @@ use crate::sdxl::layers::Linear;
 use crate::sdxl::ops::Activation;
 use crate::sdxl::weights::Vars;
 
-/// Sinusoidal embedding (Vaswani et al. 2017): cos and sin of t * 10000^(-i / (N/2 - shift)).
+/// Sinusoidal embedding (Vaswani et al. 2017): cosine and sine of t * 10000^(-i / (N/2 - shift)).
 #[derive(Debug, Clone)]
 pub(crate) struct Timesteps {
     frequencies: Vec<f32>,
@@ -16,17 +16,17 @@ pub(crate) struct Timesteps {
 }
 
 impl Timesteps {
-    /// An embedding `width` wide.
+    /// An embedding of `width` numbers.
     pub(crate) fn new(width: usize, flip_sin_to_cos: bool, freq_shift: f64) -> Self {
         let half = width / 2;
         let step = -(10_000f64.ln()) as f32;
-        // In f32 as in the reference: at t = 1000 the rounding of the angle changes the fifth digit.
+        // In f32 as in diffusers: at t = 1000 the rounding of the angle changes the fifth digit.
         let frequencies =
             (0..half).map(|i| (step * i as f32 / (half as f64 - freq_shift) as f32).exp()).collect();
         Self { frequencies, width, cosines_first: flip_sin_to_cos }
     }
 
-    /// One row per value: [N, width] in `dtype`.
+    /// Embeds N values: [N, width] in `dtype`.
     ///
     /// # Errors
     /// If the device fails.
@@ -62,7 +62,7 @@ pub(crate) struct TimestepEmbedding {
 }
 
 impl TimestepEmbedding {
-    /// Reads the layers.
+    /// Loads the layers.
     ///
     /// # Errors
     /// If the device fails.
@@ -79,7 +79,7 @@ impl TimestepEmbedding {
         })
     }
 
-    /// [B, inputs] to [B, width].
+    /// `x` [B, inputs] gives [B, width].
     ///
     /// # Errors
     /// If the device fails.

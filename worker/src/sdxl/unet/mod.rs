@@ -1,5 +1,5 @@
-//! The denoiser: diffusers' `UNet2DConditionModel` (`models/unets/unet_2d_condition.py`) with SDXL's
-//! `text_time` conditioning on pooled text and picture size (Podell et al. 2023, section 2.2).
+//! The UNet: diffusers' `UNet2DConditionModel` (`models/unets/unet_2d_condition.py`) with SDXL's `text_time`
+//! conditioning on pooled text and picture size (Podell et al. 2023, section 2.2).
 
 mod blocks;
 mod config;
@@ -19,22 +19,22 @@ use super::layers::{Conv2d, GroupNorm};
 use super::taps::Taps;
 use super::weights::WeightFiles;
 
-/// One call of the UNet; all tensors in its type and on its device, B pictures.
+/// The inputs of one call, for B pictures. Tensors have the UNet's dtype and device.
 #[derive(Debug, Clone)]
 pub struct UnetInputs {
-    /// Latents, scaled as the sampler says: [B, C, h, w].
+    /// Latents, times the sampler's input scale: [B, C, h, w].
     pub sample: Tensor,
-    /// One timestep per picture: pictures of one call may be at different ones.
+    /// B timesteps. The pictures of one call may have different timesteps.
     pub timesteps: Vec<f32>,
-    /// Text embeddings of both encoders side by side: [B, T, D].
+    /// Text embeddings of both encoders, concatenated: [B, T, D].
     pub encoder_hidden_states: Tensor,
     /// Pooled text embedding of the second encoder: [B, P].
     pub text_embeds: Tensor,
-    /// Original size, crop corner and target size of each picture, in pixels, vertical first: B rows.
+    /// Original size, top left corner of the crop, and target size, in pixels, height first: B rows.
     pub time_ids: Vec<[f32; 6]>,
 }
 
-/// The denoiser.
+/// The UNet.
 #[derive(Debug)]
 pub struct Unet {
     time_proj: Timesteps,
@@ -52,10 +52,10 @@ pub struct Unet {
 }
 
 impl Unet {
-    /// Reads the weights.
+    /// Loads the UNet.
     ///
     /// # Errors
-    /// If a tensor is missing or mis-shaped, or the device fails.
+    /// If a tensor is missing or has another shape, or the device fails.
     pub fn new(files: &Rc<WeightFiles>, config: UnetConfig, dtype: DType) -> Result<Self, LoadError> {
         let root = files.root();
         let c = &config;
@@ -66,7 +66,7 @@ impl Unet {
         };
         let down_blocks =
             (0..c.levels.len()).map(|i| DownBlock::new(&root, i, c)).collect::<Result<Vec<_>, _>>()?;
-        // Channels of the tensors that the downsampling levels leave, in order.
+        // Channels of the skip tensors, in order.
         let mut skips = vec![first.channels];
         for (i, level) in c.levels.iter().enumerate() {
             let downsampled = usize::from(i + 1 < c.levels.len());
@@ -96,20 +96,20 @@ impl Unet {
         Ok(unet)
     }
 
-    /// The shape it was built with.
+    /// The configuration of this UNet.
     pub fn config(&self) -> &UnetConfig {
         &self.config
     }
 
-    /// The prediction for each picture: [B, out_channels, h, w].
+    /// The prediction: [B, out_channels, h, w].
     ///
     /// # Errors
-    /// If the shapes do not agree or the device fails.
+    /// If the shapes do not match or the device fails.
     pub fn forward(&self, inputs: &UnetInputs) -> candle_core::Result<Tensor> {
         self.forward_observed(inputs, &mut Taps::none())
     }
 
-    /// [`Unet::forward`] that passes the output of each module to `taps`.
+    /// [`Unet::forward`], and passes the output of each module to `taps`.
     ///
     /// # Errors
     /// As [`Unet::forward`].
@@ -131,7 +131,7 @@ impl Unet {
         Ok(y)
     }
 
-    /// Time, size and pooled text as one vector per picture, activated: [B, E].
+    /// The embedding of timestep, sizes and pooled text, after its activation: [B, E].
     fn embed(&self, inputs: &UnetInputs, taps: &mut Taps<'_>) -> candle_core::Result<Tensor> {
         let device = inputs.sample.device();
         let batch = inputs.sample.dim(0)?;

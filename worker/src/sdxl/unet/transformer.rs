@@ -1,4 +1,4 @@
-//! Attention between pixels and to the prompt: diffusers' `Transformer2DModel`
+//! Self-attention and cross-attention to the prompt: diffusers' `Transformer2DModel`
 //! (`models/transformers/transformer_2d.py`) and `BasicTransformerBlock` (`models/attention.py`).
 
 use candle_core::Tensor;
@@ -8,31 +8,31 @@ use crate::sdxl::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
 use crate::sdxl::ops::{self, Mask};
 use crate::sdxl::weights::Vars;
 
-/// The epsilon of the norm at the entry of a transformer; the configuration does not change it.
+/// The epsilon of the group norm at the entry of a transformer; a constant in diffusers.
 const ENTRY_EPS: f64 = 1e-6;
 /// The epsilon of the layer norms: torch's default.
 const LAYER_EPS: f64 = 1e-5;
-/// A feed-forward layer is this much wider than its input.
+/// The width of a feed-forward layer, as a multiple of its input.
 const EXPANSION: usize = 4;
 
-/// Sizes of one transformer.
+/// The configuration of one transformer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TransformerConfig {
-    /// Channels of the pictures.
+    /// Channels of the feature map.
     pub(crate) channels: usize,
-    /// Heads, each channels / heads wide.
+    /// Attention heads, each of width channels / heads.
     pub(crate) heads: usize,
-    /// Blocks.
+    /// Transformer blocks.
     pub(crate) layers: usize,
     /// Width of the text embeddings.
     pub(crate) cross_attention_dim: usize,
-    /// Groups of the entry norm.
+    /// Groups of the group norm.
     pub(crate) norm_groups: usize,
-    /// Linear layers at entry and exit instead of 1x1 convolutions.
+    /// Linear layers as projections instead of 1x1 convolutions.
     pub(crate) use_linear_projection: bool,
 }
 
-/// Attention of queries from one sequence over keys and values from another (or the same).
+/// diffusers' `Attention`: queries from one sequence, keys and values from another or the same.
 #[derive(Debug)]
 struct Attention {
     to_q: Linear,
@@ -60,7 +60,7 @@ impl Attention {
     }
 }
 
-/// Self-attention, attention to the prompt, GEGLU feed-forward; each on a norm and added.
+/// Self-attention, cross-attention, GEGLU feed-forward. Each follows a norm and is added to its input.
 #[derive(Debug)]
 struct BasicTransformerBlock {
     norm1: LayerNorm,
@@ -81,13 +81,13 @@ impl BasicTransformerBlock {
             norm2: LayerNorm::new(&vars.at("norm2"), width, LAYER_EPS)?,
             attn2: Attention::new(&vars.at("attn2"), width, context, heads)?,
             norm3: LayerNorm::new(&vars.at("norm3"), width, LAYER_EPS)?,
-            // Value and gate of the GEGLU in one layer.
+            // Value and gate of the GEGLU.
             ff_in: Linear::new(&vars.at("ff.net.0.proj"), width, 2 * inner)?,
             ff_out: Linear::new(&vars.at("ff.net.2"), inner, width)?,
         })
     }
 
-    /// `x` [B, HW, width], `context` [B, T, D].
+    /// `x` [B, HW, width] and `context` [B, T, D] give [B, HW, width].
     fn forward(&self, x: &Tensor, context: &Tensor) -> candle_core::Result<Tensor> {
         let normal = self.norm1.forward(x)?;
         let x = (x + self.attn1.forward(&normal, &normal)?)?;
@@ -97,14 +97,14 @@ impl BasicTransformerBlock {
     }
 }
 
-/// The projection into the token sequence and out of it.
+/// The projections to tokens and back.
 #[derive(Debug)]
 enum Projection {
     Linear { proj_in: Linear, proj_out: Linear },
     Conv { proj_in: Conv2d, proj_out: Conv2d },
 }
 
-/// Transformer blocks over the pixels as tokens, added to the input.
+/// Transformer blocks with pixels as tokens. The result is added to the input.
 #[derive(Debug)]
 pub(crate) struct Transformer2DModel {
     norm: GroupNorm,
@@ -114,13 +114,13 @@ pub(crate) struct Transformer2DModel {
 }
 
 impl Transformer2DModel {
-    /// Reads a transformer.
+    /// Loads a transformer.
     ///
     /// # Errors
     /// If the device fails.
     pub(crate) fn new(vars: &Vars, config: TransformerConfig) -> Result<Self, LoadError> {
         let TransformerConfig { channels, heads, .. } = config;
-        // Less than the number of channels if the heads do not divide it.
+        // Fewer than the channels if `heads` does not divide them.
         let inner = channels / heads * heads;
         let (entry, exit) = (vars.at("proj_in"), vars.at("proj_out"));
         let projection = if config.use_linear_projection {
@@ -147,7 +147,7 @@ impl Transformer2DModel {
         })
     }
 
-    /// `x` [B, C, H, W], `context` [B, T, D].
+    /// `x` [B, C, H, W] and `context` [B, T, D] give [B, C, H, W].
     ///
     /// # Errors
     /// If the device fails.

@@ -1,33 +1,33 @@
-//! An autoencoder's `config.json`.
+//! The autoencoder's `config.json`.
 
 use crate::sdxl::error::LoadError;
 use crate::sdxl::ops::Activation;
 use crate::sdxl::resnet::NormConfig;
 use crate::sdxl::settings::{MAX_LAYERS, MAX_SIZE, Settings};
 
-/// All norms of the autoencoder have this epsilon; the configuration has no key for it.
+/// The epsilon of all norms; a constant in diffusers.
 const EPS: f64 = 1e-6;
 
-/// All settings that define the shape of an `AutoencoderKL`.
+/// The settings of an `AutoencoderKL`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VaeConfig {
-    /// Channels from the largest picture to the smallest.
+    /// Channels of each level, largest picture first.
     pub block_out_channels: Vec<usize>,
-    /// Residual blocks per level of the encoder; the decoder has one more.
+    /// Residual blocks per level of the encoder. The decoder has one more per level.
     pub layers_per_block: usize,
     /// Channels of the latents.
     pub latent_channels: usize,
-    /// Norms.
+    /// The group norms.
     pub norm: NormConfig,
-    /// Latents of the UNet are the autoencoder's times this.
+    /// The UNet's latents are the autoencoder's latents times this.
     pub scaling_factor: f64,
-    /// Overflows in float16: compute in float32.
+    /// Whether the autoencoder overflows in float16 and must use float32.
     pub force_upcast: bool,
-    /// A 1x1 convolution after the encoder.
+    /// Whether there is a 1x1 convolution after the encoder.
     pub use_quant_conv: bool,
-    /// A 1x1 convolution before the decoder.
+    /// Whether there is a 1x1 convolution before the decoder.
     pub use_post_quant_conv: bool,
-    /// Attention between the two residual blocks of the middle.
+    /// Whether the middle block has attention.
     pub mid_block_add_attention: bool,
 }
 
@@ -35,7 +35,7 @@ impl VaeConfig {
     /// Reads the settings; defaults are those of diffusers' `AutoencoderKL`.
     ///
     /// # Errors
-    /// If one asks for something that SDXL's autoencoder does not have.
+    /// If a setting is missing, wrong, or not implemented.
     pub fn read(s: &Settings) -> Result<Self, LoadError> {
         s.only("_class_name", &["AutoencoderKL".into()])?;
         s.only("in_channels", &[3.into()])?;
@@ -59,7 +59,10 @@ impl VaeConfig {
         }
         let groups = s.or("norm_num_groups", 32)?;
         if groups == 0 || block_out_channels.iter().any(|c| !c.is_multiple_of(groups)) {
-            return Err(s.wrong("norm_num_groups", format!("is {groups} for {block_out_channels:?}")));
+            return Err(s.wrong(
+                "norm_num_groups",
+                format!("is {groups}, which does not divide {block_out_channels:?}"),
+            ));
         }
         let act: String = s.or("act_fn", "silu".into())?;
         let activation = Activation::named(&act).ok_or_else(|| s.unsupported("act_fn", &act))?;
@@ -82,7 +85,7 @@ impl VaeConfig {
         Ok(config)
     }
 
-    /// Pixels of a picture per number of its latents, along one side.
+    /// Pixels per latent, along one side.
     pub fn scale(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
     }

@@ -1,9 +1,9 @@
-//! Latents to pictures.
+//! The decoder: latents to pictures.
 
 use candle_core::Tensor;
 
 use super::config::VaeConfig;
-use super::mid::MidBlock;
+use super::mid::UnetMidBlock2D;
 use crate::sdxl::error::LoadError;
 use crate::sdxl::layers::{Conv2d, GroupNorm};
 use crate::sdxl::resnet::{ResnetBlock2D, Upsample2D};
@@ -11,7 +11,7 @@ use crate::sdxl::taps::Taps;
 use crate::sdxl::weights::Vars;
 
 #[derive(Debug)]
-struct UpBlock {
+struct UpDecoderBlock2D {
     resnets: Vec<ResnetBlock2D>,
     upsampler: Option<Upsample2D>,
 }
@@ -19,8 +19,8 @@ struct UpBlock {
 #[derive(Debug)]
 pub(super) struct Decoder {
     conv_in: Conv2d,
-    mid_block: MidBlock,
-    up_blocks: Vec<UpBlock>,
+    mid_block: UnetMidBlock2D,
+    up_blocks: Vec<UpDecoderBlock2D>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
 }
@@ -41,12 +41,12 @@ impl Decoder {
             let upsampler = (i + 1 < config.block_out_channels.len())
                 .then(|| Upsample2D::new(&vars.at("upsamplers.0"), outputs))
                 .transpose()?;
-            up_blocks.push(UpBlock { resnets, upsampler });
+            up_blocks.push(UpDecoderBlock2D { resnets, upsampler });
             inputs = outputs;
         }
         Ok(Self {
             conv_in: Conv2d::new(&vars.at("conv_in"), config.latent_channels, last, 3)?,
-            mid_block: MidBlock::new(&vars.at("mid_block"), last, config)?,
+            mid_block: UnetMidBlock2D::new(&vars.at("mid_block"), last, config)?,
             up_blocks,
             conv_norm_out: config.norm.active(&vars.at("conv_norm_out"), first)?,
             conv_out: Conv2d::new(&vars.at("conv_out"), first, 3, 3)?,
@@ -73,7 +73,7 @@ impl Decoder {
     }
 }
 
-/// First and last of the channels; the configuration is never empty.
+/// The first and the last number of channels. The configuration has at least one.
 pub(super) fn ends(channels: &[usize]) -> (usize, usize) {
     match channels {
         [] => (0, 0),

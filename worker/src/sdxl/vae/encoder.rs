@@ -1,10 +1,10 @@
-//! Pictures to the distribution of their latents.
+//! The encoder: pictures to the distribution of their latents.
 
 use candle_core::Tensor;
 
 use super::config::VaeConfig;
 use super::decoder::ends;
-use super::mid::MidBlock;
+use super::mid::UnetMidBlock2D;
 use crate::sdxl::error::LoadError;
 use crate::sdxl::layers::{Conv2d, GroupNorm};
 use crate::sdxl::ops::Padding;
@@ -13,7 +13,7 @@ use crate::sdxl::taps::Taps;
 use crate::sdxl::weights::Vars;
 
 #[derive(Debug)]
-struct DownBlock {
+struct DownEncoderBlock2D {
     resnets: Vec<ResnetBlock2D>,
     downsampler: Option<Conv2d>,
 }
@@ -21,8 +21,8 @@ struct DownBlock {
 #[derive(Debug)]
 pub(super) struct Encoder {
     conv_in: Conv2d,
-    down_blocks: Vec<DownBlock>,
-    mid_block: MidBlock,
+    down_blocks: Vec<DownEncoderBlock2D>,
+    mid_block: UnetMidBlock2D,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
 }
@@ -40,20 +40,20 @@ impl Encoder {
                     ResnetBlock2D::new(&vars.at("resnets").at(j), inputs, outputs, None, config.norm)
                 })
                 .collect::<Result<_, _>>()?;
-            // Unlike the UNet, the encoder pads only right and bottom.
+            // The encoder pads only right and bottom, unlike the UNet.
             let padding = Padding { before: 0, after: 1 };
             let downsampler = (i + 1 < config.block_out_channels.len())
                 .then(|| downsampler(&vars.at("downsamplers.0"), outputs, padding))
                 .transpose()?;
-            down_blocks.push(DownBlock { resnets, downsampler });
+            down_blocks.push(DownEncoderBlock2D { resnets, downsampler });
             inputs = outputs;
         }
         Ok(Self {
             conv_in: Conv2d::new(&vars.at("conv_in"), 3, first, 3)?,
             down_blocks,
-            mid_block: MidBlock::new(&vars.at("mid_block"), last, config)?,
+            mid_block: UnetMidBlock2D::new(&vars.at("mid_block"), last, config)?,
             conv_norm_out: config.norm.active(&vars.at("conv_norm_out"), last)?,
-            // Mean and log variance side by side.
+            // Mean and log variance.
             conv_out: Conv2d::new(&vars.at("conv_out"), last, 2 * config.latent_channels, 3)?,
         })
     }

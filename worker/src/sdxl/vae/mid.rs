@@ -1,4 +1,4 @@
-//! The middle block of encoder and decoder: diffusers' `UNetMidBlock2D` with one attention of one head.
+//! The middle block of encoder and decoder: diffusers' `UNetMidBlock2D`, with one attention that has one head.
 
 use candle_core::Tensor;
 
@@ -10,7 +10,7 @@ use crate::sdxl::resnet::ResnetBlock2D;
 use crate::sdxl::taps::Taps;
 use crate::sdxl::weights::Vars;
 
-/// Attention of all pixels to all pixels, added to the input.
+/// Self-attention between all pixels, added to the input.
 #[derive(Debug)]
 struct Attention {
     group_norm: GroupNorm,
@@ -44,13 +44,13 @@ impl Attention {
 
 /// Residual block, attention, residual block.
 #[derive(Debug)]
-pub(super) struct MidBlock {
+pub(super) struct UnetMidBlock2D {
     first: ResnetBlock2D,
     attention: Option<Attention>,
     last: ResnetBlock2D,
 }
 
-impl MidBlock {
+impl UnetMidBlock2D {
     pub(super) fn new(vars: &Vars, channels: usize, config: &VaeConfig) -> Result<Self, LoadError> {
         let resnet =
             |i: usize| ResnetBlock2D::new(&vars.at("resnets").at(i), channels, channels, None, config.norm);

@@ -1,5 +1,4 @@
-//! The autoencoder between pictures and latents: diffusers' `AutoencoderKL`
-//! (`models/autoencoders/autoencoder_kl.py`, `vae.py`).
+//! The autoencoder: diffusers' `AutoencoderKL` (`models/autoencoders/autoencoder_kl.py`, `vae.py`).
 
 mod config;
 mod decoder;
@@ -19,16 +18,16 @@ use super::layers::Conv2d;
 use super::taps::Taps;
 use super::weights::{Naming, Shards, Stored, View, WeightFiles};
 
-/// The distribution of a picture's latents: a normal one per number.
+/// The distribution of a picture's latents: a normal distribution per latent.
 #[derive(Debug, Clone)]
 pub struct Posterior {
-    /// [B, C, h, w].
+    /// Mean: [B, C, h, w].
     pub mean: Tensor,
-    /// Logarithm of the variance, [B, C, h, w], clamped to -30..20.
+    /// Logarithm of the variance, clamped to -30..20: [B, C, h, w].
     pub logvar: Tensor,
 }
 
-/// The names in files of the diffusers layout: those from before diffusers 0.15 have others in their attention.
+/// The naming of files in the diffusers layout. Before diffusers 0.15 the attention had other names.
 pub fn naming(shards: &Shards) -> Naming {
     if !shards.has_any("decoder.mid_block.attentions.0.query.") {
         return Naming::diffusers();
@@ -53,10 +52,10 @@ pub struct Vae {
 }
 
 impl Vae {
-    /// Reads the weights.
+    /// Loads the autoencoder.
     ///
     /// # Errors
-    /// If a tensor is missing or mis-shaped, or the device fails.
+    /// If a tensor is missing or has another shape, or the device fails.
     pub fn new(files: &Rc<WeightFiles>, config: VaeConfig) -> Result<Self, LoadError> {
         let root = files.root();
         let conv = |name: &str, channels, wanted: bool| {
@@ -73,12 +72,12 @@ impl Vae {
         Ok(vae)
     }
 
-    /// The shape it was built with.
+    /// The configuration of this autoencoder.
     pub fn config(&self) -> &VaeConfig {
         &self.config
     }
 
-    /// Latents as the UNet has them, [B, C, h, w], to pictures [B, 3, H, W] in about -1..1, not clamped.
+    /// Decodes the UNet's latents [B, C, h, w] to pictures [B, 3, H, W], about -1..1, not clamped.
     ///
     /// # Errors
     /// If the device fails.
@@ -86,7 +85,7 @@ impl Vae {
         self.decode_observed(latents, &mut Taps::none())
     }
 
-    /// [`Vae::decode`] that passes the output of each module to `taps`.
+    /// [`Vae::decode`], and passes the output of each module to `taps`.
     ///
     /// # Errors
     /// As [`Vae::decode`].
@@ -99,7 +98,7 @@ impl Vae {
         self.decoder.forward(&z, taps)
     }
 
-    /// Pictures [B, 3, H, W] in -1..1 to the distribution of their latents, before the scaling factor.
+    /// Encodes pictures [B, 3, H, W] in -1..1 to the distribution of their latents, before the scaling factor.
     ///
     /// # Errors
     /// If the device fails.

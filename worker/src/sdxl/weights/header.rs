@@ -1,22 +1,25 @@
-//! The header of a safetensors file, or what such a file is instead.
+//! The header of a safetensors file. Tells truncated files, wrong headers and other formats apart.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-use safetensors::tensor::{Dtype, Metadata};
-use serde_json::Value;
+use safetensors::tensor::Metadata;
 
-/// The header's length comes first, in so many bytes.
+use super::fault::fault;
+use crate::sdxl::error::Shown;
+use crate::sdxl::foreign;
+
+/// Bytes of the header's length, at the start of the file.
 const LENGTH: u64 = 8;
 
-/// The longest header that the format allows.
+/// The longest header of the format, in bytes.
 const LONGEST: u64 = 100_000_000;
 
-/// Why there is no header.
+/// Why the header cannot be read.
 pub(super) enum NoHeader {
     Unreadable(std::io::Error),
-    /// What the file is or lacks, to go after its name.
+    /// What is wrong, as text after the file's name.
     Malformed(String),
 }
 
@@ -26,66 +29,52 @@ impl From<std::io::Error> for NoHeader {
     }
 }
 
-/// The header of a file of so many bytes, and where the numbers begin.
-pub(super) fn read(file: &File, length: u64) -> Result<(Metadata, u64), NoHeader> {
-    let mut first = vec![0; length.min(64) as usize];
+/// The header of a file of `length` bytes, and the offset of the tensors.
+pub(super) fn read(file: &File, path: &Path, length: u64) -> Result<(Metadata, u64), NoHeader> {
+    let mut first = vec![0; length.min(foreign::ENOUGH as u64) as usize];
     file.read_exact_at(&mut first, 0)?;
-    let cut = |why: String| {
-        let other = foreign(&first).map(str::to_owned);
-        let message = other.unwrap_or_else(|| format!("not a whole safetensors file (is it cut?): {why}"));
-        NoHeader::Malformed(message)
+    // Another format, or else the error of a safetensors file.
+    let wrong = |error: String| {
+        let opening = || {
+            let opening = foreign::opening(&first)?;
+            Some(format!("not a safetensors file: it begins with {opening}; download it again"))
+        };
+        let known = foreign::known(&first, path).map(str::to_owned);
+        NoHeader::Malformed(known.or_else(opening).unwrap_or(error))
     };
+    let cut =
+        |why: String| wrong(format!("not a whole safetensors file (is it cut?): {why}; download it again"));
     let Some(size) = first.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) else {
         return Err(cut(format!("it has {length} bytes")));
     };
-    if size > LONGEST || LENGTH + size > length {
+    let begins_as_header = first.get(LENGTH as usize).is_none_or(|byte| *byte == b'{');
+    if size > LONGEST || (LENGTH + size > length && !begins_as_header) {
+        return Err(wrong("not a safetensors file: it does not begin with a header".to_owned()));
+    }
+    if LENGTH + size > length {
         return Err(cut(format!("its header should have {size} bytes, and the file has {length}")));
     }
     let mut text = vec![0; size as usize];
     file.read_exact_at(&mut text, LENGTH)?;
-    let header: Metadata = match serde_json::from_slice(&text) {
-        Ok(header) => header,
-        Err(error) => {
-            let message = unknown_type(&text);
-            return Err(message.map_or_else(|| cut(error.to_string()), NoHeader::Malformed));
-        }
-    };
+    let header: Metadata = serde_json::from_slice(&text).map_err(|error| wrong(fault(&text, &error)))?;
     let data = LENGTH + size;
-    let end = data.checked_add(header.data_len() as u64);
-    if end != Some(length) {
-        return Err(cut(format!("its tensors have {} bytes, the file {}", header.data_len(), length - data)));
+    let (wanted, found) = (header.data_len() as u64, length - data);
+    if wanted > found {
+        let beyond = header.offset_keys().into_iter().find_map(|name| {
+            let (_, end) = header.info(&name)?.data_offsets;
+            (end as u64 > found).then_some((name, end))
+        });
+        let (name, end) = beyond.unwrap_or_default();
+        let name = Shown(&name);
+        return Err(cut(format!(
+            "{name} ends at byte {end} of {wanted} bytes of tensors, and the file has only {found}"
+        )));
+    }
+    if wanted < found {
+        return Err(wrong(format!(
+            "not a valid safetensors file: it has {} bytes after its last tensor; download it again",
+            found - wanted
+        )));
     }
     Ok((header, data))
-}
-
-/// What other kinds of files begin with that people take for safetensors.
-fn foreign(first: &[u8]) -> Option<&'static str> {
-    let text = first.trim_ascii_start();
-    if first.is_empty() {
-        Some("the file is empty")
-    } else if first.starts_with(b"GGUF") {
-        Some("a GGUF file: quantised models are not supported, use a .safetensors file in float16")
-    } else if first.starts_with(b"PK\x03\x04") || first.starts_with(b"\x80\x02") {
-        Some("a PyTorch pickle, which can run programs when it is read: convert it to .safetensors")
-    } else if first.starts_with(b"version https://git-lfs") {
-        Some("a Git LFS pointer and not the file itself: run git lfs pull")
-    } else if text.starts_with(b"<") {
-        Some("a web page and not a model: perhaps the download needs a login")
-    } else {
-        None
-    }
-}
-
-/// The first tensor of a type that the format does not have, as a complaint.
-fn unknown_type(header: &[u8]) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Kind {
-        dtype: Option<String>,
-    }
-    let tensors: BTreeMap<String, Kind> = serde_json::from_slice(header).ok()?;
-    tensors.into_iter().find_map(|(name, Kind { dtype })| {
-        let dtype = dtype?;
-        let known = serde_json::from_value::<Dtype>(Value::from(dtype.as_str())).is_ok();
-        (!known).then(|| format!("{name} is of type {dtype}, which is not supported"))
-    })
 }

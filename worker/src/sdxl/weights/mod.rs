@@ -1,5 +1,7 @@
-//! The tensors of one component by diffusers' names, whatever its files call them.
+//! The tensors of one component, by diffusers' names.
 
+mod contents;
+mod fault;
 mod file;
 mod header;
 mod naming;
@@ -24,14 +26,14 @@ pub use reading::ReadError;
 pub use shard::Shards;
 pub use weight::Weight;
 
-use self::progress::Loading;
+use self::progress::LoadProgress;
 use self::reading::Target;
 use super::error::{LoadError, WeightReport};
 
-/// The most tensors of a component that a report lists: SDXL's largest has fewer.
+/// The most tensors in a report. SDXL's largest component has fewer.
 const MOST_WRONG: usize = 4096;
 
-/// All tensors of one component, and a record of which were asked for.
+/// The tensors of one component. Records which of them were requested.
 #[derive(Debug)]
 pub struct WeightFiles {
     shards: Rc<Shards>,
@@ -40,18 +42,18 @@ pub struct WeightFiles {
     dtype: DType,
     asked: RefCell<BTreeSet<String>>,
     report: RefCell<WeightReport>,
-    /// By module, as `mid_block.resnets.0.conv1`.
+    /// By module, such as `mid_block.resnets.0.conv1`.
     weights: RefCell<BTreeMap<String, Weight>>,
-    /// The bytes of one tensor at a time.
+    /// The bytes of the newest tensor.
     buffer: RefCell<Vec<u8>>,
-    loading: OnceCell<Loading>,
+    loading: OnceCell<LoadProgress>,
 }
 
 impl WeightFiles {
-    /// The component's file or shards in a folder of the diffusers layout; see [`Shards::find`].
+    /// Opens the component's file or shards in a folder of the diffusers layout; see [`Shards::find`].
     ///
     /// # Errors
-    /// If there is none, or a file is cut or not safetensors.
+    /// If there is no file, or a file is truncated or not safetensors.
     pub fn open(
         folder: &Path,
         stem: &str,
@@ -63,7 +65,7 @@ impl WeightFiles {
         Ok(Self::new(shards, Naming::diffusers(), dtype, device))
     }
 
-    /// A component in files that may have other names for its tensors, and other components beside it.
+    /// A component in opened files, with their naming. The files may have other components too.
     pub fn new(shards: Rc<Shards>, naming: Naming, dtype: DType, device: &Device) -> Rc<Self> {
         let report = WeightReport { file: shards.path().into(), ..WeightReport::default() };
         Rc::new(Self {
@@ -79,30 +81,29 @@ impl WeightFiles {
         })
     }
 
-    /// Says in the log that the component is loaded now, under this name, and from time to time how far it is.
+    /// Logs the start and the progress of the load under this name.
     #[must_use]
     pub fn logged_as(self: Rc<Self>, component: &'static str) -> Rc<Self> {
         let names = self.shards.names(self.naming.prefix());
         let bytes = names.map(|name| self.shards.size(name)).sum();
-        let _ = self.loading.set(Loading::begin(component, bytes, self.shards.path()));
+        let _ = self.loading.set(LoadProgress::begin(component, bytes, self.shards.path()));
         self
     }
 
-    /// The names below the root of the component.
+    /// The root of the component's names.
     pub fn root(self: &Rc<Self>) -> Vars {
         Vars { files: Rc::clone(self), prefix: String::new() }
     }
 
-    /// Whether the files have a tensor at or below this place.
+    /// Whether the files have a tensor whose name starts with `place`.
     pub fn has_any(&self, place: &str) -> bool {
         self.shards.has_any(&self.naming.stored(place).name)
     }
 
-    /// Ends the load. Weights that nobody asked for are in the log, as in diffusers; those in `ignored` are
-    /// not.
+    /// Ends the load. Logs weights that were not requested, as diffusers does, except those that are `ignored`.
     ///
     /// # Errors
-    /// With everything that was missing, mis-shaped or of no use.
+    /// Lists all tensors that are missing, have another shape, or cannot be used.
     pub fn finish(&self, ignored: impl Fn(&str) -> bool) -> Result<(), LoadError> {
         let asked = self.asked.borrow();
         let mut report = self.report.borrow().clone();
@@ -118,7 +119,7 @@ impl WeightFiles {
         if report.is_fatal() { Err(LoadError::Weights(Box::new(report))) } else { Ok(()) }
     }
 
-    /// The weights of linear layers and convolutions, by module: what adapters may change.
+    /// The weights of linear layers and convolutions, by module. Adapters may change them.
     pub fn weights(&self) -> BTreeMap<String, Weight> {
         self.weights.borrow().clone()
     }
@@ -129,8 +130,8 @@ impl WeightFiles {
             Ok(tensor) => Ok(tensor.to_dtype(self.dtype)?),
             Err(wrong) => {
                 self.note(name, wrong)?;
-                // A stand-in of the right shape without memory behind it: the load goes on, so that the report
-                // lists everything, and `finish` fails.
+                // A placeholder of that shape, without memory. The load continues, so that the report is complete, and
+                // `finish` fails.
                 Ok(Tensor::zeros((), self.dtype, &self.device)?.broadcast_as(shape)?)
             }
         }
@@ -162,8 +163,7 @@ impl WeightFiles {
         }
     }
 
-    /// A configuration can ask for any number of tensors: ends the load where it is clear that these are not its
-    /// weights.
+    /// Adds a tensor to the report. Ends the load after too many: a wrong configuration can request any number.
     fn note(&self, name: String, wrong: Wrong) -> Result<(), LoadError> {
         let mut report = self.report.borrow_mut();
         match wrong {
@@ -178,18 +178,18 @@ impl WeightFiles {
     }
 }
 
-/// What is wrong with a tensor that is asked for.
+/// What is wrong with a requested tensor.
 enum Wrong {
     Missing,
     Shape {
         expected: Vec<usize>,
         found: String,
     },
-    /// What, to go after its name.
+    /// The reason, as text after its name.
     Unusable(String),
 }
 
-/// A place in a component's tree of names, as `down_blocks.0.resnets.1`.
+/// A module in a component's tree of names, such as `down_blocks.0.resnets.1`.
 #[derive(Debug, Clone)]
 pub struct Vars {
     files: Rc<WeightFiles>,
@@ -197,7 +197,7 @@ pub struct Vars {
 }
 
 impl Vars {
-    /// The place one name further down.
+    /// The submodule `name`.
     #[must_use]
     pub fn at(&self, name: impl std::fmt::Display) -> Self {
         let prefix =
@@ -205,16 +205,16 @@ impl Vars {
         Self { files: Rc::clone(&self.files), prefix }
     }
 
-    /// The tensor `name` here, in the type and on the device of the load. One that is missing or has
-    /// another shape or cannot be used goes into the report of [`WeightFiles::finish`].
+    /// The tensor `name` of this module, in the dtype and on the device of the load. [`WeightFiles::finish`] reports a
+    /// tensor that is missing, has another shape, or cannot be used.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If the device fails or a file cannot be read.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
         self.files.get(&self.at(name).prefix, shape)
     }
 
-    /// The tensor `weight` here, which adapters may change.
+    /// The tensor `weight` of this module. Adapters may change it.
     ///
     /// # Errors
     /// As [`Vars::tensor`].

@@ -1,38 +1,38 @@
-//! Translates diffusers' tensor names into those of a file.
+//! Translates diffusers' tensor names to the names in a file.
 
 use std::rc::Rc;
 
 use candle_core::Tensor;
 
-/// A tensor as it is stored in a file.
+/// The place of a tensor in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// Its name in the file.
     pub name: String,
-    /// The part of it that is needed.
+    /// The part of the stored tensor.
     pub view: View,
 }
 
-/// How a tensor is contained in a stored one.
+/// How a stored tensor contains a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
-    /// As it is.
+    /// It is the tensor.
     Whole,
     /// One of several equal parts of the rows: open_clip stores queries, keys and values in one tensor.
     Part {
-        /// Which, from 0.
+        /// 0-based index.
         index: usize,
-        /// Of how many.
+        /// Number of parts.
         of: usize,
     },
-    /// [inputs, outputs] instead of [outputs, inputs].
+    /// It is transposed: [inputs, outputs].
     Transposed,
-    /// A linear layer, or a 1x1 convolution [outputs, inputs, 1, 1] in its place.
+    /// It is a linear layer, or the equivalent 1x1 convolution [outputs, inputs, 1, 1].
     Squeezed,
 }
 
 impl View {
-    /// The shape that a stored tensor should have.
+    /// The expected shape of the stored tensor.
     pub(super) fn stored_shape(self, wanted: &[usize]) -> Vec<usize> {
         let mut shape = wanted.to_vec();
         match self {
@@ -47,13 +47,13 @@ impl View {
         shape
     }
 
-    /// Whether a tensor of `stored` shape contains one of `wanted` shape.
+    /// Whether a stored tensor of shape `stored` contains a tensor of shape `wanted`.
     pub(super) fn shows(self, stored: &[usize], wanted: &[usize]) -> bool {
         let expected = self.stored_shape(wanted);
         stored == expected || (self == Self::Squeezed && stored == [&expected[..], &[1, 1]].concat())
     }
 
-    /// The wanted tensor.
+    /// Extracts the tensor of shape `wanted`.
     pub(super) fn of(self, stored: Tensor, wanted: &[usize]) -> candle_core::Result<Tensor> {
         match self {
             Self::Whole => Ok(stored),
@@ -64,7 +64,7 @@ impl View {
     }
 }
 
-/// A component's names in a file.
+/// The naming of a component in a file.
 #[derive(Clone)]
 pub struct Naming {
     prefix: String,
@@ -72,12 +72,12 @@ pub struct Naming {
 }
 
 impl Naming {
-    /// Files of the diffusers layout.
+    /// The naming of the diffusers layout.
     pub fn diffusers() -> Self {
         Self::new("", |name| Stored { name: name.to_owned(), view: View::Whole })
     }
 
-    /// Names below `prefix`, as `stored` says.
+    /// A naming with `prefix` before the names of `stored`.
     pub fn new(prefix: &str, stored: impl Fn(&str) -> Stored + 'static) -> Self {
         let below = prefix.to_owned();
         let stored = move |name: &str| {
@@ -92,7 +92,7 @@ impl Naming {
         &self.prefix
     }
 
-    /// The place of the tensor with diffusers' name `name`.
+    /// The place of the tensor with diffusers' name.
     pub(super) fn stored(&self, name: &str) -> Stored {
         (self.stored)(name)
     }

@@ -1,32 +1,32 @@
-//! Stored bytes as numbers, whatever their type.
+//! Converts stored bytes of any dtype to numbers.
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::Dtype;
 
-/// From here on float16 rounds a number to infinity.
+/// The smallest number that rounds to infinity in float16.
 const F16_LIMIT: f32 = 65520.0;
 
 /// The numbers of a tensor.
 pub(super) enum Numbers<'a> {
-    /// Bytes of a type that the models compute in.
+    /// Bytes of float16, bfloat16 or float32.
     Native(DType, &'a [u8]),
-    /// Of any other type: candle has not all of them on all devices.
+    /// Numbers of another dtype: candle does not support all of them on all devices.
     Floats(Vec<f32>),
 }
 
-/// How numbers fit a type to compute in.
+/// Whether numbers fit a dtype.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fit {
     Fits,
-    /// Some are finite, and beyond what the type holds.
+    /// Some finite numbers are beyond the range of the dtype.
     Overflows,
-    /// Some are infinite or NaN.
+    /// Some numbers are infinite or NaN.
     NotFinite,
 }
 
 impl<'a> Numbers<'a> {
-    /// Reads bytes as weights. `None` for the types of the microscaling formats (MX), whose numbers mean something
-    /// only together with scales elsewhere, and for complex numbers.
+    /// Reads bytes as weights. `None` for complex numbers, and for the dtypes of the microscaling formats (MX), whose
+    /// numbers need scales from another tensor.
     pub(super) fn of(kind: Dtype, bytes: &'a [u8]) -> Option<Self> {
         match kind {
             Dtype::F16 => Some(Self::Native(DType::F16, bytes)),
@@ -37,7 +37,7 @@ impl<'a> Numbers<'a> {
         }
     }
 
-    /// Each of as many equal parts as there are scales times its scale.
+    /// Multiplies each of `scales.len()` equal parts by its scale.
     pub(super) fn scaled(self, scales: &[f32]) -> Self {
         let mut numbers = match self {
             Self::Floats(numbers) => numbers,
@@ -52,9 +52,9 @@ impl<'a> Numbers<'a> {
         Self::Floats(numbers)
     }
 
-    /// How they fit `wanted`.
+    /// Whether the numbers fit `wanted`.
     pub(super) fn fit(&self, wanted: DType) -> Fit {
-        // Without their sign, floats are ordered as their bits are, and infinity and NaN come last.
+        // Without the sign bit, floats have the order of their bits, and infinity and NaN are the largest.
         let largest16 = |bytes: &[u8]| {
             bytes.as_chunks().0.iter().fold(0, |most, bits| most.max(i16::from_le_bytes(*bits) & i16::MAX))
         };
@@ -73,7 +73,7 @@ impl<'a> Numbers<'a> {
         }
     }
 
-    /// The tensor, float16, bfloat16 or float32.
+    /// The tensor, in float16, bfloat16 or float32.
     pub(super) fn tensor(self, shape: &[usize], device: &Device) -> candle_core::Result<Tensor> {
         match self {
             Self::Native(dtype, bytes) => Tensor::from_raw_buffer(bytes, dtype, shape, device),
@@ -86,13 +86,21 @@ fn largest32(bits: impl Iterator<Item = i32>) -> f32 {
     f32::from_bits(bits.fold(0, |most, bits| most.max(bits & i32::MAX)).cast_unsigned())
 }
 
-/// Whether it is a type that trained numbers are stored in.
+/// Whether this is a floating-point dtype.
 pub(super) fn is_float(kind: Dtype) -> bool {
     use Dtype::{BF16, F8_E4M3, F8_E4M3FNUZ, F8_E5M2, F8_E5M2FNUZ, F16, F32, F64};
     matches!(kind, F64 | F32 | F16 | BF16 | F8_E4M3 | F8_E5M2 | F8_E4M3FNUZ | F8_E5M2FNUZ)
 }
 
-/// The only number of a tensor. `None` for a type that is not a number, or if there are more or fewer.
+/// Whether all numbers are finite in their own dtype: those of float64 may be infinite in float32.
+pub(super) fn is_finite(kind: Dtype, bytes: &[u8]) -> bool {
+    match kind {
+        Dtype::F64 => each(bytes, f64::from_le_bytes).iter().all(|number| number.is_finite()),
+        _ => floats(kind, bytes).is_some_and(|numbers| numbers.iter().all(|number| number.is_finite())),
+    }
+}
+
+/// The number of a one-element tensor. `None` for another number of elements or an unsupported dtype.
 pub(super) fn scalar(kind: Dtype, bytes: &[u8]) -> Option<f64> {
     let one = match kind {
         Dtype::F64 => each(bytes, f64::from_le_bytes),
@@ -108,7 +116,7 @@ pub(super) fn scalar(kind: Dtype, bytes: &[u8]) -> Option<f64> {
     }
 }
 
-/// The numbers of any type that has one or more bytes a number; those with more digits are rounded.
+/// The numbers of any dtype with whole bytes, rounded to f32. `None` for other dtypes.
 pub(super) fn floats(kind: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     let by_table = |value: &dyn Fn(u8) -> f32| {
         let table: [f32; 256] = std::array::from_fn(|byte| value(byte as u8));
@@ -153,18 +161,18 @@ fn f16(bits: [u8; 2]) -> f32 {
     float(bits >> 15 == 1, bits & 0x7FFF, 10, 15, Special::InfinityAndNan)
 }
 
-/// What the format's last values mean.
+/// The special values of a format.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Special {
-    /// As in IEEE 754: the highest exponent is infinity, or NaN with a fraction.
+    /// As in IEEE 754: the highest exponent is infinity or NaN.
     InfinityAndNan,
-    /// All ones are NaN, and nothing is infinite ("FN").
+    /// All ones are NaN; there is no infinity ("FN").
     Nan,
-    /// Negative zero is NaN, and nothing is infinite ("FNUZ").
+    /// Negative zero is NaN; there is no infinity ("FNUZ").
     NegativeZeroIsNan,
 }
 
-/// Eight bits with a fraction of so many, and an exponent with that bias.
+/// A float of 8 bits with `fraction` fraction bits and an exponent of that bias.
 fn float8(bits: u8, fraction: u32, bias: i32, special: Special) -> f32 {
     float(bits >> 7 == 1, (bits & 0x7F).into(), fraction, bias, special)
 }

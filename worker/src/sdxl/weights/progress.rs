@@ -1,4 +1,4 @@
-//! What is being loaded and how far it is, in the log.
+//! Logs the progress of a load.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -6,26 +6,26 @@ use std::time::{Duration, Instant};
 
 use indicatif::DecimalBytes;
 
-/// How often.
+/// The interval of log lines.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// The load of one component.
+/// The progress of one component's load.
 #[derive(Debug)]
-pub(super) struct Loading {
+pub(super) struct LoadProgress {
     component: &'static str,
     total: u64,
     read: Cell<u64>,
     logged: Cell<Instant>,
 }
 
-impl Loading {
-    /// Says what is loaded, and from where.
+impl LoadProgress {
+    /// Logs the start of a load.
     pub(super) fn begin(component: &'static str, total: u64, file: &Path) -> Self {
         tracing::info!("loading {component}: {} from {}", DecimalBytes(total), file.display());
         Self { component, total, read: Cell::new(0), logged: Cell::new(Instant::now()) }
     }
 
-    /// So many bytes more have been read.
+    /// Adds the bytes that were read, and logs if a line is due.
     pub(super) fn advance(&self, bytes: u64) {
         self.read.set(self.read.get() + bytes);
         if self.logged.get().elapsed() >= EVERY {

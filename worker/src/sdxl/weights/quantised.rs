@@ -1,4 +1,4 @@
-//! What files have beside a weight that is not stored as plain numbers.
+//! Tensors beside a quantised weight: scales, and the signs of formats that are not supported.
 
 use std::collections::BTreeSet;
 
@@ -6,21 +6,21 @@ use safetensors::tensor::Dtype;
 
 use super::shard::Shards;
 
-/// What has to be known to read a weight, besides its numbers.
+/// How to read a weight, by the tensors beside it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Beside {
-    /// Nothing.
+    /// As plain numbers.
     Nothing,
-    /// Its numbers are to be multiplied with those of this tensor.
+    /// Multiplied by the numbers of this tensor.
     Scale(String),
-    /// As [`Beside::Scale`], if the text in the second tensor says so.
-    Described(String, String),
-    /// Its numbers mean something else: the format, and the tensor that says so.
+    /// As [`Beside::Scale`], if the JSON in the second tensor says so and there is a scale.
+    Described(Option<String>, String),
+    /// Not supported: the format, and the tensor that shows it.
     Quantised(&'static str, String),
 }
 
-/// Endings that name a format, after a module's name or after its weight's.
-const FORMATS: [(&str, &str); 14] = [
+/// Endings of tensors that show a format, after the name of a module or of its weight.
+const FORMATS: [(&str, &str); 15] = [
     ("absmax", BITSANDBYTES),
     ("quant_map", BITSANDBYTES),
     ("nested_absmax", BITSANDBYTES),
@@ -32,6 +32,7 @@ const FORMATS: [(&str, &str); 14] = [
     ("_scale", QUANTO),
     ("_weight_qdata", TORCHAO),
     ("W_q", "HQQ"),
+    ("weight_packed", "compressed-tensors"),
     ("weight_scale_2", "NVFP4"),
     ("wscales", "SVDQuant"),
     ("smooth_factor", "SVDQuant"),
@@ -41,22 +42,23 @@ const GPTQ: &str = "GPTQ or AWQ";
 const QUANTO: &str = "quanto";
 const TORCHAO: &str = "torchao";
 
-/// Beginnings of such endings.
+/// The start of endings that show bitsandbytes.
 const QUANT_STATE: &str = "quant_state";
 
-/// Scales as ComfyUI names them in its "scaled fp8" files: first the older name, then the newer one.
-const SCALES: [&str; 2] = ["scale_weight", "weight_scale"];
+/// Names of scales: ComfyUI's old and new name in "scaled fp8" files, and DeepSeek's. The last one is also a factor:
+/// the inverse of the scale that was used to quantise.
+const SCALES: [&str; 3] = ["scale_weight", "weight_scale", "weight_scale_inv"];
 
-/// Those of a layer's inputs. They make its product fit into 8 bits; ours is computed with more.
+/// ComfyUI's scales of a layer's inputs, for products in 8 bits. Not needed: products here use more bits.
 const OF_INPUTS: [&str; 2] = ["scale_input", "input_scale"];
 
-/// What ComfyUI's newer files say about a weight, in JSON.
+/// The tensor in which new ComfyUI files describe a weight, in JSON.
 const DESCRIPTION: &str = "comfy_quant";
 
-/// Says that a component has [`SCALES`]; not a weight.
+/// The tensor that marks a component with [`SCALES`]. It is not a weight.
 pub(super) const MARK: &str = "scaled_fp8";
 
-/// The format that a [`DESCRIPTION`] gives, if it is another one than numbers times a scale.
+/// The format in a [`DESCRIPTION`]; `None` for numbers times a scale.
 pub(super) fn described(text: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Description {
@@ -69,7 +71,7 @@ pub(super) fn described(text: &[u8]) -> Option<String> {
     }
 }
 
-/// What is beside the stored tensor `name`. Adds what of it is not a weight to `known`.
+/// How to read the stored tensor `name`. Adds the scales and descriptions beside it to `known`.
 pub(super) fn beside(shards: &Shards, name: &str, known: &mut BTreeSet<String>) -> Beside {
     let Some(module) = name.strip_suffix("weight") else { return Beside::Nothing };
     for place in [module.to_owned(), format!("{name}.")] {
@@ -84,24 +86,35 @@ pub(super) fn beside(shards: &Shards, name: &str, known: &mut BTreeSet<String>) 
         }
     }
     known.extend(OF_INPUTS.map(|ending| format!("{module}{ending}")));
-    let description = format!("{module}{DESCRIPTION}");
-    let scale = SCALES.map(|ending| format!("{module}{ending}")).into_iter().find(|n| shards.has(n));
-    known.extend([scale.clone(), Some(description.clone())].into_iter().flatten());
-    match scale {
-        Some(scale) if shards.has(&description) => Beside::Described(scale, description),
-        Some(scale) => Beside::Scale(scale),
-        None => stranger(shards, name, module),
+    let there = |ending: &str| Some(format!("{module}{ending}")).filter(|name| shards.has(name));
+    let (scale, description) = (SCALES.into_iter().find_map(there), there(DESCRIPTION));
+    let used = [&scale, &description].into_iter().flatten().cloned();
+    known.extend(used.clone());
+    if let (None, Some(description)) = (&scale, description.clone()) {
+        return Beside::Described(None, description);
+    }
+    if let Some(other) = stranger(shards, name, module, &used.collect::<Vec<_>>()) {
+        return Beside::Quantised("an unknown format", other);
+    }
+    match (scale, description) {
+        (scale, Some(description)) => Beside::Described(scale, description),
+        (Some(scale), None) => Beside::Scale(scale),
+        (None, None) => Beside::Nothing,
     }
 }
 
-/// Integers alone are a weight; beside an unknown tensor they are an unknown format.
-fn stranger(shards: &Shards, name: &str, module: &str) -> Beside {
-    let known = |ending: &str| ["weight", "bias"].contains(&ending) || OF_INPUTS.contains(&ending);
-    let other = match shards.kind(name) {
-        Some(Dtype::I8 | Dtype::U8 | Dtype::I16 | Dtype::U16 | Dtype::I32 | Dtype::U32) => {
-            shards.names(module).find(|other| !known(&other[module.len()..]))
-        }
-        _ => None,
+/// A tensor beside a weight that changes its meaning in an unknown way: any tensor beside integers and 8-bit floats,
+/// and a scale or a zero point beside other floats.
+fn stranger(shards: &Shards, name: &str, module: &str, used: &[String]) -> Option<String> {
+    let is_wide = matches!(shards.kind(name)?, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64);
+    let is_strange = |ending: &str| match ending {
+        "weight" | "bias" => false,
+        _ if OF_INPUTS.contains(&ending) => false,
+        _ => !is_wide || ending.contains("scale") || ending.contains("zero_point"),
     };
-    other.map_or(Beside::Nothing, |other| Beside::Quantised("an unknown format", other.to_owned()))
+    let others = shards.names(module).filter(|other| !used.iter().any(|name| name == other));
+    others
+        .map(|other| (other, &other[module.len()..]))
+        .find(|(_, ending)| is_strange(ending))
+        .map(|(other, _)| other.to_owned())
 }

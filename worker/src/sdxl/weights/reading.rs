@@ -1,18 +1,18 @@
-//! Tensors of files as numbers to compute with, or why they are none.
+//! Reads tensors as weights and numbers.
 
 use candle_core::{DType, Device, Tensor};
 
 use super::numbers::{self, Fit, Numbers};
 use super::quantised::{self, Beside};
 use super::shard::Shards;
-use crate::sdxl::error::LoadError;
+use crate::sdxl::error::{LoadError, Shown};
 
 /// Why a tensor could not be read.
 #[derive(Debug)]
 pub enum ReadError {
-    /// The file, or the device.
+    /// The file or the device failed.
     Load(LoadError),
-    /// What is wrong with the tensor, to go after its name.
+    /// The tensor cannot be used: the reason, as text after its name.
     Unusable(String),
 }
 
@@ -28,24 +28,24 @@ impl From<candle_core::Error> for ReadError {
     }
 }
 
-/// Where weights go.
+/// The target of a load.
 pub(super) struct Target<'a> {
-    /// What they are computed with in.
+    /// The dtype of the model.
     pub(super) dtype: DType,
     pub(super) device: &'a Device,
 }
 
 impl Shards {
-    /// The number that a tensor is, whatever its type, and whatever axes of length 1 it has.
+    /// The number of a one-element tensor of any dtype and any number of axes.
     ///
     /// # Errors
-    /// If it is none or several, or not finite, or the file cannot be read.
+    /// If the tensor has another number of elements, the number is not finite, or the file cannot be read.
     pub fn scalar(&self, name: &str) -> Result<f64, ReadError> {
         let mut bytes = Vec::new();
         let kind = self.read(name, &mut bytes)?;
         let shape = self.shape(name).unwrap_or_default();
         if shape.iter().any(|axis| *axis != 1) {
-            return Err(ReadError::Unusable(format!("is of shape {shape:?} and not one number")));
+            return Err(ReadError::Unusable(format!("has shape {shape:?} and is not one number")));
         }
         match numbers::scalar(kind, &bytes) {
             Some(number) if number.is_finite() => Ok(number),
@@ -54,28 +54,40 @@ impl Shards {
         }
     }
 
-    /// A tensor on the host, in float16, bfloat16 or float32.
+    /// A tensor on the CPU, in float16, bfloat16 or float32.
     ///
     /// # Errors
-    /// If its numbers are of a type that cannot be used, or not finite, or the file cannot be read.
+    /// If the dtype is not supported, a number is not finite, or the file cannot be read.
     pub fn tensor(&self, name: &str) -> Result<Tensor, ReadError> {
         let target = Target { dtype: DType::F32, device: &Device::Cpu };
         self.plain(name, None, &target, &mut Vec::new())
     }
 
-    /// Why a tensor is no weight, of whatever shape: its type, or what is beside it.
+    /// Why a tensor cannot be a weight of any shape: its dtype, or the tensors beside it.
     pub(super) fn refusal(&self, name: &str, beside: &Beside) -> Option<ReadError> {
-        if let Beside::Quantised(format, sign) = beside {
-            return Some(quantised(format, sign));
+        match beside {
+            Beside::Quantised(format, sign) => return Some(quantised(format, sign)),
+            Beside::Described(scale, description) => {
+                let mut text = Vec::new();
+                if let Err(error) = self.read(description, &mut text) {
+                    return Some(error.into());
+                }
+                match (quantised::described(&text), scale) {
+                    (Some(format), _) => return Some(quantised(&format, description)),
+                    (None, None) => return Some(quantised("8-bit floats without their scale", description)),
+                    (None, Some(_)) => {}
+                }
+            }
+            Beside::Nothing | Beside::Scale(_) => {}
         }
         let kind = self.kind(name)?;
         Numbers::of(kind, &[]).is_none().then(|| unsupported(kind))
     }
 
-    /// A weight of a model in float16, bfloat16 or float32, times the scale that is beside it.
+    /// A weight in float16, bfloat16 or float32, times the scale beside it. See [`Shards::refusal`].
     ///
     /// # Errors
-    /// As [`Shards::tensor`], or if it is stored in a format that is not supported.
+    /// As [`Shards::tensor`], or if the scale cannot be used.
     pub(super) fn weight(
         &self,
         name: &str,
@@ -83,18 +95,11 @@ impl Shards {
         target: &Target<'_>,
         buffer: &mut Vec<u8>,
     ) -> Result<Tensor, ReadError> {
-        match beside {
-            Beside::Nothing => self.plain(name, None, target, buffer),
-            Beside::Scale(scale) => self.plain(name, Some(scale), target, buffer),
-            Beside::Described(scale, description) => {
-                self.read(description, buffer)?;
-                match quantised::described(buffer) {
-                    None => self.plain(name, Some(scale), target, buffer),
-                    Some(format) => Err(quantised(&format, description)),
-                }
-            }
-            Beside::Quantised(format, sign) => Err(quantised(format, sign)),
-        }
+        let scale = match beside {
+            Beside::Scale(scale) | Beside::Described(Some(scale), _) => Some(scale.as_str()),
+            Beside::Nothing | Beside::Described(None, _) | Beside::Quantised(..) => None,
+        };
+        self.plain(name, scale, target, buffer)
     }
 
     fn plain(
@@ -113,29 +118,46 @@ impl Shards {
         }
         match numbers.fit(target.dtype) {
             Fit::Fits => {}
-            // The pictures show what that costs, and what cannot stand it is loaded again in float32.
+            // Not an error: the effect may be small, and a VAE that overflows is loaded again in float32.
             Fit::Overflows => tracing::warn!(
-                "{}: {name} has numbers beyond {}, which become infinite",
+                "{}: {} has numbers beyond {}, which become infinite",
                 self.path().display(),
+                Shown(name),
                 target.dtype.as_str()
             ),
             Fit::NotFinite => {
-                return Err(ReadError::Unusable("has numbers that are not finite (NaN or infinity)".into()));
+                let times =
+                    scale.map(|scale| format!(" times its scale {}", Shown(scale))).unwrap_or_default();
+                return Err(ReadError::Unusable(match numbers::is_finite(kind, buffer) {
+                    true => format!("has numbers{times} beyond what float32 can hold"),
+                    false => "has numbers that are not finite (NaN or infinity)".to_owned(),
+                }));
             }
         }
         Ok(numbers.tensor(shape, target.device)?)
     }
 
-    /// The numbers to multiply a tensor of that shape with: one for all, or one for each row.
+    /// The scales of a tensor of that shape: one for all rows or one per row.
     fn scales(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ReadError> {
         let mut bytes = Vec::new();
         let kind = self.read(name, &mut bytes)?;
-        let scales = numbers::floats(kind, &bytes).ok_or_else(|| unsupported(kind))?;
+        let unusable =
+            |why: String| ReadError::Unusable(format!("has the scale {}, which {why}", Shown(name)));
+        let scales = numbers::floats(kind, &bytes)
+            .ok_or_else(|| unusable(format!("is of type {kind:?}, which is not supported")))?;
+        if scales.iter().any(|scale| !scale.is_finite()) {
+            return Err(unusable(match numbers::is_finite(kind, &bytes) {
+                true => "has numbers beyond what float32 can hold".to_owned(),
+                false => "has numbers that are not finite (NaN or infinity)".to_owned(),
+            }));
+        }
+        let of_scales = self.shape(name).unwrap_or_default();
+        let per_row = of_scales.first() == shape.first() && of_scales.iter().skip(1).all(|axis| *axis == 1);
         match scales.len() {
             1 => Ok(scales),
-            rows if shape.first() == Some(&rows) => Ok(scales),
-            other => Err(ReadError::Unusable(format!(
-                "has {other} scales ({name}): one, or one for each row, is supported"
+            2.. if per_row => Ok(scales),
+            _ => Err(unusable(format!(
+                "has shape {of_scales:?}: only one scale, or one per row, is supported"
             ))),
         }
     }
@@ -147,6 +169,8 @@ fn unsupported(kind: safetensors::Dtype) -> ReadError {
 
 fn quantised(format: &str, sign: &str) -> ReadError {
     ReadError::Unusable(format!(
-        "is quantised, as {sign} beside it shows ({format}): use a file in float16, bfloat16 or float32"
+        "is quantised, as {} beside it shows ({}): use a file in float16, bfloat16 or float32",
+        Shown(sign),
+        Shown(format)
     ))
 }

@@ -1,11 +1,11 @@
-//! A weight that adapters may change between two steps.
+//! A weight that adapters may change.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use candle_core::Tensor;
 
-/// The checkpoint's own tensor, and the tensor that replaces it while adapters are active. Clones share both.
+/// The checkpoint's tensor, and the tensor that replaces it while adapters are active. Clones share both.
 #[derive(Debug, Clone)]
 pub struct Weight(Rc<Slot>);
 
@@ -20,17 +20,17 @@ impl Weight {
         Self(Rc::new(Slot { own, adapted: RefCell::default() }))
     }
 
-    /// The checkpoint's own.
+    /// The checkpoint's tensor.
     pub fn own(&self) -> &Tensor {
         &self.0.own
     }
 
-    /// The tensor to compute with.
+    /// The current tensor.
     pub fn get(&self) -> Tensor {
         self.0.adapted.borrow().as_ref().unwrap_or(&self.0.own).clone()
     }
 
-    /// Replaces the tensor to compute with; `None` restores the checkpoint's own.
+    /// Replaces the current tensor; `None` restores the checkpoint's tensor.
     pub fn adapt(&self, adapted: Option<Tensor>) {
         *self.0.adapted.borrow_mut() = adapted;
     }

@@ -1,6 +1,6 @@
 #!lua
--- Renews a job's lease and stores a checkpoint of its attempt. Unlike renew it is refused when memory is full: a
--- checkpoint is not necessary, and the caller then renews without it.
+-- Renews a job's lease and stores a checkpoint of its attempt. Unlike renew, Redis refuses it when memory is full: the
+-- caller then renews without a checkpoint.
 -- KEYS  job, due, checkpoint
 -- ARGV  now ('' for the server's), id, attempt, worker, lease (us), checkpoint
 -- Returns  held <seq>   cancelled   lost

@@ -1,17 +1,17 @@
 -- Chooses the waiting job for a worker; for claim. Included after waiting.lua.
 
--- The number of jobs read at once after the first few were not suitable: the queue may be long, and this worker may
--- be capable of none of it.
+-- How many jobs are read at once after the first few: the queue may be long, and this worker may be capable of none.
 local CHUNK = 100
 
--- Looks at the first `reach` jobs that the worker is capable of. Chooses the first of its affinity, or else the first;
--- the first always when it was passed over `max_passed` times. Removes ids that no longer wait. The search starts at
--- the score `from`. Returns the ids of the chosen and of the first job, or nil; whether another job remains that the
--- worker is capable of; the score before which none remains; and the number of jobs that it was not capable of.
+-- Reads the first `reach` jobs that the worker is capable of, from the score `from` on. Chooses the first one with the
+-- worker's affinity, otherwise the first one. A job that was passed over `max_passed` times is always chosen. Removes
+-- ids of jobs that are not queued.
+-- Returns the ids of the chosen and of the first job, or nil; whether there is another job that the worker is capable
+-- of; the score below which there is none; and the number of skipped jobs, which the worker is not capable of.
 local function choose(keys, jobs, capabilities, affinity, reach, max_passed, from)
   local first, chosen, first_score, second_score
   local seen, skipped = 0, 0
-  -- The position: this many jobs of the score `from` were read.
+  -- The position of the search: `at` jobs with the score `from` were read.
   local at, chunk = 0, reach + 1
   -- Many jobs have the same needs.
   local met = {}
@@ -21,11 +21,11 @@ local function choose(keys, jobs, capabilities, affinity, reach, max_passed, fro
     ended = #list < 2 * chunk
     for index = 1, #list, 2 do
       local id, score = list[index], list[index + 1]
-      local job = redis.call('HMGET', jobs .. id, 'status', 'affinity', 'passed', 'needs')
+      local job = fields(jobs .. id, 'status', 'affinity', 'passed', 'needs')
       if job[1] ~= 'queued' then
         redis.call('ZREM', keys.queue, id)
         if not job[1] then
-          -- Its hash is gone: it expired while nobody claimed or reaped.
+          -- The job's hash has expired, or the id is not a job's.
           redis.call('ZREM', keys.due, id)
         end
       else

@@ -1,10 +1,10 @@
 #!lua
 -- Gives a waiting job to a worker.
--- KEYS  queue, wake, due, claim, looking; job, log and checkpoint of the chosen job; and the list on which workers
---       of these capabilities sleep
+-- KEYS  queue, wake, due, claim, looking; job, log and checkpoint of the chosen job; and the list that workers
+--       with these capabilities block on
 -- ARGV  now ('' for the server's), worker, claim number, lease (us), prefixes of job, log and checkpoint keys,
---       time to live of the claim (ms), affinity ('' for none), number of first jobs to choose from, number of times
---       that the first may be passed over, name of the capabilities, the capabilities, how long they count (us),
+--       time to live of the claim (ms), affinity ('' for none), how many of the first jobs to choose from, how often
+--       the first may be passed over, name of the capabilities, the capabilities, how long they count (us),
 --       their time to live (ms)
 -- Returns  claimed <job> <attempt> <seq> <checkpoint, '' for none>   none
 local keys = {queue = KEYS[1], wake = KEYS[2], due = KEYS[3], claim = KEYS[4], looking = KEYS[5]}
@@ -14,7 +14,7 @@ local affinity, reach, max_passed = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[1
 local name, capabilities, counts, looking_kept = ARGV[12], ARGV[13], tonumber(ARGV[14]), ARGV[15]
 local now = clock(ARGV[1])
 
--- Most claims get nothing; these write nothing.
+-- Writes rarely, because most claims get no job.
 local record = name .. ' ' .. capabilities
 local counts_till = tonumber(redis.call('ZSCORE', keys.looking, record) or 0)
 if counts_till - now < counts / 2 then
@@ -25,7 +25,7 @@ end
 local known = redis.call('GET', keys.claim)
 if known then
   local last, id, attempt, till = string.match(known, '^(%d+) (%S+) (%d+) (%d+)$')
-  if now < tonumber(till) and number <= tonumber(last) then
+  if last and now < tonumber(till) and number <= tonumber(last) then
     local job = redis.call('HMGET', jobs .. id, 'status', 'attempt', 'worker', 'job', 'seq')
     if number == tonumber(last) and job[1] == 'running' and job[2] == attempt and job[3] == worker then
       return {'claimed', job[4], attempt, job[5], redis.call('GET', checkpoints .. id) or ''}
@@ -41,8 +41,8 @@ end
 local id, first, more, none_before, skipped =
   choose(keys, jobs, capabilities, affinity, reach, max_passed, skip and skip.score or '-inf')
 if skip or skipped > CHUNK then
-  -- What was skipped need not be looked at again each time. It is, now and then: the release before puts jobs into the
-  -- queue and says nothing of them here.
+  -- The next searches start behind the skipped jobs, until this expires: a process of the previous release adds jobs
+  -- without a reset of this position.
   skip_to(keys, name, none_before, skip and skip.till or now + SKIPS)
 end
 if not id then

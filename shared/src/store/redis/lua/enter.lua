@@ -1,9 +1,9 @@
--- Puts a new job into its queue; for submit and retry. Included after waiting.lua and pace.lua. The first keys of
--- both scripts are   job, log, queue, due, wake, checkpoint, pace, looking
--- and the arguments  now ('' for the server's), id, how many may wait, job (JSON), app, digest, class,
---                      start timeout, run timeout (us), time to live of the unfinished job (ms),
---                      affinity ('' for none), steps, the dead job that it retries ('' for none),
---                      its needs ('' for none)
+-- Puts a new job into its queue; for submit and retry. Included after waiting.lua and pace.lua.
+-- First KEYS of both  job, log, queue, due, wake, checkpoint, pace, looking
+-- First ARGV of both  now ('' for the server's), id, limit of the queue, job (JSON), app, digest, class,
+--                     start timeout, run timeout (us), time to live of the unfinished job (ms),
+--                     affinity ('' for none), steps, the dead job that it retries ('' for none),
+--                     its needs ('' for none)
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5],
   checkpoint = KEYS[6], pace = KEYS[7], looking = KEYS[8]}
 local id, limit, json, app, digest = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
@@ -11,7 +11,7 @@ local affinity, steps, retry_of, needs = ARGV[11], ARGV[12], ARGV[13], ARGV[14]
 local now = clock(ARGV[1])
 local class, start_timeout, run_timeout, ttl = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
 
--- The reply when no more jobs may wait.
+-- The reply if the queue is full, otherwise false.
 local function full()
   local waiting = redis.call('ZCARD', keys.queue)
   local pace = pace_of(keys.pace, now)
@@ -20,7 +20,7 @@ end
 
 -- Creates the job and returns its position.
 local function enter()
-  -- The class weighs more than any arrival time; both are exact in the double that a score is.
+  -- The class comes before the arrival time. A score is a double, which holds both exactly.
   local score = class * 2 ^ 51 + now
   redis.call('HSET', keys.job, 'job', json, 'app', app, 'digest', digest, 'status', 'queued', 'attempt', '0',
     'faults', '0', 'worker', '', 'seq', '1', 'step', '', 'first', '', 'score', int(score),
@@ -28,7 +28,7 @@ local function enter()
     'start', int(now + start_timeout), 'run_timeout', run_timeout,
     'affinity', affinity, 'passed', '0', 'steps', steps, 'retry_of', retry_of,
     'needs', needs)
-  -- A log without its job is a leftover whose ids may be above ours; a checkpoint is another job's.
+  -- An old log without its job may have higher entry ids. An old checkpoint belongs to another job.
   redis.call('DEL', keys.log, keys.checkpoint)
   local position = enqueue(keys, id, needs, score, now + start_timeout, 1, now)
   redis.call('PEXPIRE', keys.job, ttl)

@@ -1,6 +1,7 @@
--- Whether a worker holds the job that it writes to; for the scripts of a lease. Included after shared.lua.
+-- Checks that a worker holds the job that it writes to; for the scripts of a lease. Included after shared.lua.
 
--- 'held', 'cancelled' or 'lost'. The attempt's number alone is not enough: a failover can give it out twice.
+-- Returns 'held', 'cancelled' or 'lost'. The attempt's number is not enough: after a failover two workers may have the
+-- same number.
 local function hold(status, attempt, worker, wanted_attempt, wanted_worker)
   if status == 'cancelled' then
     return 'cancelled'

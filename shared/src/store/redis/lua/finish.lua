@@ -3,7 +3,7 @@
 -- KEYS  job, log, queue, due, checkpoint, pace
 -- ARGV  now ('' for the server's), id, attempt, worker, status, seq, frame, time to live (ms),
 --       how long a pace counts (us), and is kept (ms)
--- Returns  finished   cancelled   lost   seq <the right one>: nothing was written because the frame's number is wrong
+-- Returns  finished   cancelled   lost   seq <the right one>: the frame's number is wrong, nothing was written
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], checkpoint = KEYS[5],
   pace = KEYS[6]}
 local id, attempt, worker, status = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -16,7 +16,7 @@ if answer == 'cancelled' then
   return {'cancelled'}
 end
 if answer == 'lost' then
-  -- A requeue clears the worker: only a finish leaves a worker on a job that has ended.
+  -- Only a finish leaves the worker's name on an ended job, so this is a repeated finish.
   local ended = job[1] == 'completed' or job[1] == 'failed'
   local again = ended and job[2] == attempt and job[3] == worker
   return {again and 'finished' or 'lost'}

@@ -1,5 +1,5 @@
 #!lua
--- Deletes the data of an ended job.
+-- Deletes an ended job.
 -- KEYS  job, log, dead
 -- ARGV  id
 -- Returns  done

@@ -1,13 +1,13 @@
 -- Takes a job from its worker; for release and reap. Included after waiting.lua.
 
--- Ends the job without its worker.
+-- Ends the job with a failed event.
 local function fail(keys, id, now, ttl, seq, json)
   redis.call('HSET', keys.job, 'worker', '')
   conclude(keys, id, 'failed', now, ttl, seq, int(seq) .. ' ' .. json)
 end
 
--- Puts the job back into the queue, in its old place. A fault counts as an attempt; after the last one the job is dead.
--- `fault` is nil, or {head, tail}: the failed event before and after the number of attempts.
+-- Puts the job back into the queue, with its old score. A fault counts as an attempt; after the last one the job is
+-- dead. `fault` is nil, or {head, tail}: the failed event before and after the number of attempts.
 -- Returns 'given_back' or 'ended'.
 local function give_back(keys, id, now, rules, fault)
   local job = redis.call('HMGET', keys.job, 'faults', 'seq', 'first', 'score', 'run', 'needs')

@@ -1,5 +1,5 @@
 #!lua
--- Appends a preview and renews the lease. A repeat is harmless: a seq that is not the next one writes nothing.
+-- Appends a preview and renews the lease. Writes nothing if seq is not the next one, so it may be repeated.
 -- KEYS  job, log, due
 -- ARGV  now ('' for the server's), id, attempt, worker, lease (us), previews kept, seq, step, frame
 -- Returns  held <the job's seq>   cancelled   lost

@@ -1,9 +1,9 @@
 #!lua flags=no-writes
 -- Reads the events of a job's log that a follower has not seen.
 -- KEYS  job, log
--- ARGV  cursor: the seq of the last event seen, 0 for none
+-- ARGV  cursor: the seq of the last received event, 0 for none
 -- Returns  {status, '' if the job is gone; its seq; newest frame, '' if the job has not ended or the log is empty;
---          frames after the cursor}
+--          the frames after the cursor}
 local job, log = KEYS[1], KEYS[2]
 
 local state = redis.call('HMGET', job, 'status', 'seq')

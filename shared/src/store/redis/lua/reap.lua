@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Ends an overdue job, or takes a job from a worker whose lease has expired.
+-- Ends an overdue job, or takes a job from a worker with an expired lease.
 -- KEYS  job, log, queue, due, wake, dead, checkpoint, looking
--- ARGV  now ('' for the server's), id, app, the caller's last known time, how old that may be (us),
---       allowed attempts, the failed events of start timeout and run timeout (JSON), and of the last attempt
---       before and after the number of attempts, times to live of an ended and of a dead job (ms),
+-- ARGV  now ('' for the server's), id, app, the store's time that the caller last read, its maximum age (us),
+--       allowed attempts, the failed events of start timeout and run timeout (JSON), the failed event of the last
+--       attempt before and after the number of attempts, times to live of an ended and of a dead job (ms),
 --       dead jobs kept
 -- Returns  ended <now>   given_back <now>   nothing <now>
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5], dead = KEYS[6],
@@ -13,13 +13,13 @@ local start_timeout, run_timeout, fault, ended_ttl = ARGV[7], ARGV[8], {ARGV[9],
 local rules = {attempts = tonumber(ARGV[6]), dead_ttl = ARGV[12], dead_kept = tonumber(ARGV[13])}
 local now = clock(ARGV[1])
 
--- A command that waited in a frozen server's socket must not run before the renewals behind it.
+-- The command waited too long, for example in the socket of a frozen server: the workers' renewals must run first.
 if now - seen > within then
   return {'nothing', int(now)}
 end
-local job = redis.call('HMGET', keys.job, 'status', 'seq', 'start', 'run', 'lease', 'app')
+local job = fields(keys.job, 'status', 'seq', 'start', 'run', 'lease', 'app')
 if not job[1] then
-  -- Its hash is gone. The queue may be another app's, or none: the claim that finds the id there drops it.
+  -- The job's hash is gone, so its queue is unknown. A claim removes the id from the right queue.
   redis.call('ZREM', keys.queue, id)
   redis.call('ZREM', keys.due, id)
   return {'nothing', int(now)}

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Gives a job back for its worker.
+-- Returns a job to the queue for its worker.
 -- KEYS  job, log, queue, due, wake, dead, checkpoint, looking
 -- ARGV  now ('' for the server's), id, attempt, worker, 'drain' or 'fault', allowed attempts,
 --       the failed event of the last attempt before and after the number of attempts,
@@ -18,7 +18,7 @@ if answer ~= 'held' then
 end
 
 if fault then
-  -- The checkpoint may be the cause of the fault.
+  -- The checkpoint may have caused the fault.
   redis.call('DEL', keys.checkpoint)
 end
 give_back(keys, id, clock(ARGV[1]), rules, fault)

@@ -2,10 +2,10 @@
 -- Submits a dead job again as a new job, and removes it from the dead list.
 -- KEYS  those of enter.lua for the new job; dead, old job
 -- ARGV  those of enter.lua for the new job; old id
--- Returns  submitted <position>   duplicate   full <waiting> <pace, if it was measured>   unknown
+-- Returns  submitted <position>   duplicate   full <waiting> <pace if there is one>   unknown
 local dead, old, old_id = KEYS[9], KEYS[10], ARGV[15]
 
--- The caller has made the new job from the old one, which it read before.
+-- The caller read the old job before and made the new job from it.
 local job = redis.call('HMGET', old, 'app', 'digest', 'finished')
 if job[1] ~= app or job[2] ~= digest then
   return {'unknown'}
@@ -13,7 +13,7 @@ end
 if redis.call('EXISTS', keys.job) == 1 then
   return {'duplicate'}
 end
--- The list may have an entry from before the id was reused.
+-- The entry may be older than a reuse of the id.
 local died = redis.call('ZSCORE', dead, old_id)
 if not died or tonumber(died) ~= tonumber(job[3]) then
   return {'unknown'}

@@ -1,15 +1,14 @@
--- Functions of several scripts. Included after the first line of each of them; not a script.
--- Times are microseconds, exact in a double until 2255; int() writes them out in full, where `..` would keep
--- 14 digits.
+-- Functions for all scripts. Included after the first line of each script; not a script.
+-- Times are in microseconds, exact in a double until 2255. int() writes all digits; `..` would write only 14.
 
--- Followers read larger frames from the log: the server limits a subscriber's output buffer.
+-- Followers read larger frames from the log, because the server limits a subscriber's output buffer.
 local LARGEST_MESSAGE = 256 * 1024
 
 local function int(number)
   return string.format('%.0f', number)
 end
 
--- The time that a test has given, otherwise this server's.
+-- The given time of a test, otherwise the server's time.
 local function clock(given)
   if given ~= '' then
     return tonumber(given)
@@ -18,13 +17,26 @@ local function clock(given)
   return time[1] * 1000000 + time[2]
 end
 
--- The next entry of a log, which is also the name of its channel. A frame is '<seq> <json>'.
+-- The values of a job's hash fields. The list is empty if the key does not hold a hash: then no command can use the job.
+local function fields(job, ...)
+  local values = redis.pcall('HMGET', job, ...)
+  if not values.err then
+    return values
+  end
+  if string.find(values.err, 'WRONGTYPE', 1, true) then
+    return {}
+  end
+  -- The user has lost a right, for example.
+  error(values)
+end
+
+-- Appends a frame, '<seq> <json>', to a log and publishes it on the channel of the same name.
 local function append(log, seq, frame)
   redis.call('XADD', log, int(seq) .. '-0', 'e', frame)
   redis.call('SPUBLISH', log, #frame > LARGEST_MESSAGE and int(seq) .. ' ' or frame)
 end
 
--- Writes the terminal event and its status. Only this entry remains in the log.
+-- Ends a job: writes its status and its terminal event, which is then the only entry of the log.
 local function conclude(keys, id, status, now, ttl, seq, frame)
   redis.call('ZREM', keys.queue, id)
   redis.call('ZREM', keys.due, id)

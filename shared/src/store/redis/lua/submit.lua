@@ -2,7 +2,7 @@
 -- Puts a new job into its app's queue.
 -- KEYS  as in enter.lua
 -- ARGV  as in enter.lua
--- Returns  submitted <position>   duplicate   conflict   full <waiting> <pace, if it was measured>
+-- Returns  submitted <position>   duplicate   conflict   full <waiting> <pace if there is one>
 local known = redis.call('HGET', keys.job, 'digest')
 if known then
   return {known == digest and 'duplicate' or 'conflict'}

@@ -1,9 +1,9 @@
 #!lua flags=no-writes
--- Tries commands without their effect: Redis refuses commands that write or publish in a script with this flag, but
--- only after it has checked the user's rights.
--- KEYS  all those of a partition that ARGV names, or the workers' key
+-- Tries commands without a write: Redis checks the user's rights first, and then refuses a command that writes or
+-- publishes in a script with this flag.
+-- KEYS  all keys in ARGV
 -- ARGV  for each command the number of its words, and the words
--- Returns  a list of {number of the command, error} of those that were refused
+-- Returns  a list of {number of the command, error} for the refused commands
 local refused, at, number = {}, 1, 0
 while ARGV[at] do
   local count = tonumber(ARGV[at])

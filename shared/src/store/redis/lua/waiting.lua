@@ -1,12 +1,12 @@
 -- Puts a job into its queue and wakes a worker for it; for all scripts that add to a queue or take from it. Included
 -- after shared.lua.
--- Workers of the same capabilities sleep on one list, '<wake>:<name>', and all workers on '<wake>' as well. A list has
--- at most one token. keys.looking is a sorted set of '<name> <pixels> <word> <word> ...', the capabilities of workers
--- that claim; the score is the time until which they count. For a long queue '<looking>:<name>' is the place where the
--- search of these workers starts: '<score> <until>'.
+-- Workers with the same capabilities block on the list '<wake>:<name>', and all workers also on '<wake>'. A list has at
+-- most one token. keys.looking is a sorted set of '<name> <pixels> <word> <word> ...': the capabilities of workers that
+-- claim, scored by their expiry. In a long queue '<looking>:<name>' is the position where the search of these workers
+-- starts: '<score> <until>'.
 
--- Whether capabilities, '<pixels> <word> <word> ...', meet a job's needs, in the same form. A job of the release
--- before has no needs.
+-- Whether capabilities, '<pixels> <word> <word> ...', meet a job's needs, in the same form. A job of the previous
+-- release has no needs.
 local function meets(capabilities, needs)
   if not needs or needs == '' then
     return true
@@ -22,23 +22,23 @@ local function meets(capabilities, needs)
   return true
 end
 
--- How much longer than it counts a value with its time in it is kept (ms), as in queue.rs.
+-- How long a value with its own expiry time is kept after that time (ms), as in queue.rs.
 local BEYOND_CLOCK = 60 * 1000
 
--- How long the beginning of a long queue is skipped (us).
+-- How long a search may start behind the head of a long queue (us).
 local SKIPS = 5 * 1000 * 1000
 
--- Where the search of these workers begins, if not at the first job: there is none for them before that score.
+-- The score where the search of these workers starts: no job below it is suitable for them. nil for the head.
 local function skip_of(keys, name)
   local score, till = string.match(redis.call('GET', keys.looking .. ':' .. name) or '', '^(%S+) (%d+)$')
-  return score and {score = score, till = tonumber(till)}
+  return tonumber(score or '') and {score = score, till = tonumber(till)}
 end
 
 local function skip_to(keys, name, score, till)
   redis.call('SET', keys.looking .. ':' .. name, score .. ' ' .. int(till), 'PX', SKIPS / 1000 + BEYOND_CLOCK)
 end
 
--- Puts a token on a list, which lives for so long (ms), or until the token is taken.
+-- Puts a token on a list. The list has this time to live (ms); without `ttl` it lives until the token is taken.
 local function wake(list, ttl)
   if redis.call('LLEN', list) == 0 then
     redis.call('RPUSH', list, '1')
@@ -48,8 +48,8 @@ local function wake(list, ttl)
   end
 end
 
--- Wakes one worker of each kind that is capable of the job with this score. If none is known, wakes any worker: one
--- of the release before does not state its capabilities.
+-- Wakes one worker of each kind that is capable of the job with this score. If no kind is known, wakes any worker: a
+-- worker of the previous release does not state its capabilities.
 local function wake_capable(keys, needs, score, now)
   local looking = redis.call('ZRANGE', keys.looking, 0, -1, 'WITHSCORES')
   local woken = false
@@ -72,7 +72,7 @@ local function wake_capable(keys, needs, score, now)
   end
 end
 
--- Puts a waiting job into its queue, to be looked at when it is due, and says so. Answers its position.
+-- Puts a queued job into its queue and into due, appends a queued event, and wakes workers. Returns its position.
 local function enqueue(keys, id, needs, score, due, seq, now)
   redis.call('ZADD', keys.queue, int(score), id)
   redis.call('ZADD', keys.due, int(due), id)

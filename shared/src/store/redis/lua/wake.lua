@@ -1,8 +1,8 @@
 #!lua
--- Passes a wake-up on.
--- KEYS  the list that workers of the same capabilities sleep at, wake
--- ARGV  how long the former lives (ms)
--- Answers  done
+-- Passes a wake-up on to another worker.
+-- KEYS  the list that workers with the same capabilities block on, wake
+-- ARGV  time to live of the first list (ms)
+-- Returns  done
 wake(KEYS[1], ARGV[1])
 wake(KEYS[2])
 return {'done'}

@@ -1,18 +1,20 @@
-//! A store on a server of its own, and waiting for what must come.
+//! Stores, key names and waits for the tests of Redis.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use glimpse_shared::{
     error::{StoreError, StoreResult},
     id::{JobId, Micros},
-    store::{Clock, Lease, Rules, Store, redis::RedisStore},
+    needs::Capabilities,
+    store::{Claim, Clock, Lease, Rules, Store, redis::RedisStore},
 };
-use glimpse_test_support::{RedisServer, Reply, SOON};
+use glimpse_test_support::{
+    RedisServer, Reply, SOON,
+    jobs::{app, plain_claim, worker},
+};
 use tokio::time::Instant;
 
-use crate::suite::{app, plain_claim, worker};
-
-/// A store by Redis' own clock.
+/// A store with Redis' own clock.
 pub fn store(url: &str) -> Arc<RedisStore> {
     store_with(url, Rules::default(), Clock::Store)
 }
@@ -38,12 +40,12 @@ pub fn checkpoint_key(id: JobId) -> String {
     key(&format!("ckpt:{id}"))
 }
 
-/// The next job, which must be there.
+/// Claims a job; there must be one.
 pub async fn claim(store: &RedisStore, name: &str, number: u64) -> Lease {
     store.try_claim(&plain_claim(worker(name), number)).await.unwrap().expect("a job to claim")
 }
 
-/// Sends a command until Redis answers it, as a worker does.
+/// Retries a command until Redis answers, as a worker does.
 pub async fn answered<T, F: Future<Output = StoreResult<T>>>(mut command: impl FnMut() -> F) -> T {
     let end = Instant::now() + SOON;
     loop {
@@ -65,7 +67,7 @@ pub async fn eventually(for_what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until it is later than `at` by the store's clock.
+/// Waits until the store's time is later than `at`.
 pub async fn passed(store: &RedisStore, at: Micros) {
     let end = Instant::now() + SOON;
     while store.now().await.unwrap() <= at {
@@ -74,7 +76,7 @@ pub async fn passed(store: &RedisStore, at: Micros) {
     }
 }
 
-/// Waits until a replica has all that its master has at the moment.
+/// Waits until a replica has all current writes of its master.
 pub async fn caught_up(master: &RedisServer, replica: &RedisServer) {
     let at = |server: &RedisServer| {
         let info = server.ask(&["INFO", "replication"]);
@@ -85,7 +87,7 @@ pub async fn caught_up(master: &RedisServer, replica: &RedisServer) {
     eventually("the replica to have it all", || at(replica) >= wanted).await;
 }
 
-/// What an answer must be while Redis cannot give one.
+/// Checks that the error is `Unavailable`.
 pub fn unavailable<T: std::fmt::Debug>(answer: StoreResult<T>) {
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
 }
@@ -95,4 +97,17 @@ pub fn number(server: &RedisServer, words: &[&str]) -> i64 {
         Reply::Number(number) => number,
         other => panic!("{words:?}: {other:?}"),
     }
+}
+
+/// How often scripts and clients have called a command.
+pub fn calls(server: &RedisServer, command: &str) -> u64 {
+    let info = server.ask(&["INFO", "commandstats"]);
+    let key = format!("cmdstat_{command}:calls=");
+    let line = info.text().lines().find_map(|line| line.strip_prefix(&key));
+    line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+}
+
+/// The next claim of a worker that is only capable of small pictures.
+pub fn small(number: u64) -> Claim {
+    Claim { capabilities: Capabilities::new(64 * 64, []), ..plain_claim(worker("small"), number) }
 }

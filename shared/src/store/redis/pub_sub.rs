@@ -1,9 +1,8 @@
 //! One pub/sub connection, shared by its listeners.
 //!
-//! A line keeps a list of the listeners of each channel. Its task makes the subscriptions match that list, one batch
-//! after the other, and reconnects whenever they are in doubt: after an error, a silence, or a channel that Redis
-//! unsubscribed on its own. The library takes such a `sunsubscribe` for the answer to the current command, so the
-//! connection must be replaced.
+//! [`PubSub`] has a list of the listeners of each channel. Its task updates the subscriptions from that list, in
+//! batches. It reconnects after an error, after a PING without an answer, and after Redis ended a subscription itself:
+//! the library takes that `sunsubscribe` for the reply to the current command.
 
 use std::{
     collections::HashMap,
@@ -27,18 +26,18 @@ use super::{
 };
 use crate::retry::Waits;
 
-/// How often the connection is retried.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How many subscriptions are sent at once.
+/// The interval between two PINGs.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// The maximum of subscription changes in one batch.
 const BATCH: usize = 256;
 
-/// A pub/sub connection. It is closed when it is dropped.
-pub(super) struct Line {
+/// A pub/sub connection. Dropping it closes the connection.
+pub(super) struct PubSub {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
-/// One listener's subscription; it ends when it is dropped.
+/// One listener's subscription. Dropping it ends the subscription.
 pub(super) struct Subscription {
     shared: Arc<Shared>,
     channel: Arc<str>,
@@ -56,24 +55,24 @@ struct Channels {
     by_name: HashMap<Arc<str>, Channel>,
     /// The channels whose listeners changed since the last batch.
     changed: Vec<Arc<str>>,
-    numbers: u64,
+    last_number: u64,
 }
 
 #[derive(Default)]
 struct Channel {
     listeners: Vec<(u64, Arc<dyn Listener>)>,
-    /// The current connection has sent a subscribe, and no unsubscribe since.
+    /// Whether SSUBSCRIBE was sent on the current connection, without SUNSUBSCRIBE after it.
     subscribed: bool,
-    /// And Redis has confirmed it.
+    /// Whether Redis has confirmed the subscription.
     confirmed: bool,
 }
 
-enum Change {
+enum SubscriptionChange {
     Subscribe(Arc<str>),
     Unsubscribe(Arc<str>),
 }
 
-impl Line {
+impl PubSub {
     /// A connection to the node that holds `key`.
     pub(super) fn new(backend: Arc<Backend>, key: String) -> Self {
         let shared = Arc::new(Shared { backend, channels: Mutex::default(), changed: Notify::new() });
@@ -85,8 +84,8 @@ impl Line {
     pub(super) fn subscribe(&self, channel: String, listener: Arc<dyn Listener>) -> Subscription {
         let channel: Arc<str> = channel.into();
         let mut channels = self.shared.lock();
-        channels.numbers += 1;
-        let number = channels.numbers;
+        channels.last_number += 1;
+        let number = channels.last_number;
         let entry = channels.by_name.entry(channel.clone()).or_default();
         entry.listeners.push((number, listener.clone()));
         if entry.confirmed {
@@ -100,7 +99,7 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for PubSub {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -118,43 +117,43 @@ impl Drop for Subscription {
     }
 }
 
-/// Connects whenever there are listeners and no connection.
+/// Keeps a connection while there are listeners.
 async fn run(shared: Arc<Shared>, key: String) {
     let mut waits = Waits::new(Duration::from_millis(50), Duration::from_secs(2));
     loop {
         while shared.lock().by_name.is_empty() {
             shared.changed.notified().await;
         }
-        let why = shared.hold(&key, &mut waits).await;
+        let why = shared.use_connection(&key, &mut waits).await;
         tracing::warn!(%why, "the pub/sub connection to Redis closed; reconnecting");
-        shared.hung_up();
+        shared.reset_subscriptions();
         shared.backend.nodes.forget();
         tokio::time::sleep(waits.next()).await;
     }
 }
 
 impl Shared {
-    /// Uses one connection as long as it works; returns why it no longer does.
-    async fn hold(self: &Arc<Self>, key: &str, waits: &mut Waits) -> String {
-        let doubt = Arc::new(Notify::new());
-        let (shared, doubtful) = (self.clone(), doubt.clone());
+    /// Uses one connection while it works. Returns the reason why it no longer works.
+    async fn use_connection(self: &Arc<Self>, key: &str, waits: &mut Waits) -> String {
+        let reconnect = Arc::new(Notify::new());
+        let (shared, signal) = (self.clone(), reconnect.clone());
         let config = timeouts(COMMAND).set_push_sender(move |push| {
-            shared.hear(push, &doubtful);
+            shared.on_push(push, &signal);
             Ok::<_, redis::aio::SendError>(())
         });
         let connection = match self.backend.nodes.open(key, config).await {
             Ok(connection) => connection,
             Err(failure) => return crate::error::StoreError::from(failure).to_string(),
         };
-        let mut beat = tokio::time::interval(HEARTBEAT);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ping_timer = tokio::time::interval(PING_INTERVAL);
+        ping_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let batch = self.batch();
             let work = async {
                 if batch.is_empty() {
                     tokio::select! {
                         () = self.changed.notified() => Ok(()),
-                        _ = beat.tick() => ping(connection.clone()).await,
+                        _ = ping_timer.tick() => ping(connection.clone()).await,
                     }
                 } else {
                     self.send(&connection, batch).await?;
@@ -164,7 +163,7 @@ impl Shared {
             };
             tokio::select! {
                 biased;
-                () = doubt.notified() => return "Redis hung up, or dropped a channel unasked".to_owned(),
+                () = reconnect.notified() => return "Redis closed the connection or ended a subscription".to_owned(),
                 done = work => if let Err(failure) = done {
                     return crate::error::StoreError::from(failure).to_string();
                 }
@@ -172,8 +171,8 @@ impl Shared {
         }
     }
 
-    /// The next batch for Redis, and the state of the channels after it.
-    fn batch(&self) -> Vec<Change> {
+    /// Takes the next batch, and updates the state of its channels.
+    fn batch(&self) -> Vec<SubscriptionChange> {
         let mut channels = self.lock();
         let channels = &mut *channels;
         let mut batch = Vec::new();
@@ -183,11 +182,11 @@ impl Shared {
             match (entry.listeners.is_empty(), entry.subscribed) {
                 (false, false) => {
                     entry.subscribed = true;
-                    batch.push(Change::Subscribe(name));
+                    batch.push(SubscriptionChange::Subscribe(name));
                 }
                 (true, true) => {
                     channels.by_name.remove(&name);
-                    batch.push(Change::Unsubscribe(name));
+                    batch.push(SubscriptionChange::Unsubscribe(name));
                 }
                 (true, false) => drop(channels.by_name.remove(&name)),
                 (false, true) => {}
@@ -196,25 +195,33 @@ impl Shared {
         batch
     }
 
-    /// Sends a batch and waits for every confirmation. No channel is in it twice, so their order is free.
-    async fn send(&self, connection: &MultiplexedConnection, batch: Vec<Change>) -> Result<(), Failure> {
+    /// Sends a batch and waits for every confirmation. Each channel is in it once, so the order does not matter.
+    async fn send(
+        &self,
+        connection: &MultiplexedConnection,
+        batch: Vec<SubscriptionChange>,
+    ) -> Result<(), Failure> {
         let sent = batch.into_iter().map(|change| async move {
             let (verb, name) = match &change {
-                Change::Subscribe(name) => ("SSUBSCRIBE", name),
-                Change::Unsubscribe(name) => ("SUNSUBSCRIBE", name),
+                SubscriptionChange::Subscribe(name) => ("SSUBSCRIBE", name),
+                SubscriptionChange::Unsubscribe(name) => ("SUNSUBSCRIBE", name),
             };
             let mut connection = connection.clone();
             let answer =
                 connection.req_packed_command(redis::cmd(verb).arg(&**name)).await?.extract_error()?;
             match (&change, answer) {
-                (Change::Subscribe(name), Value::Push { kind: PushKind::SSubscribe, data })
+                (SubscriptionChange::Subscribe(name), Value::Push { kind: PushKind::SSubscribe, data })
                     if channel_of(&data) == Some(name.as_bytes()) =>
                 {
                     self.confirm(name);
                     Ok(())
                 }
-                (Change::Unsubscribe(_), Value::Push { kind: PushKind::SUnsubscribe, .. }) => Ok(()),
-                (_, other) => Err(Failure::Away(format!("{verb} was answered with {}", Shape::of(&other)))),
+                (SubscriptionChange::Unsubscribe(_), Value::Push { kind: PushKind::SUnsubscribe, .. }) => {
+                    Ok(())
+                }
+                (_, other) => {
+                    Err(Failure::NoConnection(format!("{verb} was answered with {}", Shape::of(&other))))
+                }
             }
         });
         futures::future::try_join_all(sent).await.map(drop)
@@ -227,8 +234,8 @@ impl Shared {
         entry.listeners.iter().for_each(|(_, listener)| listener.confirmed());
     }
 
-    /// Handles push messages from Redis. Runs in the task that reads the connection.
-    fn hear(&self, push: PushInfo, doubt: &Notify) {
+    /// Handles a push message from Redis. Runs in the task that reads the connection.
+    fn on_push(&self, push: PushInfo, reconnect: &Notify) {
         match push.kind {
             PushKind::SMessage => {
                 let mut data = push.data.into_iter();
@@ -247,18 +254,18 @@ impl Shared {
             PushKind::SUnsubscribe => {
                 let name = channel_of(&push.data).and_then(|name| std::str::from_utf8(name).ok());
                 let channels = self.lock();
-                // Channels that we unsubscribed are off the list, or not subscribed again yet.
+                // After our own SUNSUBSCRIBE the channel is not in the list, or not subscribed again yet.
                 if name.and_then(|name| channels.by_name.get(name)).is_some_and(|entry| entry.subscribed) {
-                    doubt.notify_one();
+                    reconnect.notify_one();
                 }
             }
-            PushKind::Disconnection => doubt.notify_one(),
+            PushKind::Disconnection => reconnect.notify_one(),
             _ => {}
         }
     }
 
-    /// There is no connection: every channel must be subscribed again.
-    fn hung_up(&self) {
+    /// The connection is closed: all channels must be subscribed again.
+    fn reset_subscriptions(&self) {
         let mut channels = self.lock();
         let channels = &mut *channels;
         channels.changed.clear();

@@ -1,0 +1,15 @@
+//! The runner with a scripted pipeline.
+
+#[cfg(test)]
+mod cancel;
+#[cfg(test)]
+mod drain;
+#[cfg(test)]
+mod jobs;
+#[cfg(test)]
+mod props;
+#[cfg(test)]
+#[path = "../script/mod.rs"]
+mod script;
+#[cfg(test)]
+mod store_errors;
