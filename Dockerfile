@@ -46,22 +46,21 @@ ENV GLIMPSE_LISTEN=0.0.0.0:8080
 EXPOSE 8080
 ENTRYPOINT ["glimpse"]
 
-FROM nvidia/cuda:13.0.1-cudnn-devel-ubuntu24.04 AS build-worker-cuda
+# The CUDA compiler comes from PyPI. One binary for every GPU of CUDA_CAPS, and for CPUs.
+FROM source AS build-worker-cuda
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends curl ca-certificates build-essential \
+    && apt-get install -y --no-install-recommends python3-venv \
     && rm -rf /var/lib/apt/lists/*
-ENV CARGO_HOME=/opt/cargo RUSTUP_HOME=/opt/rustup PATH=/opt/cargo/bin:$PATH
-RUN curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain 1.95
-WORKDIR /src
-COPY --from=source /src .
-ARG CUDA_COMPUTE_CAP=90
-RUN cargo build --release --locked --package glimpse-worker --features cudnn
+COPY scripts/build-cuda scripts/
+COPY tools/cuda tools/cuda
+ARG CUDA_CAPS=80,86,89,90
+RUN scripts/build-cuda --caps "$CUDA_CAPS"
 
 FROM nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04 AS worker-cuda
 RUN useradd --system --no-create-home glimpse
 USER glimpse
 WORKDIR /app
-COPY --from=build-worker-cuda /src/target/release/glimpse-worker /usr/local/bin/
+COPY --from=build-worker-cuda /src/target/cuda/bin/glimpse-worker /usr/local/bin/
 COPY models/demo models/demo
 ENV GLIMPSE_MODEL=/app/models/demo GLIMPSE_APP=glimpse/demo GLIMPSE_DEVICE=cuda:0
 ENTRYPOINT ["glimpse-worker"]

@@ -1,12 +1,13 @@
 //! Devices by their name: `auto`, `cpu`, `cuda:N`, `metal:N`.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe};
 
 use candle_core::Device;
 
 use crate::sdxl::LoadError;
 
-/// Opens a device by its name. `auto` is the first GPU that this binary supports and finds, otherwise the CPU.
+/// Opens a device by its name. `auto` is the first GPU that this binary supports and finds, otherwise the CPU, and the
+/// log says why.
 ///
 /// # Errors
 /// If the name is unknown or the device is not available.
@@ -18,7 +19,7 @@ pub fn parse_device(name: &str) -> Result<Device, LoadError> {
         Some(index) => index.parse().map_err(|_| failed("the part after the colon is not a number".into())),
     };
     match (kind, index) {
-        ("auto", None) => Ok(cuda(0).or_else(|_| metal(0)).unwrap_or(Device::Cpu)),
+        ("auto", None) => Ok(automatic()),
         ("cpu", None) => Ok(Device::Cpu),
         ("auto" | "cpu", Some(_)) => {
             Err(failed("this device has no number: write it without the colon".into()))
@@ -29,11 +30,28 @@ pub fn parse_device(name: &str) -> Result<Device, LoadError> {
     }
 }
 
-/// Opens a device. Some builds of the CUDA binding panic if the driver is not installed.
+fn automatic() -> Device {
+    let metal = || candle_core::utils::metal_is_available().then(|| metal(0));
+    cuda(0).or_else(|why| metal().unwrap_or(Err(why))).unwrap_or_else(|why| {
+        tracing::info!("--device auto is the CPU: {why}");
+        Device::Cpu
+    })
+}
+
+/// The CUDA binding panics where a library lacks a function that it calls, as that of an old driver does. That is no more
+/// than a reason, so nothing is printed.
 fn guarded(open: impl FnOnce() -> candle_core::Result<Device>) -> Result<Device, String> {
-    match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(device) => device.map_err(|e| e.to_string()),
-        Err(_) => Err("its driver could not be loaded".into()),
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| ()));
+    let opened = panic::catch_unwind(AssertUnwindSafe(open));
+    panic::set_hook(hook);
+    match opened {
+        // A backtrace may follow the first line.
+        Ok(device) => device.map_err(|e| e.to_string().lines().next().unwrap_or_default().to_owned()),
+        Err(why) => {
+            let why = why.downcast_ref::<String>().map_or("its driver failed", String::as_str);
+            Err(format!("its driver is too old, or damaged: {why}"))
+        }
     }
 }
 
@@ -41,7 +59,30 @@ fn cuda(index: usize) -> Result<Device, String> {
     if !candle_core::utils::cuda_is_available() {
         return Err("this binary was built without CUDA".into());
     }
+    #[cfg(feature = "dlopen")]
+    if let Some(library) = missing_library() {
+        return Err(format!("{library} cannot be opened: it is not installed, or not in LD_LIBRARY_PATH"));
+    }
     guarded(|| Device::new_cuda(index))
+}
+
+/// The first of the libraries that candle opens which is not here. Opening it in earnest would panic, and that of cuDNN
+/// only in the first job.
+#[cfg(feature = "dlopen")]
+fn missing_library() -> Option<&'static str> {
+    use candle_core::cuda_backend::cudarc;
+    // It opens libraries of NVIDIA's, whose initialisers have no preconditions.
+    #[allow(unsafe_code)]
+    let present = unsafe {
+        [
+            ("NVIDIA's driver (libcuda)", cudarc::driver::sys::is_culib_present()),
+            ("libcublas", cudarc::cublas::sys::is_culib_present()),
+            ("libcurand", cudarc::curand::sys::is_culib_present()),
+            #[cfg(feature = "cudnn")]
+            ("libcudnn", cudarc::cudnn::sys::is_culib_present()),
+        ]
+    };
+    present.into_iter().find_map(|(library, here)| (!here).then_some(library))
 }
 
 fn metal(index: usize) -> Result<Device, String> {

@@ -27,7 +27,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -
         );
     }
     #[cfg(feature = "flash-attn")]
-    if q.device().is_cuda() && matches!(q.dtype(), candle_core::DType::F16 | candle_core::DType::BF16) {
+    if q.device().is_cuda() && is_flash(q.dtype(), width / heads, mask) {
         return flash(q, k, v, heads, mask);
     }
     if !q.device().is_cpu() {
@@ -78,7 +78,15 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -
     })
 }
 
-/// FlashAttention-2 (Dao 2023), which supports only half precision.
+/// FlashAttention-2 knows half precision alone, and scripts/build-cuda compiles it for SDXL's head sizes: the UNet's and
+/// text encoders' 64, and the 512 of the VAE.
+#[cfg(feature = "flash-attn")]
+fn is_flash(dtype: candle_core::DType, head_size: usize, mask: Mask) -> bool {
+    let half = matches!(dtype, candle_core::DType::F16 | candle_core::DType::BF16);
+    half && (head_size == 64 || (head_size == 512 && mask != Mask::Causal))
+}
+
+/// FlashAttention-2 (Dao 2023).
 #[cfg(feature = "flash-attn")]
 fn flash(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -> Result<Tensor> {
     let (batch, _, width) = q.dims3()?;
