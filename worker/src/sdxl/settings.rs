@@ -105,7 +105,7 @@ impl Settings {
         Ok(size)
     }
 
-    /// A list of sizes from 1 to `most`, for at most [`MAX_LEVELS`] levels.
+    /// A list of sizes from 1 to `most`, for at most `MAX_LEVELS` levels.
     ///
     /// # Errors
     /// If the value is absent or not such a list.
