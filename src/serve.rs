@@ -117,9 +117,9 @@ async fn start(args: &Args) -> Result<(TcpListener, Worker, Option<Check>), Erro
         .map(|url| RedisStore::connect(url, &args.redis.redis_prefix, args.api.rules(), Clock::Store))
         .transpose()?;
     // Before the model is loaded: a port in use is reported at once.
-    let listener = TcpListener::bind(&args.api.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", args.api.listen))?;
+    let listener = TcpListener::bind(&args.api.listen).await.map_err(|error| {
+        format!("cannot listen on {}: {error}; choose another HOST:PORT with --listen", args.api.listen)
+    })?;
     glimpse_api::raise_connection_limit();
     let loras = args.model.loras()?;
     let opened = starting::open(args.model.clone(), model).await?;

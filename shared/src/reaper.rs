@@ -28,6 +28,7 @@ pub const WORKER_PERIOD: Duration = Duration::from_secs(4);
 /// Reaps every `period`, less up to 10 % jitter, as long as it is polled.
 pub async fn run(store: SharedStore, period: Duration) {
     let mut answering_since: Option<Instant> = None;
+    let mut trouble = Trouble::default();
     loop {
         let pause = period.mul_f64(1.0 - 0.1 * jitter::fraction());
         tokio::time::sleep(pause.saturating_sub(AHEAD)).await;
@@ -35,23 +36,45 @@ pub async fn run(store: SharedStore, period: Duration) {
         match round(&store, settled, pause.min(AHEAD)).await {
             Ok(Some(reaped)) => {
                 answering_since.get_or_insert_with(Instant::now);
+                trouble.end();
                 for id in reaped.ended.iter().chain(&reaped.given_back) {
                     tracing::info!(job = %id, "reaped");
                 }
             }
             Ok(None) => {
                 answering_since = None;
-                tracing::warn!("reaping is paused: the store responds slowly");
+                trouble.tell("reaping is paused: the store responds slowly".to_owned());
             }
             Err(Failed::Reap(error)) if error.is_permanent() => {
                 // The store responds: this is no outage.
                 answering_since.get_or_insert_with(Instant::now);
-                tracing::warn!(%error, "a reaping pass found data that this version cannot read");
+                trouble.tell(format!("a reaping pass found data that this version cannot read: {error}"));
             }
             Err(Failed::Now(error) | Failed::Reap(error)) => {
                 answering_since = None;
-                tracing::warn!(%error, "reaping is paused: the store does not respond");
+                trouble.tell(format!("reaping is paused: {error}"));
+                // The failed pass may have ended at once.
+                tokio::time::sleep(pause.min(AHEAD)).await;
             }
+        }
+    }
+}
+
+/// What keeps the passes from reaping. The log has each trouble once, and not for every pass.
+#[derive(Default)]
+struct Trouble(Option<String>);
+
+impl Trouble {
+    fn tell(&mut self, message: String) {
+        if self.0.as_ref() != Some(&message) {
+            tracing::warn!("{message}");
+            self.0 = Some(message);
+        }
+    }
+
+    fn end(&mut self) {
+        if self.0.take().is_some() {
+            tracing::info!("reaping continues");
         }
     }
 }

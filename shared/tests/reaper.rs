@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test that is how a failure looks")]
 
 use std::{
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,6 +38,10 @@ struct Far {
     still_until: Mutex<Option<Instant>>,
     /// Each reap finds data that it cannot read, besides what it reaps.
     unreadable: bool,
+    /// Connections are refused at once.
+    refuses: bool,
+    /// How often the time was asked for.
+    asked: AtomicU64,
 }
 
 impl Far {
@@ -48,6 +55,8 @@ impl Far {
             delay,
             still_until: Mutex::default(),
             unreadable: false,
+            refuses: false,
+            asked: AtomicU64::new(0),
         })
     }
 
@@ -61,6 +70,8 @@ impl Far {
             delay,
             still_until: Mutex::new(*self.still_until.lock().unwrap()),
             unreadable: self.unreadable,
+            refuses: self.refuses,
+            asked: AtomicU64::new(0),
         }
     }
 
@@ -103,6 +114,10 @@ impl Store for Far {
         }
     }
     async fn now(&self) -> StoreResult<Micros> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.refuses {
+            return Err(StoreError::Unavailable("connection refused".to_owned()));
+        }
         self.ask(self.store.now()).await
     }
     async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold> {
@@ -213,6 +228,20 @@ async fn unreadable_data_is_no_outage() {
     let store = Far { unreadable: true, ..Arc::into_inner(Far::new(Duration::ZERO)).unwrap() };
     let took = recovery_in(Arc::new(store), reaper::API_PERIOD, Duration::ZERO).await;
     assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_connections_is_asked_once_a_period() {
+    glimpse_shared::jitter::seed(10);
+    for period in [reaper::API_PERIOD, reaper::WORKER_PERIOD] {
+        let store = Arc::new(Far { refuses: true, ..Arc::into_inner(Far::new(Duration::ZERO)).unwrap() });
+        tokio::spawn(reaper::run(store.clone(), period));
+        sleep(Duration::from_secs(60)).await;
+        // The jitter makes a period up to 10 % shorter.
+        let most = (60.0 / period.mul_f64(0.9).as_secs_f64()) as u64 + 1;
+        let asked = store.asked.load(Ordering::SeqCst);
+        assert!((2..=most).contains(&asked), "asked {asked} times in a minute, every {period:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

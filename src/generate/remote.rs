@@ -86,7 +86,7 @@ impl Server {
         let wrong = |why: &str| Err(Failure::BadInput(format!("--server: {why}")));
         let url = match reqwest::Url::parse(url.trim()) {
             Ok(url) if matches!(url.scheme(), "http" | "https") => url,
-            _ => return wrong("it is not an http:// or https:// address"),
+            _ => return wrong("it is not an http:// or https:// address, such as http://localhost:8080"),
         };
         if url.query().is_some() || url.fragment().is_some() {
             return wrong("it has a query (?) or a fragment (#): leave that out");
@@ -132,7 +132,10 @@ impl Server {
         let detail = body.ok().map(|body| detail(&body)).unwrap_or_else(|| status.to_string());
         Err(match status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
-                Failure::Unreachable { server: self.name.clone(), cause: detail }
+                Failure::Unreachable {
+                    server: self.name.clone(),
+                    cause: format!("it returned {status}: {detail}"),
+                }
             }
             _ if status.is_client_error() => Failure::BadInput(format!("refused by {}: {detail}", self.name)),
             _ => Failure::Unforeseen(format!("{} returned {status}: {detail}", self.name)),

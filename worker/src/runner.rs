@@ -285,7 +285,8 @@ async fn drain_after(
     grace: Duration,
 ) {
     drain.await;
-    tracing::info!("draining");
+    let grace_s = grace.as_secs();
+    tracing::info!(grace_s, "draining: the current job may finish; a second signal ends the process at once");
     draining.send_replace(true);
     tokio::time::sleep(grace).await;
     if let Some((_, stop)) = &*current.borrow() {

@@ -43,8 +43,8 @@ pub enum Problem {
     },
     /// No response, or one that asks to retry later.
     #[error(
-        "cannot download from {host}: {cause}. Give a folder instead, set HF_ENDPOINT to a mirror, or \
-         HF_HUB_OFFLINE=1 to use what the cache has"
+        "cannot download from {host}: {cause}. There is no such folder either: correct its path, set HF_ENDPOINT to a \
+         mirror, or HF_HUB_OFFLINE=1 to use what the cache has"
     )]
     Unreachable {
         /// The host that did not respond.

@@ -40,8 +40,14 @@ pub fn resolve(
 ) -> Result<PathBuf, HubError> {
     match HubId::parse(named).filter(|_| !named.exists()) {
         None => Ok(named.to_owned()),
-        Some(id) => snapshot(&id, component, precision, options)
-            .map_err(|problem| HubError { model: id.to_string(), problem }),
+        Some(id) => {
+            tracing::info!(
+                "there is no folder or file {}: it is taken as a name on the Hugging Face Hub",
+                named.display()
+            );
+            snapshot(&id, component, precision, options)
+                .map_err(|problem| HubError { model: id.to_string(), problem })
+        }
     }
 }
 
