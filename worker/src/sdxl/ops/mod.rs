@@ -11,6 +11,7 @@ mod activation;
 mod addends;
 mod arguments;
 mod attention;
+mod bands;
 mod conv;
 #[cfg(feature = "cuda")]
 mod cuda;

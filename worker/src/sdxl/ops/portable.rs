@@ -5,6 +5,7 @@ use candle_core::{D, DType, Result, Tensor};
 
 use super::addends::{Addends, Channels};
 use super::arguments::{Activation, Mask, Padding};
+use super::bands;
 use super::guidance::LinearStep;
 
 /// Most attention scores of one call: candle's kernels index with 32 bits, and the self-attention of one 2048 x 1024
@@ -40,12 +41,7 @@ pub fn conv2d(
     padding: Padding,
     stride: usize,
 ) -> Result<Tensor> {
-    let y = if padding.before == padding.after {
-        x.conv2d(weight, padding.before, stride, 1, 1)?
-    } else {
-        let x = x.pad_with_zeros(2, padding.before, padding.after)?;
-        x.pad_with_zeros(3, padding.before, padding.after)?.conv2d(weight, 0, stride, 1, 1)?
-    };
+    let y = bands::conv2d(x, weight, padding, stride, bands::COLUMNS)?;
     match bias {
         Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
         None => Ok(y),
