@@ -3,9 +3,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::addends::{Addends, Channels};
-use super::arguments::{Activation, Mask, Padding};
-use super::guidance::LinearStep;
+use super::arguments::{Activation, Addends, Channels, LinearStep, Mask, Padding};
 
 /// Most attention scores of one call: candle's kernels index with 32 bits, and the self-attention of one 2048 x 1024
 /// picture with guidance has more than 2^31 scores.
@@ -40,12 +38,19 @@ pub fn conv2d(
     padding: Padding,
     stride: usize,
 ) -> Result<Tensor> {
+    let dtype = x.dtype();
+    // Candle's call of cuDNN sums f16 in f16.
+    let (x, weight) = match x.dtype() {
+        DType::F16 if x.device().is_cuda() => (&x.to_dtype(DType::F32)?, &weight.to_dtype(DType::F32)?),
+        _ => (x, weight),
+    };
     let y = if padding.before == padding.after {
         x.conv2d(weight, padding.before, stride, 1, 1)?
     } else {
         let x = x.pad_with_zeros(2, padding.before, padding.after)?;
         x.pad_with_zeros(3, padding.before, padding.after)?.conv2d(weight, 0, stride, 1, 1)?
     };
+    let y = y.to_dtype(dtype)?;
     match bias {
         Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
         None => Ok(y),
