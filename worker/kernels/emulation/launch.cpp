@@ -4,7 +4,7 @@
 //
 // The launch is text, with the content of buffers in between:
 //     NAME GRID_X GRID_Y BLOCK FIRST LAST ORDERS      blocks [FIRST, LAST) of the grid are played
-//     int 7 | float 3f800000 | null                   one line per parameter; a float by its bits
+//     index 7 | int 7 | float 3f800000 | null         one line per parameter; an index has 64 bits; a float by its bits
 //     same 0                                          the buffer of that parameter
 //     in|out|inout BYTES SHIFT BEGIN END              a buffer; then, but for `out`, bytes [BEGIN, END) of it
 #include "launch.h"
@@ -67,7 +67,7 @@ static Parameter read(const std::string& kind) {
     unsigned bits;
     size_t bytes, shift, begin, end;
     if (kind == "null") return parameter;
-    if (kind == "int" && scanf("%lld", &parameter.integer) == 1) return parameter;
+    if ((kind == "int" || kind == "index") && scanf("%lld", &parameter.integer) == 1) return parameter;
     if (kind == "float" && scanf("%x", &bits) == 1) {
         memcpy(&parameter.number, &bits, sizeof bits);
         return parameter;
@@ -104,7 +104,9 @@ void* pointer(unsigned index, bool constant) {
     return buffers[parameter(index, p.buffer >= 0 && (constant || p.kind != "in")).buffer].data;
 }
 
-long long integer(unsigned index) { return parameter(index, parameters[index].kind == "int").integer; }
+long long integer(unsigned index, bool wide) {
+    return parameter(index, parameters[index].kind == (wide ? "index" : "int")).integer;
+}
 
 float number(unsigned index) { return parameter(index, parameters[index].kind == "float").number; }
 

@@ -10,7 +10,7 @@ namespace emulation {
 
 // Parameter `index` of the launch.
 void* pointer(unsigned index, bool constant);
-long long integer(unsigned index);
+long long integer(unsigned index, bool wide);
 float number(unsigned index);
 
 // Whether the launch is one of the kernel of that name and number of parameters.
@@ -24,7 +24,7 @@ T argument(unsigned index) {
     if constexpr (std::is_pointer_v<T>) {
         return static_cast<T>(pointer(index, std::is_const_v<std::remove_pointer_t<T>>));
     } else if constexpr (std::is_integral_v<T>) {
-        return static_cast<T>(integer(index));
+        return static_cast<T>(integer(index, sizeof(T) == 8));
     } else {
         return number(index);
     }

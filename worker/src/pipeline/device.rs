@@ -63,7 +63,16 @@ fn cuda(index: usize) -> Result<Device, String> {
     if let Some(library) = missing_library() {
         return Err(format!("{library} cannot be opened: it is not installed, or not in LD_LIBRARY_PATH"));
     }
-    guarded(|| Device::new_cuda(index))
+    guarded(|| open_cuda(index))
+}
+
+/// With a stream of the device's own, on which all its work is, from whichever thread: candle's default is a stream for
+/// each thread, and what one thread queues waits for nothing that another has queued.
+fn open_cuda(index: usize) -> candle_core::Result<Device> {
+    let device = Device::new_cuda_with_stream(index)?;
+    #[cfg(feature = "cuda")]
+    crate::sdxl::ops::prepare_cuda(&device)?;
+    Ok(device)
 }
 
 /// The first of the libraries that candle opens which is not here. Opening it in earnest would panic, and that of cuDNN

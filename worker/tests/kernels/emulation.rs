@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::close::Numbers;
-use super::launch::Launch;
+use super::launch::{Buffer, Launch};
 use super::program::Program;
 
 fn probes(names: &[&str]) -> Program {
@@ -32,8 +32,11 @@ fn conversions_are_those_of_the_half_crate() {
         let every: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
         let every = Tensor::from_raw_buffer(&every, dtype, &[1 << 16], &Device::Cpu).expect("numbers");
         let launch = Launch::new(format!("widen_{suffix}"), (256, 1), 256);
-        let wide =
-            launch.input(&every).output(DType::F32, &[1 << 16]).play(&program).expect("a right kernel");
+        let wide = launch
+            .buffer(Buffer::input(&every))
+            .buffer(Buffer::output(DType::F32, &[1 << 16]))
+            .play(&program)
+            .expect("a right kernel");
         assert_same("widened", &wide[0], &every);
 
         // Every number of the type, the ties between two of them, and the nearest numbers on both sides of both.
@@ -49,7 +52,11 @@ fn conversions_are_those_of_the_half_crate() {
         values.resize(blocks * 256, 0.0);
         let x = Tensor::new(values, &Device::Cpu).expect("numbers");
         let launch = Launch::new(format!("narrow_{suffix}"), (blocks, 1), 256);
-        let narrow = launch.input(&x).output(dtype, x.dims()).play(&program).expect("a right kernel");
+        let narrow = launch
+            .buffer(Buffer::input(&x))
+            .buffer(Buffer::output(dtype, x.dims()))
+            .play(&program)
+            .expect("a right kernel");
         assert_same("narrowed", &narrow[0], &x.to_dtype(dtype).expect("numbers"));
     }
 }
@@ -57,7 +64,9 @@ fn conversions_are_those_of_the_half_crate() {
 /// Plays a probe with 64 threads; it must write all of its outputs.
 fn play(program: &Program, name: &str, x: &[f32], outputs: usize) -> Result<Vec<f32>, String> {
     let x = Tensor::new(x, &Device::Cpu).expect("numbers");
-    let launch = Launch::new(name, (1, 1), 64).input(&x).output(DType::F32, &[outputs]);
+    let launch = Launch::new(name, (1, 1), 64)
+        .buffer(Buffer::input(&x))
+        .buffer(Buffer::output(DType::F32, &[outputs]));
     Ok(singles(&launch.play(program)?[0]))
 }
 
@@ -111,7 +120,10 @@ fn a_race_is_found() {
     let program = probes(&["race"]);
     let x = Numbers::new().draw(DType::F32, &[64]);
     let comers = Tensor::zeros(1, DType::U32, &Device::Cpu).expect("a counter");
-    let launch = Launch::new("race", (1, 1), 64).input(&x).output(DType::F32, &[1]).changed(&comers);
+    let launch = Launch::new("race", (1, 1), 64)
+        .buffer(Buffer::input(&x))
+        .buffer(Buffer::output(DType::F32, &[1]))
+        .buffer(Buffer::changed(&comers));
     let found = launch.play(&program).expect_err("a race");
     assert!(found.contains("in order 0"), "{found}");
 }

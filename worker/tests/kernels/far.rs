@@ -1,9 +1,10 @@
 //! Tensors of more than 2^31 numbers, of which one block's share exists: offsets are counted with 64 bits.
 
 use candle_core::{DType, Device, Tensor};
+use glimpse_worker::sdxl::ops::kernels::{self, GroupNorm};
 
 use super::close::{Numbers, SINGLE, close, limit};
-use super::launch::{Finding, Launch};
+use super::launch::{Buffer, Finding, Launch};
 use super::program::Program;
 
 const DTYPE: DType = DType::F16;
@@ -15,11 +16,16 @@ const PICTURES: usize = 20;
 const CHANNELS: usize = 128;
 const GROUPS: usize = 32;
 const AREA: usize = 1 << 20;
-/// What one block of 256 threads takes of a plane of f16.
+/// What one block of a GPU's grid takes of a plane of f16.
 const CHUNK: usize = 256 * 8;
 
 fn near(what: &str, actual: &Tensor, expected: candle_core::Result<Tensor>) -> Finding {
     close(&format!("{what}, far"), actual, &expected.expect("one shape"), limit(DTYPE, SINGLE))
+}
+
+/// The last block of a GPU's launch.
+fn last_block(launch: kernels::Launch<Buffer>) -> Launch {
+    Launch::of(launch, "f16").only_last_block()
 }
 
 fn single(tensor: &Tensor) -> candle_core::Result<Tensor> {
@@ -28,26 +34,19 @@ fn single(tensor: &Tensor) -> candle_core::Result<Tensor> {
 
 pub(crate) fn geglu(program: &Program) -> Finding {
     let x = Numbers::new().draw(DTYPE, &[1, 2 * WIDTH]);
-    let launch = Launch::new("geglu_f16", (ROWS, 1), 160)
-        .only_block(ROWS - 1, 0)
-        .far_input(&x, (ROWS - 1) * 2 * WIDTH, ROWS * 2 * WIDTH)
-        .far_output(DTYPE, &[1, WIDTH], (ROWS - 1) * WIDTH, ROWS * WIDTH)
-        .int(ROWS)
-        .int(WIDTH);
+    let from = Buffer::far_input(&x, (ROWS - 1) * 2 * WIDTH, ROWS * 2 * WIDTH);
+    let to = Buffer::far_output(DTYPE, &[1, WIDTH], (ROWS - 1) * WIDTH, ROWS * WIDTH);
+    let launch = last_block(kernels::geglu(from, to, ROWS, WIDTH));
     near("geglu", &launch.play(program)?[0], glimpse_worker::sdxl::ops::geglu(&x))
 }
 
 pub(crate) fn layer_norm(program: &Program) -> Finding {
     let mut numbers = Numbers::new();
     let [x, weight, bias] = [&[1, WIDTH][..], &[WIDTH], &[WIDTH]].map(|shape| numbers.draw(DTYPE, shape));
-    let launch = Launch::new("layer_norm_f16", (ROWS, 1), 160)
-        .only_block(ROWS - 1, 0)
-        .far_input(&x, (ROWS - 1) * WIDTH, ROWS * WIDTH)
-        .input(&weight)
-        .input(&bias)
-        .far_output(DTYPE, &[1, WIDTH], (ROWS - 1) * WIDTH, ROWS * WIDTH)
-        .int(WIDTH)
-        .float(1e-5);
+    let from = Buffer::far_input(&x, (ROWS - 1) * WIDTH, ROWS * WIDTH);
+    let to = Buffer::far_output(DTYPE, &[1, WIDTH], (ROWS - 1) * WIDTH, ROWS * WIDTH);
+    let buffers = [from, Buffer::input(&weight), Buffer::input(&bias), to];
+    let launch = last_block(kernels::layer_norm(buffers, ROWS, WIDTH, 1e-5).expect("a grid"));
     let expected = glimpse_worker::sdxl::ops::layer_norm(&x, &weight, &bias, 1e-5);
     near("layer norm", &launch.play(program)?[0], expected)
 }
@@ -56,30 +55,20 @@ pub(crate) fn bias_residual(program: &Program) -> Finding {
     let mut numbers = Numbers::new();
     // The last axis has the bias.
     let (x, bias) = (numbers.draw(DTYPE, &[WIDTH]), numbers.draw(DTYPE, &[WIDTH]));
-    let launch = Launch::new("bias_residual_f16", (ROWS, 1), 160)
-        .only_block(ROWS - 1, 0)
-        .far_input(&x, (ROWS - 1) * WIDTH, ROWS * WIDTH)
-        .input(&bias)
-        .far_input(&x, (ROWS - 1) * WIDTH, ROWS * WIDTH)
-        .far_output(DTYPE, &[WIDTH], (ROWS - 1) * WIDTH, ROWS * WIDTH)
-        .int(ROWS)
-        .int(WIDTH)
-        .int(1);
+    let [from, beside] = [(); 2].map(|()| Buffer::far_input(&x, (ROWS - 1) * WIDTH, ROWS * WIDTH));
+    let to = Buffer::far_output(DTYPE, &[WIDTH], (ROWS - 1) * WIDTH, ROWS * WIDTH);
+    let buffers = [from, Buffer::input(&bias), to];
+    let launch = last_block(kernels::bias_residual(buffers, Some(beside), [ROWS, WIDTH, 1]));
     let expected = single(&x).and_then(|x| ((&x + single(&bias)?)? + &x)?.to_dtype(DTYPE));
     near("bias of the last axis", &launch.play(program)?[0], expected)?;
 
     let planes = PICTURES * CHANNELS;
     let (x, bias) = (numbers.draw(DTYPE, &[CHUNK]), numbers.draw(DTYPE, &[CHANNELS]));
     let (first, total) = (planes * AREA - CHUNK, planes * AREA);
-    let launch = Launch::new("bias_residual_f16", (planes, AREA / CHUNK), 256)
-        .only_block(planes - 1, AREA / CHUNK - 1)
-        .far_input(&x, first, total)
-        .input(&bias)
-        .null()
-        .far_output(DTYPE, &[CHUNK], first, total)
-        .int(PICTURES)
-        .int(CHANNELS)
-        .int(AREA);
+    let from = Buffer::far_input(&x, first, total);
+    let to = Buffer::far_output(DTYPE, &[CHUNK], first, total);
+    let buffers = [from, Buffer::input(&bias), to];
+    let launch = last_block(kernels::bias_residual(buffers, None, [PICTURES, CHANNELS, AREA]));
     let bias = single(&bias).and_then(|bias| bias.narrow(0, CHANNELS - 1, 1));
     let expected = bias.and_then(|bias| single(&x)?.broadcast_add(&bias)?.to_dtype(DTYPE));
     near("bias of channels", &launch.play(program)?[0], expected)
@@ -87,13 +76,13 @@ pub(crate) fn bias_residual(program: &Program) -> Finding {
 
 pub(crate) fn group_norm(program: &Program) -> Finding {
     let mut numbers = Numbers::new();
-    let (rows, size, splits) = (PICTURES * GROUPS, CHANNELS / GROUPS * AREA, 32);
+    let (rows, size) = (PICTURES * GROUPS, CHANNELS / GROUPS * AREA);
+    let norm = GroupNorm { batch: PICTURES, channels: CHANNELS, groups: GROUPS, area: AREA };
+    let splits = norm.splits();
     let split = numbers.draw(DTYPE, &[size / splits]);
-    let launch = Launch::new("group_norm_statistics_f16", (splits, rows), 256)
-        .only_block(splits - 1, rows - 1)
-        .far_input(&split, rows * size - size / splits, rows * size)
-        .far_output(DType::F32, &[3], (rows * splits - 1) * 3, rows * splits * 3)
-        .int(size);
+    let from = Buffer::far_input(&split, rows * size - size / splits, rows * size);
+    let to = Buffer::far_output(DType::F32, &[3], (rows * splits - 1) * 3, rows * splits * 3);
+    let launch = last_block(norm.statistics(splits, from, to).expect("a grid"));
     let values: Vec<f64> = split.to_dtype(DType::F64).and_then(|t| t.to_vec1()).expect("numbers");
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
@@ -114,19 +103,11 @@ pub(crate) fn group_norm(program: &Program) -> Finding {
     let x = numbers.draw(DTYPE, &[CHUNK]);
     let [weight, bias] = [(); 2].map(|()| numbers.draw(DTYPE, &[CHANNELS]));
     let (first, total) = (planes * AREA - CHUNK, planes * AREA);
-    let launch = Launch::new("group_norm_apply_f16", (planes, AREA / CHUNK), 256)
-        .only_block(planes - 1, AREA / CHUNK - 1)
-        .far_input(&x, first, total)
-        .input(&weight)
-        .input(&bias)
-        .input(&parts)
-        .far_output(DTYPE, &[CHUNK], first, total)
-        .int(CHANNELS)
-        .int(AREA)
-        .int(GROUPS)
-        .int(1)
-        .float(0.0)
-        .int(0);
+    let from = Buffer::far_input(&x, first, total);
+    let to = Buffer::far_output(DTYPE, &[CHUNK], first, total);
+    let [weights, biases, moments] = [&weight, &bias, &parts].map(Buffer::input);
+    let launch = norm.apply(1, [from, weights, biases, moments, to], 0.0, false);
+    let launch = last_block(launch.expect("a grid"));
     let last = |tensor: &Tensor| single(tensor)?.narrow(0, CHANNELS - 1, 1);
     let expected = single(&x).and_then(|x| {
         let normal = x.affine(0.5, -0.25)?;
@@ -141,13 +122,9 @@ pub(crate) fn pixels(program: &Program) -> Finding {
     let white = Tensor::ones(3 * area, DTYPE, &Device::Cpu).expect("a picture");
     let broken = Tensor::zeros(1, DType::U32, &Device::Cpu).expect("a flag");
     let (first, total) = ((pictures - 1) * 3 * area, pictures * 3 * area);
-    let launch = Launch::new("pixels_f16", (pictures, 1), 256)
-        .only_block(pictures - 1, 0)
-        .far_input(&white, first, total)
-        .far_output(DType::U8, &[3 * area], first, total)
-        .changed(&broken)
-        .int(pictures)
-        .int(area);
+    let from = Buffer::far_input(&white, first, total);
+    let to = Buffer::far_output(DType::U8, &[3 * area], first, total);
+    let launch = last_block(kernels::pixels(from, to, Buffer::changed(&broken), pictures, area));
     let expected = Tensor::full(255u8, 3 * area, &Device::Cpu);
     near("pixels", &launch.play(program)?[0], expected)
 }

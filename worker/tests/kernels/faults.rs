@@ -94,9 +94,23 @@ const FAULTS: &[Fault] = &[
     fault("guidance_step", "guidance_step.cu", "if (i < x.count)", "", "out of bounds"),
     fault("pixels", "pixels.cu", "left < PIXELS ? static_cast<int>(left) : PIXELS", "PIXELS", "wrote"),
     fault("finite", "finite.cu", "at < count", "at + PACK<T> <= count", "differs"),
-    // Offsets of 32 bits.
-    fault("geglu", "numbers.cuh", "using Index = long long;", "using Index = int;", "range"),
-    fault("layer_norm", "numbers.cuh", "using Index = long long;", "using Index = int;", "not allowed"),
+    // Offsets and parameters of 32 bits.
+    fault("geglu", "geglu.cu", "row * 2 * width", "int(row) * 2 * int(width)", "range"),
+    fault(
+        "layer_norm",
+        "layer_norm.cu",
+        "x += blockIdx.x * width;",
+        "x += blockIdx.x * unsigned(width);",
+        "not allowed",
+    ),
+    fault("finite", "numbers.cuh", "using Index = long long;", "using Index = int;", "is no index"),
+    fault(
+        "group_norm",
+        "group_norm.cu",
+        "float eps, int silu) {   \\",
+        "float eps, Index silu) {   \\",
+        "is no int",
+    ),
     // Wrong arithmetic.
     fault("group_norm", "group_norm.cu", "__expf(-normal)", "__expf(normal)", "differs"),
     fault("geglu", "geglu.cu", "0.707106781f", "0.7f", "differs"),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
+use glimpse_worker::sdxl::ops::kernels;
 
 use super::program::Program;
 
@@ -24,17 +25,65 @@ struct Output {
 }
 
 enum Parameter {
+    Index(usize),
     Int(usize),
     Float(f32),
     Null,
+    Buffer(Buffer),
+}
+
+/// A buffer of a launch.
+pub(crate) struct Buffer {
+    content: Content,
+    /// If it is returned.
+    output: Option<Output>,
+}
+
+enum Content {
+    /// That of an earlier parameter.
     Same(usize),
     /// `bytes` in all, of which those in `there` exist.
-    Buffer {
-        word: &'static str,
-        bytes: usize,
-        there: Range<usize>,
-        content: Vec<u8>,
-    },
+    Own { word: &'static str, bytes: usize, there: Range<usize>, content: Vec<u8> },
+}
+
+impl Buffer {
+    /// Numbers that the kernel only reads.
+    pub(crate) fn input(tensor: &Tensor) -> Self {
+        Self::far_input(tensor, 0, tensor.elem_count())
+    }
+
+    /// Room for numbers that the kernel writes, all of them.
+    pub(crate) fn output(dtype: DType, shape: &[usize]) -> Self {
+        Self::far_output(dtype, shape, 0, shape.iter().product())
+    }
+
+    /// Numbers that the kernel reads and writes.
+    pub(crate) fn changed(tensor: &Tensor) -> Self {
+        let content = bytes_of(tensor);
+        let output = Some(Output { dtype: tensor.dtype(), shape: tensor.dims().to_vec() });
+        let (bytes, there) = (content.len(), 0..content.len());
+        Self { content: Content::Own { word: "inout", bytes, there, content }, output }
+    }
+
+    /// The buffer of an earlier parameter.
+    pub(crate) fn same(parameter: usize) -> Self {
+        Self { content: Content::Same(parameter), output: None }
+    }
+
+    /// A tensor of `total` numbers, of which those of `tensor` alone exist, from number `first` on.
+    pub(crate) fn far_input(tensor: &Tensor, first: usize, total: usize) -> Self {
+        let (size, content) = (tensor.dtype().size_in_bytes(), bytes_of(tensor));
+        let there = first * size..first * size + content.len();
+        Self { content: Content::Own { word: "in", bytes: total * size, there, content }, output: None }
+    }
+
+    /// See [`Self::far_input`].
+    pub(crate) fn far_output(dtype: DType, shape: &[usize], first: usize, total: usize) -> Self {
+        let (size, count) = (dtype.size_in_bytes(), shape.iter().product::<usize>());
+        let there = first * size..(first + count) * size;
+        let content = Content::Own { word: "out", bytes: total * size, there, content: Vec::new() };
+        Self { content, output: Some(Output { dtype, shape: shape.to_vec() }) }
+    }
 }
 
 /// The parameters are added in order.
@@ -44,7 +93,18 @@ pub(crate) struct Launch {
     block: usize,
     blocks: Range<usize>,
     parameters: Vec<Parameter>,
-    outputs: Vec<Output>,
+}
+
+impl Parameter {
+    fn of(argument: kernels::Argument<Buffer>) -> Self {
+        match argument {
+            kernels::Argument::Buffer(buffer) => Self::Buffer(buffer),
+            kernels::Argument::Null => Self::Null,
+            kernels::Argument::Index(value) => Self::Index(value),
+            kernels::Argument::Int(value) => Self::Int(value),
+            kernels::Argument::Float(value) => Self::Float(value),
+        }
+    }
 }
 
 fn bytes_of(tensor: &Tensor) -> Vec<u8> {
@@ -54,79 +114,34 @@ fn bytes_of(tensor: &Tensor) -> Vec<u8> {
 }
 
 impl Launch {
+    /// A launch as a GPU runs it for tensors of a type, by its suffix.
+    pub(crate) fn of(launch: kernels::Launch<Buffer>, suffix: &str) -> Self {
+        let kernels::Grid { x, y, threads } = launch.grid;
+        let mut own = Self::new(format!("{}_{suffix}", launch.function.name()), (x, y), threads);
+        own.parameters = launch.arguments.into_iter().map(Parameter::of).collect();
+        own
+    }
+
+    /// A launch of a kernel that no GPU runs.
     pub(crate) fn new(kernel: impl Into<String>, grid: (usize, usize), block: usize) -> Self {
         let blocks = 0..grid.0 * grid.1;
-        Self { kernel: kernel.into(), grid, block, blocks, parameters: Vec::new(), outputs: Vec::new() }
+        Self { kernel: kernel.into(), grid, block, blocks, parameters: Vec::new() }
     }
 
-    /// Plays one block alone.
-    pub(crate) fn only_block(mut self, x: usize, y: usize) -> Self {
-        let block = y * self.grid.0 + x;
-        self.blocks = block..block + 1;
+    /// Plays another grid: a kernel must be right with any smaller one.
+    pub(crate) fn on(mut self, grid: (usize, usize), block: usize) -> Self {
+        (self.grid, self.block, self.blocks) = (grid, block, 0..grid.0 * grid.1);
         self
     }
 
-    pub(crate) fn int(mut self, value: usize) -> Self {
-        self.parameters.push(Parameter::Int(value));
+    /// Plays the last block alone.
+    pub(crate) fn only_last_block(mut self) -> Self {
+        self.blocks = self.blocks.end - 1..self.blocks.end;
         self
     }
 
-    pub(crate) fn float(mut self, value: f64) -> Self {
-        self.parameters.push(Parameter::Float(value as f32));
-        self
-    }
-
-    /// Numbers that the kernel only reads.
-    pub(crate) fn input(self, tensor: &Tensor) -> Self {
-        self.far_input(tensor, 0, tensor.elem_count())
-    }
-
-    /// No tensor.
-    pub(crate) fn null(mut self) -> Self {
-        self.parameters.push(Parameter::Null);
-        self
-    }
-
-    /// Room for numbers that the kernel writes, all of them.
-    pub(crate) fn output(self, dtype: DType, shape: &[usize]) -> Self {
-        let total = shape.iter().product();
-        self.far_output(dtype, shape, 0, total)
-    }
-
-    /// Numbers that the kernel reads and writes.
-    pub(crate) fn changed(mut self, tensor: &Tensor) -> Self {
-        let content = bytes_of(tensor);
-        let there = 0..content.len();
-        self.outputs.push(Output { dtype: tensor.dtype(), shape: tensor.dims().to_vec() });
-        self.parameters.push(Parameter::Buffer { word: "inout", bytes: content.len(), there, content });
-        self
-    }
-
-    /// The buffer of an earlier parameter.
-    pub(crate) fn same(mut self, parameter: usize) -> Self {
-        self.parameters.push(Parameter::Same(parameter));
-        self
-    }
-
-    /// A tensor of `total` numbers, of which those of `tensor` alone exist, from number `first` on.
-    pub(crate) fn far_input(mut self, tensor: &Tensor, first: usize, total: usize) -> Self {
-        let (size, content) = (tensor.dtype().size_in_bytes(), bytes_of(tensor));
-        let there = first * size..first * size + content.len();
-        self.parameters.push(Parameter::Buffer { word: "in", bytes: total * size, there, content });
-        self
-    }
-
-    /// See [`Self::far_input`].
-    pub(crate) fn far_output(mut self, dtype: DType, shape: &[usize], first: usize, total: usize) -> Self {
-        let (size, count) = (dtype.size_in_bytes(), shape.iter().product::<usize>());
-        let there = first * size..(first + count) * size;
-        self.outputs.push(Output { dtype, shape: shape.to_vec() });
-        self.parameters.push(Parameter::Buffer {
-            word: "out",
-            bytes: total * size,
-            there,
-            content: Vec::new(),
-        });
+    pub(crate) fn buffer(mut self, buffer: Buffer) -> Self {
+        self.parameters.push(Parameter::Buffer(buffer));
         self
     }
 
@@ -141,15 +156,18 @@ impl Launch {
         line(format!("{} {x} {y} {} {start} {end} {ORDERS}\n", self.kernel, self.block), &[]);
         for parameter in &self.parameters {
             match parameter {
+                Parameter::Index(value) => line(format!("index {value}\n"), &[]),
                 Parameter::Int(value) => line(format!("int {value}\n"), &[]),
                 Parameter::Float(value) => line(format!("float {:08x}\n", value.to_bits()), &[]),
                 Parameter::Null => line("null\n".into(), &[]),
-                Parameter::Same(parameter) => line(format!("same {parameter}\n"), &[]),
-                Parameter::Buffer { word, bytes, there: Range { start, end }, content } => {
-                    let shift = if at_end { bytes.next_multiple_of(16) - bytes } else { 0 };
-                    line(format!("{word} {bytes} {shift} {start} {end}\n"), content);
-                    line("\n".into(), &[]);
-                }
+                Parameter::Buffer(buffer) => match &buffer.content {
+                    Content::Same(parameter) => line(format!("same {parameter}\n"), &[]),
+                    Content::Own { word, bytes, there: Range { start, end }, content } => {
+                        let shift = if at_end { bytes.next_multiple_of(16) - bytes } else { 0 };
+                        line(format!("{word} {bytes} {shift} {start} {end}\n"), content);
+                        line("\n".into(), &[]);
+                    }
+                },
             }
         }
         text
@@ -159,14 +177,22 @@ impl Launch {
     ///
     /// The buffers are once aligned and once not, which must make no difference.
     pub(crate) fn play(&self, program: &Program) -> Result<Vec<Tensor>, String> {
-        assert!(self.grid.1 <= 65_535 && self.block <= 256, "{}: no GPU would launch this", self.kernel);
+        assert!(
+            self.grid.0 < 1 << 31 && self.grid.1 <= 65_535 && self.block <= 256,
+            "{}: no GPU would launch this",
+            self.kernel
+        );
         let bytes = program.run(&self.text(false))?;
         if bytes != program.run(&self.text(true))? {
             return Err("buffers that are not aligned give other numbers".into());
         }
         let mut rest = &bytes[..];
         let mut tensors = Vec::new();
-        for Output { dtype, shape } in &self.outputs {
+        let outputs = self.parameters.iter().filter_map(|parameter| match parameter {
+            Parameter::Buffer(Buffer { output, .. }) => output.as_ref(),
+            _ => None,
+        });
+        for Output { dtype, shape } in outputs {
             let size = shape.iter().product::<usize>() * dtype.size_in_bytes();
             let (own, others) = rest.split_at_checked(size).ok_or("the program wrote too little")?;
             tensors.push(Tensor::from_raw_buffer(own, *dtype, shape, &Device::Cpu).expect("a tensor"));

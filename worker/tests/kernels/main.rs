@@ -14,6 +14,8 @@ mod far;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod grids;
+#[cfg(test)]
 mod launch;
 #[cfg(test)]
 mod norms;

@@ -1,40 +1,22 @@
 //! `group_norm.cu` and `layer_norm.cu`.
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
+use glimpse_worker::sdxl::ops::kernels::{self, GroupNorm};
 use glimpse_worker::sdxl::ops::{self, Activation};
 
 use super::close::{Numbers, SINGLE, close, limit};
 use super::far;
-use super::launch::{Finding, Launch, TYPES};
+use super::launch::{Buffer, Finding, Launch, TYPES};
 use super::program::Program;
 
 const EPS: f64 = 1e-5;
 
-/// Sizes of one launch: channels, groups, height and width, and the splits of a group.
+/// Sizes: channels, groups, height and width, and the splits of a group; 0 for those of a GPU.
 type Sizes = (usize, usize, (usize, usize), usize);
-
-/// A whole block where one does all, and else small ones, which are quicker to play.
-fn block_for(splits: usize) -> usize {
-    if splits == 1 { 256 } else { 64 }
-}
-
-/// The moments of each split of each group, in the form that the second kernel takes them.
-fn statistics(
-    program: &Program,
-    suffix: &str,
-    x: &Tensor,
-    groups: usize,
-    splits: usize,
-) -> Result<Tensor, String> {
-    let rows = x.dims()[0] * groups;
-    let launch = Launch::new(format!("group_norm_statistics_{suffix}"), (splits, rows), block_for(splits));
-    let launch = launch.input(x).output(DType::F32, &[rows, splits, 3]).int(x.elem_count() / rows);
-    Ok(launch.play(program)?.remove(0))
-}
 
 pub(crate) fn group_norm(program: &Program) -> Finding {
     let mut numbers = Numbers::new();
-    let sizes: [Sizes; 7] = [
+    let sizes: [Sizes; 9] = [
         // Whole packs; several splits; several chunks of a plane.
         (8, 2, (16, 16), 1),
         (4, 2, (24, 32), 3),
@@ -44,6 +26,9 @@ pub(crate) fn group_norm(program: &Program) -> Finding {
         (4, 2, (1, 3), 32),
         (2, 2, (1, 1), 1),
         (3, 1, (33, 67), 32),
+        // As a GPU has them: one block for a group, and two.
+        (2, 1, (32, 33), 0),
+        (2, 1, (72, 72), 0),
     ];
     for (dtype, suffix) in TYPES {
         for (channels, groups, (height, width), splits) in sizes {
@@ -54,18 +39,21 @@ pub(crate) fn group_norm(program: &Program) -> Finding {
                 }
                 let x = numbers.around(mean, dtype, &[2, channels, height, width]);
                 let (weight, bias) = (numbers.draw(dtype, &[channels]), numbers.draw(dtype, &[channels]));
-                let parts = statistics(program, suffix, &x, groups, splits)?;
+                let own = GroupNorm { batch: 2, channels, groups, area: height * width };
+                let splits = if splits == 0 { own.splits() } else { splits };
 
-                let area = height * width;
-                let block = block_for(splits);
-                let chunks = area.div_ceil(block * 8);
-                let launch = Launch::new(format!("group_norm_apply_{suffix}"), (2 * channels, chunks), block);
+                let room = Buffer::output(DType::F32, &[2 * groups, splits, 3]);
+                let launch = own.statistics(splits, Buffer::input(&x), room).expect("a small grid");
+                let parts = Launch::of(launch, suffix).play(program)?.remove(0);
+
                 // The result in a tensor of its own, or in place.
-                let launch = if silu { launch.input(&x) } else { launch.changed(&x) };
-                let launch = launch.input(&weight).input(&bias).input(&parts);
-                let launch = if silu { launch.output(dtype, x.dims()) } else { launch.same(0) };
-                let launch =
-                    launch.int(channels).int(area).int(groups).int(splits).float(EPS).int(silu.into());
+                let (from, to) = match silu {
+                    true => (Buffer::input(&x), Buffer::output(dtype, x.dims())),
+                    false => (Buffer::changed(&x), Buffer::same(0)),
+                };
+                let [weights, biases, moments] = [&weight, &bias, &parts].map(Buffer::input);
+                let launch = own.apply(splits, [from, weights, biases, moments, to], EPS, silu);
+                let launch = Launch::of(launch.expect("a small grid"), suffix);
                 let activation = silu.then_some(Activation::Silu);
                 let expected =
                     ops::group_norm(&x, groups, &weight, &bias, EPS, activation).expect("sizes that fit");
@@ -82,30 +70,37 @@ pub(crate) fn group_norm(program: &Program) -> Finding {
 
 pub(crate) fn layer_norm(program: &Program) -> Finding {
     let mut numbers = Numbers::new();
-    // Widths of SDXL's UNet and of its text encoders, with best and with other blocks; odd widths.
+    // Widths of SDXL's UNet and of its text encoders, and odd ones, with a GPU's block or another.
     let sizes = [
-        (3, 640, 96),
-        (2, 1280, 160),
-        (2, 768, 96),
-        (2, 2048, 256),
-        (3, 37, 32),
-        (5, 1, 64),
-        (2, 1283, 64),
-        (1, 8, 256),
+        (3, 640, None),
+        (2, 1280, None),
+        (2, 768, None),
+        (2, 2048, None),
+        (3, 37, None),
+        (2, 1283, None),
+        (5, 1, Some(64)),
+        (2, 1283, Some(64)),
+        (1, 8, Some(256)),
     ];
     for (dtype, suffix) in TYPES {
         for (rows, width, block) in sizes {
             for mean in [0.0, 100.0] {
                 let x = numbers.around(mean, dtype, &[rows, width]);
                 let (weight, bias) = (numbers.draw(dtype, &[width]), numbers.draw(dtype, &[width]));
-                let launch = Launch::new(format!("layer_norm_{suffix}"), (rows, 1), block);
                 // The result in a tensor of its own, or in place.
-                let launch = if mean == 0.0 { launch.input(&x) } else { launch.changed(&x) };
-                let launch = launch.input(&weight).input(&bias);
-                let launch = if mean == 0.0 { launch.output(dtype, x.dims()) } else { launch.same(0) };
-                let launch = launch.int(width).float(EPS);
+                let (from, to) = match mean {
+                    0.0 => (Buffer::input(&x), Buffer::output(dtype, x.dims())),
+                    _ => (Buffer::changed(&x), Buffer::same(0)),
+                };
+                let buffers = [from, Buffer::input(&weight), Buffer::input(&bias), to];
+                let launch = kernels::layer_norm(buffers, rows, width, EPS).expect("a small grid");
+                let launch = Launch::of(launch, suffix);
+                let launch = match block {
+                    Some(block) => launch.on((rows, 1), block),
+                    None => launch,
+                };
                 let expected = ops::layer_norm(&x, &weight, &bias, EPS).expect("sizes that fit");
-                let what = format!("{dtype:?} {rows}x{width}, block {block}, mean {mean}");
+                let what = format!("{dtype:?} {rows}x{width}, block {block:?}, mean {mean}");
                 let single = if mean == 0.0 { SINGLE } else { 1e-4 };
                 close(&what, &launch.play(program)?[0], &expected, limit(dtype, single))?;
             }

@@ -1,11 +1,11 @@
 //! `pixels.cu` and `finite.cu`.
 
 use candle_core::{DType, Device, Tensor};
-use glimpse_worker::sdxl::ops;
+use glimpse_worker::sdxl::ops::{self, kernels};
 
 use super::close::{Numbers, close};
 use super::far;
-use super::launch::{Finding, Launch, TYPES};
+use super::launch::{Buffer, Finding, Launch, TYPES};
 use super::program::Program;
 
 /// A flag that is not set.
@@ -31,20 +31,27 @@ fn quantised(images: &Tensor) -> candle_core::Result<Tensor> {
 
 pub(crate) fn pixels(program: &Program) -> Finding {
     let mut numbers = Numbers::new();
-    // Pictures, height, width, grid, block.
-    let sizes =
-        [(1, 16, 16, (1, 1), 64), (2, 32, 40, (2, 3), 128), (3, 5, 7, (2, 1), 32), (1, 1, 1, (1, 1), 32)];
+    // Pictures, height and width, with a GPU's grid and block or with others.
+    let sizes = [
+        (1, 16, 16, None),
+        (2, 33, 40, None),
+        (2, 32, 40, Some(((2, 3), 128))),
+        (3, 5, 7, Some(((2, 1), 32))),
+        (1, 1, 1, None),
+    ];
     for (dtype, suffix) in TYPES {
-        for (pictures, height, width, grid, block) in sizes {
+        for (pictures, height, width, grid) in sizes {
             let shape = [pictures, 3, height, width];
             let play = |images: &Tensor| {
-                Launch::new(format!("pixels_{suffix}"), grid, block)
-                    .input(images)
-                    .output(DType::U8, &[pictures, height, width, 3])
-                    .changed(&flag())
-                    .int(pictures)
-                    .int(height * width)
-                    .play(program)
+                let rgb = Buffer::output(DType::U8, &[pictures, height, width, 3]);
+                let broken = Buffer::changed(&flag());
+                let launch = kernels::pixels(Buffer::input(images), rgb, broken, pictures, height * width);
+                let launch = Launch::of(launch, suffix);
+                match grid {
+                    Some((grid, block)) => launch.on(grid, block),
+                    None => launch,
+                }
+                .play(program)
             };
             // Grey is 127.5, a tie. Normal numbers reach beyond black and white.
             let random = numbers.draw(dtype, &shape);
@@ -64,14 +71,20 @@ pub(crate) fn pixels(program: &Program) -> Finding {
 
 pub(crate) fn finite(program: &Program) -> Finding {
     let mut numbers = Numbers::new();
-    // Numbers, blocks, threads of a block.
-    for (count, blocks, block) in [(4096, 2, 256), (1021, 1, 64), (37, 3, 32), (1, 1, 32)] {
+    // Numbers, with a GPU's blocks and threads of a block or with others.
+    let sizes = [(8195, None), (1021, None), (4096, Some((2, 256))), (37, Some((3, 32))), (1, Some((1, 32)))];
+    for (count, grid) in sizes {
         let sound: Vec<f32> = numbers.draw(DType::F32, &[count]).to_vec1().expect("numbers");
         for (dtype, suffix) in TYPES {
             let check = |what: &str, values: Vec<f32>| {
                 let x = Tensor::new(values, &Device::Cpu).and_then(|x| x.to_dtype(dtype)).expect("numbers");
-                let launch = Launch::new(format!("finite_{suffix}"), (1, blocks), block);
-                let played = launch.input(&x).changed(&flag()).int(count).play(program)?;
+                let launch = kernels::finite(Buffer::input(&x), Buffer::changed(&flag()), count);
+                let launch = Launch::of(launch, suffix);
+                let launch = match grid {
+                    Some((blocks, block)) => launch.on((1, blocks), block),
+                    None => launch,
+                };
+                let played = launch.play(program)?;
                 let expected = !ops::is_finite(&x).expect("numbers");
                 flagged(&format!("{what} among {count} of {dtype:?}"), &played[0], expected)
             };

@@ -5,9 +5,10 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 use glimpse_worker::schedulers::{Noise, Sampler, SchedulerConfig};
 use glimpse_worker::sdxl::Settings;
+use glimpse_worker::sdxl::ops::{LinearStep, kernels};
 
 use super::close::{Numbers, SINGLE, close};
-use super::launch::{Finding, Launch, TYPES};
+use super::launch::{Buffer, Finding, Launch, TYPES};
 use super::program::Program;
 
 const STEPS: usize = 6;
@@ -73,11 +74,12 @@ pub(crate) fn guidance_step(program: &Program) -> Finding {
         ("EulerDiscreteScheduler", "v_prediction"),
         ("DDIMScheduler", "epsilon"),
     ];
-    // Numbers, blocks, threads of a block: whole packs, a tail, fewer threads than numbers, one number.
-    let sizes = [(4 * 16 * 16, 4, 64), (1021, 1, 256), (1021, 2, 32), (1, 1, 32)];
+    // Numbers, and a GPU's blocks and threads of a block or others: whole packs, a tail, fewer threads than numbers, one
+    // number.
+    let sizes = [(4 * 16 * 16 + 1, None), (1021, None), (1021, Some((2, 32))), (1, Some((1, 32)))];
     for (class, prediction) in samplers {
         let mut sampler = sampler(class, prediction);
-        for (step, (count, blocks, block)) in (0..STEPS - 1).zip(sizes.into_iter().cycle()) {
+        for (step, (count, grid)) in (0..STEPS - 1).zip(sizes.into_iter().cycle()) {
             let sample = numbers.draw(DType::F32, &[count]);
             let sample = (sample * sampler.sigmas().map_or(1.0, |s| s[step].hypot(1.0))).expect("numbers");
             let [a, b, c, d] = coefficients(sampler.as_ref(), prediction, step);
@@ -86,19 +88,24 @@ pub(crate) fn guidance_step(program: &Program) -> Finding {
                 let combined = guided(&negative, &positive).expect("one shape");
                 let expected = sampler.step(step, &combined, &sample, &mut NoNoise).expect("one shape");
                 let what = format!("{class} {prediction} step {step}, {count} of {dtype:?}");
-                let launch = || {
-                    let launch = Launch::new(format!("guidance_step_{suffix}"), (1, blocks), block);
-                    launch.input(&negative).input(&positive)
+                let play = |[from, to]: [Buffer; 2], denoised: Option<Buffer>| {
+                    let [negative, positive] = [&negative, &positive].map(Buffer::input);
+                    let step = LinearStep { a, b, c, d };
+                    let buffers = [negative, positive, from, to];
+                    let launch = kernels::guidance_step(buffers, denoised, count, SCALE, step);
+                    let launch = Launch::of(launch, suffix);
+                    match grid {
+                        Some((blocks, block)) => launch.on((1, blocks), block),
+                        None => launch,
+                    }
+                    .play(program)
                 };
-                let finish = |launch: Launch| {
-                    launch.int(count).float(SCALE).float(a).float(b).float(c).float(d).play(program)
-                };
-                let room = |launch: Launch| launch.output(DType::F32, &[count]);
-                let both = finish(room(room(launch().input(&sample))))?;
+                let room = || Buffer::output(DType::F32, &[count]);
+                let both = play([Buffer::input(&sample), room()], Some(room()))?;
                 close(&format!("{what}: latents"), &both[0], &expected.sample, SINGLE)?;
                 close(&format!("{what}: denoised"), &both[1], &expected.denoised, SINGLE)?;
                 // In place, and without the estimate.
-                let alone = finish(launch().changed(&sample).same(2).null())?;
+                let alone = play([Buffer::changed(&sample), Buffer::same(2)], None)?;
                 close(&format!("{what}: latents alone"), &alone[0], &expected.sample, SINGLE)?;
             }
         }

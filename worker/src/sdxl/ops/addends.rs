@@ -2,45 +2,35 @@
 
 use candle_core::{Result, Tensor};
 
+use super::arguments::{Addends, Channels};
 use super::forms::own_form;
 use super::portable;
-
-/// The addends after a product, in this order.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Addends<'a> {
-    /// A number for each channel: [C].
-    pub bias: Option<&'a Tensor>,
-    /// A number for each picture and channel, as the time embedding of diffusers' `ResnetBlock2D`: [B, C].
-    pub shift: Option<&'a Tensor>,
-    /// A tensor of the product's shape.
-    pub residual: Option<&'a Tensor>,
-}
-
-impl<'a> From<Option<&'a Tensor>> for Addends<'a> {
-    fn from(bias: Option<&'a Tensor>) -> Self {
-        Self { bias, ..Self::default() }
-    }
-}
-
-/// The axis of the channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Channels {
-    /// [B, C, ..], after a convolution.
-    Second,
-    /// [.., C], after a linear layer.
-    Last,
-}
 
 /// `product` and all addends.
 ///
 /// # Errors
 /// If the shapes do not match or the device fails.
 pub fn add(product: Tensor, addends: Addends<'_>, channels: Channels) -> Result<Tensor> {
+    sum(product, addends, channels, false)
+}
+
+/// As [`add`], for a product that was just computed, which no other tensor shares its memory with: a GPU writes the sum
+/// there.
+///
+/// # Errors
+/// If the shapes do not match or the device fails.
+pub(super) fn add_to_fresh(product: Tensor, addends: Addends<'_>, channels: Channels) -> Result<Tensor> {
+    sum(product, addends, channels, true)
+}
+
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+fn sum(product: Tensor, addends: Addends<'_>, channels: Channels, in_place: bool) -> Result<Tensor> {
     if let Addends { bias: None, shift: None, residual: None } = addends {
         return Ok(product);
     }
-    if let Some(sum) = own_form!(Addends, product.device(), super::cuda::add(&product, addends, channels)) {
-        return Ok(sum);
+    let own = own_form!(Addends, product.device(), super::cuda::add(&product, addends, channels, in_place));
+    match own {
+        Some(sum) => Ok(sum),
+        None => portable::add(product, addends, channels),
     }
-    portable::add(product, addends, channels)
 }

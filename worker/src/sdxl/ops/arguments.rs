@@ -1,4 +1,6 @@
-//! The arguments of the operations besides tensors.
+//! The arguments of the operations besides single tensors.
+
+use candle_core::Tensor;
 
 /// An activation function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,4 +51,44 @@ impl Padding {
     pub fn even(pixels: usize) -> Self {
         Self { before: pixels, after: pixels }
     }
+}
+
+/// The addends after a product, in this order.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Addends<'a> {
+    /// A number for each channel: [C].
+    pub bias: Option<&'a Tensor>,
+    /// A number for each picture and channel, as the time embedding of diffusers' `ResnetBlock2D`: [B, C].
+    pub shift: Option<&'a Tensor>,
+    /// A tensor of the product's shape.
+    pub residual: Option<&'a Tensor>,
+}
+
+impl<'a> From<Option<&'a Tensor>> for Addends<'a> {
+    fn from(bias: Option<&'a Tensor>) -> Self {
+        Self { bias, ..Self::default() }
+    }
+}
+
+/// The axis of the channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channels {
+    /// [B, C, ..], after a convolution.
+    Second,
+    /// [.., C], after a linear layer.
+    Last,
+}
+
+/// A step that is linear in latents and prediction: next = a sample + b prediction, and the estimate of the finished
+/// latents is c sample + d prediction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LinearStep {
+    /// The latents in the next latents.
+    pub a: f64,
+    /// The prediction in the next latents.
+    pub b: f64,
+    /// The latents in the estimate.
+    pub c: f64,
+    /// The prediction in the estimate.
+    pub d: f64,
 }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::addends::{Addends, Channels, add};
-use super::arguments::Padding;
+use super::addends::{add, add_to_fresh};
+use super::arguments::{Addends, Channels, Padding};
 use super::forms::own_form;
 use super::gemm::{Keep, Matrix, multiply};
 use super::portable;
@@ -47,7 +47,7 @@ pub fn conv2d<'a>(
             Some(product) => product,
             None => portable::conv2d(x, weight, None, padding, stride)?,
         };
-        return add(product, addends, Channels::Second);
+        return add_to_fresh(product, addends, Channels::Second);
     }
     let (batch, channels, height, width) = x.dims4()?;
     let (out_channels, inputs, kh, kw) = weight.dims4()?;

@@ -2,22 +2,9 @@
 
 use candle_core::{DType, Result, Tensor};
 
+use super::arguments::LinearStep;
 use super::forms::own_form;
 use super::portable;
-
-/// A step that is linear in latents and prediction: next = a sample + b prediction, and the estimate of the finished
-/// latents is c sample + d prediction.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LinearStep {
-    /// The latents in the next latents.
-    pub a: f64,
-    /// The prediction in the next latents.
-    pub b: f64,
-    /// The latents in the estimate.
-    pub c: f64,
-    /// The prediction in the estimate.
-    pub d: f64,
-}
 
 /// Takes a step with the prediction negative + scale (positive - negative). Without guidance both are the same tensor.
 ///

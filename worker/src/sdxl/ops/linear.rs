@@ -3,7 +3,8 @@
 use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
-use super::addends::{Addends, Channels, add};
+use super::addends::{add, add_to_fresh};
+use super::arguments::{Addends, Channels};
 use super::gemm::{Keep, Matrix, multiply};
 use super::portable;
 use super::slices::{PARALLEL_FLOOR, on_slices};
@@ -15,7 +16,7 @@ use super::slices::{PARALLEL_FLOOR, on_slices};
 pub fn linear<'a>(x: &Tensor, weight: &Tensor, addends: impl Into<Addends<'a>>) -> Result<Tensor> {
     let addends = addends.into();
     if !x.device().is_cpu() {
-        return add(portable::linear(x, weight, None)?, addends, Channels::Last);
+        return add_to_fresh(portable::linear(x, weight, None)?, addends, Channels::Last);
     }
     let (outputs, inputs) = weight.dims2()?;
     if x.dim(D::Minus1)? != inputs {

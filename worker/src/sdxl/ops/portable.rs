@@ -3,10 +3,8 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::addends::{Addends, Channels};
-use super::arguments::{Activation, Mask, Padding};
+use super::arguments::{Activation, Addends, Channels, LinearStep, Mask, Padding};
 use super::bands;
-use super::guidance::LinearStep;
 
 /// Most attention scores of one call: candle's kernels index with 32 bits, and the self-attention of one 2048 x 1024
 /// picture with guidance has more than 2^31 scores.

@@ -14,14 +14,13 @@ pub use config::{Level, UnetConfig};
 
 use std::rc::Rc;
 
-#[cfg(feature = "cuda")]
-use candle_core::Device;
 use candle_core::{DType, Tensor};
 
 use self::blocks::{Conditions, DownBlock, MidBlock, UpBlock};
 use self::embeddings::{TimestepEmbedding, Timesteps};
 use super::error::LoadError;
 use super::layers::{Conv2d, GroupNorm};
+use super::ops::KeptUploads;
 use super::taps::Taps;
 use super::weights::WeightFiles;
 
@@ -129,12 +128,7 @@ impl Unet {
     /// If the shapes do not match or the device fails.
     pub fn forward(&self, inputs: &UnetInputs) -> candle_core::Result<Tensor> {
         let taps = &mut Taps::none();
-        // candle uploads the shapes of strided tensors, which could wait for the work before it: they stay uploaded.
-        #[cfg(feature = "cuda")]
-        let _kept = match inputs.sample.device() {
-            Device::Cuda(device) => Some(device.enable_cuda_graph_htod_cache()),
-            _ => None,
-        };
+        let _kept = KeptUploads::on(inputs.sample.device());
         #[cfg(feature = "cuda")]
         if let Some(recordings) = &self.recordings {
             let time = self.embed(inputs, taps)?;

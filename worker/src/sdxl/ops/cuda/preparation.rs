@@ -1,0 +1,43 @@
+//! What is set once when a GPU is opened.
+
+use std::ptr;
+
+use candle_core::cuda_backend::cudarc::driver::{result, sys};
+use candle_core::cuda_backend::{CudaDevice, WrapErr};
+use candle_core::{Device, Result};
+
+/// Prepares a GPU before the first tensor is on it. Other devices need nothing.
+///
+/// - cudarc does not track each tensor by two events any more.
+/// - The memory pool keeps what is freed, so that the next step's tensors cost no call of the operating system.
+///
+/// # Errors
+/// If the driver refuses.
+pub fn prepare(device: &Device) -> Result<()> {
+    let Device::Cuda(device) = device else { return Ok(()) };
+    // Sound: events order several streams. All work here is on the one stream that the device was opened with
+    // (`Device::new_cuda_with_stream`): kernels, copies, cuBLAS, cuDNN, FlashAttention, allocation and release. A stream
+    // runs its work in the order of the calls, on whichever thread they are made.
+    #[allow(unsafe_code)]
+    unsafe {
+        device.disable_event_tracking();
+    }
+    keep_pool(device)
+}
+
+fn keep_pool(device: &CudaDevice) -> Result<()> {
+    let stream = device.cuda_stream();
+    let context = stream.context();
+    if !context.has_async_alloc() {
+        return Ok(());
+    }
+    let mut threshold = u64::MAX;
+    // Sound: the device is the context's, its pool lives as long as it, and the attribute is a u64 that is read before
+    // the call returns.
+    #[allow(unsafe_code)]
+    unsafe {
+        let pool = result::device::get_mem_pool(context.cu_device()).w()?;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        result::mem_pool::set_attribute(pool, attribute, ptr::from_mut(&mut threshold).cast()).w()
+    }
+}
