@@ -6,6 +6,7 @@ use std::{
 };
 
 use candle_core::{DType, Device};
+use clap::builder::FalseyValueParser;
 use glimpse_shared::{
     id::App,
     request::{MAX_PIXELS, MIN_PIXELS},
@@ -59,6 +60,13 @@ pub struct ModelConfig {
         value_parser = clap::value_parser!(u64).range(MIN_PIXELS..=MAX_PIXELS)
     )]
     pub max_pixels: u64,
+
+    /// Needs less memory on the GPU: the text encoders are in host memory between prompts, the checkpoint's own weights
+    /// while LoRAs replace them, and the VAE works in overlapping tiles of 512 pixels or less, which changes larger
+    /// pictures slightly. Without this flag the worker does the same, part by part, when memory runs out. On the CPU
+    /// only the tiles have an effect.
+    #[arg(long, env = "GLIMPSE_LOW_MEMORY", value_parser = FalseyValueParser::new())]
+    pub low_memory: bool,
 
     /// What to compute on: `auto`, `cpu` or `cuda:N`. Float16 on a GPU, float32 on the CPU.
     #[arg(long, env = "GLIMPSE_DEVICE", default_value = "auto")]
@@ -120,6 +128,7 @@ impl ModelConfig {
         (options.model, options.vae, options.taesd) = (path(model, ModelKind::Pipeline)?, vae, taesd);
         options.config.clone_from(&self.config);
         options.max_pixels = self.max_pixels;
+        options.low_memory = self.low_memory;
         options.device = device;
         options.generator = match self.generator {
             TorchGenerator::Cuda => GeneratorKind::Cuda,

@@ -29,6 +29,9 @@ pub struct LoadOptions {
     pub generator: GeneratorKind,
     /// The largest width times height of a request, in pixels.
     pub max_pixels: u64,
+    /// Whether to need less device memory, for more time and slightly other pictures: the text encoders rest in host
+    /// memory between prompts, and the VAE works in tiles.
+    pub low_memory: bool,
 }
 
 impl LoadOptions {
@@ -44,6 +47,7 @@ impl LoadOptions {
             precision: Precision::Full,
             generator: GeneratorKind::Cuda,
             max_pixels: 2048 * 1024,
+            low_memory: false,
         }
     }
 }
