@@ -146,17 +146,17 @@ impl Memory {
         let finished = Some(self.finished.get()).filter(|finished| *finished < size.in_all());
         let fits = finished.unwrap_or(0).max(half).max(SMALLEST);
         let JobSize { width, height, pictures } = size;
+        let pictures = if pictures == 1 { "1 picture".to_owned() } else { format!("{pictures} pictures") };
         if self.fits.get().is_none_or(|known| fits < known) {
             self.fits.set(Some(fits));
             tracing::warn!(
-                "the device ran out of memory at {width}x{height} with {pictures} pictures ({why}): until this process \
+                "the device ran out of memory at {width}x{height} with {pictures} ({why}): until this process \
                  ends, requests of more than {fits} pixels in all are refused. Set --max-pixels to {} for that, or use \
                  --low-memory",
                 self.max_pixels()
             );
         }
         let each = (fits / size.pictures.max(1) as u64).max(SMALLEST);
-        let pictures = if pictures == 1 { "1 picture".to_owned() } else { format!("{pictures} pictures") };
         PipelineError::OutOfMemory {
             message: format!(
                 "the device ran out of memory at {width}x{height} with {pictures}: a request of at most {each} pixels \
