@@ -71,9 +71,10 @@ pub async fn make(
     }
     let made = made.map_err(Failure::unforeseen)?.map_err(|error| match error {
         PipelineError::BadRequest { .. } => Failure::BadInput(error.to_string()),
-        PipelineError::Fault { .. } | PipelineError::Device { .. } | PipelineError::Interrupted => {
-            Failure::Job(error.to_string())
-        }
+        PipelineError::Fault { .. }
+        | PipelineError::OutOfMemory { .. }
+        | PipelineError::Device { .. }
+        | PipelineError::Interrupted => Failure::Job(error.to_string()),
     })?;
     let encoded = made.pictures.iter().map(|picture| {
         let image = reporter::encode_final(picture, spec.output_format()).map_err(Failure::unforeseen)?;

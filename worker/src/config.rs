@@ -61,6 +61,13 @@ pub struct ModelConfig {
     )]
     pub max_pixels: u64,
 
+    /// Needs less memory on the GPU: the text encoders are in host memory between prompts, the checkpoint's own weights
+    /// while LoRAs replace them, and the VAE works in overlapping tiles of 512 pixels or less, which changes larger
+    /// pictures slightly. Without this flag the worker does the same, part by part, when memory runs out. On the CPU
+    /// only the tiles have an effect.
+    #[arg(long, env = "GLIMPSE_LOW_MEMORY", value_parser = FalseyValueParser::new())]
+    pub low_memory: bool,
+
     /// What to compute on: `auto`, `cpu` or `cuda:N`. Float16 on a GPU, float32 on the CPU.
     #[arg(long, env = "GLIMPSE_DEVICE", default_value = "auto")]
     pub device: String,
@@ -126,6 +133,7 @@ impl ModelConfig {
         (options.model, options.vae, options.taesd) = (path(model, ModelKind::Pipeline)?, vae, taesd);
         options.config.clone_from(&self.config);
         options.max_pixels = self.max_pixels;
+        options.low_memory = self.low_memory;
         options.device = device;
         options.cuda_graph = self.cuda_graph;
         options.generator = match self.generator {

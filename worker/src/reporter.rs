@@ -131,7 +131,7 @@ async fn failed(held: Held, error: PipelineError) -> Settled {
             held.finish(&Ending::failed(FailureCode::BadRequest, error.to_string())).await;
             Settled::Done
         }
-        PipelineError::Fault { .. } | PipelineError::Interrupted => {
+        PipelineError::Fault { .. } | PipelineError::OutOfMemory { .. } | PipelineError::Interrupted => {
             held.release(&Release::Fault(error.to_string())).await;
             Settled::Done
         }

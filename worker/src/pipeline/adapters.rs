@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::error::PipelineError;
 use super::inputs::LoraChoice;
 use super::interrupt::Interrupt;
+use super::residence::Residence;
 use crate::sdxl::lora::{Delta, LoraFile, LoraTarget, ModuleName};
 use crate::sdxl::unet::UnetConfig;
 use crate::sdxl::{LoadError, Weight, ops, sgm};
@@ -70,6 +71,12 @@ impl PartialEq for LoraSet {
 #[derive(Debug)]
 pub(super) struct Adapters {
     weights: Vec<Weight>,
+    /// How many of them are the UNet's: the first.
+    unet: usize,
+    /// The UNet's device.
+    device: Device,
+    /// Whether weights that are not needed are to be in host memory.
+    residence: Rc<Residence>,
     /// Index into `weights`, by each name that a file may have for a module.
     modules: BTreeMap<(LoraTarget, ModuleName), usize>,
     files: RefCell<Vec<(Stamp, Rc<LoraFile>)>>,
@@ -79,7 +86,13 @@ pub(super) struct Adapters {
 
 impl Adapters {
     /// Collects the weights with every name that a file may have for their modules.
-    pub(super) fn new(unet: Weights, encoders: [Weights; 2], config: &UnetConfig) -> Self {
+    pub(super) fn new(
+        unet: Weights,
+        encoders: [Weights; 2],
+        config: &UnetConfig,
+        device: Device,
+        residence: Rc<Residence>,
+    ) -> Self {
         let (mut weights, mut modules) = (Vec::new(), BTreeMap::new());
         let mut put = |component, name: String, index| {
             modules.insert((component, ModuleName::Underscored(name.replace('.', "_"))), index);
@@ -93,6 +106,7 @@ impl Adapters {
             put(LoraTarget::Unet, name, weights.len());
             weights.push(weight);
         }
+        let unet = weights.len();
         for (i, encoder) in encoders.into_iter().enumerate() {
             for (name, weight) in encoder {
                 let name = name.strip_prefix("text_model.").unwrap_or(&name);
@@ -102,7 +116,8 @@ impl Adapters {
                 weights.push(weight);
             }
         }
-        Self { weights, modules, files: RefCell::default(), active: RefCell::new(Some(LoraSet::default())) }
+        let active = RefCell::new(Some(LoraSet::default()));
+        Self { weights, unet, device, residence, modules, files: RefCell::default(), active }
     }
 
     /// Reads a request's LoRAs and checks that they fit this checkpoint.
@@ -131,7 +146,8 @@ impl Adapters {
                 let Some(weight) = self.weight(component, module) else {
                     return Err(bad(format!("the {component} has no module {module}")));
                 };
-                let shape = self.weights[weight].own().dims();
+                let own = self.weights[weight].own();
+                let shape = own.dims();
                 if !delta.fits(shape) {
                     return Err(bad(format!(
                         "{module} of the {component} is {shape:?}, and the LoRA is for another shape"
@@ -148,7 +164,7 @@ impl Adapters {
     }
 
     /// Applies a set to the weights, if it is not active yet. Without LoRAs the weights are the checkpoint's own
-    /// tensors, not a copy of them.
+    /// tensors, not a copy of them. With little device memory these are in host memory while LoRAs replace them.
     ///
     /// # Errors
     /// If a changed weight is not finite, the device fails, or the work is interrupted.
@@ -158,6 +174,7 @@ impl Adapters {
         }
         *self.active.borrow_mut() = None;
         self.weights.iter().for_each(|weight| weight.adapt(None));
+        self.weights[..self.unet].iter().try_for_each(|weight| weight.keep_own_on(&self.device))?;
         let mut changes: BTreeMap<usize, Vec<WeightChange<'_>>> = BTreeMap::new();
         for entry in &set.0 {
             for (component, module, delta) in entry.file.deltas() {
@@ -168,8 +185,12 @@ impl Adapters {
         }
         for (weight, changes) in changes {
             interrupt.check()?;
-            let weight = &self.weights[weight];
-            weight.adapt(Some(changed(weight.own(), &changes)?));
+            let (is_unet, weight) = (weight < self.unet, &self.weights[weight]);
+            weight.adapt(Some(changed(&weight.own(), &changes)?));
+            if is_unet && self.residence.rests() {
+                // The device has too little memory for both.
+                weight.keep_own_on(&Device::Cpu)?;
+            }
         }
         *self.active.borrow_mut() = Some(set.clone());
         Ok(())
@@ -257,8 +278,6 @@ fn message(error: &LoadError, path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
     /// Distances in units of the last place of float16.

@@ -1,10 +1,13 @@
 //! Encodes prompts to the UNet's conditioning, as `encode_prompt` of diffusers' `StableDiffusionXLPipeline`.
 
+use std::rc::Rc;
+
 use candle_core::{DType, Tensor};
 
 use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::interrupt::Interrupt;
+use super::residence::Residence;
 use super::warning::PipelineWarning;
 use crate::sdxl::clip::ClipTextModel;
 use crate::sdxl::tokenizer::ClipTokenizer;
@@ -14,6 +17,8 @@ use crate::sdxl::tokenizer::ClipTokenizer;
 pub(super) struct TextEncoders {
     pub(super) tokenizers: [ClipTokenizer; 2],
     pub(super) encoders: [ClipTextModel; 2],
+    /// Where the weights of both encoders are.
+    pub(super) residence: Rc<Residence>,
     /// A missing negative prompt is encoded as zeros, not as the empty text.
     pub(super) force_zeros_for_empty_prompt: bool,
 }
@@ -40,6 +45,14 @@ pub(super) struct EncodedPrompts {
 impl TextEncoders {
     /// Encodes the prompt, and the negative prompt if there is guidance.
     pub(super) fn encode(
+        &self,
+        inputs: &Inputs,
+        interrupt: Interrupt<'_>,
+    ) -> Result<EncodedPrompts, PipelineError> {
+        self.residence.visited(|| self.encode_here(inputs, interrupt))
+    }
+
+    fn encode_here(
         &self,
         inputs: &Inputs,
         interrupt: Interrupt<'_>,

@@ -1,10 +1,14 @@
 //! Loads a pipeline from a checkpoint: reads each component and checks that they fit together.
 
+use std::rc::Rc;
+
 use super::adapters::{Adapters, Weights};
 use super::autoencoder::Autoencoder;
 use super::component::component;
 use super::conditioning::TextEncoders;
+use super::memory::Memory;
 use super::options::LoadOptions;
+use super::residence::Residence;
 use super::sdxl::SdxlPipeline;
 use super::source::{Source, TEXT_ENCODERS, TOKENIZERS, taesd};
 use crate::schedulers::SchedulerConfig;
@@ -12,7 +16,7 @@ use crate::sdxl::clip::{ClipConfig, ClipTextModel};
 use crate::sdxl::tokenizer::ClipTokenizer;
 use crate::sdxl::unet::{Unet, UnetConfig};
 use crate::sdxl::vae::VaeConfig;
-use crate::sdxl::{ConfigFiles, LoadError, Settings};
+use crate::sdxl::{ConfigFiles, LoadError, Settings, Weight};
 
 impl SdxlPipeline {
     /// Loads a checkpoint and its preview decoder.
@@ -37,18 +41,28 @@ impl SdxlPipeline {
             let path = config.component(TOKENIZERS[1]).path("tokenizer_config.json");
             return Err(LoadError::Setting { path, key: "model_max_length".into(), message });
         }
+        let movable = [first.movable, second.movable].concat();
+        let residence = Rc::new(Residence::new(movable, options.device.clone()));
+        if options.low_memory {
+            // Before the UNet comes to the device.
+            residence.rest()?;
+        }
         let text = TextEncoders {
+            residence: residence.clone(),
             tokenizers: [first.tokenizer, second.tokenizer],
             encoders: [first.encoder, second.encoder],
             force_zeros_for_empty_prompt: index.or("force_zeros_for_empty_prompt", true)?,
         };
         let (unet, unet_settings) = component(&config.component("unet"), UnetConfig::read)?;
         check_widths(&unet_settings, &unet, &text)?;
-        let vae = Autoencoder::load(&source, &options)?;
+        let vae = Autoencoder::load(&source, &options, residence.clone())?;
         check_latents(&unet_settings, &unet, vae.config())?;
         let files = source.unet(&unet, options.dtype)?;
         let unet = Unet::new(&files, unet, options.dtype)?.recorded(options.cuda_graph);
-        let adapters = Adapters::new(files.weights(), [first.weights, second.weights], unet.config());
+        let encoders = [first.weights, second.weights];
+        let device = options.device.clone();
+        let adapters = Adapters::new(files.weights(), encoders, unet.config(), device, residence.clone());
+        let memory = Memory::new(residence, options.max_pixels);
 
         let (taesd, settings) = taesd(&options)?;
         if taesd.config().latent_channels != vae.config().latent_channels
@@ -57,7 +71,7 @@ impl SdxlPipeline {
             return Err(settings
                 .wrong("latent_channels", "or the number of levels differs from that of the model's VAE"));
         }
-        Ok(Self { text, unet, vae, taesd, scheduler, adapters, options })
+        Ok(Self { text, unet, vae, taesd, scheduler, adapters, memory, options })
     }
 }
 
@@ -115,6 +129,7 @@ struct TextEncoder {
     tokenizer: ClipTokenizer,
     encoder: ClipTextModel,
     weights: Weights,
+    movable: Vec<Weight>,
 }
 
 fn text_encoder(source: &Source<'_>, options: &LoadOptions, index: usize) -> Result<TextEncoder, LoadError> {
@@ -129,5 +144,5 @@ fn text_encoder(source: &Source<'_>, options: &LoadOptions, index: usize) -> Res
     }
     let files = source.text_encoder(index, &config, options.dtype)?;
     let encoder = ClipTextModel::new(&files, config, index == 1)?;
-    Ok(TextEncoder { tokenizer, encoder, weights: files.weights() })
+    Ok(TextEncoder { tokenizer, encoder, weights: files.weights(), movable: files.movable() })
 }

@@ -12,15 +12,21 @@ mod component;
 mod conditioning;
 mod denoising;
 mod device;
+mod driver_status;
 mod error;
 mod inputs;
 mod interface;
 mod interrupt;
 mod load;
+#[cfg(test)]
+#[path = "../../tests/support/log.rs"]
+mod log;
 mod marks;
+mod memory;
 mod native;
 mod options;
 mod picture;
+mod residence;
 mod sdxl;
 mod source;
 mod start;

@@ -31,6 +31,9 @@ pub struct LoadOptions {
     pub max_pixels: u64,
     /// Record steps as CUDA graphs: see [`crate::sdxl::unet::Unet::recorded`].
     pub cuda_graph: bool,
+    /// Whether to need less device memory, for more time and slightly other pictures: the text encoders rest in host
+    /// memory between prompts, and the VAE works in tiles.
+    pub low_memory: bool,
 }
 
 impl LoadOptions {
@@ -47,6 +50,7 @@ impl LoadOptions {
             generator: GeneratorKind::Cuda,
             max_pixels: 2048 * 1024,
             cuda_graph: false,
+            low_memory: false,
         }
     }
 }

@@ -13,6 +13,7 @@ use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::interface::{Description, Pipeline, PreviewKind, StepProgress};
 use super::interrupt::Interrupt;
+use super::memory::{JobSize, Memory};
 use super::native;
 use super::options::LoadOptions;
 use super::picture::Rgb;
@@ -37,28 +38,44 @@ pub struct SdxlPipeline {
     pub(super) taesd: Taesd,
     pub(super) scheduler: SchedulerConfig,
     pub(super) adapters: Adapters,
+    pub(super) memory: Memory,
     pub(super) options: LoadOptions,
 }
 
 impl SdxlPipeline {
     /// Runs one short job to load kernels and allocate memory, so that the first real job is not slower than the
-    /// others. Only a GPU needs a picture in the model's own size for that.
+    /// others. Only a GPU needs a picture in the model's own size for that, or in the largest size that fits.
     ///
     /// # Errors
     /// As for any job, for example if the model's numbers are not finite.
     pub fn warm(&self) -> Result<(), PipelineError> {
+        let begun = Instant::now();
+        let mut size = self.warm_size();
+        while let Err(error) = self.warm_with(size) {
+            let smaller = self.warm_size();
+            if !matches!(error, PipelineError::OutOfMemory { .. }) || smaller == size {
+                return Err(error);
+            }
+            size = smaller;
+        }
+        tracing::info!("warmed up in {:.1} s", begun.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    fn warm_size(&self) -> (u32, u32) {
         let Description { native_width, native_height, multiple, .. } = self.describe();
         let most = if self.options.device.is_cpu() { WARM_SIDE.next_multiple_of(multiple) } else { u32::MAX };
-        let (width, height) = (native_width.min(most), native_height.min(most));
+        (native_width.min(most), native_height.min(most))
+    }
+
+    fn warm_with(&self, (width, height): (u32, u32)) -> Result<(), PipelineError> {
         tracing::info!("warming up with a picture of {width}x{height}");
-        let begun = Instant::now();
         let mut inputs = Inputs::new("", width, height);
         inputs.num_inference_steps = 1;
         let mut denoising = self.begin(&inputs)?;
         self.step(&mut [&mut denoising])?;
         self.preview(&denoising, PreviewKind::Latents)?;
         self.finish(denoising)?;
-        tracing::info!("warmed up in {:.1} s", begun.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -81,13 +98,17 @@ impl SdxlPipeline {
     fn begin_new(&self, inputs: &Inputs, interrupt: Interrupt<'_>) -> Result<SdxlDenoising, PipelineError> {
         let scale = self.vae.config().scale();
         inputs.check(scale as u32, self.options.max_pixels)?;
+        let size =
+            JobSize { width: inputs.width, height: inputs.height, pictures: inputs.num_images_per_prompt };
+        self.memory.check(size)?;
         let sampler = self
             .scheduler_of(inputs)?
             .sampler(inputs.num_inference_steps)
             .map_err(|e| PipelineError::bad("num_inference_steps", without_folder(&e)))?;
         let loras = self.adapters.load(&inputs.loras, interrupt)?;
-        self.adapters.activate(&loras, interrupt)?;
-        let EncodedPrompts { positive, negative, warnings } = self.text.encode(inputs, interrupt)?;
+        self.memory.retried("the LoRAs", || self.adapters.activate(&loras, interrupt))?;
+        let EncodedPrompts { positive, negative, warnings } =
+            self.memory.retried("the prompts", || self.text.encode(inputs, interrupt))?;
         let conditioning = Conditioning::new(inputs, &positive, negative.as_ref(), self.options.dtype)?;
         let mut noise = SeededNoise {
             generator: Generator::new(inputs.generator.unwrap_or(self.options.generator), inputs.seed),
@@ -103,7 +124,7 @@ impl SdxlPipeline {
         };
         interrupt.check()?;
         let Start { first, latents, encoded, repaint } =
-            Start::new(inputs, &self.vae, sampler.as_ref(), &mut noise)?;
+            self.memory.named(size.alone(), Start::new(inputs, &self.vae, sampler.as_ref(), &mut noise))?;
         let guidance = inputs
             .guided()
             .then_some(Guidance { scale: inputs.guidance_scale, rescale: inputs.guidance_rescale });
@@ -124,6 +145,12 @@ impl SdxlPipeline {
             loras,
             warnings,
         })
+    }
+
+    /// The size of pictures whose latents have this height and width.
+    fn size(&self, latents: &[usize], pictures: usize) -> JobSize {
+        let side = |axis: usize| (latents[axis] * self.vae.config().scale()) as u32;
+        JobSize { width: side(1), height: side(0), pictures }
     }
 
     fn scheduler_of(&self, inputs: &Inputs) -> Result<SchedulerConfig, PipelineError> {
@@ -183,12 +210,14 @@ impl Pipeline for SdxlPipeline {
             let (mut group, others): (Vec<_>, Vec<_>) =
                 waiting.into_iter().partition(|d| d.latents.dims()[2..] == size && d.loras == loras);
             waiting = others;
-            self.adapters.activate(&loras, Interrupt::never())?;
+            self.memory.retried("the LoRAs", || self.adapters.activate(&loras, Interrupt::never()))?;
+            let pictures = group.iter().map(|d| d.noise.shape[0]).sum();
             let all_inputs = group
                 .iter()
                 .map(|d| d.unet_inputs(self.options.dtype))
                 .collect::<candle_core::Result<Vec<_>>>()?;
-            let predictions = self.unet.forward(&join(&all_inputs)?)?;
+            let predict = || Ok(self.unet.forward(&join(&all_inputs)?)?);
+            let predictions = self.memory.fit(self.size(&size, pictures), predict)?;
             let mut row = 0;
             for (denoising, unet_inputs) in group.iter_mut().zip(&all_inputs) {
                 let rows = unet_inputs.timesteps.len();
@@ -218,13 +247,17 @@ impl Pipeline for SdxlPipeline {
         interrupt: Interrupt<'_>,
     ) -> Result<Vec<Rgb>, PipelineError> {
         denoising.check_finite()?;
+        let size = self.size(&denoising.latents.dims()[2..], denoising.latents.dim(0)?);
         let mut pictures = Vec::new();
         // One at a time: decoding is the memory peak of a job.
         for i in 0..denoising.latents.dim(0)? {
             interrupt.check()?;
-            let decoded = Rgb::from_tensor(&self.decode(&denoising.latents.narrow(0, i, 1)?)?)?;
+            let decoded =
+                self.memory.named(size.alone(), self.decode(&denoising.latents.narrow(0, i, 1)?))?;
+            let decoded = Rgb::from_tensor(&decoded)?;
             pictures.extend(decoded.ok_or_else(|| denoising.loras.not_finite("the decoded picture"))?);
         }
+        self.memory.finished(size);
         Ok(pictures)
     }
 
@@ -236,7 +269,7 @@ impl Pipeline for SdxlPipeline {
     fn describe(&self) -> Description {
         let scale = self.vae.config().scale();
         let (height, width) = self.unet.config().sample_size;
-        let max_pixels = self.options.max_pixels;
+        let max_pixels = self.memory.max_pixels();
         let (native_width, native_height) =
             native::size((width * scale) as u32, (height * scale) as u32, max_pixels);
         Description {

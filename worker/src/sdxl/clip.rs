@@ -1,13 +1,13 @@
 //! The CLIP text encoder (Radford et al. 2021): transformers' `CLIPTextModel` and `CLIPTextModelWithProjection`
 //! (`models/clip/modeling_clip.py`).
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, Tensor};
 
 use super::error::LoadError;
 use super::layers::{LayerNorm, Linear};
 use super::ops::{self, Activation, Mask};
 use super::settings::{MAX_LAYERS, MAX_SIZE, Settings};
-use super::weights::{Vars, WeightFiles};
+use super::weights::{Vars, Weight, WeightFiles};
 
 /// A text encoder's `config.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,13 +122,12 @@ pub struct TextEncoding {
 /// A CLIP text encoder, with or without projection.
 #[derive(Debug)]
 pub struct ClipTextModel {
-    token_embedding: Tensor,
-    position_embedding: Tensor,
+    token_embedding: Weight,
+    position_embedding: Weight,
     layers: Vec<Layer>,
     final_layer_norm: LayerNorm,
     text_projection: Option<Linear>,
     config: ClipConfig,
-    device: Device,
 }
 
 impl ClipTextModel {
@@ -147,9 +146,9 @@ impl ClipTextModel {
         let vars = if flat { root.clone() } else { root.at("text_model") };
         let embeddings = vars.at("embeddings");
         let token_embedding =
-            embeddings.tensor("token_embedding.weight", &[config.vocab_size, config.hidden_size])?;
+            embeddings.movable("token_embedding.weight", &[config.vocab_size, config.hidden_size])?;
         let position_embedding = embeddings
-            .tensor("position_embedding.weight", &[config.max_position_embeddings, config.hidden_size])?;
+            .movable("position_embedding.weight", &[config.max_position_embeddings, config.hidden_size])?;
         let layers = (0..config.num_hidden_layers)
             .map(|i| Layer::new(&vars.at("encoder.layers").at(i), &config))
             .collect::<Result<_, _>>()?;
@@ -162,16 +161,7 @@ impl ClipTextModel {
             .transpose()?;
         // Older files have this index buffer.
         files.finish(|name| name.ends_with("embeddings.position_ids"))?;
-        let device = token_embedding.device().clone();
-        Ok(Self {
-            token_embedding,
-            position_embedding,
-            layers,
-            final_layer_norm,
-            text_projection,
-            config,
-            device,
-        })
+        Ok(Self { token_embedding, position_embedding, layers, final_layer_norm, text_projection, config })
     }
 
     /// The configuration of this encoder.
@@ -184,9 +174,10 @@ impl ClipTextModel {
     /// # Errors
     /// If there are more ids than positions or the device fails.
     pub fn forward(&self, ids: &[u32]) -> candle_core::Result<TextEncoding> {
-        let index = Tensor::new(ids, &self.device)?;
-        let tokens = self.token_embedding.index_select(&index, 0)?;
-        let mut x = (tokens + self.position_embedding.narrow(0, 0, ids.len())?)?.unsqueeze(0)?;
+        let (token_embedding, position_embedding) =
+            (self.token_embedding.get(), self.position_embedding.get());
+        let tokens = token_embedding.index_select(&Tensor::new(ids, token_embedding.device())?, 0)?;
+        let mut x = (tokens + position_embedding.narrow(0, 0, ids.len())?)?.unsqueeze(0)?;
         let mut hidden_states = Vec::with_capacity(self.layers.len() + 1);
         for layer in &self.layers {
             let next = layer.forward(&x)?;

@@ -10,7 +10,7 @@ use super::weights::{Vars, Weight};
 #[derive(Debug)]
 pub(crate) struct Linear {
     weight: Weight,
-    bias: Option<Tensor>,
+    bias: Option<Weight>,
 }
 
 impl Linear {
@@ -19,7 +19,7 @@ impl Linear {
     /// # Errors
     /// If the device fails.
     pub(crate) fn new(vars: &Vars, inputs: usize, outputs: usize) -> Result<Self, LoadError> {
-        let bias = Some(vars.tensor("bias", &[outputs])?);
+        let bias = Some(vars.movable("bias", &[outputs])?);
         Ok(Self { bias, ..Self::without_bias(vars, inputs, outputs)? })
     }
 
@@ -36,7 +36,7 @@ impl Linear {
     /// # Errors
     /// If the device fails.
     pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        ops::linear(x, &self.weight.get(), self.bias.as_ref())
+        ops::linear(x, &self.weight.get(), self.bias.as_ref().map(Weight::get).as_ref())
     }
 
     /// [`Linear::forward`] plus `residual`, [.., outputs].
@@ -150,8 +150,8 @@ impl GroupNorm {
 /// Layer norm over the last axis.
 #[derive(Debug)]
 pub(crate) struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Weight,
+    bias: Weight,
     eps: f64,
 }
 
@@ -161,7 +161,7 @@ impl LayerNorm {
     /// # Errors
     /// If the device fails.
     pub(crate) fn new(vars: &Vars, width: usize, eps: f64) -> Result<Self, LoadError> {
-        Ok(Self { weight: vars.tensor("weight", &[width])?, bias: vars.tensor("bias", &[width])?, eps })
+        Ok(Self { weight: vars.movable("weight", &[width])?, bias: vars.movable("bias", &[width])?, eps })
     }
 
     /// `x` [.., width] gives the same shape.
@@ -169,6 +169,6 @@ impl LayerNorm {
     /// # Errors
     /// If the device fails.
     pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        ops::layer_norm(x, &self.weight, &self.bias, self.eps)
+        ops::layer_norm(x, &self.weight.get(), &self.bias.get(), self.eps)
     }
 }

@@ -1,5 +1,10 @@
 //! The autoencoder's `config.json`.
 
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
+
+use super::tiles::Tiles;
 use crate::sdxl::error::LoadError;
 use crate::sdxl::ops::Activation;
 use crate::sdxl::resnet::NormConfig;
@@ -7,6 +12,10 @@ use crate::sdxl::settings::{MAX_LAYERS, MAX_SIZE, Settings};
 
 /// The epsilon of all norms; a constant in diffusers.
 const EPS: f64 = 1e-6;
+
+/// The side of a tile, in pixels. diffusers' tiles have the side of `sample_size`, which for SDXL is the whole picture.
+/// Larger tiles than these save too little memory; in smaller ones the norms and the attention see too little.
+const TILE: RangeInclusive<u64> = 256..=512;
 
 /// The settings of an `AutoencoderKL`.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +38,8 @@ pub struct VaeConfig {
     pub use_post_quant_conv: bool,
     /// Whether the middle block has attention.
     pub mid_block_add_attention: bool,
+    /// The side of a tile if the whole picture does not fit into memory, in pixels: `sample_size` within limits.
+    pub tile: usize,
 }
 
 impl VaeConfig {
@@ -44,7 +55,11 @@ impl VaeConfig {
         s.only("latents_mean", &[])?;
         s.only("latents_std", &[])?;
         s.only("shift_factor", &[0.into()])?;
-        s.ignore(&["sample_size"]);
+        let sample_size = match s.get::<Value>("sample_size")? {
+            Some(Value::Array(sides)) => sides.first().and_then(Value::as_u64),
+            side => side.and_then(|side| side.as_u64()),
+        };
+        let tile = sample_size.unwrap_or(*TILE.end()).clamp(*TILE.start(), *TILE.end()) as usize;
         let block_out_channels = s.sizes("block_out_channels", MAX_SIZE)?;
         for (key, kind) in
             [("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")]
@@ -79,6 +94,7 @@ impl VaeConfig {
             use_quant_conv: s.or("use_quant_conv", true)?,
             use_post_quant_conv: s.or("use_post_quant_conv", true)?,
             mid_block_add_attention: s.or("mid_block_add_attention", true)?,
+            tile,
             block_out_channels,
         };
         s.warn_unread();
@@ -88,5 +104,10 @@ impl VaeConfig {
     /// Pixels per latent, along one side.
     pub fn scale(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
+    }
+
+    /// The tiles of this autoencoder, for pictures that do not fit into memory whole.
+    pub fn tiles(&self) -> Tiles {
+        Tiles::new(self.tile / self.scale())
     }
 }

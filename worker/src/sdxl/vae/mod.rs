@@ -4,8 +4,10 @@ mod config;
 mod decoder;
 mod encoder;
 mod mid;
+mod tiles;
 
 pub use config::VaeConfig;
+pub use tiles::Tiles;
 
 use std::rc::Rc;
 
@@ -90,11 +92,26 @@ impl Vae {
     /// # Errors
     /// As [`Vae::decode`].
     pub fn decode_observed(&self, latents: &Tensor, taps: &mut Taps<'_>) -> candle_core::Result<Tensor> {
-        let mut z = (latents / self.config.scaling_factor)?;
-        if let Some(conv) = &self.post_quant_conv {
-            z = conv.forward(&z)?;
-            taps.see(format_args!("post_quant_conv"), &z);
+        self.decode_scaled(&(latents / self.config.scaling_factor)?, taps)
+    }
+
+    /// [`Vae::decode`] in tiles, if the latents are larger than one: another picture, with less memory.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn decode_tiled(&self, latents: &Tensor, tiles: Tiles) -> candle_core::Result<Tensor> {
+        let (_, _, height, width) = latents.dims4()?;
+        if !tiles.divide(height, width) {
+            return self.decode(latents);
         }
+        let z = (latents / self.config.scaling_factor)?;
+        tiles.decode(&z, self.config.scale(), |tile| self.decode_scaled(tile, &mut Taps::none()))
+    }
+
+    fn decode_scaled(&self, z: &Tensor, taps: &mut Taps<'_>) -> candle_core::Result<Tensor> {
+        let Some(conv) = &self.post_quant_conv else { return self.decoder.forward(z, taps) };
+        let z = conv.forward(z)?;
+        taps.see(format_args!("post_quant_conv"), &z);
         self.decoder.forward(&z, taps)
     }
 
@@ -103,10 +120,32 @@ impl Vae {
     /// # Errors
     /// If the device fails.
     pub fn encode(&self, pictures: &Tensor) -> candle_core::Result<Posterior> {
-        let mut moments = self.encoder.forward(pictures)?;
-        if let Some(conv) = &self.quant_conv {
-            moments = conv.forward(&moments)?;
+        self.posterior(&self.moments(pictures)?)
+    }
+
+    /// [`Vae::encode`] in tiles, if the pictures are larger than one: other latents, with less memory.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn encode_tiled(&self, pictures: &Tensor, tiles: Tiles) -> candle_core::Result<Posterior> {
+        let (_, _, height, width) = pictures.dims4()?;
+        let scale = self.config.scale();
+        if !tiles.divide(height.div_ceil(scale), width.div_ceil(scale)) {
+            return self.encode(pictures);
         }
+        self.posterior(&tiles.encode(pictures, scale, |tile| self.moments(tile))?)
+    }
+
+    /// Mean and logarithm of the variance, [B, 2 C, h, w].
+    fn moments(&self, pictures: &Tensor) -> candle_core::Result<Tensor> {
+        let moments = self.encoder.forward(pictures)?;
+        match &self.quant_conv {
+            Some(conv) => conv.forward(&moments),
+            None => Ok(moments),
+        }
+    }
+
+    fn posterior(&self, moments: &Tensor) -> candle_core::Result<Posterior> {
         let channels = self.config.latent_channels;
         Ok(Posterior {
             mean: moments.narrow(1, 0, channels)?.contiguous()?,

@@ -44,6 +44,8 @@ pub struct WeightFiles {
     report: RefCell<WeightReport>,
     /// By module, such as `mid_block.resnets.0.conv1`.
     weights: RefCell<BTreeMap<String, Weight>>,
+    /// Those and all others that can move to another device.
+    movable: RefCell<Vec<Weight>>,
     /// The bytes of the newest tensor.
     buffer: RefCell<Vec<u8>>,
     loading: OnceCell<LoadProgress>,
@@ -76,6 +78,7 @@ impl WeightFiles {
             asked: RefCell::default(),
             report: RefCell::new(report),
             weights: RefCell::default(),
+            movable: RefCell::default(),
             buffer: RefCell::default(),
             loading: OnceCell::new(),
         })
@@ -122,6 +125,11 @@ impl WeightFiles {
     /// The weights of linear layers and convolutions, by module. Adapters may change them.
     pub fn weights(&self) -> BTreeMap<String, Weight> {
         self.weights.borrow().clone()
+    }
+
+    /// Those and the weights of [`Vars::movable`]: what can move to another device.
+    pub fn movable(&self) -> Vec<Weight> {
+        self.movable.borrow().clone()
     }
 
     fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
@@ -219,8 +227,18 @@ impl Vars {
     /// # Errors
     /// As [`Vars::tensor`].
     pub fn weight(&self, shape: &[usize]) -> Result<Weight, LoadError> {
-        let weight = Weight::new(self.tensor("weight", shape)?);
+        let weight = self.movable("weight", shape)?;
         self.files.weights.borrow_mut().insert(self.prefix.clone(), weight.clone());
+        Ok(weight)
+    }
+
+    /// [`Vars::tensor`] as a weight that can move to another device. Adapters do not change it.
+    ///
+    /// # Errors
+    /// As [`Vars::tensor`].
+    pub fn movable(&self, name: &str, shape: &[usize]) -> Result<Weight, LoadError> {
+        let weight = Weight::new(self.tensor(name, shape)?);
+        self.files.movable.borrow_mut().push(weight.clone());
         Ok(weight)
     }
 }

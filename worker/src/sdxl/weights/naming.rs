@@ -59,7 +59,8 @@ impl View {
             Self::Whole => Ok(stored),
             Self::Squeezed => stored.reshape(wanted),
             Self::Transposed => stored.t()?.contiguous(),
-            Self::Part { index, .. } => stored.narrow(0, index * wanted[0], wanted[0])?.contiguous(),
+            // A copy: a view would keep the whole tensor in memory, once for each part.
+            Self::Part { index, .. } => stored.narrow(0, index * wanted[0], wanted[0])?.force_contiguous(),
         }
     }
 }
