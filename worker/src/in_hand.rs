@@ -262,7 +262,7 @@ impl Seat {
         let number = self.mark.number;
         self.mark
             .in_hand
-            .is(|state| state.jobs.iter().any(|job| job.number == number && job.stage > Stage::Waiting))
+            .read(|state| state.jobs.iter().any(|job| job.number == number && job.stage > Stage::Waiting))
     }
 
     /// The pipeline has returned the job's pictures.

@@ -2,9 +2,8 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use futures::StreamExt;
 use glimpse_shared::{
-    event::{CancelledBy, Event, Followed},
+    event::{CancelledBy, Event},
     job::{Progress, Release, Status, WorkerState},
     store::SharedStore,
 };
@@ -51,9 +50,9 @@ async fn the_next_job_runs_while_the_finish_of_the_first_hangs() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_previews_of_a_job_come_before_its_end() {
-    let store = memory();
+    let (flaky, store) = flaky();
+    flaky.holds_finishes.send_replace(true);
     let (first, _second) = (submit(&store, "a heart").await, submit(&store, "a house").await);
-    let stream = store.follow(first, None);
     let (_worker, mut orders) = play(&store, "w", GRACE);
     let one = orders.next().await.begin_last_step();
     let other = orders.next().await;
@@ -61,13 +60,15 @@ async fn the_last_previews_of_a_job_come_before_its_end() {
         one.preview(step);
     }
     one.hand_over();
-    let mut other = other.begin();
-    other.step(1);
-    let events = stream.map(|followed| match followed {
-        Followed::Frame(frame) => frame.event().unwrap(),
-        other => panic!("not an event: {other:?}"),
-    });
-    let events: Vec<_> = events.collect().await;
+    other.begin().step(1);
+    until(async || flaky.finishes.load(Ordering::SeqCst) == 1).await;
+    let mut stream = store.follow(first, None);
+    let mut events = Vec::new();
+    for _ in 0..5 {
+        events.push(next(&mut stream).await);
+    }
+    flaky.holds_finishes.send_replace(false);
+    events.push(next(&mut stream).await);
     assert_eq!(kinds(&events), ["queued", "started", "preview", "preview", "preview", "completed"]);
 }
 
@@ -165,11 +166,15 @@ async fn a_job_ahead_begins_although_the_first_is_cancelled() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_claimed_behind_a_job_that_is_stopped_in_its_last_step() {
     let store = memory();
-    let first = submit(&store, "a heart").await;
+    let (first, second) = (submit(&store, "a heart").await, submit(&store, "a house").await);
+    let _third = submit(&store, "a horse").await;
     let (_worker, mut orders) = play(&store, "w", GRACE);
     let one = orders.next().await.begin_last_step();
+    let mut other = orders.next().await;
     store.cancel(first, CancelledBy::Client).await.unwrap();
-    submit(&store, "a house").await;
+    until(async || one.stop() == Some(Stop::Cancelled)).await;
+    store.cancel(second, CancelledBy::Client).await.unwrap();
+    assert_eq!(other.stopped().await, Stop::Cancelled);
     orders.stay_empty().await;
     one.drop_stopped();
     orders.next().await;

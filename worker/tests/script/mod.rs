@@ -313,7 +313,9 @@ pub fn run(
     let (ready, is_ready) = oneshot::channel();
     let (drain, requested) = oneshot::channel();
     // A played worker's receiver is dropped: its orders say that it is ready.
-    let ready = || drop(ready.send(()));
+    let ready = || {
+        let _ = ready.send(());
+    };
     let ended = tokio::spawn(worker.run(ready, async {
         if requested.await.is_err() {
             std::future::pending::<()>().await;
