@@ -1,6 +1,9 @@
 //! The next job is claimed when the last step of the current one begins, and runs beside the report of that one.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use glimpse_shared::{
     event::{CancelledBy, Event},
@@ -134,8 +137,10 @@ async fn a_job_ahead_is_cancelled_before_it_begins_and_another_takes_its_place()
     let (_worker, mut orders) = play(&store, "w", GRACE);
     let one = orders.next().await.begin_last_step();
     let mut other = orders.next().await;
+    let cancelled_at = tokio::time::Instant::now();
     store.cancel(second, CancelledBy::Client).await.unwrap();
     assert_eq!(other.stopped().await, Stop::Cancelled);
+    assert!(cancelled_at.elapsed() < Duration::from_secs(1), "by the message, and not by the next renewal");
     let replacement = orders.next().await;
     assert_eq!((one.stop(), replacement.stop()), (None, None));
     one.hand_over();
@@ -262,7 +267,7 @@ async fn a_worker_does_not_show_a_job_ahead_as_running() {
     let (_worker, mut orders) = play(&store, "w", GRACE);
     let said = async || {
         // Longer than the interval of heartbeats.
-        tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
         let record = store.workers().await.unwrap()[0].record.clone();
         (record.state, record.progress)
     };
