@@ -49,6 +49,7 @@ pub async fn make(
         prepare: Box::new(move || request::inputs(&asked, loras.as_ref())),
         resume: None,
         checkpoints: Checkpoints::never(),
+        last_step: Box::new(|| ()),
         observer: Box::new(move |at| {
             // The receiver lives as long as this function.
             let _ = steps_done.send(at);

@@ -128,6 +128,8 @@ impl Fleet {
                         tail(&process.log())
                     ));
                 }
+                // It gives back a job that it had claimed ahead.
+                self.notes.lock().unwrap().struck.extend(process.worker());
                 place.start(&mut process).await;
             }
         }

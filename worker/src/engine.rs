@@ -32,13 +32,16 @@ pub struct Order {
     pub resume: Option<Checkpoint>,
     /// The slot for the checkpoints of this attempt.
     pub checkpoints: Checkpoints,
+    /// Called once: before the last step, or before the pictures are decoded if no step is left.
+    pub last_step: Box<dyn FnOnce() + Send>,
     /// Called after each step. Returns the kind of preview to make, if one is due.
     pub observer: StepObserver,
     /// Set when the job must stop. Checked between steps, and between the parts of other long work.
     pub stop: watch::Receiver<Option<Stop>>,
     /// The queue for previews.
     pub outbox: Arc<Outbox>,
-    /// Receives the result. Dropped without a value if the job was stopped. In both cases the thread is free again.
+    /// Receives the result. Dropped without a value if the job was stopped, or if the device was lost before it began.
+    /// In all cases the thread is done with the job.
     pub done: oneshot::Sender<Result<Made, PipelineError>>,
 }
 
@@ -99,8 +102,10 @@ impl Engine {
             Ok(pipeline) => {
                 // If the caller is gone, `waiting` has no sender and the thread ends.
                 let _ = loaded.send(Ok(pipeline.describe()));
+                let mut usable = true;
                 while let Some(order) = waiting.blocking_recv() {
-                    serve(&pipeline, order);
+                    // An order that waits behind a lost device is dropped: it did not cause the fault.
+                    usable = usable && serve(&pipeline, order);
                 }
             }
             Err(error) => drop(loaded.send(Err(StartError::Load(error.to_string())))),
@@ -120,9 +125,9 @@ impl Engine {
     }
 }
 
-/// Runs one job. A panic ends the job, not the thread.
-fn serve<P: Pipeline>(pipeline: &P, order: Order) {
-    let Order { prepare, resume, checkpoints, observer, stop, outbox, done } = order;
+/// Runs one job. A panic ends the job, not the thread. Returns whether the device is still usable.
+fn serve<P: Pipeline>(pipeline: &P, order: Order) -> bool {
+    let Order { prepare, resume, checkpoints, last_step, observer, stop, outbox, done } = order;
     let stopped = || stop.borrow().is_some();
     let interrupt = Interrupt::when(&stopped);
     // The state that a panic may leave half changed is created again for each job.
@@ -134,13 +139,15 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order) {
         let checkpoint = resume.as_ref().map(|checkpoint| &checkpoint.bytes()[..]);
         let denoising = pipeline.prepare(&inputs, checkpoint, interrupt)?;
         let at = InFlight { pipeline, interrupt, outbox: &outbox, checkpoints: &checkpoints, begun };
-        at.make(denoising, observer)
+        at.make(denoising, last_step, observer)
     }));
     let made = made.unwrap_or_else(|panic| Err(PipelineError::Fault { message: message(&*panic) }));
+    let usable = !matches!(made, Err(PipelineError::Device { .. }));
     if !matches!(made, Err(PipelineError::Interrupted)) {
         // The receiver may be gone: the job may be queued again already.
         let _ = done.send(made);
     }
+    usable
 }
 
 /// What a running job needs between steps.
@@ -153,12 +160,23 @@ struct InFlight<'a, P> {
 }
 
 impl<P: Pipeline> InFlight<'_, P> {
-    fn make(&self, mut denoising: P::Denoising, mut observer: StepObserver) -> Result<Made, PipelineError> {
+    fn make(
+        &self,
+        mut denoising: P::Denoising,
+        last_step: Box<dyn FnOnce() + Send>,
+        mut observer: StepObserver,
+    ) -> Result<Made, PipelineError> {
         let warnings = self.pipeline.warnings(&denoising);
+        let mut last_step = Some(last_step);
         let mut due = self.checkpoints.next(self.begun);
         loop {
             self.interrupt.check()?;
             let at = self.pipeline.progress(&denoising);
+            if at.step + 1 >= at.steps
+                && let Some(begins) = last_step.take()
+            {
+                begins();
+            }
             if at.is_done() {
                 break;
             }

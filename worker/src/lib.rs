@@ -1,13 +1,15 @@
 //! The GPU side of Glimpse: claims jobs, makes pictures, publishes previews.
 //!
-//! `runner -> {lease, reporter, engine}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config -> {hub,
+//! `runner -> {claim, in_hand, lease, reporter, engine}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config -> {hub,
 //! pipeline}`; below the pipeline there is no tokio, no store and no job.
 
 pub mod checkpoints;
+pub mod claim;
 pub mod config;
 pub mod engine;
 pub mod health;
 pub mod hub;
+pub mod in_hand;
 pub mod lease;
 pub mod noise;
 pub mod outbox;

@@ -1,7 +1,5 @@
 //! Encodes pictures and publishes them as events. Does not run on the pipeline's thread.
 
-use std::sync::Arc;
-
 use glimpse_shared::{
     event::{FailureCode, Image, Timings, Warning, WarningCode},
     job::Release,
@@ -25,46 +23,61 @@ const FINAL_QUALITY: u8 = 95;
 /// A picture of at most this many pixels is encoded on the current thread: another thread would not be faster.
 const SMALL: u32 = 64 * 64;
 
-/// What happened to a job in this worker.
+/// What the pipeline did with a job that was not stopped.
 #[derive(Debug)]
-pub enum Settled {
-    /// It ended or is queued again. The worker may claim the next one.
-    Done,
-    /// It was stopped. The pipeline is free again when this resolves.
-    Stopped(oneshot::Receiver<Result<Made, PipelineError>>),
-    /// The device is unusable: the process must end.
-    DeviceFault,
+pub enum End {
+    /// It made the pictures.
+    Made(Made),
+    /// It could not.
+    Failed(PipelineError),
+    /// It dropped the order: its device is lost, or its thread has died.
+    Dropped,
 }
 
-/// Publishes a job's previews and its end. Returns as soon as the job is settled or stopped. After
-/// [`Settled::Stopped`] the pipeline is busy with its last step until `done` resolves.
-pub async fn report(
-    mut held: Held,
-    outbox: Arc<Outbox>,
-    mut stop: watch::Receiver<Option<Stop>>,
-    mut done: oneshot::Receiver<Result<Made, PipelineError>>,
-) -> Settled {
-    let end = loop {
+impl End {
+    /// Whether the pipeline can make no more pictures: the process must end.
+    pub fn is_device_fault(&self) -> bool {
+        matches!(self, Self::Dropped | Self::Failed(PipelineError::Device { .. }))
+    }
+}
+
+/// Publishes a job's previews until the pipeline is done with it.
+///
+/// # Errors
+/// The reason to stop, as soon as there is one. The pipeline is then busy with the job until `done` resolves.
+pub async fn previews(
+    held: &mut Held,
+    outbox: &Outbox,
+    stop: &mut watch::Receiver<Option<Stop>>,
+    done: &mut oneshot::Receiver<Result<Made, PipelineError>>,
+) -> Result<End, Stop> {
+    loop {
         tokio::select! {
             biased;
-            Some(reason) = halted(&mut stop) => {
-                stopped(held, reason).await;
-                return Settled::Stopped(done);
-            }
-            preview = outbox.take() => publish(&mut held, preview).await,
-            end = &mut done => break end,
+            Some(reason) = halted(stop) => return Err(reason),
+            preview = outbox.take() => publish(held, preview).await,
+            end = &mut *done => return Ok(match end {
+                Ok(Ok(made)) => End::Made(made),
+                Ok(Err(error)) => End::Failed(error),
+                Err(_) => End::Dropped,
+            }),
         }
-    };
+    }
+}
+
+/// Publishes the last previews and the job's end. `begun`: whether the pipeline had begun the job.
+pub async fn settle(mut held: Held, outbox: &Outbox, end: End, begun: bool) {
     while let Some(preview) = outbox.try_take() {
         publish(&mut held, preview).await;
     }
     match end {
-        Ok(Ok(made)) => finish(held, made).await,
-        Ok(Err(error)) => failed(held, error).await,
-        Err(_) => {
+        End::Made(made) => finish(held, made).await,
+        End::Failed(error) => failed(held, error).await,
+        End::Dropped if begun => {
             held.release(&Release::Fault("the pipeline's thread died".to_owned())).await;
-            Settled::DeviceFault
         }
+        // Another job broke the device: this attempt is not counted.
+        End::Dropped => drop(held.release(&Release::Drain).await),
     }
 }
 
@@ -83,7 +96,7 @@ async fn publish(held: &mut Held, preview: RawPreview) {
     }
 }
 
-async fn finish(held: Held, made: Made) -> Settled {
+async fn finish(held: Held, made: Made) {
     let spec = &held.lease().job.spec;
     let (format, seed) = (spec.output_format(), spec.seed());
     let begun = std::time::Instant::now();
@@ -105,7 +118,6 @@ async fn finish(held: Held, made: Made) -> Settled {
         let Timings { inference, decode } = timings;
         tracing::info!(job = %id, ?finish, inference, decode, warned, "job ended");
     }
-    Settled::Done
 }
 
 /// The warning for the client.
@@ -116,7 +128,8 @@ pub fn warning(warning: &PipelineWarning) -> Warning {
     Warning { code, message: warning.to_string() }
 }
 
-async fn stopped(held: Held, stop: Stop) {
+/// Settles a job that was stopped.
+pub async fn stopped(held: Held, stop: Stop) {
     tracing::info!(job = %held.lease().job.id, ?stop, "job stopped");
     match stop {
         Stop::Cancelled | Stop::Lost => held.abandon(),
@@ -124,20 +137,17 @@ async fn stopped(held: Held, stop: Stop) {
     }
 }
 
-async fn failed(held: Held, error: PipelineError) -> Settled {
+async fn failed(held: Held, error: PipelineError) {
     tracing::warn!(job = %held.lease().job.id, %error, "job failed");
     match error {
         PipelineError::BadRequest { .. } => {
             held.finish(&Ending::failed(FailureCode::BadRequest, error.to_string())).await;
-            Settled::Done
         }
         PipelineError::Fault { .. } | PipelineError::OutOfMemory { .. } | PipelineError::Interrupted => {
             held.release(&Release::Fault(error.to_string())).await;
-            Settled::Done
         }
         PipelineError::Device { message } => {
             held.release(&Release::Fault(message)).await;
-            Settled::DeviceFault
         }
     }
 }

@@ -1,27 +1,32 @@
-//! The worker's loop: claim a job, run it, report its end.
+//! The worker's loop: claims jobs, runs them one after the other, and reports each end beside the next job.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures::StreamExt;
+use futures::{StreamExt, stream::BoxStream};
 use glimpse_shared::{
     id::{App, JobId, WorkerId},
-    job::WorkerState,
-    needs::Capabilities,
     request::PreviewSource,
-    store::{Claim, Lease, SharedStore},
+    store::{Lease, SharedStore},
 };
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 
 use crate::{
     checkpoints::Checkpoints,
+    claim::Claims,
     engine::{Engine, Made, Order},
-    lease::{Backoff, Held, Stop, halt},
+    in_hand::{InHand, Seat, Stage, State},
+    lease::{Held, Stop},
     outbox::Outbox,
     pipeline::{Description, PipelineError, PreviewKind, StepProgress},
-    registration::{self, Activity, StepsDone},
-    reporter::{self, Settled},
+    registration,
+    reporter::{self, End},
     request::{self, LoraDir},
 };
+
+pub use crate::in_hand::Ended;
 
 /// A loaded worker.
 pub struct Worker {
@@ -43,44 +48,19 @@ pub struct Worker {
     pub drain_grace: Duration,
 }
 
-/// The arguments of the next claim.
-struct NextClaim {
-    /// Number of claims that the store has answered.
-    number: u64,
-    /// The LoRAs that the pipeline has loaded for the previous job. A job with the same affinity needs no load.
-    loaded: Option<String>,
-    /// What this worker can do.
-    capabilities: Capabilities,
-}
-
-/// Why a worker ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// It has drained.
-    Drained,
-    /// Its device is unusable. A supervisor should restart it.
-    DeviceFault,
-}
-
-/// The current job and the sender that stops it; `None` between jobs.
-type Current = watch::Sender<Option<(JobId, watch::Sender<Option<Stop>>)>>;
-
 impl Worker {
     /// Registers, calls `ready`, and runs jobs until `drain` resolves or the device fails.
     pub async fn run(self, ready: impl FnOnce(), drain: impl Future<Output = ()> + Send + 'static) -> Ended {
         // Subscribed before the first claim, so that no cancellation is missed.
         let cancellations = self.store.cancellations(&self.app);
-        let (current, at_hand) = watch::channel(None);
-        let current: Arc<Current> = Arc::new(current);
-        let (draining, drained) = watch::channel(false);
-        let grace = tokio::spawn(drain_after(drain, draining, current.clone(), self.drain_grace));
+        let in_hand = InHand::default();
+        let grace = tokio::spawn(drain_after(drain, in_hand.clone(), self.drain_grace));
 
         let record = registration::record(self.id.clone(), self.app.clone(), &self.offers);
-        let mut early = drained.clone();
         tokio::select! {
             biased;
             // The store may be unavailable for a long time. A drain before the registration has no job to finish.
-            () = drain_requested(&mut early) => {
+            () = in_hand.until(State::is_ending) => {
                 grace.abort();
                 return Ended::Drained;
             }
@@ -89,128 +69,58 @@ impl Worker {
         ready();
         tracing::info!(worker = %self.id, app = %self.app, device = %self.offers.device, "ready for jobs");
 
-        let (activity, done) = watch::channel::<Activity>((WorkerState::Idle, None));
-        let registered = tokio::spawn(registration::send_heartbeats(self.store.clone(), record, done));
-        let canceller = tokio::spawn(stop_on_cancel(cancellations, at_hand));
-        let ended = self.work(&activity, &current, drained).await;
+        let capabilities = record.capabilities();
+        let heartbeats = registration::send_heartbeats(self.store.clone(), record, in_hand.clone());
+        let registered = tokio::spawn(heartbeats);
+        let canceller = tokio::spawn(stop_on_cancel(cancellations, in_hand.clone()));
+        let claims = Claims::new(self.store.clone(), self.id.clone(), self.app.clone(), capabilities);
+        self.work(claims, &in_hand).await;
 
         canceller.abort();
         grace.abort();
-        drop(activity);
+        in_hand.close();
         // The last heartbeat, if the store is available.
         let _ = tokio::time::timeout(Duration::from_secs(2), registered).await;
-        ended
+        in_hand.ending().unwrap_or(Ended::Drained)
     }
 
-    async fn work(
-        &self,
-        activity: &watch::Sender<Activity>,
-        current: &Current,
-        drained: watch::Receiver<bool>,
-    ) -> Ended {
-        let record = registration::record(self.id.clone(), self.app.clone(), &self.offers);
-        let mut next_claim = NextClaim { number: 0, loaded: None, capabilities: record.capabilities() };
-        loop {
-            activity.send_replace((state(&drained), None));
-            let Some(lease) = self.claim(&mut next_claim, drained.clone()).await else {
-                return Ended::Drained;
-            };
-            let id = lease.job.id;
-            next_claim.loaded.clone_from(&lease.job.affinity);
-            let steps_done = StepsDone::default();
-            activity.send_replace((WorkerState::Busy, Some(steps_done.clone())));
-            tracing::info!(job = %id, attempt = lease.attempt, "job claimed");
-            let (stop, stopped) = watch::channel(None);
-            current.send_replace(Some((id, stop.clone())));
-            let settled = self.make(lease, steps_done, stop, stopped).await;
-            current.send_replace(None);
-            match settled {
-                Settled::Done => {}
-                Settled::Stopped(done) => {
-                    activity.send_replace((WorkerState::Busy, None));
-                    if until_free(done, drained.clone()).await.is_err() {
-                        return Ended::DeviceFault;
-                    }
-                }
-                Settled::DeviceFault => return Ended::DeviceFault,
+    /// Runs jobs until the worker ends and all its jobs are settled.
+    async fn work(&self, mut claims: Claims, in_hand: &InHand) {
+        let mut jobs = JoinSet::new();
+        while let Some(lease) = claims.next(in_hand).await {
+            tracing::info!(job = %lease.job.id, attempt = lease.attempt, "job claimed");
+            jobs.spawn(self.start(lease, in_hand));
+            while let Some(ended) = jobs.try_join_next() {
+                note_panic(ended);
             }
+        }
+        while let Some(ended) = jobs.join_next().await {
+            note_panic(ended);
         }
     }
 
-    /// The next job; `None` when the worker drains. Claims first and then waits, so that a job which is already queued
-    /// is not missed.
-    async fn claim(&self, next_claim: &mut NextClaim, mut drained: watch::Receiver<bool>) -> Option<Lease> {
-        let mut backoff = Backoff::new("claim");
-        let mut unanswered = false;
-        loop {
-            // A claim without an answer may have a job. It is repeated once, so that the job does not wait until its
-            // lease expires.
-            let drains = *drained.borrow();
-            if drains && !unanswered {
-                break;
-            }
-            let claim = Claim {
-                worker: self.id.clone(),
-                app: self.app.clone(),
-                affinity: next_claim.loaded.clone(),
-                capabilities: next_claim.capabilities.clone(),
-                number: next_claim.number,
-            };
-            match self.store.try_claim(&claim).await {
-                Ok(lease) => {
-                    // Answered: the next claim is a new one.
-                    next_claim.number += 1;
-                    unanswered = false;
-                    if lease.is_some() {
-                        return lease;
-                    }
-                }
-                Err(_) if drains => break,
-                Err(error) => {
-                    // The store may have executed the claim: the same number returns the same lease. After a permanent
-                    // error that lease cannot be read: it expires, and the next number claims another job.
-                    unanswered = !error.is_permanent();
-                    next_claim.number += u64::from(error.is_permanent());
-                    backoff.pause(&error).await;
-                    continue;
-                }
-            }
-            let woken = tokio::select! {
-                biased;
-                () = drain_requested(&mut drained) => break,
-                woken = self.store.wait_for_work(&self.app, &next_claim.capabilities) => woken,
-            };
-            if let Err(error) = woken {
-                backoff.pause(&error).await;
-            }
-        }
-        // This worker may have received a wake-up that it does not use: pass it on to another worker.
-        if let Err(error) = self.store.wake(&self.app, &next_claim.capabilities).await {
-            tracing::debug!(%error, "a wake-up could not be passed on to another worker");
-        }
-        None
-    }
-
-    async fn make(
-        &self,
-        lease: Lease,
-        steps_done: StepsDone,
-        stop: watch::Sender<Option<Stop>>,
-        stopped: watch::Receiver<Option<Stop>>,
-    ) -> Settled {
+    /// Orders a job from the pipeline. The future resolves when the job is settled and the pipeline is done with it.
+    fn start(&self, lease: Lease, in_hand: &InHand) -> impl Future<Output = ()> + Send + 'static {
+        let (stop, stopped) = watch::channel(None);
+        let seat = in_hand.take(lease.job.id, stop.clone());
         let outbox = Arc::new(Outbox::default());
         let (done, end) = oneshot::channel();
         let spec = lease.job.spec.clone();
-        let (next_claim, loras) = (spec.clone(), self.loras.clone());
+        let (asked, loras) = (spec.clone(), self.loras.clone());
         let checkpoints = Checkpoints::every(self.checkpoint_every);
         let source = match spec.preview_source() {
             PreviewSource::Latents => PreviewKind::Latents,
             PreviewSource::Denoised => PreviewKind::Denoised,
         };
+        let (begins, nears_its_end, steps_done) = (seat.mark(), seat.mark(), seat.steps_done());
         let order = Order {
-            prepare: Box::new(move || request::inputs(&next_claim, loras.as_ref())),
+            prepare: Box::new(move || {
+                begins.reach(Stage::Running);
+                request::inputs(&asked, loras.as_ref())
+            }),
             resume: lease.checkpoint.clone(),
             checkpoints: checkpoints.clone(),
+            last_step: Box::new(move || nears_its_end.reach(Stage::LastStep)),
             observer: Box::new(move |at| {
                 steps_done.set(at);
                 spec.has_preview_after(index(at)).then_some(source)
@@ -219,9 +129,10 @@ impl Worker {
             outbox: outbox.clone(),
             done,
         };
+        // Renewed from now on, also while the pipeline works on the job before it.
         let held = Held::new(self.store.clone(), lease, stop, &checkpoints);
         self.engine.order(order);
-        reporter::report(held, outbox, stopped, end).await
+        see_through(held, outbox, stopped, end, seat, in_hand.clone())
     }
 }
 
@@ -230,73 +141,69 @@ pub fn index(at: StepProgress) -> u32 {
     at.step.saturating_sub(1) as u32
 }
 
-fn state(drained: &watch::Receiver<bool>) -> WorkerState {
-    if *drained.borrow() { WorkerState::Draining } else { WorkerState::Idle }
-}
-
-/// Waits until the pipeline has dropped a stopped job. A job that is claimed earlier would wait behind it, although
-/// another worker may be free. A draining worker claims no more jobs and does not wait.
-///
-/// # Errors
-/// If the device failed meanwhile.
-async fn until_free(
-    done: oneshot::Receiver<Result<Made, PipelineError>>,
-    mut drained: watch::Receiver<bool>,
-) -> Result<(), PipelineError> {
-    tokio::select! {
-        biased;
-        () = drain_requested(&mut drained) => Ok(()),
-        end = done => match end {
-            Ok(Err(error @ PipelineError::Device { .. })) => {
-                tracing::error!(%error, "the device failed while a job was stopped: this worker ends");
-                Err(error)
+/// Reports a job until it is settled and the pipeline is done with it.
+async fn see_through(
+    mut held: Held,
+    outbox: Arc<Outbox>,
+    mut stopped: watch::Receiver<Option<Stop>>,
+    mut done: oneshot::Receiver<Result<Made, PipelineError>>,
+    seat: Seat,
+    in_hand: InHand,
+) {
+    match reporter::previews(&mut held, &outbox, &mut stopped, &mut done).await {
+        Ok(end) => {
+            if end.is_device_fault() {
+                in_hand.end(Ended::DeviceFault);
             }
-            // The result of a stopped job is not used.
-            Ok(_) | Err(_) => Ok(()),
-        },
+            // From here on the next job may be claimed. A failed job is returned to the queue before that.
+            if let End::Made(_) = end {
+                seat.made();
+            }
+            reporter::settle(held, &outbox, end, seat.has_begun()).await;
+        }
+        Err(reason) => {
+            reporter::stopped(held, reason).await;
+            if seat.has_begun() {
+                seat.settled();
+                until_dropped(done, &in_hand).await;
+            }
+        }
     }
 }
 
-/// Returns when the worker must drain.
-async fn drain_requested(drained: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone: the worker ends too.
-    let _ = drained.wait_for(|drained| *drained).await;
+/// Waits until the pipeline has dropped a stopped job. A job that is claimed earlier would wait behind it, although
+/// another worker may be free. A worker that ends claims no more jobs and does not wait.
+async fn until_dropped(done: oneshot::Receiver<Result<Made, PipelineError>>, in_hand: &InHand) {
+    tokio::select! {
+        biased;
+        () = in_hand.until(State::is_ending) => {}
+        // The result of a stopped job is not used.
+        end = done => if let Ok(Err(error @ PipelineError::Device { .. })) = end {
+            tracing::error!(%error, "the device failed while a job was stopped: this worker ends");
+            in_hand.end(Ended::DeviceFault);
+        }
+    }
 }
 
-/// Stops the current job when it is cancelled.
-async fn stop_on_cancel(
-    mut cancellations: futures::stream::BoxStream<'static, JobId>,
-    at_hand: watch::Receiver<Option<(JobId, watch::Sender<Option<Stop>>)>>,
-) {
+fn note_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the report of a job died: the job's lease will expire, and the next attempt decides");
+    }
+}
+
+/// Stops a job in hand when it is cancelled.
+async fn stop_on_cancel(mut cancellations: BoxStream<'static, JobId>, in_hand: InHand) {
     while let Some(cancelled) = cancellations.next().await {
-        if let Some((id, stop)) = &*at_hand.borrow()
-            && *id == cancelled
-        {
-            halt(stop, Stop::Cancelled);
-        }
+        in_hand.cancel(cancelled);
     }
 }
 
 /// Waits for the request to drain, then ends the claims. After the grace period the current job is stopped.
-async fn drain_after(
-    drain: impl Future<Output = ()>,
-    draining: watch::Sender<bool>,
-    current: Arc<Current>,
-    grace: Duration,
-) {
+async fn drain_after(drain: impl Future<Output = ()>, in_hand: InHand, grace: Duration) {
     drain.await;
     let grace_s = grace.as_secs();
     tracing::info!(grace_s, "draining: the current job may finish; a second signal ends the process at once");
-    draining.send_replace(true);
+    in_hand.end(Ended::Drained);
     tokio::time::sleep(grace).await;
-    if let Some((_, stop)) = &*current.borrow() {
-        halt(stop, Stop::Drain);
-    }
-    // A claim may be answered after the grace period: stop that job too.
-    let mut at_hand = current.subscribe();
-    while at_hand.changed().await.is_ok() {
-        if let Some((_, stop)) = &*at_hand.borrow_and_update() {
-            halt(stop, Stop::Drain);
-        }
-    }
+    in_hand.end_grace();
 }

@@ -1,11 +1,19 @@
 //! The runner with a scripted pipeline.
 
 #[cfg(test)]
+mod ahead;
+#[cfg(test)]
 mod cancel;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod jobs;
+#[cfg(test)]
+mod leases_ahead;
+#[cfg(test)]
+mod pipeline_thread;
+#[cfg(test)]
+mod played;
 #[cfg(test)]
 mod props;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use glimpse_shared::{
         SharedStore, Shown, Store, Submit,
     },
 };
+use tokio::sync::watch;
 
 /// Passes all commands on while it is `up`. Otherwise it is unavailable.
 pub struct Flaky {
@@ -32,6 +33,12 @@ pub struct Flaky {
     pub checkpoints_sent: AtomicUsize,
     /// The newest stored checkpoint.
     pub kept: Mutex<Option<Checkpoint>>,
+    /// While it is true, no finish is executed.
+    pub holds_finishes: watch::Sender<bool>,
+    /// Finishes that were sent.
+    pub finishes: AtomicUsize,
+    /// The jobs that were returned to the queue, and why.
+    pub released: Mutex<Vec<(JobId, Release)>>,
 }
 
 impl Flaky {
@@ -44,6 +51,9 @@ impl Flaky {
             corrupt: Mutex::default(),
             checkpoints_sent: AtomicUsize::new(0),
             kept: Mutex::default(),
+            holds_finishes: watch::Sender::new(false),
+            finishes: AtomicUsize::new(0),
+            released: Mutex::default(),
         }
     }
 
@@ -101,9 +111,12 @@ impl Store for Flaky {
         self.open()?.publish(lease, preview).await
     }
     async fn finish(&self, lease: &mut Lease, ending: &Ending) -> StoreResult<Finish> {
+        self.finishes.fetch_add(1, Ordering::SeqCst);
+        self.holds_finishes.subscribe().wait_for(|holds| !holds).await.unwrap();
         self.sound("finish")?.finish(lease, ending).await
     }
     async fn release(&self, lease: &Lease, release: &Release) -> StoreResult<Released> {
+        self.released.lock().unwrap().push((lease.job.id, release.clone()));
         self.sound("release")?.release(lease, release).await
     }
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {

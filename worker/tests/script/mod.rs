@@ -74,6 +74,8 @@ pub enum Mishap {
     Fault,
     Panic,
     Device,
+    /// The device breaks while the final pictures are decoded.
+    DeviceAtTheEnd,
     Truncated,
 }
 
@@ -146,7 +148,7 @@ impl Pipeline for Script {
                 Some(Mishap::Device) => {
                     return Err(PipelineError::Device { message: "the device fell off the bus".to_owned() });
                 }
-                Some(Mishap::Refused | Mishap::Truncated) | None => {}
+                Some(Mishap::Refused | Mishap::DeviceAtTheEnd | Mishap::Truncated) | None => {}
             }
             scene.step += 1;
             self.steps.fetch_add(1, Ordering::SeqCst);
@@ -165,6 +167,9 @@ impl Pipeline for Script {
             if let Some(gate) = &self.decoding {
                 gate.pass();
             }
+            if let Some(Mishap::DeviceAtTheEnd) = self.mishaps.get(scene.prompt.as_str()) {
+                return Err(PipelineError::Device { message: "the device fell off the bus".to_owned() });
+            }
             pictures.push(grey(255));
             self.decoded.fetch_add(1, Ordering::SeqCst);
         }
@@ -176,18 +181,23 @@ impl Pipeline for Script {
     }
 
     fn describe(&self) -> Description {
-        Description {
-            native_width: 16,
-            native_height: 8,
-            multiple: 8,
-            max_pixels: 1 << 20,
-            schedulers: vec!["EulerDiscreteScheduler".to_owned()],
-            device: "script".to_owned(),
-        }
+        offers()
     }
 }
 
-fn grey(value: u8) -> Rgb {
+fn offers() -> Description {
+    Description {
+        native_width: 16,
+        native_height: 8,
+        multiple: 8,
+        max_pixels: 1 << 20,
+        schedulers: vec!["EulerDiscreteScheduler".to_owned()],
+        device: "script".to_owned(),
+    }
+}
+
+/// A picture of one grey.
+pub fn grey(value: u8) -> Rgb {
     Rgb { width: 16, height: 8, data: vec![value; 16 * 8 * 3] }
 }
 
@@ -202,13 +212,24 @@ pub async fn submit(store: &SharedStore, prompt: &str) -> JobId {
 
 /// As [`submit`], with these LoRAs.
 pub async fn submit_with(store: &SharedStore, prompt: &str, loras: serde_json::Value) -> JobId {
+    submit_job(store, job(prompt, loras)).await
+}
+
+/// Submits a job.
+pub async fn submit_job(store: &SharedStore, job: Job) -> JobId {
+    assert!(matches!(store.submit(&job).await.unwrap(), Submit::Submitted { .. }));
+    job.id
+}
+
+/// The job of [`submit_with`].
+pub fn job(prompt: &str, loras: serde_json::Value) -> Job {
     let offer =
         Offer { native_width: 16, native_height: 8, max_pixels: 1 << 20, schedulers: Default::default() };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
     let body = json!({ "prompt": prompt, "num_inference_steps": 10, "preview_every": 4, "seed": 9,
         "num_images": 2, "loras": loras });
     let spec = ImageSpec::check(body.as_object().unwrap().clone(), &offer, defaults).unwrap();
-    let job = Job {
+    Job {
         id: JobId::new(&app()),
         app: app(),
         tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
@@ -221,9 +242,7 @@ pub async fn submit_with(store: &SharedStore, prompt: &str, loras: serde_json::V
         run_timeout: Duration::from_secs(3600),
         retry_of: None,
         traceparent: None,
-    };
-    assert!(matches!(store.submit(&job).await.unwrap(), Submit::Submitted { .. }));
-    job.id
+    }
 }
 
 /// A running worker.
@@ -269,20 +288,35 @@ pub async fn launch(
     checkpoint_every: Duration,
 ) -> (Running, oneshot::Receiver<()>) {
     let script = script.clone();
-    let (engine, offers) = Engine::start(move || Ok::<_, std::io::Error>(script)).await.unwrap();
+    let (engine, _) = Engine::start(move || Ok::<_, std::io::Error>(script)).await.unwrap();
+    run(store, engine, name, drain_grace, checkpoint_every)
+}
+
+/// Runs a worker with this engine. The receiver gets a message when it is ready.
+pub fn run(
+    store: &SharedStore,
+    engine: Engine,
+    name: &str,
+    drain_grace: Duration,
+    checkpoint_every: Duration,
+) -> (Running, oneshot::Receiver<()>) {
     let worker = Worker {
         store: store.clone(),
         app: app(),
         id: WorkerId::new(name),
         engine,
-        offers,
+        offers: offers(),
         loras: None,
         checkpoint_every,
         drain_grace,
     };
     let (ready, is_ready) = oneshot::channel();
     let (drain, requested) = oneshot::channel();
-    let ended = tokio::spawn(worker.run(|| ready.send(()).unwrap(), async {
+    // A played worker's receiver is dropped: its orders say that it is ready.
+    let ready = || {
+        let _ = ready.send(());
+    };
+    let ended = tokio::spawn(worker.run(ready, async {
         if requested.await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -1,6 +1,6 @@
 //! Simulates the pipeline's thread: serves orders in virtual time. A job's prompt names what goes wrong.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use glimpse_worker::{
     engine::{Made, Order},
@@ -30,7 +30,7 @@ pub fn offers(number: u64) -> Description {
     }
 }
 
-/// Serves the orders one after the other.
+/// Serves the orders one after the other, until the device is lost or the thread dies.
 pub async fn serve(
     mut orders: UnboundedReceiver<Order>,
     world: Arc<World>,
@@ -40,17 +40,44 @@ pub async fn serve(
 ) {
     // The device of a frozen process may continue.
     let freezes = chance.of(0.5).then_some(&*process);
-    while let Some(order) = orders.recv().await {
+    let mut ahead: VecDeque<Order> = VecDeque::new();
+    loop {
+        let next = match ahead.pop_front() {
+            Some(order) => Some(order),
+            None => orders.recv().await,
+        };
+        let Some(order) = next else { return };
         if order.stop.borrow().is_some() {
+            world.count("stopped before its begin");
             continue;
         }
-        make(order, &world, freezes, max_pixels, &mut chance).await;
+        let usable = make(order, &world, freezes, max_pixels, &mut chance).await;
+        while let Ok(order) = orders.try_recv() {
+            ahead.push_back(order);
+        }
+        match ahead.iter().filter(|order| order.stop.borrow().is_none()).count() {
+            0 => {}
+            1 => world.count("claimed ahead"),
+            _ => world.broken(|| "a worker claimed two jobs ahead".to_owned()),
+        }
+        if !usable {
+            // Also drops the orders that wait.
+            return;
+        }
     }
 }
 
-/// Runs one job. Drops `done` if the job was stopped, as the real thread does.
-async fn make(order: Order, world: &World, freezes: Option<&Process>, max_pixels: u64, chance: &mut Chance) {
-    let Order { prepare, resume, checkpoints, mut observer, stop, outbox, done } = order;
+/// Runs one job. Drops `done` if the job was stopped, as the real thread does. Returns whether the device is still
+/// usable.
+async fn make(
+    order: Order,
+    world: &World,
+    freezes: Option<&Process>,
+    max_pixels: u64,
+    chance: &mut Chance,
+) -> bool {
+    let Order { prepare, resume, checkpoints, last_step, mut observer, stop, outbox, done } = order;
+    let mut last_step = Some(last_step);
     let inputs = prepare().unwrap();
     if u64::from(inputs.width) * u64::from(inputs.height) > max_pixels {
         world.broken(|| "a worker got a job that it is not capable of".to_owned());
@@ -58,7 +85,8 @@ async fn make(order: Order, world: &World, freezes: Option<&Process>, max_pixels
     let (mishap, steps, job) = (inputs.prompt.as_str(), inputs.num_inference_steps, inputs.seed);
     let first = world.tries(job) == 1;
     if mishap == "refused" {
-        return drop(done.send(Err(PipelineError::bad("width", "this model is square"))));
+        drop(done.send(Err(PipelineError::bad("width", "this model is square"))));
+        return true;
     }
     let mut step = match &resume {
         Some(checkpoint) => {
@@ -74,29 +102,36 @@ async fn make(order: Order, world: &World, freezes: Option<&Process>, max_pixels
         "lasts" => chance.millis(1500..4000),
         _ => chance.millis(50..700),
     };
+    // Some fail in the last step, when the next job may be claimed already.
+    let fails_in = chance.number(steps as u64 / 2..steps as u64 + 1) as usize;
     let mut due = checkpoints.next(Instant::now().into_std());
     while step < steps {
+        if step + 1 == steps {
+            last_step.take().into_iter().for_each(|begins| begins());
+        }
         sleep(pace).await;
         if let Some(process) = freezes {
             process.thawed().await;
         }
-        if step + 1 >= steps / 2 {
+        if step + 1 >= fails_in {
             let failed = match mishap {
                 "poison" => Some(PipelineError::Fault { message: "out of memory".to_owned() }),
                 "faulty once" if first => Some(PipelineError::Fault { message: "not finite".to_owned() }),
                 "device lost once" if first => {
                     Some(PipelineError::Device { message: "off the bus".to_owned() })
                 }
-                "thread dies once" if first => return,
+                "thread dies once" if first => return false,
                 _ => None,
             };
             if let Some(failed) = failed {
-                return drop(done.send(Err(failed)));
+                let usable = !matches!(failed, PipelineError::Device { .. });
+                drop(done.send(Err(failed)));
+                return usable;
             }
         }
         step += 1;
         if stop.borrow().is_some() {
-            return;
+            return true;
         }
         if due.is_some_and(|due| due <= Instant::now().into_std()) {
             checkpoints.put([&job.to_be_bytes()[..], &[step as u8]].concat());
@@ -111,6 +146,7 @@ async fn make(order: Order, world: &World, freezes: Option<&Process>, max_pixels
             });
         }
     }
+    last_step.take().into_iter().for_each(|begins| begins());
     sleep(chance.millis(10..300)).await;
     let pictures = (0..inputs.num_images_per_prompt).map(|_| grey()).collect();
     drop(done.send(Ok(Made {
@@ -119,6 +155,7 @@ async fn make(order: Order, world: &World, freezes: Option<&Process>, max_pixels
         decode: Duration::ZERO,
         warnings: Vec::new(),
     })));
+    true
 }
 
 fn grey() -> Rgb {

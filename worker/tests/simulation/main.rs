@@ -51,7 +51,7 @@ fn variable(name: &str) -> Option<u64> {
 const LENGTH: &str = "SIMULATION_LIVES";
 
 /// Events that a long run must contain, so that it tests enough.
-const EVENTS: [&str; 14] = [
+const EVENTS: [&str; 16] = [
     "completed",
     "failed",
     "cancelled",
@@ -66,6 +66,8 @@ const EVENTS: [&str; 14] = [
     "repeated claims",
     "resumed",
     "tried again",
+    "claimed ahead",
+    "stopped before its begin",
 ];
 
 #[test]

@@ -1,0 +1,306 @@
+//! The jobs that the worker has in hand: at most two. The pipeline works on one of them. The other is either the job
+//! before it, whose pictures are being sent, or the job after it, which was claimed ahead.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use glimpse_shared::{
+    id::JobId,
+    job::{self, WorkerState},
+};
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    lease::{Stop, halt},
+    pipeline::StepProgress,
+};
+
+/// How many jobs a worker holds at most. It bounds the pictures in memory too.
+const MOST: usize = 2;
+
+/// How far the pipeline is with a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Its order waits for the pipeline.
+    Waiting,
+    /// The pipeline works on it.
+    Running,
+    /// Its last step has begun.
+    LastStep,
+    /// The pipeline is done with it. Its pictures are being encoded and sent.
+    Made,
+}
+
+/// Why a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It has drained.
+    Drained,
+    /// Its device is unusable. A supervisor should restart it.
+    DeviceFault,
+}
+
+/// The worker's state, and the progress of the job that its pipeline works on.
+pub type Activity = (WorkerState, Option<StepsDone>);
+
+/// The progress of one job: set after each step, read by each heartbeat.
+#[derive(Debug, Clone, Default)]
+pub struct StepsDone(Arc<AtomicU64>);
+
+impl StepsDone {
+    /// Records a step.
+    pub fn set(&self, at: StepProgress) {
+        // The number of steps is always below 2^32.
+        self.0.store((at.step as u64) << 32 | at.steps as u64, Ordering::Relaxed);
+    }
+
+    /// `None` before the first step.
+    pub(crate) fn progress(&self) -> Option<job::Progress> {
+        let both = self.0.load(Ordering::Relaxed);
+        let (done, steps) = ((both >> 32) as u32, both as u32);
+        Some(job::Progress { step: done.checked_sub(1)?, steps })
+    }
+}
+
+/// Whether both are the progress of the same job.
+impl PartialEq for StepsDone {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// A job in hand.
+#[derive(Debug)]
+struct Job {
+    /// Tells two attempts at the same job apart.
+    number: u64,
+    id: JobId,
+    stop: watch::Sender<Option<Stop>>,
+    steps_done: StepsDone,
+    stage: Stage,
+    /// It was stopped and is not held any more, but the pipeline has not dropped it yet.
+    settled: bool,
+}
+
+/// The jobs in hand, oldest first: the pipeline works on them in this order.
+#[derive(Debug, Default)]
+pub struct State {
+    jobs: Vec<Job>,
+    taken: u64,
+    ending: Option<Ended>,
+    grace_over: bool,
+    closed: bool,
+}
+
+impl State {
+    /// Whether the worker claims no more jobs.
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Whether the worker has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether another job may be claimed: the pipeline is free, or has begun the last step of its last job. A stopped
+    /// job may keep the pipeline busy for longer than one step, so none is claimed behind it.
+    pub fn has_room(&self) -> bool {
+        let last = self.jobs.last();
+        let soon_free = last.is_none_or(|job| !job.settled && job.stage >= Stage::LastStep);
+        soon_free && self.jobs.iter().filter(|job| !job.settled).count() < MOST
+    }
+
+    /// Whether the pipeline has no job.
+    pub fn is_free(&self) -> bool {
+        self.jobs.last().is_none_or(|job| job.stage == Stage::Made)
+    }
+
+    /// What the worker says of itself. A job that was claimed ahead does not count before the pipeline has begun it.
+    pub fn activity(&self) -> Activity {
+        let begun = self.jobs.iter().rfind(|job| job.stage > Stage::Waiting);
+        match begun.or(self.jobs.first()) {
+            Some(job) => (WorkerState::Busy, (!job.settled).then(|| job.steps_done.clone())),
+            None if self.is_ending() => (WorkerState::Draining, None),
+            None => (WorkerState::Idle, None),
+        }
+    }
+
+    /// Stops the jobs that a worker which ends gives back: those behind another, and after the grace period all.
+    fn give_back(&self) {
+        for (at, job) in self.jobs.iter().enumerate() {
+            let before = &self.jobs[..at];
+            let is_ahead =
+                job.stage == Stage::Waiting && before.iter().any(|before| before.stage < Stage::Made);
+            if self.grace_over || self.is_ending() && is_ahead {
+                halt(&job.stop, Stop::Drain);
+            }
+        }
+    }
+
+    fn job(&mut self, number: u64) -> Option<&mut Job> {
+        self.jobs.iter_mut().find(|job| job.number == number)
+    }
+}
+
+/// The jobs in hand. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct InHand(Arc<Shared>);
+
+/// Not a `watch` channel: it wakes its receivers in a random order, and a simulation could not repeat a run.
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl InHand {
+    /// Adds a claimed job, behind the others.
+    pub fn take(&self, id: JobId, stop: watch::Sender<Option<Stop>>) -> Seat {
+        let steps_done = StepsDone::default();
+        let number = self.change(|state| {
+            let number = state.taken;
+            state.taken += 1;
+            let steps_done = steps_done.clone();
+            state.jobs.push(Job { number, id, stop, steps_done, stage: Stage::Waiting, settled: false });
+            // The claim may have been answered after the drain began.
+            state.give_back();
+            number
+        });
+        Seat { mark: Mark { in_hand: self.clone(), number }, steps_done }
+    }
+
+    /// Stops a job, if it is in hand.
+    pub fn cancel(&self, id: JobId) {
+        let state = self.state();
+        state.jobs.iter().filter(|job| job.id == id).for_each(|job| halt(&job.stop, Stop::Cancelled));
+    }
+
+    /// Ends the claims, and gives back a job that was claimed ahead. A device fault replaces a drain as the reason.
+    pub fn end(&self, reason: Ended) {
+        self.change(|state| {
+            if state.ending != Some(Ended::DeviceFault) {
+                state.ending = Some(reason);
+            }
+            state.give_back();
+        });
+    }
+
+    /// Stops all jobs: the grace period is over.
+    pub fn end_grace(&self) {
+        self.change(|state| {
+            state.grace_over = true;
+            state.give_back();
+        });
+    }
+
+    /// Says that the worker has ended.
+    pub(crate) fn close(&self) {
+        self.change(|state| state.closed = true);
+    }
+
+    /// Why the worker ends, if it does.
+    pub fn ending(&self) -> Option<Ended> {
+        self.state().ending
+    }
+
+    /// Reads the jobs as they are now.
+    pub fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.state())
+    }
+
+    /// Waits until something is true of the jobs.
+    pub async fn until(&self, mut so: impl FnMut(&State) -> bool) {
+        let mut changed = pin!(self.0.changed.notified());
+        loop {
+            // Before the look, so that no change is missed.
+            changed.as_mut().enable();
+            if self.read(&mut so) {
+                return;
+            }
+            changed.as_mut().await;
+            changed.set(self.0.changed.notified());
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let done = change(&mut self.state());
+        self.0.changed.notify_waiters();
+        done
+    }
+}
+
+/// The place of a job among the jobs in hand. Dropped when the job is settled and the pipeline is done with it.
+#[derive(Debug)]
+pub struct Seat {
+    mark: Mark,
+    steps_done: StepsDone,
+}
+
+impl Seat {
+    /// For the pipeline's thread.
+    pub fn mark(&self) -> Mark {
+        self.mark.clone()
+    }
+
+    /// The job's progress.
+    pub fn steps_done(&self) -> StepsDone {
+        self.steps_done.clone()
+    }
+
+    /// Whether the pipeline has begun the job.
+    pub fn has_begun(&self) -> bool {
+        let number = self.mark.number;
+        self.mark
+            .in_hand
+            .read(|state| state.jobs.iter().any(|job| job.number == number && job.stage > Stage::Waiting))
+    }
+
+    /// The pipeline has returned the job's pictures.
+    pub fn made(&self) {
+        self.mark.reach(Stage::Made);
+    }
+
+    /// The job is stopped and not held any more; the pipeline still has to drop it.
+    pub fn settled(&self) {
+        self.mark.change(|job| job.settled = true);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let number = self.mark.number;
+        self.mark.in_hand.change(|state| state.jobs.retain(|job| job.number != number));
+    }
+}
+
+/// Records how far the pipeline is with a job. Does nothing after the job has left.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    in_hand: InHand,
+    number: u64,
+}
+
+impl Mark {
+    /// The job has reached this stage. A job never goes back.
+    pub fn reach(&self, stage: Stage) {
+        self.change(|job| job.stage = job.stage.max(stage));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Job)) {
+        self.in_hand.change(|state| {
+            if let Some(job) = state.job(self.number) {
+                change(job);
+            }
+        });
+    }
+}
