@@ -1,5 +1,7 @@
-//! `glimpse`: the whole stack in one process (`serve`, the default) and its command-line client (`generate`).
+//! `glimpse`: the whole stack in one process (`serve`, the default), its command-line client (`generate`), and the check
+//! of what it runs on (`doctor`).
 
+mod doctor;
 mod generate;
 mod model;
 mod serve;
@@ -29,6 +31,8 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Makes one picture: on a server, or in this process if none is named.
     Generate(Box<generate::Args>),
+    /// Checks what a worker needs, and says what to do about what is missing.
+    Doctor(doctor::Args),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
                 serve::run(*args, &shutdown).await
             }
             Command::Generate(args) => generate::run(*args, &shutdown).await,
+            Command::Doctor(args) => doctor::run(args, &shutdown).await,
         }
     });
     done.unwrap_or_else(|error| cannot(&format!("start threads: {error}")))

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod fleet;
 #[cfg(test)]
 mod generate;

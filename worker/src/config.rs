@@ -15,9 +15,10 @@ use glimpse_shared::{
 use crate::{
     hub::{self, HubError, HubOptions, ModelKind},
     noise::GeneratorKind,
-    pipeline::{LoadOptions, SdxlPipeline, parse_device},
+    pipeline::{LoadOptions, SdxlPipeline, describe_device, parse_device},
     request::LoraDir,
     sdxl::{LoadError, Precision},
+    verify,
 };
 
 /// Which model to load, and onto what.
@@ -140,6 +141,10 @@ impl ModelConfig {
             TorchGenerator::Cuda => GeneratorKind::Cuda,
             TorchGenerator::Cpu => GeneratorKind::Cpu,
         };
+        verify::at_start(&options.device, options.dtype).map_err(|error| {
+            let (device, message) = (describe_device(&options.device), error.to_string());
+            LoadError::Device { device, message }
+        })?;
         let begun = Instant::now();
         let pipeline = SdxlPipeline::load(options)?;
         tracing::info!("{} is loaded, in {:.1} s", model.display(), begun.elapsed().as_secs_f64());

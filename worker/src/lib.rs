@@ -1,7 +1,7 @@
 //! The GPU side of Glimpse: claims jobs, makes pictures, publishes previews.
 //!
 //! `runner -> {claim, in_hand, lease, reporter, engine}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config -> {hub,
-//! pipeline}`; below the pipeline there is no tokio, no store and no job.
+//! verify, pipeline}`; below the pipeline there is no tokio, no store and no job.
 
 pub mod checkpoints;
 pub mod claim;
@@ -21,3 +21,4 @@ pub mod runner;
 pub mod schedulers;
 pub mod sdxl;
 pub mod starting;
+pub mod verify;

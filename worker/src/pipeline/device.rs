@@ -1,10 +1,45 @@
 //! Devices by their name: `auto`, `cpu`, `cuda:N`, `metal:N`.
 
 use std::panic::{self, AssertUnwindSafe};
+use std::str::FromStr;
 
 use candle_core::Device;
 
 use crate::sdxl::LoadError;
+
+/// A device's name, read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceName {
+    /// The first GPU that this binary supports and finds, otherwise the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// An NVIDIA GPU, by its number.
+    Cuda(usize),
+    /// A GPU of Apple's, by its number.
+    Metal(usize),
+}
+
+impl FromStr for DeviceName {
+    type Err = LoadError;
+
+    fn from_str(name: &str) -> Result<Self, LoadError> {
+        let failed = |message: &str| LoadError::Device { device: name.into(), message: message.into() };
+        let (kind, index) = name.split_once(':').map_or((name, None), |(kind, index)| (kind, Some(index)));
+        let number = || match index {
+            None => Ok(0),
+            Some(index) => index.parse().map_err(|_| failed("the part after the colon is not a number")),
+        };
+        match (kind, index) {
+            ("auto", None) => Ok(Self::Auto),
+            ("cpu", None) => Ok(Self::Cpu),
+            ("auto" | "cpu", Some(_)) => Err(failed("this device has no number: write it without the colon")),
+            ("cuda", _) => Ok(Self::Cuda(number()?)),
+            ("metal", _) => Ok(Self::Metal(number()?)),
+            _ => Err(failed("expected auto, cpu, cuda:N or metal:N")),
+        }
+    }
+}
 
 /// Opens a device by its name. `auto` is the first GPU that this binary supports and finds, otherwise the CPU, and the
 /// log says why.
@@ -13,20 +48,11 @@ use crate::sdxl::LoadError;
 /// If the name is unknown or the device is not available.
 pub fn parse_device(name: &str) -> Result<Device, LoadError> {
     let failed = |message: String| LoadError::Device { device: name.into(), message };
-    let (kind, index) = name.split_once(':').map_or((name, None), |(kind, index)| (kind, Some(index)));
-    let number = || match index {
-        None => Ok(0),
-        Some(index) => index.parse().map_err(|_| failed("the part after the colon is not a number".into())),
-    };
-    match (kind, index) {
-        ("auto", None) => Ok(automatic()),
-        ("cpu", None) => Ok(Device::Cpu),
-        ("auto" | "cpu", Some(_)) => {
-            Err(failed("this device has no number: write it without the colon".into()))
-        }
-        ("cuda", _) => cuda(number()?).map_err(failed),
-        ("metal", _) => metal(number()?).map_err(failed),
-        _ => Err(failed("expected auto, cpu, cuda:N or metal:N".into())),
+    match name.parse()? {
+        DeviceName::Auto => Ok(automatic()),
+        DeviceName::Cpu => Ok(Device::Cpu),
+        DeviceName::Cuda(index) => cuda(index).map_err(failed),
+        DeviceName::Metal(index) => metal(index).map_err(failed),
     }
 }
 

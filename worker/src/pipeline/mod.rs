@@ -34,7 +34,7 @@ mod warning;
 
 pub use conditioning::EncodedPrompt;
 pub use denoising::{EncodedImage, SdxlDenoising};
-pub use device::{describe as describe_device, parse_device};
+pub use device::{DeviceName, describe as describe_device, parse_device};
 pub use error::PipelineError;
 pub use inputs::{HeightWidth, Inputs, LoraChoice, SchedulerChoice};
 pub use interface::{Description, Pipeline, PreviewKind, StepProgress};

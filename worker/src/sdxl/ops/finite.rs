@@ -1,8 +1,9 @@
 //! Checks for infinity and NaN.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::forms::own_form;
+use super::portable;
 
 /// Whether all numbers are finite. Waits for the device.
 ///
@@ -30,8 +31,7 @@ impl FiniteWatch {
         if let Some(()) = own_form!(Finite, tensor.device(), super::cuda::finite(tensor, &mut self.flag)) {
             return Ok(self);
         }
-        // Infinity times 0 is NaN, a sum with NaN is NaN, and a sum of zeros cannot overflow.
-        let own = tensor.affine(0.0, 0.0)?.sum_all()?.to_dtype(DType::F32)?;
+        let own = portable::zero_if_finite(tensor)?;
         self.sum = Some(match self.sum.take() {
             Some(sum) => (sum + own)?,
             None => own,

@@ -199,3 +199,12 @@ pub fn pixels(images: &Tensor) -> Result<Option<Vec<u8>>> {
     let byte = |v: &f32| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
     Ok(Some(values.iter().map(byte).collect()))
 }
+
+/// See [`super::FiniteWatch`]: one f32, which is 0, or NaN if a number is not finite.
+///
+/// # Errors
+/// If the device fails.
+pub fn zero_if_finite(tensor: &Tensor) -> Result<Tensor> {
+    // Infinity times 0 is NaN, a sum with NaN is NaN, and a sum of zeros cannot overflow.
+    tensor.affine(0.0, 0.0)?.sum_all()?.to_dtype(DType::F32)
+}
