@@ -1,6 +1,7 @@
 //! `glimpse`: the whole stack in one process (`serve`, the default) and its command-line client (`generate`).
 
 mod generate;
+mod measure;
 mod model;
 mod serve;
 
@@ -29,6 +30,8 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Makes one picture: on a server, or in this process if none is named.
     Generate(Box<generate::Args>),
+    /// Measures a part of the work on one device, with random weights: `scripts/gpu-check` collects all parts.
+    Measure(Box<measure::Args>),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
                 serve::run(*args, &shutdown).await
             }
             Command::Generate(args) => generate::run(*args, &shutdown).await,
+            Command::Measure(args) => measure::run(*args, &shutdown).await,
         }
     });
     done.unwrap_or_else(|error| cannot(&format!("start threads: {error}")))

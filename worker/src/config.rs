@@ -78,6 +78,15 @@ pub enum TorchGenerator {
     Cpu,
 }
 
+impl From<TorchGenerator> for GeneratorKind {
+    fn from(generator: TorchGenerator) -> Self {
+        match generator {
+            TorchGenerator::Cuda => Self::Cuda,
+            TorchGenerator::Cpu => Self::Cpu,
+        }
+    }
+}
+
 /// Why the pipeline could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -121,10 +130,7 @@ impl ModelConfig {
         options.config.clone_from(&self.config);
         options.max_pixels = self.max_pixels;
         options.device = device;
-        options.generator = match self.generator {
-            TorchGenerator::Cuda => GeneratorKind::Cuda,
-            TorchGenerator::Cpu => GeneratorKind::Cpu,
-        };
+        options.generator = self.generator.into();
         let begun = Instant::now();
         let pipeline = SdxlPipeline::load(options)?;
         tracing::info!("{} is loaded, in {:.1} s", model.display(), begun.elapsed().as_secs_f64());

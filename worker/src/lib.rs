@@ -1,14 +1,16 @@
 //! The GPU side of Glimpse: claims jobs, makes pictures, publishes previews.
 //!
 //! `runner -> {lease, reporter, engine}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config -> {hub,
-//! pipeline}`; below the pipeline there is no tokio, no store and no job.
+//! pipeline}`, `measure -> {dump, pipeline, reporter}`; below the pipeline there is no tokio, no store and no job.
 
 pub mod checkpoints;
 pub mod config;
+pub mod dump;
 pub mod engine;
 pub mod health;
 pub mod hub;
 pub mod lease;
+pub mod measure;
 pub mod noise;
 pub mod outbox;
 pub mod pipeline;

@@ -64,7 +64,7 @@ impl Rgb {
     ///
     /// # Errors
     /// If the shape is another or the device fails.
-    pub(super) fn from_tensor(images: &Tensor) -> candle_core::Result<Option<Vec<Self>>> {
+    pub fn from_tensor(images: &Tensor) -> candle_core::Result<Option<Vec<Self>>> {
         let (_, _, height, width) = images.dims4()?;
         // [B, 3, H, W] -> [B, H, W, 3]
         let rows = images.to_dtype(DType::F32)?.permute((0, 2, 3, 1))?.contiguous()?;
