@@ -64,13 +64,23 @@ fn every_part_of_a_picture_is_finite_and_not_flat_in_half_precision() {
 }
 
 #[test]
-fn tensors_of_different_names_differ() {
-    // Equal queries and keys would be a model that attends to itself alone.
-    let pipeline = random(7, DType::F32);
-    let modules = pipeline.unet_modules();
+fn the_modules_of_the_blocks_are_named_once() {
+    let modules = random(7, DType::F32).unet_modules();
     let of = |end: &str| modules.iter().filter(|(name, _)| name.ends_with(end)).count();
-    assert!(of(".attn1.to_q") > 0 && of(".attn1.to_q") == of(".attn1.to_k"));
-    let shapes = modules.iter().map(|(_, shape)| shape.len()).collect::<std::collections::BTreeSet<_>>();
-    assert_eq!(shapes.into_iter().collect::<Vec<_>>(), [2, 4], "matrices and convolutions");
-    assert!(modules.iter().all(|(name, _)| !name.starts_with("input_blocks")));
+    assert!(of(".attn1.to_q") > 0 && of(".attn1.to_q") == of(".attn2.to_k"));
+    assert!(of(".resnets.0.conv1") > 0);
+    // SGM's names are of the same modules.
+    let sgm = ["input_blocks.", "middle_block.", "output_blocks."];
+    assert!(!modules.iter().any(|(name, _)| sgm.iter().any(|start| name.starts_with(start))));
+}
+
+#[test]
+fn the_preview_decoder_is_that_of_the_configuration_or_as_large_as_taesdxl() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
+    for folder in ["models/demo", "worker/tests/parity/model"] {
+        let config = ConfigFiles::Folder(root.join(folder));
+        let pipeline = SdxlPipeline::random(config, 1, LoadOptions::cpu("no such folder")).unwrap();
+        let latents = pipeline.begin(&inputs()).unwrap().latents().clone();
+        assert_eq!(pipeline.decode_preview(&latents).unwrap().dims(), [1, 3, 64, 64], "{folder}");
+    }
 }

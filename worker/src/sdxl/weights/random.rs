@@ -63,3 +63,53 @@ impl RandomWeights {
         Ok(self.drawn.get_or_init(|| numbers).clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(weights: &RandomWeights, name: &str, shape: &[usize]) -> Vec<f32> {
+        let tensor = weights.tensor(name, shape, DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(tensor.dims(), shape);
+        tensor.flatten_all().and_then(|t| t.to_vec1()).unwrap()
+    }
+
+    #[test]
+    fn a_tensor_depends_on_its_name_and_the_seed() {
+        let weights = RandomWeights::new(1);
+        let tensor = |weights, name| numbers(weights, name, &[8, 16]);
+        assert_eq!(tensor(&weights, "a.weight"), tensor(&RandomWeights::new(1), "a.weight"));
+        assert_ne!(tensor(&weights, "a.weight"), tensor(&weights, "b.weight"));
+        assert_ne!(tensor(&weights, "a.weight"), tensor(&RandomWeights::new(2), "a.weight"));
+    }
+
+    #[test]
+    fn norms_keep_their_input_and_matrices_its_variance() {
+        let weights = RandomWeights::new(1);
+        assert_eq!(numbers(&weights, "norm1.weight", &[3]), [1.0; 3]);
+        assert!(numbers(&weights, "norm1.bias", &[64]).iter().all(|bias| bias.abs() < 0.2 && *bias != 0.0));
+        // Larger than what is drawn: the numbers begin again.
+        for shape in [&[1500, 1000][..], &[64, 32, 3, 3]] {
+            let numbers = numbers(&weights, "conv.weight", shape);
+            let inputs: usize = shape[1..].iter().product();
+            let variance = numbers.iter().map(|n| f64::from(n * n)).sum::<f64>() / numbers.len() as f64;
+            assert!((variance * inputs as f64 - 1.0).abs() < 0.05, "{shape:?}: {variance}");
+            let rows: std::collections::BTreeSet<_> = numbers
+                .chunks(inputs)
+                .map(|row| row[..4].iter().map(|n| n.to_bits()).collect::<Vec<_>>())
+                .collect();
+            assert_eq!(rows.len(), shape[0], "no two rows are equal");
+        }
+    }
+
+    #[test]
+    fn half_precision_is_the_same_tensor_rounded() {
+        let weights = RandomWeights::new(3);
+        let exact = weights.tensor("a.weight", &[4, 4], DType::F32, &Device::Cpu).unwrap();
+        let half = weights.tensor("a.weight", &[4, 4], DType::F16, &Device::Cpu).unwrap();
+        let rounded = exact.to_dtype(DType::F16).unwrap();
+        let numbers =
+            |t: Tensor| t.to_dtype(DType::F32).and_then(|t| t.flatten_all()?.to_vec1::<f32>()).unwrap();
+        assert_eq!(numbers(half), numbers(rounded));
+    }
+}
