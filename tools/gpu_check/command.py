@@ -5,7 +5,9 @@ import re
 import shlex
 import signal
 import sys
+import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 from . import programs, table
@@ -71,16 +73,25 @@ def stop(number, _frame):
 
 def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
-    try:
-        program = programs.find(args.bin, args.device)
-        report = Report(args.out)
-    except (programs.NoProgram, OSError) as error:
-        print(f"scripts/gpu-check: {error}", file=sys.stderr)
-        return 2
+    with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
+        try:
+            program = programs.find(args.bin, args.device)
+            packages = unpack(args.wheels, Path(folder))
+            report = Report(args.out)
+        except (programs.NoProgram, OSError, zipfile.BadZipFile) as error:
+            print(f"scripts/gpu-check: {error}", file=sys.stderr)
+            return 2
+        return check(args, program, packages, report, argv)
+
+
+def check(
+    args: argparse.Namespace, program: Path, packages: Path | None, report: Report, argv: list[str] | None
+) -> int:
+    """Runs all parts and prints the table. Returns the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     command = shlex.join(["scripts/gpu-check", *(sys.argv[1:] if argv is None else argv)])
-    ended = measure(args, program, report, command)
+    ended = measure(args, program, packages, report, command)
     print(table.of(report.members))
     print(f"\n{report.path}")
     if ended is not None:
@@ -88,11 +99,21 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if any("failed" in member for member in report.members.values()) else 0
 
 
-def measure(args: argparse.Namespace, program: Path, report: Report, command: str) -> int | None:
+def unpack(wheels: Path | None, folder: Path) -> Path | None:
+    """Unpacks wheels, which are archives of what they install. Returns the folder, if there are any."""
+    if wheels is None:
+        return None
+    for wheel in sorted(wheels.glob("*.whl")):
+        zipfile.ZipFile(wheel).extractall(folder)
+    return folder
+
+
+def measure(
+    args: argparse.Namespace, program: Path, packages: Path | None, report: Report, command: str
+) -> int | None:
     """Runs all parts. Returns the signal that ended it early, if any."""
     begun = time.monotonic()
-    setup = Setup(program, args.device, args.small, args.wheels)
-    waiting = parts(setup)
+    waiting = parts(Setup(program, args.device, args.small, packages))
     report.expect([part.name for part in waiting])
     share = args.minutes / 8
     try:

@@ -4,10 +4,7 @@ import argparse
 import importlib
 import json
 import statistics
-import sys
-import tempfile
 import time
-import zipfile
 from pathlib import Path
 
 from .child import arguments, skip, tell
@@ -18,15 +15,7 @@ STEPS, FEW = 30, 3
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("--wheels", type=Path)
-    args = parser.parse_args()
-    if args.wheels:
-        # The folder lives as long as the process.
-        unpacked = tempfile.mkdtemp(prefix="glimpse-wheels-")
-        for wheel in sorted(args.wheels.glob("*.whl")):
-            zipfile.ZipFile(wheel).extractall(unpacked)
-        sys.path.append(unpacked)
+    args = arguments(__doc__).parse_args()
     try:
         torch, diffusers = importlib.import_module("torch"), importlib.import_module("diffusers")
     except ImportError as error:

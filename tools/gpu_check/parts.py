@@ -16,7 +16,8 @@ class Setup:
     program: Path
     device: str
     small: bool
-    wheels: Path | None
+    # A folder of Python packages, from --wheels.
+    packages: Path | None
 
     def model(self) -> list[str]:
         """Arguments of `glimpse measure` for a part with the model."""
@@ -37,7 +38,8 @@ class Part:
 def parts(setup: Setup) -> list[Part]:
     """All parts, in the order in which they run."""
     variables = environment() if setup.device != "cpu" else dict(os.environ)
-    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TOOLS), os.environ.get("PYTHONPATH")]))
+    places = [TOOLS, os.environ.get("PYTHONPATH"), setup.packages]
+    variables["PYTHONPATH"] = os.pathsep.join(str(place) for place in places if place)
     small = ["--small"] if setup.small else []
 
     def part(name: str, seconds: float, *command: str) -> Part:
@@ -46,11 +48,10 @@ def parts(setup: Setup) -> list[Part]:
     def measure(name: str, seconds: float) -> Part:
         return part(name, seconds, str(setup.program), "measure", name.replace("_", "-"), *setup.model())
 
-    def script(name: str, seconds: float, *more: str) -> Part:
+    def script(name: str, seconds: float) -> Part:
         command = [sys.executable, "-m", f"gpu_check.{name}", "--program", str(setup.program), "--device", setup.device]
-        return part(name, seconds, *command, *small, *more)
+        return part(name, seconds, *command, *small)
 
-    wheels = ["--wheels", str(setup.wheels)] if setup.wheels else []
     return [
         part("device", 40, str(setup.program), "measure", "device", "--device", setup.device, *small),
         part("ops", 60, str(setup.program), "doctor", "--device", setup.device, "--json", *small),
@@ -61,7 +62,7 @@ def parts(setup: Setup) -> list[Part]:
         measure("vae", 45),
         measure("taesd", 30),
         measure("text", 30),
-        script("diffusers", 150, *wheels),
+        script("diffusers", 150),
         script("philox", 45),
         measure("memory", 40),
         measure("batch", 60),

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import unittest
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -131,6 +132,17 @@ class Contract(unittest.TestCase):
             self.assertEqual(process.returncode, 2, f"{arguments}: {out}{said}")
             self.assertIn(word, said, arguments)
             self.assertNotIn("Traceback", said, arguments)
+
+    def test_packages_come_from_wheels(self):
+        wheels = self.folder / "wheels"
+        wheels.mkdir()
+        (self.folder / "torch.py").unlink()
+        with zipfile.ZipFile(wheels / "torch-1-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("torch.py", "raise ImportError('torch of the wheel')")
+        self.play()
+        code, said = self.check("--wheels", str(wheels))
+        self.assertEqual(code, 0, said)
+        self.assertIn("torch of the wheel", self.report()["philox"]["skipped"])
 
     def test_results_of_an_earlier_run_do_not_stay(self):
         self.out.mkdir()
