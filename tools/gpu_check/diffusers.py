@@ -55,8 +55,11 @@ class Bench:
             settings = config(folder / name / "config.json")
             # As diffusers' pipeline, which decodes in float32 if the checkpoint says so.
             dtype = torch.float32 if settings.get("force_upcast") else self.dtype
+            torch.set_default_dtype(dtype)
             with torch.device(args.device):
-                return kind.from_config(settings).to(dtype).eval()
+                made = kind.from_config(settings).eval()
+            torch.set_default_dtype(torch.float32)
+            return made
 
         self.unet = model(diffusers.UNet2DConditionModel, "unet")
         self.vae = model(diffusers.AutoencoderKL, "vae")
@@ -125,7 +128,7 @@ class Bench:
             self.wait()
             times.append((time.perf_counter() - begun) * 1e3)
         counted = [round(number, 4) for number in times[first:]]
-        return {"median": statistics.median(counted), "min": min(counted), "max": max(counted), "n": runs}
+        return {"median": round(statistics.median(counted), 4), "min": min(counted), "max": max(counted), "n": runs}
 
     def wait(self) -> None:
         if self.device != "cpu":

@@ -2,6 +2,10 @@
 
 # The longest text of a reason.
 SHOWN = 100
+# What was measured, and not what came of it.
+SETTINGS = {
+    "width", "height", "guidance_scale", "steps", "preview_every_steps", "rank", "modules", "matmul_side", "limit",
+}
 
 
 def of(members: dict[str, dict]) -> str:
@@ -24,16 +28,21 @@ def figures(name: str, member: dict) -> str:
 
 def plain(member: dict) -> str:
     """The members that are numbers or times."""
-    texts = (f"{name} {shown}" for name, value in member.items() if (shown := value_of(value)))
-    return ", ".join(texts)
+    texts = (shown(name, value) for name, value in member.items() if name not in SETTINGS)
+    return ", ".join(filter(None, texts))
 
 
-def value_of(value) -> str:
+def shown(name: str, value) -> str:
+    """A number with its name; nothing for what is no number."""
     if isinstance(value, dict) and "median" in value:
-        return f"{value['median']:g} ({value['min']:g} to {value['max']:g}, n {value['n']})"
+        return f"{name} {value['median']:.4g} ({value['min']:.4g} to {value['max']:.4g}, n {value['n']})"
     if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, (int, float)) else ""
+        return f"{name} {'yes' if value else 'no'}"
+    if not isinstance(value, (int, float)):
+        return ""
+    if name.endswith("_bytes"):
+        return f"{name.removesuffix('_bytes')} {value / 2**30:.2f} GiB"
+    return f"{name} {value:.4g}"
 
 
 def device(member: dict) -> str:
