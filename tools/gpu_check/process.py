@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -56,7 +57,8 @@ def outcome(code: int | None, out: str, said: str, seconds: float) -> dict:
         return {"cut_off": late, **result} if result else {"failed": late, "said": said}
     if code == 0:
         return result or {"failed": "printed no result", "said": said}
-    if code == 2 and not result:
+    # Wrong arguments end with 2 too: then this check and the program do not fit together.
+    if code == 2 and not result and not re.search(r"^usage: ", said, re.IGNORECASE | re.MULTILINE):
         return {"skipped": reason(said)}
     how = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
     return {"failed": f"{how}: {reason(said)}", "said": said, **result}

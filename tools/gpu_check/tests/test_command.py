@@ -76,6 +76,12 @@ class Contract(unittest.TestCase):
         self.assertIn("no torch here", self.report()["philox"]["skipped"])
         self.assertEqual(self.report()["profile"], {"skipped": "a CPU runs no kernels"})
 
+    def test_a_program_that_does_not_know_its_arguments_is_a_failure(self):
+        self.play("vae) echo \"error: unexpected argument '--small' found\" >&2; echo 'Usage: x' >&2; exit 2 ;;")
+        code, said = self.check()
+        self.assertEqual(code, 1, said)
+        self.assertEqual(self.report()["vae"]["failed"], "exit code 2: unexpected argument '--small' found")
+
     def test_a_part_that_fails_or_dies_leaves_the_others_alone(self):
         self.play("taesd) echo '{\"a_ms\": 1}'; echo 'glimpse: no' >&2; exit 1 ;;\ntext) kill -9 $$ ;;\nbatch) ;;")
         code, said = self.check()
