@@ -120,7 +120,10 @@ def measure(
         for part in waiting:
             left = args.minutes * 60 - (time.monotonic() - begun)
             print(f"{part.name} ...", file=sys.stderr)
-            if left < 1:
+            absent = report.members[waiting[0].name].get("skipped") if part is not waiting[0] else None
+            if absent:
+                report.add(part.name, {"skipped": absent})
+            elif left < 1:
                 report.add(part.name, {"skipped": f"no time was left of {args.minutes:g} minutes"})
             else:
                 report.add(part.name, run(part, min(part.seconds * share, left)))

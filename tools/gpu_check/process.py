@@ -61,7 +61,7 @@ def outcome(code: int | None, out: str, said: str, seconds: float) -> dict:
     if code == 2 and not result and not re.search(r"^usage: ", said, re.IGNORECASE | re.MULTILINE):
         return {"skipped": reason(said)}
     how = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
-    return {"failed": f"{how}: {reason(said)}", "said": said, **result}
+    return {"failed": f"{how}: {result.get('error') or reason(said)}", "said": said, **result}
 
 
 def last_object(out: str) -> dict:

@@ -76,6 +76,13 @@ class Contract(unittest.TestCase):
         self.assertIn("no torch here", self.report()["philox"]["skipped"])
         self.assertEqual(self.report()["profile"], {"skipped": "a CPU runs no kernels"})
 
+    def test_on_a_device_that_is_not_here_nothing_else_is_tried(self):
+        self.play("device) echo 'glimpse: device cuda:0: no driver' >&2; exit 2 ;;\n*) exit 1 ;;")
+        code, said = self.check()
+        self.assertEqual(code, 0, said)
+        report = self.report()
+        self.assertEqual([report[part] for part in PARTS], [{"skipped": "device cuda:0: no driver"}] * len(PARTS))
+
     def test_a_program_that_does_not_know_its_arguments_is_a_failure(self):
         self.play("vae) echo \"error: unexpected argument '--small' found\" >&2; echo 'Usage: x' >&2; exit 2 ;;")
         code, said = self.check()
