@@ -57,10 +57,15 @@ ARG CUDA_CAPS=80,86,89,90
 RUN scripts/build-cuda --caps "$CUDA_CAPS"
 
 FROM nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04 AS worker-cuda
-RUN useradd --system --no-create-home glimpse
+# The Hub's cache: a volume there keeps the owner.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --no-create-home glimpse \
+    && install -d -o glimpse /var/cache/glimpse
 USER glimpse
 WORKDIR /app
 COPY --from=build-worker-cuda /src/target/cuda/bin/glimpse-worker /usr/local/bin/
 COPY models/demo models/demo
-ENV GLIMPSE_MODEL=/app/models/demo GLIMPSE_APP=glimpse/demo GLIMPSE_DEVICE=cuda:0
+ENV GLIMPSE_MODEL=/app/models/demo GLIMPSE_APP=glimpse/demo GLIMPSE_DEVICE=cuda:0 HF_HOME=/var/cache/glimpse
 ENTRYPOINT ["glimpse-worker"]

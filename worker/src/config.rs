@@ -6,6 +6,7 @@ use std::{
 };
 
 use candle_core::{DType, Device};
+use clap::builder::FalseyValueParser;
 use glimpse_shared::{
     id::App,
     request::{MAX_PIXELS, MIN_PIXELS},
@@ -63,6 +64,11 @@ pub struct ModelConfig {
     /// What to compute on: `auto`, `cpu` or `cuda:N`. Float16 on a GPU, float32 on the CPU.
     #[arg(long, env = "GLIMPSE_DEVICE", default_value = "auto")]
     pub device: String,
+
+    /// Records the UNet's step as a CUDA graph and replays it, so that the host launches one graph instead of some
+    /// thousand kernels. Takes as much device memory again as a step does. Never run on a GPU yet, so off by default.
+    #[arg(long, env = "GLIMPSE_CUDA_GRAPH", value_parser = FalseyValueParser::new())]
+    pub cuda_graph: bool,
 
     /// Which of torch's generators draws the noise: `cuda` (Philox) or `cpu` (MT19937).
     #[arg(long, env = "GLIMPSE_GENERATOR", value_enum, default_value = "cuda")]
@@ -130,6 +136,7 @@ impl ModelConfig {
         options.config.clone_from(&self.config);
         options.max_pixels = self.max_pixels;
         options.device = device;
+        options.cuda_graph = self.cuda_graph;
         options.generator = self.generator.into();
         let begun = Instant::now();
         let pipeline = SdxlPipeline::load(options)?;

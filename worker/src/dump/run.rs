@@ -41,10 +41,11 @@ pub fn run(
             keep(&mut out, &format!("step_noise.{draws}"), noise)?;
             draws += 1;
         }
+        let noise_pred = denoising.noise_pred()?;
         let newest = [
             ("unet_in", denoising.unet_input().filter(|_| step == 0)),
             ("unet_out", denoising.unet_output().filter(|_| step == 0)),
-            ("noise_pred", denoising.noise_pred()),
+            ("noise_pred", noise_pred.as_ref()),
             ("latents", Some(denoising.latents())),
         ];
         for (name, tensor) in newest {

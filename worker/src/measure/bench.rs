@@ -32,6 +32,9 @@ pub struct BenchArgs {
     /// The type to compute in. [default: f32 on the CPU, f16 on a GPU]
     #[arg(long, value_enum)]
     dtype: Option<ComputeType>,
+    /// Records the UNet's step as a CUDA graph and replays it, as the worker's flag of this name does.
+    #[arg(long)]
+    cuda_graph: bool,
     /// Few repetitions and small matrices, to see whether the measurement works.
     #[arg(long)]
     pub(super) small: bool,

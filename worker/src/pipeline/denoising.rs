@@ -1,13 +1,14 @@
 //! The state of one running job.
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 
 use super::adapters::LoraSet;
 use super::conditioning::{Conditioning, EncodedPrompt};
 use super::error::PipelineError;
 use super::warning::PipelineWarning;
 use crate::noise::Generator;
-use crate::schedulers::{Noise, Sampler};
+use crate::schedulers::{Noise, Sampler, Stepped};
+use crate::sdxl::ops::{self, FiniteWatch};
 use crate::sdxl::unet::UnetInputs;
 
 /// The state of a job between two steps. Tensors are f32 unless stated otherwise. B pictures; G = 2 with guidance,
@@ -27,6 +28,8 @@ pub struct SdxlDenoising {
     pub(super) negative: Option<EncodedPrompt>,
     pub(super) latents: Tensor,
     pub(super) last: Option<LastStep>,
+    /// Watches the latents of all steps.
+    pub(super) finite: FiniteWatch,
     pub(super) loras: LoraSet,
     pub(super) warnings: Vec<PipelineWarning>,
 }
@@ -70,10 +73,10 @@ impl Repaint {
 /// Intermediate values of the newest step.
 #[derive(Debug)]
 pub(super) struct LastStep {
-    pub(super) unet_in: Tensor,
-    pub(super) unet_out: Tensor,
-    pub(super) noise_pred: Tensor,
-    pub(super) denoised: Tensor,
+    unet_in: Tensor,
+    /// In the UNet's dtype.
+    unet_out: Tensor,
+    denoised: Tensor,
 }
 
 /// Noise of the latents' shape from the job's own generator.
@@ -116,9 +119,7 @@ pub(super) struct Guidance {
 impl Guidance {
     /// Combines the UNet's predictions, [2 B, C, h, w] with the negative half first, to [B, C, h, w].
     fn apply(self, predictions: &Tensor) -> candle_core::Result<Tensor> {
-        let pictures = predictions.dim(0)? / 2;
-        let negative = predictions.narrow(0, 0, pictures)?;
-        let positive = predictions.narrow(0, pictures, pictures)?;
+        let [negative, positive] = halves(predictions)?;
         let guided = (&negative + ((&positive - &negative)? * self.scale)?)?;
         if self.rescale == 0.0 {
             return Ok(guided);
@@ -131,9 +132,15 @@ impl Guidance {
     }
 }
 
+/// The negative and the positive half.
+fn halves(predictions: &Tensor) -> candle_core::Result<[Tensor; 2]> {
+    let pictures = predictions.dim(0)? / 2;
+    Ok([predictions.narrow(0, 0, pictures)?, predictions.narrow(0, pictures, pictures)?])
+}
+
 impl SdxlDenoising {
     /// The UNet's inputs for the next step.
-    pub(super) fn unet_inputs(&self, dtype: candle_core::DType) -> candle_core::Result<UnetInputs> {
+    pub(super) fn unet_inputs(&self, dtype: DType) -> candle_core::Result<UnetInputs> {
         let scaled = (&self.latents * self.sampler.input_scale(self.step))?;
         let sample = match self.guidance {
             Some(_) => Tensor::cat(&[&scaled, &scaled], 0)?,
@@ -149,26 +156,25 @@ impl SdxlDenoising {
         })
     }
 
-    /// Takes a step with the UNet's prediction.
+    /// Takes a step with the UNet's prediction, [G B, C, h, w] in the UNet's dtype. A GPU is not waited for.
     ///
     /// # Errors
-    /// If the latents are not finite or the device fails; see [`LoraSet::not_finite`].
+    /// If the device fails, or on a CPU the latents are not finite; see [`SdxlDenoising::check_finite`].
     pub(super) fn advance(
         &mut self,
         unet_inputs: &UnetInputs,
         prediction: Tensor,
     ) -> Result<(), PipelineError> {
-        // The sampler computes in f32, for any dtype of the model.
-        let prediction = prediction.to_dtype(candle_core::DType::F32)?;
-        let noise_pred = match self.guidance {
-            Some(guidance) => guidance.apply(&prediction)?,
-            None => prediction.clone(),
+        let stepped = match self.step_at_once(&prediction)? {
+            Some(stepped) => stepped,
+            None => {
+                let guided = self.guided(&prediction)?;
+                self.sampler.step(self.step, &guided, &self.latents, &mut self.noise)?
+            }
         };
-        let stepped = self.sampler.step(self.step, &noise_pred, &self.latents, &mut self.noise)?;
-        let largest = stepped.sample.abs()?.max_all()?.to_scalar::<f32>()?;
-        let sum = stepped.sample.sum_all()?.to_scalar::<f32>()?;
-        if !largest.is_finite() || !sum.is_finite() {
-            return Err(self.loras.not_finite(&format!("the result of step {}", self.step)));
+        self.finite.see(&stepped.sample)?;
+        if self.latents.device().is_cpu() {
+            self.check_finite()?;
         }
         self.latents = match &self.repaint {
             Some(repaint) => repaint.keep(&stepped.sample, self.step + 1, self.sampler.as_ref())?,
@@ -177,11 +183,44 @@ impl SdxlDenoising {
         self.last = Some(LastStep {
             unet_in: unet_inputs.sample.clone(),
             unet_out: prediction,
-            noise_pred,
             denoised: stepped.denoised,
         });
         self.step += 1;
         Ok(())
+    }
+
+    /// Guidance and the sampler's step in one pass, where the step is linear. Not on a CPU, where it saves no time and
+    /// would change the last bits of the picture.
+    fn step_at_once(&self, prediction: &Tensor) -> candle_core::Result<Option<Stepped>> {
+        let (scale, [negative, positive]) = match self.guidance {
+            _ if self.latents.device().is_cpu() => return Ok(None),
+            Some(Guidance { scale, rescale: 0.0 }) => (scale, halves(prediction)?),
+            Some(_) => return Ok(None),
+            None => (1.0, [prediction.clone(), prediction.clone()]),
+        };
+        let Some(step) = self.sampler.linear(self.step) else { return Ok(None) };
+        let [sample, denoised] = ops::guided_step([&negative, &positive], scale, &self.latents, step)?;
+        Ok(Some(Stepped { sample, denoised }))
+    }
+
+    /// The prediction after guidance, in f32, the dtype of the samplers: [B, C, h, w].
+    fn guided(&self, prediction: &Tensor) -> candle_core::Result<Tensor> {
+        let prediction = prediction.to_dtype(DType::F32)?;
+        match self.guidance {
+            Some(guidance) => guidance.apply(&prediction),
+            None => Ok(prediction),
+        }
+    }
+
+    /// Checks the latents of all steps so far. Waits for the device.
+    ///
+    /// # Errors
+    /// If they are not finite; see [`LoraSet::not_finite`].
+    pub(super) fn check_finite(&self) -> Result<(), PipelineError> {
+        match self.finite.is_finite()? {
+            true => Ok(()),
+            false => Err(self.loras.not_finite(&format!("the result of step {}", self.step))),
+        }
     }
 
     /// The encoded prompt.
@@ -239,14 +278,17 @@ impl SdxlDenoising {
         self.last.as_ref().map(|l| &l.unet_in)
     }
 
-    /// The UNet's prediction: [G B, C, h, w].
+    /// The UNet's prediction: [G B, C, h, w], in the model's dtype.
     pub fn unet_output(&self) -> Option<&Tensor> {
         self.last.as_ref().map(|l| &l.unet_out)
     }
 
     /// The prediction after guidance: [B, C, h, w].
-    pub fn noise_pred(&self) -> Option<&Tensor> {
-        self.last.as_ref().map(|l| &l.noise_pred)
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn noise_pred(&self) -> candle_core::Result<Option<Tensor>> {
+        self.last.as_ref().map(|l| self.guided(&l.unet_out)).transpose()
     }
 
     /// The newest step's estimate of the finished latents: [B, C, h, w].

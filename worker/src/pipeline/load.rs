@@ -60,7 +60,7 @@ impl SdxlPipeline {
         let vae = Autoencoder::load(source, &options)?;
         check_latents(&unet_settings, &unet, vae.config())?;
         let files = source.unet(&unet, options.dtype)?;
-        let unet = Unet::new(&files, unet, options.dtype)?;
+        let unet = Unet::new(&files, unet, options.dtype)?.recorded(options.cuda_graph);
         let adapters = Adapters::new(files.weights(), [first.weights, second.weights], unet.config());
 
         let (taesd, settings) = source.taesd()?;

@@ -29,6 +29,8 @@ pub struct LoadOptions {
     pub generator: GeneratorKind,
     /// The largest width times height of a request, in pixels.
     pub max_pixels: u64,
+    /// Record steps as CUDA graphs: see [`crate::sdxl::unet::Unet::recorded`].
+    pub cuda_graph: bool,
 }
 
 impl LoadOptions {
@@ -44,6 +46,7 @@ impl LoadOptions {
             precision: Precision::Full,
             generator: GeneratorKind::Cuda,
             max_pixels: 2048 * 1024,
+            cuda_graph: false,
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use image::{RgbImage, imageops};
+
+use crate::sdxl::ops;
 
 /// An RGB picture with 8 bits per channel, rows from the top.
 #[derive(Clone, PartialEq, Eq)]
@@ -57,25 +59,13 @@ impl Rgb {
         rows.permute((0, 3, 1, 2))?.contiguous()
     }
 
-    /// Converts a decoder's output, [B, 3, H, W] in -1..1: x/2 + 1/2, clamped, times 255, rounded half to even as in
-    /// numpy.
-    ///
-    /// `None` if a number is not finite.
+    /// Converts a decoder's output, [B, 3, H, W] in -1..1, see [`ops::pixels`]. `None` if a number is not finite.
     ///
     /// # Errors
     /// If the shape is another or the device fails.
     pub fn from_tensor(images: &Tensor) -> candle_core::Result<Option<Vec<Self>>> {
         let (_, _, height, width) = images.dims4()?;
-        // [B, 3, H, W] -> [B, H, W, 3]
-        let rows = images.to_dtype(DType::F32)?.permute((0, 2, 3, 1))?.contiguous()?;
-        let values: Vec<f32> = rows.flatten_all()?.to_vec1()?;
-        if values.iter().any(|v| !v.is_finite()) {
-            return Ok(None);
-        }
-        let bytes: Vec<u8> = values
-            .iter()
-            .map(|v| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8)
-            .collect();
+        let Some(bytes) = ops::pixels(images)? else { return Ok(None) };
         let pictures = bytes
             .chunks_exact(3 * height * width)
             .map(|data| Self { width: width as u32, height: height as u32, data: data.to_vec() })

@@ -21,6 +21,7 @@ use super::warning::PipelineWarning;
 use crate::noise::Generator;
 use crate::schedulers::{SCHEDULERS, SchedulerConfig};
 use crate::sdxl::LoadError;
+use crate::sdxl::ops::FiniteWatch;
 use crate::sdxl::taesd::Taesd;
 use crate::sdxl::unet::{Unet, UnetInputs};
 
@@ -124,6 +125,7 @@ impl SdxlPipeline {
             negative,
             latents,
             last: None,
+            finite: FiniteWatch::default(),
             loras,
             warnings,
         })
@@ -168,6 +170,7 @@ impl Pipeline for SdxlPipeline {
     }
 
     fn checkpoint(&self, denoising: &SdxlDenoising) -> Result<Vec<u8>, PipelineError> {
+        denoising.check_finite()?;
         denoising.save()
     }
 
@@ -209,6 +212,8 @@ impl Pipeline for SdxlPipeline {
         let picture = self.decode_preview(&latents.narrow(0, 0, 1)?)?;
         let pictures =
             Rgb::from_tensor(&picture)?.ok_or_else(|| denoising.loras.not_finite("the preview"))?;
+        // After the pixels, so that the device is waited for once.
+        denoising.check_finite()?;
         pictures.into_iter().next().ok_or_else(|| PipelineError::fault("the preview is empty"))
     }
 
@@ -217,6 +222,7 @@ impl Pipeline for SdxlPipeline {
         denoising: SdxlDenoising,
         interrupt: Interrupt<'_>,
     ) -> Result<Vec<Rgb>, PipelineError> {
+        denoising.check_finite()?;
         let mut pictures = Vec::new();
         // One at a time: decoding is the memory peak of a job.
         for i in 0..denoising.latents.dim(0)? {

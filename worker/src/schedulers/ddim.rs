@@ -6,6 +6,7 @@ use super::noise_schedule::{BetaDefaults, NoiseSchedule};
 use super::prediction::Prediction;
 use super::sampler::{Noise, Sampler, Stepped};
 use super::spacing::{self, Spacing};
+use crate::sdxl::ops::LinearStep;
 use crate::sdxl::{LoadError, Settings};
 
 /// The sampler of one job.
@@ -81,6 +82,23 @@ impl Sampler for Ddim {
     fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> candle_core::Result<Tensor> {
         let (alpha, _) = self.levels[step];
         (latents * alpha.sqrt())? + (noise * (1.0 - alpha).sqrt())?
+    }
+
+    fn linear(&self, step: usize) -> Option<LinearStep> {
+        if self.clip.is_some() {
+            return None;
+        }
+        let levels = |prod: f64| (prod.sqrt(), (1.0 - prod).sqrt());
+        let (now, next) = self.levels[step];
+        let ((alpha, sigma), (next_alpha, next_sigma)) = (levels(now), levels(next));
+        // The estimates of the picture, c and d, and of the noise, by latents and prediction.
+        let ((c, d), (noise_of_sample, noise_of_prediction)) = match self.prediction {
+            Prediction::Epsilon => ((1.0 / alpha, -sigma / alpha), (0.0, 1.0)),
+            Prediction::Sample => ((0.0, 1.0), (1.0 / sigma, -alpha / sigma)),
+            Prediction::Velocity => ((alpha, -sigma), (sigma, alpha)),
+        };
+        let a = next_alpha * c + next_sigma * noise_of_sample;
+        Some(LinearStep { a, b: next_alpha * d + next_sigma * noise_of_prediction, c, d })
     }
 
     fn step(

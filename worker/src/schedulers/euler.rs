@@ -8,6 +8,7 @@ use super::prediction::Prediction;
 use super::sampler::{Noise, Sampler, Stepped};
 use super::sigmas::{self, SigmaShape};
 use super::spacing::{self, Spacing};
+use crate::sdxl::ops::LinearStep;
 use crate::sdxl::{LoadError, Settings};
 
 /// The tables of the samplers with latents x = picture + sigma * noise.
@@ -138,6 +139,20 @@ impl Sampler for Euler {
 
     fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> candle_core::Result<Tensor> {
         latents + (noise * self.0.sigmas[step])?
+    }
+
+    fn linear(&self, step: usize) -> Option<LinearStep> {
+        let (sigma, next) = (self.0.sigmas[step], self.0.sigmas[step + 1]);
+        let (c, d) = match self.0.prediction {
+            Prediction::Sample => (0.0, 1.0),
+            Prediction::Epsilon => (1.0, -sigma),
+            Prediction::Velocity => {
+                let variance = sigma * sigma + 1.0;
+                (1.0 / variance, -sigma / variance.sqrt())
+            }
+        };
+        let kept = next / sigma;
+        Some(LinearStep { a: kept + (1.0 - kept) * c, b: (1.0 - kept) * d, c, d })
     }
 
     fn step(

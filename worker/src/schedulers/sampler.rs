@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use candle_core::{Result, Tensor};
 
+use crate::sdxl::ops::LinearStep;
+
 /// The result of one step.
 #[derive(Debug, Clone)]
 pub struct Stepped {
@@ -55,6 +57,12 @@ pub trait Sampler: std::fmt::Debug + Send {
     /// # Errors
     /// If the shapes differ or the device fails.
     fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> Result<Tensor>;
+
+    /// The coefficients of step `step`, if it needs nothing but latents and prediction, and is linear in both. Then a GPU
+    /// takes it in one pass.
+    fn linear(&self, _step: usize) -> Option<LinearStep> {
+        None
+    }
 
     /// Number of UNet calls per requested step.
     fn calls_per_step(&self) -> usize {

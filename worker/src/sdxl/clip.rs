@@ -101,9 +101,9 @@ impl Layer {
         let (q, k) = (self.q_proj.forward(&normal)?, self.k_proj.forward(&normal)?);
         let v = self.v_proj.forward(&normal)?;
         let attended = ops::attention(&q, &k, &v, self.heads, Mask::Causal)?;
-        let x = (x + self.out_proj.forward(&attended)?)?;
+        let x = self.out_proj.forward_onto(x, &attended)?;
         let inner = self.fc1.forward(&self.layer_norm2.forward(&x)?)?;
-        x + self.fc2.forward(&self.activation.forward(&inner)?)?
+        self.fc2.forward_onto(&x, &self.activation.forward(&inner)?)
     }
 }
 

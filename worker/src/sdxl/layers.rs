@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::error::LoadError;
-use super::ops::{self, Activation, Padding};
+use super::ops::{self, Activation, Addends, Padding};
 use super::weights::{Vars, Weight};
 
 /// A linear layer, x W^T + b.
@@ -37,6 +37,15 @@ impl Linear {
     /// If the device fails.
     pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         ops::linear(x, &self.weight.get(), self.bias.as_ref())
+    }
+
+    /// [`Linear::forward`] plus `residual`, [.., outputs].
+    ///
+    /// # Errors
+    /// As [`Linear::forward`].
+    pub(crate) fn forward_onto(&self, residual: &Tensor, x: &Tensor) -> candle_core::Result<Tensor> {
+        let addends = Addends { bias: self.bias.as_ref(), shift: None, residual: Some(residual) };
+        ops::linear(x, &self.weight.get(), addends)
     }
 }
 
@@ -85,7 +94,21 @@ impl Conv2d {
     /// # Errors
     /// If the device fails.
     pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        ops::conv2d(x, &self.weight.get(), self.bias.as_ref(), self.padding, self.stride)
+        self.forward_plus(x, None, None)
+    }
+
+    /// [`Conv2d::forward`] plus `shift`, [B, outputs], for all pixels, and `residual`, [B, outputs, H', W'].
+    ///
+    /// # Errors
+    /// As [`Conv2d::forward`].
+    pub(crate) fn forward_plus(
+        &self,
+        x: &Tensor,
+        shift: Option<&Tensor>,
+        residual: Option<&Tensor>,
+    ) -> candle_core::Result<Tensor> {
+        let addends = Addends { bias: self.bias.as_ref(), shift, residual };
+        ops::conv2d(x, &self.weight.get(), addends, self.padding, self.stride)
     }
 }
 

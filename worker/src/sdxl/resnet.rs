@@ -73,15 +73,15 @@ impl ResnetBlock2D {
     /// # Errors
     /// If the device fails.
     pub(crate) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> candle_core::Result<Tensor> {
-        let mut h = self.conv1.forward(&self.norm1.forward(x)?)?;
-        if let (Some(projection), Some(time)) = (&self.time_emb_proj, time) {
-            // [B, C] -> [B, C, 1, 1]
-            h = h.broadcast_add(&projection.forward(time)?.unsqueeze(2)?.unsqueeze(3)?)?;
-        }
-        let h = self.conv2.forward(&self.norm2.forward(&h)?)?;
+        let shift = match (&self.time_emb_proj, time) {
+            (Some(projection), Some(time)) => Some(projection.forward(time)?),
+            _ => None,
+        };
+        let h = self.conv1.forward_plus(&self.norm1.forward(x)?, shift.as_ref(), None)?;
+        let h = self.norm2.forward(&h)?;
         match &self.conv_shortcut {
-            Some(conv) => conv.forward(x)? + h,
-            None => x + h,
+            Some(conv) => self.conv2.forward_plus(&h, None, Some(&conv.forward(x)?)),
+            None => self.conv2.forward_plus(&h, None, Some(x)),
         }
     }
 }

@@ -222,6 +222,6 @@ impl Block {
         let h = activation.forward(&a.forward(x)?)?;
         let h = activation.forward(&b.forward(&h)?)?;
         // The last activation is always a ReLU, independent of `act_fn`.
-        Activation::Relu.forward(&(c.forward(&h)? + x)?)
+        Activation::Relu.forward(&c.forward_plus(&h, None, Some(x))?)
     }
 }

@@ -4,6 +4,7 @@ use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
 use super::arguments::Activation;
+use super::forms::own_form;
 use super::slices::on_slices;
 use super::{portable, simd};
 
@@ -50,7 +51,10 @@ impl Activation {
 /// If the last axis is odd or the device fails.
 pub fn geglu(x: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() {
-        return portable::geglu(x);
+        return match own_form!(Geglu, x.device(), super::cuda::geglu(x)) {
+            Some(y) => Ok(y),
+            None => portable::geglu(x),
+        };
     }
     let half = x.dim(D::Minus1)? / 2;
     let mut shape = x.dims().to_vec();

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::arguments::Mask;
+use super::forms::own_form;
 use super::gemm::{Keep, Matrix, multiply};
 use super::slices::on_slices;
 use super::{portable, simd};
@@ -26,12 +27,11 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -
             v.dims()
         );
     }
-    #[cfg(feature = "flash-attn")]
-    if q.device().is_cuda() && is_flash(q.dtype(), width / heads, mask) {
-        return flash(q, k, v, heads, mask);
-    }
     if !q.device().is_cpu() {
-        return portable::attention(q, k, v, heads, mask);
+        return match own_form!(Attention, q.device(), super::cuda::attention(q, k, v, heads, mask)) {
+            Some(y) => Ok(y),
+            None => portable::attention(q, k, v, heads, mask),
+        };
     }
     let d = width / heads;
     let scale = 1.0 / (d as f32).sqrt();
@@ -76,24 +76,4 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -
         });
         y
     })
-}
-
-/// FlashAttention-2 knows half precision alone, and scripts/build-cuda compiles it for SDXL's head sizes: the UNet's and
-/// text encoders' 64, and the 512 of the VAE.
-#[cfg(feature = "flash-attn")]
-fn is_flash(dtype: candle_core::DType, head_size: usize, mask: Mask) -> bool {
-    let half = matches!(dtype, candle_core::DType::F16 | candle_core::DType::BF16);
-    half && (head_size == 64 || (head_size == 512 && mask != Mask::Causal))
-}
-
-/// FlashAttention-2 (Dao 2023).
-#[cfg(feature = "flash-attn")]
-fn flash(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -> Result<Tensor> {
-    let (batch, _, width) = q.dims3()?;
-    let d = width / heads;
-    // [B, N, H d] -> [B, N, H, d]
-    let split = |x: &Tensor| x.reshape((batch, (), heads, d));
-    let scale = 1.0 / (d as f32).sqrt();
-    let y = candle_flash_attn::flash_attn(&split(q)?, &split(k)?, &split(v)?, scale, mask == Mask::Causal)?;
-    y.reshape(q.shape())
 }

@@ -5,7 +5,9 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
+use super::addends::{Addends, Channels, add};
 use super::arguments::Padding;
+use super::forms::own_form;
 use super::gemm::{Keep, Matrix, multiply};
 use super::portable;
 use super::slices::on_slices;
@@ -26,20 +28,26 @@ struct Geometry {
     out_width: usize,
 }
 
-/// `x` \[B, I, H, W\], `weight` \[O, I, kh, kw\], `bias` \[O\] gives \[B, O, H', W'\] with
+/// `x` \[B, I, H, W\], `weight` \[O, I, kh, kw\], addends of O channels give \[B, O, H', W'\] with
 /// H' = (H + before + after - kh) / stride + 1.
 ///
 /// # Errors
 /// If the shapes do not match or the device fails.
-pub fn conv2d(
+pub fn conv2d<'a>(
     x: &Tensor,
     weight: &Tensor,
-    bias: Option<&Tensor>,
+    addends: impl Into<Addends<'a>>,
     padding: Padding,
     stride: usize,
 ) -> Result<Tensor> {
+    let addends = addends.into();
     if !x.device().is_cpu() {
-        return portable::conv2d(x, weight, bias, padding, stride);
+        let own = own_form!(Conv2d, x.device(), super::cuda::conv2d(x, weight, padding, stride));
+        let product = match own {
+            Some(product) => product,
+            None => portable::conv2d(x, weight, None, padding, stride)?,
+        };
+        return add(product, addends, Channels::Second);
     }
     let (batch, channels, height, width) = x.dims4()?;
     let (out_channels, inputs, kh, kw) = weight.dims4()?;
@@ -59,10 +67,11 @@ pub fn conv2d(
         out_width: (width + around - kw) / stride + 1,
     };
     let shape = [batch, out_channels, geometry.out_height, geometry.out_width];
-    match bias {
+    let product = match addends.bias {
         Some(bias) => on_slices([x, weight, bias], &shape, |[x, w, b]| geometry.run(x, w, Some(b))),
         None => on_slices([x, weight], &shape, |[x, w]| geometry.run(x, w, None)),
-    }
+    };
+    add(product?, Addends { bias: None, ..addends }, Channels::Second)
 }
 
 impl Geometry {

@@ -1,19 +1,21 @@
-//! Linear layers, x W^T + b.
+//! Linear layers, x W^T and what is added to it.
 
 use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
+use super::addends::{Addends, Channels, add};
 use super::gemm::{Keep, Matrix, multiply};
 use super::portable;
 use super::slices::{PARALLEL_FLOOR, on_slices};
 
-/// `x` \[.., I\], `weight` \[O, I\], `bias` \[O\] gives \[.., O\].
+/// `x` \[.., I\], `weight` \[O, I\], addends of O channels give \[.., O\].
 ///
 /// # Errors
 /// If the shapes do not match or the device fails.
-pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub fn linear<'a>(x: &Tensor, weight: &Tensor, addends: impl Into<Addends<'a>>) -> Result<Tensor> {
+    let addends = addends.into();
     if !x.device().is_cpu() {
-        return portable::linear(x, weight, bias);
+        return add(portable::linear(x, weight, None)?, addends, Channels::Last);
     }
     let (outputs, inputs) = weight.dims2()?;
     if x.dim(D::Minus1)? != inputs {
@@ -23,10 +25,11 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     if let Some(last) = shape.last_mut() {
         *last = outputs;
     }
-    match bias {
+    let y = match addends.bias {
         Some(bias) => on_slices([x, weight, bias], &shape, |[x, w, b]| product(x, w, Some(b), inputs)),
         None => on_slices([x, weight], &shape, |[x, w]| product(x, w, None, inputs)),
-    }
+    };
+    add(y?, Addends { bias: None, ..addends }, Channels::Last)
 }
 
 /// Splits the rows over the threads.

@@ -4,6 +4,7 @@ use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
 use super::arguments::Activation;
+use super::forms::own_form;
 use super::slices::on_slices;
 use super::{portable, simd};
 
@@ -27,7 +28,15 @@ pub fn group_norm(
         candle_core::bail!("group norm: {groups} groups do not divide {channels} channels");
     }
     if !x.device().is_cpu() {
-        return portable::group_norm(x, groups, weight, bias, eps, activation);
+        let own = own_form!(
+            GroupNorm,
+            x.device(),
+            super::cuda::group_norm(x, groups, weight, bias, eps, activation)
+        );
+        return match own {
+            Some(y) => Ok(y),
+            None => portable::group_norm(x, groups, weight, bias, eps, activation),
+        };
     }
     let area: usize = x.dims()[2..].iter().product();
     let per_group = channels / groups;
@@ -64,7 +73,11 @@ pub fn group_norm(
 /// If the device fails.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     if !x.device().is_cpu() {
-        return portable::layer_norm(x, weight, bias, eps);
+        let own = own_form!(LayerNorm, x.device(), super::cuda::layer_norm(x, weight, bias, eps));
+        return match own {
+            Some(y) => Ok(y),
+            None => portable::layer_norm(x, weight, bias, eps),
+        };
     }
     let width = x.dim(D::Minus1)?;
     on_slices([x, weight, bias], x.dims(), |[x, weight, bias]| {

@@ -3,7 +3,10 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use super::addends::{Addends, Channels};
 use super::arguments::{Activation, Mask, Padding};
+use super::bands;
+use super::guidance::LinearStep;
 
 /// Most attention scores of one call: candle's kernels index with 32 bits, and the self-attention of one 2048 x 1024
 /// picture with guidance has more than 2^31 scores.
@@ -38,12 +41,7 @@ pub fn conv2d(
     padding: Padding,
     stride: usize,
 ) -> Result<Tensor> {
-    let y = if padding.before == padding.after {
-        x.conv2d(weight, padding.before, stride, 1, 1)?
-    } else {
-        let x = x.pad_with_zeros(2, padding.before, padding.after)?;
-        x.pad_with_zeros(3, padding.before, padding.after)?.conv2d(weight, 0, stride, 1, 1)?
-    };
+    let y = bands::conv2d(x, weight, padding, stride, bands::COLUMNS)?;
     match bias {
         Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
         None => Ok(y),
@@ -147,4 +145,59 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -
         .reshape((batch, heads, queries, d))?
         .transpose(1, 2)?
         .reshape((batch, queries, width))
+}
+
+/// See [`super::add`].
+///
+/// # Errors
+/// If the shapes do not match or the device fails.
+pub fn add(product: Tensor, addends: Addends<'_>, channels: Channels) -> Result<Tensor> {
+    // [C] or [B, C] -> a shape that broadcasts to the product's.
+    let beside = |x: &Tensor| -> Result<Tensor> {
+        let (rank, own) = (product.rank(), x.dims());
+        let mut shape = vec![1; rank];
+        shape[if channels == Channels::Last { rank - 1 } else { 1 }] = own[own.len() - 1];
+        if own.len() == 2 {
+            shape[0] = own[0];
+        }
+        x.reshape(shape)
+    };
+    let mut sum = product.clone();
+    for addend in [addends.bias, addends.shift].into_iter().flatten() {
+        sum = sum.broadcast_add(&beside(addend)?)?;
+    }
+    match addends.residual {
+        Some(residual) => sum + residual,
+        None => Ok(sum),
+    }
+}
+
+/// See [`super::guided_step`]; the predictions are f32.
+///
+/// # Errors
+/// If the shapes do not match or the device fails.
+pub fn guided_step(
+    [negative, positive]: [&Tensor; 2],
+    scale: f64,
+    sample: &Tensor,
+    LinearStep { a, b, c, d }: LinearStep,
+) -> Result<[Tensor; 2]> {
+    let guided = (negative + ((positive - negative)? * scale)?)?;
+    let weighted = |of_sample: f64, of_guided: f64| (sample * of_sample)? + (&guided * of_guided)?;
+    Ok([weighted(a, b)?, weighted(c, d)?])
+}
+
+/// See [`super::pixels`].
+///
+/// # Errors
+/// If the shape is another or the device fails.
+pub fn pixels(images: &Tensor) -> Result<Option<Vec<u8>>> {
+    // [B, 3, H, W] -> [B, H, W, 3]
+    let rows = images.to_dtype(DType::F32)?.permute((0, 2, 3, 1))?.contiguous()?;
+    let values: Vec<f32> = rows.flatten_all()?.to_vec1()?;
+    if values.iter().any(|v| !v.is_finite()) {
+        return Ok(None);
+    }
+    let byte = |v: &f32| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
+    Ok(Some(values.iter().map(byte).collect()))
 }

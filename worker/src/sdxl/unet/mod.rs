@@ -4,12 +4,18 @@
 mod blocks;
 mod config;
 mod embeddings;
+#[cfg(feature = "cuda")]
+mod recording;
+#[cfg(any(feature = "cuda", test))]
+mod repeats;
 mod transformer;
 
 pub use config::{Level, UnetConfig};
 
 use std::rc::Rc;
 
+#[cfg(feature = "cuda")]
+use candle_core::Device;
 use candle_core::{DType, Tensor};
 
 use self::blocks::{Conditions, DownBlock, MidBlock, UpBlock};
@@ -49,6 +55,8 @@ pub struct Unet {
     conv_out: Conv2d,
     config: UnetConfig,
     dtype: DType,
+    #[cfg(feature = "cuda")]
+    recordings: Option<recording::Recordings>,
 }
 
 impl Unet {
@@ -91,9 +99,23 @@ impl Unet {
             conv_out: Conv2d::new(&root.at("conv_out"), first.channels, c.out_channels, c.conv_out_kernel)?,
             dtype,
             config,
+            #[cfg(feature = "cuda")]
+            recordings: None,
         };
         files.finish(|_| false)?;
         Ok(unet)
+    }
+
+    /// Records steps as CUDA graphs and replays them. On other devices it has no effect.
+    #[must_use]
+    pub fn recorded(self, recorded: bool) -> Self {
+        #[cfg(feature = "cuda")]
+        return Self { recordings: recorded.then(Default::default), ..self };
+        #[cfg(not(feature = "cuda"))]
+        {
+            let _ = recorded;
+            self
+        }
     }
 
     /// The configuration of this UNet.
@@ -106,7 +128,21 @@ impl Unet {
     /// # Errors
     /// If the shapes do not match or the device fails.
     pub fn forward(&self, inputs: &UnetInputs) -> candle_core::Result<Tensor> {
-        self.forward_observed(inputs, &mut Taps::none())
+        let taps = &mut Taps::none();
+        // candle uploads the shapes of strided tensors, which could wait for the work before it: they stay uploaded.
+        #[cfg(feature = "cuda")]
+        let _kept = match inputs.sample.device() {
+            Device::Cuda(device) => Some(device.enable_cuda_graph_htod_cache()),
+            _ => None,
+        };
+        #[cfg(feature = "cuda")]
+        if let Some(recordings) = &self.recordings {
+            let time = self.embed(inputs, taps)?;
+            return recordings.run(&[&inputs.sample, &time, &inputs.encoder_hidden_states], |inputs| {
+                self.denoise(inputs[0], &Conditions { time: inputs[1], text: inputs[2] }, &mut Taps::none())
+            });
+        }
+        self.forward_observed(inputs, taps)
     }
 
     /// [`Unet::forward`], and passes the output of each module to `taps`.
@@ -116,15 +152,25 @@ impl Unet {
     pub fn forward_observed(&self, inputs: &UnetInputs, taps: &mut Taps<'_>) -> candle_core::Result<Tensor> {
         let time = self.embed(inputs, taps)?;
         let given = Conditions { time: &time, text: &inputs.encoder_hidden_states };
-        let mut x = self.conv_in.forward(&inputs.sample)?;
+        self.denoise(&inputs.sample, &given, taps)
+    }
+
+    /// The part of a call that uploads nothing.
+    fn denoise(
+        &self,
+        sample: &Tensor,
+        given: &Conditions<'_>,
+        taps: &mut Taps<'_>,
+    ) -> candle_core::Result<Tensor> {
+        let mut x = self.conv_in.forward(sample)?;
         taps.see(format_args!("conv_in"), &x);
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
-            x = block.forward(x, &given, &mut skips, taps)?;
+            x = block.forward(x, given, &mut skips, taps)?;
         }
-        x = self.mid_block.forward(&x, &given, taps)?;
+        x = self.mid_block.forward(&x, given, taps)?;
         for block in &self.up_blocks {
-            x = block.forward(x, &given, &mut skips, taps)?;
+            x = block.forward(x, given, &mut skips, taps)?;
         }
         let y = self.conv_out.forward(&self.conv_norm_out.forward(&x)?)?;
         taps.see(format_args!("out"), &y);

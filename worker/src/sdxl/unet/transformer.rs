@@ -53,10 +53,11 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor, context: &Tensor) -> candle_core::Result<Tensor> {
+    /// The attention of `x`, added to `residual`.
+    fn forward_onto(&self, residual: &Tensor, x: &Tensor, context: &Tensor) -> candle_core::Result<Tensor> {
         let (q, k) = (self.to_q.forward(x)?, self.to_k.forward(context)?);
         let v = self.to_v.forward(context)?;
-        self.to_out.forward(&ops::attention(&q, &k, &v, self.heads, Mask::None)?)
+        self.to_out.forward_onto(residual, &ops::attention(&q, &k, &v, self.heads, Mask::None)?)
     }
 }
 
@@ -90,10 +91,10 @@ impl BasicTransformerBlock {
     /// `x` [B, HW, width] and `context` [B, T, D] give [B, HW, width].
     fn forward(&self, x: &Tensor, context: &Tensor) -> candle_core::Result<Tensor> {
         let normal = self.norm1.forward(x)?;
-        let x = (x + self.attn1.forward(&normal, &normal)?)?;
-        let x = (&x + self.attn2.forward(&self.norm2.forward(&x)?, context)?)?;
+        let x = self.attn1.forward_onto(x, &normal, &normal)?;
+        let x = self.attn2.forward_onto(&x, &self.norm2.forward(&x)?, context)?;
         let inner = ops::geglu(&self.ff_in.forward(&self.norm3.forward(&x)?)?)?;
-        x + self.ff_out.forward(&inner)?
+        self.ff_out.forward_onto(&x, &inner)
     }
 }
 
@@ -165,10 +166,11 @@ impl Transformer2DModel {
         for block in &self.blocks {
             h = block.forward(&h, context)?;
         }
-        let h = match &self.projection {
-            Projection::Linear { proj_out, .. } => picture(proj_out.forward(&h)?, channels)?,
-            Projection::Conv { proj_out, .. } => proj_out.forward(&picture(h, self.inner)?)?,
-        };
-        x + h
+        match &self.projection {
+            Projection::Linear { proj_out, .. } => x + picture(proj_out.forward(&h)?, channels)?,
+            Projection::Conv { proj_out, .. } => {
+                proj_out.forward_plus(&picture(h, self.inner)?, None, Some(x))
+            }
+        }
     }
 }

@@ -2,12 +2,15 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::Tensor;
 
 /// The checkpoint's tensor, and the tensor that replaces it while adapters are active. Clones share both.
 #[derive(Debug, Clone)]
 pub struct Weight(Rc<Slot>);
+
+static CHANGES: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Debug)]
 struct Slot {
@@ -33,5 +36,11 @@ impl Weight {
     /// Replaces the current tensor; `None` restores the checkpoint's tensor.
     pub fn adapt(&self, adapted: Option<Tensor>) {
         *self.0.adapted.borrow_mut() = adapted;
+        CHANGES.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number of changes of any weight so far. While it stays, all weights stay where they are in memory.
+    pub fn changes() -> u64 {
+        CHANGES.load(Ordering::Relaxed)
     }
 }

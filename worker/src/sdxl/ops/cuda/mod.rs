@@ -1,0 +1,1 @@
+//! The forms that operations have on an NVIDIA GPU.

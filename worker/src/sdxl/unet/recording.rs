@@ -1,0 +1,130 @@
+//! The UNet's step as a CUDA graph: recorded once, then replayed with one launch instead of some thousands, where the
+//! shapes repeat. A recording is used only if its first replay gives what the same step gave without it. What candle
+//! uploads for a step must stay uploaded (`enable_cuda_graph_htod_cache`): a recording refers to it.
+
+use std::cell::RefCell;
+
+use candle_core::cuda_backend::cudarc::driver::{CudaGraph, sys};
+use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor, bail};
+
+use super::repeats::{Next, Repeats};
+use crate::sdxl::ops::FiniteWatch;
+use crate::sdxl::weights::Weight;
+
+/// What a recording is for: the inputs' shapes, and the weights, whose addresses are in it.
+type Key = (Vec<Shape>, u64);
+
+/// The newest recording of one UNet.
+#[derive(Debug, Default)]
+pub(super) struct Recordings {
+    repeats: RefCell<Repeats<Key>>,
+    newest: RefCell<Option<Recording>>,
+}
+
+/// A recorded step with the buffers that it reads and writes.
+struct Recording {
+    graph: CudaGraph,
+    inputs: Vec<Tensor>,
+    output: Tensor,
+}
+
+impl std::fmt::Debug for Recording {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recording").field("output", &self.output).finish_non_exhaustive()
+    }
+}
+
+impl Recordings {
+    /// `body` of `inputs`, replayed if it can be. `body` must depend on nothing but the inputs and the weights, and may
+    /// not wait for the device.
+    ///
+    /// # Errors
+    /// As `body`, or if the device fails.
+    pub(super) fn run(
+        &self,
+        inputs: &[&Tensor],
+        body: impl Fn(&[&Tensor]) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let Device::Cuda(device) = inputs[0].device() else { return body(inputs) };
+        let key = (inputs.iter().map(|input| input.shape().clone()).collect(), Weight::changes());
+        let next = self.repeats.borrow_mut().next(key);
+        match (next, &*self.newest.borrow()) {
+            (Next::Again, Some(recording)) => return recording.replay(inputs),
+            (Next::Again, None) => return body(inputs),
+            (Next::Run | Next::Record, _) => {}
+        }
+        // Another shape or other weights: the recording's memory may be needed, and its weights may be gone.
+        *self.newest.borrow_mut() = None;
+        match next {
+            Next::Record => self.record(device, inputs, body),
+            Next::Run | Next::Again => body(inputs),
+        }
+    }
+
+    /// Runs `body` once, records it, and keeps the recording if it gives the same.
+    fn record(
+        &self,
+        device: &CudaDevice,
+        inputs: &[&Tensor],
+        body: impl Fn(&[&Tensor]) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let expected = body(inputs)?;
+        let recorded = Recording::new(device, inputs, &expected, body).and_then(|recording| {
+            let replayed = recording.replay(inputs)?;
+            match agree(&replayed, &expected)? {
+                true => Ok(recording),
+                false => bail!("its first replay gives other numbers than the step that was recorded"),
+            }
+        });
+        match recorded {
+            Ok(recording) => *self.newest.borrow_mut() = Some(recording),
+            Err(error) => {
+                self.repeats.borrow_mut().give_up();
+                tracing::warn!("--cuda-graph has no effect: a step could not be recorded: {error}");
+            }
+        }
+        Ok(expected)
+    }
+}
+
+impl Recording {
+    fn new(
+        device: &CudaDevice,
+        inputs: &[&Tensor],
+        expected: &Tensor,
+        body: impl Fn(&[&Tensor]) -> Result<Tensor>,
+    ) -> Result<Self> {
+        let inputs = inputs.iter().map(|input| input.copy()).collect::<Result<Vec<_>>>()?;
+        let output = expected.zeros_like()?;
+        let stream = device.cuda_stream();
+        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        stream.begin_capture(mode).map_err(candle_core::Error::wrap)?;
+        // All memory that the step takes is given back inside the recording, so it can be replayed any number of times.
+        let body = body(&inputs.iter().collect::<Vec<_>>()).and_then(|y| output.slice_set(&y, 0, 0));
+        // Also after an error: it ends the capture.
+        let flags = sys::CUgraphInstantiate_flags_enum::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+        let graph = stream.end_capture(flags);
+        body?;
+        match graph.map_err(candle_core::Error::wrap)? {
+            Some(graph) => Ok(Self { graph, inputs, output }),
+            None => bail!("the driver recorded nothing"),
+        }
+    }
+
+    fn replay(&self, inputs: &[&Tensor]) -> Result<Tensor> {
+        for (own, input) in self.inputs.iter().zip(inputs) {
+            own.slice_set(&input.contiguous()?, 0, 0)?;
+        }
+        self.graph.launch().map_err(candle_core::Error::wrap)?;
+        // The next replay overwrites the buffer.
+        self.output.copy()
+    }
+}
+
+/// Whether both are finite and differ by no more than rounding does.
+fn agree(replayed: &Tensor, expected: &Tensor) -> Result<bool> {
+    let (replayed, expected) = (replayed.to_dtype(DType::F32)?, expected.to_dtype(DType::F32)?);
+    let difference = (&replayed - &expected)?.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
+    let size = expected.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
+    Ok(FiniteWatch::default().see(&replayed)?.is_finite()? && difference <= 1e-3 * size)
+}
