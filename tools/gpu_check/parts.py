@@ -2,7 +2,7 @@
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .places import DEMO, TOOLS
@@ -33,6 +33,8 @@ class Part:
     seconds: float
     command: list[str]
     environment: dict[str, str] = field(repr=False)
+    # Why it cannot run on this device.
+    absent: str | None = None
 
 
 def parts(setup: Setup) -> list[Part]:
@@ -48,6 +50,9 @@ def parts(setup: Setup) -> list[Part]:
     def measure(name: str, seconds: float) -> Part:
         return part(name, seconds, str(setup.program), "measure", name.replace("_", "-"), *setup.model())
 
+    def of_gpu(part: Part, absent: str) -> Part:
+        return replace(part, absent=absent) if setup.device == "cpu" else part
+
     def script(name: str, seconds: float) -> Part:
         command = [sys.executable, "-m", f"gpu_check.{name}", "--program", str(setup.program), "--device", setup.device]
         return part(name, seconds, *command, *small)
@@ -57,8 +62,12 @@ def parts(setup: Setup) -> list[Part]:
         part("ops", 60, str(setup.program), "doctor", "--device", setup.device, "--json", *small),
         measure("unet", 60),
         script("parity", 90),
-        script("profile", 60),
+        of_gpu(script("profile", 60), "a CPU runs no kernels"),
         measure("end_to_end", 60),
+        of_gpu(
+            part("cuda_graph", 60, str(setup.program), "measure", "unet", "--cuda-graph", *setup.model()),
+            "a CPU has no graphs",
+        ),
         measure("vae", 45),
         measure("taesd", 30),
         measure("text", 30),

@@ -47,8 +47,12 @@ impl BenchArgs {
             Some(folder) => ConfigFiles::Folder(folder.clone()),
             None => ConfigFiles::SdxlBase(""),
         };
-        let options =
-            LoadOptions { device: device.clone(), dtype: self.dtype(device), ..LoadOptions::cpu("") };
+        let options = LoadOptions {
+            device: device.clone(),
+            dtype: self.dtype(device),
+            cuda_graph: self.cuda_graph,
+            ..LoadOptions::cpu("")
+        };
         Ok(SdxlPipeline::random(config, SEED, options)?)
     }
 
