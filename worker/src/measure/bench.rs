@@ -87,11 +87,14 @@ impl Bench {
 
     /// The times of `work`, at most `most` and as many as fit into some seconds. The first runs are not counted: they
     /// load kernels and choose algorithms.
-    pub(super) fn time(
+    pub(super) fn time<T, E>(
         &self,
         most: usize,
-        work: impl FnMut() -> Result<(), MeasureError>,
-    ) -> Result<Times, MeasureError> {
+        work: impl FnMut() -> Result<T, E>,
+    ) -> Result<Times, MeasureError>
+    where
+        MeasureError: From<E>,
+    {
         let (first, most, within) = if self.small { (1, most.min(3), 2) } else { (3, most, 15) };
         Times::of(&self.device, first, most, Duration::from_secs(within), work)
     }

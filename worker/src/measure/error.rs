@@ -1,6 +1,7 @@
 //! Why a measurement has no result.
 
 use crate::pipeline::PipelineError;
+use crate::reporter::EncodeError;
 use crate::sdxl::LoadError;
 
 /// Why there is no result.
@@ -32,5 +33,11 @@ impl From<PipelineError> for MeasureError {
 impl From<candle_core::Error> for MeasureError {
     fn from(error: candle_core::Error) -> Self {
         PipelineError::from(error).into()
+    }
+}
+
+impl From<EncodeError> for MeasureError {
+    fn from(error: EncodeError) -> Self {
+        Self::Failed(error.to_string())
     }
 }

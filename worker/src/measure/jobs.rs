@@ -71,15 +71,11 @@ fn picture(bench: &Bench, previews: bool) -> Result<Made, MeasureError> {
     let pixels = bench.pipeline.finish(denoising)?;
     drop(show);
     let encoded = encoder.join().map_err(|_| MeasureError::Failed("the encoder's thread died".into()))?;
-    encoded.map_err(failed)?;
+    encoded?;
     for picture in &pixels {
-        reporter::encode_final(picture, OutputFormat::Jpeg).map_err(failed)?;
+        reporter::encode_final(picture, OutputFormat::Jpeg)?;
     }
     Ok(Made { milliseconds: begun.elapsed().as_secs_f64() * 1e3, pixels })
-}
-
-fn failed(error: EncodeError) -> MeasureError {
-    MeasureError::Failed(error.to_string())
 }
 
 /// The start of a worker and its first picture. Whoever starts the process measures its time.

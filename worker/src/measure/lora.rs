@@ -20,7 +20,7 @@ const RANK: usize = 16;
 pub(super) fn change(bench: &Bench) -> Result<Value, MeasureError> {
     let path = RandomLora::write(bench)?;
     let with = |scale: f64| Inputs { loras: vec![LoraChoice::file(&path.0, scale)], ..bench.inputs() };
-    let begin = |inputs: &Inputs| milliseconds(&bench.device, || Ok(drop(bench.pipeline.begin(inputs)?)));
+    let begin = |inputs: &Inputs| milliseconds(&bench.device, || bench.pipeline.begin(inputs));
     let read = begin(&with(0.5))?;
     let runs = bench.runs(5);
     let [mut same, mut changed, mut removed] = [(); 3].map(|()| Vec::new());

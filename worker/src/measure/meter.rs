@@ -35,8 +35,11 @@ impl Meter {
     /// Forgets the peak.
     pub(super) fn reset(&self) -> Result<(), MeasureError> {
         match self {
-            // Linux: resets VmHWM. Where it is not allowed, a peak stays that of all phases before.
-            Self::Process => Ok(drop(std::fs::write("/proc/self/clear_refs", "5"))),
+            Self::Process => {
+                // Linux: resets VmHWM. Where it is not allowed, a peak stays that of all phases before.
+                let _ = std::fs::write("/proc/self/clear_refs", "5");
+                Ok(())
+            }
             #[cfg(feature = "cuda")]
             Self::Pool(pool) => pool.reset(),
         }

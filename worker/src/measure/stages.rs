@@ -12,34 +12,32 @@ use crate::reporter;
 /// Both text encoders for both prompts, and the noise of the first latents.
 pub(super) fn text(bench: &Bench) -> Result<Value, MeasureError> {
     let inputs = bench.inputs();
-    let times = bench.time(20, || Ok(drop(bench.pipeline.begin(&inputs)?)))?;
+    let times = bench.time(20, || bench.pipeline.begin(&inputs))?;
     Ok(bench.report(json!({ "begin_ms": times })))
 }
 
 /// The autoencoder's decoder.
 pub(super) fn vae(bench: &Bench) -> Result<Value, MeasureError> {
     let latents = latents(bench)?;
-    let times = bench.time(10, || Ok(drop(bench.pipeline.decode(&latents)?)))?;
+    let times = bench.time(10, || bench.pipeline.decode(&latents))?;
     Ok(bench.report(json!({ "decode_ms": times })))
 }
 
 /// The decoder of previews.
 pub(super) fn taesd(bench: &Bench) -> Result<Value, MeasureError> {
     let latents = latents(bench)?;
-    let times = bench.time(20, || Ok(drop(bench.pipeline.decode_preview(&latents)?)))?;
+    let times = bench.time(20, || bench.pipeline.decode_preview(&latents))?;
     Ok(bench.report(json!({ "decode_ms": times })))
 }
 
 /// From a decoder's output on the device to bytes on the host, and from these to JPEG.
 pub(super) fn pixels(bench: &Bench) -> Result<Value, MeasureError> {
     let decoded = bench.pipeline.decode_preview(&latents(bench)?)?;
-    let quantise = bench.time(20, || Ok(drop(Rgb::from_tensor(&decoded)?)))?;
+    let quantise = bench.time(20, || Rgb::from_tensor(&decoded))?;
     let picture = Rgb::from_tensor(&decoded)?.and_then(|pictures| pictures.into_iter().next());
     let picture = picture.ok_or_else(|| MeasureError::Failed("the preview is not finite".into()))?;
-    let failed = |error: reporter::EncodeError| MeasureError::Failed(error.to_string());
-    let preview = bench.time(20, || Ok(drop(reporter::encode_preview(&picture).map_err(failed)?)))?;
-    let last =
-        bench.time(20, || Ok(drop(reporter::encode_final(&picture, OutputFormat::Jpeg).map_err(failed)?)))?;
+    let preview = bench.time(20, || reporter::encode_preview(&picture))?;
+    let last = bench.time(20, || reporter::encode_final(&picture, OutputFormat::Jpeg))?;
     Ok(bench.report(json!({ "quantise_ms": quantise, "preview_jpeg_ms": preview, "final_jpeg_ms": last })))
 }
 

@@ -20,13 +20,16 @@ pub(super) struct Times {
 impl Times {
     /// Runs `work` `first` times without timing it, then `most` times, or fewer if `within` has passed. A run ends when
     /// the device has done its work.
-    pub(super) fn of(
+    pub(super) fn of<T, E>(
         device: &Device,
         first: usize,
         most: usize,
         within: Duration,
-        mut work: impl FnMut() -> Result<(), MeasureError>,
-    ) -> Result<Self, MeasureError> {
+        mut work: impl FnMut() -> Result<T, E>,
+    ) -> Result<Self, MeasureError>
+    where
+        MeasureError: From<E>,
+    {
         for _ in 0..first {
             work()?;
         }
@@ -51,10 +54,13 @@ impl From<Vec<f64>> for Times {
 }
 
 /// The time until the device has done `work`.
-pub(super) fn milliseconds(
+pub(super) fn milliseconds<T, E>(
     device: &Device,
-    work: impl FnOnce() -> Result<(), MeasureError>,
-) -> Result<f64, MeasureError> {
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<f64, MeasureError>
+where
+    MeasureError: From<E>,
+{
     device.synchronize()?;
     let begun = Instant::now();
     work()?;
@@ -84,7 +90,7 @@ mod tests {
         let mut runs = 0;
         let times = Times::of(&Device::Cpu, 2, 3, Duration::MAX, || {
             runs += 1;
-            Ok(())
+            Ok::<_, MeasureError>(())
         });
         assert_eq!((times.unwrap().n, runs), (3, 5));
     }
