@@ -3,6 +3,7 @@
 
 mod doctor;
 mod generate;
+mod measure;
 mod model;
 mod serve;
 
@@ -33,6 +34,8 @@ enum Command {
     Generate(Box<generate::Args>),
     /// Checks what a worker needs, and says what to do about what is missing.
     Doctor(doctor::Args),
+    /// Measures a part of the work on one device, with random weights: `scripts/gpu-check` collects all parts.
+    Measure(Box<measure::Args>),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
             }
             Command::Generate(args) => generate::run(*args, &shutdown).await,
             Command::Doctor(args) => doctor::run(args, &shutdown).await,
+            Command::Measure(args) => measure::run(*args, &shutdown).await,
         }
     });
     done.unwrap_or_else(|error| cannot(&format!("start threads: {error}")))

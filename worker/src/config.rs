@@ -92,6 +92,15 @@ pub enum TorchGenerator {
     Cpu,
 }
 
+impl From<TorchGenerator> for GeneratorKind {
+    fn from(generator: TorchGenerator) -> Self {
+        match generator {
+            TorchGenerator::Cuda => Self::Cuda,
+            TorchGenerator::Cpu => Self::Cpu,
+        }
+    }
+}
+
 /// Why the pipeline could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -137,10 +146,7 @@ impl ModelConfig {
         options.low_memory = self.low_memory;
         options.device = device;
         options.cuda_graph = self.cuda_graph;
-        options.generator = match self.generator {
-            TorchGenerator::Cuda => GeneratorKind::Cuda,
-            TorchGenerator::Cpu => GeneratorKind::Cpu,
-        };
+        options.generator = self.generator.into();
         verify::at_start(&options.device, options.dtype).map_err(|error| {
             let (device, message) = (describe_device(&options.device), error.to_string());
             LoadError::Device { device, message }

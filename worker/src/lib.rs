@@ -1,16 +1,18 @@
 //! The GPU side of Glimpse: claims jobs, makes pictures, publishes previews.
 //!
 //! `runner -> {claim, in_hand, lease, reporter, engine}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config -> {hub,
-//! verify, pipeline}`; below the pipeline there is no tokio, no store and no job.
+//! verify, pipeline}`, `measure -> {dump, pipeline, reporter}`; below the pipeline there is no tokio, no store and no job.
 
 pub mod checkpoints;
 pub mod claim;
 pub mod config;
+pub mod dump;
 pub mod engine;
 pub mod health;
 pub mod hub;
 pub mod in_hand;
 pub mod lease;
+pub mod measure;
 pub mod noise;
 pub mod outbox;
 pub mod pipeline;

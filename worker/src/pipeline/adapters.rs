@@ -120,6 +120,19 @@ impl Adapters {
         Self { weights, unet, device, residence, modules, files: RefCell::default(), active }
     }
 
+    /// The modules of the UNet, by diffusers' names, and the shapes of their weights.
+    pub(super) fn unet_modules(&self) -> Vec<(String, Vec<usize>)> {
+        let modules = self.modules.iter().filter_map(|((target, name), index)| match (target, name) {
+            (LoraTarget::Unet, ModuleName::Dotted(name)) => Some((name, *index)),
+            _ => None,
+        });
+        // The other names of these modules are SGM's.
+        let diffusers = modules.filter(|(name, _)| {
+            ["down_blocks.", "mid_block.", "up_blocks."].iter().any(|start| name.starts_with(start))
+        });
+        diffusers.map(|(name, index)| (name.clone(), self.weights[index].own().dims().to_vec())).collect()
+    }
+
     /// Reads a request's LoRAs and checks that they fit this checkpoint.
     ///
     /// # Errors

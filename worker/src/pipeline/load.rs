@@ -10,7 +10,7 @@ use super::memory::Memory;
 use super::options::LoadOptions;
 use super::residence::Residence;
 use super::sdxl::SdxlPipeline;
-use super::source::{Source, TEXT_ENCODERS, TOKENIZERS, taesd};
+use super::source::{Source, TEXT_ENCODERS, TOKENIZERS};
 use crate::schedulers::SchedulerConfig;
 use crate::sdxl::clip::{ClipConfig, ClipTextModel};
 use crate::sdxl::tokenizer::ClipTokenizer;
@@ -25,7 +25,20 @@ impl SdxlPipeline {
     /// If a file is missing, truncated or needs something that is not implemented. The message names the file, and the
     /// key or tensor in it.
     pub fn load(options: LoadOptions) -> Result<Self, LoadError> {
-        let source = Source::open(&options)?;
+        Self::of(&Source::open(&options)?, options.clone())
+    }
+
+    /// A model with random weights, in the shape that `config` describes: for measurements without a checkpoint. Equal
+    /// seeds give equal weights. The options' paths and their `precision` are not used.
+    ///
+    /// # Errors
+    /// If a JSON file or a tokenizer is wrong, or the device fails.
+    pub fn random(config: ConfigFiles, seed: u64, options: LoadOptions) -> Result<Self, LoadError> {
+        let options = LoadOptions { config: None, vae: None, taesd: None, ..options };
+        Self::of(&Source::random(&options, config, seed), options.clone())
+    }
+
+    fn of(source: &Source<'_>, options: LoadOptions) -> Result<Self, LoadError> {
         let marks = source.marks()?;
         let config = source.config();
         let index = config.settings("model_index.json", "a model in the diffusers layout")?;
@@ -33,7 +46,7 @@ impl SdxlPipeline {
         let scheduler = config.component("scheduler").settings("scheduler_config.json", "a scheduler")?;
         let built_in = matches!(config, ConfigFiles::SdxlBase(_));
         let scheduler = SchedulerConfig::read(marks.apply(&scheduler, built_in)?)?;
-        let [first, second] = [text_encoder(&source, &options, 0)?, text_encoder(&source, &options, 1)?];
+        let [first, second] = [text_encoder(source, &options, 0)?, text_encoder(source, &options, 1)?];
         let lengths = [first.tokenizer.length(), second.tokenizer.length()];
         if lengths[0] != lengths[1] {
             // The hidden states of both encoders are joined token by token.
@@ -55,7 +68,7 @@ impl SdxlPipeline {
         };
         let (unet, unet_settings) = component(&config.component("unet"), UnetConfig::read)?;
         check_widths(&unet_settings, &unet, &text)?;
-        let vae = Autoencoder::load(&source, &options, residence.clone())?;
+        let vae = Autoencoder::load(source, &options, residence.clone())?;
         check_latents(&unet_settings, &unet, vae.config())?;
         let files = source.unet(&unet, options.dtype)?;
         let unet = Unet::new(&files, unet, options.dtype)?.recorded(options.cuda_graph);
@@ -64,7 +77,7 @@ impl SdxlPipeline {
         let adapters = Adapters::new(files.weights(), encoders, unet.config(), device, residence.clone());
         let memory = Memory::new(residence, options.max_pixels);
 
-        let (taesd, settings) = taesd(&options)?;
+        let (taesd, settings) = source.taesd()?;
         if taesd.config().latent_channels != vae.config().latent_channels
             || taesd.config().scale() != vae.config().scale()
         {

@@ -63,7 +63,7 @@ impl Rgb {
     ///
     /// # Errors
     /// If the shape is another or the device fails.
-    pub(super) fn from_tensor(images: &Tensor) -> candle_core::Result<Option<Vec<Self>>> {
+    pub fn from_tensor(images: &Tensor) -> candle_core::Result<Option<Vec<Self>>> {
         let (_, _, height, width) = images.dims4()?;
         let Some(bytes) = ops::pixels(images)? else { return Ok(None) };
         let pictures = bytes

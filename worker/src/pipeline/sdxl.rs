@@ -95,6 +95,11 @@ impl SdxlPipeline {
         Ok(self.taesd.decode(&latents.to_dtype(self.options.dtype)?)?.to_dtype(DType::F32)?)
     }
 
+    /// The modules of the UNet's blocks that a LoRA can change, by diffusers' names, and the shapes of their weights.
+    pub fn unet_modules(&self) -> Vec<(String, Vec<usize>)> {
+        self.adapters.unet_modules()
+    }
+
     fn begin_new(&self, inputs: &Inputs, interrupt: Interrupt<'_>) -> Result<SdxlDenoising, PipelineError> {
         let scale = self.vae.config().scale();
         inputs.check(scale as u32, self.options.max_pixels)?;

@@ -63,6 +63,11 @@ impl<'a> Source<'a> {
         Ok(Self { options, config, weights })
     }
 
+    /// Random weights in the shape that `config` describes. The options' paths are not used.
+    pub(super) fn random(options: &'a LoadOptions, config: ConfigFiles, seed: u64) -> Self {
+        Self { options, config, weights: WeightSource::File(Rc::new(Shards::random(seed))) }
+    }
+
     /// The JSON files and tokenizers.
     pub(super) fn config(&self) -> &ConfigFiles {
         &self.config
@@ -74,6 +79,7 @@ impl<'a> Source<'a> {
     /// If they are those of another model.
     pub(super) fn marks(&self) -> Result<Marks, LoadError> {
         match &self.weights {
+            WeightSource::File(shards) if shards.is_random() => Ok(Marks::default()),
             WeightSource::File(shards) => {
                 let marks = Marks::read(shards)?;
                 match shards.not_a_checkpoint(self.options.vae.is_none()) {
@@ -165,13 +171,26 @@ impl<'a> Source<'a> {
         Ok((shards, naming))
     }
 
+    /// The preview decoder. That of random weights is as large as TAESDXL, unless the configuration has another.
+    pub(super) fn taesd(&self) -> Result<(Taesd, Settings), LoadError> {
+        let WeightSource::File(shards) = self.weights.clone() else { return taesd(self.options) };
+        if !shards.is_random() {
+            return taesd(self.options);
+        }
+        let files = self.config.component("taesd");
+        let text = files.find(CONFIG)?.unwrap_or_else(|| "{}".to_owned());
+        let settings = Settings::parse(&text, &files.path(CONFIG))?;
+        let weights = WeightFiles::new(shards, Naming::diffusers(), self.options.dtype, &self.options.device);
+        Ok((Taesd::new(&weights.logged_as(TAESD), TaesdConfig::read(&settings)?)?, settings))
+    }
+
     fn folder(&self, folder: &Path, stem: &str, dtype: DType) -> Result<Rc<WeightFiles>, LoadError> {
         WeightFiles::open(folder, stem, self.options.precision, dtype, &self.options.device)
     }
 }
 
 /// The preview decoder, from a folder in the diffusers layout, or from TAESD's original file or its folder.
-pub(super) fn taesd(options: &LoadOptions) -> Result<(Taesd, Settings), LoadError> {
+fn taesd(options: &LoadOptions) -> Result<(Taesd, Settings), LoadError> {
     let inside = options.config.as_ref().unwrap_or(&options.model).join("taesd");
     let named = options.taesd.as_ref().unwrap_or(&inside);
     if named.is_file() {

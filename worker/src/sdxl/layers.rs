@@ -36,7 +36,7 @@ impl Linear {
     /// # Errors
     /// If the device fails.
     pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        ops::linear(x, &self.weight.get(), self.bias.as_ref().map(Weight::get).as_ref())
+        self.product(x, None)
     }
 
     /// [`Linear::forward`] plus `residual`, [.., outputs].
@@ -44,8 +44,12 @@ impl Linear {
     /// # Errors
     /// As [`Linear::forward`].
     pub(crate) fn forward_onto(&self, residual: &Tensor, x: &Tensor) -> candle_core::Result<Tensor> {
-        let addends = Addends { bias: self.bias.as_ref(), shift: None, residual: Some(residual) };
-        ops::linear(x, &self.weight.get(), addends)
+        self.product(x, Some(residual))
+    }
+
+    fn product(&self, x: &Tensor, residual: Option<&Tensor>) -> candle_core::Result<Tensor> {
+        let bias = self.bias.as_ref().map(Weight::get);
+        ops::linear(x, &self.weight.get(), Addends { bias: bias.as_ref(), shift: None, residual })
     }
 }
 

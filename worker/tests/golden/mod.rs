@@ -4,22 +4,18 @@
 //! from one with one thread, so each limit has a margin of about ten. Usual errors (a wrong epsilon, GELU, pad token or
 //! hidden layer) exceed the limits by a factor of ten or more.
 
-#[path = "../../examples/dump/case.rs"]
-mod case;
 #[path = "../support/close.rs"]
 mod close;
 #[path = "../support/numbers.rs"]
 mod numbers;
-#[path = "../../examples/dump/run.rs"]
-mod run;
 #[path = "../support/tensors.rs"]
 mod tensors;
 
 use std::path::Path;
 
 use candle_core::DType;
-use case::Case;
 use close::assert_close;
+use glimpse_worker::dump::{Case, run};
 use glimpse_worker::pipeline::{Inputs, LoadOptions, SdxlPipeline};
 use numbers::numbers;
 use tensors::load;
@@ -82,7 +78,7 @@ pub(crate) fn check_changed(
     let pipeline = SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));
     let mut inputs = case.inputs(&folder.join("cases")).expect("supported");
     change(&mut inputs);
-    let actual = run::run(&pipeline, &inputs, &case.preview_steps).unwrap_or_else(|e| panic!("{e}"));
+    let actual = run(&pipeline, &inputs, &case.preview_steps).unwrap_or_else(|e| panic!("{e}"));
     let expected = load(folder.join("cases").join(format!("{name}.safetensors")));
     let last = expected.keys().filter_map(|k| k.strip_prefix("latents.")?.parse().ok()).max().unwrap_or(0);
     let given = ["alphas_cumprod", "input_image_u8", "input_mask_u8", "encoder_input"];

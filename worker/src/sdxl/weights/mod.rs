@@ -9,6 +9,7 @@ mod numbers;
 mod precision;
 mod progress;
 mod quantised;
+mod random;
 mod reading;
 mod shard;
 mod weight;
@@ -133,6 +134,11 @@ impl WeightFiles {
     }
 
     fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
+        if let Some(random) = self.shards.random_weights() {
+            // The parts of a stored tensor are not drawn as one: they would be equal.
+            let name = format!("{}{name}", self.naming.prefix());
+            return Ok(random.tensor(&name, shape, self.dtype, &self.device)?);
+        }
         let Stored { name, view } = self.naming.stored(name);
         match self.read(&name, view, shape)? {
             Ok(tensor) => Ok(tensor.to_dtype(self.dtype)?),

@@ -8,6 +8,7 @@ use safetensors::tensor::{Dtype, TensorInfo};
 use super::file::TensorFile;
 use super::numbers;
 use super::precision::Precision;
+use super::random::RandomWeights;
 use crate::sdxl::error::{LoadError, Shown};
 use crate::sdxl::foreign;
 
@@ -17,6 +18,7 @@ pub struct Shards {
     /// The file, or the folder if there are several.
     path: PathBuf,
     index: BTreeMap<String, usize>,
+    random: Option<RandomWeights>,
 }
 
 impl Shards {
@@ -67,7 +69,22 @@ impl Shards {
         for (number, shard) in shards.iter().enumerate() {
             index.extend(shard.header().tensors().into_keys().map(|name| (name, number)));
         }
-        Self { shards, path, index }
+        Self { shards, path, index, random: None }
+    }
+
+    /// No files: every tensor that a model asks for is drawn from this seed. For measurements without a checkpoint.
+    pub fn random(seed: u64) -> Self {
+        Self { random: Some(RandomWeights::new(seed)), ..Self::of("random weights".into(), Vec::new()) }
+    }
+
+    /// The source of random tensors, if there are no files.
+    pub(super) fn random_weights(&self) -> Option<&RandomWeights> {
+        self.random.as_ref()
+    }
+
+    /// Whether the tensors are random.
+    pub fn is_random(&self) -> bool {
+        self.random.is_some()
     }
 
     /// The file, or the folder if there are several.

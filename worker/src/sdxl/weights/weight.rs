@@ -44,7 +44,8 @@ impl Weight {
         CHANGES.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The number of changes of any weight so far. While it stays, all weights stay where they are in memory.
+    /// The number of changes and moves of weights so far. While it stays, no weight gets another place in memory, except
+    /// those that visit a device.
     pub fn changes() -> u64 {
         CHANGES.load(Ordering::Relaxed)
     }
@@ -67,6 +68,7 @@ impl Weight {
     pub fn keep_own_on(&self, device: &Device) -> Result<()> {
         let own = self.0.own.borrow().to_device(device)?;
         *self.0.own.borrow_mut() = own;
+        CHANGES.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

@@ -3,12 +3,17 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
-use glimpse_worker::pipeline::{Inputs, Pipeline, SdxlDenoising, SdxlPipeline};
 
-type Tensors = HashMap<String, Tensor>;
+use crate::pipeline::{Inputs, Pipeline, SdxlDenoising, SdxlPipeline};
+
+/// Tensors by name, on the CPU.
+pub type Tensors = HashMap<String, Tensor>;
 
 /// All tensors of one request, with previews after the steps of `preview_steps`.
-pub(crate) fn run(
+///
+/// # Errors
+/// As for any job.
+pub fn run(
     pipeline: &SdxlPipeline,
     inputs: &Inputs,
     preview_steps: &[usize],

@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use glimpse_worker::noise::GeneratorKind;
-use glimpse_worker::pipeline::{HeightWidth, Inputs, LoraChoice, Rgb, SchedulerChoice};
-use glimpse_worker::sdxl::Precision;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::noise::GeneratorKind;
+use crate::pipeline::{HeightWidth, Inputs, LoraChoice, Rgb, SchedulerChoice};
+use crate::sdxl::{Precision, quote_non_finite};
+
 /// A request. Unknown fields are in [`Case::other`].
 #[derive(Debug, Deserialize)]
-pub(crate) struct Case {
-    pub(crate) name: String,
+pub struct Case {
+    /// Its name; the fixture and the dump are `NAME.safetensors`.
+    pub name: String,
     prompt: String,
     prompt_2: Option<String>,
     negative_prompt: Option<String>,
@@ -39,7 +41,8 @@ pub(crate) struct Case {
     #[serde(default, deserialize_with = "null_is_default")]
     generator: Generator,
     #[serde(default, deserialize_with = "null_is_default")]
-    pub(crate) preview_steps: Vec<usize>,
+    /// The steps, from 0, after which there are previews.
+    pub preview_steps: Vec<usize>,
     #[serde(default, deserialize_with = "null_is_default")]
     pipeline: Kind,
     strength: Option<f64>,
@@ -96,13 +99,16 @@ struct LoraField {
 }
 
 /// The name of a request, and the request or what is wrong with it.
-type Named = (String, Result<Case, String>);
+pub type Named = (String, Result<Case, String>);
 
 impl Case {
     /// All requests of a file. An error in one request does not affect the others.
-    pub(crate) fn read(path: &Path) -> Result<Vec<Named>, Box<dyn std::error::Error>> {
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not a list.
+    pub fn read(path: &Path) -> Result<Vec<Named>, Box<dyn std::error::Error>> {
         let text = std::fs::read_to_string(path)?;
-        let all: Vec<Value> = serde_json::from_str(&glimpse_worker::sdxl::quote_non_finite(&text))?;
+        let all: Vec<Value> = serde_json::from_str(&quote_non_finite(&text))?;
         let named = all.into_iter().enumerate().map(|(number, value)| {
             let name = value.get("name").and_then(Value::as_str).map(str::to_owned);
             let case = serde_path_to_error::deserialize(&value).map_err(|e| match e.path().to_string() {
@@ -115,7 +121,7 @@ impl Case {
     }
 
     /// Which weight files to read.
-    pub(crate) fn precision(&self) -> Precision {
+    pub fn precision(&self) -> Precision {
         if self.weights == Weights::Fp16 { Precision::Half } else { Precision::Full }
     }
 
@@ -134,7 +140,7 @@ impl Case {
     ///
     /// # Errors
     /// Names a field that is not supported.
-    pub(crate) fn inputs(&self, folder: &Path) -> Result<Inputs, String> {
+    pub fn inputs(&self, folder: &Path) -> Result<Inputs, String> {
         if let Some(field) = self.other.keys().next() {
             return Err(format!("field {field:?} is not supported"));
         }

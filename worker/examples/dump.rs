@@ -1,0 +1,25 @@
+//! Runs the requests of a `cases.json` and writes every intermediate to `OUT/NAME.safetensors`, to be
+//! compared with what diffusers computed: `tools/parity/compare.py CASES_FOLDER OUT`.
+
+use std::process::ExitCode;
+
+use candle_core::Device;
+use clap::Parser;
+use glimpse_worker::dump::DumpArgs;
+
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(flatten)]
+    dump: DumpArgs,
+}
+
+fn main() -> ExitCode {
+    match Args::parse().dump.dump(&Device::Cpu) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
