@@ -51,7 +51,7 @@ fn every_part_of_a_picture_is_finite_and_not_flat_in_half_precision() {
     while !pipeline.progress(&denoising).is_done() {
         pipeline.step(&mut [&mut denoising]).unwrap();
         // The prediction of a trained model has a standard deviation of about 1.
-        let predicted = spread(&numbers(denoising.noise_pred().unwrap().unwrap()));
+        let predicted = spread(&numbers(&denoising.noise_pred().unwrap().unwrap()));
         assert!((0.5..100.0).contains(&predicted), "{predicted}");
     }
     assert!(spread(&numbers(&denoising.prompt().embeds.to_dtype(DType::F32).unwrap())) > 0.5);

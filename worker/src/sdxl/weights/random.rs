@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn a_tensor_depends_on_its_name_and_the_seed() {
         let weights = RandomWeights::new(1);
-        let tensor = |weights, name| numbers(weights, name, &[8, 16]);
+        let tensor = |weights: &RandomWeights, name| numbers(weights, name, &[8, 16]);
         assert_eq!(tensor(&weights, "a.weight"), tensor(&RandomWeights::new(1), "a.weight"));
         assert_ne!(tensor(&weights, "a.weight"), tensor(&weights, "b.weight"));
         assert_ne!(tensor(&weights, "a.weight"), tensor(&RandomWeights::new(2), "a.weight"));
