@@ -1,19 +1,22 @@
 //! Claims the worker's jobs, one after the other.
 
 use glimpse_shared::{
-    id::{App, WorkerId},
-    needs::Capabilities,
+    job::WorkerRecord,
     store::{Claim, Lease, SharedStore},
 };
 
 use crate::{
+    engine::Engine,
     in_hand::{InHand, State},
     lease::Backoff,
+    registration,
 };
 
 /// The claims of one worker.
 pub struct Claims {
     store: SharedStore,
+    engine: Engine,
+    record: WorkerRecord,
     /// Its number is the number of claims that the store has answered. Its affinity is that of the newest job, because
     /// the pipeline has loaded that job's LoRAs when it begins the next: a job with the same affinity needs no load.
     next: Claim,
@@ -21,8 +24,10 @@ pub struct Claims {
 
 impl Claims {
     /// The claims of a worker that has not claimed yet.
-    pub fn new(store: SharedStore, worker: WorkerId, app: App, capabilities: Capabilities) -> Self {
-        Self { store, next: Claim { worker, app, affinity: None, capabilities, number: 0 } }
+    pub fn new(store: SharedStore, engine: Engine, record: WorkerRecord) -> Self {
+        let (worker, app) = (record.id.clone(), record.app.clone());
+        let next = Claim { worker, app, affinity: None, capabilities: record.capabilities(), number: 0 };
+        Self { store, engine, record, next }
     }
 
     /// The next job; `None` when the worker ends.
@@ -55,6 +60,10 @@ impl Claims {
                 return None;
             }
             let was_free = in_hand.read(State::is_free);
+            // The same number must be the same claim.
+            if !unanswered && registration::limit(&mut self.record, &self.engine) {
+                self.next.capabilities = self.record.capabilities();
+            }
             match self.store.try_claim(&self.next).await {
                 Ok(lease) => {
                     // Answered: the next claim is a new one.

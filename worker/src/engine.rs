@@ -82,6 +82,7 @@ pub enum StartError {
 #[derive(Clone)]
 pub struct Engine {
     orders: mpsc::UnboundedSender<Order>,
+    max_pixels: watch::Receiver<u64>,
 }
 
 impl Engine {
@@ -98,6 +99,7 @@ impl Engine {
     {
         let (orders, mut waiting) = mpsc::unbounded_channel();
         let (loaded, description) = oneshot::channel();
+        let (most, max_pixels) = watch::channel(u64::MAX);
         thread::Builder::new().name("pipeline".to_owned()).spawn(move || match load() {
             Ok(pipeline) => {
                 // If the caller is gone, `waiting` has no sender and the thread ends.
@@ -105,18 +107,24 @@ impl Engine {
                 let mut usable = true;
                 while let Some(order) = waiting.blocking_recv() {
                     // An order that waits behind a lost device is dropped: it did not cause the fault.
-                    usable = usable && serve(&pipeline, order);
+                    usable = usable && serve(&pipeline, order, &most);
                 }
             }
             Err(error) => drop(loaded.send(Err(StartError::Load(error.to_string())))),
         })?;
         let description = description.await.unwrap_or(Err(StartError::Died))?;
-        Ok((Self { orders }, description))
+        Ok((Self { orders, max_pixels }, description))
     }
 
     /// An engine for simulations: the receiver of `orders` serves them.
     pub fn from_orders(orders: mpsc::UnboundedSender<Order>) -> Self {
-        Self { orders }
+        Self { orders, max_pixels: watch::channel(u64::MAX).1 }
+    }
+
+    /// The largest picture since the newest job, in pixels: the pipeline lowers its limit when the device runs out of
+    /// memory.
+    pub fn max_pixels(&self) -> u64 {
+        *self.max_pixels.borrow()
     }
 
     /// Sends an order. If the thread is gone, `done` is dropped, and its receiver gets an error.
@@ -126,7 +134,7 @@ impl Engine {
 }
 
 /// Runs one job. A panic ends the job, not the thread. Returns whether the device is still usable.
-fn serve<P: Pipeline>(pipeline: &P, order: Order) -> bool {
+fn serve<P: Pipeline>(pipeline: &P, order: Order, most: &watch::Sender<u64>) -> bool {
     let Order { prepare, resume, checkpoints, last_step, observer, stop, outbox, done } = order;
     let stopped = || stop.borrow().is_some();
     let interrupt = Interrupt::when(&stopped);
@@ -141,8 +149,10 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order) -> bool {
         let at = InFlight { pipeline, interrupt, outbox: &outbox, checkpoints: &checkpoints, begun };
         at.make(denoising, last_step, observer)
     }));
-    let made = made.unwrap_or_else(|panic| Err(PipelineError::Fault { message: message(&*panic) }));
+    let made = made.unwrap_or_else(|panic| Err(PipelineError::of_device(message(&*panic))));
     let usable = !matches!(made, Err(PipelineError::Device { .. }));
+    // Before the result, so that this worker does not claim the job again if it is too large for it.
+    most.send_replace(pipeline.describe().max_pixels);
     if !matches!(made, Err(PipelineError::Interrupted)) {
         // The receiver may be gone: the job may be queued again already.
         let _ = done.send(made);

@@ -9,6 +9,7 @@ use glimpse_shared::{
 };
 
 use crate::{
+    engine::Engine,
     in_hand::{InHand, State, StepsDone},
     lease::Backoff,
     pipeline::Description,
@@ -33,6 +34,13 @@ pub fn record(id: WorkerId, app: App, offers: &Description) -> WorkerRecord {
     }
 }
 
+/// Lowers the record's largest picture to what the pipeline can still make. Returns whether it was lowered.
+pub fn limit(record: &mut WorkerRecord, engine: &Engine) -> bool {
+    let lowered = engine.max_pixels() < record.max_pixels;
+    record.max_pixels = record.max_pixels.min(engine.max_pixels());
+    lowered
+}
+
 /// Registers the worker, and retries until the store responds: only then may it claim.
 pub async fn first(store: &SharedStore, record: &WorkerRecord) {
     let mut backoff = Backoff::new("registration");
@@ -42,7 +50,7 @@ pub async fn first(store: &SharedStore, record: &WorkerRecord) {
 }
 
 /// Sends a heartbeat whenever the worker's activity changes and every few seconds, until the worker has ended.
-pub async fn send_heartbeats(store: SharedStore, mut record: WorkerRecord, in_hand: InHand) {
+pub async fn send_heartbeats(store: SharedStore, engine: Engine, mut record: WorkerRecord, in_hand: InHand) {
     let mut said = (WorkerState::Idle, None);
     loop {
         tokio::select! {
@@ -50,6 +58,7 @@ pub async fn send_heartbeats(store: SharedStore, mut record: WorkerRecord, in_ha
             () = in_hand.until(|state| state.is_closed() || state.activity() != said) => {}
             () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}
         }
+        limit(&mut record, &engine);
         let closed = in_hand.read(State::is_closed);
         said = in_hand.read(State::activity);
         (record.state, record.progress) = (said.0, said.1.as_ref().and_then(StepsDone::progress));

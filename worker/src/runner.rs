@@ -69,11 +69,11 @@ impl Worker {
         ready();
         tracing::info!(worker = %self.id, app = %self.app, device = %self.offers.device, "ready for jobs");
 
-        let capabilities = record.capabilities();
-        let heartbeats = registration::send_heartbeats(self.store.clone(), record, in_hand.clone());
+        let claims = Claims::new(self.store.clone(), self.engine.clone(), record.clone());
+        let (store, engine) = (self.store.clone(), self.engine.clone());
+        let heartbeats = registration::send_heartbeats(store, engine, record, in_hand.clone());
         let registered = tokio::spawn(heartbeats);
         let canceller = tokio::spawn(stop_on_cancel(cancellations, in_hand.clone()));
-        let claims = Claims::new(self.store.clone(), self.id.clone(), self.app.clone(), capabilities);
         self.work(claims, &in_hand).await;
 
         canceller.abort();

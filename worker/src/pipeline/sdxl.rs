@@ -238,7 +238,8 @@ impl Pipeline for SdxlPipeline {
             (PreviewKind::Denoised, Some(denoised)) => denoised,
             _ => denoising.latents(),
         };
-        let picture = self.decode_preview(&latents.narrow(0, 0, 1)?)?;
+        let latents = latents.narrow(0, 0, 1)?;
+        let picture = self.memory.retried("the preview", || self.decode_preview(&latents))?;
         let pictures =
             Rgb::from_tensor(&picture)?.ok_or_else(|| denoising.loras.not_finite("the preview"))?;
         // After the pixels, so that the device is waited for once.

@@ -72,6 +72,28 @@ async fn a_job_behind_a_lost_device_is_given_back_and_counts_no_attempt() {
     assert_completes(&store, second).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_too_large_for_a_workers_memory_is_left_to_another_worker() {
+    let store = memory();
+    let script = Script { mishaps: [("a heart", Mishap::OutOfMemory)].into(), ..Script::default() };
+    script.gate.open();
+    let _small = start(&store, &script, "small", GRACE).await;
+    let (job, next) = (submit(&store, "a heart").await, submit(&store, "a house").await);
+    let said = async || store.workers().await.unwrap()[0].record.max_pixels;
+    until(async || said().await == 16 * 8 / 2).await;
+    // Of the same size, so the small worker does not try it.
+    for waiting in [job, next] {
+        assert_eq!(store.status(waiting).await.unwrap().unwrap().status, Status::Queued);
+    }
+    assert_eq!(script.steps.load(Ordering::SeqCst), 0);
+
+    let large = Script::default();
+    large.gate.open();
+    let _large = start(&store, &large, "large", GRACE).await;
+    assert_completes(&store, job).await;
+    assert_completes(&store, next).await;
+}
+
 /// Orders a job of this many steps, and returns whether its last step has begun.
 fn order(engine: &Engine, steps: usize, checkpoint: Option<u8>) -> Arc<AtomicBool> {
     let begun = Arc::new(AtomicBool::new(false));

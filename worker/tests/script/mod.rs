@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -76,6 +76,8 @@ pub enum Mishap {
     Device,
     /// The device breaks while the final pictures are decoded.
     DeviceAtTheEnd,
+    /// The device has memory for half of the smallest picture.
+    OutOfMemory,
     Truncated,
 }
 
@@ -89,6 +91,8 @@ pub struct Script {
     pub decoding: Option<Arc<Gate>>,
     /// Number of steps of all jobs.
     pub steps: Arc<AtomicUsize>,
+    /// Whether the device ran out of memory.
+    pub ran_out: Arc<AtomicBool>,
     /// Number of final pictures of all jobs.
     pub decoded: Arc<AtomicUsize>,
 }
@@ -148,6 +152,10 @@ impl Pipeline for Script {
                 Some(Mishap::Device) => {
                     return Err(PipelineError::Device { message: "the device fell off the bus".to_owned() });
                 }
+                Some(Mishap::OutOfMemory) => {
+                    self.ran_out.store(true, Ordering::SeqCst);
+                    return Err(PipelineError::OutOfMemory { message: "16x8 is too much".to_owned() });
+                }
                 Some(Mishap::Refused | Mishap::DeviceAtTheEnd | Mishap::Truncated) | None => {}
             }
             scene.step += 1;
@@ -181,7 +189,10 @@ impl Pipeline for Script {
     }
 
     fn describe(&self) -> Description {
-        offers()
+        match self.ran_out.load(Ordering::SeqCst) {
+            true => Description { max_pixels: 16 * 8 / 2, ..offers() },
+            false => offers(),
+        }
     }
 }
 
