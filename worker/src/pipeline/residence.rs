@@ -52,6 +52,8 @@ impl Residence {
              with --low-memory"
         );
         self.rest()?;
+        #[cfg(feature = "cuda")]
+        crate::sdxl::ops::release_cuda(&self.device)?;
         Ok(true)
     }
 

@@ -25,19 +25,42 @@ pub fn prepare(device: &Device) -> Result<()> {
     keep_pool(device)
 }
 
+/// Gives back what the memory pool keeps unused, when all work is done: cuBLAS and cuDNN allocate outside of the pool.
+///
+/// # Errors
+/// If the driver refuses.
+pub fn release(device: &Device) -> Result<()> {
+    let Device::Cuda(device) = device else { return Ok(()) };
+    let Some(pool) = pool(device)? else { return Ok(()) };
+    device.cuda_stream().synchronize().w()?;
+    // Sound: the pool lives as long as its device.
+    #[allow(unsafe_code)]
+    unsafe {
+        result::mem_pool::trim_to(pool, 0).w()
+    }
+}
+
 fn keep_pool(device: &CudaDevice) -> Result<()> {
+    let Some(pool) = pool(device)? else { return Ok(()) };
+    let mut threshold = u64::MAX;
+    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // Sound: the pool lives as long as its device, and the attribute is a u64 that is read before the call returns.
+    #[allow(unsafe_code)]
+    unsafe {
+        result::mem_pool::set_attribute(pool, attribute, ptr::from_mut(&mut threshold).cast()).w()
+    }
+}
+
+/// The pool of a device, if its driver has pools.
+fn pool(device: &CudaDevice) -> Result<Option<sys::CUmemoryPool>> {
     let stream = device.cuda_stream();
     let context = stream.context();
     if !context.has_async_alloc() {
-        return Ok(());
+        return Ok(None);
     }
-    let mut threshold = u64::MAX;
-    // Sound: the device is the context's, its pool lives as long as it, and the attribute is a u64 that is read before
-    // the call returns.
+    // Sound: the device is the context's.
     #[allow(unsafe_code)]
     unsafe {
-        let pool = result::device::get_mem_pool(context.cu_device()).w()?;
-        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        result::mem_pool::set_attribute(pool, attribute, ptr::from_mut(&mut threshold).cast()).w()
+        result::device::get_mem_pool(context.cu_device()).w().map(Some)
     }
 }
