@@ -21,3 +21,4 @@ pub mod runner;
 pub mod schedulers;
 pub mod sdxl;
 pub mod starting;
+pub mod steps_done;

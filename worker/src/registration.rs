@@ -9,9 +9,10 @@ use glimpse_shared::{
 };
 
 use crate::{
-    in_hand::{InHand, State, StepsDone},
+    in_hand::{InHand, State},
     lease::Backoff,
     pipeline::Description,
+    steps_done::StepsDone,
 };
 
 /// The interval of heartbeats.
