@@ -3,21 +3,15 @@
 
 use std::{
     pin::pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use glimpse_shared::{
-    id::JobId,
-    job::{self, WorkerState},
-};
+use glimpse_shared::{id::JobId, job::WorkerState};
 use tokio::sync::{Notify, watch};
 
 use crate::{
     lease::{Stop, halt},
-    pipeline::StepProgress,
+    steps_done::StepsDone,
 };
 
 /// How many jobs a worker holds at most. It bounds the pictures in memory too.
@@ -47,32 +41,6 @@ pub enum Ended {
 
 /// The worker's state, and the progress of the job that its pipeline works on.
 pub type Activity = (WorkerState, Option<StepsDone>);
-
-/// The progress of one job: set after each step, read by each heartbeat.
-#[derive(Debug, Clone, Default)]
-pub struct StepsDone(Arc<AtomicU64>);
-
-impl StepsDone {
-    /// Records a step.
-    pub fn set(&self, at: StepProgress) {
-        // The number of steps is always below 2^32.
-        self.0.store((at.step as u64) << 32 | at.steps as u64, Ordering::Relaxed);
-    }
-
-    /// `None` before the first step.
-    pub(crate) fn progress(&self) -> Option<job::Progress> {
-        let both = self.0.load(Ordering::Relaxed);
-        let (done, steps) = ((both >> 32) as u32, both as u32);
-        Some(job::Progress { step: done.checked_sub(1)?, steps })
-    }
-}
-
-/// Whether both are the progress of the same job.
-impl PartialEq for StepsDone {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
 
 /// A job in hand.
 #[derive(Debug)]

@@ -23,4 +23,5 @@ pub mod runner;
 pub mod schedulers;
 pub mod sdxl;
 pub mod starting;
+pub mod steps_done;
 pub mod verify;

@@ -10,9 +10,10 @@ use glimpse_shared::{
 
 use crate::{
     engine::Engine,
-    in_hand::{InHand, State, StepsDone},
+    in_hand::{InHand, State},
     lease::Backoff,
     pipeline::Description,
+    steps_done::StepsDone,
 };
 
 /// The interval of heartbeats.
