@@ -6,20 +6,24 @@ use candle_core::{DType, Tensor};
 use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, PreviewKind, SdxlPipeline};
 use glimpse_worker::sdxl::ConfigFiles;
 
+#[cfg(test)]
 fn parity() -> ConfigFiles {
     ConfigFiles::Folder(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/model"))
 }
 
+#[cfg(test)]
 fn random(seed: u64, dtype: DType) -> SdxlPipeline {
     let options = LoadOptions { dtype, ..LoadOptions::cpu("no such folder") };
     SdxlPipeline::random(parity(), seed, options).unwrap_or_else(|e| panic!("{e}"))
 }
 
+#[cfg(test)]
 fn inputs() -> Inputs {
     Inputs { num_inference_steps: 3, ..Inputs::new("a fox", 64, 64) }
 }
 
 /// The latents after all steps.
+#[cfg(test)]
 fn latents(pipeline: &SdxlPipeline) -> Vec<f32> {
     let mut denoising = pipeline.begin(&inputs()).unwrap();
     while !pipeline.progress(&denoising).is_done() {
@@ -28,6 +32,7 @@ fn latents(pipeline: &SdxlPipeline) -> Vec<f32> {
     numbers(denoising.latents())
 }
 
+#[cfg(test)]
 fn numbers(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().and_then(|t| t.to_vec1()).unwrap()
 }
