@@ -53,6 +53,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY scripts/build-cuda scripts/
 COPY tools/cuda tools/cuda
+COPY tools/gpu_check/kernels.c tools/gpu_check/
 ARG CUDA_CAPS=80,86,89,90
 RUN scripts/build-cuda --caps "$CUDA_CAPS"
 

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 from . import programs, table
-from .parts import Setup, parts
+from .parts import Setup, parts, use_portable
 from .places import ROOT
 from .process import run
 from .report import Report
@@ -127,6 +127,8 @@ def measure(
                 report.add(part.name, {"skipped": f"no time was left of {args.minutes:g} minutes"})
             else:
                 report.add(part.name, run(part, min(part.seconds * share, left)))
+            if part.name == "ops":
+                use_portable(report.members["ops"], waiting)
     except Stopped as stopped:
         return stopped.number
     finally:

@@ -37,6 +37,13 @@ class Part:
     absent: str | None = None
 
 
+def use_portable(ops: dict, waiting: list[Part]) -> None:
+    """Switches operations off for the other parts that a worker would switch off at its start, as `doctor` found."""
+    names = sorted({row["op"] for row in ops.get("ops", []) if row["used"] == "portable"})
+    for part in waiting if names else []:
+        part.environment["GLIMPSE_PORTABLE_OPS"] = ",".join(names)
+
+
 def parts(setup: Setup) -> list[Part]:
     """All parts, in the order in which they run."""
     variables = environment() if setup.device != "cpu" else dict(os.environ)

@@ -76,6 +76,16 @@ class Contract(unittest.TestCase):
         self.assertIn("no torch here", self.report()["philox"]["skipped"])
         self.assertEqual(self.report()["profile"], {"skipped": "a CPU runs no kernels"})
 
+    def test_what_is_wrong_or_slower_is_switched_off_for_the_other_parts(self):
+        rows = [{"op": "conv2d", "used": "portable"}, {"op": "geglu", "used": "own"}, {"op": "finite", "used": "portable"}]
+        self.play(
+            f"doctor) echo '{json.dumps({'ops': rows})}' ;;\n"
+            "vae) echo \"{\\\"off\\\": \\\"$GLIMPSE_PORTABLE_OPS\\\"}\" ;;"
+        )
+        code, said = self.check()
+        self.assertEqual(code, 0, said)
+        self.assertEqual(self.report()["vae"], {"off": "conv2d,finite"})
+
     def test_on_a_device_that_is_not_here_nothing_else_is_tried(self):
         self.play("device) echo 'glimpse: device cuda:0: no driver' >&2; exit 2 ;;\n*) exit 1 ;;")
         code, said = self.check()
