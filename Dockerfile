@@ -58,7 +58,7 @@ ARG CUDA_CAPS=80,86,89,90
 RUN scripts/build-cuda --caps "$CUDA_CAPS"
 
 FROM nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04 AS worker-cuda
-# The Hub's cache: a volume there keeps the owner.
+# /var/cache/glimpse is the Hub's cache. A new volume there takes its owner from the image.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
