@@ -1,5 +1,5 @@
-//! `glimpse`: the whole stack in one process (`serve`, the default), its command-line client (`generate`), and the check
-//! of what it runs on (`doctor`).
+//! `glimpse`: the whole stack in one process (`serve`, the default), its command-line client (`generate`), and the
+//! check and the measurement of a device (`doctor`, `measure`).
 
 mod doctor;
 mod generate;
@@ -32,9 +32,9 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Makes one picture: on a server, or in this process if none is named.
     Generate(Box<generate::Args>),
-    /// Checks what a worker needs, and says what to do about what is missing.
+    /// Checks the device: whether it can be used, and whether its operations are right. Says what to do if not.
     Doctor(doctor::Args),
-    /// Measures a part of the work on one device, with random weights: `scripts/gpu-check` collects all parts.
+    /// Measures a part of a job on one device, with random weights; `scripts/gpu-check` measures all parts.
     Measure(Box<measure::Args>),
 }
 

@@ -1,4 +1,4 @@
-//! `glimpse measure`: measures a part of the work on one device and prints the result as JSON.
+//! `glimpse measure`: measures a part of a job on one device and prints the result as JSON.
 
 use std::{io::Write, process::ExitCode};
 

@@ -1,5 +1,5 @@
-//! Compiles the kernels of `kernels/` to one fatbin each, which `sdxl/ops/cuda` includes. Without the feature `cuda` it does
-//! nothing and needs nothing.
+//! Compiles the kernels of `kernels/` to one fatbin each, which `sdxl/ops/cuda` includes. Without the feature `cuda` it
+//! does nothing and needs nothing.
 //!
 //! - `NVCC`: the compiler; else that of `CUDA_HOME` or `CUDA_PATH`, else the one on the `PATH`.
 //! - `GLIMPSE_GENCODE`: nvcc's options for the GPUs, as `-gencode arch=compute_90,code=sm_90`; else those for

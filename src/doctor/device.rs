@@ -35,7 +35,7 @@ pub fn examine(name: &str, small: bool) -> Examined {
     };
     let mut remarks = Vec::new();
     if name == "auto" && device.is_cpu() {
-        // Why there is no GPU is what `auto` found too.
+        // `auto` found the same reason.
         let why = parse_device("cuda:0").err().map_or_else(|| "none was found".to_owned(), reason);
         remarks.push(format!("pictures are made without a GPU: {why}"));
     }
@@ -45,8 +45,9 @@ pub fn examine(name: &str, small: bool) -> Examined {
         remarks.push("compared at small shapes".to_owned());
     }
     for op in table.wrong() {
-        let then = if table.is_own_used(op) { "report this" } else { "the portable form is used" };
-        remarks.push(format!("{} differs from its portable form: {then}", op.name()));
+        let then =
+            if table.is_own_used(op) { "report this as a defect" } else { "the portable form is used" };
+        remarks.push(format!("{} is wrong on this device: {then}", op.name()));
     }
     let check = Check::Ok { what: format!("device {described}"), remarks };
     Examined { check, device: described, table: Some(table) }
@@ -54,7 +55,7 @@ pub fn examine(name: &str, small: bool) -> Examined {
 
 /// What to do about a device that opened and then failed.
 const BROKEN: &str =
-    "run it again; if it fails again, look for the GPU's errors in nvidia-smi and in the kernel's log";
+    "run it again; if it fails again, look for the GPU's errors in nvidia-smi and in the system log (dmesg)";
 
 /// The error without the device's name, which is in the line already.
 pub fn reason(error: LoadError) -> String {
@@ -81,7 +82,7 @@ impl Examined {
 
     /// A check that panicked.
     pub fn died(device: &str, error: &impl Display) -> Self {
-        Self::failed(device, format!("the check ended unexpectedly: {error}"), BROKEN.to_owned())
+        Self::failed(device, format!("the check of the device panicked: {error}"), BROKEN.to_owned())
     }
 
     /// The line, and the table of operations.

@@ -1,4 +1,4 @@
-//! `glimpse doctor`: checks what a worker needs, and says what to do about what is missing.
+//! `glimpse doctor`: checks the device, and says what to do about what is wrong.
 
 mod check;
 mod device;

@@ -1,1 +1,1 @@
-"""Checks and measures a worker on one device: the parts of `scripts/gpu-check`."""
+"""The parts of `scripts/gpu-check`, which checks and measures Glimpse on one device."""

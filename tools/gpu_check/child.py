@@ -1,4 +1,4 @@
-"""What the parts that are written in Python share with scripts/gpu-check."""
+"""What the parts that are written in Python have in common."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ def skip(why: str) -> NoReturn:
 
 
 def glimpse(program: Path, *arguments: str, env: dict[str, str] | None = None) -> dict:
-    """Runs `glimpse measure`. Ends this part as that command ends, if it has no result."""
+    """Runs `glimpse measure` and returns its result. If it fails, this part ends with its exit code."""
     run = subprocess.run([program, "measure", *arguments], stdout=subprocess.PIPE, text=True, env=env)
     if run.returncode != 0:
         sys.exit(run.returncode if run.returncode > 0 else 1)

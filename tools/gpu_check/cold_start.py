@@ -1,4 +1,4 @@
-"""From the start of the process to its first picture: once, and again when the system has its files in memory."""
+"""The time from the start of the process to its first picture: once, and again with its files in the page cache."""
 
 import time
 

@@ -20,12 +20,13 @@ HELP = """Measures and checks Glimpse on one device. Needs Python 3.10 or newer,
 checkpoint: models have random weights. numpy, safetensors, torch and diffusers are used where they are installed.
 
 Writes DIR/gpu-check.json, with a member for each part, and DIR/PART.json as soon as a part ends, and prints a table. A
-part that cannot run here is {"skipped": "why"}, a part that went wrong has the member "failed".
+part that cannot run here is {"skipped": "why"}. A part that went wrong has the member "failed", and one whose time ran
+out after its first figures the member "cut_off".
 Exit codes: 0 no part failed, 1 a part failed, 2 wrong argument, 130 Ctrl-C, 143 SIGTERM."""
 
 
 class Stopped(Exception):
-    """A signal asked for the end."""
+    """A signal asked this process to end."""
 
     def __init__(self, number: int):
         super().__init__(number)
@@ -51,7 +52,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--device cpu, what cargo builds in the dev profile]",
     )
     parser.add_argument(
-        "--small", action="store_true", help="a small model, small pictures and few repetitions: tries the check itself"
+        "--small", action="store_true",
+        help="a small model, small pictures and few repetitions: only shows whether the check works",
     )
     parser.add_argument(
         "--wheels", type=Path, metavar="DIR",
@@ -63,7 +65,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     if not 0 < args.minutes < 24 * 60:
         parser.error(f"--minutes {args.minutes:g}: write a number of minutes above 0")
     if args.wheels and not any(args.wheels.glob("*.whl")):
-        parser.error(f"--wheels {args.wheels}: there are no wheels (*.whl)")
+        parser.error(f"--wheels {args.wheels}: name a folder that has wheels (*.whl)")
     return args
 
 

@@ -1,4 +1,4 @@
-"""SDXL of the same size in diffusers on the same card, with random weights: eager, then compiled."""
+"""The same model in diffusers on the same device, with random weights: eager, then compiled."""
 
 import argparse
 import importlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from .child import arguments, skip, tell
 from .places import DEMO, SDXL
 
-# Of a picture, and of one with --small.
+# Steps of a picture, and of one with --small.
 STEPS, FEW = 30, 3
 
 
@@ -36,7 +36,7 @@ def main() -> None:
                 result[name][figure] = measured
                 tell(result)
         except RuntimeError as error:
-            # Out of memory, or no compiler.
+            # For example, too little memory, or no compiler.
             result[name]["failed"] = str(error).strip().partition("\n")[0]
             tell(result)
 
@@ -103,7 +103,7 @@ class Bench:
             return self.vae.decode(current.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
 
         def one_step():
-            # A step of the sampler only, not a new job.
+            # So that the sampler takes its first step again.
             self.scheduler._step_index = None
             step(latents, self.scheduler.timesteps[0])
 

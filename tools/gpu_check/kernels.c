@@ -1,4 +1,4 @@
-/* Writes what a program does on a GPU to a file: every kernel, copy and call of CUDA's, with its times. CUDA's driver
+/* Writes what a program does on a GPU to a file: every kernel, copy and CUDA call, with its times. CUDA's driver
    loads this library into the program when CUDA_INJECTION64_PATH names it.
 
    GLIMPSE_KERNELS   the file: lines of kind, start, end, stream and name, with tabs between them; times are nanoseconds
@@ -105,7 +105,7 @@ static void CUPTIAPI give_buffer(CUcontext context, uint32_t stream, uint8_t *bu
   (void)size;
   while (p_cuptiActivityGetNextRecord(buffer, valid, &record) == CUPTI_SUCCESS) write_record(record);
   p_cuptiActivityGetNumDroppedRecords(context, stream, &dropped);
-  if (dropped) fprintf(stderr, "libglimpse-kernels: %zu records were lost\n", dropped);
+  if (dropped) fprintf(stderr, "libglimpse-kernels: CUPTI dropped %zu records\n", dropped);
   free(buffer);
 }
 
@@ -114,7 +114,8 @@ static void end(void) {
   fclose(out);
 }
 
-/* The driver calls it once, before the program's first call of CUDA's returns. 1: the program goes on. */
+/* The driver calls this once, before the program's first CUDA call returns. It always returns 1, so that the program
+   continues. */
 int InitializeInjection(void) {
   static const CUpti_ActivityKind kinds[] = {
       CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY, CUPTI_ACTIVITY_KIND_MEMSET,

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# Kernels that are listed.
+# How many kernels are listed.
 DEAREST = 25
 
 
@@ -59,7 +59,7 @@ def summary(records: list[Record], begun: int, ended: int) -> dict:
 
 
 def by_name(records: list[Record], kind: str, whole: int) -> list[dict]:
-    """Time, share of `whole` and number by name, the dearest first."""
+    """Time, share of `whole` and number by name, those with the most time first."""
     times: dict[str, list[int]] = defaultdict(list)
     for record in records:
         if record.kind == kind:

@@ -27,7 +27,7 @@ def main() -> None:
         sys.path.insert(0, str(TOOLS / "parity"))
         compare = importlib.import_module("compare")
     except ImportError as error:
-        skip(f"{error}: install numpy and safetensors")
+        skip(f"{error}: install numpy and safetensors, or give their wheels with --wheels")
     result: dict = {}
     for dtype in ("f32", "f16", "bf16"):
         only = SMALL if args.small and dtype != "f32" else None
@@ -44,7 +44,7 @@ def one_type(args: argparse.Namespace, dtype: str, only: str | None, compare, nu
     counts = {"passed": 0, "failed": 0}
     failures: list[str] = []
     worst: dict[str, float] = {}
-    # The random LoRAs of the variants make any rounding large: the limits of half precision are not for them.
+    # The random LoRAs of the variants amplify rounding: the limits of half precision do not apply to them.
     for cases in (CASES, VARIANTS) if dtype == "f32" else (CASES,):
         with tempfile.TemporaryDirectory() as out:
             dump(args, cases, dtype, only, Path(out))

@@ -1,4 +1,4 @@
-"""The parts of the report, the most important first: a run that is cut off has told most."""
+"""The parts of the report. The most important run first, in case the time runs out."""
 
 import os
 import sys
@@ -38,7 +38,7 @@ class Part:
 
 
 def use_portable(ops: dict, waiting: list[Part]) -> None:
-    """Switches operations off for the other parts that a worker would switch off at its start, as `doctor` found."""
+    """Makes the other parts use the portable form of the operations for which `doctor` found that a worker does so."""
     names = sorted({row["op"] for row in ops.get("ops", []) if row["used"] == "portable"})
     for part in waiting if names else []:
         part.environment["GLIMPSE_PORTABLE_OPS"] = ",".join(names)

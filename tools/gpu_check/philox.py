@@ -1,4 +1,4 @@
-"""Our generators against torch's: Philox against its CUDA generator; on the CPU MT19937 against its CPU generator."""
+"""Compares our generators with torch's: Philox with its CUDA generator; on the CPU, MT19937 with its CPU generator."""
 
 import importlib
 import sys
@@ -22,7 +22,7 @@ def main() -> None:
     try:
         torch = importlib.import_module("torch")
     except ImportError as error:
-        skip(f"{error}: install torch")
+        skip(f"{error}: install torch, or give its wheels with --wheels")
     kind = args.device.partition(":")[0]
     if kind == "cuda" and not torch.cuda.is_available():
         skip("torch does not see a CUDA device")
@@ -34,7 +34,7 @@ def main() -> None:
             generator = torch.Generator(args.device).manual_seed(seed)
             theirs = [torch.randn(n, generator=generator, device=args.device).cpu().tolist() for n in counts]
             apart = [abs(a - b) for a, b in zip(ours, [number for draw in theirs for number in draw])]
-            # Beyond it a thread draws several numbers, in another order than ours.
+            # In a larger draw a thread draws several numbers, in another order than ours.
             fits = capacity is None or max(counts) <= capacity
             worst = max(worst, *apart) if fits else worst
             cases.append({"seed": seed, "counts": counts, "max_abs": max(apart), "one_number_a_thread": fits})
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def threads(torch, device: str) -> int:
-    """The most threads of torch's kernel on this card: below, each draws one number."""
+    """The most threads of torch's kernel on this card. Up to so many numbers, each thread draws one."""
     card = torch.cuda.get_device_properties(device)
     return card.multi_processor_count * (card.max_threads_per_multi_processor // BLOCK) * BLOCK
 

@@ -10,13 +10,13 @@ import tempfile
 from .parts import Part
 from .places import ROOT
 
-# The end of what a failed part has said.
+# How many characters of a failed part's error output the report has: the last ones.
 SAID = 2000
 
 
 def run(part: Part, seconds: float) -> dict:
     """The last JSON object that the part printed, and what went wrong. A part may print its result several times, each
-    time with more in it, so that a part that is cut off has told most."""
+    time with more in it, so that something is left of a part whose time runs out."""
     if part.absent:
         return {"skipped": part.absent}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
@@ -59,7 +59,7 @@ def outcome(code: int | None, out: str, said: str, seconds: float) -> dict:
         return {"cut_off": late, **result} if result else {"failed": late, "said": said}
     if code == 0:
         return result or {"failed": "printed no result", "said": said}
-    # Wrong arguments end with 2 too: then this check and the program do not fit together.
+    # Exit code 2 with a usage text means wrong arguments: the program is not of the same version as this check.
     if code == 2 and not result and not re.search(r"^usage: ", said, re.IGNORECASE | re.MULTILINE):
         return {"skipped": reason(said)}
     how = f"ended by signal {-code}" if code < 0 else f"exit code {code}"

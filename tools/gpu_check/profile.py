@@ -1,4 +1,5 @@
-"""The dearest kernels of one step, the gaps between kernels and the host's time, as libglimpse-kernels.so saw them."""
+"""The kernels of one step that take the most time, the gaps between kernels and the host's time. libglimpse-kernels.so
+records them."""
 
 import os
 import shutil
@@ -29,10 +30,10 @@ def main() -> None:
             env["GLIMPSE_CUPTI"] = str(cupti)
         measured = glimpse(args.program, "unet", *model, env=env)
         if not path.is_file():
-            skip("nothing was recorded: libcupti cannot be opened")
+            skip("nothing was recorded, because libcupti cannot be opened: install PyPI's nvidia-cuda-cupti")
         with path.open(encoding="utf-8", errors="replace") as lines:
             records = read(lines)
-    # The last step: everything is warm.
+    # The last step, when all kernels are loaded and all algorithms are chosen.
     begun, ended = measured["step_windows_ns"][-1]
     result = summary(records, begun, ended)
     for kernel in result.get("kernels", []):

@@ -2,14 +2,14 @@
 
 # The longest text of a reason.
 SHOWN = 100
-# What was measured, and not what came of it.
+# Members that describe what was measured: they are not figures.
 SETTINGS = {
     "width", "height", "guidance_scale", "steps", "preview_every_steps", "rank", "modules", "matmul_side", "limit",
 }
 
 
 def of(members: dict[str, dict]) -> str:
-    """One line for each part: its name, what came of it, and its main figures."""
+    """One line for each part: its name, how it ended, and its main figures."""
     rows = [(name, verdict(member), figures(name, member)) for name, member in members.items()]
     wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "\n".join(f"{name:{wide[0]}}  {verdict:{wide[1]}}  {text}".rstrip() for name, verdict, text in rows)
@@ -53,7 +53,7 @@ def device(member: dict) -> str:
 def ops(member: dict) -> str:
     rows = member.get("ops", [])
     wrong = [row for row in rows if row.get("used") != "own"]
-    return f"{len(rows)} measured, the portable form is used for {len(wrong)}"
+    return f"{len(rows)} shapes measured, the portable form is used at {len(wrong)} of them"
 
 
 def parity(member: dict) -> str:
@@ -64,7 +64,7 @@ def parity(member: dict) -> str:
 def profile(member: dict) -> str:
     first = (member.get("kernels") or [{"name": "none", "share": 0}])[0]
     return (
-        f"{member['kernel_launches']} kernels in {member['step_ms']:g} ms, busy {member['busy_ms']:g} ms; dearest "
+        f"{member['kernel_launches']} kernels in {member['step_ms']:g} ms, busy {member['busy_ms']:g} ms; most time in "
         f"{first['name'][:40]} {100 * first['share']:.1f} %"
     )
 

@@ -1,5 +1,5 @@
-//! Runs the requests of a `cases.json` and writes every intermediate to `OUT/NAME.safetensors`, to be
-//! compared with what diffusers computed: `tools/parity/compare.py CASES_FOLDER OUT`.
+//! Runs the requests of a `cases.json` on the CPU and writes every intermediate tensor to `OUT/NAME.safetensors`. Then
+//! `tools/parity/compare.py CASES_FOLDER OUT` compares them with diffusers'.
 
 use std::process::ExitCode;
 

@@ -60,7 +60,7 @@ impl Claims {
                 return None;
             }
             let was_free = in_hand.read(State::is_free);
-            // The same number must be the same claim.
+            // A claim that is repeated under its number must not change.
             if !unanswered && registration::limit(&mut self.record, &self.engine) {
                 self.next.capabilities = self.record.capabilities();
             }

@@ -62,8 +62,8 @@ pub struct ModelConfig {
     )]
     pub max_pixels: u64,
 
-    /// Needs less memory on the GPU: the text encoders are in host memory between prompts, the checkpoint's own weights
-    /// while LoRAs replace them, and the VAE works in overlapping tiles of 512 pixels or less, which changes larger
+    /// Uses less memory on the GPU: keeps the text encoders in host memory between prompts, and the UNet's own weights
+    /// while LoRAs replace them, and runs the VAE in overlapping tiles of at most 512 pixels, which changes larger
     /// pictures slightly. Without this flag the worker does the same, part by part, when memory runs out. On the CPU
     /// only the tiles have an effect.
     #[arg(long, env = "GLIMPSE_LOW_MEMORY", value_parser = FalseyValueParser::new())]
@@ -73,8 +73,8 @@ pub struct ModelConfig {
     #[arg(long, env = "GLIMPSE_DEVICE", default_value = "auto")]
     pub device: String,
 
-    /// Records the UNet's step as a CUDA graph and replays it, so that the host launches one graph instead of some
-    /// thousand kernels. Takes as much device memory again as a step does. Never run on a GPU yet, so off by default.
+    /// Records the UNet's step as a CUDA graph and replays it, so that the host launches one graph instead of more than
+    /// a thousand kernels. The graph keeps device memory for the tensors of a step. It has not run on a GPU yet.
     #[arg(long, env = "GLIMPSE_CUDA_GRAPH", value_parser = FalseyValueParser::new())]
     pub cuda_graph: bool,
 

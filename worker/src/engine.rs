@@ -32,7 +32,7 @@ pub struct Order {
     pub resume: Option<Checkpoint>,
     /// The slot for the checkpoints of this attempt.
     pub checkpoints: Checkpoints,
-    /// Called once: before the last step, or before the pictures are decoded if no step is left.
+    /// Called at most once: before the last step, or before the pictures are decoded if no step is left.
     pub last_step: Box<dyn FnOnce() + Send>,
     /// Called after each step. Returns the kind of preview to make, if one is due.
     pub observer: StepObserver,
@@ -106,7 +106,7 @@ impl Engine {
                 let _ = loaded.send(Ok(pipeline.describe()));
                 let mut usable = true;
                 while let Some(order) = waiting.blocking_recv() {
-                    // An order that waits behind a lost device is dropped: it did not cause the fault.
+                    // After the device is lost, waiting orders are dropped, not begun: they did not cause the fault.
                     usable = usable && serve(&pipeline, order, &most);
                 }
             }
@@ -121,8 +121,8 @@ impl Engine {
         Self { orders, max_pixels: watch::channel(u64::MAX).1 }
     }
 
-    /// The largest picture since the newest job, in pixels: the pipeline lowers its limit when the device runs out of
-    /// memory.
+    /// The largest picture that the pipeline could make after its newest job, in pixels; `u64::MAX` before the first.
+    /// The pipeline lowers this limit when the device runs out of memory.
     pub fn max_pixels(&self) -> u64 {
         *self.max_pixels.borrow()
     }
@@ -151,7 +151,7 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order, most: &watch::Sender<u64>) -> 
     }));
     let made = made.unwrap_or_else(|panic| Err(PipelineError::of_device(message(&*panic))));
     let usable = !matches!(made, Err(PipelineError::Device { .. }));
-    // Before the result, so that this worker does not claim the job again if it is too large for it.
+    // Before the result: if the job was too large for this worker, it must not claim the job again.
     most.send_replace(pipeline.describe().max_pixels);
     if !matches!(made, Err(PipelineError::Interrupted)) {
         // The receiver may be gone: the job may be queued again already.

@@ -14,7 +14,7 @@ use crate::{
     steps_done::StepsDone,
 };
 
-/// How many jobs a worker holds at most. It bounds the pictures in memory too.
+/// How many jobs a worker holds at most. This limits the pictures in memory too.
 const MOST: usize = 2;
 
 /// How far the pipeline is with a job.
@@ -45,7 +45,7 @@ pub type Activity = (WorkerState, Option<StepsDone>);
 /// A job in hand.
 #[derive(Debug)]
 struct Job {
-    /// Tells two attempts at the same job apart.
+    /// Its place in the order of the claims: two attempts at the same job differ in it.
     number: u64,
     id: JobId,
     stop: watch::Sender<Option<Stop>>,

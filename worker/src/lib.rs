@@ -1,7 +1,8 @@
 //! The GPU side of Glimpse: claims jobs, makes pictures, publishes previews.
 //!
-//! `runner -> {claim, in_hand, lease, reporter, engine}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config -> {hub,
-//! verify, pipeline}`, `measure -> {dump, pipeline, reporter}`; below the pipeline there is no tokio, no store and no job.
+//! `runner -> {claim, in_hand, lease, reporter, engine}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config ->
+//! {hub, verify, pipeline}`, `measure -> {dump, pipeline, reporter}`; below the pipeline there is no tokio, no store
+//! and no job.
 
 pub mod checkpoints;
 pub mod claim;

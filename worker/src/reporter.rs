@@ -44,7 +44,7 @@ impl End {
 /// Publishes a job's previews until the pipeline is done with it.
 ///
 /// # Errors
-/// The reason to stop, as soon as there is one. The pipeline is then busy with the job until `done` resolves.
+/// The reason to stop, as soon as there is one. The pipeline may be busy with the job until `done` resolves.
 pub async fn previews(
     held: &mut Held,
     outbox: &Outbox,

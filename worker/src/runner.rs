@@ -1,4 +1,4 @@
-//! The worker's loop: claims jobs, runs them one after the other, and reports each end beside the next job.
+//! The worker's loop: claims jobs, runs them one after the other, and reports the end of each while the next one runs.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -187,7 +187,7 @@ async fn until_dropped(done: oneshot::Receiver<Result<Made, PipelineError>>, in_
 
 fn note_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "the report of a job died: the job's lease will expire, and the next attempt decides");
+        tracing::error!(%error, "the task that reports a job panicked: the job's lease will expire, and the job is tried again");
     }
 }
 

@@ -1,5 +1,5 @@
-//! Every intermediate tensor of the requests of a `cases.json`, to be compared with what diffusers computed:
-//! `tools/parity/compare.py CASES_FOLDER OUT`. The example `dump` and `glimpse measure dump` run it.
+//! Writes every intermediate tensor of the requests of a `cases.json`. Then `tools/parity/compare.py CASES_FOLDER OUT`
+//! compares them with diffusers'. The example `dump` and `glimpse measure dump` run it.
 
 mod case;
 mod run;
@@ -31,10 +31,10 @@ pub struct DumpArgs {
     /// Folder of the preview decoder.
     #[arg(long, value_name = "DIR")]
     taesd: PathBuf,
-    /// The requests.
+    /// The requests: a `cases.json`.
     #[arg(long)]
     cases: PathBuf,
-    /// Run only one request.
+    /// Runs only the request of this name.
     #[arg(long)]
     only: Option<String>,
     /// The type to compute in.

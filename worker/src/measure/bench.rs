@@ -35,7 +35,7 @@ pub struct BenchArgs {
     /// Records the UNet's step as a CUDA graph and replays it, as the worker's flag of this name does.
     #[arg(long)]
     cuda_graph: bool,
-    /// Few repetitions and small matrices, to see whether the measurement works.
+    /// Few repetitions and small matrices: only shows whether the measurement works.
     #[arg(long)]
     pub(super) small: bool,
 }

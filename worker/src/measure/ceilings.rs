@@ -1,4 +1,4 @@
-//! The highest rates that a device reaches, which no step can be faster than.
+//! The rates that a device reaches when it only copies memory or multiplies matrices: upper limits for a step.
 
 use std::time::Duration;
 

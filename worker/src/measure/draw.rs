@@ -1,4 +1,4 @@
-//! Normal numbers of our generators.
+//! Normally distributed numbers of our generators.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ impl DrawArgs {
         let numbers = self.counts.iter().flat_map(|count| generator.normal(*count));
         let bytes: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
         std::fs::write(&self.out, &bytes)
-            .map_err(|error| MeasureError::Failed(format!("{}: {error}", self.out.display())))?;
+            .map_err(|error| MeasureError::Failed(format!("cannot write {}: {error}", self.out.display())))?;
         Ok(json!({ "numbers": bytes.len() / 4 }))
     }
 }

@@ -19,14 +19,15 @@ pub(super) fn of(device: &Device) -> Result<Value, MeasureError> {
 fn cuda(device: &candle_core::CudaDevice) -> Result<Value, MeasureError> {
     use candle_core::cuda_backend::cudarc::driver::{DriverError, sys};
 
-    let failed = |error: DriverError| MeasureError::Failed(format!("the driver says: {error}"));
+    let failed =
+        |error: DriverError| MeasureError::Failed(format!("the driver cannot describe the device: {error}"));
     let stream = device.cuda_stream();
     let context = stream.context();
     let (major, minor) = context.compute_capability().map_err(failed)?;
     let (free, total) = context.mem_get_info().map_err(failed)?;
     let attribute = |attribute| context.attribute(attribute).map_err(failed);
     let mut driver = 0;
-    // It writes one number to a place that is valid for it.
+    // Sound: it writes one number, to a valid place.
     #[allow(unsafe_code)]
     unsafe { sys::cuDriverGetVersion(&raw mut driver) }.result().map_err(failed)?;
     use sys::CUdevice_attribute as Attribute;

@@ -70,7 +70,9 @@ fn picture(bench: &Bench, previews: bool) -> Result<Made, MeasureError> {
     }
     let pixels = bench.pipeline.finish(denoising)?;
     drop(show);
-    let encoded = encoder.join().map_err(|_| MeasureError::Failed("the encoder's thread died".into()))?;
+    let encoded = encoder
+        .join()
+        .map_err(|_| MeasureError::Failed("the thread that encodes previews panicked".into()))?;
     encoded?;
     for picture in &pixels {
         reporter::encode_final(picture, OutputFormat::Jpeg)?;

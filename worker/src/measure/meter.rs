@@ -28,7 +28,7 @@ impl Meter {
         match self {
             Self::Process => "resident memory of the process",
             #[cfg(feature = "cuda")]
-            Self::Pool(_) => "memory of the device's pool; libraries and the context have more",
+            Self::Pool(_) => "memory from the device's pool, without that of CUDA's context and libraries",
         }
     }
 
@@ -93,7 +93,7 @@ mod pool {
         pub(super) fn of(device: &CudaDevice) -> Result<Self, MeasureError> {
             let context = device.cuda_stream().context().clone();
             let mut pool = std::ptr::null_mut();
-            // The context is of a device that exists, and the place for the pool is valid.
+            // Sound: the context is of a device that exists, and the place for the pool is valid.
             #[allow(unsafe_code)]
             unsafe { sys::cuDeviceGetMemPool(&raw mut pool, context.cu_device()) }
                 .result()
@@ -116,7 +116,7 @@ mod pool {
 
         pub(super) fn reset(&self) -> Result<(), MeasureError> {
             let mut zero = 0_u64;
-            // The attribute is a number of 64 bits, and only 0 may be written to it.
+            // Sound: the attribute is a number of 64 bits, and 0 is the one value that may be written to it.
             #[allow(unsafe_code)]
             unsafe {
                 sys::cuMemPoolSetAttribute(
@@ -131,7 +131,7 @@ mod pool {
 
         fn get(&self, attribute: Attribute) -> Result<u64, MeasureError> {
             let mut value = 0_u64;
-            // Each attribute that is read here is a number of 64 bits.
+            // Sound: each attribute that is read here is a number of 64 bits.
             #[allow(unsafe_code)]
             unsafe { sys::cuMemPoolGetAttribute(self.pool, attribute, (&raw mut value).cast::<c_void>()) }
                 .result()
@@ -141,6 +141,6 @@ mod pool {
     }
 
     fn failed(error: DriverError) -> MeasureError {
-        MeasureError::Failed(format!("the driver says: {error}"))
+        MeasureError::Failed(format!("the driver cannot read its memory pool: {error}"))
     }
 }

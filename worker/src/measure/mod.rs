@@ -1,5 +1,5 @@
-//! `glimpse measure`: the speed and the memory of each part of a picture on one device. The model has random weights, so
-//! no checkpoint is needed. `scripts/gpu-check` runs every part in a process of its own and collects the results.
+//! `glimpse measure`: the speed and the memory of each part of a job on one device. The model has random weights, so no
+//! checkpoint is needed. `scripts/gpu-check` runs every part in a process of its own and collects the results.
 
 mod bench;
 mod ceilings;
@@ -87,7 +87,9 @@ impl Part {
             Self::FirstPicture(args) => jobs::first_picture(args),
             Self::Dump { device, dump } => match dump.dump(&device.open()?) {
                 Ok(0) => Ok(json!({})),
-                Ok(failed) => Err(MeasureError::Failed(format!("{failed} requests failed: see above"))),
+                Ok(failed) => {
+                    Err(MeasureError::Failed(format!("{failed} requests failed: the lines above say why")))
+                }
                 Err(error) => Err(MeasureError::Failed(error.to_string())),
             },
             Self::Draw(args) => args.draw(),

@@ -9,7 +9,7 @@ use super::error::MeasureError;
 use crate::pipeline::{Pipeline, Rgb};
 use crate::reporter;
 
-/// Both text encoders for both prompts, and the noise of the first latents.
+/// The begin of a job: both text encoders for both prompts, and the noise of the first latents.
 pub(super) fn text(bench: &Bench) -> Result<Value, MeasureError> {
     let inputs = bench.inputs();
     let times = bench.time(20, || bench.pipeline.begin(&inputs))?;

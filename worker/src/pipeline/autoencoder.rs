@@ -32,9 +32,9 @@ pub(super) struct Autoencoder {
 /// What is known to be too large for one pass of the decoder or of the encoder.
 #[derive(Debug)]
 struct Extent {
-    /// For the log.
+    /// `decoded` or `encoded`, for the log.
     work: &'static str,
-    /// Latents of this number and more, height times width, are in tiles.
+    /// Pictures with this many latents (height times width) or more are in tiles.
     tiled: Cell<usize>,
 }
 
@@ -101,8 +101,8 @@ impl Autoencoder {
         Ok(Posterior { mean: moments.get(0)?, logvar: moments.get(1)? })
     }
 
-    /// Runs the network on the whole picture. If the device has no memory left for that, the text encoders leave it, and
-    /// if that is not enough, the picture is made in tiles.
+    /// Runs the network on the whole picture. If the device has no memory left for that, the text encoders leave it. If
+    /// that is not enough, the picture is decoded or encoded in tiles.
     fn whole_or_tiled(
         &self,
         extent: &Extent,
@@ -124,8 +124,8 @@ impl Autoencoder {
         extent.tiled.set(height * width);
         let scale = self.config().scale();
         tracing::warn!(
-            "the device has no memory for a picture of {}x{} whole: from now on this size and larger ones are {} in \
-             overlapping tiles, as with --low-memory",
+            "the device has too little memory for a whole picture of {}x{}: from now on this size and larger ones are {} \
+             in overlapping tiles, as with --low-memory",
             width * scale,
             height * scale,
             extent.work

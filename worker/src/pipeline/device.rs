@@ -59,13 +59,13 @@ pub fn parse_device(name: &str) -> Result<Device, LoadError> {
 fn automatic() -> Device {
     let metal = || candle_core::utils::metal_is_available().then(|| metal(0));
     cuda(0).or_else(|why| metal().unwrap_or(Err(why))).unwrap_or_else(|why| {
-        tracing::info!("--device auto is the CPU: {why}");
+        tracing::info!("--device auto takes the CPU, because there is no GPU to use: {why}");
         Device::Cpu
     })
 }
 
-/// The CUDA binding panics where a library lacks a function that it calls, as that of an old driver does. That is no more
-/// than a reason, so nothing is printed.
+/// The CUDA binding panics if a library lacks a function that it calls, for example that of an old driver. The panic is
+/// returned as the reason, and not printed.
 fn guarded(open: impl FnOnce() -> candle_core::Result<Device>) -> Result<Device, String> {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| ()));
@@ -92,8 +92,8 @@ fn cuda(index: usize) -> Result<Device, String> {
     guarded(|| open_cuda(index))
 }
 
-/// With a stream of the device's own, on which all its work is, from whichever thread: candle's default is a stream for
-/// each thread, and what one thread queues waits for nothing that another has queued.
+/// Opens the GPU with one stream for all of its work, from any thread. With candle's default, a stream for each thread,
+/// work that one thread queues would not wait for work that another has queued.
 fn open_cuda(index: usize) -> candle_core::Result<Device> {
     let device = Device::new_cuda_with_stream(index)?;
     #[cfg(feature = "cuda")]
@@ -101,12 +101,12 @@ fn open_cuda(index: usize) -> candle_core::Result<Device> {
     Ok(device)
 }
 
-/// The first of the libraries that candle opens which is not here. Opening it in earnest would panic, and that of cuDNN
+/// The first library that is missing, of those that candle opens. candle itself panics if one is missing, and for cuDNN
 /// only in the first job.
 #[cfg(feature = "dlopen")]
 fn missing_library() -> Option<&'static str> {
     use candle_core::cuda_backend::cudarc;
-    // It opens libraries of NVIDIA's, whose initialisers have no preconditions.
+    // Sound: it opens libraries of NVIDIA's, whose initialisers have no preconditions.
     #[allow(unsafe_code)]
     let present = unsafe {
         [

@@ -1,5 +1,5 @@
-//! What an error of CUDA's driver or libraries means for the process: the names in cudarc's messages, such as
-//! `DriverError(CUDA_ERROR_OUT_OF_MEMORY, "out of memory")` and `CublasError(CUBLAS_STATUS_INVALID_VALUE)`.
+//! What an error of CUDA's driver or libraries means for the process. It is read from the names in cudarc's messages,
+//! such as `DriverError(CUDA_ERROR_OUT_OF_MEMORY, "out of memory")` and `CublasError(CUBLAS_STATUS_INVALID_VALUE)`.
 
 /// What an error means, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,8 +1,8 @@
 //! What a pipeline does when its device has no memory left, and which size it then still allows.
 //!
-//! The estimate: the tensors of a job grow with its pixels in all, width times height times pictures, and as if it had
-//! guidance. So after a job that did not fit, half of its pixels are allowed, or as many as the largest job that was
-//! finished here if those are more. If that does not fit either, the next failure halves it again.
+//! The estimate: the tensors of a job grow with its pixels in all, which are width times height times pictures;
+//! whether there is guidance is not considered. After a job that did not fit, half of its pixels are allowed, or as many as the largest
+//! finished job had if that is more. If that does not fit either, the next failure halves it again.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -85,9 +85,9 @@ impl Memory {
         Err(PipelineError::bad("num_images", message))
     }
 
-    /// Runs a part of a job whose memory does not depend on the job's size, such as the prompts: `what` in the error. If
-    /// the device has no memory left for it, the text encoders leave the device and the part is run once more, so it
-    /// must be one that can be run twice.
+    /// Runs a part of a job whose memory does not depend on the job's size, such as the prompts; errors name it by
+    /// `what`. If the device has no memory left for it, the text encoders leave the device and the part is run once
+    /// more, so it must be one that can be run twice.
     ///
     /// # Errors
     /// As `part`.
@@ -151,8 +151,8 @@ impl Memory {
             self.fits.set(Some(fits));
             tracing::warn!(
                 "the device ran out of memory at {width}x{height} with {pictures} ({why}): until this process \
-                 ends, requests of more than {fits} pixels in all are refused. Set --max-pixels to {} for that, or use \
-                 --low-memory",
+                 ends, requests of more than {fits} pixels in all are refused. Set --max-pixels to {} to refuse them \
+                 from the start, or set --low-memory to need less memory",
                 self.max_pixels()
             );
         }

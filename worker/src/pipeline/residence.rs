@@ -7,7 +7,7 @@ use candle_core::Device;
 use super::error::PipelineError;
 use crate::sdxl::Weight;
 
-/// The weights of the text encoders. A job needs them for its prompts alone, so they are what leaves a device that has
+/// The weights of the text encoders. A job needs them for its prompts alone, so they leave the device first if it has
 /// too little memory.
 #[derive(Debug)]
 pub(super) struct Residence {
@@ -28,8 +28,8 @@ impl Residence {
         self.rests.get()
     }
 
-    /// Moves the weights to host memory; from now on they are on the device for a prompt at a time. LoRAs change them
-    /// in host memory.
+    /// Moves the weights to host memory. From now on they are on the device only while the prompts of a job are
+    /// encoded. LoRAs change them in host memory.
     ///
     /// # Errors
     /// If the device fails.

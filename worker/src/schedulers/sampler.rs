@@ -58,8 +58,8 @@ pub trait Sampler: std::fmt::Debug + Send {
     /// If the shapes differ or the device fails.
     fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> Result<Tensor>;
 
-    /// The coefficients of step `step`, if it needs nothing but latents and prediction, and is linear in both. Then a GPU
-    /// takes it in one pass.
+    /// The coefficients of step `step`, if it needs nothing but latents and prediction, and is linear in both. Then a
+    /// GPU takes it in one pass.
     fn linear(&self, _step: usize) -> Option<LinearStep> {
         None
     }

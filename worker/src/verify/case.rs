@@ -25,16 +25,16 @@ pub enum Arithmetic {
     Exact,
     /// Computed in f32, in any order.
     Single,
-    /// Sums of products, whose factors a GPU may round: attention's probabilities to the dtype of the values, f32 to the
-    /// ten bits of TF32. The sums are f32: a sum in f16 is beyond the tolerance at SDXL's depths.
+    /// Sums of products whose factors a GPU may round: attention's probabilities to the dtype of the values, f32 to the
+    /// ten bits of TF32. The sums are f32: the error of a sum in f16 is above the tolerance at SDXL's depths.
     Products,
 }
 
 impl Arithmetic {
-    /// The largest error of a right form with a result of this dtype, as `compare` measures it: the result's rounding,
-    /// and what may be lost before.
+    /// The largest error of a right form with a result of this dtype, as `compare` measures it: from rounding the
+    /// result, and from the arithmetic before.
     pub fn tolerance(self, result: DType, device: &Device) -> f64 {
-        // Half a unit in the last place for the result, and as much again for up to three numbers on the way.
+        // Half a unit in the last place for the result, and half a unit each for up to three intermediate numbers.
         let rounding = 2.0 * unit(result);
         // The GPU's approximations of exp, erf and rsqrt, and another order of sums.
         const SINGLE: f64 = 2e-5;
@@ -42,8 +42,8 @@ impl Arithmetic {
             Self::Exact => 0.0,
             Self::Single => rounding + SINGLE,
             Self::Products if result == DType::F32 && device.is_cpu() => SINGLE,
-            // Each factor is off by at most half a unit, at random; so the largest of millions of sums by one or two. The
-            // rest is room for an algorithm that adds factors before it multiplies, as Winograd's.
+            // Rounding changes each factor by at most half a unit, at random; so the worst of millions of sums is off
+            // by one or two units. The rest is for algorithms that add factors before they multiply, as Winograd's.
             Self::Products => {
                 rounding + 8.0 * if result == DType::BF16 { unit(result) } else { unit(DType::F16) }
             }
@@ -51,7 +51,7 @@ impl Arithmetic {
     }
 }
 
-/// The distance from 1 to the next number; that of f32 is in the tolerance of its arithmetic.
+/// The distance from 1 to the next number. 0 for f32: `SINGLE` contains it.
 fn unit(dtype: DType) -> f64 {
     match dtype {
         DType::F16 => 2f64.powi(-10),
@@ -111,6 +111,6 @@ pub struct Case {
     pub inputs: Vec<Input>,
     /// The operation as the models call it.
     pub own: Form,
-    /// The same of candle's operations. With inputs in f32 it gives the reference.
+    /// The same by candle's operations. With inputs in f32 it gives the reference.
     pub portable: Form,
 }

@@ -1,4 +1,4 @@
-//! The cases of each operation: how its inputs look, and how both forms are called.
+//! The cases of each operation: the inputs, and how both forms are called.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -7,7 +7,7 @@ use crate::sdxl::ops::{
     self, Activation, Addends, Channels, FiniteWatch, LinearStep, Mask, Op, Padding, portable,
 };
 
-/// A form of so many inputs.
+/// A form of `N` inputs.
 fn form<const N: usize>(run: impl Fn([&Tensor; N]) -> Result<Output> + 'static) -> Form {
     Box::new(move |inputs| match <&[Tensor; N]>::try_from(inputs) {
         Ok(inputs) => run(inputs.each_ref()),

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Result};
 
-/// The shortest of so many rounds counts: other work on the device only makes a round longer.
+/// The shortest of these rounds counts: other work on the device only makes a round longer.
 const ROUNDS: usize = 3;
 
-/// About how long a round is, by repeating what is shorter, at most [`MOST`] times.
+/// A round repeats the operation until it takes about this long, but at most [`MOST`] times.
 const ROUND: Duration = Duration::from_millis(4);
 const MOST: u32 = 20;
 

@@ -55,7 +55,7 @@ fn of_tensor(own: &Tensor, reference: &Tensor) -> Result<f64> {
     for first in (0..count).step_by(PART) {
         let reference = part(&reference, first)?;
         let difference = (part(&own, first)? - &reference)?.abs()?;
-        // A GPU's maximum passes over NaN, so that is looked for apart: infinity times 0 is NaN too.
+        // A GPU's maximum ignores NaN. So NaN and infinity are looked for first: times 0, both are NaN.
         if sum(difference.affine(0.0, 0.0)?)? != 0.0 {
             return Ok(f64::INFINITY);
         }

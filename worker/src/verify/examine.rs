@@ -56,7 +56,7 @@ fn find(case: &Case, numbers: &mut Numbers, device: &Device) -> result::Result<F
     let inputs: Result<Vec<Tensor>> = case.inputs.iter().map(|input| numbers.draw(input)).collect();
     let inputs = inputs.map_err(of_other)?;
     let error = {
-        // A kernel's fault shows where the device is waited for.
+        // A kernel's fault is reported when the host waits for the device.
         let own = (case.own)(&inputs).and_then(|own| device.synchronize().map(|()| own)).map_err(of_own)?;
         let reference = reference(case, &inputs).map_err(of_other)?;
         compare::error(&own, &reference).map_err(of_other)?
@@ -80,7 +80,7 @@ fn reference(case: &Case, inputs: &[Tensor]) -> Result<Output> {
     (case.portable)(&wide?)
 }
 
-/// An error after which the device works.
+/// An error after which the device still works.
 #[derive(Debug, PartialEq)]
 enum Trouble {
     Memory(String),
@@ -88,8 +88,8 @@ enum Trouble {
 }
 
 impl Trouble {
-    /// `is_alive`: whether the device still answers, which a lost one never does. The error's text does not tell: a
-    /// launch that CUDA refuses is harmless.
+    /// `is_alive`: whether the device still answers; a lost one never does. The text of the error alone cannot say: a
+    /// launch that CUDA refuses does no harm.
     fn of(error: PipelineError, is_alive: bool) -> result::Result<Self, PipelineError> {
         let message = match error {
             PipelineError::Device { message } | PipelineError::Fault { message } => message,

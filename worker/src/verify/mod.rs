@@ -1,7 +1,8 @@
-//! Compares the form of each operation that a device runs with the portable one, on fresh random numbers at SDXL's
-//! shapes. So a kernel that is wrong on some GPU costs speed, and never a wrong picture.
+//! Compares the device's own form of each operation with the portable form, on fresh random numbers at SDXL's shapes.
+//! If a kernel is wrong on some GPU, the portable form is used instead: slower, but right.
 //!
-//! `cases` says what is compared; `examine` runs it; `verdict` decides, and `table` switches and reports.
+//! `sdxl` has the shapes and `cases` the comparisons; `examine` runs one; `verdict` decides which form is used; `table`
+//! switches the forms and logs it.
 
 mod case;
 mod cases;
@@ -27,8 +28,8 @@ pub use sdxl::{Scale, cases};
 pub use table::Table;
 pub use verdict::Verdict;
 
-/// Decides which form of each operation a GPU runs, and logs why. Call it once, before a model of this dtype is loaded:
-/// then its memory is free. On a CPU and on Metal there is nothing to choose.
+/// Decides which form of each operation a GPU runs, and logs why. Call it once, before a model of this dtype is loaded,
+/// while the device's memory is free. On a CPU and on Metal there is nothing to choose.
 ///
 /// # Errors
 /// If the device is lost. An operation that fails otherwise is switched off.
@@ -49,7 +50,7 @@ pub fn at_start(device: &Device, dtype: DType) -> Result<(), PipelineError> {
     Ok(())
 }
 
-/// The same comparison without a consequence, in the dtype that a worker uses on the device.
+/// The same comparison, in the dtype that a worker uses on the device. It switches nothing.
 ///
 /// # Errors
 /// If the device is lost.

@@ -1,12 +1,12 @@
-//! Random tensors on the device, fresh at each start, and made in moments.
+//! Random tensors on the device, with another seed at each start. Few numbers are drawn, so this is quick.
 
 use candle_core::{Device, Result, Tensor};
 
 use super::case::Input;
 use crate::noise::{Generator, GeneratorKind};
 
-/// So many numbers are drawn on the host; larger tensors repeat them. A prime: where they repeat, rows and planes of
-/// a tensor still differ, as these have round sizes.
+/// How many numbers are drawn, on the host; larger tensors repeat them. It is a prime, so rows and planes of a tensor,
+/// which have round sizes, do not repeat with them.
 const PERIOD: usize = 1_048_583;
 
 /// From one tensor's first number to the next one's.

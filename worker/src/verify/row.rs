@@ -38,7 +38,7 @@ pub enum Finding {
         /// Why.
         message: String,
     },
-    /// There is nothing to compare with, for example because memory does not suffice.
+    /// The forms could not be compared, for example because there is too little memory.
     Skipped {
         /// Why.
         message: String,
@@ -46,7 +46,7 @@ pub enum Finding {
 }
 
 impl Row {
-    /// Whether the device's own form is wrong here. Not a number is wrong.
+    /// Whether the device's own form is wrong here. NaN counts as wrong.
     pub fn is_wrong(&self) -> bool {
         match self.finding {
             Finding::Compared { error, .. } => error.is_nan() || error > self.tolerance,
@@ -55,7 +55,7 @@ impl Row {
         }
     }
 
-    /// The error, if there is one that is a number and finite.
+    /// The error, if there is one and it is finite.
     pub fn error(&self) -> Option<f64> {
         match self.finding {
             Finding::Compared { error, .. } => Some(error).filter(|error| error.is_finite()),

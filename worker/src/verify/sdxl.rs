@@ -1,4 +1,4 @@
-//! SDXL's shapes: those of a picture of 1024x1024 with guidance, the dearest and the oddest of each part.
+//! SDXL's shapes, of a picture of 1024x1024 with guidance: the most expensive and the most unusual ones of each model.
 
 use candle_core::DType;
 
@@ -18,7 +18,7 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// A number of channels, that 32 groups divide if they divide `n`. Those of latents and pictures stay.
+    /// A number of channels that 32 groups divide, if they divide `n`. The channels of latents and pictures stay.
     fn channels(self, n: usize) -> usize {
         match self {
             Self::Small if n >= 32 => (n / 8).next_multiple_of(32),
@@ -36,7 +36,7 @@ impl Scale {
     }
 }
 
-/// The shapes of a model of this dtype. Those of the VAE also in f32: many need that.
+/// The shapes of a model of this dtype. Those of the VAE also in f32, because many VAEs need it.
 pub fn cases(dtype: DType, scale: Scale) -> Vec<Case> {
     let mut cases = Shapes { dtype, scale }.of_models();
     cases.extend(Shapes { dtype, scale }.of_vae());
@@ -141,7 +141,7 @@ impl Shapes {
         [batch, self.scale.channels(channels), side, side]
     }
 
-    /// Of a transformer block at this side.
+    /// The input of a transformer block at this side: [B, T, C].
     fn tokens(&self, width: usize, side: usize) -> [usize; 3] {
         [GUIDED, self.scale.side(side).pow(2), self.scale.channels(width)]
     }

@@ -10,7 +10,7 @@ use super::verdict::Verdict;
 use crate::pipeline::PipelineError;
 use crate::sdxl::ops::Op;
 
-/// What was found, in the order of the cases.
+/// A row for each comparison, in the order of the cases.
 #[derive(Debug, Clone)]
 pub struct Table {
     rows: Vec<Row>,
@@ -79,8 +79,8 @@ impl Table {
                 Verdict::Unknown(row) => {
                     let (place, why) = (row.place(), reason(row));
                     tracing::warn!(
-                        "{name} is switched off: the GPU's own form could not be compared with the portable form, at {place} \
-                         because of: {why}; the portable form is used, which is slower"
+                        "{name} is switched off: at {place}, the GPU's own form could not be compared with the portable one \
+                         ({why}); the portable form is used, which is slower"
                     );
                 }
             }
@@ -92,7 +92,9 @@ fn what_is_wrong(row: &Row) -> String {
     let tolerance = row.tolerance;
     match &row.finding {
         Finding::Compared { error, .. } if error.is_finite() => {
-            format!("differs from the portable one by {error:.1e}, and may by {tolerance:.1e}")
+            format!(
+                "differs from the portable one by {error:.1e}, more than the tolerance of {tolerance:.1e}"
+            )
         }
         Finding::Compared { .. } => "gives another answer, or numbers that are not finite".to_owned(),
         Finding::Failed { message } | Finding::Skipped { message } => format!("fails: {message}"),

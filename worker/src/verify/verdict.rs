@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::row::{Finding, Row};
 use crate::sdxl::ops::Op;
 
-/// Its own form stays unless it takes this many times as long as the portable one: less is noise, and it needs less
-/// memory.
+/// The device's own form is used unless it takes more than this many times as long as the portable one. Smaller
+/// differences are noise, and the own form needs less memory.
 const SLOWER: f64 = 1.1;
 
 /// What follows for one operation.
@@ -32,7 +32,7 @@ impl<'a> Verdict<'a> {
     pub fn of(op: Op, rows: &'a [Row]) -> Option<Self> {
         let rows: Vec<&Row> = rows.iter().filter(|row| row.op == op).collect();
         let first = *rows.first()?;
-        // How often the tolerance is exceeded; what failed or is not a number is the worst.
+        // The error in tolerances; a form that failed, or that gave NaN or infinity, is the worst.
         let excess = |row: &Row| row.error().map_or(f64::INFINITY, |error| error / row.tolerance);
         let wrong = rows.iter().copied().filter(|row| row.is_wrong());
         if let Some(worst) = wrong.max_by(|a, b| excess(a).total_cmp(&excess(b))) {

@@ -1,5 +1,5 @@
-//! candle's convolution, in parts that it can hold. Without cuDNN it copies the pixels below each kernel cell into
-//! columns, 9 GiB for one layer of a VAE at 1024 x 1024, and its kernels and cuDNN's index with 32 bits.
+//! candle's convolution, some rows at a time. Without cuDNN candle copies the pixels below each kernel cell into
+//! columns: 9 GiB for one layer of a VAE at 1024 x 1024. Also, its kernels and cuDNN's index with 32 bits.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::arguments::Padding;
 
-/// Most numbers of the columns of one call: 1 GiB in f32.
+/// Most numbers in the columns of one call: 1 GiB in f32.
 pub(super) const COLUMNS: usize = 1 << 28;
 
 /// `x` [B, I, H, W] and `weight` [O, I, kh, kw] give [B, O, H', W']. If the columns of all output rows have more than

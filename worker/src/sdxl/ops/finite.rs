@@ -13,7 +13,7 @@ pub fn is_finite(tensor: &Tensor) -> Result<bool> {
     FiniteWatch::default().see(tensor)?.is_finite()
 }
 
-/// Whether all numbers of several tensors are finite. The device gathers the answer; only reading it waits.
+/// Whether all numbers of several tensors are finite. The answer is kept on the device; only reading it waits.
 #[derive(Debug, Clone, Default)]
 pub struct FiniteWatch {
     /// One f32: 0, or NaN after a number that is not finite.

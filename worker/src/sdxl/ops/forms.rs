@@ -1,6 +1,6 @@
-//! Which form of an operation a GPU runs: the portable one of candle operations, or one of its own: a kernel of
-//! `worker/kernels`, or a call of a library. A form of its own is used unless the check at start
-//! ([`crate::verify`]) has switched it off.
+//! Which form of an operation a GPU runs. The portable form is made of candle's operations; the GPU's own form is a
+//! kernel of `worker/kernels` or a call of a library, and is used unless the check at start ([`crate::verify`]) has
+//! switched it off.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -70,8 +70,8 @@ impl Op {
     }
 }
 
-/// The GPU's own form of an operation, a `Result<Option<T>>`, or `None`: the device has none, it is switched off, or it
-/// does not take these tensors. Then the portable form is used.
+/// Runs the GPU's own form of an operation, a `Result<Option<T>>`. `None` if the device has none, if it is switched
+/// off, or if it does not take these tensors: the caller then runs the portable form.
 macro_rules! own_form {
     ($op:ident, $device:expr, $form:expr) => {{
         #[cfg(feature = "cuda")]

@@ -8,8 +8,8 @@ use super::portable;
 
 /// Takes a step with the prediction negative + scale (positive - negative). Without guidance both are the same tensor.
 ///
-/// `negative` and `positive` \[B, C, h, w\] in the UNet's dtype, `sample` in f32. Gives the next latents and the estimate
-/// of the finished ones, in f32.
+/// `negative` and `positive` \[B, C, h, w\] in the UNet's dtype, `sample` in f32. Gives the next latents and the
+/// estimate of the finished ones, in f32.
 ///
 /// # Errors
 /// If the shapes do not match or the device fails.

@@ -1,7 +1,8 @@
-//! How the kernels of `worker/kernels` are launched: grid, block and parameters, as the head of each file asks. A GPU runs
-//! these launches, and the tests play the same ones on the CPU (docs/decisions/0011-kernels-played-by-threads.md).
+//! How the kernels of `worker/kernels` are launched: grid, block and parameters, as the head of each file asks. A GPU
+//! gets these launches, and the tests emulate the same ones on the CPU
+//! (docs/decisions/0011-kernels-played-by-threads.md).
 //!
-//! Buffers are of any type `B`: addresses for a GPU, contents for a test. The numbers of a tensor lie side by side.
+//! Buffers are of any type `B`: addresses for a GPU, contents for a test. The tensors are contiguous.
 
 use super::arguments::LinearStep;
 
@@ -15,7 +16,7 @@ const MOST_Y: usize = 65_535;
 const MOST_X: usize = i32::MAX as usize;
 /// Numbers that a thread loads at once: 16 bytes of a 16-bit type.
 const PACK: usize = 8;
-/// Numbers of a group that are worth a block.
+/// Numbers of a group for each block.
 const SPLIT: usize = 8192;
 /// Most blocks of a group: the second kernel has one lane for each.
 const MOST_SPLITS: usize = 32;
@@ -99,8 +100,8 @@ fn rows(rows: usize) -> usize {
     rows.clamp(1, MOST_X)
 }
 
-/// Blocks that share a row of `width` numbers, and their threads, of which each takes `each` numbers at once: as few
-/// blocks as can do it at once, of whole warps.
+/// Blocks that share a row of `width` numbers, and the threads of each, in whole warps. A thread takes `each` numbers
+/// at once; there are just enough blocks to take all numbers at once.
 fn shares(width: usize, each: usize) -> (usize, usize) {
     let parts = width.div_ceil(each).max(1);
     let blocks = parts.div_ceil(BLOCK).min(MOST_Y);
@@ -134,8 +135,8 @@ impl GroupNorm {
         self.group().div_ceil(SPLIT).clamp(1, MOST_SPLITS)
     }
 
-    /// The moments of each split of each group, `parts` \[B * groups, splits, 3\] in f32. `None` if there are more groups
-    /// than a grid can have.
+    /// The moments of each split of each group, `parts` \[B * groups, splits, 3\] in f32. `None` if there are more
+    /// groups than a grid can have.
     pub fn statistics<B>(&self, splits: usize, x: B, parts: B) -> Option<Launch<B>> {
         let groups = self.batch * self.groups;
         let (_, threads) = shares(self.group().div_ceil(splits), PACK);
@@ -175,8 +176,8 @@ impl GroupNorm {
     }
 }
 
-/// `x` and `y` \[count, width\]; `weight` and `bias` \[width\]. `y` may be `x`. `None` if there are more rows than a grid can
-/// have.
+/// `x` and `y` \[count, width\]; `weight` and `bias` \[width\]. `y` may be `x`. `None` if there are more rows than a
+/// grid can have.
 pub fn layer_norm<B>(
     [x, weight, bias, y]: [B; 4],
     count: usize,

@@ -5,8 +5,8 @@ use candle_core::{Result, Tensor};
 use super::forms::own_form;
 use super::portable;
 
-/// The bytes of `images` \[B, 3, H, W\] in -1..1, as \[B, H, W, 3\]: x/2 + 1/2, clamped, times 255, rounded half to even as
-/// in numpy. `None` if a number is not finite. A GPU sends bytes to the host and not the four times larger numbers.
+/// The bytes of `images` \[B, 3, H, W\] in -1..1, as \[B, H, W, 3\]: x/2 + 1/2, clamped, times 255, rounded half to
+/// even as in numpy. `None` if a number is not finite. A GPU's own form sends bytes to the host, not f32 numbers.
 ///
 /// # Errors
 /// If the shape is another or the device fails.

@@ -1,5 +1,5 @@
-//! The operations with candle tensors only. GPUs use them, and tests compare the CPU kernels with them. Norms and
-//! softmax are computed in f32 for every dtype.
+//! The portable form of each operation: candle's operations only. A GPU runs it where it has no form of its own, and
+//! all other forms are compared with it. Norms and softmax are computed in f32 for every dtype.
 
 use candle_core::{D, DType, Result, Tensor};
 

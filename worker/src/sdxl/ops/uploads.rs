@@ -1,12 +1,13 @@
-//! What candle sends to a GPU besides tensors.
+//! The small uploads that candle makes besides the tensors of a job.
 
 use std::{any::Any, marker::PhantomData};
 
 use candle_core::Device;
 
-/// While it lives, candle keeps on the GPU what it uploads there on this thread in pieces of at most 4 KiB: shapes and
-/// strides of tensors that are not contiguous, and small tensors. The same bytes are not sent again, so a step that was
-/// made before waits for no copy of pageable memory, and can be captured as a CUDA graph. On other devices it does nothing.
+/// While this lives, candle keeps on the GPU what this thread uploads in pieces of at most 4 KiB: shapes and strides of
+/// tensors that are not contiguous, and small tensors. The same bytes are not sent again. So a step with the shapes of
+/// an earlier one waits for no copy of pageable memory, and can be captured as a CUDA graph. On other devices it does
+/// nothing.
 ///
 /// What is kept is never given back: use it where the same numbers come again, as in the UNet, and not for prompts.
 #[must_use = "nothing is kept after it is dropped"]

@@ -110,35 +110,6 @@ impl Timesteps {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_device_and_the_host_embed_alike() -> candle_core::Result<()> {
-        for (width, cosines_first, shift) in [(320, true, 0.0), (7, false, 1.0)] {
-            let timesteps = Timesteps::new(width, cosines_first, shift);
-            for value in [0.0, 1.0, 500.5, 999.0] {
-                let on_device = timesteps.on_device(value, &Device::Cpu)?;
-                let on_host = timesteps.on_host(&[value], &Device::Cpu)?;
-                let difference = (on_device - on_host)?.abs()?.max_all()?.to_scalar::<f32>()?;
-                assert!(difference < 1e-6, "width {width}, value {value}: {difference}");
-            }
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn the_newest_values_are_embedded_once() -> candle_core::Result<()> {
-        let timesteps = Timesteps::new(8, true, 0.0);
-        let embed = |values: &[f32]| timesteps.forward(values, DType::F32, &Device::Cpu);
-        let first = embed(&[1.0, 2.0])?;
-        assert_eq!(embed(&[1.0, 2.0])?.id(), first.id());
-        assert_ne!(embed(&[1.0, 3.0])?.to_vec2::<f32>()?, first.to_vec2::<f32>()?);
-        Ok(())
-    }
-}
-
 /// Two linear layers with an activation between them.
 #[derive(Debug)]
 pub(crate) struct TimestepEmbedding {
@@ -171,5 +142,34 @@ impl TimestepEmbedding {
     /// If the device fails.
     pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         self.linear_2.forward(&self.activation.forward(&self.linear_1.forward(x)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_and_the_host_embed_alike() -> candle_core::Result<()> {
+        for (width, cosines_first, shift) in [(320, true, 0.0), (7, false, 1.0)] {
+            let timesteps = Timesteps::new(width, cosines_first, shift);
+            for value in [0.0, 1.0, 500.5, 999.0] {
+                let on_device = timesteps.on_device(value, &Device::Cpu)?;
+                let on_host = timesteps.on_host(&[value], &Device::Cpu)?;
+                let difference = (on_device - on_host)?.abs()?.max_all()?.to_scalar::<f32>()?;
+                assert!(difference < 1e-6, "width {width}, value {value}: {difference}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_newest_values_are_embedded_once() -> candle_core::Result<()> {
+        let timesteps = Timesteps::new(8, true, 0.0);
+        let embed = |values: &[f32]| timesteps.forward(values, DType::F32, &Device::Cpu);
+        let first = embed(&[1.0, 2.0])?;
+        assert_eq!(embed(&[1.0, 2.0])?.id(), first.id());
+        assert_ne!(embed(&[1.0, 3.0])?.to_vec2::<f32>()?, first.to_vec2::<f32>()?);
+        Ok(())
     }
 }

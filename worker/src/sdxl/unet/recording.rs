@@ -1,6 +1,6 @@
-//! The UNet's step as a CUDA graph: recorded once, then replayed with one launch instead of some thousands, where the
-//! shapes repeat. A recording is used only if its first replay gives what the same step gave without it. What candle
-//! uploads for a step must stay uploaded ([`crate::sdxl::ops::KeptUploads`]): a recording refers to it.
+//! The UNet's step as a CUDA graph: recorded once, then replayed with one launch while the shapes and weights stay the
+//! same. A recording is used only if its first replay gives what the same step gave without it, up to rounding. What
+//! candle uploads for a step must stay uploaded ([`crate::sdxl::ops::KeptUploads`]): a recording refers to it.
 
 use std::cell::RefCell;
 

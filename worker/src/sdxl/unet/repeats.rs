@@ -1,5 +1,5 @@
-//! When a step is worth recording: at its second run with the same shapes and weights, since the first also loads
-//! kernels and chooses algorithms, and a change of size would waste the recording of a single step.
+//! When a step is recorded: at its second run with the same shapes and weights. The first run also loads kernels and
+//! chooses algorithms, and a size that is asked for once is not worth a recording.
 
 /// Counts the runs of equal keys.
 #[derive(Debug)]

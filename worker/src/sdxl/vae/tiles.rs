@@ -1,8 +1,8 @@
-//! The autoencoder in overlapping tiles, for pictures that do not fit into the device's memory whole: `tiled_decode` and
-//! `_tiled_encode` of diffusers' `AutoencoderKL` (`models/autoencoders/autoencoder_kl.py`).
+//! The autoencoder in overlapping tiles, for pictures that do not fit into the device's memory whole: `tiled_decode`
+//! and `_tiled_encode` of diffusers' `AutoencoderKL` (`models/autoencoders/autoencoder_kl.py`).
 //!
-//! Each tile has its own statistics in the norms and its own attention, so the result is another picture than the whole
-//! one. Where tiles overlap they are blended linearly.
+//! The norms and the attention see one tile at a time, so the result differs from that of the whole picture. Where
+//! tiles overlap they are blended linearly.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -16,7 +16,7 @@ pub struct Tiles {
     quarter: usize,
 }
 
-/// One axis of a grid of tiles: on the side of the input, in its own units.
+/// The tiles along one axis of the input, in its pixels or latents.
 struct Axis {
     side: usize,
     stride: usize,

@@ -44,8 +44,8 @@ impl Weight {
         CHANGES.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The number of changes and moves of weights so far. While it stays, no weight gets another place in memory, except
-    /// those that visit a device.
+    /// The number of changes and moves of weights so far. While it stays the same, no weight gets another place in
+    /// memory, except those that visit a device.
     pub fn changes() -> u64 {
         CHANGES.load(Ordering::Relaxed)
     }

@@ -26,7 +26,7 @@ pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, padding: Padding, stride: usiz
     let (x, weight) = (aligned(x)?, aligned(weight)?);
     let y = unset(&device, dtype, sizes.output())?;
     let [from, filter, to] = [address(&x)?, address(&weight)?, address(&y)?];
-    // Each call has as many pictures as 32 bits can count numbers of.
+    // Each call takes as many pictures as cuDNN's 32-bit counts allow.
     let size = dtype.size_in_bytes();
     let per_picture = [&x, &y].map(|tensor| tensor.elem_count() / sizes.batch());
     let at_once = sizes.pictures_at_once();

@@ -26,8 +26,8 @@ pub(crate) fn geglu(x: &Tensor) -> Result<Option<Tensor>> {
 
 /// See [`super::super::add`]. With `in_place` no other tensor may share the product's memory.
 ///
-/// The kernel adds a bias: a residual alone is one launch of candle's too, and a number for each picture and channel
-/// beside the last axis has no form here.
+/// `None` without a bias and without a shift: candle adds a residual alone in one launch too. Also `None` for a shift
+/// if the channels are the last axis.
 pub(crate) fn add(
     product: &Tensor,
     Addends { bias, shift, residual }: Addends<'_>,

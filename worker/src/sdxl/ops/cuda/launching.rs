@@ -80,11 +80,11 @@ fn name(function: Function, dtype: DType) -> String {
 
 /// Queues a launch for tensors of `dtype`: f32, f16 or bf16.
 ///
-/// Its buffers must be as [`super::super::kernels`] says, and those that it writes must be of a tensor that nothing reads
-/// in the meantime.
+/// Its buffers must be as [`super::super::kernels`] says. Nothing may read a tensor that it writes before it has run.
 pub(super) fn queue(device: &CudaDevice, dtype: DType, launch: &Launch<Address>) -> Result<()> {
-    queue_now(device, dtype, launch)
-        .map_err(|error| Error::Cuda(format!("kernel {}: {error}", name(launch.function, dtype)).into()))
+    queue_now(device, dtype, launch).map_err(|error| {
+        Error::Cuda(format!("the kernel {} cannot be launched: {error}", name(launch.function, dtype)).into())
+    })
 }
 
 fn queue_now(device: &CudaDevice, dtype: DType, launch: &Launch<Address>) -> Result<()> {
@@ -110,7 +110,7 @@ fn queue_now(device: &CudaDevice, dtype: DType, launch: &Launch<Address>) -> Res
         block_dim: (size(launch.grid.threads), 1, 1),
         shared_mem_bytes: 0,
     };
-    // Sound: number, order and types of the parameters are the kernel's, which the tests play from the same `Launch`;
+    // Sound: number, order and types of the parameters are the kernel's: the tests emulate it with the same `Launch`;
     // grids are within a GPU's limits by `kernels`; the buffers are those of living tensors, and one stream orders this
     // launch before their release.
     #[allow(unsafe_code)]

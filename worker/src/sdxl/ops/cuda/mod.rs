@@ -1,4 +1,4 @@
-//! The operations' forms of their own on an NVIDIA GPU: the kernels of `worker/kernels`, cuDNN and FlashAttention-2.
+//! An NVIDIA GPU's own forms of the operations: the kernels of `worker/kernels`, cuDNN and FlashAttention-2.
 //!
 //! `None` means that a form does not take these tensors: another dtype, a shape beyond the launches of
 //! [`super::kernels`], an empty tensor, or a build without the library. Nothing here waits for the GPU but

@@ -8,16 +8,16 @@ use candle_core::{Device, Result};
 
 /// Prepares a GPU before the first tensor is on it. Other devices need nothing.
 ///
-/// - cudarc does not track each tensor by two events any more.
-/// - The memory pool keeps what is freed, so that the next step's tensors cost no call of the operating system.
+/// - cudarc stops tracking each tensor by two events.
+/// - The memory pool keeps what is freed, so that the next step's tensors need no call of the operating system.
 ///
 /// # Errors
 /// If the driver refuses.
 pub fn prepare(device: &Device) -> Result<()> {
     let Device::Cuda(device) = device else { return Ok(()) };
-    // Sound: events order several streams. All work here is on the one stream that the device was opened with
-    // (`Device::new_cuda_with_stream`): kernels, copies, cuBLAS, cuDNN, FlashAttention, allocation and release. A stream
-    // runs its work in the order of the calls, on whichever thread they are made.
+    // Sound: events order several streams. Here all work is on the one stream that the device was opened with
+    // (`Device::new_cuda_with_stream`): kernels, copies, cuBLAS, cuDNN, FlashAttention, allocation and release. A
+    // stream runs its work in the order of the calls, on whichever thread they are made.
     #[allow(unsafe_code)]
     unsafe {
         device.disable_event_tracking();
@@ -25,7 +25,8 @@ pub fn prepare(device: &Device) -> Result<()> {
     keep_pool(device)
 }
 
-/// Gives back what the memory pool keeps unused, when all work is done: cuBLAS and cuDNN allocate outside of the pool.
+/// Waits for all work, then gives back what the memory pool keeps unused: cuBLAS and cuDNN allocate outside of the
+/// pool.
 ///
 /// # Errors
 /// If the driver refuses.

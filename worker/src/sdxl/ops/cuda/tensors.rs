@@ -1,4 +1,4 @@
-//! Tensors as kernels and libraries take them: an address of numbers that lie side by side.
+//! Tensors as kernels and libraries take them: contiguous, by their address.
 
 use candle_core::backend::BackendDevice;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr, sys::CUdeviceptr};
@@ -8,7 +8,7 @@ use candle_core::{DType, Result, Shape, Storage, Tensor};
 
 /// An address in the GPU's memory.
 ///
-/// It stays valid for the work that is queued while its tensor lives: memory is released by the stream, after that work.
+/// It stays valid for the work that is queued while its tensor lives: the stream releases the memory after that work.
 pub(super) type Address = CUdeviceptr;
 
 /// The tensors of one call.
@@ -19,8 +19,8 @@ pub(super) struct Operands<const N: usize> {
     pub(super) tensors: [Tensor; N],
 }
 
-/// Tensors of one of the types of `worker/kernels`, made contiguous. `None` if they are of another type, of several types,
-/// on several devices, or if one is empty.
+/// Tensors of one of the types of `worker/kernels`, made contiguous. `None` if they are of another type, of several
+/// types, on several devices, or if one is empty.
 pub(super) fn operands<const N: usize>(tensors: [&Tensor; N]) -> Result<Option<Operands<N>>> {
     let first = tensors[0];
     let alike = |tensor: &&Tensor| {

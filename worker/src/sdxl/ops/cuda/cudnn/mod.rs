@@ -1,5 +1,5 @@
-//! cuDNN's forward convolution, called directly: candle's call sums f16 in f16, and asks for an algorithm and describes
-//! its tensors each time.
+//! cuDNN's forward convolution, called directly: candle's call sums f16 in f16, and each time describes the tensors and
+//! asks for an algorithm.
 
 mod plan;
 mod sizes;
@@ -38,7 +38,7 @@ pub(super) fn convolve(device: &CudaDevice, sizes: Sizes, addresses: [Address; 3
         let handle = match handles.entry(device.id()) {
             Entry::Occupied(handle) => handle.into_mut(),
             Entry::Vacant(empty) => {
-                empty.insert(Handle::open(&stream).map_err(|error| failed("a handle", error))?)
+                empty.insert(Handle::open(&stream).map_err(|error| failed("opening a handle", error))?)
             }
         };
         handle.convolve(&stream, sizes, addresses)
@@ -94,5 +94,5 @@ impl Handle {
 }
 
 fn failed(what: &str, error: CudnnError) -> Error {
-    Error::Cuda(format!("cuDNN, {what}: {error}").into())
+    Error::Cuda(format!("cuDNN failed at {what}: {error}").into())
 }

@@ -1,5 +1,5 @@
-//! A convolution of some sizes as cuDNN knows it: its tensors described, and the algorithms that can run it, the one first
-//! that cuDNN expects to be the fastest.
+//! A convolution of given sizes: cuDNN's descriptors of its tensors, and the algorithms that can run it, in the order
+//! in which cuDNN expects them to be fast.
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -25,8 +25,8 @@ const SMALL: [Algorithm; 2] = [
 
 type Result<T> = std::result::Result<T, CudnnError>;
 
-/// Whether cuDNN answers that this cannot be done so, or that it found no memory, and not that something broke. The
-/// thousands of a status are its category.
+/// Whether another algorithm may work: cuDNN does not support this one, or it found no memory. The thousands of a
+/// status are its category.
 pub(super) fn is_unsupported(CudnnError(status): CudnnError) -> bool {
     use sys::cudnnStatus_t as Status;
     let is_memory = matches!(
@@ -62,7 +62,7 @@ impl<D: Copy> Drop for Owned<D> {
 
 type Described = Owned<sys::cudnnTensorDescriptor_t>;
 
-/// See the module.
+/// The descriptors and the algorithms of one convolution.
 pub(super) struct Plan {
     x: Described,
     weight: Owned<sys::cudnnFilterDescriptor_t>,
@@ -203,8 +203,8 @@ impl Plan {
         // y = 1 * convolution + 0 * y; they are f32 for all of our types.
         let (alpha, beta) = (1f32, 0f32);
         let at = |address: Address| ptr::with_exposed_provenance_mut::<c_void>(address as usize);
-        // Sound: handle and descriptors exist; the addresses are those of tensors as described, and of a workspace of the
-        // size that was asked for; the stream orders this call before their release.
+        // Sound: handle and descriptors exist; the addresses are those of tensors as described, and of a workspace of
+        // the size that was asked for; the stream orders this call before their release.
         #[allow(unsafe_code)]
         unsafe {
             result::convolution_forward(

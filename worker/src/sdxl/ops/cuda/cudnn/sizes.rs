@@ -56,7 +56,8 @@ impl Sizes {
         self.y.iter().map(|size| *size as usize).collect()
     }
 
-    /// Of how many pictures, at most all, 32 bits can count the numbers of x and of y. 0 if not of one.
+    /// The largest batch, at most the whole, whose numbers in x and in y 32 bits can count. 0 if not even one picture
+    /// fits.
     pub(crate) fn pictures_at_once(&self) -> usize {
         let count = |dims: [i32; 4]| dims[1..].iter().map(|size| *size as usize).product::<usize>();
         (i32::MAX as usize / count(self.x).max(count(self.y)).max(1)).min(self.batch())
