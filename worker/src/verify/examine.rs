@@ -91,14 +91,16 @@ impl Trouble {
     /// `is_alive`: whether the device still answers; a lost one never does. The text of the error alone cannot say: a
     /// launch that CUDA refuses does no harm.
     fn of(error: PipelineError, is_alive: bool) -> result::Result<Self, PipelineError> {
+        let is_memory = matches!(error, PipelineError::OutOfMemory { .. });
         let message = match error {
-            PipelineError::Device { message } | PipelineError::Fault { message } => message,
+            PipelineError::Device { message }
+            | PipelineError::Fault { message }
+            | PipelineError::OutOfMemory { message } => message,
             other => other.to_string(),
         };
         if !is_alive {
             return Err(PipelineError::Device { message });
         }
-        let is_memory = ["OUT_OF_MEMORY", "ALLOC_FAILED"].iter().any(|code| message.contains(code));
         Ok(if is_memory { Self::Memory(message) } else { Self::Other(message) })
     }
 }
