@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use glimpse_shared::request::{
-    Defaults, Fetched, FieldError, ImageSpec, Offer, PictureSource, picture_sources,
+    Dialect, Fetched, FieldError, ImageSpec, Offer, PictureSource, picture_sources,
 };
 use serde_json::{Map, Value};
 
@@ -22,11 +22,11 @@ pub(crate) async fn checked(
     fields: Map<String, Value>,
     size: usize,
     offer: Offer,
-    defaults: Defaults,
+    dialect: Dialect,
 ) -> Result<Checked, ApiError> {
-    let sources = picture_sources(&fields, defaults.unknown);
+    let sources = picture_sources(&fields, dialect.names);
     if sources.is_empty() {
-        return api.requests.run_if_large(size, move || ImageSpec::check(fields, &offer, defaults)).await;
+        return api.requests.run_if_large(size, move || ImageSpec::check(fields, &offer, dialect)).await;
     }
     let urls: BTreeSet<_> = sources
         .into_iter()
@@ -40,5 +40,5 @@ pub(crate) async fn checked(
         None => Fetched::default(),
     };
     // Decoding needs much memory, so it runs at most once per processor.
-    api.requests.run(move || ImageSpec::check_with(fields, &offer, defaults, &fetched)).await
+    api.requests.run(move || ImageSpec::check_with(fields, &offer, dialect, &fetched)).await
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use glimpse_shared::store::Rules;
 
-use crate::fetch::{FetchLimits, ImageHost};
+use crate::{
+    fetch::{FetchLimits, ImageHost},
+    public_address::{ProxyNet, PublicUrl},
+};
 
 /// The flags of the API.
 #[derive(Debug, Clone, clap::Args)]
@@ -13,6 +16,21 @@ pub struct Config {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: String,
+
+    /// The address of this API for its clients, as https://example.com, for every absolute URL in a response. [default:
+    /// the address that the request names]
+    #[arg(long, env = "GLIMPSE_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<PublicUrl>,
+
+    /// Proxies whose `X-Forwarded-Proto` counts, addresses or networks.
+    #[arg(
+        long,
+        env = "GLIMPSE_TRUSTED_PROXIES",
+        value_name = "NET",
+        value_delimiter = ',',
+        default_value = "127.0.0.0/8,::1/128"
+    )]
+    pub trusted_proxies: Vec<ProxyNet>,
 
     /// Largest body of a request, in bytes, at most 1 GiB; a larger one gets 413. Pictures in data URIs count.
     #[arg(long, env = "GLIMPSE_BODY_LIMIT", value_name = "BYTES", default_value_t = 16 << 20,
@@ -106,6 +124,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
+            public_url: None,
+            trusted_proxies: ProxyNet::loopback(),
             body_limit: 16 << 20,
             allow_image_urls: false,
             allow_image_hosts: Vec::new(),

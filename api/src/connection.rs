@@ -7,7 +7,7 @@
 use std::{
     io,
     mem::MaybeUninit,
-    net::Shutdown,
+    net::{IpAddr, Shutdown},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -23,6 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 /// How often to check for the end of the input while there are unread bytes (for example the next request).
 const BEHIND_UNREAD: Duration = Duration::from_millis(500);
+
+/// The address of the client, or of the proxy before it. An extension of each of its requests.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Reports when a client has closed its sending half. An extension of each of its requests.
 #[derive(Clone, Default)]

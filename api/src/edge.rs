@@ -10,6 +10,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use glimpse_shared::id::JobId;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{Any as Every, CorsLayer},
@@ -17,19 +18,20 @@ use tower_http::{
 };
 use uuid::Uuid;
 
-use crate::{error::ApiError, state::Api};
+use crate::{error::ApiError, state::Api, wire::Wire};
 
 /// The id of a response; the job's id if the request waited for a job.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-fal-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-fal-request-id");
 
-/// Routes whose bodies are limited and that always get a response.
-pub(crate) fn guarded(routes: Router<Api>, api: &Api) -> Router<Api> {
-    routes
+/// Routes of a wire, whose bodies are limited and that always get a response.
+pub(crate) fn guarded(routes: Router<Api>, api: &Api, wire: &Wire) -> Router<Api> {
+    let routes = routes
         .method_not_allowed_fallback(async || ApiError::MethodUnknown)
         // `whole_body` has our own limit, for all routes.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(api.clone(), whole_body))
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(CatchPanicLayer::custom(panicked));
+    wire.reported(routes)
 }
 
 /// Routes that web pages of any origin may call.
@@ -56,8 +58,14 @@ pub(crate) fn with_ids(routes: Router<Api>) -> Router<Api> {
     routes.layer(SetResponseHeaderLayer::if_not_present(REQUEST_ID, id))
 }
 
+/// The response with the id of its job.
+pub(crate) fn with_id(mut response: Response, id: JobId) -> Response {
+    response.headers_mut().insert(REQUEST_ID, id_value(&id));
+    response
+}
+
 /// An id as a header's value.
-pub(crate) fn id_value(id: &impl ToString) -> HeaderValue {
+fn id_value(id: &impl ToString) -> HeaderValue {
     // Ids are UUIDs, which are always valid values.
     HeaderValue::from_str(&id.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

@@ -1,22 +1,20 @@
-//! Error responses. Our own errors are logged in full; the client gets a short message.
+//! Errors of requests. They know no wire: the wire of a route gives them their form (`wire`). Our own errors are logged
+//! in full; the client gets a short message.
 
 use std::{net::SocketAddr, time::Duration};
 
 use axum::{
-    body,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use glimpse_shared::{
     error::StoreError,
-    event::ascii_json,
+    event::FailureCode,
     id::{App, JobId},
     request::FieldError,
 };
-use serde::Serialize;
-use serde_json::{Value, json};
 
-/// An error response. The comment of a variant says what the client can do.
+/// Why a request gets an error. The comment of a variant says what the client can do.
 #[derive(Debug, Clone)]
 pub(crate) enum ApiError {
     /// Correct these fields.
@@ -34,6 +32,8 @@ pub(crate) enum ApiError {
     NoImage,
     /// There is no such route.
     PathUnknown(String),
+    /// Name an address of fal's that stands for a route of ours.
+    TargetUnknown,
     /// The route does not support the method.
     MethodUnknown,
     /// The route is only for the machine that the API runs on.
@@ -89,6 +89,19 @@ pub(crate) enum ApiError {
     StoreAway,
     /// Ask another API: this process is shutting down.
     Ending,
+    /// Wait for the end of the job.
+    StillRunning,
+    /// The job ended without pictures: what to do depends on the code.
+    Failed {
+        /// Why, for programs.
+        code: FailureCode,
+        /// Why, for people.
+        message: String,
+    },
+    /// The job was cancelled: submit it again.
+    Cancelled,
+    /// The client closed its sending half where that counts as a disconnect: keep it open.
+    InputEnded,
     /// A bug or unreadable data: the client can do nothing.
     Defect,
 }
@@ -99,79 +112,80 @@ impl ApiError {
         Self::Fields(vec![error])
     }
 
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::AppUnknown { .. } | Self::JobUnknown | Self::NoImage | Self::PathUnknown(_) => {
-                StatusCode::NOT_FOUND
-            }
-            Self::MethodUnknown => StatusCode::METHOD_NOT_ALLOWED,
-            Self::ForThisMachine { .. } | Self::ForeignHost { .. } => StatusCode::FORBIDDEN,
-            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyCut => StatusCode::BAD_REQUEST,
-            Self::QueueFull { .. }
-            | Self::StreamsFull { .. }
-            | Self::FetchesFull { .. }
-            | Self::BodiesFull => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unconfirmed { .. } | Self::NoneCapable | Self::StoreAway | Self::Ending => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Defect => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+    /// The store no longer knows the job that the client waits for.
+    pub(crate) fn lost() -> Self {
+        let message = "the store no longer knows the job".to_owned();
+        Self::Failed { code: FailureCode::JobLost, message }
     }
 
-    fn detail(&self) -> Value {
+    /// The job has an end that this version cannot read.
+    pub(crate) fn unreadable() -> Self {
+        Self::Failed { code: FailureCode::Internal, message: "Internal Server Error".to_owned() }
+    }
+
+    /// What happened and what to do, for people.
+    pub(crate) fn message(&self) -> String {
         match self {
-            Self::Fields(fields) => json!(fields),
+            Self::Fields(fields) => {
+                let field = |error: &FieldError| format!("{}: {}", error.field(), error.msg);
+                fields.iter().map(field).collect::<Vec<_>>().join("; ")
+            }
             Self::AppUnknown { app, served } if served.is_empty() => {
-                format!("No worker serves the app {app}. No apps are available at the moment").into()
+                format!("No worker serves the app {app}. No apps are available at the moment")
             }
             Self::AppUnknown { app, served } => {
                 let served: Vec<_> = served.iter().map(App::as_str).collect();
-                format!("No worker serves the app {app}. Available apps: {}", served.join(", ")).into()
+                format!("No worker serves the app {app}. Available apps: {}", served.join(", "))
             }
-            Self::JobUnknown => "Job not found".into(),
-            Self::NoImage => "The job has no picture yet".into(),
-            Self::PathUnknown(path) => format!("Path {path} not found").into(),
-            Self::MethodUnknown => "Method Not Allowed".into(),
+            Self::JobUnknown => "Job not found".to_owned(),
+            Self::NoImage => "The job has no picture yet".to_owned(),
+            Self::PathUnknown(path) => format!("Path {path} not found"),
+            Self::TargetUnknown => {
+                "The header X-Fal-Target-Url should be an address of https://fal.run or https://queue.fal.run".to_owned()
+            }
+            Self::MethodUnknown => "Method Not Allowed".to_owned(),
             Self::ForThisMachine { listens_on } => format!(
                 "This route shows the jobs of all clients, so it is open only if the API listens on a loopback address. \
                  This one listens on {listens_on}: start another one with --listen 127.0.0.1:8081 and the same \
                  --redis-url, and send the request to that one"
-            )
-            .into(),
+            ),
             Self::ForeignHost { listens_on } => format!(
                 "This route is only for this machine, and the Host header names another one. Use http://{listens_on}"
-            )
-            .into(),
-            Self::BodyTooLarge { limit } => format!("The body has more than {limit} bytes").into(),
-            Self::BodyTooSlow => "The body did not arrive in time".into(),
-            Self::BodyCut => "The body is shorter than its Content-Length, or its chunks are malformed".into(),
-            Self::BodiesFull => "This server is receiving too many request bodies; retry later".into(),
+            ),
+            Self::BodyTooLarge { limit } => format!("The body has more than {limit} bytes"),
+            Self::BodyTooSlow => "The body did not arrive in time".to_owned(),
+            Self::BodyCut => "The body is shorter than its Content-Length, or its chunks are malformed".to_owned(),
+            Self::BodiesFull => "This server is receiving too many request bodies; retry later".to_owned(),
             Self::QueueFull { waiting, .. } => {
-                format!("The queue of this app is full ({waiting} jobs); retry later").into()
+                format!("The queue of this app is full ({waiting} jobs); retry later")
             }
             Self::StreamsFull { limit } => {
-                format!("This server has reached its limit of {limit} clients that wait for a job; retry later").into()
+                format!("This server has reached its limit of {limit} clients that wait for a job; retry later")
             }
             Self::FetchesFull { limit } => {
-                format!("This server is fetching its maximum of {limit} pictures; retry later").into()
+                format!("This server is fetching its maximum of {limit} pictures; retry later")
             }
             Self::Unconfirmed { id, replicas, wanted } => format!(
                 "The job {id} was accepted, but only {replicas} of {wanted} replicas of the store confirmed it"
-            )
-            .into(),
+            ),
             Self::NoneCapable => {
-                "No worker of this app can do this job now. The job stays on the dead list; retry later".into()
+                "No worker of this app can do this job now. The job stays on the dead list; retry later".to_owned()
             }
-            Self::StoreAway => "The store is unavailable; retry later".into(),
-            Self::Ending => "This server is shutting down; retry the request".into(),
-            Self::Defect => "Internal Server Error".into(),
+            Self::StoreAway => "The store is unavailable; retry later".to_owned(),
+            Self::Ending => "This server is shutting down; retry the request".to_owned(),
+            Self::StillRunning => "Request is still in progress".to_owned(),
+            Self::Failed { message, .. } => message.clone(),
+            Self::Cancelled => "Request was cancelled".to_owned(),
+            Self::InputEnded => {
+                "The client closed its sending half before the response, which counts as a disconnect: keep it open"
+                    .to_owned()
+            }
+            Self::Defect => "Internal Server Error".to_owned(),
         }
     }
 
-    fn retry_after(&self) -> Option<Duration> {
+    /// When a repeated request may succeed; `None` if it should not be repeated.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
             Self::StreamsFull { .. } | Self::NoneCapable => Some(Duration::from_secs(10)),
@@ -201,39 +215,10 @@ impl From<StoreError> for ApiError {
 }
 
 impl IntoResponse for ApiError {
+    /// Only carries the error to the edge, which answers in the form of the route's wire (`wire::Wire::reported`).
     fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            detail: Value,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            apps: Option<&'a [App]>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            id: Option<JobId>,
-        }
-        let apps = match &self {
-            Self::AppUnknown { served, .. } => Some(&served[..]),
-            _ => None,
-        };
-        let id = match self {
-            Self::Unconfirmed { id, .. } => Some(id),
-            _ => None,
-        };
-        let body = Body { detail: self.detail(), apps, id };
-        let mut response = json_response(self.status(), &body);
-        if let Some(after) = self.retry_after() {
-            response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().max(1).into());
-        }
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.extensions_mut().insert(self);
         response
     }
 }
-
-/// A response in ASCII JSON.
-pub(crate) fn json_response<T: Serialize>(status: StatusCode, json: &T) -> Response {
-    let mut response = Response::new(body::Body::from(ascii_json(json)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-/// `X-Fal-Error-Type`: fal's name for the kind of error, also for responses without a body.
-pub(crate) const FAL_ERROR_TYPE: HeaderName = HeaderName::from_static("x-fal-error-type");

@@ -1,10 +1,12 @@
 //! The HTTP API of Glimpse.
 //!
 //! A request is checked once (`glimpse_shared::request`), becomes a job and is submitted to the store (`admission`,
-//! `intake`, `check`, `fetch`, `submit`). The API receives the job's events from the store as frames, and sends them as
-//! SSE or JSON (`client_buffer`, `sse`, `routes`). It keeps no state of a job: any API serves any job. It does not use
-//! candle or Redis itself. It knows a model only from the records of its workers.
+//! `intake`, `check`, `fetch`, `accept`, `submit`). The API receives the job's events from the store as frames, and sends
+//! them as SSE or JSON (`client_buffer`, `sse`, `waiting`, `routes`). A `wire` says how its clients write and read. The
+//! API keeps no state of a job: any API serves any job. It does not use candle or Redis itself. It knows a model only
+//! from the records of its workers.
 
+mod accept;
 mod admission;
 mod blocking;
 mod body;
@@ -16,15 +18,21 @@ mod edge;
 mod error;
 mod fetch;
 mod intake;
+mod json;
 mod limits;
+mod origin;
 mod picture;
+mod public_address;
 mod routes;
 mod server;
 mod sse;
 mod state;
 mod submit;
+mod waiting;
+mod wire;
 
 pub use config::{Config, OnDisconnect};
 pub use fetch::{FetchLimits, ImageHost};
 pub use limits::raise_connection_limit;
+pub use public_address::{ProxyNet, PublicUrl};
 pub use server::serve;

@@ -12,6 +12,17 @@ struct PreviewParts<'a> {
     image: &'a RawValue,
 }
 
+/// The step of a preview, from 0, and the number of steps; `None` if the event is not a valid preview.
+pub(crate) fn progress(json: &[u8]) -> Option<(u32, u32)> {
+    #[derive(Deserialize)]
+    struct Step {
+        step: u32,
+        steps: u32,
+    }
+    let Step { step, steps } = serde_json::from_slice(json).ok()?;
+    Some((step, steps))
+}
+
 /// The parts of a `completed` event that the routes send on, as JSON.
 #[derive(Deserialize)]
 pub(crate) struct CompletedParts<'a> {
@@ -20,6 +31,9 @@ pub(crate) struct CompletedParts<'a> {
     pub(crate) images: Vec<&'a RawValue>,
     /// The seed that gives these pictures again.
     pub(crate) seed: u64,
+    /// How long each part took, in seconds.
+    #[serde(borrow, default)]
+    pub(crate) timings: Option<&'a RawValue>,
     /// The parts of the request that had no effect: a list, absent if it would be empty.
     #[serde(borrow, default)]
     pub(crate) warnings: Option<&'a RawValue>,

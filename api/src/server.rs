@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 use crate::{
     config::Config,
-    connection::{ClientInput, SharedStream},
+    connection::{ClientInput, Peer, SharedStream},
     fetch::Fetcher,
     routes::router,
     state::{Api, Shared},
@@ -86,7 +86,7 @@ impl Connections {
     async fn accept(&self, listener: &TcpListener) -> io::Result<()> {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.serve(stream),
+                Ok((stream, peer)) => self.serve(stream, Peer(peer.ip())),
                 Err(error) if only_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "connections cannot be accepted at the moment");
@@ -96,7 +96,7 @@ impl Connections {
         }
     }
 
-    fn serve(&self, stream: TcpStream) {
+    fn serve(&self, stream: TcpStream, peer: Peer) {
         if let Err(error) = tune(&stream) {
             // The connection also works without these options.
             tracing::debug!(%error, "a connection's options cannot be set");
@@ -106,6 +106,7 @@ impl Connections {
             let (input, router) = (input.clone(), self.router.clone());
             service_fn(move |mut request: hyper::Request<Incoming>| {
                 request.extensions_mut().insert(input.clone());
+                request.extensions_mut().insert(peer);
                 router.clone().oneshot(request.map(Body::new))
             })
         };

@@ -31,8 +31,8 @@ pub(crate) const COMMENT: &[u8] = b": keep-alive\n\n";
 /// does not report when the buffer is empty.
 const LINGER: Duration = Duration::from_millis(250);
 
-/// A wire: the format of a job's events.
-pub(crate) trait Wire: Send + 'static {
+/// The format of a job's events.
+pub(crate) trait EventFormat: Send + 'static {
     /// Writes an event.
     fn write(&mut self, followed: Followed, out: &mut Out) -> impl Future<Output = ()> + Send;
 
@@ -71,11 +71,11 @@ impl Out {
 }
 
 /// A stream of a job's events to one client.
-pub(crate) struct Relay<W> {
+pub(crate) struct Relay<F> {
     /// The job's events.
     pub(crate) client_buffer: ClientBuffer,
     /// The format.
-    pub(crate) wire: W,
+    pub(crate) format: F,
     /// Reports the end of the client's input.
     pub(crate) input: ClientInput,
     /// Cancelled when the stream must stop.
@@ -85,7 +85,7 @@ pub(crate) struct Relay<W> {
 }
 
 /// The streaming response: `out` first, then the relay's events.
-pub(crate) fn respond<W: Wire>(relay: Relay<W>, out: Out) -> Response {
+pub(crate) fn respond<F: EventFormat>(relay: Relay<F>, out: Out) -> Response {
     let streaming = Streaming { relay, out, written: Instant::now(), silence: KEEP_ALIVE, probing: false };
     let body = stream::unfold(streaming, Streaming::next);
     let mut response = Response::new(Body::from_stream(body));
@@ -97,8 +97,8 @@ pub(crate) fn respond<W: Wire>(relay: Relay<W>, out: Out) -> Response {
     response
 }
 
-struct Streaming<W> {
-    relay: Relay<W>,
+struct Streaming<F> {
+    relay: Relay<F>,
     out: Out,
     /// The time of the last write.
     written: Instant,
@@ -108,7 +108,7 @@ struct Streaming<W> {
     probing: bool,
 }
 
-impl<W: Wire> Streaming<W> {
+impl<F: EventFormat> Streaming<F> {
     async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
         loop {
             if let Some(chunk) = self.out.chunks.pop_front() {
@@ -124,16 +124,16 @@ impl<W: Wire> Streaming<W> {
                 }
                 None => {}
             }
-            let Relay { client_buffer, wire, stop, input, .. } = &mut self.relay;
+            let Relay { client_buffer, format, stop, input, .. } = &mut self.relay;
             tokio::select! {
                 biased;
                 followed = client_buffer.next() => match followed {
-                    Some(followed) => wire.write(followed, &mut self.out).await,
+                    Some(followed) => format.write(followed, &mut self.out).await,
                     // A bug: the store ends a follower with a terminal event or with Lost. The client must not take
                     // this for the end of the job.
                     None => self.out.cut(),
                 },
-                () = stop.cancelled() => wire.stop(&mut self.out),
+                () = stop.cancelled() => format.stop(&mut self.out),
                 () = input.ended(), if !self.probing => {
                     self.probing = true;
                     self.silence = FIRST_PROBE;

@@ -86,6 +86,11 @@ impl Shared {
         }
     }
 
+    /// The address that this process listens on.
+    pub(crate) fn listens_on(&self) -> SocketAddr {
+        self.listens_on
+    }
+
     /// A permit for a stream.
     pub(crate) fn stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let place = self.streams.clone().try_acquire_owned();

@@ -88,6 +88,8 @@ pub struct Warning {
 pub enum WarningCode {
     /// The end of a prompt had no effect: the model's text encoders read a limited number of tokens.
     PromptTruncated,
+    /// `expand_prompt` had no effect: nothing here expands a prompt.
+    PromptNotExpanded,
     /// A code of a newer release.
     #[serde(other)]
     Unknown,

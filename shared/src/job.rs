@@ -120,6 +120,9 @@ pub struct JobState {
     pub steps: u32,
     /// See [`Job::needs`].
     pub needs: Needs,
+    /// What it draws. Only if the job has ended and its end is read too
+    /// ([`Shown::End`](crate::store::Shown::End)), and not for a job of an earlier release.
+    pub prompt: Option<String>,
     /// The dead job that it retries.
     pub retry_of: Option<JobId>,
     /// Its status.

@@ -112,7 +112,8 @@ async fn finish(held: Held, made: Made) {
         decode: (made.decode + begun.elapsed()).as_secs_f64(),
     };
     let id = held.lease().job.id;
-    let warnings: Vec<_> = made.warnings.iter().map(warning).collect();
+    let asked = held.lease().job.spec.warnings().iter().cloned();
+    let warnings: Vec<_> = asked.chain(made.warnings.iter().map(warning)).collect();
     let warned = warnings.len();
     if let Some(finish) = held.finish(&Ending::completed(images, seed, timings, warnings)).await {
         let Timings { inference, decode } = timings;

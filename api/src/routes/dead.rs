@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use super::jobs::{accepted, job_id, known};
 use crate::{
-    error::{ApiError, json_response},
+    error::ApiError,
+    json::json_response,
     state::{Api, ask, in_time},
     submit::{full, unconfirmed},
 };

@@ -22,7 +22,7 @@ use crate::{
     client_buffer::ClientBuffer,
     connection::ClientInput,
     error::ApiError,
-    sse::{Out, Relay, Wire, respond},
+    sse::{EventFormat, Out, Relay, respond},
     state::Api,
 };
 
@@ -55,7 +55,7 @@ pub(crate) async fn follow(
     }
     let relay = Relay {
         client_buffer: ClientBuffer::fill(api.store.follow(id, cursor)),
-        wire: Native::new(cursor),
+        format: Native::new(cursor),
         input,
         stop: api.draining.clone(),
         _place: api.stream()?,
@@ -78,7 +78,7 @@ fn cursor(headers: &HeaderMap, after: Option<String>) -> Result<Option<Seq>, Api
 
 const SEQ_RULE: &str = "Input should be the id of an event, a whole number";
 
-/// The wire of our own routes: an event's JSON, with its number and its kind.
+/// The format of our own routes: an event's JSON, with its number and its kind.
 struct Native {
     /// The newest event that the client has.
     cursor: Seq,
@@ -126,7 +126,7 @@ impl Native {
 
 const GAP: Bytes = Bytes::from_static(b": gap\n\n");
 
-impl Wire for Native {
+impl EventFormat for Native {
     async fn write(&mut self, followed: Followed, out: &mut Out) {
         match followed {
             Followed::Frame(frame) => self.event(&frame, out),

@@ -6,10 +6,7 @@ use axum::{extract::State, http::StatusCode, http::header, response::Response};
 use glimpse_shared::error::StoreError;
 use serde_json::json;
 
-use crate::{
-    error::{ApiError, json_response},
-    state::Api,
-};
+use crate::{error::ApiError, json::json_response, state::Api};
 
 /// The timeout of the store's answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);

@@ -12,8 +12,7 @@ use bytes::Bytes;
 use glimpse_shared::{
     event::{CancelledBy, Event, FailureCode, Frame},
     id::{App, JobId, WorkerId},
-    job::{Class, Job, JobState, Status},
-    request::{Defaults, PreviewSource, Unknown},
+    job::{ANONYMOUS, Class, Job, JobState, Status},
     store::{Cancel, Shown},
 };
 use serde::Serialize;
@@ -23,16 +22,14 @@ use crate::{
     admission::Served,
     check::checked,
     config::OnDisconnect,
-    error::{ApiError, json_response},
+    error::ApiError,
     intake::{Headers, Members, Parsed, parsed},
+    json::json_response,
     picture,
     state::{Api, StoreDeadline, ask},
     submit::{Accepted, conflict, submit_waited, unconfirmed},
+    wire::OWN,
 };
-
-pub(crate) use glimpse_shared::job::ANONYMOUS;
-
-const OWN: Defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Denoised };
 
 /// `POST /v1/jobs`.
 pub(crate) async fn submit(
@@ -92,7 +89,7 @@ impl Submission {
         let Some(app) = app.filter(|_| errors.is_empty()) else {
             // Report all errors at once, even if the app is unknown.
             let offer = ask(api.admission.anything()).await?;
-            errors.extend(checked(api, fields, size, offer, OWN).await?.err().unwrap_or_default());
+            errors.extend(checked(api, fields, size, offer, OWN.reads).await?.err().unwrap_or_default());
             return Err(ApiError::Fields(errors));
         };
         let id = match &key {
@@ -117,7 +114,7 @@ impl Submission {
 
     async fn job(self, api: &Api, served: &Served) -> Result<Job, ApiError> {
         let offer = served.offer.clone();
-        let spec = checked(api, self.fields, self.size, offer, OWN).await?.map_err(ApiError::Fields)?;
+        let spec = checked(api, self.fields, self.size, offer, OWN.reads).await?.map_err(ApiError::Fields)?;
         Ok(Job {
             needs: served.needs(&spec).map_err(ApiError::Fields)?,
             affinity: spec.affinity(),

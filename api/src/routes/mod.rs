@@ -13,16 +13,18 @@ use axum::{
     http::Uri,
     routing::{get, post},
 };
+use tower::ServiceExt;
 
 use crate::{
     edge::{for_any_page, guarded, with_ids},
     error::ApiError,
     state::Api,
+    wire::{FAL, OWN},
 };
 
 /// Every route of the API.
 pub(crate) fn router(api: Api) -> Router {
-    let open = Router::new()
+    let own = Router::new()
         .merge(page::routes())
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
@@ -30,14 +32,14 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::cancel))
         .route("/v1/jobs/{id}/events", get(events::follow))
         .route("/v1/jobs/{id}/image", get(jobs::image))
-        .route("/{owner}/{app}", post(fal::run))
-        .route("/{owner}/{app}/stream", post(fal::stream))
         .fallback(async |uri: Uri| ApiError::PathUnknown(uri.path().to_owned()));
     // For operators: no web page of another origin may read them.
     let operators = Router::new()
         .route("/v1/dead", get(dead::list))
         .route("/v1/dead/{id}/retry", post(dead::retry))
         .route("/v1/workers", get(workers::list));
-    let routes = for_any_page(guarded(open, &api)).merge(guarded(operators, &api));
-    with_ids(routes).with_state(api)
+    let open = guarded(own, &api, &OWN).merge(guarded(fal::routes(), &api, &FAL.wire));
+    let routes = for_any_page(open).merge(guarded(operators, &api, &OWN));
+    // Before the routes, because it changes the path.
+    Router::new().fallback_service(with_ids(routes).with_state(api).map_request(fal::addressed))
 }

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::{
     admission::is_alive,
-    error::{ApiError, json_response},
+    error::ApiError,
+    json::json_response,
     state::{Api, in_time},
 };
 

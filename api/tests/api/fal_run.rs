@@ -19,6 +19,7 @@ async fn the_answer_has_the_pictures_and_the_seed() {
         "image": picture("final 0"),
         "seed": 9007199254740992_u64,
         "prompt": "a é heart",
+        "timings": { "inference": 1.5, "decode": 0.25 },
     });
     assert_eq!(answer.json(), expected);
     let id = answer.header("x-fal-request-id").unwrap().parse().unwrap();

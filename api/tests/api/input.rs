@@ -5,8 +5,12 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Stack};
 
 /// The routes that submit, and the members that their bodies need besides the picture.
-const ROUTES: [(&str, &str); 3] =
-    [("/v1/jobs", r#""app":"glimpse/demo","#), ("/glimpse/demo", ""), ("/glimpse/demo/stream", "")];
+const ROUTES: [(&str, &str); 4] = [
+    ("/v1/jobs", r#""app":"glimpse/demo","#),
+    ("/glimpse/demo", ""),
+    ("/glimpse/demo/stream", ""),
+    ("/queue/glimpse/demo", ""),
+];
 
 /// Invalid members of a body, the named field, and the kind of error.
 const WRONG: &[(&str, &str, &str)] = &[
@@ -217,7 +221,7 @@ async fn prompts_may_be_in_any_script() {
 async fn an_unknown_app_is_404_with_the_list_of_apps() {
     let stack = Stack::start().await;
     let body = r#"{"app":"no/body","prompt":"a"}"#;
-    for path in ["/v1/jobs", "/no/body", "/no/body/stream"] {
+    for path in ["/v1/jobs", "/no/body", "/no/body/stream", "/queue/no/body", "/no/body/image-to-image"] {
         let answer = stack.post(path, body).await;
         assert_eq!(answer.status, 404, "{path}");
         let detail = "No worker serves the app no/body. Available apps: glimpse/demo";

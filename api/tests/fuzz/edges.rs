@@ -11,7 +11,9 @@ use crate::server::Server;
 const BASE: usize = 64 << 20;
 const PER_BYTE: usize = 100;
 
-const HEADERS: [&str; 8] = [
+const HEADERS: [&str; 10] = [
+    "X-Fal-Target-Url",
+    "X-Forwarded-Proto",
     "X-Fal-Request-Timeout",
     "X-Fal-Queue-Priority",
     "X-Glimpse-On-Disconnect",
@@ -36,7 +38,8 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![3 => usual, 2 => damaged, 1 => any].prop_map(line)
 }
 
-const USUAL: [&str; 24] = [
+const USUAL: [&str; 25] = [
+    "https://queue.fal.run/glimpse/demo?logs=1",
     "0",
     "1",
     "-1",
@@ -75,7 +78,7 @@ struct RawRequest {
 
 fn raw_request() -> impl Strategy<Value = RawRequest> {
     let sometimes = prop_oneof![4 => Just(Vec::new()), 1 => damages()];
-    (0_usize..18, prop::option::of(value()), vec((0..HEADERS.len(), value()), 0..4), changes(), sometimes)
+    (0_usize..24, prop::option::of(value()), vec((0..HEADERS.len(), value()), 0..4), changes(), sometimes)
         .prop_map(|(line, query, headers, body, damages)| RawRequest { line, query, headers, body, damages })
 }
 
@@ -92,13 +95,23 @@ impl RawRequest {
             6 => ("POST", format!("/v1/dead/{ended}/retry")),
             7 => ("GET", "/v1/workers".to_owned()),
             8 => ("GET", "/v1/jobs/%00%ff/events".to_owned()),
+            18 => ("GET", format!("/queue/glimpse/demo/requests/{ended}/status")),
+            19 => ("GET", format!("/queue/glimpse/demo/requests/{ended}/status/stream")),
+            20 => ("GET", format!("/queue/glimpse/demo/requests/{ended}")),
+            21 => ("PUT", format!("/queue/glimpse/demo/requests/{lost}/cancel")),
+            22 => ("POST", "/queue/glimpse/demo".to_owned()),
+            23 => ("POST", "/api/fal/proxy".to_owned()),
             9 => ("HEAD", "/health/ready".to_owned()),
             10 => ("POST", "/glimpse/demo".to_owned()),
             11..=14 => ("POST", "/glimpse/demo/stream".to_owned()),
             _ => ("POST", "/v1/jobs".to_owned()),
         };
         let query = self.query.as_deref().map(escaped).unwrap_or_default();
-        let name = if self.line == 5 { "app" } else { "after" };
+        let name = match self.line {
+            5 => "app",
+            18..=21 => "logs",
+            _ => "after",
+        };
         let mut request = format!("{method} {path}?{name}={query} HTTP/1.1\r\n").into_bytes();
         request.extend(b"host: x\r\nconnection: close\r\n");
         for (name, value) in &self.headers {

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{
+    dialect::{Dialect, Unknown},
+    fal::FalFields,
     field_error::FieldError,
     fields::{Fields, Least},
     output::{OutputFormat, PreviewSource},
     pictures::Fetched,
     size::{GRID, SIDE, Size},
     spec::ImageSpec,
-    wire::{Defaults, Unknown},
 };
 
 /// The largest seed: what a JSON number holds exactly.
@@ -63,9 +64,9 @@ impl ImageSpec {
     pub fn check(
         body: Map<String, Value>,
         offer: &Offer,
-        defaults: Defaults,
+        dialect: impl Into<Dialect>,
     ) -> Result<Self, Vec<FieldError>> {
-        Self::check_with(body, offer, defaults, &Fetched::default())
+        Self::check_with(body, offer, dialect, &Fetched::default())
     }
 
     /// As [`ImageSpec::check`], for a request whose pictures may also be URLs. `fetched` has their contents.
@@ -75,9 +76,11 @@ impl ImageSpec {
     pub fn check_with(
         body: Map<String, Value>,
         offer: &Offer,
-        defaults: Defaults,
+        dialect: impl Into<Dialect>,
         fetched: &Fetched,
     ) -> Result<Self, Vec<FieldError>> {
+        let Dialect { defaults, names } = dialect.into();
+        let native = Size { width: offer.native_width, height: offer.native_height };
         let mut fields = Fields::new(body);
         let prompt = fields.required_text("prompt", 1, MAX_PROMPT_CHARS);
         let negative_prompt = fields
@@ -86,20 +89,21 @@ impl ImageSpec {
         let num_inference_steps = fields
             .integer("num_inference_steps", 1, MAX_STEPS)
             .unwrap_or(default::NUM_INFERENCE_STEPS.into()) as u32;
+        let fal = if names.are_fal() { fields.fal(native) } else { FalFields::default() };
         let (width, height) = (fields.side("width"), fields.side("height"));
-        let original = fields.original(num_inference_steps, defaults.unknown, fetched);
+        let original = fields.original(num_inference_steps, names, fetched);
         let most = offer.max_pixels.min(MAX_PIXELS);
-        let size = match &original {
-            Some(original) => {
+        let size = match (fal.size, &original) {
+            (Some(size), _) => size,
+            (None, Some(original)) => {
                 let own = Size { width: original.image.width(), height: original.image.height() };
                 own.made_from(width, height, most)
             }
-            None => Size {
-                width: width.unwrap_or(offer.native_width),
-                height: height.unwrap_or(offer.native_height),
-            },
+            (None, None) => {
+                Size { width: width.unwrap_or(native.width), height: height.unwrap_or(native.height) }
+            }
         };
-        fields.area(size, most);
+        fields.area(size, most, fal.size.map(|_| "image_size"));
         let spec = Self {
             prompt,
             negative_prompt,
@@ -111,7 +115,7 @@ impl ImageSpec {
                 .unwrap_or(default::GUIDANCE_SCALE),
             guidance_rescale: fields.float("guidance_rescale", Least::From(0.0), 1.0).unwrap_or(0.0),
             clip_skip: fields.integer("clip_skip", 0, MAX_CLIP_SKIP).map(|layers| layers as u32),
-            loras: fields.loras(defaults.unknown),
+            loras: fields.loras(defaults.unknown, names),
             original: original.map(Box::new),
             seed: fields.integer("seed", 0, MAX_SEED).unwrap_or_else(|| rand::random::<u32>().into()),
             num_images: fields.integer("num_images", 1, MAX_IMAGES).unwrap_or(1) as u32,
@@ -125,12 +129,8 @@ impl ImageSpec {
                     &[("latents", PreviewSource::Latents), ("denoised", PreviewSource::Denoised)],
                 )
                 .unwrap_or(defaults.preview_source),
-            output_format: fields
-                .one_of(
-                    "output_format",
-                    &[("jpeg", OutputFormat::Jpeg), ("png", OutputFormat::Png), ("webp", OutputFormat::Webp)],
-                )
-                .unwrap_or(OutputFormat::Jpeg),
+            output_format: fields.output_format("output_format").or(fal.format).unwrap_or(OutputFormat::Jpeg),
+            warnings: fal.warnings,
         };
         if defaults.unknown == Unknown::Refused {
             fields.refuse_rest();
@@ -141,7 +141,8 @@ impl ImageSpec {
 
 /// Rules of fields that depend on more than the field.
 impl Fields {
-    fn side(&mut self, field: &str) -> Option<u32> {
+    /// One side of the picture, in pixels.
+    pub(super) fn side(&mut self, field: &str) -> Option<u32> {
         let side = self.integer(field, (*SIDE.start()).into(), (*SIDE.end()).into())? as u32;
         if !side.is_multiple_of(GRID) {
             let msg = format!("Input should be a multiple of {GRID}");
@@ -151,10 +152,20 @@ impl Fields {
         Some(side)
     }
 
-    /// Each side may be valid, but their product must be within the limit of the rules and of the workers.
-    fn area(&mut self, size: Size, most: u64) {
-        let sides_wrong =
-            self.errors.iter().any(|error| matches!(error.field().as_str(), "width" | "height"));
+    /// The encoding of the final pictures.
+    pub(super) fn output_format(&mut self, field: &str) -> Option<OutputFormat> {
+        let formats =
+            [("jpeg", OutputFormat::Jpeg), ("png", OutputFormat::Png), ("webp", OutputFormat::Webp)];
+        self.one_of(field, &formats)
+    }
+
+    /// Each side may be valid, but their product must be within the limit of the rules and of the workers. `named` is
+    /// the field that gave both sides.
+    fn area(&mut self, size: Size, most: u64, named: Option<&'static str>) {
+        let sides_wrong = self
+            .errors
+            .iter()
+            .any(|error| matches!(error.field().as_str(), "width" | "height" | "image_size"));
         if size.pixels() > most && !sides_wrong {
             let Size { width, height } = size;
             let (field, side) = if width >= height { ("width", width) } else { ("height", height) };
@@ -162,7 +173,11 @@ impl Fields {
                 "A picture should have at most {most} pixels, {width}x{height} has {}",
                 size.pixels()
             );
-            self.out_of_bounds(field, "less_than_equal", msg, &side.into(), json!({ "le": most }));
+            let (field, input) = match named {
+                Some(named) => (named, json!({ "width": width, "height": height })),
+                None => (field, side.into()),
+            };
+            self.out_of_bounds(field, "less_than_equal", msg, &input, json!({ "le": most }));
         }
     }
 

@@ -146,6 +146,16 @@ impl Fields {
         }
     }
 
+    pub(super) fn boolean(&mut self, field: &str) -> Option<bool> {
+        match self.take(field)? {
+            Value::Bool(value) => Some(value),
+            other => {
+                self.wrong(field, "bool_type", "Input should be a valid boolean", &other);
+                None
+            }
+        }
+    }
+
     pub(super) fn one_of<T: Copy>(&mut self, field: &str, choices: &[(&str, T)]) -> Option<T> {
         let value = self.take(field)?;
         let chosen = choices.iter().find(|(word, _)| value.as_str() == Some(word));

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
+    dialect::{Names, Unknown},
     field_error::{FieldError, Loc},
     fields::{Fields, Least},
-    wire::Unknown,
 };
 
 const MAX_LORAS: usize = 8;
@@ -79,7 +79,7 @@ impl std::fmt::Display for LoraName {
 
 impl Fields {
     /// Reads `loras`: returns the valid ones, and records the errors of the others.
-    pub(super) fn loras(&mut self, unknown: Unknown) -> Vec<Lora> {
+    pub(super) fn loras(&mut self, unknown: Unknown, names: Names) -> Vec<Lora> {
         let field = "loras";
         let entries = match self.take(field) {
             None => return Vec::new(),
@@ -104,7 +104,7 @@ impl Fields {
                 continue;
             };
             let mut fields = Fields::at(at, members);
-            let name = fields.lora_name();
+            let name = fields.lora_name(names);
             let scale = fields.float("scale", Least::From(-MAX_SCALE), MAX_SCALE).unwrap_or(1.0);
             if unknown == Unknown::Refused {
                 fields.refuse_rest();
@@ -115,7 +115,7 @@ impl Fields {
         loras
     }
 
-    fn lora_name(&mut self) -> Option<LoraName> {
+    fn lora_name(&mut self, names: Names) -> Option<LoraName> {
         let field = "path";
         let errors = self.errors.len();
         let name = self.required_text(field, 1, usize::MAX);
@@ -123,10 +123,33 @@ impl Fields {
             return None;
         }
         let input = Value::from(&name[..]);
+        if let Some(msg) = elsewhere(&name).filter(|_| names.are_fal()) {
+            self.wrong(field, "feature_not_supported", msg, &input);
+            return None;
+        }
         let name = LoraName::try_from(name);
         if let Err(error) = &name {
             self.wrong(field, "lora_name", error.to_string(), &input);
         }
         name.ok()
     }
+}
+
+/// Why a path of fal's does not name a file of the workers; `None` if it may. fal reads `OWNER/NAME` as a name on the
+/// Hugging Face Hub.
+fn elsewhere(path: &str) -> Option<&'static str> {
+    if path.contains("://") {
+        return Some(
+            "This server loads no LoRAs from URLs: input should name a file of the workers' --lora-dir",
+        );
+    }
+    let part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    let is_hub_id = path.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name));
+    (is_hub_id && !path.ends_with(".safetensors")).then_some(
+        "This server loads no LoRAs from the Hugging Face Hub: input should name a file of the workers' --lora-dir. \
+         A file in a folder there is named with its ending, FOLDER/FILE.safetensors",
+    )
 }

@@ -5,6 +5,8 @@
 
 mod check;
 mod data_uri;
+mod dialect;
+mod fal;
 mod field_error;
 mod fields;
 mod image_request;
@@ -19,9 +21,9 @@ mod png;
 mod size;
 mod spec;
 mod webp;
-mod wire;
 
 pub use check::{MAX_IMAGES, MAX_PIXELS, MAX_SEED, MIN_PIXELS, Offer};
+pub use dialect::{Defaults, Dialect, Names, Task, Unknown};
 pub use field_error::{FieldError, Loc};
 pub use image_request::{ImageRequest, LoraRequest};
 pub use input_image::{InputFormat, InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES};
@@ -30,4 +32,3 @@ pub use object::parse_object;
 pub use output::{OutputFormat, PreviewSource};
 pub use pictures::{Fetched, NotFetched, PictureSource, picture_sources};
 pub use spec::ImageSpec;
-pub use wire::{Defaults, Unknown};

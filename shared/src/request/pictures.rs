@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    dialect::{Names, Task},
     fields::{Fields, Least},
     input_image::{InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES},
-    wire::Unknown,
 };
 
 /// The default share of the steps, as in diffusers for SDXL: without a mask the whole picture changes a little, with a
@@ -47,9 +47,12 @@ pub enum PictureSource<'a> {
 }
 
 /// The sources of a request's pictures, unchecked. The caller fetches URLs before the check.
-pub fn picture_sources(body: &Map<String, Value>, unknown: Unknown) -> Vec<PictureSource<'_>> {
-    let names = FIELDS.iter().flat_map(|(own, fal)| [Some(*own), unknown.is_fal().then_some(*fal)]);
-    let texts = names.flatten().filter_map(|name| body.get(name)?.as_str());
+pub fn picture_sources(body: &Map<String, Value>, names: Names) -> Vec<PictureSource<'_>> {
+    let given = |name: &str| body.get(name).filter(|value| !value.is_null());
+    let values = FIELDS
+        .iter()
+        .filter_map(|(own, fal)| given(own).or_else(|| names.are_fal().then(|| given(fal)).flatten()));
+    let texts = values.filter_map(Value::as_str);
     texts.map(|text| if is_url(text) { PictureSource::Url(text) } else { PictureSource::Inline }).collect()
 }
 
@@ -85,17 +88,27 @@ pub enum NotFetched {
 
 impl Fields {
     /// Reads `image`, `mask` and `strength`. `steps` is `num_inference_steps`.
-    pub(super) fn original(&mut self, steps: u32, unknown: Unknown, fetched: &Fetched) -> Option<Original> {
-        let [image, mask] = FIELDS.map(|field| self.either(field, unknown));
+    pub(super) fn original(&mut self, steps: u32, names: Names, fetched: &Fetched) -> Option<Original> {
+        let [image, mask] = FIELDS.map(|field| self.either(field, names));
         let strength_given = self.body.get("strength").cloned().filter(|value| !value.is_null());
         let strength = self.float("strength", Least::Above(0.0), 1.0);
+        if image.is_none() && matches!(names.task(), Some(Task::ImageToImage | Task::Inpainting)) {
+            self.picture_missing("image_url");
+        }
+        if mask.is_none() && names.task() == Some(Task::Inpainting) {
+            self.picture_missing("mask_url");
+        }
         let Some(image) = image else {
+            if names.task().is_some_and(|task| task != Task::Any) {
+                return None;
+            }
             for (field, value) in mask.into_iter().chain(strength_given.map(|value| ("strength", value))) {
                 self.wrong(field, "missing_image", "Input should come with an image", &value);
             }
             return None;
         };
         let default = if mask.is_some() { STRENGTH_OF_MASK } else { STRENGTH };
+        let default = names.task().and_then(Task::strength).unwrap_or(default);
         let strength = strength.unwrap_or(default);
         if Original::steps(strength, steps) == 0 {
             let msg = "Leaves no step: num_inference_steps times strength should be at least 1";
@@ -110,21 +123,22 @@ impl Fields {
         Some(Original { image: image?, mask, strength })
     }
 
-    /// Takes a field by our name or by fal's, and returns it with that name.
+    fn picture_missing(&mut self, field: &str) {
+        let body = Value::Object(self.body.clone());
+        self.wrong(field, "missing", "Field required", &body);
+    }
+
+    /// Takes a field by our name or by fal's, and returns it with that name. If both are given, ours counts.
     fn either(
         &mut self,
         (own, fal): (&'static str, &'static str),
-        unknown: Unknown,
+        names: Names,
     ) -> Option<(&'static str, Value)> {
         let by_own = self.take(own).map(|value| (own, value));
-        if !unknown.is_fal() {
+        if !names.are_fal() {
             return by_own;
         }
         let by_fal = self.take(fal).map(|value| (fal, value));
-        if let (Some(_), Some((_, value))) = (&by_own, &by_fal) {
-            let msg = format!("Input should be given as {own} or as {fal}, not as both");
-            self.wrong(fal, "given_twice", msg, value);
-        }
         by_own.or(by_fal)
     }
 

@@ -17,6 +17,11 @@ impl Size {
         u64::from(self.width) * u64::from(self.height)
     }
 
+    /// The multiple of [`GRID`] that is nearest to `side`.
+    pub(super) fn nearest(side: f64) -> u32 {
+        (side / f64::from(GRID)).round() as u32 * GRID
+    }
+
     /// The output size for an input picture of this size. A missing side is computed from the aspect ratio. Without
     /// both sides the result is the nearest allowed size. If no allowed size has at most `most` pixels, the result has
     /// more.
@@ -55,8 +60,7 @@ impl Size {
 /// The other side for the side `given`, for a picture with the sides `along` and `across`.
 fn other(given: u32, along: u32, across: u32, most: u64) -> u32 {
     let side = f64::from(given) * f64::from(across) / f64::from(along);
-    let nearest = (side / f64::from(GRID)).round() * f64::from(GRID);
-    (nearest as u32).clamp(*SIDE.start(), *SIDE.end()).min(longest(given, most))
+    Size::nearest(side).clamp(*SIDE.start(), *SIDE.end()).min(longest(given, most))
 }
 
 /// The longest other side with at most the given number of pixels.

@@ -9,6 +9,7 @@ use super::{
     output::{OutputFormat, PreviewSource},
     pictures::Original,
 };
+use crate::event::Warning;
 
 /// A checked request: every value is in its range and every default is filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,8 @@ pub struct ImageSpec {
     pub(super) preview_every: u32,
     pub(super) preview_source: PreviewSource,
     pub(super) output_format: OutputFormat,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl ImageSpec {
@@ -143,6 +146,11 @@ impl ImageSpec {
     /// How the final pictures are encoded.
     pub fn output_format(&self) -> OutputFormat {
         self.output_format
+    }
+
+    /// The parts of the request that were accepted without an effect. They belong to the result's warnings.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// Whether a preview follows the 0-based step `step`.

@@ -93,7 +93,7 @@ impl Preview {
 /// The event of a job's log that is read together with its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
-    /// The terminal event, if the job has ended.
+    /// The terminal event, if the job has ended. Then the state has the job's prompt too.
     End,
     /// The newest event.
     Newest,

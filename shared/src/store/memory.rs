@@ -233,8 +233,11 @@ impl Store for MemoryStore {
 
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
         let inner = lock(&self.inner);
-        Ok(inner.state.status(id).map(|state| {
+        Ok(inner.state.status(id).map(|mut state| {
             let wanted = shown == Shown::Newest || state.status.is_terminal();
+            if shown == Shown::End && wanted {
+                state.prompt = inner.state.job(id).map(|job| job.spec.prompt().to_owned());
+            }
             let event = inner.state.newest(id).filter(|_| wanted).cloned();
             (state, event)
         }))

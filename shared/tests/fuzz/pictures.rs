@@ -4,7 +4,8 @@ use std::{fmt::Debug, io::Cursor};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use glimpse_shared::request::{
-    Defaults, ImageSpec, InputImage, MAX_INPUT_IMAGE_BYTES, Offer, PreviewSource, Unknown, parse_object,
+    Defaults, Dialect, ImageSpec, InputImage, MAX_INPUT_IMAGE_BYTES, Names, Offer, PreviewSource, Task,
+    Unknown, parse_object,
 };
 use glimpse_test_support::fuzz::{
     self, damages,
@@ -68,10 +69,10 @@ proptest! {
         let body = json!({ "prompt": "x", picture: text, "mask": text }).to_string();
         let offer =
             Offer { native_width: 64, native_height: 64, max_pixels: 1 << 20, schedulers: Default::default() };
-        let unknown = if fal { Unknown::Ignored } else { Unknown::Refused };
-        let defaults = Defaults { unknown, preview_source: PreviewSource::Latents };
+        let defaults = Defaults { unknown: Unknown::Ignored, preview_source: PreviewSource::Latents };
+        let dialect = Dialect { defaults, names: if fal { Names::Fal(Task::Any) } else { Names::Own } };
         let checked = fuzz::within(&text, most(4 * length, PIXELS), || {
-            let checked = parse_object(body.as_bytes()).and_then(|body| ImageSpec::check(body, &offer, defaults));
+            let checked = parse_object(body.as_bytes()).and_then(|body| ImageSpec::check(body, &offer, dialect));
             checked.map(|spec| serde_json::to_string(&spec).unwrap())
         });
         match checked {

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use glimpse_shared::request::{Fetched, InputImage, Unknown};
+use glimpse_shared::request::{Fetched, InputImage, Names, Task};
 use glimpse_test_support::fuzz;
 use image::{DynamicImage, ImageFormat};
 use proptest::prelude::*;
@@ -31,16 +31,18 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 const NAMES: &str = "prompt|negative_prompt|num_inference_steps|width|height|guidance_scale|guidance_rescale|\
-                     clip_skip|loras|image|image_url|mask|mask_url|strength|seed|num_images|scheduler";
+                     clip_skip|loras|image|image_url|mask|mask_url|strength|seed|num_images|scheduler|\
+                     image_size|format|embeddings|expand_prompt|sync_mode";
 
 proptest! {
     #![proptest_config(fuzz::cases(256))]
 
     #[test]
-    fn any_json_is_checked(members in prop::collection::btree_map(NAMES, any_json(), 0..8), fal: bool) {
-        let unknown = if fal { Unknown::Ignored } else { Unknown::Refused };
+    fn any_json_is_checked(members in prop::collection::btree_map(NAMES, any_json(), 0..8), fal: bool, task in 0_usize..3) {
+        let task = [Task::Any, Task::ImageToImage, Task::Inpainting][task];
+        let names = if fal { Names::Fal(task) } else { Names::Own };
         let body = Value::Object(members.into_iter().collect());
-        match check_with(body, unknown, &Fetched::default()) {
+        match check_with(body, names, &Fetched::default()) {
             Ok(spec) => prop_assert!(u64::from(spec.width()) * u64::from(spec.height()) <= MOST),
             Err(errors) => prop_assert!(!errors.is_empty()),
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use glimpse_shared::request::{
-    Fetched, InputFormat, InputImage, NotFetched, PictureSource, Unknown, picture_sources,
+    Fetched, InputFormat, InputImage, Names, NotFetched, PictureSource, Task, picture_sources,
 };
 use image::ImageFormat;
 use serde_json::{Value, json};
@@ -82,39 +82,40 @@ fn strength_is_a_share_of_the_steps() {
         (json!({ "num_inference_steps": 3 }), "too_few_steps"),
         (json!({ "num_inference_steps": 1, "mask": png(64, 64) }), "too_few_steps"),
     ] {
-        assert_eq!(
-            wrong(of(members.clone()), Unknown::Refused),
-            [("strength".to_owned(), kind)],
-            "{members}"
-        );
+        assert_eq!(wrong(of(members.clone()), Names::Own), [("strength".to_owned(), kind)], "{members}");
     }
 }
 
 #[test]
 fn a_mask_and_a_strength_belong_to_a_picture() {
-    for unknown in [Unknown::Refused, Unknown::Ignored] {
+    for names in [Names::Own, Names::Fal(Task::Any)] {
         let body = json!({ "prompt": "x", "mask": png(64, 64), "strength": 0.5 });
         let missing = |field: &str| (field.to_owned(), "missing_image");
-        assert_eq!(wrong(body, unknown), [missing("mask"), missing("strength")]);
+        assert_eq!(wrong(body, names), [missing("mask"), missing("strength")]);
     }
     let body = json!({ "prompt": "x", "image": 7, "mask": ["a"] });
     let string = |field: &str| (field.to_owned(), "string_type");
-    assert_eq!(wrong(body, Unknown::Refused), [string("image"), string("mask")]);
+    assert_eq!(wrong(body, Names::Own), [string("image"), string("mask")]);
 }
 
 #[test]
 fn fals_names_work_only_on_fals_routes() {
     let nothing = Fetched::default();
     let body = json!({ "prompt": "x", "image_url": png(64, 72), "mask_url": png(8, 8) });
-    let spec = check_with(body.clone(), Unknown::Ignored, &nothing).unwrap();
+    let spec = check_with(body.clone(), Names::Fal(Task::Any), &nothing).unwrap();
     assert_eq!((spec.height(), spec.mask().map(InputImage::width)), (72, Some(8)));
     let extra = |field: &str| (field.to_owned(), "extra_forbidden");
-    assert_eq!(wrong(body, Unknown::Refused), [extra("image_url"), extra("mask_url")]);
+    assert_eq!(wrong(body, Names::Own), [extra("image_url"), extra("mask_url")]);
 
-    let body = json!({ "prompt": "x", "image": png(64, 64), "image_url": png(64, 64) });
-    assert_eq!(wrong(body, Unknown::Ignored), [("image_url".to_owned(), "given_twice")]);
+    // Ours count.
+    let body = json!({ "prompt": "x", "image": png(64, 64), "image_url": "data:,", "mask": null, "mask_url": png(8, 8) });
+    let spec = check_with(body, Names::Fal(Task::Any), &nothing).unwrap();
+    assert_eq!(
+        (spec.image().map(InputImage::width), spec.mask().map(InputImage::width)),
+        (Some(64), Some(8))
+    );
     let body = json!({ "prompt": "x", "image": null, "image_url": png(64, 64), "mask_url": "data:," });
-    assert_eq!(wrong(body, Unknown::Ignored), [("mask_url".to_owned(), "image_load_error")]);
+    assert_eq!(wrong(body, Names::Fal(Task::Any)), [("mask_url".to_owned(), "image_load_error")]);
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn a_url_stands_for_its_fetched_picture() {
     ]
     .into_iter()
     .collect();
-    let spec = check_with(json!({ "prompt": "x", "image": good }), Unknown::Refused, &fetched).unwrap();
+    let spec = check_with(json!({ "prompt": "x", "image": good }), Names::Own, &fetched).unwrap();
     assert_eq!((spec.width(), spec.image().unwrap().format()), (72, InputFormat::Webp));
     let stored = serde_json::to_string(&spec).unwrap();
     assert!(!stored.contains("example.com"), "the job has the URL");
@@ -143,7 +144,7 @@ fn a_url_stands_for_its_fetched_picture() {
         ("HTTPS://not.asked/".to_owned(), "feature_not_supported"),
     ] {
         let body = json!({ "prompt": "x", "image": address });
-        let errors = check_with(body, Unknown::Refused, &fetched).unwrap_err();
+        let errors = check_with(body, Names::Own, &fetched).unwrap_err();
         assert_eq!((errors[0].field(), errors[0].kind), ("image".to_owned(), kind), "{address}");
         assert!(!serde_json::to_string(&errors).unwrap().contains("secret"));
     }
@@ -151,9 +152,9 @@ fn a_url_stands_for_its_fetched_picture() {
 
 #[test]
 fn the_sources_of_a_request_are_found() {
-    let body = json!({ "prompt": "http://x", "image": "data:,", "mask_url": "HTTP://a/b", "mask": 7 });
+    let body = json!({ "prompt": "http://x", "image": "data:,", "mask_url": "HTTP://a/b", "mask": null });
     let body = body.as_object().unwrap();
-    assert_eq!(picture_sources(body, Unknown::Refused), [PictureSource::Inline]);
+    assert_eq!(picture_sources(body, Names::Own), [PictureSource::Inline]);
     let both = [PictureSource::Inline, PictureSource::Url("HTTP://a/b")];
-    assert_eq!(picture_sources(body, Unknown::Ignored), both);
+    assert_eq!(picture_sources(body, Names::Fal(Task::Any)), both);
 }

@@ -1,6 +1,6 @@
 //! Valid and invalid files of input pictures.
 
-use glimpse_shared::request::{ImageSpec, InputFormat, InputImage, InputImageError, Unknown};
+use glimpse_shared::request::{ImageSpec, InputFormat, InputImage, InputImageError, Names};
 use image::ImageFormat;
 use serde_json::json;
 
@@ -70,14 +70,14 @@ fn a_picture_with_a_huge_size_is_not_decoded() {
     for (width, height) in [(100_000, 100_000), (8193, 1), (1, 8193), (8192, 2049), (i32::MAX as u32, 1)] {
         let image = uri("png", &png_of_size(width, height));
         let field = |field: &str| vec![(field.to_owned(), "image_too_large")];
-        assert_eq!(wrong(json!({ "prompt": "x", "image": image }), Unknown::Refused), field("image"));
+        assert_eq!(wrong(json!({ "prompt": "x", "image": image }), Names::Own), field("image"));
         let body = json!({ "prompt": "x", "image": png(64, 64), "mask": image });
-        assert_eq!(wrong(body, Unknown::Refused), field("mask"), "{width}x{height}");
+        assert_eq!(wrong(body, Names::Own), field("mask"), "{width}x{height}");
     }
     // These sizes are valid, and only the pixels are missing.
     for (width, height) in [(8192, 2048), (8192, 1), (4096, 4096)] {
         let image = uri("png", &png_of_size(width, height));
-        let wrong = wrong(json!({ "prompt": "x", "image": image }), Unknown::Refused);
+        let wrong = wrong(json!({ "prompt": "x", "image": image }), Names::Own);
         assert_eq!(wrong, [("image".to_owned(), "image_load_error")], "{width}x{height}");
     }
 }

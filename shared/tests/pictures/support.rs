@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use glimpse_shared::request::{
-    Defaults, Fetched, FieldError, ImageSpec, Offer, PreviewSource, Unknown, parse_object,
+    Defaults, Dialect, Fetched, FieldError, ImageSpec, Names, Offer, PreviewSource, Unknown, parse_object,
 };
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
@@ -14,24 +14,22 @@ pub(crate) const FORMATS: [(ImageFormat, &str); 3] =
 
 pub(crate) const MOST: u64 = 1024 * 1024;
 
-pub(crate) fn check_with(
-    body: Value,
-    unknown: Unknown,
-    fetched: &Fetched,
-) -> Result<ImageSpec, Vec<FieldError>> {
+pub(crate) fn check_with(body: Value, names: Names, fetched: &Fetched) -> Result<ImageSpec, Vec<FieldError>> {
     let offer =
         Offer { native_width: 128, native_height: 96, max_pixels: MOST, schedulers: Default::default() };
+    let unknown = if names == Names::Own { Unknown::Refused } else { Unknown::Ignored };
     let defaults = Defaults { unknown, preview_source: PreviewSource::Latents };
-    ImageSpec::check_with(parse_object(body.to_string().as_bytes())?, &offer, defaults, fetched)
+    let dialect = Dialect { defaults, names };
+    ImageSpec::check_with(parse_object(body.to_string().as_bytes())?, &offer, dialect, fetched)
 }
 
 pub(crate) fn check(body: Value) -> Result<ImageSpec, Vec<FieldError>> {
-    check_with(body, Unknown::Refused, &Fetched::default())
+    check_with(body, Names::Own, &Fetched::default())
 }
 
 /// The errors of a request, by field and kind.
-pub(crate) fn wrong(body: Value, unknown: Unknown) -> Vec<(String, &'static str)> {
-    let errors = check_with(body, unknown, &Fetched::default()).unwrap_err();
+pub(crate) fn wrong(body: Value, names: Names) -> Vec<(String, &'static str)> {
+    let errors = check_with(body, names, &Fetched::default()).unwrap_err();
     errors.iter().map(|error| (error.field(), error.kind)).collect()
 }
 

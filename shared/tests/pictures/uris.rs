@@ -1,7 +1,7 @@
 //! Pictures in data URIs. The media type is ignored; the bytes decide.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use glimpse_shared::request::{ImageSpec, InputFormat, InputImage, InputImageError, Unknown};
+use glimpse_shared::request::{ImageSpec, InputFormat, InputImage, InputImageError, Names};
 use image::ImageFormat;
 use serde_json::{Value, json};
 
@@ -180,6 +180,6 @@ fn a_file_that_is_not_a_picture_is_named() {
     }
     for bytes in [&b"\x89PNG\r\n\x1a\n"[..], b"\xff\xd8\xff", b"RIFF\x04\0\0\0WEBP"] {
         let body = json!({ "prompt": "x", "image": uri("png", bytes) });
-        assert_eq!(wrong(body, Unknown::Refused), [("image".to_owned(), "image_load_error")], "{bytes:?}");
+        assert_eq!(wrong(body, Names::Own), [("image".to_owned(), "image_load_error")], "{bytes:?}");
     }
 }

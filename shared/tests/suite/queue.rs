@@ -233,16 +233,17 @@ pub async fn an_event_is_read_only_for_those_who_show_it(fixture: &Fixture) {
     let mut lease = fixture.claim("w1").await;
     fixture.publish(&mut lease, 0).await;
     let look = async |shown| {
-        let (state, event) = fixture.store.status_with(job.id, shown).await.unwrap().unwrap();
+        let (mut state, event) = fixture.store.status_with(job.id, shown).await.unwrap().unwrap();
+        let prompt = state.prompt.take();
         assert_eq!(Some(&state), fixture.store.status(job.id).await.unwrap().as_ref());
-        event.map(|event| (event.seq.0, event.kind))
+        (event.map(|event| (event.seq.0, event.kind)), prompt)
     };
-    assert_eq!(look(Shown::Newest).await, Some((3, EventKind::Preview)));
-    assert_eq!(look(Shown::End).await, None);
+    assert_eq!(look(Shown::Newest).await, (Some((3, EventKind::Preview)), None));
+    assert_eq!(look(Shown::End).await, (None, None));
     fixture.store.finish(&mut lease, &completed()).await.unwrap();
-    for shown in [Shown::End, Shown::Newest] {
-        assert_eq!(look(shown).await, Some((4, EventKind::Completed)));
-    }
+    let end = Some((4, EventKind::Completed));
+    assert_eq!(look(Shown::Newest).await, (end, None));
+    assert_eq!(look(Shown::End).await, (end, Some("a heart".to_owned())));
     fixture.store.forget(job.id).await.unwrap();
     assert_eq!(fixture.store.status_with(job.id, Shown::Newest).await.unwrap(), None);
 }

@@ -84,6 +84,7 @@ impl Worker {
 
     async fn end(&self, mut lease: Lease, images: Vec<Image>, warnings: Vec<Warning>) -> Finish {
         let timings = Timings { inference: 1.5, decode: 0.25 };
+        let warnings = lease.job.spec.warnings().iter().cloned().chain(warnings).collect();
         let ending = Ending::completed(images, lease.job.spec.seed(), timings, warnings);
         self.store.finish(&mut lease, &ending).await.unwrap()
     }

@@ -105,6 +105,7 @@ fn right() -> Vec<Value> {
             "20",
             "",
             "4096 scheduler:DDIMScheduler",
+            "a heart",
             "",
             frame,
         ]),

@@ -103,11 +103,11 @@ pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, O
         Value::Nil => return Ok(None),
         value => read_as("a job's state", value)?,
     };
-    let Ok(fields) = <[Vec<u8>; 15]>::try_from(fields) else {
-        return Err(StoreError::Corrupt(format!("the state of {id} does not have 15 fields")));
+    let Ok(fields) = <[Vec<u8>; 16]>::try_from(fields) else {
+        return Err(StoreError::Corrupt(format!("the state of {id} does not have 16 fields")));
     };
     let [status, attempt, worker, step, seq, created, started, finished, app, digest, rest @ ..] = fields;
-    let [steps, retry_of, needs, position, frame] = rest;
+    let [steps, retry_of, needs, prompt, position, frame] = rest;
     let times = [created, started, finished].map(|at| present::<u64>(at).map(|at| at.map(Micros)));
     let [created, started, finished] = times;
     let state = JobState {
@@ -117,6 +117,7 @@ pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, O
         steps: number(&text(steps)?)?,
         retry_of: present(retry_of)?,
         needs: number(&text(needs)?)?,
+        prompt: Some(text(prompt)?).filter(|prompt| !prompt.is_empty()),
         status: word(&status)?,
         attempt: number(&text(attempt)?)?,
         worker: present(worker)?,

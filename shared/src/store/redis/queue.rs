@@ -69,6 +69,7 @@ impl Backend {
             .value(job.spec.steps_to_take())
             .value(job.retry_of.map_or_else(String::new, |id| id.to_string()))
             .value(&job.needs)
+            .text(job.spec.prompt())
     }
 
     pub(super) async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {

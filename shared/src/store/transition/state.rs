@@ -108,6 +108,7 @@ impl State {
             digest: record.job.digest.clone(),
             steps: record.job.spec.steps_to_take(),
             needs: record.job.needs.clone(),
+            prompt: None,
             retry_of: record.job.retry_of,
             status: record.status,
             attempt: record.attempt,

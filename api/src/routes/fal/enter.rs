@@ -1,0 +1,48 @@
+//! Reads a request as fal's clients write it.
+
+use axum::{
+    extract::{Path, rejection::PathRejection},
+    http::HeaderMap,
+};
+use bytes::Bytes;
+use glimpse_shared::request::{Dialect, Names, Task};
+
+use crate::{
+    accept::{Entered, Terms, accept},
+    config::OnDisconnect,
+    error::ApiError,
+    intake::Headers,
+    state::Api,
+    wire::FAL,
+};
+
+/// The path of an app: owner, name.
+pub(super) type AppPath = Result<Path<(String, String)>, PathRejection>;
+
+/// Checks a request and submits its job. `on_disconnect` replaces what the client may choose.
+pub(super) async fn enter(
+    api: &Api,
+    path: AppPath,
+    task: Task,
+    headers: &HeaderMap,
+    body: Bytes,
+    on_disconnect: Option<OnDisconnect>,
+) -> Result<Entered, ApiError> {
+    let app = match path {
+        Ok(Path((owner, name))) => format!("{owner}/{name}"),
+        Err(_) => "(no UTF-8)".to_owned(),
+    };
+    let mut headers = Headers::new(headers);
+    let terms = Terms {
+        class: headers.class(),
+        start_timeout: headers.start_timeout().unwrap_or(api.config.start_timeout),
+        on_disconnect: {
+            let chosen = headers.on_disconnect().unwrap_or(api.config.on_disconnect);
+            on_disconnect.unwrap_or(chosen)
+        },
+        traceparent: headers.traceparent(),
+        errors: headers.errors,
+    };
+    let dialect = Dialect { names: Names::Fal(task), ..FAL.wire.reads };
+    accept(api, &app, terms, body, dialect).await
+}

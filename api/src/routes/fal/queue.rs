@@ -1,0 +1,140 @@
+//! fal's queue: a client submits a request, and asks for its result later.
+
+use axum::{
+    Extension,
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use glimpse_shared::{
+    event::CancelledBy,
+    id::JobId,
+    job::{JobState, Status},
+    request::{FieldError, Task},
+    store::{Cancel, Shown},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    address::{QueueAddress, RequestUrls},
+    enter::{AppPath, enter},
+};
+use crate::{
+    config::OnDisconnect,
+    edge::with_id,
+    error::ApiError,
+    json::json_response,
+    state::{Api, ask},
+    waiting::{answer, ended},
+    wire::FAL,
+};
+
+/// The path of a request in the queue: owner, app, id.
+pub(super) type RequestPath = Result<Path<(String, String, String)>, PathRejection>;
+
+/// The query of a submit.
+#[derive(Deserialize)]
+pub(super) struct Webhook {
+    fal_webhook: Option<String>,
+}
+
+/// `POST /queue/{owner}/{app}`: answers at once.
+pub(super) async fn submit(
+    State(api): State<Api>,
+    path: AppPath,
+    Extension(task): Extension<Task>,
+    query: Result<Query<Webhook>, QueryRejection>,
+    address: QueueAddress,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    #[derive(Serialize)]
+    struct Submitted {
+        status: &'static str,
+        request_id: JobId,
+        gateway_request_id: JobId,
+        queue_position: u64,
+        #[serde(flatten)]
+        urls: RequestUrls,
+    }
+    if let Some(url) = query.ok().and_then(|Query(query)| query.fal_webhook) {
+        let msg = "This server calls no webhooks: leave it out, and ask for the status of the request";
+        let error = FieldError::query("fal_webhook", "feature_not_supported", msg, &url);
+        return Err(ApiError::field(error));
+    }
+    let app = path.as_ref().map(|Path((owner, name))| format!("{owner}/{name}")).unwrap_or_default();
+    // If the client disconnects before the response, it does not know the id.
+    let mut entered = enter(&api, path, task, &headers, body, Some(OnDisconnect::Cancel)).await?;
+    entered.waited.ended();
+    let id = entered.waited.id();
+    let submitted = Submitted {
+        status: "IN_QUEUE",
+        request_id: id,
+        gateway_request_id: id,
+        queue_position: entered.position,
+        urls: address.request(&app, id),
+    };
+    Ok(with_id(json_response(StatusCode::OK, &submitted), id))
+}
+
+/// Parses a request's path: its app and its id.
+pub(super) fn request(path: RequestPath) -> Result<(String, JobId), ApiError> {
+    let Ok(Path((owner, name, id))) = path else { return Err(ApiError::JobUnknown) };
+    let id = id.parse().map_err(|_| ApiError::JobUnknown)?;
+    Ok((format!("{owner}/{name}"), id))
+}
+
+/// The state of a job, if it is one of the app.
+pub(super) async fn known(api: &Api, app: &str, id: JobId) -> Result<JobState, ApiError> {
+    let state = ask(api.store.status(id)).await?;
+    state.filter(|state| state.app.as_str() == app).ok_or(ApiError::JobUnknown)
+}
+
+/// `GET /queue/{owner}/{app}/requests/{id}`: what `POST /{owner}/{app}` would have answered.
+pub(super) async fn result(State(api): State<Api>, path: RequestPath) -> Result<Response, ApiError> {
+    let (app, id) = request(path)?;
+    let result = async {
+        let (state, end) = ask(api.store.status_with(id, Shown::End)).await?.ok_or(ApiError::JobUnknown)?;
+        if state.app.as_str() != app {
+            return Err(ApiError::JobUnknown);
+        }
+        if !state.status.is_terminal() {
+            return Err(ApiError::StillRunning);
+        }
+        let json = ended(&end.ok_or_else(ApiError::unreadable)?)?;
+        answer(&api, &FAL, json, state.prompt.unwrap_or_default()).await
+    };
+    Ok(with_id(result.await.into_response(), id))
+}
+
+/// `PUT /queue/{owner}/{app}/requests/{id}/cancel`. A repeated cancel gets the answer of a cancel that is under way.
+pub(super) async fn cancel(State(api): State<Api>, path: RequestPath) -> Result<Response, ApiError> {
+    let (app, id) = match request(path) {
+        Ok(request) => request,
+        Err(_) => return Ok(cancelled(StatusCode::NOT_FOUND, "NOT_FOUND")),
+    };
+    let result = async {
+        let before = match known(&api, &app, id).await {
+            Err(ApiError::JobUnknown) => return Ok(cancelled(StatusCode::NOT_FOUND, "NOT_FOUND")),
+            before => before?,
+        };
+        Ok::<_, ApiError>(match ask(api.store.cancel(id, CancelledBy::Client)).await? {
+            Cancel::Cancelled if before.status == Status::Queued => cancelled(StatusCode::OK, "OK"),
+            Cancel::Cancelled | Cancel::AlreadyDone(Status::Cancelled) => {
+                cancelled(StatusCode::ACCEPTED, "CANCELLATION_REQUESTED")
+            }
+            Cancel::AlreadyDone(_) => cancelled(StatusCode::BAD_REQUEST, "ALREADY_COMPLETED"),
+            Cancel::Unknown => cancelled(StatusCode::NOT_FOUND, "NOT_FOUND"),
+        })
+    };
+    Ok(with_id(result.await.into_response(), id))
+}
+
+fn cancelled(code: StatusCode, status: &str) -> Response {
+    json_response(code, &json!({ "status": status }))
+}

@@ -1,0 +1,173 @@
+//! Clients that wait for their pictures on the connection of their request.
+
+use axum::response::Response;
+use bytes::Bytes;
+use futures::StreamExt;
+use glimpse_shared::event::{Event, EventKind, Followed, Frame};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    accept::Entered,
+    client_buffer::ClientBuffer,
+    connection::ClientInput,
+    error::ApiError,
+    picture,
+    sse::{COMMENT, EventFormat, KEEP_ALIVE, Out, Relay, respond},
+    state::Api,
+    submit::Waited,
+    wire::Connected,
+};
+
+/// Waits for the end of a job, and answers with its pictures or with the reason why there are none.
+pub(crate) async fn pictures(
+    api: &Api,
+    wire: &Connected,
+    Entered { mut waited, prompt, .. }: Entered,
+    input: &ClientInput,
+) -> Result<Response, ApiError> {
+    let mut events = api.store.follow(waited.id(), None);
+    loop {
+        let followed = tokio::select! {
+            biased;
+            followed = events.next() => followed.ok_or(ApiError::Defect)?,
+            // Nothing can be written before the response, so a client that only reads cannot be distinguished from one
+            // that has disconnected.
+            () = input.ended() => return Err(ApiError::InputEnded),
+            () = api.ending.cancelled() => return Err(ApiError::Ending),
+        };
+        if let Some(end) = end_of(&followed) {
+            waited.ended();
+            return answer(api, wire, end?, prompt).await;
+        }
+    }
+}
+
+/// The pictures of a `completed` event as a response.
+///
+/// # Errors
+/// When the event cannot be read.
+pub(crate) async fn answer(
+    api: &Api,
+    wire: &Connected,
+    json: Bytes,
+    prompt: String,
+) -> Result<Response, ApiError> {
+    let pictures = wire.pictures;
+    let (size, answer) = (json.len(), move || {
+        let completed = picture::of_completed(&json).ok_or(ApiError::Defect)?;
+        Ok(pictures(&completed, &prompt))
+    });
+    api.answers.run_if_large(size, answer).await?
+}
+
+/// Sends the previews of a job, then its pictures.
+pub(crate) async fn stream(
+    api: &Api,
+    wire: &'static Connected,
+    Entered { mut waited, .. }: Entered,
+    input: ClientInput,
+    place: OwnedSemaphorePermit,
+) -> Result<Response, ApiError> {
+    let mut client_buffer = ClientBuffer::fill(api.store.follow(waited.id(), None));
+    // Before the first byte an error can have its own status. Many clients read only such errors.
+    let first = tokio::select! {
+        biased;
+        first = first_shown(&mut client_buffer) => Some(first?),
+        () = input.ended() => None,
+        () = tokio::time::sleep(KEEP_ALIVE) => None,
+        () = api.ending.cancelled() => return Err(ApiError::Ending),
+    };
+    if let Some(Err(error)) = first.as_ref().and_then(end_of) {
+        waited.ended();
+        return Err(error);
+    }
+    let (mut format, mut out) = (Pictures { api: api.clone(), wire, waited }, Out::default());
+    match first {
+        Some(first) => format.write(first, &mut out).await,
+        None => out.push(COMMENT),
+    }
+    let relay = Relay { client_buffer, format, input, stop: api.ending.clone(), _place: place };
+    Ok(respond(relay, out))
+}
+
+/// The first event that such a stream sends.
+async fn first_shown(client_buffer: &mut ClientBuffer) -> Result<Followed, ApiError> {
+    loop {
+        let followed = client_buffer.next().await.ok_or(ApiError::Defect)?;
+        let shown = match &followed {
+            Followed::Frame(frame) => frame.kind == EventKind::Preview || frame.kind.is_terminal(),
+            Followed::Gap => false,
+            Followed::Lost => true,
+        };
+        if shown {
+            return Ok(followed);
+        }
+    }
+}
+
+/// The end of the job, if it has ended: the JSON of its `completed` event, or why it has no pictures.
+pub(crate) fn end_of(followed: &Followed) -> Option<Result<Bytes, ApiError>> {
+    match followed {
+        Followed::Frame(frame) if frame.kind.is_terminal() => Some(ended(frame)),
+        Followed::Frame(_) | Followed::Gap => None,
+        Followed::Lost => Some(Err(ApiError::lost())),
+    }
+}
+
+/// What a terminal event says: the JSON of a `completed` event, or why the job has no pictures.
+pub(crate) fn ended(frame: &Frame) -> Result<Bytes, ApiError> {
+    match frame.kind {
+        EventKind::Completed => Ok(frame.json()),
+        EventKind::Cancelled => Err(ApiError::Cancelled),
+        _ => match frame.event() {
+            Some(Event::Failed { code, message }) => Err(ApiError::Failed { code, message }),
+            _ => Err(ApiError::unreadable()),
+        },
+    }
+}
+
+/// The format of a stream of pictures. It is as the wire says.
+struct Pictures {
+    api: Api,
+    wire: &'static Connected,
+    waited: Waited,
+}
+
+impl Pictures {
+    fn cut(&self, error: &ApiError, out: &mut Out) {
+        out.push((self.wire.cut)(error));
+        out.cut();
+    }
+}
+
+impl EventFormat for Pictures {
+    async fn write(&mut self, followed: Followed, out: &mut Out) {
+        let Some(end) = end_of(&followed) else {
+            if let Followed::Frame(frame) = followed
+                && let Some(image) = picture::of_preview(&frame.json())
+            {
+                (self.wire.preview)(image, out);
+            }
+            return;
+        };
+        self.waited.ended();
+        let json = match end {
+            Ok(json) => json,
+            Err(error) => return self.cut(&error, out),
+        };
+        let last = self.wire.last;
+        let size = json.len();
+        let event = move || picture::of_completed(&json).map(|completed| last(&completed));
+        match self.api.answers.run_if_large(size, event).await {
+            Ok(Some(event)) => {
+                out.push(event);
+                out.end();
+            }
+            _ => self.cut(&ApiError::unreadable(), out),
+        }
+    }
+
+    fn stop(&mut self, out: &mut Out) {
+        self.cut(&ApiError::Ending, out);
+    }
+}

@@ -1,0 +1,154 @@
+//! fal's wire.
+
+use std::io::Write;
+
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode},
+    response::Response,
+};
+use bytes::Bytes;
+use glimpse_shared::{
+    event::{FailureCode, ascii_json},
+    request::{Defaults, Dialect, Names, PreviewSource, Task, Unknown},
+};
+use hyper::ext::ReasonPhrase;
+use serde::Serialize;
+use serde_json::{json, value::RawValue};
+
+use super::{
+    definition::{Connected, Wire},
+    detail::{self, status},
+};
+use crate::{error::ApiError, json::json_response, picture::CompletedParts, sse::Out};
+
+/// fal's routes. fal's SSE uses only `data`: an `id:`, a `retry:` or an event name would break its Python client.
+pub(crate) static FAL: Connected = Connected {
+    wire: Wire {
+        reads: Dialect {
+            defaults: Defaults { unknown: Unknown::Ignored, preview_source: PreviewSource::Latents },
+            names: Names::Fal(Task::Any),
+        },
+        reports: report,
+    },
+    pictures,
+    preview,
+    last,
+    cut,
+};
+
+/// fal's name for the kind of an error, also for responses without a body.
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-fal-error-type");
+
+/// Who set the expired timeout. With this header fal's clients do not retry.
+const TIMEOUT_TYPE: HeaderName = HeaderName::from_static("x-fal-request-timeout-type");
+
+/// fal's word for the reason why a job has no pictures.
+pub(crate) fn error_type(error: &ApiError) -> Option<&'static str> {
+    match error {
+        ApiError::Failed { code, .. } => Some(match code {
+            FailureCode::StartTimeout => "request_timeout",
+            FailureCode::BadRequest => "bad_request",
+            FailureCode::AttemptsExhausted
+            | FailureCode::RunTimeout
+            | FailureCode::JobLost
+            | FailureCode::Internal => "internal_error",
+        }),
+        ApiError::Cancelled | ApiError::InputEnded => Some("client_cancelled"),
+        _ => None,
+    }
+}
+
+/// fal's text for an error, where it has one.
+fn text(error: &ApiError) -> String {
+    match error {
+        ApiError::Failed { code: FailureCode::StartTimeout, .. } => "Request timed out".to_owned(),
+        ApiError::JobUnknown => "Request not found".to_owned(),
+        ApiError::InputEnded => {
+            "The client closed its sending half before the response; this route treats that as a \
+                                 disconnect: keep it open, or use /{owner}/{app}/stream or /v1/jobs"
+                .to_owned()
+        }
+        other => other.message(),
+    }
+}
+
+fn report(error: &ApiError) -> Response {
+    let Some(error_type) = error_type(error) else {
+        return match error {
+            ApiError::JobUnknown => json_response(status(error), &json!({ "detail": text(error) })),
+            other => detail::report(other),
+        };
+    };
+    let status = status(error);
+    let mut response = json_response(status, &json!({ "detail": text(error), "error_type": error_type }));
+    response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(error_type));
+    if status == StatusCode::GATEWAY_TIMEOUT {
+        response.headers_mut().insert(TIMEOUT_TYPE, HeaderValue::from_static("user"));
+    }
+    if status.canonical_reason().is_none() {
+        // fal's JavaScript client uses the reason phrase as the error's message.
+        response.extensions_mut().insert(ReasonPhrase::from_static(b"Client Closed Request"));
+    }
+    response
+}
+
+fn pictures(completed: &CompletedParts<'_>, prompt: &str) -> Response {
+    #[derive(Serialize)]
+    struct Pictures<'a> {
+        images: &'a [&'a RawValue],
+        image: Option<&'a &'a RawValue>,
+        seed: u64,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        prompt: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timings: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        warnings: Option<&'a RawValue>,
+    }
+    let CompletedParts { images, seed, timings, warnings } = completed;
+    let pictures = Pictures {
+        images,
+        image: images.first(),
+        seed: *seed,
+        prompt,
+        timings: *timings,
+        warnings: *warnings,
+    };
+    json_response(StatusCode::OK, &pictures)
+}
+
+fn preview(image: Bytes, out: &mut Out) {
+    out.push(&br#"data: {"image":"#[..]);
+    out.push(image);
+    out.push(&b"}\n\n"[..]);
+}
+
+/// The first picture, as in a preview; the seed; all pictures, if there is more than one; the warnings.
+fn last(completed: &CompletedParts<'_>) -> Vec<u8> {
+    let length: usize = completed.images.iter().map(|image| image.get().len()).sum();
+    let mut event = Vec::with_capacity(2 * length + 1024);
+    let first = completed.images.first().map_or("null", |image| image.get());
+    // Writing to a vector cannot fail.
+    let _ = write!(event, "data: {{\"image\":{first},\"seed\":{}", completed.seed);
+    if completed.images.len() > 1 {
+        let all: Vec<_> = completed.images.iter().map(|image| image.get()).collect();
+        let _ = write!(event, ",\"images\":[{}]", all.join(","));
+    }
+    if let Some(warnings) = completed.warnings {
+        let _ = write!(event, ",\"warnings\":{}", warnings.get());
+    }
+    event.extend_from_slice(b"}\n\n");
+    event
+}
+
+/// An event for human readers: fal's clients do not know errors in a stream.
+fn cut(error: &ApiError) -> String {
+    #[derive(Serialize)]
+    struct ErrorEvent<'a> {
+        error: &'static str,
+        detail: &'a str,
+    }
+    let event =
+        ErrorEvent { error: error_type(error).unwrap_or("runner_disconnected"), detail: &text(error) };
+    format!("data: {}\n\n", ascii_json(&event))
+}

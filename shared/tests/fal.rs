@@ -1,0 +1,187 @@
+//! fal's names for the fields of a request.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use glimpse_shared::{
+    event::WarningCode,
+    request::{
+        Defaults, Dialect, FieldError, ImageSpec, InputImage, Loc, Names, Offer, OutputFormat, PreviewSource,
+        Task, Unknown, parse_object,
+    },
+};
+use serde_json::{Value, json};
+
+/// Checks a request to an app whose own size is `native` squared.
+fn check_of(body: Value, task: Task, native: u32) -> Result<ImageSpec, Vec<FieldError>> {
+    let defaults = Defaults { unknown: Unknown::Ignored, preview_source: PreviewSource::Latents };
+    let offer = Offer {
+        native_width: native,
+        native_height: native,
+        max_pixels: 1024 * 1024,
+        schedulers: Default::default(),
+    };
+    let body = parse_object(body.to_string().as_bytes())?;
+    ImageSpec::check(body, &offer, Dialect { defaults, names: Names::Fal(task) })
+}
+
+/// Checks a request with a prompt and these members.
+fn check(members: Value) -> Result<ImageSpec, Vec<FieldError>> {
+    check_of(with_prompt(members), Task::Any, 1024)
+}
+
+fn with_prompt(members: Value) -> Value {
+    let mut body = json!({ "prompt": "x" });
+    body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    body
+}
+
+/// The place and the kind of each error.
+fn errors(checked: Result<ImageSpec, Vec<FieldError>>) -> Vec<(String, &'static str)> {
+    let part = |loc: &Loc| match loc {
+        Loc::Name(name) => name.clone(),
+        Loc::Offset(at) | Loc::Index(at) => at.to_string(),
+    };
+    let place = |error: &FieldError| error.loc[1..].iter().map(part).collect::<Vec<_>>().join(".");
+    checked.unwrap_err().iter().map(|error| (place(error), error.kind)).collect()
+}
+
+fn error(field: &str, kind: &'static str) -> [(String, &'static str); 1] {
+    [(field.to_owned(), kind)]
+}
+
+fn png() -> String {
+    let mut file = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(64, 64).write_to(&mut file, image::ImageFormat::Png).unwrap();
+    format!("data:image/png;base64,{}", STANDARD.encode(file.into_inner()))
+}
+
+#[test]
+fn a_named_size_is_scaled_to_the_apps_own_size() {
+    for (name, at_1024, at_128, at_768) in [
+        ("square_hd", (1024, 1024), (128, 128), (768, 768)),
+        ("square", (512, 512), (64, 64), (384, 384)),
+        ("portrait_4_3", (768, 1024), (96, 128), (576, 768)),
+        ("portrait_16_9", (576, 1024), (72, 128), (432, 768)),
+        ("landscape_4_3", (1024, 768), (128, 96), (768, 576)),
+        ("landscape_16_9", (1024, 576), (128, 72), (768, 432)),
+    ] {
+        for (native, size) in [(1024, at_1024), (128, at_128), (768, at_768)] {
+            let body = json!({ "prompt": "x", "image_size": name });
+            let spec = check_of(body, Task::Any, native).unwrap();
+            assert_eq!((spec.width(), spec.height()), size, "{name} at {native}");
+        }
+    }
+    // No side is below the smallest one.
+    let spec = check_of(json!({ "prompt": "x", "image_size": "square" }), Task::Any, 64).unwrap();
+    assert_eq!((spec.width(), spec.height()), (64, 64));
+}
+
+#[test]
+fn an_image_size_may_be_an_object_and_is_not_scaled() {
+    let size = json!({ "width": 640, "height": 480.0, "unit": "px" });
+    let spec = check_of(json!({ "prompt": "x", "image_size": size }), Task::Any, 128).unwrap();
+    assert_eq!((spec.width(), spec.height()), (640, 480));
+    for (size, place, kind) in [
+        (json!({ "width": 640 }), "image_size.height", "missing"),
+        (json!({ "width": 640, "height": null }), "image_size.height", "missing"),
+        (json!({ "width": 65, "height": 64 }), "image_size.width", "multiple_of"),
+        (json!({ "width": "640", "height": 64 }), "image_size.width", "int_type"),
+        (json!({ "width": 640, "height": 4096 }), "image_size.height", "less_than_equal"),
+        (json!({ "width": 2048, "height": 1024 }), "image_size", "less_than_equal"),
+        (json!("huge"), "image_size", "one_of"),
+        (json!(512), "image_size", "one_of"),
+        (json!([512, 512]), "image_size", "one_of"),
+    ] {
+        assert_eq!(errors(check(json!({ "image_size": size }))), error(place, kind), "{size}");
+    }
+}
+
+#[test]
+fn our_names_count_beside_fals() {
+    let spec = check(json!({ "image_size": "square", "width": 256 })).unwrap();
+    assert_eq!((spec.width(), spec.height()), (256, 1024));
+    assert!(check(json!({ "image_size": "nonsense", "height": 256 })).is_ok());
+    let spec = check(json!({ "image_size": "square", "width": null, "height": null })).unwrap();
+    assert_eq!((spec.width(), spec.height()), (512, 512));
+    for (members, format) in [
+        (json!({ "format": "png" }), OutputFormat::Png),
+        (json!({ "format": "png", "output_format": "webp" }), OutputFormat::Webp),
+        (json!({ "format": "png", "output_format": null }), OutputFormat::Png),
+        (json!({ "format": null }), OutputFormat::Jpeg),
+    ] {
+        assert_eq!(check(members.clone()).unwrap().output_format(), format, "{members}");
+    }
+    assert_eq!(errors(check(json!({ "format": "gif" }))), error("format", "one_of"));
+}
+
+#[test]
+fn what_has_no_effect_is_accepted_and_an_expansion_is_warned_of() {
+    let sent = json!({
+        "enable_safety_checker": true, "safety_checker_version": "v1", "sync_mode": true, "expand_prompt": false,
+        "request_id": "", "loras": [{ "path": "a", "scale": 1, "force": true }],
+    });
+    assert_eq!(check(sent).unwrap().warnings(), []);
+    let spec = check(json!({ "expand_prompt": true })).unwrap();
+    let codes: Vec<_> = spec.warnings().iter().map(|warning| warning.code).collect();
+    assert_eq!(codes, [WarningCode::PromptNotExpanded]);
+    let stored: ImageSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+    assert_eq!(stored, spec);
+    for field in ["enable_safety_checker", "sync_mode", "expand_prompt"] {
+        assert_eq!(errors(check(json!({ field: "yes" }))), error(field, "bool_type"));
+    }
+}
+
+#[test]
+fn what_would_change_the_picture_is_refused_by_its_name() {
+    for (field, value) in [
+        ("embeddings", json!([{ "path": "https://example.com/a", "tokens": ["<s0>"] }])),
+        ("controlnets", json!([{ "path": "canny", "image_url": "https://example.com/a" }])),
+        ("ip_adapters", json!([{ "path": "ip" }])),
+        ("ip_adapter", json!({ "path": "ip" })),
+        ("prompt_weighting", json!(true)),
+        ("model_name", json!("owner/name")),
+        ("eta", json!(0.5)),
+        ("timesteps", json!({ "method": "array", "array": [999] })),
+    ] {
+        assert_eq!(errors(check(json!({ field: value }))), error(field, "feature_not_supported"));
+    }
+    let unused = json!({
+        "embeddings": [], "controlnets": null, "ip_adapter": {}, "prompt_weighting": false, "eta": 0,
+        "model_name": "", "timesteps": { "method": "default", "array": [] },
+    });
+    assert!(check(unused).is_ok());
+}
+
+#[test]
+fn a_lora_is_a_file_of_the_workers() {
+    let loras = |path: &str| json!({ "loras": [{ "path": path }] });
+    for path in ["pixel", "pixel.safetensors", "styles/pixel.safetensors", "a/b/c"] {
+        assert_eq!(check(loras(path)).unwrap().loras()[0].name().as_str(), path);
+    }
+    for path in ["https://example.com/a.safetensors", "HTTP://x", "owner/name", "owner/pixel-art.v2"] {
+        assert_eq!(errors(check(loras(path))), error("loras.0.path", "feature_not_supported"), "{path}");
+    }
+    for path in ["../x", "/x", "c:x"] {
+        assert_eq!(errors(check(loras(path))), error("loras.0.path", "lora_name"), "{path}");
+    }
+}
+
+#[test]
+fn an_endpoint_for_pictures_requires_them_and_has_fals_strength() {
+    let both = json!({ "prompt": "x", "image_url": png(), "mask_url": png() });
+    for (task, strength) in [(Task::Any, 0.9999), (Task::ImageToImage, 0.95), (Task::Inpainting, 0.95)] {
+        assert_eq!(check_of(both.clone(), task, 1024).unwrap().strength(), strength, "{task:?}");
+    }
+    let one = json!({ "prompt": "x", "image_url": png() });
+    assert_eq!(check_of(one.clone(), Task::Any, 1024).unwrap().strength(), 0.3);
+    assert_eq!(check_of(one.clone(), Task::ImageToImage, 1024).unwrap().strength(), 0.95);
+    assert_eq!(errors(check_of(one, Task::Inpainting, 1024)), error("mask_url", "missing"));
+    let ours =
+        json!({ "prompt": "x", "image": png(), "mask": png(), "strength": 0.5, "image_size": "square" });
+    let spec = check_of(ours, Task::Inpainting, 1024).unwrap();
+    assert_eq!((spec.strength(), spec.mask().map(InputImage::width)), (0.5, Some(64)));
+    assert_eq!((spec.width(), spec.height()), (512, 512));
+    let none = json!({ "prompt": "x", "strength": 0.5 });
+    assert_eq!(errors(check_of(none.clone(), Task::ImageToImage, 1024)), error("image_url", "missing"));
+    let missing = ["image_url", "mask_url"].map(|field| (field.to_owned(), "missing"));
+    assert_eq!(errors(check_of(none, Task::Inpainting, 1024)), missing);
+}
