@@ -98,7 +98,8 @@ impl Trouble {
         if !is_alive {
             return Err(PipelineError::Device { message });
         }
-        let is_memory = ["OUT_OF_MEMORY", "ALLOC_FAILED"].iter().any(|code| message.contains(code));
+        let is_memory =
+            ["OUT_OF_MEMORY", "ALLOC_FAILED", "ALLOCATION_FAILED"].iter().any(|code| message.contains(code));
         Ok(if is_memory { Self::Memory(message) } else { Self::Other(message) })
     }
 }

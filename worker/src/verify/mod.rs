@@ -42,6 +42,9 @@ pub fn at_start(device: &Device, dtype: DType) -> Result<(), PipelineError> {
     let begun = Instant::now();
     let table = Table::of(&cases(dtype, Scale::Sdxl), device, rand::random())?;
     table.apply();
+    // The largest shapes take more than a step does: other processes may need it.
+    #[cfg(feature = "cuda")]
+    crate::sdxl::ops::release_cuda(device)?;
     let (shapes, seconds) = (table.rows().len(), begun.elapsed().as_secs_f64());
     tracing::info!(
         "compared the GPU's operations with their portable forms at {shapes} shapes, in {seconds:.1} s"
