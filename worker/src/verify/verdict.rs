@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_speed_in_the_dtype_of_the_model_decides() {
-        let in_f32 = |row| Row { dtype: DType::F32, ..row };
+        let in_f32 = |row: Row| Row { dtype: DType::F32, ..row };
         assert_eq!(of(&[compared(0.0, 10, 20), in_f32(compared(0.0, 900, 200))]), Verdict::Own);
         let [own, portable] = [20, 10].map(Duration::from_micros);
         let rows = [compared(0.0, 20, 10), in_f32(compared(0.0, 200, 900))];
