@@ -49,18 +49,25 @@ impl Recordings {
         let Device::Cuda(device) = inputs[0].device() else { return body(inputs) };
         let key = (inputs.iter().map(|input| input.shape().clone()).collect(), Weight::changes());
         let next = self.repeats.borrow_mut().next(key);
-        match (next, &*self.newest.borrow()) {
-            (Next::Again, Some(recording)) => return recording.replay(inputs),
-            (Next::Again, None) => return body(inputs),
-            (Next::Run | Next::Record, _) => {}
+        if next == Next::Again {
+            let replayed = self.newest.borrow().as_ref().map(|recording| recording.replay(inputs));
+            if let Some(Err(_)) = replayed {
+                // Its memory may be what is missing: the next run does without it.
+                self.forget(device);
+            }
+            return replayed.unwrap_or_else(|| body(inputs));
         }
         // Another shape or other weights: the recording's memory may be needed, and its weights may be gone.
-        if self.newest.take().is_some() {
-            release_cuda_graphs(device);
-        }
+        self.forget(device);
         match next {
             Next::Record => self.record(device, inputs, body),
             Next::Run | Next::Again => body(inputs),
+        }
+    }
+
+    fn forget(&self, device: &CudaDevice) {
+        if self.newest.take().is_some() {
+            release_cuda_graphs(device);
         }
     }
 
