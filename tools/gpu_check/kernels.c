@@ -111,7 +111,8 @@ static void CUPTIAPI give_buffer(CUcontext context, uint32_t stream, uint8_t *bu
 
 static void end(void) {
   p_cuptiActivityFlushAll(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED);
-  fclose(out);
+  /* Not closed: libcupti may give more buffers while the program ends. */
+  fflush(out);
 }
 
 /* The driver calls this once, before the program's first CUDA call returns. It always returns 1, so that the program

@@ -89,6 +89,10 @@ fn cuda(index: usize) -> Result<Device, String> {
     if let Some(library) = missing_library() {
         return Err(format!("{library} cannot be opened: it is not installed, or not in LD_LIBRARY_PATH"));
     }
+    #[cfg(feature = "dlopen")]
+    if let Some(why) = outdated_driver() {
+        return Err(why);
+    }
     guarded(|| open_cuda(index))
 }
 
@@ -118,6 +122,29 @@ fn missing_library() -> Option<&'static str> {
         ]
     };
     present.into_iter().find_map(|(library, here)| (!here).then_some(library))
+}
+
+/// Why the driver cannot run the kernels in this binary, which are machine code of one major version of CUDA. Without this
+/// each of them would fail by itself, and FlashAttention would leave its result unset without an error.
+#[cfg(feature = "dlopen")]
+fn outdated_driver() -> Option<String> {
+    use candle_core::cuda_backend::cudarc::driver::sys;
+    // As 13000; scripts/build-cuda sets it, for cudarc too.
+    let built: i32 = option_env!("CUDARC_CUDA_VERSION")?.parse().ok()?;
+    let mut driver = 0;
+    // It writes one number to a place that is valid for it.
+    #[allow(unsafe_code)]
+    let asked = unsafe { sys::cuDriverGetVersion(&raw mut driver) };
+    asked.result().ok()?;
+    let version = |number: i32| format!("{}.{}", number / 1000, number % 1000 / 10);
+    (driver / 1000 < built / 1000).then(|| {
+        format!(
+            "NVIDIA's driver supports CUDA {}, and this binary was built with CUDA {}: install a newer driver, or build with \
+             an older toolkit (CUDA_HOME=... scripts/build-cuda)",
+            version(driver),
+            version(built)
+        )
+    })
 }
 
 fn metal(index: usize) -> Result<Device, String> {

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use candle_core::DType;
+
 use super::adapters::{Adapters, Weights};
 use super::autoencoder::Autoencoder;
 use super::component::component;
@@ -13,6 +15,7 @@ use super::sdxl::SdxlPipeline;
 use super::source::{Source, TEXT_ENCODERS, TOKENIZERS};
 use crate::schedulers::SchedulerConfig;
 use crate::sdxl::clip::{ClipConfig, ClipTextModel};
+use crate::sdxl::ops::allow_tf32;
 use crate::sdxl::tokenizer::ClipTokenizer;
 use crate::sdxl::unet::{Unet, UnetConfig};
 use crate::sdxl::vae::VaeConfig;
@@ -39,6 +42,7 @@ impl SdxlPipeline {
     }
 
     fn of(source: &Source<'_>, options: LoadOptions) -> Result<Self, LoadError> {
+        allow_tf32(options.dtype != DType::F32);
         let marks = source.marks()?;
         let config = source.config();
         let index = config.settings("model_index.json", "a model in the diffusers layout")?;

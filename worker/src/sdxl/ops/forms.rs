@@ -27,6 +27,20 @@ pub enum Op {
     Finite,
 }
 
+/// Whether convolutions in f32 may round their factors to TF32.
+static TF32: AtomicBool = AtomicBool::new(false);
+
+/// Allows or forbids convolutions in f32 to round their factors to TF32 on a GPU, as torch allows by default. It is for
+/// the f32 VAE of a model in half precision: TF32 has the ten bits of f16 and the range of f32. Forbidden at first.
+pub fn allow_tf32(allowed: bool) {
+    TF32.store(allowed, Ordering::Relaxed);
+}
+
+#[cfg(feature = "cudnn")]
+pub(super) fn is_tf32_allowed() -> bool {
+    TF32.load(Ordering::Relaxed)
+}
+
 /// By the operation's place in [`Op::ALL`]. One switch for the process: a worker has one device.
 static OFF: [AtomicBool; Op::ALL.len()] = [const { AtomicBool::new(false) }; Op::ALL.len()];
 

@@ -34,9 +34,9 @@ pub use arguments::{Activation, Addends, Channels, LinearStep, Mask, Padding};
 pub use attention::attention;
 pub use conv::conv2d;
 #[cfg(feature = "cuda")]
-pub use cuda::{prepare as prepare_cuda, release as release_cuda};
+pub use cuda::{prepare as prepare_cuda, release as release_cuda, release_graphs as release_cuda_graphs};
 pub use finite::{FiniteWatch, is_finite};
-pub use forms::Op;
+pub use forms::{Op, allow_tf32};
 pub use guidance::guided_step;
 pub use linear::linear;
 pub use norm::{group_norm, layer_norm};

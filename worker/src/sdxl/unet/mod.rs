@@ -128,15 +128,17 @@ impl Unet {
     /// If the shapes do not match or the device fails.
     pub fn forward(&self, inputs: &UnetInputs) -> candle_core::Result<Tensor> {
         let taps = &mut Taps::none();
+        let time = self.embed(inputs, taps)?;
+        // Not of the embeddings: jobs that take a step together have other timesteps each time, and these would pile up.
         let _kept = KeptUploads::on(inputs.sample.device());
         #[cfg(feature = "cuda")]
         if let Some(recordings) = &self.recordings {
-            let time = self.embed(inputs, taps)?;
             return recordings.run(&[&inputs.sample, &time, &inputs.encoder_hidden_states], |inputs| {
                 self.denoise(inputs[0], &Conditions { time: inputs[1], text: inputs[2] }, &mut Taps::none())
             });
         }
-        self.forward_observed(inputs, taps)
+        let given = Conditions { time: &time, text: &inputs.encoder_hidden_states };
+        self.denoise(&inputs.sample, &given, taps)
     }
 
     /// [`Unet::forward`], and passes the output of each module to `taps`.

@@ -3,12 +3,13 @@
 //! candle uploads for a step must stay uploaded ([`crate::sdxl::ops::KeptUploads`]): a recording refers to it.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
-use candle_core::cuda_backend::cudarc::driver::{CudaGraph, sys};
+use candle_core::cuda_backend::cudarc::driver::{CudaGraph, CudaStream, sys};
 use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor, bail};
 
 use super::repeats::{Next, Repeats};
-use crate::sdxl::ops::FiniteWatch;
+use crate::sdxl::ops::{FiniteWatch, release_cuda_graphs};
 use crate::sdxl::weights::Weight;
 
 /// What a recording is for: the inputs' shapes, and the weights, whose addresses are in it.
@@ -48,16 +49,25 @@ impl Recordings {
         let Device::Cuda(device) = inputs[0].device() else { return body(inputs) };
         let key = (inputs.iter().map(|input| input.shape().clone()).collect(), Weight::changes());
         let next = self.repeats.borrow_mut().next(key);
-        match (next, &*self.newest.borrow()) {
-            (Next::Again, Some(recording)) => return recording.replay(inputs),
-            (Next::Again, None) => return body(inputs),
-            (Next::Run | Next::Record, _) => {}
+        if next == Next::Again {
+            let replayed = self.newest.borrow().as_ref().map(|recording| recording.replay(inputs));
+            if let Some(Err(_)) = replayed {
+                // Its memory may be what is missing: the next run does without it.
+                self.forget(device);
+            }
+            return replayed.unwrap_or_else(|| body(inputs));
         }
         // Another shape or other weights: the recording's memory may be needed, and its weights may be gone.
-        *self.newest.borrow_mut() = None;
+        self.forget(device);
         match next {
             Next::Record => self.record(device, inputs, body),
             Next::Run | Next::Again => body(inputs),
+        }
+    }
+
+    fn forget(&self, device: &CudaDevice) {
+        if self.newest.take().is_some() {
+            release_cuda_graphs(device);
         }
     }
 
@@ -80,6 +90,7 @@ impl Recordings {
             Ok(recording) => *self.newest.borrow_mut() = Some(recording),
             Err(error) => {
                 self.repeats.borrow_mut().give_up();
+                release_cuda_graphs(device);
                 tracing::warn!("--cuda-graph has no effect: a step could not be recorded: {error}");
             }
         }
@@ -94,18 +105,16 @@ impl Recording {
         expected: &Tensor,
         body: impl Fn(&[&Tensor]) -> Result<Tensor>,
     ) -> Result<Self> {
-        let inputs = inputs.iter().map(|input| input.copy()).collect::<Result<Vec<_>>>()?;
+        // Also an input that is a part of a tensor, or whose numbers do not lie side by side.
+        let inputs = inputs.iter().map(|input| input.force_contiguous()).collect::<Result<Vec<_>>>()?;
         let output = expected.zeros_like()?;
-        let stream = device.cuda_stream();
-        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        stream.begin_capture(mode).map_err(candle_core::Error::wrap)?;
+        let capture = Capture::begin(device.cuda_stream())?;
         // All memory that the step takes is given back inside the recording, so it can be replayed any number of times.
         let body = body(&inputs.iter().collect::<Vec<_>>()).and_then(|y| output.slice_set(&y, 0, 0));
-        // Also after an error: it ends the capture.
-        let flags = sys::CUgraphInstantiate_flags_enum::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
-        let graph = stream.end_capture(flags);
+        // Before an error of the body is returned.
+        let graph = capture.end();
         body?;
-        match graph.map_err(candle_core::Error::wrap)? {
+        match graph? {
             Some(graph) => Ok(Self { graph, inputs, output }),
             None => bail!("the driver recorded nothing"),
         }
@@ -119,6 +128,43 @@ impl Recording {
         // The next replay overwrites the buffer.
         self.output.copy()
     }
+}
+
+/// A stream that records what it is given. It is ended in any case, also by a panic: a stream that still records runs
+/// nothing.
+struct Capture(Option<Arc<CudaStream>>);
+
+impl Capture {
+    fn begin(stream: Arc<CudaStream>) -> Result<Self> {
+        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        stream.begin_capture(mode).map_err(candle_core::Error::wrap)?;
+        Ok(Self(Some(stream)))
+    }
+
+    /// The recording; `None` if the driver recorded nothing.
+    fn end(mut self) -> Result<Option<CudaGraph>> {
+        self.0.take().map_or(Ok(None), |stream| end_capture(&stream))
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        if let Some(stream) = self.0.take() {
+            // The panic tells more.
+            let _ = end_capture(&stream);
+        }
+    }
+}
+
+fn end_capture(stream: &Arc<CudaStream>) -> Result<Option<CudaGraph>> {
+    let context = stream.context();
+    // After a call that cannot be recorded, the step's memory cannot be given back either. cudarc keeps such an error for
+    // its next call, which would fail with it: here, without ending the capture, or later, in a step that has no fault.
+    let _ = context.check_err();
+    let flags = sys::CUgraphInstantiate_flags_enum::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+    let graph = stream.end_capture(flags).map_err(candle_core::Error::wrap);
+    let _ = context.check_err();
+    graph
 }
 
 /// Whether both are finite and differ by no more than rounding does.

@@ -21,5 +21,5 @@ pub(super) use convolution::conv2d;
 pub(super) use elementwise::{add, geglu};
 pub(super) use norms::{group_norm, layer_norm};
 pub(super) use pixels::{finite, pixels};
-pub use preparation::{prepare, release};
+pub use preparation::{prepare, release, release_graphs};
 pub(super) use sampling::guided_step;

@@ -34,11 +34,21 @@ pub fn release(device: &Device) -> Result<()> {
     let Device::Cuda(device) = device else { return Ok(()) };
     let Some(pool) = pool(device)? else { return Ok(()) };
     device.cuda_stream().synchronize().w()?;
+    release_graphs(device);
     // Sound: the pool lives as long as its device.
     #[allow(unsafe_code)]
     unsafe {
         result::mem_pool::trim_to(pool, 0).w()
     }
+}
+
+/// Gives back the memory of CUDA graphs that do not run now: it is not the pool's, and the driver keeps it when a graph
+/// is destroyed.
+pub fn release_graphs(device: &CudaDevice) {
+    let stream = device.cuda_stream();
+    // Sound: the device is the context's. If the driver refuses, there is less memory, and nothing is wrong.
+    #[allow(unsafe_code)]
+    let _ = unsafe { sys::cuDeviceGraphMemTrim(stream.context().cu_device()) };
 }
 
 fn keep_pool(device: &CudaDevice) -> Result<()> {

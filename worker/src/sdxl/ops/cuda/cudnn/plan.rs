@@ -74,10 +74,12 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(handle: sys::cudnnHandle_t, sizes: Sizes) -> Result<Self> {
-        // f32 stays f32: TF32 has f16's precision. The others are multiplied by tensor cores.
+        // f32 stays f32 unless TF32 is allowed. Half precision is multiplied by tensor cores.
         let (data_type, math) = match sizes.dtype {
             DType::F16 => (sys::cudnnDataType_t::CUDNN_DATA_HALF, Math::CUDNN_TENSOR_OP_MATH),
             DType::BF16 => (sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16, Math::CUDNN_TENSOR_OP_MATH),
+            // cuDNN's default allows TF32.
+            _ if sizes.tf32 => (sys::cudnnDataType_t::CUDNN_DATA_FLOAT, Math::CUDNN_DEFAULT_MATH),
             _ => (sys::cudnnDataType_t::CUDNN_DATA_FLOAT, Math::CUDNN_FMA_MATH),
         };
         let mut plan = Self::described(sizes, data_type)?;

@@ -2,6 +2,8 @@
 
 use candle_core::DType;
 
+use crate::sdxl::ops::forms;
+
 /// What cuDNN must know to choose an algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Sizes {
@@ -15,6 +17,8 @@ pub(crate) struct Sizes {
     /// On each side, in pixels.
     pub(super) padding: i32,
     pub(super) stride: i32,
+    /// Whether factors in f32 may be rounded to TF32.
+    pub(super) tf32: bool,
 }
 
 type Dims = (usize, usize, usize, usize);
@@ -38,6 +42,7 @@ impl Sizes {
             y: small((x.0, weight.0, out(x.2, weight.2)?, out(x.3, weight.3)?))?,
             padding: padding.try_into().ok()?,
             stride: stride.try_into().ok()?,
+            tf32: dtype == DType::F32 && forms::is_tf32_allowed(),
         })
     }
 
