@@ -10,6 +10,7 @@ use glimpse_shared::{
 };
 use serde_json::{Value, json};
 
+#[cfg(test)]
 /// Checks a request to an app whose own size is `native` squared.
 fn check_of(body: Value, task: Task, native: u32) -> Result<ImageSpec, Vec<FieldError>> {
     let defaults = Defaults { unknown: Unknown::Ignored, preview_source: PreviewSource::Latents };
@@ -23,17 +24,20 @@ fn check_of(body: Value, task: Task, native: u32) -> Result<ImageSpec, Vec<Field
     ImageSpec::check(body, &offer, Dialect { defaults, names: Names::Fal(task) })
 }
 
+#[cfg(test)]
 /// Checks a request with a prompt and these members.
 fn check(members: Value) -> Result<ImageSpec, Vec<FieldError>> {
     check_of(with_prompt(members), Task::Any, 1024)
 }
 
+#[cfg(test)]
 fn with_prompt(members: Value) -> Value {
     let mut body = json!({ "prompt": "x" });
     body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     body
 }
 
+#[cfg(test)]
 /// The place and the kind of each error.
 fn errors(checked: Result<ImageSpec, Vec<FieldError>>) -> Vec<(String, &'static str)> {
     let part = |loc: &Loc| match loc {
@@ -44,10 +48,12 @@ fn errors(checked: Result<ImageSpec, Vec<FieldError>>) -> Vec<(String, &'static 
     checked.unwrap_err().iter().map(|error| (place(error), error.kind)).collect()
 }
 
+#[cfg(test)]
 fn error(field: &str, kind: &'static str) -> [(String, &'static str); 1] {
     [(field.to_owned(), kind)]
 }
 
+#[cfg(test)]
 fn png() -> String {
     let mut file = std::io::Cursor::new(Vec::new());
     image::RgbImage::new(64, 64).write_to(&mut file, image::ImageFormat::Png).unwrap();
