@@ -200,7 +200,7 @@ pub(super) fn guided_step(dtype: DType, sample: [usize; 4], is_guided: bool) -> 
 }
 
 /// Without guidance there is one prediction.
-fn pair<'a>([negative, positive]: [&'a Tensor; 2], is_guided: bool) -> [&'a Tensor; 2] {
+fn pair([negative, positive]: [&Tensor; 2], is_guided: bool) -> [&Tensor; 2] {
     if is_guided { [negative, positive] } else { [negative, negative] }
 }
 
