@@ -25,8 +25,8 @@ pub enum Arithmetic {
     Exact,
     /// Computed in f32, in any order.
     Single,
-    /// Sums of products, whose factors a GPU may round: attention's probabilities to the dtype of the values, f32 to the
-    /// ten bits of TF32. The sums are f32: a sum in f16 is beyond the tolerance at SDXL's depths.
+    /// Sums of products, whose factors a GPU may round: attention's probabilities to the dtype of the values, f32 to
+    /// the ten bits of TF32. The sums are f32: a sum in f16 is beyond the tolerance at SDXL's depths.
     Products,
 }
 
@@ -42,8 +42,8 @@ impl Arithmetic {
             Self::Exact => 0.0,
             Self::Single => rounding + SINGLE,
             Self::Products if result == DType::F32 && device.is_cpu() => SINGLE,
-            // Each factor is off by at most half a unit, at random; so the largest of millions of sums by one or two. The
-            // rest is room for an algorithm that adds factors before it multiplies, as Winograd's.
+            // Each factor is off by at most half a unit, at random; so the largest of millions of sums by one or two.
+            // The rest is room for an algorithm that adds factors before it multiplies, as Winograd's.
             Self::Products => {
                 rounding + 8.0 * if result == DType::BF16 { unit(result) } else { unit(DType::F16) }
             }

@@ -66,21 +66,21 @@ impl Table {
             match verdict {
                 Verdict::Own => {}
                 Verdict::Slower { own, portable } => tracing::info!(
-                    "{name}: the GPU's own form takes {own:.1?} at SDXL's shapes and the portable one {portable:.1?}, so \
-                     the portable one is used"
+                    "{name}: the GPU's own form takes {own:.1?} at SDXL's shapes and the portable one {portable:.1?}, \
+                     so the portable one is used"
                 ),
                 Verdict::Wrong(row) => {
                     let (place, what) = (row.place(), what_is_wrong(row));
                     tracing::warn!(
-                        "{name} is switched off: at {place}, the GPU's own form {what}; the portable form is used, which \
-                         is slower"
+                        "{name} is switched off: at {place}, the GPU's own form {what}; the portable form is used, \
+                         which is slower"
                     );
                 }
                 Verdict::Unknown(row) => {
                     let (place, why) = (row.place(), reason(row));
                     tracing::warn!(
-                        "{name} is switched off: the GPU's own form could not be compared with the portable form, at {place} \
-                         because of: {why}; the portable form is used, which is slower"
+                        "{name} is switched off: the GPU's own form could not be compared with the portable form, at \
+                         {place} because of: {why}; the portable form is used, which is slower"
                     );
                 }
             }
