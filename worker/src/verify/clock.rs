@@ -11,6 +11,9 @@ const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_millis(4);
 const MOST: u32 = 20;
 
+/// What takes so long is run no more: noise is a small part of it.
+const LONG: Duration = Duration::from_millis(50);
+
 /// The time of one run. The first runs are not counted: they load kernels and choose algorithms.
 ///
 /// # Errors
@@ -27,6 +30,9 @@ pub(super) fn time<T>(device: &Device, run: impl Fn() -> Result<T>) -> Result<Du
     };
     round(1)?;
     let once = round(1)?;
+    if once >= LONG {
+        return Ok(once);
+    }
     let times = (ROUND.as_nanos() / once.as_nanos().max(1)).clamp(1, MOST.into()) as u32;
     let mut shortest = once;
     for _ in 0..ROUNDS {

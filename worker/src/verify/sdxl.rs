@@ -13,7 +13,7 @@ use crate::sdxl::ops::{Activation, Channels, Mask, Padding};
 pub enum Scale {
     /// As in SDXL.
     Sdxl,
-    /// About an eighth of the channels and an eighth of the side, for CPUs and tests.
+    /// About an eighth of the channels and a sixteenth of the side, for CPUs and tests.
     Small,
 }
 
@@ -28,7 +28,7 @@ impl Scale {
 
     /// The side of a picture.
     fn side(self, n: usize) -> usize {
-        if self == Self::Small { n / 8 } else { n }
+        if self == Self::Small { n / 16 } else { n }
     }
 
     fn heads(self, n: usize) -> usize {
