@@ -13,19 +13,24 @@ use glimpse_shared::{
 use glimpse_worker::runner::Ended;
 
 use crate::{
+    played::play,
     props::{GRACE, assert_completes, kinds, memory},
     script::{Script, all, flaky::Flaky, launch, start, start_with, submit, until},
 };
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_drain_within_the_grace_period_finishes_the_current_job() {
-    let (store, script) = (memory(), Script::default());
-    let mut worker = start(&store, &script, "w", GRACE).await;
+    let store = memory();
+    let (mut worker, mut orders) = play(&store, "w", GRACE);
     let id = submit(&store, "a heart").await;
-    until(async || script.gate.is_waited_at()).await;
+    let mut current = orders.next().await.begin();
     worker.drain();
+    // In virtual time: the worker has seen the drain.
+    tokio::time::sleep(GRACE / 2).await;
     let next_one = submit(&store, "a house").await;
-    script.gate.open();
+    current.last_step();
+    tokio::time::sleep(GRACE / 4).await;
+    current.hand_over();
     assert_eq!(worker.end().await, Ended::Drained);
     assert_completes(&store, id).await;
     assert_eq!(store.status(next_one).await.unwrap().unwrap().status, Status::Queued);
