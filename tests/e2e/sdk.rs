@@ -1,4 +1,4 @@
-//! fal's own unmodified clients call `stream` and `run` on our server. `scripts/test` installs them.
+//! fal's own unmodified clients call our server: `stream`, `run` and the queue. `scripts/test` installs them.
 
 use std::process::Command;
 
@@ -40,4 +40,106 @@ async fn fal_javascript_client() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fal_python_client() {
     check(&answers("tests/sdk/.venv/bin/python", "tests/sdk/fal_sync.py").await);
+}
+
+/// The first and the last log line of a request with pictures.
+fn check_lines(lines: &Value) {
+    let lines: Vec<_> = lines.as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    assert_eq!((lines[0], *lines.last().unwrap()), ("Queued", "Completed"), "{lines:?}");
+    assert!(lines[1].starts_with("Started"), "{lines:?}");
+}
+
+/// The errors for the fields that both scripts send.
+fn check_wrong(refused: &Value) {
+    assert_eq!(refused["status"], 422);
+    assert_eq!(refused["fields"], json!([["body", "num_inference_steps"], ["body", "image_size"]]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_from_fals_python_client() {
+    let seen = answers("tests/sdk/.venv/bin/python", "tests/sdk/fal_queue.py").await;
+    let seen_by = &seen["blocking"];
+    let run = &seen_by["run"];
+    assert_eq!(picture(&run["url"]).dimensions(), (128, 128));
+    assert_eq!((&run["seed"], &run["prompt"]), (&json!(1), &json!("a red heart on a white background")));
+    for same in [&seen_by["subscribed"], &seen_by["got"]["handle"], &seen_by["got"]["result"]] {
+        assert_eq!(same, run, "the same request gives the same answer");
+    }
+    assert_eq!(seen_by["warnings"][0]["code"], "prompt_not_expanded");
+    let mut updates: Vec<_> = seen_by["updates"].as_array().unwrap().clone();
+    updates.dedup();
+    assert_eq!(updates.last(), Some(&json!("Completed")), "{updates:?}");
+    assert!(updates.contains(&json!("InProgress")), "{updates:?}");
+    check_lines(&seen_by["lines"]);
+    assert!(seen_by["metrics"]["inference_time"].as_f64().unwrap() > 0.0);
+    assert_eq!(seen_by["position"], 0);
+    let late = json!({ "status": 504, "fields": null, "type": "request_timeout" });
+    assert_eq!(seen_by["timeout"], late);
+    let cancelled = json!({ "status": 499, "fields": null, "type": "client_cancelled" });
+    assert_eq!(seen_by["cancelled"]["queued"], cancelled);
+    assert_eq!(seen_by["cancelled"]["running"], cancelled);
+    let status = json!(["Completed", "Invalid status code: 499", "client_cancelled"]);
+    assert_eq!(seen_by["cancelled"]["status"], status);
+    check_wrong(&seen_by["refused"]["submit"]);
+    assert_eq!(seen_by["refused"]["run"]["fields"], json!([["body", "image_url"]]));
+    assert_eq!(seen_by["refused"]["embeddings"]["fields"], json!([["body", "embeddings"]]));
+    assert_eq!(seen_by["refused"]["app"]["status"], 404);
+    for call in ["status", "result", "cancel"] {
+        assert_eq!(seen_by["unknown"][call]["status"], 404, "{call}");
+    }
+    assert_eq!(seen_by["completed"]["status"], 400);
+
+    let seen_by = &seen["asynchronous"];
+    let subscribed = seen_by["subscribed"].as_array().unwrap();
+    let seeds: Vec<_> = subscribed.iter().map(|result| &result["seed"]).collect();
+    assert_eq!(seeds, [&json!(1), &json!(2), &json!(3), &json!(1)]);
+    assert_eq!((&subscribed[0], &subscribed[3]), (run, run));
+    assert_ne!(subscribed[1]["url"], run["url"]);
+    assert!(seen_by["lines"].as_u64().unwrap() >= 2);
+    assert_eq!((&seen_by["got"], &seen_by["streamed"]), (run, &run["url"]));
+    assert_eq!(seen_by["cancelled"], cancelled);
+    check_wrong(&seen_by["refused"]);
+    assert_eq!(seen_by["unknown"]["status"], 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_from_fals_javascript_client() {
+    let seen = answers("node", "tests/sdk/fal_queue.mjs").await;
+    let url = &seen["result"]["url"];
+    assert_eq!(picture(url).dimensions(), (128, 128));
+    for mode in ["polling", "streaming"] {
+        let subscribed = &seen[mode];
+        assert_eq!((&subscribed["url"], &subscribed["seed"]), (url, &json!(1)), "{mode}");
+        assert_eq!(subscribed["requestId"].as_str().map(str::len), Some(36));
+        assert_eq!(subscribed["statuses"].as_array().unwrap().last(), Some(&json!("COMPLETED")));
+        check_lines(&subscribed["lines"]);
+    }
+    // Each preview is a line, once.
+    let steps = ["Step 1 of 20", "Step 6 of 20", "Step 11 of 20", "Step 16 of 20"].map(|line| json!(line));
+    assert_eq!(seen["streaming"]["lines"].as_array().unwrap()[2..6], steps);
+    assert_eq!(seen["streaming"]["statuses"][0], "IN_QUEUE");
+
+    let id = &seen["submitted"]["request_id"];
+    assert_eq!((&seen["submitted"]["status"], &seen["result"]["requestId"]), (&json!("IN_QUEUE"), id));
+    assert_eq!((&seen["early"]["kind"], &seen["early"]["status"]), (&json!("ApiError"), &json!(400)));
+    assert!(seen["completed"]["metrics"]["inference_time"].as_f64().unwrap() > 0.0);
+    assert_eq!(seen["done"]["status"], 400);
+    assert_eq!((&seen["timeout"]["status"], &seen["timeout"]["isUserTimeout"]), (&json!(504), &json!(true)));
+    assert_eq!(
+        (&seen["last"]["status"], &seen["last"]["error_type"]),
+        (&json!("COMPLETED"), &json!("client_cancelled"))
+    );
+    for which in ["queued", "running"] {
+        assert_eq!(seen["cancelled"][which]["status"], 499, "{which}");
+    }
+    check_wrong(&seen["refused"]["submit"]);
+    assert_eq!(seen["refused"]["submit"]["kind"], "ValidationError");
+    assert_eq!(seen["refused"]["subscribe"]["fields"], json!([["body", "image_url"], ["body", "mask_url"]]));
+    let proxy = &seen["proxy"];
+    assert_eq!((&proxy["run"]["url"], &proxy["subscribe"]["url"], &proxy["events"][4]), (url, url, url));
+    assert_eq!(proxy["refused"]["fields"], json!([["body", "prompt"]]));
+    for call in ["status", "result", "cancel"] {
+        let unknown = &seen["unknown"][call];
+        assert_eq!((&unknown["kind"], &unknown["status"]), (&json!("ApiError"), &json!(404)), "{call}");
+    }
 }
