@@ -103,7 +103,7 @@ impl Fields {
     fn take_beside(&mut self, field: &str, ours: &[&str]) -> Option<Value> {
         let value = self.take(field);
         let given = |own: &&str| self.body.get(*own).is_some_and(|value| !value.is_null());
-        value.filter(|_| !ours.iter().any(|own| given(own)))
+        value.filter(|_| !ours.iter().any(given))
     }
 
     /// A name, or an object with both sides.
