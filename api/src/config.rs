@@ -17,7 +17,7 @@ pub struct Config {
     #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: String,
 
-    /// The address of this API for its clients, as https://example.com, for every absolute URL in a response. [default:
+    /// The address of this API for its clients, as `https://example.com`, for every absolute URL in a response. [default:
     /// the address that the request names]
     #[arg(long, env = "GLIMPSE_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<PublicUrl>,

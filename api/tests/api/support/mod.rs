@@ -1,6 +1,7 @@
 //! A running API, a client over a raw socket, and workers that a test controls.
 
 mod client;
+pub(crate) mod fal;
 mod shelf;
 mod worker;
 
