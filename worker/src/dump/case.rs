@@ -10,7 +10,7 @@ use crate::noise::GeneratorKind;
 use crate::pipeline::{HeightWidth, Inputs, LoraChoice, Rgb, SchedulerChoice};
 use crate::sdxl::{Precision, quote_non_finite};
 
-/// A request. Unknown fields are in [`Case::other`].
+/// A request. Unknown fields are in `other`.
 #[derive(Debug, Deserialize)]
 pub struct Case {
     /// Its name; the fixture and the dump are `NAME.safetensors`.

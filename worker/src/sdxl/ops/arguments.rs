@@ -56,7 +56,7 @@ impl Padding {
 /// The addends after a product, in this order.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Addends<'a> {
-    /// A number for each channel: [C].
+    /// A number for each channel: \[C\].
     pub bias: Option<&'a Tensor>,
     /// A number for each picture and channel, as the time embedding of diffusers' `ResnetBlock2D`: [B, C].
     pub shift: Option<&'a Tensor>,
