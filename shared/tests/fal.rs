@@ -1,7 +1,5 @@
 //! fal's names for the fields of a request.
 
-#![expect(clippy::unwrap_used, reason = "in a test that is how a failure looks")]
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use glimpse_shared::{
     event::WarningCode,
