@@ -14,14 +14,15 @@ use glimpse_shared::id::JobId;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{Any as Every, CorsLayer},
-    set_header::SetResponseHeaderLayer,
 };
 use uuid::Uuid;
 
 use crate::{error::ApiError, state::Api, wire::Wire};
 
 /// The id of a response; the job's id if the request waited for a job.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-fal-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The same, by fal's name.
+const FAL_REQUEST_ID: HeaderName = HeaderName::from_static("x-fal-request-id");
 
 /// Routes of a wire, whose bodies are limited and that always get a response.
 pub(crate) fn guarded(routes: Router<Api>, api: &Api, wire: &Wire) -> Router<Api> {
@@ -54,8 +55,14 @@ pub(crate) fn for_any_page(routes: Router<Api>) -> Router<Api> {
 /// Adds an id to every response that has none. tower-http's layers for request ids would return the client's own id,
 /// but our id names the job.
 pub(crate) fn with_ids(routes: Router<Api>) -> Router<Api> {
-    let id = |_: &Response| Some(id_value(&Uuid::now_v7()));
-    routes.layer(SetResponseHeaderLayer::if_not_present(REQUEST_ID, id))
+    let named = async |mut response: Response| {
+        let headers = response.headers_mut();
+        let id = headers.get(REQUEST_ID).cloned().unwrap_or_else(|| id_value(&Uuid::now_v7()));
+        headers.insert(FAL_REQUEST_ID, id.clone());
+        headers.insert(REQUEST_ID, id);
+        response
+    };
+    routes.layer(middleware::map_response(named))
 }
 
 /// The response with the id of its job.

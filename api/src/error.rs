@@ -83,6 +83,8 @@ pub(crate) enum ApiError {
         /// How many replicas should have it.
         wanted: u32,
     },
+    /// Retry later: no app is served, and the request names none.
+    NoneServed,
     /// Retry later: no worker of the app can do this job.
     NoneCapable,
     /// Retry later: the store is unavailable.
@@ -171,6 +173,7 @@ impl ApiError {
             Self::NoneCapable => {
                 "No worker of this app can do this job now. The job stays on the dead list; retry later".to_owned()
             }
+            Self::NoneServed => "No worker is registered, so there is no model; retry later".to_owned(),
             Self::StoreAway => "The store is unavailable; retry later".to_owned(),
             Self::Ending => "This server is shutting down; retry the request".to_owned(),
             Self::StillRunning => "Request is still in progress".to_owned(),
@@ -188,7 +191,7 @@ impl ApiError {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
-            Self::StreamsFull { .. } | Self::NoneCapable => Some(Duration::from_secs(10)),
+            Self::StreamsFull { .. } | Self::NoneServed | Self::NoneCapable => Some(Duration::from_secs(10)),
             Self::BodiesFull
             | Self::FetchesFull { .. }
             | Self::Unconfirmed { .. }

@@ -41,6 +41,9 @@ macro_rules! suite_tests {
                 a_job_that_never_was_is_lost, a_cursor_from_the_future_is_a_gap,
                 many_followers_see_the_same, a_give_back_is_followed_through, a_forgotten_job_ends_its_stream,
                 a_big_event_arrives_whole;
+            partials: newer_previews_replace_no_partial_picture, partial_pictures_outlive_the_end,
+                a_partial_picture_is_written_once_by_any_attempt,
+                a_partial_picture_with_a_wrong_number_finds_the_right_one;
             wake: a_submit_wakes_a_waiting_worker, a_give_back_wakes_a_waiting_worker,
                 ten_jobs_wake_ten_workers, a_token_passed_on_wakes_another,
                 a_job_wakes_a_worker_that_can_do_it, a_worker_that_can_do_nothing_sleeps_on,

@@ -1,10 +1,11 @@
-//! The routes. There are two wires (fal's and our own) for the same jobs.
+//! The routes. There are three wires (fal's, OpenAI's and our own) for the same jobs.
 
 mod dead;
 mod events;
 mod fal;
 mod health;
 mod jobs;
+mod openai;
 mod page;
 mod workers;
 
@@ -19,7 +20,7 @@ use crate::{
     edge::{for_any_page, guarded, with_ids},
     error::ApiError,
     state::Api,
-    wire::{FAL, OWN},
+    wire::{FAL, OPENAI, OWN},
 };
 
 /// Every route of the API.
@@ -38,7 +39,9 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/dead", get(dead::list))
         .route("/v1/dead/{id}/retry", post(dead::retry))
         .route("/v1/workers", get(workers::list));
-    let open = guarded(own, &api, &OWN).merge(guarded(fal::routes(), &api, &FAL.wire));
+    let open = guarded(own, &api, &OWN)
+        .merge(guarded(fal::routes(), &api, &FAL.wire))
+        .merge(guarded(openai::routes(), &api, &OPENAI));
     let routes = for_any_page(open).merge(guarded(operators, &api, &OWN));
     // Before the routes, because it changes the path.
     Router::new().fallback_service(with_ids(routes).with_state(api).map_request(fal::addressed))

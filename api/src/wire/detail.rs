@@ -58,9 +58,11 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         | ApiError::StreamsFull { .. }
         | ApiError::FetchesFull { .. }
         | ApiError::BodiesFull => StatusCode::TOO_MANY_REQUESTS,
-        ApiError::Unconfirmed { .. } | ApiError::NoneCapable | ApiError::StoreAway | ApiError::Ending => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ApiError::Unconfirmed { .. }
+        | ApiError::NoneServed
+        | ApiError::NoneCapable
+        | ApiError::StoreAway
+        | ApiError::Ending => StatusCode::SERVICE_UNAVAILABLE,
         ApiError::Failed { code, .. } => match code {
             FailureCode::StartTimeout => StatusCode::GATEWAY_TIMEOUT,
             FailureCode::BadRequest => StatusCode::BAD_REQUEST,

@@ -140,15 +140,19 @@ impl Store for MemoryStore {
     }
 
     async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
-        let frame = preview.frame(lease.seq.next());
-        match self.apply(Command::Publish(Fence::from(&*lease), frame, preview.step)) {
-            Outcome::Publish(hold, seq) => {
-                if hold == Hold::Held {
-                    lease.seq = seq;
+        loop {
+            let frame = preview.frame(lease.seq.next());
+            let publish = Command::Publish(Fence::from(&*lease), frame, preview.step, preview.partial);
+            match self.apply(publish) {
+                Outcome::Publish(hold, seq) => {
+                    if hold == Hold::Held {
+                        lease.seq = seq;
+                    }
+                    return Ok(hold);
                 }
-                Ok(hold)
+                Outcome::Renumber(next) => lease.seq = Seq(next.0 - 1),
+                other => return Err(unexpected(other)),
             }
-            other => Err(unexpected(other)),
         }
     }
 

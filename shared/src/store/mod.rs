@@ -96,7 +96,7 @@ pub enum Retry {
 /// The answer to a worker that renews or publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// It holds the job for one lease's time: from now, or from the first try of a repeated preview.
+    /// It holds the job for one lease's time: from now, or from the last write if this one wrote nothing.
     Held,
     /// Somebody cancelled the job.
     Cancelled,
@@ -176,7 +176,8 @@ pub trait Store: Send + Sync + 'static {
     async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold>;
 
     /// Appends a preview and renews the lease. An unanswered preview may be sent again, or replaced by a newer
-    /// one.
+    /// one. The first partial picture of each index stays in the log until the job is deleted; another one of the same
+    /// index writes nothing. A full store writes nothing either.
     async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold>;
 
     /// Ends the job.

@@ -182,13 +182,18 @@ impl Pair {
                 );
                 assert_eq!(answers.0.unwrap(), answers.1.unwrap());
             }
-            Step::Publish { lease, steps, old } => {
+            Step::Publish { lease, partial, steps, old } => {
                 let Some(at) = self.lease(*lease) else { return };
                 self.step += steps;
                 let held = &mut self.leases[at];
                 let was = held.now.clone();
                 let (of_memory, of_redis) = if *old { &mut held.before } else { &mut held.now };
-                let preview = Preview::new(of_memory.attempt, self.step, 10_000, image());
+                let preview = match *partial {
+                    Some(index) => {
+                        Preview::partial(of_memory.attempt, index, self.step, 10_000, image())
+                    }
+                    None => Preview::new(of_memory.attempt, self.step, 10_000, image()),
+                };
                 let answers = (
                     self.memory.publish(of_memory, &preview).await,
                     self.redis.publish(of_redis, &preview).await,

@@ -7,6 +7,7 @@ pub mod ending;
 pub mod fence;
 pub mod follow;
 pub mod needs;
+pub mod partials;
 pub mod queue;
 pub mod redis;
 mod streams;

@@ -71,6 +71,8 @@ pub struct Record {
     pub(super) step: Option<u32>,
     /// The attempt's oldest preview.
     pub(super) first_preview: Option<Seq>,
+    /// The indices of the partial pictures in the log, of any attempt.
+    pub(super) partials: BTreeSet<u32>,
     pub(super) created_at: Micros,
     pub(super) started_at: Option<Micros>,
     pub(super) finished_at: Option<Micros>,
