@@ -1,4 +1,4 @@
-//! End to end: real processes of the binaries, a real redis-server, fal's own clients.
+//! End to end: real processes of the binaries, a real redis-server, fal's and OpenAI's own clients.
 
 #[cfg(test)]
 mod architecture;
@@ -14,6 +14,8 @@ mod hub;
 mod pictures;
 #[cfg(test)]
 mod sdk;
+#[cfg(test)]
+mod sdk_openai;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]

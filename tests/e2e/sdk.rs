@@ -5,10 +5,11 @@ use std::process::Command;
 use super::stack::{Process, picture};
 use serde_json::{Value, json};
 
-async fn answers(program: &str, script: &str) -> Value {
+/// What a script prints, run against a new server with the rest of the arguments.
+pub async fn answers(program: &str, script: &str, more: &[&str]) -> Value {
     let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
     let address = server.address().await;
-    let run = Command::new(program).args([script, &address]).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    let run = Command::new(program).args([script, &address]).args(more).current_dir(env!("CARGO_MANIFEST_DIR")).output();
     let run = run.unwrap_or_else(|error| panic!("{program}: {error}; scripts/test installs it"));
     assert!(run.status.success(), "{script}: {}", String::from_utf8_lossy(&run.stderr));
     serde_json::from_slice(&run.stdout).expect("one JSON object")
@@ -31,7 +32,7 @@ fn check(seen: &Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fal_javascript_client() {
-    let seen = answers("node", "tests/sdk/fal.mjs").await;
+    let seen = answers("node", "tests/sdk/fal.mjs", &[]).await;
     check(&seen);
     assert_eq!(seen["refusal"]["name"], "ValidationError");
     assert!(seen["run"]["requestId"].as_str().is_some_and(|id| id.len() == 36));
@@ -39,7 +40,7 @@ async fn fal_javascript_client() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fal_python_client() {
-    check(&answers("tests/sdk/.venv/bin/python", "tests/sdk/fal_sync.py").await);
+    check(&answers("tests/sdk/.venv/bin/python", "tests/sdk/fal_sync.py", &[]).await);
 }
 
 /// The first and the last log line of a request with pictures.
@@ -57,7 +58,7 @@ fn check_wrong(refused: &Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_from_fals_python_client() {
-    let seen = answers("tests/sdk/.venv/bin/python", "tests/sdk/fal_queue.py").await;
+    let seen = answers("tests/sdk/.venv/bin/python", "tests/sdk/fal_queue.py", &[]).await;
     let seen_by = &seen["blocking"];
     let run = &seen_by["run"];
     assert_eq!(picture(&run["url"]).dimensions(), (128, 128));
@@ -104,7 +105,7 @@ async fn the_queue_from_fals_python_client() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_from_fals_javascript_client() {
-    let seen = answers("node", "tests/sdk/fal_queue.mjs").await;
+    let seen = answers("node", "tests/sdk/fal_queue.mjs", &[]).await;
     let url = &seen["result"]["url"];
     assert_eq!(picture(url).dimensions(), (128, 128));
     for mode in ["polling", "streaming"] {

@@ -15,6 +15,7 @@ use crate::{
 };
 
 /// How requests are read and errors are answered.
+#[derive(Clone, Copy)]
 pub(crate) struct Wire {
     /// How the fields of a request are read.
     pub(crate) reads: Dialect,
@@ -23,6 +24,7 @@ pub(crate) struct Wire {
 }
 
 /// A wire whose clients wait for their pictures on the connection of their request.
+#[derive(Clone, Copy)]
 pub(crate) struct Connected {
     /// How requests are read and errors are answered.
     pub(crate) wire: Wire,
@@ -54,7 +56,7 @@ pub(crate) trait PictureStream: Send + Sync + 'static {
     fn cut(&self, error: &ApiError) -> String;
 }
 
-impl PictureStream for &'static Connected {
+impl PictureStream for Connected {
     fn shows(&self, kind: EventKind) -> bool {
         kind == EventKind::Preview
     }

@@ -28,8 +28,8 @@ const BACKGROUND: &str = "opaque";
 pub(super) struct Answer {
     /// The route of the request.
     pub(super) endpoint: Endpoint,
-    /// Echoed.
-    pub(super) quality: &'static str,
+    /// Echoed; `None` for `auto`.
+    pub(super) quality: Option<&'static str>,
     /// The encoding of the final pictures.
     pub(super) output_format: OutputFormat,
     /// The address of the job's first picture; `None` for pictures in base64.
@@ -40,7 +40,8 @@ pub(super) struct Answer {
 #[derive(Serialize)]
 struct About<'a> {
     size: &'a str,
-    quality: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<&'static str>,
     background: &'static str,
     output_format: &'static str,
 }
@@ -121,7 +122,8 @@ impl Answer {
             r#type: &name,
             b64_json: picture.base64(),
             created_at: now(),
-            about: self.about(&size),
+            // Unlike the whole answer, an event always has a quality.
+            about: About { quality: self.quality.or(Some("auto")), ..self.about(&size) },
             partial_image_index,
         };
         format!("event: {name}\ndata: {}\n\n", ascii_json(&event))

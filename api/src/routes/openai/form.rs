@@ -53,10 +53,7 @@ pub(super) async fn parsed(
         parts.push(Part { name, is_file, content });
     }
     // Encoding a picture takes long.
-    let read = move || {
-        let fields = members(parts)?;
-        Ok(Parsed::new(fields, size))
-    };
+    let read = move || members(parts).map(|fields| Parsed::new(fields, size));
     api.requests.run_if_large(size, read).await?.map_err(|error| ApiError::field(*error))
 }
 
@@ -74,7 +71,16 @@ fn members(parts: Vec<Part>) -> Result<Map<String, Value>, Box<FieldError>> {
             let msg = "One picture can be edited at a time";
             return Err(FieldError::body(&part.name, "too_many_images", msg, &Value::Null).into());
         }
-        let value = if is_picture && part.is_file { data_uri(&part.content) } else { part.value()? };
+        let value = match part.is_file {
+            true if is_picture => data_uri(&part.content),
+            true if part.name == "markup" => {
+                let msg = "This server does not implement it, and the picture would be another one: leave it out";
+                return Err(FieldError::body("markup", "feature_not_supported", msg, &Value::Null).into());
+            }
+            // As all unknown fields.
+            true => continue,
+            false => part.value()?,
+        };
         fields.insert(part.name, value);
     }
     Ok(fields)

@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 /// How many characters of an unknown model's name are returned.
 const LONGEST_NAME: usize = 200;
 
+/// The qualities that OpenAI has, besides `auto`.
+const QUALITIES: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
+
 /// How a request is answered.
 pub(super) struct Options {
     /// The app; `None` for the only one.
@@ -14,8 +17,8 @@ pub(super) struct Options {
     pub(super) streams: bool,
     /// Whether the answer has URLs instead of base64.
     pub(super) with_urls: bool,
-    /// Echoed in the answer. It has no effect.
-    pub(super) quality: &'static str,
+    /// Echoed in the answer, if OpenAI has such a quality. It has no effect.
+    pub(super) quality: Option<&'static str>,
     /// One entry per invalid member.
     pub(super) errors: Vec<FieldError>,
 }
@@ -49,12 +52,7 @@ impl Options {
             model,
             streams: fields.get("stream").and_then(Value::as_bool).unwrap_or(false),
             with_urls,
-            quality: match quality.as_deref() {
-                Some("low") => "low",
-                Some("medium") => "medium",
-                Some("high") => "high",
-                _ => "auto",
-            },
+            quality: QUALITIES.into_iter().find(|known| Some(*known) == quality.as_deref()),
             errors,
         }
     }

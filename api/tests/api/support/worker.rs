@@ -69,6 +69,15 @@ impl Worker {
         self.store.publish(lease, &preview).await.unwrap()
     }
 
+    /// Sends the partial picture that follows a step, if there is one. Its name is its index.
+    pub(crate) async fn partial(&self, lease: &mut Lease, step: u32) {
+        let (spec, attempt) = (&lease.job.spec, lease.attempt);
+        let steps = spec.num_inference_steps();
+        let Some(index) = spec.partials().index_after(step, steps) else { return };
+        let preview = Preview::partial(attempt, index, step, steps, picture(&format!("partial {index}")));
+        assert_eq!(self.store.publish(lease, &preview).await.unwrap(), Hold::Held);
+    }
+
     pub(crate) async fn complete(&self, lease: Lease) -> Finish {
         self.complete_warning(lease, Vec::new()).await
     }
@@ -100,6 +109,7 @@ impl Worker {
             if lease.job.spec.has_preview_after(step) {
                 self.preview(&mut lease, step).await;
             }
+            self.partial(&mut lease, step).await;
         }
         self.complete(lease).await;
     }
