@@ -9,7 +9,11 @@ use serde_json::{Value, json};
 pub async fn answers(program: &str, script: &str, more: &[&str]) -> Value {
     let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
     let address = server.address().await;
-    let run = Command::new(program).args([script, &address]).args(more).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    let run = Command::new(program)
+        .args([script, &address])
+        .args(more)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
     let run = run.unwrap_or_else(|error| panic!("{program}: {error}; scripts/test installs it"));
     assert!(run.status.success(), "{script}: {}", String::from_utf8_lossy(&run.stderr));
     serde_json::from_slice(&run.stdout).expect("one JSON object")

@@ -19,7 +19,8 @@ fn mask() -> String {
 /// The picture in a data URI, which must be of its media type.
 fn picture(url: &Value) -> RgbImage {
     let (head, data) = url.as_str().expect("a URL").split_once(";base64,").expect("a data URI");
-    let format = ImageFormat::from_mime_type(head.strip_prefix("data:").expect("a data URI")).expect("a format");
+    let format =
+        ImageFormat::from_mime_type(head.strip_prefix("data:").expect("a data URI")).expect("a format");
     let file = STANDARD.decode(data).expect("base64");
     image::load_from_memory_with_format(&file, format).expect("a picture").to_rgb8()
 }
@@ -44,7 +45,10 @@ fn check_stream<'a>(events: &'a Value, of: &str, partials: usize, about: &Value)
 fn check(seen: &Value, timeout: &str) {
     let whole = &seen["whole"];
     assert_eq!(picture(&whole["url"]).dimensions(), (128, 128));
-    assert_eq!((&whole["size"], &whole["format"], &whole["seed"]), (&json!("128x128"), &json!("png"), &json!(1)));
+    assert_eq!(
+        (&whole["size"], &whole["format"], &whole["seed"]),
+        (&json!("128x128"), &json!("png"), &json!(1))
+    );
     assert_eq!((&whole["usage"], whole["id"].as_str().map(str::len)), (&Value::Null, Some(36)));
     let linked = seen["linked"].as_array().unwrap();
     assert_eq!(linked.len(), 2);

@@ -107,7 +107,12 @@ mod tests {
     use super::*;
 
     fn outbox(partial_images: u32) -> Outbox {
-        let offer = Offer { native_width: 64, native_height: 64, max_pixels: 1 << 20, schedulers: Default::default() };
+        let offer = Offer {
+            native_width: 64,
+            native_height: 64,
+            max_pixels: 1 << 20,
+            schedulers: Default::default(),
+        };
         let defaults = glimpse_shared::request::Defaults {
             unknown: Unknown::Ignored,
             preview_source: glimpse_shared::request::PreviewSource::Latents,

@@ -39,9 +39,11 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/dead", get(dead::list))
         .route("/v1/dead/{id}/retry", post(dead::retry))
         .route("/v1/workers", get(workers::list));
-    let open = guarded(own, &api, &OWN)
-        .merge(guarded(fal::routes(), &api, &FAL.wire))
-        .merge(guarded(openai::routes(), &api, &OPENAI));
+    let open = guarded(own, &api, &OWN).merge(guarded(fal::routes(), &api, &FAL.wire)).merge(guarded(
+        openai::routes(),
+        &api,
+        &OPENAI,
+    ));
     let routes = for_any_page(open).merge(guarded(operators, &api, &OWN));
     // Before the routes, because it changes the path.
     Router::new().fallback_service(with_ids(routes).with_state(api).map_request(fal::addressed))

@@ -139,6 +139,10 @@ async fn models_are_the_served_apps() {
     assert_eq!(list["data"], json!([model("glimpse/demo"), model("glimpse/other")]));
     for path in ["/v1/models/glimpse", "/v1/models/glimpse/third", "/v1/models/%FF"] {
         let answer = stack.get(path).await;
-        assert_eq!((answer.status, &answer.json()["error"]["code"]), (404, &json!("model_not_found")), "{path}");
+        assert_eq!(
+            (answer.status, &answer.json()["error"]["code"]),
+            (404, &json!("model_not_found")),
+            "{path}"
+        );
     }
 }

@@ -1,10 +1,17 @@
 //! Errors in OpenAI's form.
 
 use glimpse_api::Config;
-use glimpse_shared::{event::FailureCode, id::Micros, store::{Clock, memory::MemoryStore}};
+use glimpse_shared::{
+    event::FailureCode,
+    id::Micros,
+    store::{Clock, memory::MemoryStore},
+};
 use serde_json::{Value, json};
 
-use crate::{openai::PATH, support::{Stack, record}};
+use crate::{
+    openai::PATH,
+    support::{Stack, record},
+};
 
 /// The status and the error of a request.
 async fn refused(stack: &Stack, body: Value) -> (u16, Value) {
@@ -61,7 +68,10 @@ async fn a_model_is_the_only_one_or_named() {
     for model in ["gpt-image-2", "glimpse/other", ""] {
         let (status, error) = refused(&stack, json!({ "prompt": "x", "model": model })).await;
         assert_eq!((status, &error["param"]), (404, &json!("model")));
-        assert_eq!((&error["code"], &error["type"]), (&json!("model_not_found"), &json!("invalid_request_error")));
+        assert_eq!(
+            (&error["code"], &error["type"]),
+            (&json!("model_not_found"), &json!("invalid_request_error"))
+        );
     }
     let long = "m".repeat(1 << 20);
     let (_, error) = refused(&stack, json!({ "prompt": "x", "model": long })).await;

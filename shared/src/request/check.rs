@@ -134,7 +134,10 @@ impl ImageSpec {
                     &[("latents", PreviewSource::Latents), ("denoised", PreviewSource::Denoised)],
                 )
                 .unwrap_or(defaults.preview_source),
-            output_format: fields.output_format("output_format").or(wire.format).unwrap_or(OutputFormat::Jpeg),
+            output_format: fields
+                .output_format("output_format")
+                .or(wire.format)
+                .unwrap_or(OutputFormat::Jpeg),
             jpeg_quality: wire.jpeg_quality,
             warnings: wire.warnings,
         };

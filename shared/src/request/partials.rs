@@ -22,9 +22,7 @@ impl Partials {
     pub fn index_after(self, step: u32, steps: u32) -> Option<u32> {
         let pictures = self.0.min(steps);
         let done = u64::from(step) + 1;
-        let due = |index: &u32| {
-            (u64::from(*index) + 1) * u64::from(steps)
-        };
+        let due = |index: &u32| (u64::from(*index) + 1) * u64::from(steps);
         (0..pictures).find(|index| due(index).div_ceil(u64::from(pictures) + 1) == done)
     }
 }
@@ -35,7 +33,8 @@ mod tests {
 
     /// The steps, counted from 1, after which there is a partial picture.
     fn after(pictures: u32, steps: u32) -> Vec<u32> {
-        let indices = (0..steps).filter_map(|step| Some((step + 1, Partials(pictures).index_after(step, steps)?)));
+        let indices =
+            (0..steps).filter_map(|step| Some((step + 1, Partials(pictures).index_after(step, steps)?)));
         let (after, indices): (Vec<_>, Vec<_>) = indices.unzip();
         assert_eq!(indices, (0..after.len() as u32).collect::<Vec<_>>(), "{pictures} of {steps}");
         after

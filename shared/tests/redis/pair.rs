@@ -189,9 +189,7 @@ impl Pair {
                 let was = held.now.clone();
                 let (of_memory, of_redis) = if *old { &mut held.before } else { &mut held.now };
                 let preview = match *partial {
-                    Some(index) => {
-                        Preview::partial(of_memory.attempt, index, self.step, 10_000, image())
-                    }
+                    Some(index) => Preview::partial(of_memory.attempt, index, self.step, 10_000, image()),
                     None => Preview::new(of_memory.attempt, self.step, 10_000, image()),
                 };
                 let answers = (

@@ -74,7 +74,8 @@ fn members(parts: Vec<Part>) -> Result<Map<String, Value>, Box<FieldError>> {
         let value = match part.is_file {
             true if is_picture => data_uri(&part.content),
             true if part.name == "markup" => {
-                let msg = "This server does not implement it, and the picture would be another one: leave it out";
+                let msg =
+                    "This server does not implement it, and the picture would be another one: leave it out";
                 return Err(FieldError::body("markup", "feature_not_supported", msg, &Value::Null).into());
             }
             // As all unknown fields.

@@ -117,7 +117,10 @@ impl Ledger {
                 return Err(wrong.to_string());
             }
             if let Some(Event::Partial { index, .. }) = frame.event() {
-                must(life.partials.insert(index, frame.seq).is_none(), "a partial picture was written again")?;
+                must(
+                    life.partials.insert(index, frame.seq).is_none(),
+                    "a partial picture was written again",
+                )?;
             }
             appended = Some(frame.clone());
         }
