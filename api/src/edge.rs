@@ -49,7 +49,29 @@ pub(crate) fn for_any_page(routes: Router<Api>) -> Router<Api> {
         .allow_methods(Every)
         .allow_headers(headers)
         .expose_headers(Every);
-    routes.layer(cors).layer(middleware::map_response(preflight_without_content))
+    routes
+        .layer(cors)
+        .layer(middleware::map_response(preflight_without_content))
+        .layer(middleware::map_response(without_permission))
+}
+
+/// Takes from a response of such a route the permission that web pages read it.
+pub(crate) fn not_for_pages(mut response: Response) -> Response {
+    response.extensions_mut().insert(NotForPages);
+    response
+}
+
+/// The mark of a response that no web page may read.
+#[derive(Clone, Copy)]
+struct NotForPages;
+
+async fn without_permission(mut response: Response) -> Response {
+    if response.extensions_mut().remove::<NotForPages>().is_some() {
+        let headers = response.headers_mut();
+        headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
+    }
+    response
 }
 
 /// Adds an id to every response that has none. tower-http's layers for request ids would return the client's own id,

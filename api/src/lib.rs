@@ -22,6 +22,7 @@ mod json;
 mod limits;
 mod origin;
 mod picture;
+mod positions;
 mod public_address;
 mod routes;
 mod server;

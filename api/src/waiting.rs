@@ -99,7 +99,7 @@ pub(crate) async fn stream(
         Some(first) => format.write(first, &mut out).await,
         None => out.push(COMMENT),
     }
-    let relay = Relay { client_buffer, format, input, stop: api.ending.clone(), _place: place };
+    let relay = Relay { client_buffer, format, input, waits: None, stop: api.ending.clone(), _place: place };
     Ok(respond(relay, out))
 }
 

@@ -56,7 +56,8 @@ impl Worker {
         let in_hand = InHand::default();
         let grace = tokio::spawn(drain_after(drain, in_hand.clone(), self.drain_grace));
 
-        let record = registration::record(self.id.clone(), self.app.clone(), &self.offers);
+        let record =
+            registration::record(self.id.clone(), self.app.clone(), &self.offers, self.loras.as_ref());
         tokio::select! {
             biased;
             // The store may be unavailable for a long time. A drain before the registration has no job to finish.

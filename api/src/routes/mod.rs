@@ -1,9 +1,11 @@
 //! The routes. There are three wires (fal's, OpenAI's and our own) for the same jobs.
 
+mod apps;
 mod dead;
 mod events;
 mod fal;
 mod health;
+mod job_list;
 mod jobs;
 mod openai;
 mod page;
@@ -29,7 +31,8 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(page::routes())
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
-        .route("/v1/jobs", post(jobs::submit))
+        .route("/v1/apps", get(apps::list))
+        .route("/v1/jobs", post(jobs::submit).get(job_list::list))
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::cancel))
         .route("/v1/jobs/{id}/events", get(events::follow))
         .route("/v1/jobs/{id}/image", get(jobs::image))

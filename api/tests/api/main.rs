@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test that is how a failure looks")]
 
+mod apps;
 mod blocking;
 mod dead;
 mod edge;
@@ -18,6 +19,7 @@ mod full_redis;
 mod greedy;
 mod half_close;
 mod input;
+mod job_list;
 mod jobs;
 mod mixed;
 mod openai;
@@ -25,6 +27,7 @@ mod openai_edits;
 mod openai_errors;
 mod openai_stream;
 mod pictures;
+mod positions;
 mod replicas;
 mod shutdown;
 mod store_away;

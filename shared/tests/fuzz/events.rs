@@ -128,6 +128,8 @@ fn worker() -> WorkerRecord {
         native_height: 64,
         max_pixels: 4096,
         schedulers: vec!["DDIMScheduler".to_owned()],
+        features: vec!["loras".to_owned()],
+        loras: vec!["ink".to_owned()],
         device: "cpu".to_owned(),
         version: "0".to_owned(),
         state: WorkerState::Busy,

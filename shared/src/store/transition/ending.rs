@@ -104,7 +104,9 @@ impl Change<'_> {
             self.state.expiry.remove(&(at.after(self.rules.dead_ttl), id));
             self.remove_from_dead_list(partition, at, id);
         }
-        self.state.jobs.remove(&id);
+        if let Some(record) = self.state.jobs.remove(&id) {
+            self.unlist(&record);
+        }
         self.effects.push(Effect::Forgotten(id));
     }
 }

@@ -6,6 +6,7 @@
 pub mod dead;
 pub mod ending;
 mod held;
+mod listed;
 mod queue;
 mod state;
 mod wake;

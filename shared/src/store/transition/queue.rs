@@ -66,6 +66,7 @@ impl Change<'_> {
             job,
         };
         let id = record.job.id;
+        self.list(&record.job);
         self.state.jobs.insert(id, record);
         self.enqueue(id)
     }
