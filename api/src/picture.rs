@@ -1,9 +1,14 @@
-//! Extracts pictures from serialised events, without decoding the rest.
+//! Extracts pictures from serialised events, without decoding the rest, and reads them, wherever they are kept.
 
 use bytes::Bytes;
-use glimpse_shared::event::{EventKind, Frame, Image};
+use glimpse_shared::{
+    event::{EventKind, Frame, Image},
+    results::Name,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::{error::ApiError, state::Api};
 
 /// The parts of a `preview` event that the routes send on, as JSON.
 #[derive(Deserialize)]
@@ -50,12 +55,29 @@ pub(crate) fn of_completed(json: &[u8]) -> Option<CompletedParts<'_>> {
     serde_json::from_slice(json).ok().filter(|completed: &CompletedParts<'_>| !completed.images.is_empty())
 }
 
-/// The picture of an event: of a preview, or the first final picture.
-pub(crate) fn shown(frame: &Frame) -> Option<Image> {
+/// A picture of an event, by its 0-based index: a preview has one.
+pub(crate) fn shown(frame: &Frame, index: usize) -> Option<Image> {
     let json = frame.json();
     match frame.kind {
-        EventKind::Preview => serde_json::from_slice(&of_preview(&json)?).ok(),
-        EventKind::Completed => serde_json::from_str(of_completed(&json)?.images.first()?.get()).ok(),
+        EventKind::Preview if index == 0 => serde_json::from_slice(&of_preview(&json)?).ok(),
+        EventKind::Completed => serde_json::from_str(of_completed(&json)?.images.get(index)?.get()).ok(),
         _ => None,
     }
+}
+
+/// The encoded picture, in the format that its `content_type` says. Its URL is one of an event, with an API's address
+/// or without.
+///
+/// # Errors
+/// If it has expired, if the place where it is kept does not answer or is not this process' `--results`, or if it is a
+/// data URI that cannot be decoded.
+pub(crate) async fn read(api: &Api, image: Image) -> Result<Bytes, ApiError> {
+    if image.url.starts_with("data:") {
+        let size = image.url.len();
+        let decode = move || image.decode().map(Bytes::from).ok_or(ApiError::Defect);
+        return api.answers.run_if_large(size, decode).await?;
+    }
+    let name = Name::of_url(&image.url).ok_or(ApiError::Defect)?;
+    let results = api.config.results.as_ref().ok_or(ApiError::ResultsElsewhere)?;
+    results.read(&name).await?.ok_or(ApiError::FileUnknown)
 }

@@ -14,12 +14,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tower::ServiceExt;
 
 use crate::{
+    agreement,
     config::Config,
     connection::{ClientInput, Peer, SharedStream},
+    expiry,
     fetch::Fetcher,
     routes::router,
     state::{Api, Shared},
@@ -60,6 +62,9 @@ pub async fn serve(
         .then(|| Fetcher::new(config.fetch_limits, &config.allow_image_hosts))
         .transpose()?;
     let api = Shared::new(store, config, listener.local_addr()?, fetcher);
+    let _deleting =
+        api.config.results.clone().map(|results| AbortOnDropHandle::new(tokio::spawn(expiry::run(results))));
+    let _comparing = AbortOnDropHandle::new(tokio::spawn(agreement::run(api.clone())));
     let connections = Connections {
         router: router(api.clone()),
         open: GracefulShutdown::new(),

@@ -12,6 +12,7 @@ use crate::{
     connection::ClientInput,
     error::ApiError,
     picture,
+    reader::Reader,
     sse::{COMMENT, EventFormat, KEEP_ALIVE, Out, Relay, respond},
     state::Api,
     submit::Waited,
@@ -20,12 +21,13 @@ use crate::{
 
 /// Waits for the end of a job, and answers with its pictures or with the reason why there are none.
 pub(crate) async fn pictures(
-    api: &Api,
+    reader: &Reader,
     wire: &Connected,
     Entered { mut waited, prompt, .. }: Entered,
     input: &ClientInput,
 ) -> Result<Response, ApiError> {
-    let mut events = api.store.follow(waited.id(), None);
+    let api = reader.api();
+    let mut events = reader.follow(waited.id(), None);
     loop {
         let followed = tokio::select! {
             biased;
@@ -62,13 +64,14 @@ pub(crate) async fn answer(
 
 /// Sends the previews of a job, then its pictures.
 pub(crate) async fn stream(
-    api: &Api,
+    reader: &Reader,
     wire: &'static Connected,
     Entered { mut waited, .. }: Entered,
     input: ClientInput,
     place: OwnedSemaphorePermit,
 ) -> Result<Response, ApiError> {
-    let mut client_buffer = ClientBuffer::fill(api.store.follow(waited.id(), None));
+    let api = reader.api();
+    let mut client_buffer = ClientBuffer::fill(reader.follow(waited.id(), None));
     // Before the first byte an error can have its own status. Many clients read only such errors.
     let first = tokio::select! {
         biased;

@@ -13,6 +13,8 @@ mod hub;
 #[cfg(test)]
 mod pictures;
 #[cfg(test)]
+mod results;
+#[cfg(test)]
 mod sdk;
 #[cfg(test)]
 mod serve;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
+    results::Results,
     store::SharedStore,
 };
 
@@ -19,8 +20,8 @@ use crate::{
 /// The interval of heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The worker's record before its first job.
-pub fn record(id: WorkerId, app: App, offers: &Description) -> WorkerRecord {
+/// The worker's record before its first job. `results`: where it keeps finished pictures.
+pub fn record(id: WorkerId, app: App, offers: &Description, results: Option<&Results>) -> WorkerRecord {
     WorkerRecord {
         id,
         app,
@@ -32,6 +33,7 @@ pub fn record(id: WorkerId, app: App, offers: &Description) -> WorkerRecord {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: WorkerState::Idle,
         progress: None,
+        results: results.map(|results| results.place().kind()),
     }
 }
 

@@ -3,6 +3,7 @@
 mod dead;
 mod events;
 mod fal;
+mod files;
 mod health;
 mod jobs;
 mod page;
@@ -32,6 +33,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::cancel))
         .route("/v1/jobs/{id}/events", get(events::follow))
         .route("/v1/jobs/{id}/image", get(jobs::image))
+        .route("/files/{name}", get(files::file))
         .fallback(async |uri: Uri| ApiError::PathUnknown(uri.path().to_owned()));
     // For operators: no web page of another origin may read them.
     let operators = Router::new()

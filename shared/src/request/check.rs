@@ -130,6 +130,7 @@ impl ImageSpec {
                 )
                 .unwrap_or(defaults.preview_source),
             output_format: fields.output_format("output_format").or(fal.format).unwrap_or(OutputFormat::Jpeg),
+            data_uris: fal.data_uris,
             warnings: fal.warnings,
         };
         if defaults.unknown == Unknown::Refused {

@@ -63,6 +63,8 @@ pub(super) struct FalFields {
     pub(super) size: Option<Size>,
     /// `format`.
     pub(super) format: Option<OutputFormat>,
+    /// `sync_mode`: the pictures as data URIs.
+    pub(super) data_uris: bool,
     /// What was accepted without an effect.
     pub(super) warnings: Vec<Warning>,
 }
@@ -86,8 +88,8 @@ impl Fields {
             }
             None => None,
         };
-        // Every result is a data URI so far, and there is no safety model.
-        self.boolean("sync_mode");
+        let data_uris = self.boolean("sync_mode").unwrap_or(false);
+        // There is no safety model.
         self.boolean("enable_safety_checker");
         let warnings = match self.boolean("expand_prompt") {
             Some(true) => vec![Warning {
@@ -96,7 +98,7 @@ impl Fields {
             }],
             _ => Vec::new(),
         };
-        FalFields { size, format, warnings }
+        FalFields { size, format, data_uris, warnings }
     }
 
     /// Takes fal's field; `None` if one of ours gives the same.

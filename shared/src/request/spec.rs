@@ -35,6 +35,8 @@ pub struct ImageSpec {
     pub(super) preview_every: u32,
     pub(super) preview_source: PreviewSource,
     pub(super) output_format: OutputFormat,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) data_uris: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) warnings: Vec<Warning>,
 }
@@ -146,6 +148,11 @@ impl ImageSpec {
     /// How the final pictures are encoded.
     pub fn output_format(&self) -> OutputFormat {
         self.output_format
+    }
+
+    /// Whether the final pictures are data URIs inside the result, also if the fleet keeps results elsewhere.
+    pub fn data_uris(&self) -> bool {
+        self.data_uris
     }
 
     /// The parts of the request that were accepted without an effect. They belong to the result's warnings.
