@@ -6,6 +6,7 @@ use glimpse_api::{Config as ApiConfig, Listening};
 use glimpse_shared::{
     id::{App, WorkerId},
     reaper,
+    results::ResultsConfig,
     shutdown::{self, Shutdown},
     store::{
         Clock, SharedStore,
@@ -41,6 +42,8 @@ pub struct Args {
     #[command(flatten)]
     fleet: FleetConfig,
     #[command(flatten)]
+    results: ResultsConfig,
+    #[command(flatten)]
     pub log: LogConfig,
 }
 
@@ -58,8 +61,8 @@ pub async fn run(args: Args, shutdown: &Shutdown) -> ExitCode {
     }
 }
 
-async fn serve(args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
-    let Some(started) = shutdown.unless_requested(start(&args)).await else {
+async fn serve(mut args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
+    let Some(started) = shutdown.unless_requested(start(&mut args)).await else {
         // No request has been accepted yet.
         shutdown::leave(0);
     };
@@ -108,8 +111,8 @@ async fn serve(args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
     Ok(ended)
 }
 
-/// Opens the certificate and the port, checks Redis and loads the model.
-async fn start(args: &Args) -> Result<(Listening, Worker, Option<Check>), Error> {
+/// Opens the certificate, the port and the place of the results, checks Redis and loads the model.
+async fn start(args: &mut Args) -> Result<(Listening, Worker, Option<Check>), Error> {
     let tls = args.api.open_tls()?;
     let model = model::or_demo(args.model.model.clone())?;
     let app: App = args.fleet.app.clone().map_or_else(|| DEMO_APP.parse(), Ok)?;
@@ -123,6 +126,7 @@ async fn start(args: &Args) -> Result<(Listening, Worker, Option<Check>), Error>
     })?;
     glimpse_api::raise_connection_limit();
     let loras = args.model.loras()?;
+    args.api.results = args.results.open().await?;
     let opened = starting::open(args.model.clone(), model).await?;
     let (store, mut check): (SharedStore, _) = match redis {
         Some(redis) => {
@@ -142,6 +146,7 @@ async fn start(args: &Args) -> Result<(Listening, Worker, Option<Check>), Error>
         engine,
         offers,
         loras,
+        results: args.api.results.clone(),
         checkpoint_every: args.fleet.checkpoint_every,
         drain_grace: args.fleet.drain_grace(),
     };

@@ -58,6 +58,7 @@ async fn paint_for_ever(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: WorkerState::Idle,
         progress: None,
+        results: None,
     };
     for number in 1.. {
         let claim = Claim {

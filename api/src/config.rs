@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use glimpse_shared::store::Rules;
+use glimpse_shared::{results::Results, store::Rules};
 
 use crate::{
     fetch::{FetchLimits, ImageHost},
@@ -61,6 +61,10 @@ pub struct Config {
     /// Limits for fetching a picture.
     #[arg(skip)]
     pub fetch_limits: FetchLimits,
+
+    /// Where the workers keep finished pictures; `None`: inside the events.
+    #[arg(skip)]
+    pub results: Option<Results>,
 
     /// What happens to a job when its client disconnects from `/OWNER/APP/stream` or `/OWNER/APP`, unless the request
     /// sets it (`X-Glimpse-On-Disconnect`).
@@ -147,6 +151,7 @@ impl Default for Config {
             allow_image_urls: false,
             allow_image_hosts: Vec::new(),
             fetch_limits: FetchLimits::default(),
+            results: None,
             on_disconnect: OnDisconnect::Cancel,
             start_timeout: Duration::from_secs(3600),
             run_timeout: Duration::from_secs(3600),

@@ -12,6 +12,7 @@ use glimpse_shared::{
     event::FailureCode,
     id::{App, JobId},
     request::FieldError,
+    results::ResultsError,
 };
 
 /// Why a request gets an error. The comment of a variant says what the client can do.
@@ -30,6 +31,14 @@ pub(crate) enum ApiError {
     JobUnknown,
     /// The job has no picture (yet).
     NoImage,
+    /// There is no such file, or it has expired.
+    FileUnknown,
+    /// Ask for a part that the file has.
+    RangeUnknown,
+    /// The pictures are where this process does not look: an operator must give all processes the same `--results`.
+    ResultsElsewhere,
+    /// Retry later: the place where pictures are kept does not answer.
+    ResultsAway,
     /// There is no such route.
     PathUnknown(String),
     /// Name an address of fal's that stands for a route of ours.
@@ -145,6 +154,14 @@ impl ApiError {
             }
             Self::JobUnknown => "Job not found".to_owned(),
             Self::NoImage => "The job has no picture yet".to_owned(),
+            Self::FileUnknown => "File not found: it never existed, or it has expired".to_owned(),
+            Self::RangeUnknown => "The file does not have the requested range".to_owned(),
+            Self::ResultsElsewhere => {
+                "The worker keeps the pictures where this server does not look. Tell its operator: all workers and \
+                 APIs need the same --results"
+                    .to_owned()
+            }
+            Self::ResultsAway => "The place where pictures are kept is unavailable; retry later".to_owned(),
             Self::PathUnknown(path) => format!("Path {path} not found"),
             Self::TargetUnknown => {
                 "The header X-Fal-Target-Url should be an address of https://fal.run or https://queue.fal.run".to_owned()
@@ -204,6 +221,7 @@ impl ApiError {
             | Self::FetchesFull { .. }
             | Self::Unconfirmed { .. }
             | Self::StoreAway
+            | Self::ResultsAway
             | Self::Ending => Some(Duration::from_secs(2)),
             _ => None,
         }
@@ -222,6 +240,13 @@ impl From<StoreError> for ApiError {
                 Self::Defect
             }
         }
+    }
+}
+
+impl From<ResultsError> for ApiError {
+    fn from(error: ResultsError) -> Self {
+        tracing::warn!(%error, "answered 503");
+        Self::ResultsAway
     }
 }
 

@@ -1,13 +1,14 @@
 //! The HTTP API of Glimpse.
 //!
 //! A request is checked once (`glimpse_shared::request`), becomes a job and is submitted to the store (`admission`,
-//! `intake`, `check`, `fetch`, `accept`, `submit`). The API receives the job's events from the store as frames, and sends
-//! them as SSE or JSON (`client_buffer`, `sse`, `waiting`, `routes`). A `wire` says how its clients write and read. The
+//! `intake`, `check`, `fetch`, `accept`, `submit`). The API receives the job's events from the store as frames (`reader`),
+//! and sends them as SSE or JSON (`client_buffer`, `sse`, `waiting`, `routes`). A `wire` says how its clients write and read. The
 //! API keeps no state of a job: any API serves any job. It does not use candle or Redis itself. It knows a model only
 //! from the records of its workers.
 
 mod accept;
 mod admission;
+mod agreement;
 mod blocking;
 mod body;
 mod check;
@@ -17,6 +18,7 @@ mod connection;
 mod edge;
 mod encoding;
 mod error;
+mod expiry;
 mod fetch;
 mod intake;
 mod json;
@@ -26,6 +28,7 @@ mod origin;
 mod picture;
 mod positions;
 mod public_address;
+mod reader;
 mod routes;
 mod server;
 mod serving;

@@ -6,6 +6,7 @@ use clap::Parser;
 use glimpse_api::{Config, Listening, TlsError, raise_connection_limit, serve};
 use glimpse_shared::{
     environment, reaper,
+    results::{ResultsConfig, ResultsError},
     shutdown::{self, Shutdown},
     store::{
         Clock, SharedStore,
@@ -23,6 +24,8 @@ struct Flags {
     api: Config,
     #[command(flatten)]
     redis: RedisConfig,
+    #[command(flatten)]
+    results: ResultsConfig,
     #[command(flatten)]
     log: LogConfig,
 }
@@ -46,6 +49,12 @@ impl From<ConfigError> for ServeError {
 
 impl From<TlsError> for ServeError {
     fn from(error: TlsError) -> Self {
+        Self::Flags(error.to_string())
+    }
+}
+
+impl From<ResultsError> for ServeError {
+    fn from(error: ResultsError) -> Self {
         Self::Flags(error.to_string())
     }
 }
@@ -77,8 +86,8 @@ fn system(what: &str) -> impl FnOnce(std::io::Error) -> ServeError {
     |error| ServeError::System(what, error)
 }
 
-async fn run(flags: Flags, shutdown: &Shutdown) -> Result<(), ServeError> {
-    let Some(started) = shutdown.unless_requested(start(&flags)).await else {
+async fn run(mut flags: Flags, shutdown: &Shutdown) -> Result<(), ServeError> {
+    let Some(started) = shutdown.unless_requested(start(&mut flags)).await else {
         tracing::info!("a signal ended the process before the API was ready");
         return Ok(());
     };
@@ -101,10 +110,11 @@ async fn run(flags: Flags, shutdown: &Shutdown) -> Result<(), ServeError> {
     served.map_err(system("cannot serve any longer"))
 }
 
-/// Opens the certificate, the store and the port, and starts to check Redis.
-async fn start(flags: &Flags) -> Result<(Listening, SharedStore, Check), ServeError> {
+/// Opens the certificate, the store, the place of the results and the port, and starts to check Redis.
+async fn start(flags: &mut Flags) -> Result<(Listening, SharedStore, Check), ServeError> {
     let tls = flags.api.open_tls()?;
     let store = open_store(flags)?;
+    flags.api.results = flags.results.open().await?;
     let check = store.check(Process::Api).await?;
     raise_connection_limit();
     let listener = TcpListener::bind(&flags.api.listen)

@@ -1,7 +1,10 @@
-//! Extracts pictures from serialised events, without decoding the rest.
+//! Extracts pictures from serialised events, without decoding the rest, and reads them, wherever they are kept.
 
 use bytes::Bytes;
-use glimpse_shared::event::{EventKind, Frame, Image};
+use glimpse_shared::{
+    event::{EventKind, Frame, Image},
+    results::Name,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -64,13 +67,44 @@ pub(crate) fn shown(frame: &Frame, index: usize) -> Option<Image> {
     }
 }
 
-/// The file of a picture, in base64.
+/// The encoded picture, in the format that its `content_type` says. Its URL is one of an event, with an API's address
+/// or without.
+///
+/// # Errors
+/// If it has expired, if the place where it is kept does not answer or is not this process' `--results`, or if it is a
+/// data URI that cannot be decoded.
+pub(crate) async fn read(api: &Api, image: Image) -> Result<Bytes, ApiError> {
+    if image.url.starts_with("data:") {
+        let size = image.url.len();
+        let decode = move || image.decode().map(Bytes::from).ok_or(ApiError::Defect);
+        return api.answers.run_if_large(size, decode).await?;
+    }
+    let name = Name::of_url(&image.url).ok_or(ApiError::Defect)?;
+    let results = api.config.results.as_ref().ok_or(ApiError::ResultsElsewhere)?;
+    results.read(&name).await?.ok_or(ApiError::FileUnknown)
+}
+
+/// A picture whose file is at hand, in base64.
 pub(crate) struct Encoded(Image);
 
 impl Encoded {
     /// `None` if the picture's URL is not a data URI of ours.
     pub(crate) fn of(image: Image) -> Option<Self> {
         image.base64().is_some().then_some(Self(image))
+    }
+
+    /// Reads a picture, wherever it is kept.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub(crate) async fn read(api: &Api, image: Image) -> Result<Self, ApiError> {
+        if image.base64().is_some() {
+            return Ok(Self(image));
+        }
+        let (content_type, width, height) = (image.content_type.clone(), image.width, image.height);
+        let bytes = read(api, image).await?;
+        let encode = move || Self(Image::new(&content_type, width, height, &bytes));
+        api.answers.run_if_large(usize::MAX, encode).await
     }
 
     /// The file.
@@ -80,30 +114,35 @@ impl Encoded {
 
     /// `WIDTHxHEIGHT` in pixels.
     pub(crate) fn size(&self) -> String {
-        format!("{}x{}", self.0.width, self.0.height)
+        size(&self.0)
     }
 }
 
-/// The files of a job's final pictures, and what the job says beside them.
+/// `WIDTHxHEIGHT` in pixels.
+pub(crate) fn size(image: &Image) -> String {
+    format!("{}x{}", image.width, image.height)
+}
+
+/// A job's final pictures, and what the job says beside them.
 pub(crate) struct Finals {
     /// At least one.
-    pub(crate) pictures: Vec<Encoded>,
+    pub(crate) pictures: Vec<Image>,
     /// The seed that gives these pictures again.
     pub(crate) seed: u64,
     /// The parts of the request that had no effect.
     pub(crate) warnings: Option<Box<RawValue>>,
 }
 
-/// Reads the final pictures of a `completed` event.
+/// The final pictures of a `completed` event.
 ///
 /// # Errors
 /// When the event cannot be read.
 pub(crate) async fn finals(api: &Api, json: Bytes) -> Result<Finals, ApiError> {
     let (length, read) = (json.len(), move || {
         let completed = of_completed(&json)?;
-        let file = |image: &&RawValue| Encoded::of(serde_json::from_str(image.get()).ok()?);
+        let picture = |image: &&RawValue| serde_json::from_str(image.get()).ok();
         Some(Finals {
-            pictures: completed.images.iter().map(file).collect::<Option<_>>()?,
+            pictures: completed.images.iter().map(picture).collect::<Option<_>>()?,
             seed: completed.seed,
             warnings: completed.warnings.map(ToOwned::to_owned),
         })

@@ -28,6 +28,13 @@ impl FromStr for PublicUrl {
     }
 }
 
+impl PublicUrl {
+    /// The address without its path.
+    pub(crate) fn origin(&self) -> String {
+        Url::parse(&self.0).map(|url| url.origin().ascii_serialization()).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for PublicUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -9,11 +9,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
+    agreement,
     config::Config,
     connection::Peer,
+    expiry,
     fetch::Fetcher,
     routes::router,
     serving::Connection,
@@ -81,6 +83,9 @@ pub async fn serve(
         .then(|| Fetcher::new(config.fetch_limits, &config.allow_image_hosts))
         .transpose()?;
     let api = Shared::new(store, config, listener.local_addr()?, fetcher);
+    let _deleting =
+        api.config.results.clone().map(|results| AbortOnDropHandle::new(tokio::spawn(expiry::run(results))));
+    let _comparing = AbortOnDropHandle::new(tokio::spawn(agreement::run(api.clone())));
     let connections =
         Connections { router: router(api.clone()), tls, api: api.clone(), closing: CancellationToken::new() };
     tokio::select! {

@@ -12,6 +12,7 @@ use crate::{
     connection::ClientInput,
     error::ApiError,
     picture,
+    reader::Reader,
     sse::{COMMENT, EventFormat, KEEP_ALIVE, Out, Relay, respond},
     state::Api,
     submit::Waited,
@@ -20,13 +21,13 @@ use crate::{
 
 /// Waits for the end of a job, and answers with its pictures or with the reason why there are none.
 pub(crate) async fn pictures(
-    api: &Api,
+    reader: &Reader,
     wire: &Connected,
     Entered { mut waited, prompt, .. }: Entered,
     input: &ClientInput,
 ) -> Result<Response, ApiError> {
-    let json = completed(api, &mut waited, input).await?;
-    answer(api, wire, json, prompt).await
+    let json = completed(reader, &mut waited, input).await?;
+    answer(reader.api(), wire, json, prompt).await
 }
 
 /// Waits for the end of a job: the JSON of its `completed` event.
@@ -34,11 +35,12 @@ pub(crate) async fn pictures(
 /// # Errors
 /// The reason why the job has no pictures, or why nothing waits for them any more.
 pub(crate) async fn completed(
-    api: &Api,
+    reader: &Reader,
     waited: &mut Waited,
     input: &ClientInput,
 ) -> Result<Bytes, ApiError> {
-    let mut events = api.store.follow(waited.id(), None);
+    let api = reader.api();
+    let mut events = reader.follow(waited.id(), None);
     loop {
         let followed = tokio::select! {
             biased;
@@ -75,13 +77,14 @@ pub(crate) async fn answer(
 
 /// Sends the previews of a job, then its pictures.
 pub(crate) async fn stream(
-    api: &Api,
+    reader: &Reader,
     pictures: impl PictureStream,
     Entered { mut waited, .. }: Entered,
     input: ClientInput,
     place: OwnedSemaphorePermit,
 ) -> Result<Response, ApiError> {
-    let mut client_buffer = ClientBuffer::fill(api.store.follow(waited.id(), None));
+    let api = reader.api();
+    let mut client_buffer = ClientBuffer::fill(reader.follow(waited.id(), None));
     // Before the first byte an error can have its own status. Many clients read only such errors.
     let first = tokio::select! {
         biased;

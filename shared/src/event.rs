@@ -164,10 +164,11 @@ impl CancelledBy {
     }
 }
 
-/// A picture inside an event.
+/// A picture of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
-    /// `data:<content_type>;base64,…`
+    /// `data:<content_type>;base64,…`, or `/files/NAME` for a final picture that is kept elsewhere
+    /// ([`Name::url`](crate::results::Name::url)). An API puts its own address before that.
     pub url: String,
     /// The media type.
     pub content_type: String,

@@ -214,6 +214,9 @@ pub struct WorkerRecord {
     /// read the list of workers, and the id gives access to the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// Where it keeps finished pictures: `directory`, or `s3://BUCKET/PREFIX`. `None`: inside the events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<String>,
 }
 
 /// A job's progress.

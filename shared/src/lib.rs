@@ -10,6 +10,7 @@ pub mod job;
 pub mod needs;
 pub mod reaper;
 pub mod request;
+pub mod results;
 pub mod retry;
 pub mod shutdown;
 pub mod store;

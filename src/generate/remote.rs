@@ -6,7 +6,7 @@ use eventsource_stream::Eventsource;
 use futures::StreamExt;
 use glimpse_shared::{
     environment,
-    event::{Event, Image},
+    event::{Event, Image, Warning},
     id::App,
     request::ImageRequest,
     retry::Waits,
@@ -211,8 +211,8 @@ impl Server {
                                 waits.reset();
                                 let parsed =
                                     serde_json::from_str(&event.data).map_err(Failure::unforeseen)?;
-                                if let Some(made) = take(parsed, steps, progress, previews)? {
-                                    return Ok(made);
+                                if let Some(completed) = take(parsed, steps, progress, previews)? {
+                                    return self.made(job, completed).await;
                                 }
                                 cursor = Some(event.id);
                             }
@@ -232,15 +232,60 @@ impl Server {
             tokio::time::sleep(waits.next()).await;
         }
     }
+
+    /// The pictures of a completed job. Those that are not in the event are asked for by the job's id: the server may
+    /// have told another address for them than the one that this client reaches it at.
+    async fn made(&self, job: &str, completed: Completed) -> Result<Made, Failure> {
+        let Completed { images, seed, warnings } = completed;
+        let mut encoded = Vec::with_capacity(images.len());
+        for (index, image) in images.iter().enumerate() {
+            encoded.push(match image.decode() {
+                Some(picture) => picture,
+                None => self.picture(job, index).await?,
+            });
+        }
+        Ok(Made { encoded, seed, warnings })
+    }
+
+    async fn picture(&self, job: &str, index: usize) -> Result<Vec<u8>, Failure> {
+        let url = format!("{}/v1/jobs/{job}/image?index={index}", self.url);
+        let mut waits = Waits::new(RESUME_WAITS.0, RESUME_WAITS.1);
+        let mut broken = 0;
+        loop {
+            let cause = match self.send(self.client.get(&url)).await {
+                Ok(response) if response.status().is_success() => match response.bytes().await {
+                    Ok(picture) => return Ok(picture.into()),
+                    Err(error) => self.unreachable(&error),
+                },
+                Ok(response) => match self.json(response).await {
+                    Ok(_) => return Err(Failure::unforeseen("the server sent no picture")),
+                    Err(failure) => failure,
+                },
+                Err(failure) => failure,
+            };
+            broken += 1;
+            if broken > RESUMES || !matches!(cause, Failure::Unreachable { .. }) {
+                return Err(cause);
+            }
+            tokio::time::sleep(waits.next()).await;
+        }
+    }
 }
 
-/// Shows an event; returns the pictures of a completed job.
+/// What a completed job says.
+struct Completed {
+    images: Vec<Image>,
+    seed: u64,
+    warnings: Vec<Warning>,
+}
+
+/// Shows an event; returns what a completed job says.
 fn take(
     event: Event,
     steps: u32,
     progress: &Progress,
     previews: Option<&PreviewDir>,
-) -> Result<Option<Made>, Failure> {
+) -> Result<Option<Completed>, Failure> {
     match event {
         Event::Queued { .. } | Event::Started { .. } => {}
         Event::Preview { step, steps, image, .. } | Event::Partial { step, steps, image, .. } => {
@@ -254,8 +299,7 @@ fn take(
             if images.is_empty() {
                 return Err(Failure::unforeseen("the job completed without a picture"));
             }
-            let encoded = images.iter().map(decode).collect::<Result<_, _>>()?;
-            return Ok(Some(Made { encoded, seed, warnings }));
+            return Ok(Some(Completed { images, seed, warnings }));
         }
         Event::Failed { code, message } => {
             return Err(Failure::Job(format!("{}: {message}", code.as_str())));

@@ -19,6 +19,8 @@ mod nginx;
 #[cfg(test)]
 mod pictures;
 #[cfg(test)]
+mod results;
+#[cfg(test)]
 mod sdk;
 #[cfg(test)]
 mod sdk_openai;

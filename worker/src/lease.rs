@@ -30,6 +30,14 @@ pub enum Stop {
     Drain,
 }
 
+/// What became of a finish that is sent only while it is current.
+pub enum Finishing {
+    /// The answer; `None` after a permanent error.
+    Ended(Option<Finish>),
+    /// The store did not answer in time. It may have ended the job all the same.
+    Outdated(Box<Held>),
+}
+
 /// A job that this worker holds. [`Held::finish`], [`Held::release`] and [`Held::abandon`] settle it, and each
 /// consumes it.
 pub struct Held {
@@ -78,13 +86,27 @@ impl Held {
 
     /// Ends the job. Retries until the store answers, so that an outage loses no finished picture. `None` after a
     /// permanent error: the lease expires, and the next attempt decides.
-    pub async fn finish(mut self, ending: &Ending) -> Option<Finish> {
+    pub async fn finish(self, ending: &Ending) -> Option<Finish> {
+        match self.finish_while(ending, || true).await {
+            Finishing::Ended(finish) => finish,
+            // It is always current.
+            Finishing::Outdated(_) => None,
+        }
+    }
+
+    /// The same, but `ending` is sent again only while it is current.
+    pub async fn finish_while(mut self, ending: &Ending, is_current: impl Fn() -> bool) -> Finishing {
         let mut backoff = Backoff::new("finish");
         loop {
             match self.store.finish(&mut self.lease, ending).await {
-                Ok(finish) => return Some(finish),
-                Err(error) if error.is_permanent() => return self.give_up("finish", &error),
+                Ok(finish) => return Finishing::Ended(Some(finish)),
+                Err(error) if error.is_permanent() => {
+                    return Finishing::Ended(self.give_up("finish", &error));
+                }
                 Err(error) => backoff.pause(&error).await,
+            }
+            if !is_current() {
+                return Finishing::Outdated(Box::new(self));
             }
         }
     }

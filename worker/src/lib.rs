@@ -1,6 +1,6 @@
 //! The GPU side of Glimpse: claims jobs, makes pictures, publishes previews.
 //!
-//! `runner -> {claim, in_hand, lease, reporter, engine}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config ->
+//! `runner -> {claim, in_hand, lease, reporter, engine}`, `reporter -> {encoded, kept}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config ->
 //! {hub, verify, pipeline}`, `measure -> {dump, pipeline, reporter}`; below the pipeline there is no tokio, no store
 //! and no job.
 
@@ -8,10 +8,12 @@ pub mod checkpoints;
 pub mod claim;
 pub mod config;
 pub mod dump;
+pub mod encoded;
 pub mod engine;
 pub mod health;
 pub mod hub;
 pub mod in_hand;
+pub mod kept;
 pub mod lease;
 pub mod measure;
 pub mod noise;

@@ -7,6 +7,7 @@ use glimpse_shared::{
     environment,
     id::WorkerId,
     reaper,
+    results::ResultsConfig,
     shutdown::{self, Shutdown},
     store::{
         Clock, Rules, SharedStore,
@@ -34,6 +35,8 @@ struct Cli {
     model: ModelConfig,
     #[command(flatten)]
     fleet: FleetConfig,
+    #[command(flatten)]
+    results: ResultsConfig,
     /// The address to serve `/health/live` and `/health/ready` on. [default: none]
     #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -93,6 +96,7 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
     let model = cli.model.model.clone().unwrap_or_else(|| missing("--model"));
     let loras = cli.model.loras()?;
     let app = cli.fleet.app.clone().unwrap_or_else(|| missing("--app"));
+    let results = cli.results.open().await?;
 
     let store = Arc::new(RedisStore::connect(url, &cli.redis.redis_prefix, Rules::default(), Clock::Store)?);
     if let Some(address) = cli.listen {
@@ -117,6 +121,7 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
         engine,
         offers,
         loras,
+        results,
         checkpoint_every: cli.fleet.checkpoint_every,
         drain_grace: cli.fleet.drain_grace(),
     })

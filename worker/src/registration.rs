@@ -5,6 +5,7 @@ use std::time::Duration;
 use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
+    results::Results,
     store::SharedStore,
 };
 
@@ -20,8 +21,14 @@ use crate::{
 /// The interval of heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The worker's record before its first job.
-pub fn record(id: WorkerId, app: App, offers: &Description, loras: Option<&LoraDir>) -> WorkerRecord {
+/// The worker's record before its first job. `results`: where it keeps finished pictures.
+pub fn record(
+    id: WorkerId,
+    app: App,
+    offers: &Description,
+    loras: Option<&LoraDir>,
+    results: Option<&Results>,
+) -> WorkerRecord {
     let mut features = vec!["image".to_owned(), "mask".to_owned()];
     features.extend(loras.map(|_| "loras".to_owned()));
     WorkerRecord {
@@ -37,6 +44,7 @@ pub fn record(id: WorkerId, app: App, offers: &Description, loras: Option<&LoraD
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: WorkerState::Idle,
         progress: None,
+        results: results.map(|results| results.place().kind()),
     }
 }
 

@@ -4,13 +4,15 @@ use glimpse_shared::{
     event::{FailureCode, Image, Timings, Warning, WarningCode},
     job::Release,
     request::OutputFormat,
+    results::Results,
     store::{Ending, Preview},
 };
-use image::{ExtendedColorType, ImageEncoder, codecs};
 use tokio::sync::{oneshot, watch};
 
 use crate::{
+    encoded::{EncodeError, Encoded},
     engine::Made,
+    kept,
     lease::{Held, Stop},
     outbox::{Outbox, RawPreview},
     pipeline::{PipelineError, PipelineWarning, Rgb},
@@ -65,13 +67,14 @@ pub async fn previews(
     }
 }
 
-/// Publishes the last previews and the job's end. `begun`: whether the pipeline had begun the job.
-pub async fn settle(mut held: Held, outbox: &Outbox, end: End, begun: bool) {
+/// Publishes the last previews and the job's end. `begun`: whether the pipeline had begun the job. `results`: where the
+/// pictures are kept.
+pub async fn settle(mut held: Held, outbox: &Outbox, end: End, begun: bool, results: Option<&Results>) {
     while let Some(preview) = outbox.try_take() {
         publish(&mut held, outbox, preview).await;
     }
     match end {
-        End::Made(made) => finish(held, made).await,
+        End::Made(made) => finish(held, made, results).await,
         End::Failed(error) => failed(held, error).await,
         End::Dropped if begun => {
             held.release(&Release::Fault("the pipeline's thread died".to_owned())).await;
@@ -91,9 +94,11 @@ async fn publish(held: &mut Held, outbox: &Outbox, preview: RawPreview) {
     let RawPreview { step, steps, picture } = preview;
     let attempt = held.lease().attempt;
     match encode(picture, OutputFormat::Jpeg, PREVIEW_QUALITY).await {
-        Ok(image) => match partial {
-            Some(index) => held.publish(&Preview::partial(attempt, index, step, steps, image)).await,
-            None => held.publish(&Preview::new(attempt, step, steps, image)).await,
+        Ok(encoded) => match partial {
+            Some(index) => {
+                held.publish(&Preview::partial(attempt, index, step, steps, encoded.image())).await
+            }
+            None => held.publish(&Preview::new(attempt, step, steps, encoded.image())).await,
         },
         Err(error) => tracing::warn!(%error, "a preview could not be encoded"),
     }
@@ -102,15 +107,16 @@ async fn publish(held: &mut Held, outbox: &Outbox, preview: RawPreview) {
     }
 }
 
-async fn finish(held: Held, made: Made) {
+async fn finish(held: Held, made: Made, results: Option<&Results>) {
     let spec = &held.lease().job.spec;
     let (format, seed) = (spec.output_format(), spec.seed());
     let quality = spec.jpeg_quality().unwrap_or(FINAL_QUALITY);
+    let results = results.filter(|_| !spec.data_uris());
     let begun = std::time::Instant::now();
-    let mut images = Vec::with_capacity(made.pictures.len());
+    let mut pictures = Vec::with_capacity(made.pictures.len());
     for picture in made.pictures {
         match encode(picture, format, quality).await {
-            Ok(image) => images.push(image),
+            Ok(encoded) => pictures.push(encoded),
             Err(error) => return failed(held, PipelineError::Fault { message: error.to_string() }).await,
         }
     }
@@ -122,7 +128,12 @@ async fn finish(held: Held, made: Made) {
     let asked = held.lease().job.spec.warnings().iter().cloned();
     let warnings: Vec<_> = asked.chain(made.warnings.iter().map(warning)).collect();
     let warned = warnings.len();
-    if let Some(finish) = held.finish(&Ending::completed(images, seed, timings, warnings)).await {
+    let ending = |images| Ending::completed(images, seed, timings, warnings.clone());
+    let finish = match results {
+        Some(results) => kept::finish(held, results, &pictures, ending).await,
+        None => held.finish(&ending(pictures.iter().map(Encoded::image).collect())).await,
+    };
+    if let Some(finish) = finish {
         let Timings { inference, decode } = timings;
         tracing::info!(job = %id, ?finish, inference, decode, warned, "job ended");
     }
@@ -161,12 +172,12 @@ async fn failed(held: Held, error: PipelineError) {
 }
 
 /// Encodes a picture, a large one on a blocking thread.
-async fn encode(picture: Rgb, format: OutputFormat, quality: u8) -> Result<Image, EncodeError> {
+async fn encode(picture: Rgb, format: OutputFormat, quality: u8) -> Result<Encoded, EncodeError> {
     if picture.width.saturating_mul(picture.height) <= SMALL {
-        return encode_now(&picture, format, quality);
+        return Encoded::new(&picture, format, quality);
     }
-    let encoded = tokio::task::spawn_blocking(move || encode_now(&picture, format, quality)).await;
-    encoded.map_err(|error| EncodeError(error.to_string()))?
+    let encoded = tokio::task::spawn_blocking(move || Encoded::new(&picture, format, quality)).await;
+    encoded.map_err(EncodeError::new)?
 }
 
 /// Encodes a picture as JPEG of the given quality (1 to 100), PNG or lossless WebP.
@@ -174,25 +185,7 @@ async fn encode(picture: Rgb, format: OutputFormat, quality: u8) -> Result<Image
 /// # Errors
 /// If a side is too long for the format.
 pub fn encode_now(picture: &Rgb, format: OutputFormat, quality: u8) -> Result<Image, EncodeError> {
-    let Rgb { width, height, data } = picture;
-    let wrong = |error: &dyn std::fmt::Display| EncodeError(error.to_string());
-    let mut out = Vec::new();
-    match format {
-        OutputFormat::Jpeg => {
-            let sides = u16::try_from(*width).and_then(|w| Ok((w, u16::try_from(*height)?)));
-            let (width, height) = sides.map_err(|error| wrong(&error))?;
-            jpeg_encoder::Encoder::new(&mut out, quality)
-                .encode(data, width, height, jpeg_encoder::ColorType::Rgb)
-                .map_err(|error| wrong(&error))?;
-        }
-        OutputFormat::Png => codecs::png::PngEncoder::new(&mut out)
-            .write_image(data, *width, *height, ExtendedColorType::Rgb8)
-            .map_err(|error| wrong(&error))?,
-        OutputFormat::Webp => codecs::webp::WebPEncoder::new_lossless(&mut out)
-            .write_image(data, *width, *height, ExtendedColorType::Rgb8)
-            .map_err(|error| wrong(&error))?,
-    }
-    Ok(Image::new(format.content_type(), *width, *height, &out))
+    Encoded::new(picture, format, quality).map(|encoded| encoded.image())
 }
 
 /// Encodes a final picture, for a job's result or for `glimpse generate`.
@@ -210,8 +203,3 @@ pub fn encode_final(picture: &Rgb, format: OutputFormat) -> Result<Image, Encode
 pub fn encode_preview(picture: &Rgb) -> Result<Image, EncodeError> {
     encode_now(picture, OutputFormat::Jpeg, PREVIEW_QUALITY)
 }
-
-/// A picture that is too large for its format.
-#[derive(Debug, thiserror::Error)]
-#[error("encoding the picture failed: {0}")]
-pub struct EncodeError(String);

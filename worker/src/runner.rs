@@ -6,6 +6,7 @@ use futures::{StreamExt, stream::BoxStream};
 use glimpse_shared::{
     id::{App, JobId, WorkerId},
     request::PreviewSource,
+    results::Results,
     store::{Lease, SharedStore},
 };
 use tokio::{
@@ -42,6 +43,8 @@ pub struct Worker {
     pub offers: Description,
     /// The folder of LoRAs, if any.
     pub loras: Option<LoraDir>,
+    /// Where finished pictures are kept; `None`: inside the events.
+    pub results: Option<Results>,
     /// The interval of checkpoints; 0 for none.
     pub checkpoint_every: Duration,
     /// How long the current job may continue after the drain has started.
@@ -56,8 +59,8 @@ impl Worker {
         let in_hand = InHand::default();
         let grace = tokio::spawn(drain_after(drain, in_hand.clone(), self.drain_grace));
 
-        let record =
-            registration::record(self.id.clone(), self.app.clone(), &self.offers, self.loras.as_ref());
+        let (loras, results) = (self.loras.as_ref(), self.results.as_ref());
+        let record = registration::record(self.id.clone(), self.app.clone(), &self.offers, loras, results);
         tokio::select! {
             biased;
             // The store may be unavailable for a long time. A drain before the registration has no job to finish.
@@ -134,7 +137,8 @@ impl Worker {
         // Renewed from now on, also while the pipeline works on the job before it.
         let held = Held::new(self.store.clone(), lease, stop, &checkpoints);
         self.engine.order(order);
-        see_through(held, outbox, stopped, end, seat, in_hand.clone())
+        let job = Started { held, outbox, stopped, done: end, results: self.results.clone() };
+        see_through(job, seat, in_hand.clone())
     }
 }
 
@@ -143,15 +147,18 @@ pub fn index(at: StepProgress) -> u32 {
     at.step.saturating_sub(1) as u32
 }
 
-/// Reports a job until it is settled and the pipeline is done with it.
-async fn see_through(
-    mut held: Held,
+/// A job that the pipeline was asked for.
+struct Started {
+    held: Held,
     outbox: Arc<Outbox>,
-    mut stopped: watch::Receiver<Option<Stop>>,
-    mut done: oneshot::Receiver<Result<Made, PipelineError>>,
-    seat: Seat,
-    in_hand: InHand,
-) {
+    stopped: watch::Receiver<Option<Stop>>,
+    done: oneshot::Receiver<Result<Made, PipelineError>>,
+    results: Option<Results>,
+}
+
+/// Reports a job until it is settled and the pipeline is done with it.
+async fn see_through(job: Started, seat: Seat, in_hand: InHand) {
+    let Started { mut held, outbox, mut stopped, mut done, results } = job;
     match reporter::previews(&mut held, &outbox, &mut stopped, &mut done).await {
         Ok(end) => {
             if end.is_device_fault() {
@@ -161,7 +168,7 @@ async fn see_through(
             if let End::Made(_) = end {
                 seat.made();
             }
-            reporter::settle(held, &outbox, end, seat.has_begun()).await;
+            reporter::settle(held, &outbox, end, seat.has_begun(), results.as_ref()).await;
         }
         Err(reason) => {
             reporter::stopped(held, reason).await;

@@ -22,6 +22,7 @@ use crate::{
     client_buffer::ClientBuffer,
     connection::ClientInput,
     error::ApiError,
+    reader::Reader,
     sse::{EventFormat, Out, Relay, Waits, respond},
     state::Api,
 };
@@ -41,6 +42,7 @@ pub(crate) struct After {
 /// Follows a job. The cursor is `Last-Event-ID` or `?after=`. With both, `Last-Event-ID` is used, because it is newer.
 pub(crate) async fn follow(
     State(api): State<Api>,
+    reader: Reader,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<After>, QueryRejection>,
     Extension(input): Extension<ClientInput>,
@@ -54,7 +56,7 @@ pub(crate) async fn follow(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let relay = Relay {
-        client_buffer: ClientBuffer::fill(api.store.follow(id, cursor)),
+        client_buffer: ClientBuffer::fill(reader.follow(id, cursor)),
         format: Native::new(cursor),
         input,
         waits: Some(Waits::new(&api, &state.app, id)),

@@ -30,6 +30,7 @@ use crate::{
     intake::{Headers, Members, Parsed, parsed},
     json::json_response,
     picture,
+    reader::Reader,
     state::{Api, StoreDeadline, ask},
     submit::{Accepted, conflict, submit_waited, unconfirmed},
     wire::OWN,
@@ -179,17 +180,14 @@ pub(crate) async fn known(api: &Api, id: JobId) -> Result<JobState, ApiError> {
     ask(api.store.status(id)).await?.ok_or(ApiError::JobUnknown)
 }
 
-/// The state of a job that must exist, and an event of its log.
-async fn known_with(api: &Api, id: JobId, shown: Shown) -> Result<(JobState, Option<Frame>), ApiError> {
-    ask(api.store.status_with(id, shown)).await?.ok_or(ApiError::JobUnknown)
-}
-
 /// `GET /v1/jobs/{id}`.
 pub(crate) async fn status(
     State(api): State<Api>,
+    reader: Reader,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let (state, end) = known_with(&api, job_id(path)?, Shown::End).await?;
+    let known = reader.state_with(job_id(path)?, Shown::End).await?;
+    let (state, end) = known.ok_or(ApiError::JobUnknown)?;
     let workers = match state.status {
         Status::Queued => Some(ask(api.admission.takers(&state.app, &state.needs)).await?),
         _ => None,
@@ -272,35 +270,37 @@ fn view(state: &JobState, end: Option<&Frame>, workers: Option<usize>) -> Respon
     json_response(StatusCode::OK, &view)
 }
 
-/// The query of a job's picture.
+/// The query of a picture.
 #[derive(Deserialize)]
 pub(crate) struct Which {
-    /// Which of the final pictures, from 0. A preview is only of the first.
-    index: Option<usize>,
+    index: Option<String>,
 }
 
-/// `GET /v1/jobs/{id}/image`: the newest preview, or a final picture.
+impl Which {
+    fn index(query: Result<Query<Self>, QueryRejection>) -> Result<usize, ApiError> {
+        let Some(text) = query.ok().and_then(|Query(which)| which.index) else { return Ok(0) };
+        text.parse().map_err(|_| {
+            let rule = "Input should be the index of a picture, a whole number from 0";
+            ApiError::field(FieldError::query("index", "int_parsing", rule, &text))
+        })
+    }
+}
+
+/// `GET /v1/jobs/{id}/image`: the newest preview, or a final picture; `?index=` names one, from 0.
 pub(crate) async fn image(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<Which>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let index = match query {
-        Ok(Query(which)) => which.index.unwrap_or(0),
-        Err(_) => {
-            let msg = "Input should be a valid integer, from 0";
-            return Err(ApiError::field(FieldError::query("index", "int_parsing", msg, "")));
-        }
-    };
-    let (_, newest) = known_with(&api, job_id(path)?, Shown::Newest).await?;
-    let newest = newest.ok_or(ApiError::NoImage)?;
+    let id = job_id(path)?;
+    let index = Which::index(query)?;
+    let known = ask(api.store.status_with(id, Shown::Newest)).await?.ok_or(ApiError::JobUnknown)?;
+    let newest = known.1.ok_or(ApiError::NoImage)?;
     let size = newest.bytes().len();
-    let decode = move || {
-        let image = picture::shown(&newest, index).ok_or(ApiError::NoImage)?;
-        Ok::<_, ApiError>((image.decode().ok_or(ApiError::Defect)?, image.content_type))
-    };
-    let (bytes, content_type) = api.answers.run_if_large(size, decode).await??;
-    let mut response = Response::new(Body::from(bytes));
+    let shown = move || picture::shown(&newest, index).ok_or(ApiError::NoImage);
+    let image = api.answers.run_if_large(size, shown).await??;
+    let content_type = image.content_type.clone();
+    let mut response = Response::new(Body::from(picture::read(&api, image).await?));
     let content_type = HeaderValue::try_from(content_type).map_err(|_| ApiError::Defect)?;
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     // The next response may have another picture.

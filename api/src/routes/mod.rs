@@ -4,6 +4,7 @@ mod apps;
 mod dead;
 mod events;
 mod fal;
+mod files;
 mod health;
 mod job_list;
 mod jobs;
@@ -36,6 +37,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::cancel))
         .route("/v1/jobs/{id}/events", get(events::follow))
         .route("/v1/jobs/{id}/image", get(jobs::image))
+        .route("/files/{name}", get(files::file))
         .fallback(async |uri: Uri| ApiError::PathUnknown(uri.path().to_owned()));
     // For operators: no web page of another origin may read them.
     let operators = Router::new()

@@ -46,9 +46,12 @@ pub(crate) fn report(error: &ApiError) -> Response {
 pub(crate) fn status(error: &ApiError) -> StatusCode {
     match error {
         ApiError::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        ApiError::AppUnknown { .. } | ApiError::JobUnknown | ApiError::NoImage | ApiError::PathUnknown(_) => {
-            StatusCode::NOT_FOUND
-        }
+        ApiError::AppUnknown { .. }
+        | ApiError::JobUnknown
+        | ApiError::NoImage
+        | ApiError::FileUnknown
+        | ApiError::PathUnknown(_) => StatusCode::NOT_FOUND,
+        ApiError::RangeUnknown => StatusCode::RANGE_NOT_SATISFIABLE,
         ApiError::MethodUnknown => StatusCode::METHOD_NOT_ALLOWED,
         ApiError::ForThisMachine { .. } | ApiError::ForeignHost { .. } => StatusCode::FORBIDDEN,
         ApiError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -65,6 +68,7 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         | ApiError::NoneServed
         | ApiError::NoneCapable
         | ApiError::StoreAway
+        | ApiError::ResultsAway
         | ApiError::Ending => StatusCode::SERVICE_UNAVAILABLE,
         ApiError::Failed { code, .. } => match code {
             FailureCode::StartTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -78,6 +82,6 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         ApiError::Cancelled | ApiError::InputEnded => {
             StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
         }
-        ApiError::Defect => StatusCode::INTERNAL_SERVER_ERROR,
+        ApiError::ResultsElsewhere | ApiError::Defect => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -16,6 +16,7 @@ mod fal_run;
 mod fal_status_stream;
 mod fal_stream;
 mod fetch;
+mod files;
 mod full_redis;
 mod greedy;
 mod half_close;

@@ -70,6 +70,7 @@ impl Server {
                 version: "0".to_owned(),
                 state: WorkerState::Idle,
                 progress: None,
+                results: None,
             };
             store.heartbeat(&worker).await.unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

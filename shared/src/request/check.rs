@@ -139,6 +139,7 @@ impl ImageSpec {
                 .or(wire.format)
                 .unwrap_or(OutputFormat::Jpeg),
             jpeg_quality: wire.jpeg_quality,
+            data_uris: wire.data_uris,
             warnings: wire.warnings,
         };
         if defaults.unknown == Unknown::Refused {

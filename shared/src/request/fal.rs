@@ -75,8 +75,8 @@ impl Fields {
             }
             None => None,
         };
-        // Every result is a data URI so far, and there is no safety model.
-        self.boolean("sync_mode");
+        let data_uris = self.boolean("sync_mode").unwrap_or(false);
+        // There is no safety model.
         self.boolean("enable_safety_checker");
         let warnings = match self.boolean("expand_prompt") {
             Some(true) => vec![Warning {
@@ -86,7 +86,7 @@ impl Fields {
             _ => Vec::new(),
         };
         let size = size.map(|size| (size, "image_size"));
-        WireFields { size, format, warnings, ..WireFields::default() }
+        WireFields { size, format, data_uris, warnings, ..WireFields::default() }
     }
 
     /// A name, or an object with both sides.

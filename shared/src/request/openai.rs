@@ -30,6 +30,7 @@ impl Fields {
             size: size.map(|size| (size, "size")),
             num_images,
             format: Some(OutputFormat::Png),
+            data_uris: false,
             jpeg_quality: self.openai_quality(),
             // The clients of this wire see only partial pictures.
             preview_every: Some(0),

@@ -40,6 +40,8 @@ pub struct ImageSpec {
     pub(super) output_format: OutputFormat,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) jpeg_quality: Option<u8>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) data_uris: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) warnings: Vec<Warning>,
 }
@@ -151,6 +153,11 @@ impl ImageSpec {
     /// How the final pictures are encoded.
     pub fn output_format(&self) -> OutputFormat {
         self.output_format
+    }
+
+    /// Whether the final pictures are data URIs inside the result, also if the fleet keeps results elsewhere.
+    pub fn data_uris(&self) -> bool {
+        self.data_uris
     }
 
     /// The quality of the final pictures, 1 to 100, if they are JPEGs; `None` for the default.

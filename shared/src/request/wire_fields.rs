@@ -12,6 +12,8 @@ pub(super) struct WireFields {
     pub(super) num_images: Option<u64>,
     /// The encoding of the final pictures, or the wire's default of it.
     pub(super) format: Option<OutputFormat>,
+    /// The final pictures as data URIs, also if the fleet keeps results elsewhere.
+    pub(super) data_uris: bool,
     /// The quality of final JPEGs, 1 to 100.
     pub(super) jpeg_quality: Option<u8>,
     /// The wire's default of `preview_every`.

@@ -134,6 +134,7 @@ fn worker() -> WorkerRecord {
         version: "0".to_owned(),
         state: WorkerState::Busy,
         progress: Some(Progress { step: 3, steps: 20 }),
+        results: Some("s3://pictures/fleet".to_owned()),
     }
 }
 

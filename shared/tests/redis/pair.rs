@@ -268,6 +268,7 @@ impl Pair {
                     version: "0.1.0".to_owned(),
                     state: if *busy { WorkerState::Busy } else { WorkerState::Idle },
                     progress: busy.then_some(Progress { step: 3, steps: 20 }),
+                    results: None,
                 };
                 self.memory.heartbeat(&record).await.unwrap();
                 self.redis.heartbeat(&record).await.unwrap();

@@ -83,6 +83,7 @@ async fn an_unreadable_record_does_not_hide_the_workers() {
         version: "0".to_owned(),
         state: WorkerState::Idle,
         progress: None,
+        results: None,
     };
     store.heartbeat(&record).await.unwrap();
     let future = format!("{}0 {{}}", u64::MAX);

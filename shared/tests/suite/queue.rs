@@ -167,6 +167,7 @@ pub async fn workers_are_known_for_a_minute(fixture: &Fixture) {
         version: "0.1.0".to_owned(),
         state: WorkerState::Idle,
         progress: None,
+        results: None,
     };
     fixture.store.heartbeat(&record).await.unwrap();
     fixture.pass(40);

@@ -1,7 +1,7 @@
 //! Why a measurement has no result.
 
+use crate::encoded::EncodeError;
 use crate::pipeline::PipelineError;
-use crate::reporter::EncodeError;
 use crate::sdxl::LoadError;
 
 /// Why there is no result.

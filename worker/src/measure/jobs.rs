@@ -11,7 +11,7 @@ use super::bench::{self, Bench, BenchArgs};
 use super::error::MeasureError;
 use super::times::{Times, round};
 use crate::pipeline::{Pipeline, PreviewKind, Rgb};
-use crate::reporter::{self, EncodeError};
+use crate::{encoded::EncodeError, reporter};
 
 /// No further pair of pictures begins after this time.
 const WITHIN: Duration = Duration::from_secs(20);

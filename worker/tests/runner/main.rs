@@ -9,6 +9,8 @@ mod drain;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod leases_ahead;
 #[cfg(test)]
 mod partials;

@@ -18,6 +18,7 @@ use glimpse_shared::{
     job::{Class, Job},
     needs::Needs,
     request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
+    results::Results,
     store::{SharedStore, Submit},
 };
 use glimpse_worker::{
@@ -311,6 +312,18 @@ pub fn run(
     drain_grace: Duration,
     checkpoint_every: Duration,
 ) -> (Running, oneshot::Receiver<()>) {
+    run_keeping(store, engine, name, drain_grace, checkpoint_every, None)
+}
+
+/// The same, with a place where finished pictures are kept.
+pub fn run_keeping(
+    store: &SharedStore,
+    engine: Engine,
+    name: &str,
+    drain_grace: Duration,
+    checkpoint_every: Duration,
+    results: Option<Results>,
+) -> (Running, oneshot::Receiver<()>) {
     let worker = Worker {
         store: store.clone(),
         app: app(),
@@ -318,6 +331,7 @@ pub fn run(
         engine,
         offers: offers(),
         loras: None,
+        results,
         checkpoint_every,
         drain_grace,
     };

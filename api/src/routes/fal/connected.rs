@@ -10,11 +10,14 @@ use bytes::Bytes;
 use glimpse_shared::request::Task;
 
 use super::enter::{AppPath, enter};
-use crate::{connection::ClientInput, edge::with_id, error::ApiError, state::Api, waiting, wire::FAL};
+use crate::{
+    connection::ClientInput, edge::with_id, error::ApiError, reader::Reader, state::Api, waiting, wire::FAL,
+};
 
 /// `POST /{owner}/{app}`: waits for the job, then sends the pictures.
 pub(super) async fn run(
     State(api): State<Api>,
+    reader: Reader,
     path: AppPath,
     Extension(task): Extension<Task>,
     Extension(input): Extension<ClientInput>,
@@ -24,13 +27,14 @@ pub(super) async fn run(
     let _place = api.stream()?;
     let entered = enter(&api, path, task, &headers, body, None).await?;
     let id = entered.waited.id();
-    let answer = waiting::pictures(&api, &FAL, entered, &input).await;
+    let answer = waiting::pictures(&reader, &FAL, entered, &input).await;
     Ok(with_id(answer.into_response(), id))
 }
 
 /// `POST /{owner}/{app}/stream`: sends the previews, then the pictures.
 pub(super) async fn stream(
     State(api): State<Api>,
+    reader: Reader,
     path: AppPath,
     Extension(task): Extension<Task>,
     Extension(input): Extension<ClientInput>,
@@ -40,6 +44,6 @@ pub(super) async fn stream(
     let place = api.stream()?;
     let entered = enter(&api, path, task, &headers, body, None).await?;
     let id = entered.waited.id();
-    let answer = waiting::stream(&api, FAL, entered, input, place).await;
+    let answer = waiting::stream(&reader, FAL, entered, input, place).await;
     Ok(with_id(answer.into_response(), id))
 }

@@ -29,6 +29,7 @@ use crate::{
     edge::with_id,
     error::ApiError,
     json::json_response,
+    reader::Reader,
     state::{Api, ask},
     waiting::{answer, ended},
     wire::FAL,
@@ -96,10 +97,14 @@ pub(super) async fn known(api: &Api, app: &str, id: JobId) -> Result<JobState, A
 }
 
 /// `GET /queue/{owner}/{app}/requests/{id}`: what `POST /{owner}/{app}` would have answered.
-pub(super) async fn result(State(api): State<Api>, path: RequestPath) -> Result<Response, ApiError> {
+pub(super) async fn result(
+    State(api): State<Api>,
+    reader: Reader,
+    path: RequestPath,
+) -> Result<Response, ApiError> {
     let (app, id) = request(path)?;
     let result = async {
-        let (state, end) = ask(api.store.status_with(id, Shown::End)).await?.ok_or(ApiError::JobUnknown)?;
+        let (state, end) = reader.state_with(id, Shown::End).await?.ok_or(ApiError::JobUnknown)?;
         if state.app.as_str() != app {
             return Err(ApiError::JobUnknown);
         }

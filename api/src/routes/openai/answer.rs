@@ -4,8 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{http::StatusCode, response::Response};
 use bytes::Bytes;
+use futures::future::try_join_all;
 use glimpse_shared::{
-    event::{Event, EventKind, Frame, ascii_json},
+    event::{Event, EventKind, Frame, Image, ascii_json},
     request::{Endpoint, OutputFormat},
 };
 use serde::Serialize;
@@ -72,26 +73,24 @@ impl Answer {
         #[serde(rename_all = "snake_case")]
         enum Picture<'a> {
             B64Json(&'a str),
-            Url(String),
+            Url(&'a str),
         }
 
         let answer = self.clone();
-        let (length, finals) = (json.len(), picture::finals(api, json).await?);
+        let length = json.len();
+        let Finals { pictures, seed, warnings } = picture::finals(api, json).await?;
+        let size = pictures.first().map(picture::size).unwrap_or_default();
+        let told = match &self.pictures_at {
+            Some(first) => Told::Addresses(addresses(first, pictures)),
+            None => Told::Files(read(api, pictures).await?),
+        };
         let response = move || {
-            let Finals { pictures, seed, warnings } = &finals;
-            let picture = |(index, picture)| match (&answer.pictures_at, index) {
-                (None, _) => Picture::B64Json(Encoded::base64(picture)),
-                (Some(first), 0) => Picture::Url(first.clone()),
-                (Some(first), index) => Picture::Url(format!("{first}?index={index}")),
+            let data = match &told {
+                Told::Files(files) => files.iter().map(|file| Picture::B64Json(file.base64())).collect(),
+                Told::Addresses(all) => all.iter().map(|address| Picture::Url(address)).collect(),
             };
-            let size = pictures.first().map(Encoded::size).unwrap_or_default();
-            let whole = Whole {
-                created: now(),
-                data: pictures.iter().enumerate().map(picture).collect(),
-                about: answer.about(&size),
-                seed: *seed,
-                warnings: warnings.as_deref(),
-            };
+            let (created, about) = (now(), answer.about(&size));
+            let whole = Whole { created, data, about, seed, warnings: warnings.as_deref() };
             json_response(StatusCode::OK, &whole)
         };
         api.answers.run_if_large(length, response).await
@@ -154,8 +153,9 @@ impl PictureStream for Answer {
     async fn last(&self, api: &Api, json: Bytes) -> Result<Bytes, ApiError> {
         let answer = self.clone();
         let (length, finals) = (json.len(), picture::finals(api, json).await?);
+        let files = read(api, finals.pictures).await?;
         let events = move || {
-            let events = finals.pictures.iter().map(|picture| answer.event(What::Completed, picture));
+            let events = files.iter().map(|picture| answer.event(What::Completed, picture));
             events.collect::<String>().into()
         };
         api.answers.run_if_large(length, events).await
@@ -164,6 +164,27 @@ impl PictureStream for Answer {
     fn cut(&self, error: &ApiError) -> String {
         error_event(error)
     }
+}
+
+/// How a whole answer tells its pictures.
+enum Told {
+    Files(Vec<Encoded>),
+    Addresses(Vec<String>),
+}
+
+/// Reads all pictures.
+async fn read(api: &Api, pictures: Vec<Image>) -> Result<Vec<Encoded>, ApiError> {
+    try_join_all(pictures.into_iter().map(|picture| Encoded::read(api, picture))).await
+}
+
+/// The address of each picture: its own, if it is kept outside of the event, otherwise at its job.
+fn addresses(first: &str, pictures: Vec<Image>) -> Vec<String> {
+    let address = |(index, picture): (usize, Image)| match (picture.base64(), index) {
+        (None, _) => picture.url,
+        (Some(_), 0) => first.to_owned(),
+        (Some(_), index) => format!("{first}?index={index}"),
+    };
+    pictures.into_iter().enumerate().map(address).collect()
 }
 
 /// Seconds since the Unix epoch.

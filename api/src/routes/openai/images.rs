@@ -1,14 +1,12 @@
 //! `POST /v1/images/generations` and `POST /v1/images/edits`.
 
-use std::convert::Infallible;
-
 use axum::{
     Extension,
     extract::{
-        FromRequestParts, State,
+        State,
         multipart::{Multipart, MultipartRejection},
     },
-    http::{HeaderMap, request::Parts},
+    http::HeaderMap,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -27,57 +25,46 @@ use crate::{
     edge::with_id,
     error::ApiError,
     intake::{Headers, Parsed, parsed},
-    origin::origin,
+    reader::Reader,
     state::{Api, StoreDeadline},
     waiting,
     wire::OPENAI,
 };
 
-/// The address under which the client reached this process.
-pub(super) struct Origin(String);
-
-impl FromRequestParts<Api> for Origin {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Infallible> {
-        Ok(Self(origin(api, parts)))
-    }
-}
-
 /// `POST /v1/images/generations`.
 pub(super) async fn generate(
     State(api): State<Api>,
     Extension(input): Extension<ClientInput>,
-    origin: Origin,
+    reader: Reader,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let fields = parsed(&api, &body).await?;
     // The client may wait long, and the memory for bodies is limited.
     drop(body);
-    pictures(&api, Endpoint::Generation, fields, origin, &headers, input).await
+    pictures(Endpoint::Generation, fields, &reader, &headers, input).await
 }
 
 /// `POST /v1/images/edits`.
 pub(super) async fn edit(
     State(api): State<Api>,
     Extension(input): Extension<ClientInput>,
-    origin: Origin,
+    reader: Reader,
     headers: HeaderMap,
     body: Result<Multipart, MultipartRejection>,
 ) -> Result<Response, ApiError> {
     let fields = form::parsed(&api, body).await?;
-    pictures(&api, Endpoint::Edit, fields, origin, &headers, input).await
+    pictures(Endpoint::Edit, fields, &reader, &headers, input).await
 }
 
 async fn pictures(
-    api: &Api,
     endpoint: Endpoint,
     mut parsed: Parsed,
-    Origin(origin): Origin,
+    reader: &Reader,
     headers: &HeaderMap,
     input: ClientInput,
 ) -> Result<Response, ApiError> {
+    let api = reader.api();
     let place = api.stream()?;
     let options = Options::take(&mut parsed.fields);
     let mut headers = Headers::new(headers);
@@ -98,12 +85,12 @@ async fn pictures(
         endpoint,
         quality: options.quality,
         output_format: entered.output_format,
-        pictures_at: options.with_urls.then(|| format!("{origin}/v1/jobs/{id}/image")),
+        pictures_at: options.with_urls.then(|| format!("{}/v1/jobs/{id}/image", reader.origin())),
     };
     let response = if options.streams {
-        waiting::stream(api, answer, entered, input, place).await
+        waiting::stream(reader, answer, entered, input, place).await
     } else {
-        match waiting::completed(api, &mut entered.waited, &input).await {
+        match waiting::completed(reader, &mut entered.waited, &input).await {
             Ok(json) => answer.whole(api, json).await,
             Err(error) => Err(error),
         }

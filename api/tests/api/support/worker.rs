@@ -22,6 +22,7 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
         version: "0.1.0".to_owned(),
         state: WorkerState::Idle,
         progress: None,
+        results: None,
     }
 }
 

@@ -1,0 +1,110 @@
+//! Reads jobs for one client. A picture that the fleet keeps outside of events has a URL that begins with the address
+//! under which the client reached this process.
+
+use std::convert::Infallible;
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use futures::{StreamExt, stream::BoxStream};
+use glimpse_shared::{
+    event::{Event, EventKind, FailureCode, Followed, Frame, ascii_json},
+    id::{JobId, Seq},
+    job::JobState,
+    results::FILES,
+    store::Shown,
+};
+
+use crate::{
+    error::ApiError,
+    origin::origin,
+    state::{Api, ask},
+};
+
+/// The beginning of a `completed` event whose pictures are kept elsewhere, up to the path of the first one. The order of
+/// the members is that of [`Event::Completed`].
+const KEPT: &str = r#"{"type":"completed","images":[{"url":""#;
+/// The beginning of a picture's URL. A quote inside of a text is escaped, so this matches nothing else.
+const URL: &str = r#""url":""#;
+
+/// Reads jobs for one client.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    api: Api,
+    /// The address for the client's absolute URLs.
+    origin: String,
+}
+
+impl Reader {
+    /// A reader for clients that reach this process at `origin`.
+    pub(crate) fn new(api: Api, origin: String) -> Self {
+        Self { api, origin }
+    }
+
+    /// The shared state.
+    pub(crate) fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// The address for the client's absolute URLs.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// As `Store::follow`. If this process cannot serve the pictures, the job's end is `failed`.
+    pub(crate) fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
+        let reader = self.clone();
+        let events = self.api.store.follow(id, after);
+        let told = move |followed| match followed {
+            Followed::Frame(frame) => {
+                let seq = frame.seq;
+                Followed::Frame(reader.told(frame).unwrap_or_else(|error| {
+                    let failed = Event::Failed { code: FailureCode::Internal, message: error.message() };
+                    Frame::new(seq, &failed)
+                }))
+            }
+            other => other,
+        };
+        events.map(told).boxed()
+    }
+
+    /// As `Store::status_with`.
+    ///
+    /// # Errors
+    /// If the store does not answer, or this process cannot serve the pictures.
+    pub(crate) async fn state_with(
+        &self,
+        id: JobId,
+        shown: Shown,
+    ) -> Result<Option<(JobState, Option<Frame>)>, ApiError> {
+        let Some((state, frame)) = ask(self.api.store.status_with(id, shown)).await? else { return Ok(None) };
+        Ok(Some((state, frame.map(|frame| self.told(frame)).transpose()?)))
+    }
+
+    /// The event as this client gets it.
+    fn told(&self, frame: Frame) -> Result<Frame, ApiError> {
+        let json = frame.json();
+        let first = json.strip_prefix(KEPT.as_bytes());
+        if frame.kind != EventKind::Completed || !first.is_some_and(|url| url.starts_with(FILES.as_bytes())) {
+            return Ok(frame);
+        }
+        if self.api.config.results.is_none() {
+            tracing::error!(
+                "a picture cannot be sent: its worker keeps results with --results, and this API has no --results; \
+                 start all with the same --results"
+            );
+            return Err(ApiError::ResultsElsewhere);
+        }
+        let json = std::str::from_utf8(&json).map_err(|_| ApiError::unreadable())?;
+        let origin = ascii_json(&self.origin);
+        let absolute =
+            json.replace(&format!("{URL}{FILES}"), &format!("{URL}{}{FILES}", origin.trim_matches('"')));
+        Ok(Frame::from_json(frame.seq, frame.kind, &absolute))
+    }
+}
+
+impl FromRequestParts<Api> for Reader {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Infallible> {
+        Ok(Self::new(api.clone(), origin(api, parts)))
+    }
+}
