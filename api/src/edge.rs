@@ -6,10 +6,11 @@ use axum::{
     Router,
     body::{Body, HttpBody},
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use glimpse_shared::id::JobId;
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -17,7 +18,7 @@ use tower_http::{
 };
 use uuid::Uuid;
 
-use crate::{error::ApiError, state::Api, wire::Wire};
+use crate::{encoding::Encoding, error::ApiError, state::Api, wire::Wire};
 
 /// The id of a response; the job's id if the request waited for a job.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -120,13 +121,29 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 
 /// Reads the whole body before the route runs.
 async fn whole_body(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let body = match body.is_end_stream() {
         true => Body::empty(),
-        false => match api.bodies.read(&parts.headers, body).await {
+        false => match content(&api, &mut parts.headers, body).await {
             Ok(bytes) => Body::from(bytes),
             Err(error) => return error.into_response(),
         },
     };
     next.run(Request::from_parts(parts, body)).await
+}
+
+/// The content of a body. The headers are then those of a body that is not compressed.
+async fn content(api: &Api, headers: &mut HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    // Also if the encoding is unknown: a client reads the response only after it has sent its body.
+    let body = api.bodies.read(headers, body).await;
+    match Encoding::of(headers)? {
+        Encoding::Identity => body,
+        Encoding::Gzip => {
+            let (inflating, body) = (api.clone(), body?);
+            let content = api.requests.run(move || inflating.bodies.inflated(&body)).await??;
+            headers.remove(header::CONTENT_ENCODING);
+            headers.remove(header::CONTENT_LENGTH);
+            Ok(content)
+        }
+    }
 }

@@ -55,6 +55,10 @@ pub(crate) enum ApiError {
     BodyTooSlow,
     /// Send the whole body.
     BodyCut,
+    /// Send the body as it is, or compressed with gzip.
+    EncodingUnknown,
+    /// Send a whole body in the gzip format, or no `Content-Encoding`.
+    BodyNotGzip,
     /// Retry later: this process has no memory left for bodies.
     BodiesFull,
     /// Retry later: too many jobs are queued.
@@ -157,6 +161,10 @@ impl ApiError {
             Self::BodyTooLarge { limit } => format!("The body has more than {limit} bytes"),
             Self::BodyTooSlow => "The body did not arrive in time".to_owned(),
             Self::BodyCut => "The body is shorter than its Content-Length, or its chunks are malformed".to_owned(),
+            Self::EncodingUnknown => "The header Content-Encoding should be gzip, or absent".to_owned(),
+            Self::BodyNotGzip => {
+                "The header Content-Encoding is gzip, but the body is not in the gzip format, or is cut".to_owned()
+            }
             Self::BodiesFull => "This server is receiving too many request bodies; retry later".to_owned(),
             Self::QueueFull { waiting, .. } => {
                 format!("The queue of this app is full ({waiting} jobs); retry later")

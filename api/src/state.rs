@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) draining: CancellationToken,
     /// Cancelled when the grace is over: all clients are disconnected.
     pub(crate) ending: CancellationToken,
+    /// The open connections: their tasks, and those that were upgraded. A shutdown waits for them.
+    pub(crate) connections: TaskTracker,
     /// Tasks that must finish although their client has disconnected.
     pub(crate) tasks: TaskTracker,
 }
@@ -73,6 +75,7 @@ impl Shared {
             listens_on,
             draining: CancellationToken::new(),
             ending: CancellationToken::new(),
+            connections: TaskTracker::new(),
             tasks: TaskTracker::new(),
         })
     }

@@ -3,13 +3,19 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod fleet;
 #[cfg(test)]
 mod generate;
 #[cfg(test)]
+mod https;
+#[cfg(test)]
 mod hub;
+#[cfg(test)]
+mod nginx;
 #[cfg(test)]
 mod pictures;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use image::{ImageFormat, RgbImage, Rgba, RgbaImage};
 use serde_json::{Value, json};
 
-use super::sdk::answers;
+use super::sdk::{PYTHON, Way, answers};
 
 /// A mask as OpenAI has them: the left half is transparent, so it is edited.
 fn mask() -> String {
@@ -85,7 +85,21 @@ fn check(seen: &Value, timeout: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_python_client() {
-    let seen = answers("tests/sdk/.venv/bin/python", "tests/sdk/openai_images.py", &[&mask()]).await;
+    python(Way::Http).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openai_python_client_over_https() {
+    python(Way::Https).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openai_python_client_through_nginx() {
+    python(Way::Nginx).await;
+}
+
+async fn python(way: Way) {
+    let seen = answers(way, PYTHON, "tests/sdk/openai_images.py", &[&mask()]).await;
     let (seen_by, whole) = (&seen["blocking"], &seen["blocking"]["whole"]["url"]);
     check(seen_by, "APITimeoutError");
     assert_eq!(seen_by["refused"]["variation"]["kind"], "NotFoundError");
@@ -104,7 +118,21 @@ async fn openai_python_client() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_javascript_client() {
-    let seen = answers("node", "tests/sdk/openai_images.mjs", &[&mask()]).await;
+    javascript(Way::Http).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openai_javascript_client_over_https() {
+    javascript(Way::Https).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openai_javascript_client_through_nginx() {
+    javascript(Way::Nginx).await;
+}
+
+async fn javascript(way: Way) {
+    let seen = answers(way, "node", "tests/sdk/openai_images.mjs", &[&mask()]).await;
     check(&seen, "APIConnectionTimeoutError");
     let pictures = seen["concurrent"].as_array().unwrap();
     assert_eq!((&pictures[0], &pictures[2]), (&seen["whole"]["url"], &seen["whole"]["url"]));
