@@ -89,6 +89,8 @@ impl Wire {
                     let mut reported = reports(&error);
                     // For example the request's id, or the allowed methods.
                     reported.headers_mut().extend(std::mem::take(response.headers_mut()));
+                    // For example that no web page may read it.
+                    reported.extensions_mut().extend(std::mem::take(response.extensions_mut()));
                     reported
                 }
                 None => response,

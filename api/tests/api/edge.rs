@@ -9,10 +9,13 @@ use crate::support::Stack;
 #[tokio::test]
 async fn every_answer_has_an_id_and_may_be_read_from_any_page() {
     let stack = Stack::start().await;
-    for path in ["/", "/playground/page.js", "/health/live", "/health/ready", "/v1/jobs", "/nowhere"] {
+    for path in
+        ["/", "/playground/page.js", "/health/live", "/health/ready", "/v1/apps", "/v1/models", "/nowhere"]
+    {
         let answer = stack.get(path).await;
-        let id = answer.header("x-fal-request-id").unwrap();
+        let id = answer.header("x-request-id").unwrap();
         assert_eq!(id.len(), 36, "{path}");
+        assert_eq!(answer.header("x-fal-request-id"), Some(id), "{path}");
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
         assert_eq!(answer.header("access-control-expose-headers"), Some("*"));
     }

@@ -255,7 +255,7 @@ async fn unknown_paths_and_methods_are_answered_in_json() {
     for (method, path, status) in [
         ("GET", "/nowhere", 404),
         ("GET", "/v1/nothing/at/all", 404),
-        ("GET", "/v1/jobs", 405),
+        ("PUT", "/v1/jobs", 405),
         ("POST", "/v1/workers", 405),
         ("PUT", "/v1/jobs/x", 405),
         ("POST", "/", 405),
