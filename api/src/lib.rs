@@ -20,6 +20,7 @@ mod fetch;
 mod intake;
 mod json;
 mod limits;
+mod openapi;
 mod origin;
 mod picture;
 mod public_address;

@@ -11,6 +11,8 @@ mod generate;
 #[cfg(test)]
 mod hub;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod pictures;
 #[cfg(test)]
 mod sdk;

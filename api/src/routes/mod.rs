@@ -1,12 +1,14 @@
 //! The routes. There are two wires (fal's and our own) for the same jobs.
 
-mod dead;
+pub(crate) mod dead;
+mod docs;
 mod events;
-mod fal;
-mod health;
+pub(crate) mod fal;
+pub(crate) mod health;
 mod jobs;
 mod page;
-mod workers;
+pub(crate) mod view;
+pub(crate) mod workers;
 
 use axum::{
     Router,
@@ -22,10 +24,18 @@ use crate::{
     wire::{FAL, OWN},
 };
 
-/// Every route of the API.
+/// The routes behind the address of a request.
 pub(crate) fn router(api: Api) -> Router {
+    let routes = every(&api);
+    // Before the routes, because it changes the path.
+    Router::new().fallback_service(with_ids(routes).with_state(api).map_request(fal::addressed))
+}
+
+/// Every route of the API. `openapi` describes each of them.
+pub(crate) fn every(api: &Api) -> Router<Api> {
     let own = Router::new()
         .merge(page::routes())
+        .merge(docs::routes())
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/v1/jobs", post(jobs::submit))
@@ -38,8 +48,6 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/dead", get(dead::list))
         .route("/v1/dead/{id}/retry", post(dead::retry))
         .route("/v1/workers", get(workers::list));
-    let open = guarded(own, &api, &OWN).merge(guarded(fal::routes(), &api, &FAL.wire));
-    let routes = for_any_page(open).merge(guarded(operators, &api, &OWN));
-    // Before the routes, because it changes the path.
-    Router::new().fallback_service(with_ids(routes).with_state(api).map_request(fal::addressed))
+    let open = guarded(own, api, &OWN).merge(guarded(fal::routes(), api, &FAL.wire));
+    for_any_page(open).merge(guarded(operators, api, &OWN))
 }

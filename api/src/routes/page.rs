@@ -25,7 +25,8 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/playground/page.js", get(|| file("text/javascript; charset=utf-8", SCRIPT)))
 }
 
-async fn file(content_type: &'static str, text: &'static str) -> Response {
+/// A file that is embedded in the binary.
+pub(super) async fn file(content_type: &'static str, text: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),

@@ -9,5 +9,6 @@ mod fal;
 mod own;
 
 pub(crate) use definition::{Connected, Wire};
-pub(crate) use fal::{FAL, error_type};
+pub(crate) use detail::{FieldErrors, OtherError};
+pub(crate) use fal::{FAL, Pictures, StreamedError, error_type};
 pub(crate) use own::OWN;

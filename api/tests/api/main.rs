@@ -20,6 +20,7 @@ mod half_close;
 mod input;
 mod jobs;
 mod mixed;
+mod openapi;
 mod pictures;
 mod replicas;
 mod shutdown;

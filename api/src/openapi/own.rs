@@ -1,0 +1,131 @@
+//! Our own routes: a job continues without its client.
+
+use glimpse_shared::{event::Event, id::App, request::Unknown};
+use utoipa::{
+    PartialSchema,
+    openapi::{HttpMethod, ObjectBuilder, RefOr, Schema, schema::Type},
+};
+
+use super::{
+    answer::{LOCATION, empty, event, events, file, json},
+    draft::Draft,
+    errors::{ON_OUR_OWN, of_bodies, of_submits, of_the_store},
+    field::{closed, integer, member, number, string, uuid},
+    picture::{Reading, picture},
+    route::Route,
+};
+use crate::{
+    config::{LONGEST, SHORTEST},
+    error::ApiError,
+    routes::view::{AcceptedJob, CancelledJob, JobView},
+    wire::OWN,
+};
+
+pub(super) const TAG: &str = "jobs";
+
+const JOB: &str = "The job";
+
+pub(super) fn describe(draft: &mut Draft) {
+    submit(draft);
+    status(draft);
+    follow(draft);
+    image(draft);
+    cancel(draft);
+}
+
+fn submit(draft: &mut Draft) {
+    let body = submission(draft);
+    let (accepted, key) =
+        (draft.schema::<AcceptedJob<'_>>(), string().min_length(Some(1)).max_length(Some(255)));
+    let location = |text| json(text, accepted.clone()).header(LOCATION);
+    let route = Route::new("submitJob", TAG, "Submits a job")
+        .header(
+            "Idempotency-Key",
+            key.pattern(Some("^[!-~]([ -~]*[!-~])?$")),
+            "With the same key and the same body, a repeated submit gets the same job. Keep it secret",
+        )
+        .body(body)
+        .answer(202, location("The job is queued."))
+        .answer(200, location("The job of the same key."))
+        .errors(draft, &ON_OUR_OWN, &of_submits());
+    draft.add(HttpMethod::Post, "/v1/jobs", route);
+}
+
+/// The body of a submit.
+fn submission(draft: &mut Draft) -> RefOr<Schema> {
+    let defaults = OWN.reads.defaults;
+    let is_closed = defaults.unknown == Unknown::Refused;
+    let fields = picture(draft, &Reading { defaults, has_fals_strength: false, is_closed });
+    let seconds = |text: &str| {
+        let (least, most) = (SHORTEST.as_secs_f64(), LONGEST.as_secs_f64());
+        number(least, most)
+            .description(Some(format!("{text}, in seconds; without it what the operator has set")))
+    };
+    let fields = member(fields, "app", app())
+        .property("start_timeout", seconds("How long the job may wait for its first worker"))
+        .property("run_timeout", seconds("How long the job may take from its first claim to its end"));
+    draft.named("JobRequest", if is_closed { closed(fields) } else { fields })
+}
+
+/// The name of an app. Not a reference: readers of a flat object look at its members.
+fn app() -> RefOr<Schema> {
+    App::schema()
+}
+
+/// The schema of a job's id in a path.
+fn id() -> ObjectBuilder {
+    uuid()
+}
+
+fn status(draft: &mut Draft) {
+    let job = draft.schema::<JobView<'_>>();
+    let route = Route::new("getJob", TAG, "Says where a job is, and its result")
+        .path("id", id(), JOB)
+        .answer(200, json("The job.", job))
+        .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown])
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    draft.add(HttpMethod::Get, "/v1/jobs/{id}", route);
+}
+
+fn follow(draft: &mut Draft) {
+    let event = event(draft.schema::<Event>())
+        .property("id", string().pattern(Some("^[0-9]+$")).description(Some("The number of the event")))
+        .property("event", string().description(Some("The `type` of the event")));
+    let cursor = || integer(0, u64::MAX).schema_type(Type::Integer);
+    let route = Route::new("followJob", TAG, "Sends the events of a job as they happen")
+        .says(
+            "Each event has `id:` (its number), `event:` (its `type`) and `data:`. The last one is `completed`, \
+             `failed` or `cancelled`; then the body ends. A comment `: gap` comes before an event if others before it \
+             were skipped. While nothing happens, comments are sent.",
+        )
+        .path("id", id(), JOB)
+        .query("after", cursor(), "The number of the last event that the client has")
+        .header("Last-Event-ID", cursor(), "The same; it counts if both are given")
+        .answer(200, events("The events.", event))
+        .answer(204, empty("The client already has the last event."))
+        .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown, ApiError::Fields(Vec::new())])
+        .errors(draft, &ON_OUR_OWN, &[ApiError::StreamsFull { limit: 0 }])
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    draft.add(HttpMethod::Get, "/v1/jobs/{id}/events", route);
+}
+
+fn image(draft: &mut Draft) {
+    let route =
+        Route::new("getJobImage", TAG, "Sends the newest preview of a job, later its first final picture")
+            .path("id", id(), JOB)
+            .answer(200, file("The picture.", &["image/jpeg", "image/png", "image/webp"]))
+            .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown, ApiError::NoImage])
+            .errors(draft, &ON_OUR_OWN, &of_the_store());
+    draft.add(HttpMethod::Get, "/v1/jobs/{id}/image", route);
+}
+
+fn cancel(draft: &mut Draft) {
+    let cancelled = draft.schema::<CancelledJob>();
+    let route = Route::new("cancelJob", TAG, "Cancels a job")
+        .path("id", id(), JOB)
+        .answer(200, json("The job has ended.", cancelled))
+        .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown])
+        .errors(draft, &ON_OUR_OWN, &of_bodies())
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    draft.add(HttpMethod::Delete, "/v1/jobs/{id}", route);
+}
