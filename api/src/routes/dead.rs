@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     error::ApiError,
+    intake::read_query,
     json::json_response,
     state::{Api, ask, in_time},
     submit::{full, unconfirmed},
@@ -66,7 +67,7 @@ pub(crate) async fn list(
     query: Result<Query<Of>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     api.for_this_machine(&headers)?;
-    let app = app(query.ok().and_then(|Query(of)| of.app))?;
+    let app = app(read_query(query, "app")?.app)?;
     let dead = ask(api.store.dead(app.as_ref())).await?;
     let listed = |dead: DeadJob| Listed {
         id: dead.id,
