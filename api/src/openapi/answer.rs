@@ -14,7 +14,7 @@ pub(super) struct Answer {
     texts: Vec<&'static str>,
     /// Media types and schemas.
     bodies: Vec<(&'static str, RefOr<Schema>)>,
-    /// Names of headers, besides the header of every answer.
+    /// Names of headers, besides those of every answer.
     headers: Vec<&'static str>,
 }
 
@@ -84,16 +84,17 @@ impl Answer {
             let schemas: Vec<_> = schemas.map(|(_, schema)| schema.clone()).collect();
             response = response.content(media_type, Content::new(Some(any_of(schemas))));
         }
-        for name in self.headers.into_iter().chain([HEADERS[0].0]) {
+        for name in self.headers.into_iter().chain([HEADERS[0].0, HEADERS[1].0]) {
             response = response.header_ref(name, Ref::new(format!("#/components/headers/{name}")));
         }
         response.build()
     }
 }
 
-/// The headers that answers have: their names, types and meanings. Every answer has the first one.
-const HEADERS: [(&str, Type, &str); 3] = [
-    ("X-Fal-Request-Id", Type::String, "The id of the job if there is one, else of the request"),
+/// The headers that answers have: their names, types and meanings. Every answer has the first two.
+const HEADERS: [(&str, Type, &str); 4] = [
+    ("X-Request-Id", Type::String, "The id of the job if there is one, else of the request"),
+    ("X-Fal-Request-Id", Type::String, "The same as `X-Request-Id`"),
     (RETRY_AFTER, Type::Integer, "Seconds after which to try again"),
     (LOCATION, Type::String, "The path of the job"),
 ];

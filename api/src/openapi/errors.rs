@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::ApiError,
-    wire::{FAL, FieldErrors, OWN, OtherError, Wire},
+    wire::{FAL, FieldErrors, OPENAI, OWN, OpenAiError, OtherError, Wire},
 };
 
 /// How a wire reports errors.
@@ -27,6 +27,10 @@ pub(super) const ON_OUR_OWN: ErrorForm = ErrorForm { wire: &OWN, schema: detail 
 
 /// On fal's routes.
 pub(super) const ON_FALS: ErrorForm = ErrorForm { wire: &FAL.wire, schema: detail };
+
+/// On OpenAI's routes.
+pub(super) const ON_OPENAIS: ErrorForm =
+    ErrorForm { wire: &OPENAI, schema: |draft, _| draft.schema::<OpenAiError>() };
 
 fn detail(draft: &mut Draft, error: &ApiError) -> RefOr<Schema> {
     match error {
@@ -51,7 +55,14 @@ impl Route {
 
 /// Errors of every route that reads a body.
 pub(super) fn of_bodies() -> Vec<ApiError> {
-    vec![ApiError::BodyCut, ApiError::BodyTooSlow, ApiError::BodyTooLarge { limit: 0 }, ApiError::BodiesFull]
+    vec![
+        ApiError::BodyCut,
+        ApiError::BodyNotGzip,
+        ApiError::EncodingUnknown,
+        ApiError::BodyTooSlow,
+        ApiError::BodyTooLarge { limit: 0 },
+        ApiError::BodiesFull,
+    ]
 }
 
 /// Errors of every route that uses the store.
@@ -112,6 +123,9 @@ fn reason(error: &ApiError) -> &'static str {
         ApiError::BodyTooLarge { .. } => "The body is larger than `--body-limit`.",
         ApiError::BodyTooSlow => "The body did not arrive in time.",
         ApiError::BodyCut => "The body ended early.",
+        ApiError::EncodingUnknown => "The `Content-Encoding` is not gzip.",
+        ApiError::BodyNotGzip => "The body is not in the gzip format, or is cut.",
+        ApiError::NoneServed => "No worker is registered.",
         ApiError::BodiesFull => "This process has no memory left for bodies.",
         ApiError::QueueFull { .. } => "The queue of the app is full.",
         ApiError::StreamsFull { .. } => "This process has reached its limit of clients that wait.",

@@ -19,6 +19,7 @@ mod errors;
 mod fal;
 mod fal_body;
 mod field;
+mod openai;
 mod operators;
 mod own;
 mod page;
@@ -39,11 +40,12 @@ use utoipa::openapi::{
 use draft::Draft;
 
 /// The tags of the routes, and what they have in common.
-const TAGS: [(&str, &str); 6] = [
+const TAGS: [(&str, &str); 7] = [
     (own::TAG, "A job continues without its client, which follows it by its id."),
     (operators::TAG, "The fleet. No web page of another origin may read these routes."),
     (fal::TAG, "fal's routes: a client waits for its pictures on the connection of its request."),
     (queue::TAG, "fal's queue: a client submits a request, and asks for its result later."),
+    (openai::TAG, "OpenAI's routes for pictures. Errors are 400 where the other wires have 422."),
     (page::HEALTH, "Whether a process is alive, and whether it can serve requests."),
     (page::TAG, "Web pages, and this document."),
 ];
@@ -63,13 +65,14 @@ fn draft() -> OpenApi {
     fal::describe(&mut draft);
     queue::describe(&mut draft);
     proxy::describe(&mut draft);
+    openai::describe(&mut draft);
     page::describe(&mut draft);
     let Draft { paths, mut components } = draft;
     components.headers.extend(answer::headers().map(|(name, header)| (name.to_owned(), header)));
     let mut info = Info::new("Glimpse", env!("CARGO_PKG_VERSION"));
     info.description = Some(
         "A self-hosted fleet for SDXL image generation, with previews while a picture forms. Every response has \
-         `X-Fal-Request-Id`. A `/` at the end of a path does not count."
+         `X-Request-Id`. A body may be compressed (`Content-Encoding: gzip`). A `/` at the end of a path does not count."
             .to_owned(),
     );
     let mut license = License::new(env!("CARGO_PKG_LICENSE"));

@@ -1,6 +1,11 @@
 //! Our own routes: a job continues without its client.
 
-use glimpse_shared::{event::Event, id::App, request::Unknown};
+use glimpse_shared::{
+    event::Event,
+    id::App,
+    job::Status,
+    request::{Unknown, limits::MAX_IMAGES},
+};
 use utoipa::{
     PartialSchema,
     openapi::{HttpMethod, ObjectBuilder, RefOr, Schema, schema::Type},
@@ -9,7 +14,7 @@ use utoipa::{
 use super::{
     answer::{LOCATION, empty, event, events, file, json},
     draft::Draft,
-    errors::{ON_OUR_OWN, of_bodies, of_submits, of_the_store},
+    errors::{ON_OUR_OWN, of_bodies, of_operators, of_submits, of_the_store},
     field::{closed, integer, member, number, string, uuid},
     picture::{Reading, picture},
     route::Route,
@@ -17,7 +22,11 @@ use super::{
 use crate::{
     config::{LONGEST, SHORTEST},
     error::ApiError,
-    routes::view::{AcceptedJob, CancelledJob, JobView},
+    routes::{
+        apps::AppList,
+        job_list::{DEFAULT_LIMIT, JobList, LIMITS},
+        view::{AcceptedJob, CancelledJob, JobView},
+    },
     wire::OWN,
 };
 
@@ -27,6 +36,8 @@ const JOB: &str = "The job";
 
 pub(super) fn describe(draft: &mut Draft) {
     submit(draft);
+    list(draft);
+    apps(draft);
     status(draft);
     follow(draft);
     image(draft);
@@ -77,6 +88,30 @@ fn id() -> ObjectBuilder {
     uuid()
 }
 
+fn list(draft: &mut Draft) {
+    let jobs = draft.schema::<JobList>();
+    let (least, most) = (*LIMITS.start() as u64, *LIMITS.end() as u64);
+    let limit = integer(least, most).schema_type(Type::Integer).default(Some(DEFAULT_LIMIT.into()));
+    let route = Route::new("listJobs", TAG, "Lists the jobs of the caller, newest first")
+        .says("Only for callers on the machine of the API. No web page of another origin may read it.")
+        .query("status", Status::schema(), "Only jobs with this status")
+        .query("limit", limit, "How many jobs at most")
+        .query("before", uuid(), "Only jobs that are older than this one, for the next page")
+        .answer(200, json("The jobs.", jobs))
+        .errors(draft, &ON_OUR_OWN, &of_operators())
+        .errors(draft, &ON_OUR_OWN, &[ApiError::Fields(Vec::new())])
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    draft.add(HttpMethod::Get, "/v1/jobs", route);
+}
+
+fn apps(draft: &mut Draft) {
+    let apps = draft.schema::<AppList>();
+    let route = Route::new("listApps", TAG, "Says what each app offers")
+        .answer(200, json("The apps.", apps))
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    draft.add(HttpMethod::Get, "/v1/apps", route);
+}
+
 fn status(draft: &mut Draft) {
     let job = draft.schema::<JobView<'_>>();
     let route = Route::new("getJob", TAG, "Says where a job is, and its result")
@@ -113,8 +148,14 @@ fn image(draft: &mut Draft) {
     let route =
         Route::new("getJobImage", TAG, "Sends the newest preview of a job, later its first final picture")
             .path("id", id(), JOB)
+            .query(
+                "index",
+                integer(0, MAX_IMAGES - 1).schema_type(Type::Integer).default(Some(0.into())),
+                "Which of the final pictures; a preview is only of the first",
+            )
             .answer(200, file("The picture.", &["image/jpeg", "image/png", "image/webp"]))
             .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown, ApiError::NoImage])
+            .errors(draft, &ON_OUR_OWN, &[ApiError::Fields(Vec::new())])
             .errors(draft, &ON_OUR_OWN, &of_the_store());
     draft.add(HttpMethod::Get, "/v1/jobs/{id}/image", route);
 }

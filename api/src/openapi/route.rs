@@ -35,7 +35,7 @@ impl Route {
     }
 
     /// An optional parameter of the query.
-    pub(super) fn query(self, name: &str, schema: ObjectBuilder, text: &str) -> Self {
+    pub(super) fn query(self, name: &str, schema: impl Into<RefOr<Schema>>, text: &str) -> Self {
         self.parameter(name, ParameterIn::Query, Required::False, schema, text)
     }
 
@@ -49,7 +49,7 @@ impl Route {
         name: &str,
         within: ParameterIn,
         required: Required,
-        schema: ObjectBuilder,
+        schema: impl Into<RefOr<Schema>>,
         text: &str,
     ) -> Self {
         let parameter = ParameterBuilder::new()
@@ -63,9 +63,18 @@ impl Route {
     }
 
     /// The body, in JSON.
-    pub(super) fn body(mut self, schema: RefOr<Schema>) -> Self {
+    pub(super) fn body(self, schema: RefOr<Schema>) -> Self {
+        self.body_of("application/json", schema)
+    }
+
+    /// The body, a form.
+    pub(super) fn form(self, schema: RefOr<Schema>) -> Self {
+        self.body_of("multipart/form-data", schema)
+    }
+
+    fn body_of(mut self, media_type: &str, schema: RefOr<Schema>) -> Self {
         let body = RequestBodyBuilder::new()
-            .content("application/json", Content::new(Some(schema)))
+            .content(media_type, Content::new(Some(schema)))
             .required(Some(Required::True));
         self.operation = self.operation.request_body(Some(body.build()));
         self

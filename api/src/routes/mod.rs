@@ -1,11 +1,14 @@
-//! The routes. There are two wires (fal's and our own) for the same jobs.
+//! The routes. There are three wires (fal's, OpenAI's and our own) for the same jobs.
 
+pub(crate) mod apps;
 pub(crate) mod dead;
 mod docs;
 mod events;
 pub(crate) mod fal;
 pub(crate) mod health;
+pub(crate) mod job_list;
 mod jobs;
+pub(crate) mod openai;
 mod page;
 pub(crate) mod view;
 pub(crate) mod workers;
@@ -21,7 +24,7 @@ use crate::{
     edge::{for_any_page, guarded, with_ids},
     error::ApiError,
     state::Api,
-    wire::{FAL, OWN},
+    wire::{FAL, OPENAI, OWN},
 };
 
 /// The routes behind the address of a request.
@@ -38,7 +41,8 @@ pub(crate) fn every(api: &Api) -> Router<Api> {
         .merge(docs::routes())
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
-        .route("/v1/jobs", post(jobs::submit))
+        .route("/v1/apps", get(apps::list))
+        .route("/v1/jobs", post(jobs::submit).get(job_list::list))
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::cancel))
         .route("/v1/jobs/{id}/events", get(events::follow))
         .route("/v1/jobs/{id}/image", get(jobs::image))
@@ -48,6 +52,10 @@ pub(crate) fn every(api: &Api) -> Router<Api> {
         .route("/v1/dead", get(dead::list))
         .route("/v1/dead/{id}/retry", post(dead::retry))
         .route("/v1/workers", get(workers::list));
-    let open = guarded(own, api, &OWN).merge(guarded(fal::routes(), api, &FAL.wire));
+    let open = guarded(own, api, &OWN).merge(guarded(fal::routes(), api, &FAL.wire)).merge(guarded(
+        openai::routes(),
+        api,
+        &OPENAI,
+    ));
     for_any_page(open).merge(guarded(operators, api, &OWN))
 }

@@ -6,9 +6,11 @@
 mod definition;
 mod detail;
 mod fal;
+mod openai;
 mod own;
 
-pub(crate) use definition::{Connected, Wire};
+pub(crate) use definition::{Connected, PictureStream, Wire};
 pub(crate) use detail::{FieldErrors, OtherError};
 pub(crate) use fal::{FAL, Pictures, StreamedError, error_type};
+pub(crate) use openai::{OPENAI, OpenAiError, OpenAiErrorEvent, error_event};
 pub(crate) use own::OWN;

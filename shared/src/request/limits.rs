@@ -7,6 +7,7 @@ pub use super::{
     },
     fal::{FAL_STRENGTH, NOT_IMPLEMENTED, size_names},
     lora::{MAX_LORA_NAME_CHARS, MAX_LORA_SCALE, MAX_LORAS},
+    openai::MAX_COMPRESSION,
     pictures::{MAX_STRENGTH, STRENGTH, STRENGTH_OF_MASK},
     size::{GRID, SIDE},
 };
