@@ -163,13 +163,16 @@ impl Default for Config {
     }
 }
 
+/// The shortest timeout of a job.
+pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
+
 /// The longest timeout of a job: a week. The store keeps a job as long.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Converts seconds to a job's timeout; `None` if it is out of range.
 pub(crate) fn timeout(seconds: f64) -> Option<Duration> {
     let timeout = Duration::try_from_secs_f64(seconds).ok()?;
-    (Duration::from_millis(1)..=LONGEST).contains(&timeout).then_some(timeout)
+    (SHORTEST..=LONGEST).contains(&timeout).then_some(timeout)
 }
 
 /// The rule of [`timeout`], for error messages.

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, io, time::Duration};
 
-use axum::http::HeaderMap;
+use axum::{
+    extract::{Query, rejection::QueryRejection},
+    http::HeaderMap,
+};
 use bytes::Bytes;
 use glimpse_shared::{
     id::App,
@@ -18,6 +21,17 @@ use crate::{
     error::ApiError,
     state::Api,
 };
+
+/// The query of a route whose only parameter is `name`.
+///
+/// # Errors
+/// When the parameter is there twice, or is no text.
+pub(crate) fn read_query<T>(query: Result<Query<T>, QueryRejection>, name: &str) -> Result<T, ApiError> {
+    let wrong = |rejection: QueryRejection| {
+        ApiError::field(FieldError::query(name, "query_parsing", rejection.body_text(), ""))
+    };
+    query.map(|Query(query)| query).map_err(wrong)
+}
 
 /// A request's headers, and the errors in them.
 pub(crate) struct Headers<'a> {

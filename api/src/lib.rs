@@ -23,6 +23,7 @@ mod fetch;
 mod intake;
 mod json;
 mod limits;
+mod openapi;
 mod opening;
 mod origin;
 mod picture;

@@ -8,12 +8,14 @@ use std::io;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::id::{Seq, WorkerId};
 
 /// An event of a job. Completed, failed and cancelled are terminal: a job has exactly one of them, as its last event.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schema(as = JobEvent)]
 pub enum Event {
     /// The job is queued; `position` jobs are ahead of it.
     Queued {
@@ -79,7 +81,7 @@ pub enum Event {
 }
 
 /// Seconds spent on a job.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Timings {
     /// From the claim to the last denoising step.
     pub inference: f64,
@@ -88,9 +90,11 @@ pub struct Timings {
 }
 
 /// Something that the client should know about its pictures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Warning {
     /// The machine-readable code.
+    // Releases add codes: a client should accept any word.
+    #[schema(value_type = String, examples("prompt_truncated", "prompt_not_expanded"))]
     pub code: WarningCode,
     /// The human-readable message.
     pub message: String,
@@ -110,7 +114,7 @@ pub enum WarningCode {
 }
 
 /// Why a job failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureCode {
     /// Every allowed attempt was lost or faulty.
@@ -142,7 +146,7 @@ impl FailureCode {
 }
 
 /// Who cancelled a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelledBy {
     /// A client that has the job's id.
@@ -164,8 +168,8 @@ impl CancelledBy {
     }
 }
 
-/// A picture of an event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A picture inside an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Image {
     /// `data:<content_type>;base64,…`, or `/files/NAME` for a final picture that is kept elsewhere
     /// ([`Name::url`](crate::results::Name::url)). An API puts its own address before that.

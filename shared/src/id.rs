@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// The number of hash tags of a fleet's keys. It is part of every job id: never change it.
@@ -16,8 +17,9 @@ const PARTITIONS: u8 = 16;
 pub struct InvalidId(String);
 
 /// The name `owner/name` under which a fleet serves one model.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}/[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 pub struct App(String);
 
 impl App {
@@ -90,8 +92,9 @@ impl fmt::Display for Partition {
 
 /// A job's id. Its last byte repeats the partition of the job's app, so that any process finds the job's keys with only
 /// the id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, format = "uuid")]
 pub struct JobId(Uuid);
 
 impl JobId {
@@ -198,8 +201,9 @@ impl fmt::Debug for KeySecret {
 }
 
 /// A worker process, from its start to its end: a restarted worker has a new id.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^[A-Za-z0-9-]{1,64}$")]
 pub struct WorkerId(String);
 
 impl WorkerId {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     event::FailureCode,
@@ -67,7 +68,7 @@ impl Class {
 }
 
 /// A job's status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Queued. Entered by submit, release and reap; left by claim, cancel and reap.
@@ -184,7 +185,7 @@ pub enum Release {
 pub const MAX_LISTED_LORAS: usize = 200;
 
 /// A worker as it registers itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerRecord {
     /// Unique per process start.
     pub id: WorkerId,
@@ -213,6 +214,7 @@ pub struct WorkerRecord {
     /// The progress of a busy worker's job, after its first step. The job's id is left out, because every client may
     /// read the list of workers, and the id gives access to the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub progress: Option<Progress>,
     /// Where it keeps finished pictures: `directory`, or `s3://BUCKET/PREFIX`. `None`: inside the events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -220,7 +222,7 @@ pub struct WorkerRecord {
 }
 
 /// A job's progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
     /// The newest step, from 0.
     pub step: u32,
@@ -236,7 +238,7 @@ impl WorkerRecord {
 }
 
 /// What a worker is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
     /// Waits for a job.

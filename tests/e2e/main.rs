@@ -17,6 +17,8 @@ mod hub;
 #[cfg(test)]
 mod nginx;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod pictures;
 #[cfg(test)]
 mod results;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use axum::{extract::State, http::StatusCode, response::Response};
 use glimpse_shared::{id::App, store::Waiting};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     admission::Offered,
@@ -13,21 +14,30 @@ use crate::{
     state::{Api, in_time},
 };
 
-#[derive(Serialize)]
-struct AppList {
+/// The apps that are served, by name.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AppList {
     apps: Vec<ListedApp>,
 }
 
-#[derive(Serialize)]
+/// What an app offers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppOffer)]
 struct ListedApp {
     app: App,
+    /// The model's own width in pixels.
     native_width: u32,
+    /// The model's own height in pixels.
     native_height: u32,
+    /// The largest picture, width times height.
     max_pixels: u64,
+    #[schema(value_type = Vec<String>)]
     schedulers: BTreeSet<String>,
     /// What requests may have: `image`, `mask`, `loras`.
+    #[schema(value_type = Vec<String>)]
     features: BTreeSet<String>,
     /// Names of LoRAs.
+    #[schema(value_type = Vec<String>)]
     loras: BTreeSet<String>,
     /// How many live workers take jobs.
     workers: usize,
@@ -36,6 +46,7 @@ struct ListedApp {
     /// Seconds until a job that is submitted now is claimed; absent if no job was completed recently or no worker takes
     /// jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0)]
     expected_wait: Option<f64>,
 }
 

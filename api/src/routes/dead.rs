@@ -17,10 +17,15 @@ use glimpse_shared::{
     store::Retry,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::jobs::{accepted, job_id, known};
+use super::{
+    jobs::{job_id, known},
+    view::accepted,
+};
 use crate::{
     error::ApiError,
+    intake::read_query,
     json::json_response,
     state::{Api, ask, in_time},
     submit::{full, unconfirmed},
@@ -32,28 +37,37 @@ pub(crate) struct Of {
     app: Option<String>,
 }
 
+/// The dead jobs, newest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeadJobs {
+    #[schema(max_items = 1000)]
+    jobs: Vec<Listed>,
+}
+
+/// A job whose last allowed attempt failed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeadJob)]
+struct Listed {
+    id: JobId,
+    app: App,
+    code: FailureCode,
+    /// Why it failed, for people.
+    message: String,
+    #[schema(format = DateTime)]
+    finished_at: String,
+    /// The number of the last attempt, from 1.
+    #[schema(minimum = 1)]
+    attempts: u32,
+}
+
 /// `GET /v1/dead`, newest first.
 pub(crate) async fn list(
     State(api): State<Api>,
     headers: HeaderMap,
     query: Result<Query<Of>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    #[derive(Serialize)]
-    struct List {
-        jobs: Vec<Listed>,
-    }
-    #[derive(Serialize)]
-    struct Listed {
-        id: JobId,
-        app: App,
-        code: FailureCode,
-        message: String,
-        finished_at: String,
-        attempts: u32,
-    }
-
     api.for_this_machine(&headers)?;
-    let app = app(query.ok().and_then(|Query(of)| of.app))?;
+    let app = app(read_query(query, "app")?.app)?;
     let dead = ask(api.store.dead(app.as_ref())).await?;
     let listed = |dead: DeadJob| Listed {
         id: dead.id,
@@ -63,7 +77,7 @@ pub(crate) async fn list(
         finished_at: dead.finished_at.rfc3339(),
         attempts: dead.attempt,
     };
-    Ok(json_response(StatusCode::OK, &List { jobs: dead.into_iter().map(listed).collect() }))
+    Ok(json_response(StatusCode::OK, &DeadJobs { jobs: dead.into_iter().map(listed).collect() }))
 }
 
 fn app(text: Option<String>) -> Result<Option<App>, ApiError> {

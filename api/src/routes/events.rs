@@ -22,6 +22,7 @@ use crate::{
     client_buffer::ClientBuffer,
     connection::ClientInput,
     error::ApiError,
+    intake::read_query,
     reader::Reader,
     sse::{EventFormat, Out, Relay, Waits, respond},
     state::Api,
@@ -49,7 +50,7 @@ pub(crate) async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = job_id(path)?;
-    let cursor = cursor(&headers, query.ok().and_then(|Query(query)| query.after))?;
+    let cursor = cursor(&headers, read_query(query, "after")?.after)?;
     let state = known(&api, id).await?;
     if state.status.is_terminal() && cursor == Some(state.seq) {
         // EventSource reconnects after every end of a body; the status 204 stops it.
@@ -69,14 +70,15 @@ pub(crate) async fn follow(
 }
 
 fn cursor(headers: &HeaderMap, after: Option<String>) -> Result<Option<Seq>, ApiError> {
+    let error = |text: &str| FieldError::query("after", "int_parsing", SEQ_RULE, text);
+    let after = after.map(|text| text.parse().map(Seq).map_err(|_| ApiError::field(error(&text))));
+    let after = after.transpose()?;
     if let Some(value) = headers.get("last-event-id").filter(|value| !value.is_empty()) {
         let text = String::from_utf8_lossy(value.as_bytes());
         let error = || FieldError::header("last-event-id", "int_parsing", SEQ_RULE, &text);
         return text.trim().parse().map(|seq| Some(Seq(seq))).map_err(|_| ApiError::field(error()));
     }
-    let Some(after) = after else { return Ok(None) };
-    let error = || FieldError::query("after", "int_parsing", SEQ_RULE, &after);
-    after.parse().map(|seq| Some(Seq(seq))).map_err(|_| ApiError::field(error()))
+    Ok(after)
 }
 
 const SEQ_RULE: &str = "Input should be the id of an event, a whole number";

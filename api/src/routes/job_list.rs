@@ -12,6 +12,7 @@ use glimpse_shared::{
     store::{ListedJob, Listing},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     edge::not_for_pages,
@@ -21,8 +22,8 @@ use crate::{
 };
 
 /// The limits of `limit`, and its default.
-const LIMITS: std::ops::RangeInclusive<usize> = 1..=100;
-const DEFAULT_LIMIT: usize = 50;
+pub(crate) const LIMITS: std::ops::RangeInclusive<usize> = 1..=100;
+pub(crate) const DEFAULT_LIMIT: usize = 50;
 
 /// The query of the route.
 #[derive(Deserialize)]
@@ -32,16 +33,19 @@ pub(crate) struct Filter {
     before: Option<String>,
 }
 
-#[derive(Serialize)]
-struct JobList {
+/// Jobs, newest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobList {
     jobs: Vec<JobEntry>,
 }
 
-#[derive(Serialize)]
+/// A job of the list.
+#[derive(Serialize, ToSchema)]
 struct JobEntry {
     id: JobId,
     app: App,
     status: Status,
+    #[schema(format = DateTime)]
     created_at: String,
 }
 

@@ -13,15 +13,16 @@ use axum::{
 };
 use bytes::Bytes;
 use glimpse_shared::{
-    event::{CancelledBy, Event, FailureCode, Frame},
-    id::{App, JobId, WorkerId},
+    event::CancelledBy,
+    id::{App, JobId},
     job::{ANONYMOUS, Class, Job, JobState, Status},
     request::FieldError,
     store::{Cancel, Shown},
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json, value::RawValue};
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
+use super::view::{CancelledJob, accepted, view};
 use crate::{
     admission::Served,
     check::checked,
@@ -137,38 +138,6 @@ impl Submission {
     }
 }
 
-pub(crate) fn accepted(
-    code: StatusCode,
-    id: JobId,
-    app: &App,
-    status: Status,
-    position: Option<u64>,
-) -> Response {
-    #[derive(Serialize)]
-    struct AcceptedJob<'a> {
-        id: JobId,
-        app: &'a App,
-        status: Status,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        position: Option<u64>,
-        urls: Urls,
-    }
-    #[derive(Serialize)]
-    struct Urls {
-        job: String,
-        events: String,
-        image: String,
-    }
-    let url = format!("/v1/jobs/{id}");
-    let urls = Urls { events: format!("{url}/events"), image: format!("{url}/image"), job: url.clone() };
-    let body = AcceptedJob { id, app, status, position, urls };
-    let mut response = json_response(code, &body);
-    if let Ok(location) = HeaderValue::try_from(url) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    response
-}
-
 /// Parses the id in the path. An invalid id gives 404.
 pub(crate) fn job_id(path: Result<Path<String>, PathRejection>) -> Result<JobId, ApiError> {
     let Ok(Path(id)) = path else { return Err(ApiError::JobUnknown) };
@@ -196,81 +165,7 @@ pub(crate) async fn status(
     api.answers.run_if_large(size, move || view(&state, end.as_ref(), workers)).await
 }
 
-/// A job as clients see it. Members without a value are left out.
-fn view(state: &JobState, end: Option<&Frame>, workers: Option<usize>) -> Response {
-    #[derive(Serialize)]
-    struct JobView<'a> {
-        id: JobId,
-        app: &'a App,
-        status: Status,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        attempt: Option<u32>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        worker: Option<&'a WorkerId>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        position: Option<u64>,
-        /// How many live workers can take it.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        workers: Option<usize>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        progress: Option<ProgressView>,
-        created_at: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        started_at: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        finished_at: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        result: Option<JobResult<'a>>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<JobError>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        warnings: Option<&'a RawValue>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        retry_of: Option<JobId>,
-    }
-    #[derive(Serialize)]
-    struct ProgressView {
-        step: u32,
-        steps: u32,
-    }
-    #[derive(Serialize)]
-    struct JobResult<'a> {
-        images: Vec<&'a RawValue>,
-        seed: u64,
-    }
-    #[derive(Serialize)]
-    struct JobError {
-        code: FailureCode,
-        message: String,
-    }
-
-    let steps = state.steps;
-    let json = end.map(Frame::json).unwrap_or_default();
-    let completed = picture::of_completed(&json);
-    let view = JobView {
-        id: state.id,
-        app: &state.app,
-        status: state.status,
-        attempt: Some(state.attempt).filter(|attempt| *attempt > 0),
-        worker: state.worker.as_ref(),
-        position: state.position,
-        workers,
-        progress: state.step.map(|step| ProgressView { step, steps }),
-        created_at: state.created_at.rfc3339(),
-        started_at: state.started_at.map(|at| at.rfc3339()),
-        finished_at: state.finished_at.map(|at| at.rfc3339()),
-        warnings: completed.as_ref().and_then(|completed| completed.warnings),
-        result: completed.map(|completed| JobResult { images: completed.images, seed: completed.seed }),
-        error: match end.filter(|_| state.status == Status::Failed).and_then(|end| end.event()) {
-            Some(Event::Failed { code, message }) => Some(JobError { code, message }),
-            _ => None,
-        },
-        retry_of: state.retry_of,
-    };
-    json_response(StatusCode::OK, &view)
-}
-
-/// The query of a picture.
+/// The query of a job's picture.
 #[derive(Deserialize)]
 pub(crate) struct Which {
     index: Option<String>,
@@ -320,5 +215,5 @@ pub(crate) async fn cancel(
         Cancel::AlreadyDone(status) => status,
         Cancel::Unknown => return Err(ApiError::JobUnknown),
     };
-    Ok(json_response(StatusCode::OK, &json!({ "id": id, "status": status })))
+    Ok(json_response(StatusCode::OK, &CancelledJob { id, status }))
 }

@@ -1,16 +1,18 @@
 //! The routes. There are three wires (fal's, OpenAI's and our own) for the same jobs.
 
-mod apps;
-mod dead;
+pub(crate) mod apps;
+pub(crate) mod dead;
+mod docs;
 mod events;
-mod fal;
+pub(crate) mod fal;
 mod files;
-mod health;
-mod job_list;
+pub(crate) mod health;
+pub(crate) mod job_list;
 mod jobs;
-mod openai;
+pub(crate) mod openai;
 mod page;
-mod workers;
+pub(crate) mod view;
+pub(crate) mod workers;
 
 use axum::{
     Router,
@@ -26,10 +28,18 @@ use crate::{
     wire::{FAL, OPENAI, OWN},
 };
 
-/// Every route of the API.
+/// The routes behind the address of a request.
 pub(crate) fn router(api: Api) -> Router {
+    let routes = every(&api);
+    // Before the routes, because it changes the path.
+    Router::new().fallback_service(with_ids(routes).with_state(api).map_request(fal::addressed))
+}
+
+/// Every route of the API. `openapi` describes each of them.
+pub(crate) fn every(api: &Api) -> Router<Api> {
     let own = Router::new()
         .merge(page::routes())
+        .merge(docs::routes())
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/v1/apps", get(apps::list))
@@ -44,12 +54,10 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/dead", get(dead::list))
         .route("/v1/dead/{id}/retry", post(dead::retry))
         .route("/v1/workers", get(workers::list));
-    let open = guarded(own, &api, &OWN).merge(guarded(fal::routes(), &api, &FAL.wire)).merge(guarded(
+    let open = guarded(own, api, &OWN).merge(guarded(fal::routes(), api, &FAL.wire)).merge(guarded(
         openai::routes(),
-        &api,
+        api,
         &OPENAI,
     ));
-    let routes = for_any_page(open).merge(guarded(operators, &api, &OWN));
-    // Before the routes, because it changes the path.
-    Router::new().fallback_service(with_ids(routes).with_state(api).map_request(fal::addressed))
+    for_any_page(open).merge(guarded(operators, api, &OWN))
 }

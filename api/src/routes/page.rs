@@ -36,7 +36,12 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/playground/page.js", get(|State(api)| file(api, "text/javascript; charset=utf-8", SCRIPT)))
 }
 
-async fn file(api: Api, content_type: &'static str, text: &'static str) -> Result<Response, ApiError> {
+/// A file that is embedded in the binary.
+pub(super) async fn file(
+    api: Api,
+    content_type: &'static str,
+    text: &'static str,
+) -> Result<Response, ApiError> {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::try_from(policy(&api)).map_err(|_| ApiError::Defect)?),

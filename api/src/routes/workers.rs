@@ -3,6 +3,7 @@
 use axum::{extract::State, http::StatusCode, response::Response};
 use glimpse_shared::job::WorkerRecord;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     admission::is_alive,
@@ -11,15 +12,19 @@ use crate::{
     state::{Api, in_time},
 };
 
-#[derive(Serialize)]
-struct WorkerList {
+/// The live workers, by id.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WorkerList {
     workers: Vec<ListedWorker>,
 }
 
-#[derive(Serialize)]
+/// A worker, and the time of its last heartbeat.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Worker)]
 struct ListedWorker {
     #[serde(flatten)]
     record: WorkerRecord,
+    #[schema(format = DateTime)]
     last_seen: String,
 }
 

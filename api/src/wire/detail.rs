@@ -7,26 +7,43 @@ use axum::{
 use glimpse_shared::{
     event::FailureCode,
     id::{App, JobId},
+    request::FieldError,
 };
 use serde::Serialize;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::{error::ApiError, json::json_response};
 
+/// An error about fields.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FieldErrors<'a> {
+    /// One entry per invalid field.
+    #[schema(value_type = Vec<FieldError>, min_items = 1)]
+    detail: &'a [FieldError],
+}
+
+/// Another error.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(crate) struct OtherError<'a> {
+    /// What happened and what to do, for people.
+    pub(super) detail: String,
+    /// On fal's routes: why there are no pictures, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) error_type: Option<&'static str>,
+    /// If no worker serves the app: the apps that are served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) apps: Option<&'a [App]>,
+    /// The job that exists although the response is an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) id: Option<JobId>,
+}
+
 /// The response to an error.
 pub(crate) fn report(error: &ApiError) -> Response {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        detail: Value,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        apps: Option<&'a [App]>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<JobId>,
-    }
-    let detail = match error {
-        ApiError::Fields(fields) => json!(fields),
-        other => other.message().into(),
-    };
     let apps = match error {
         ApiError::AppUnknown { served, .. } => Some(&served[..]),
         _ => None,
@@ -35,7 +52,13 @@ pub(crate) fn report(error: &ApiError) -> Response {
         ApiError::Unconfirmed { id, .. } => Some(*id),
         _ => None,
     };
-    let mut response = json_response(status(error), &Body { detail, apps, id });
+    let mut response = match error {
+        ApiError::Fields(fields) => json_response(status(error), &FieldErrors { detail: fields }),
+        _ => {
+            let body = OtherError { detail: error.message(), apps, id, ..OtherError::default() };
+            json_response(status(error), &body)
+        }
+    };
     if let Some(after) = error.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().max(1).into());
     }

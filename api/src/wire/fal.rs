@@ -8,16 +8,17 @@ use axum::{
 };
 use bytes::Bytes;
 use glimpse_shared::{
-    event::{FailureCode, ascii_json},
+    event::{FailureCode, Image, Timings, Warning, ascii_json},
     request::{Defaults, Dialect, Names, PreviewSource, Task, Unknown},
 };
 use hyper::ext::ReasonPhrase;
 use serde::Serialize;
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::{
     definition::{Connected, Wire},
-    detail::{self, status},
+    detail::{self, OtherError, status},
 };
 use crate::{error::ApiError, json::json_response, picture::CompletedParts, sse::Out};
 
@@ -75,12 +76,15 @@ fn text(error: &ApiError) -> String {
 fn report(error: &ApiError) -> Response {
     let Some(error_type) = error_type(error) else {
         return match error {
-            ApiError::JobUnknown => json_response(status(error), &json!({ "detail": text(error) })),
+            ApiError::JobUnknown => {
+                json_response(status(error), &OtherError { detail: text(error), ..OtherError::default() })
+            }
             other => detail::report(other),
         };
     };
     let status = status(error);
-    let mut response = json_response(status, &json!({ "detail": text(error), "error_type": error_type }));
+    let body = OtherError { detail: text(error), error_type: Some(error_type), ..OtherError::default() };
+    let mut response = json_response(status, &body);
     response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(error_type));
     if status == StatusCode::GATEWAY_TIMEOUT {
         response.headers_mut().insert(TIMEOUT_TYPE, HeaderValue::from_static("user"));
@@ -92,19 +96,28 @@ fn report(error: &ApiError) -> Response {
     response
 }
 
+/// The answer with the pictures of a request.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Pictures<'a> {
+    #[schema(value_type = Vec<Image>)]
+    images: &'a [&'a RawValue],
+    /// The first of `images`.
+    #[schema(value_type = Image)]
+    image: Option<&'a &'a RawValue>,
+    /// The seed that gives these pictures again.
+    seed: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    prompt: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Timings>, nullable = false)]
+    timings: Option<&'a RawValue>,
+    /// The parts of the request that had no effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Warning>>, nullable = false)]
+    warnings: Option<&'a RawValue>,
+}
+
 fn pictures(completed: &CompletedParts<'_>, prompt: &str) -> Response {
-    #[derive(Serialize)]
-    struct Pictures<'a> {
-        images: &'a [&'a RawValue],
-        image: Option<&'a &'a RawValue>,
-        seed: u64,
-        #[serde(skip_serializing_if = "str::is_empty")]
-        prompt: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        timings: Option<&'a RawValue>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        warnings: Option<&'a RawValue>,
-    }
     let CompletedParts { images, seed, timings, warnings } = completed;
     let pictures = Pictures {
         images,
@@ -141,14 +154,16 @@ fn last(completed: &CompletedParts<'_>) -> Vec<u8> {
     event
 }
 
+/// The `data` of the last event of a stream that is cut by an error. The connection closes early too.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StreamedError<'a> {
+    error: &'static str,
+    detail: &'a str,
+}
+
 /// An event for human readers: fal's clients do not know errors in a stream.
 fn cut(error: &ApiError) -> String {
-    #[derive(Serialize)]
-    struct ErrorEvent<'a> {
-        error: &'static str,
-        detail: &'a str,
-    }
     let event =
-        ErrorEvent { error: error_type(error).unwrap_or("runner_disconnected"), detail: &text(error) };
+        StreamedError { error: error_type(error).unwrap_or("runner_disconnected"), detail: &text(error) };
     format!("data: {}\n\n", ascii_json(&event))
 }

@@ -10,6 +10,7 @@ mod openai;
 mod own;
 
 pub(crate) use definition::{Connected, PictureStream, Wire};
-pub(crate) use fal::{FAL, error_type};
-pub(crate) use openai::{OPENAI, error_event};
+pub(crate) use detail::{FieldErrors, OtherError};
+pub(crate) use fal::{FAL, Pictures, StreamedError, error_type};
+pub(crate) use openai::{OPENAI, OpenAiError, OpenAiErrorEvent, error_event};
 pub(crate) use own::OWN;

@@ -9,6 +9,7 @@ use glimpse_shared::{
     request::{Defaults, Dialect, Endpoint, FieldError, Loc, Names, PreviewSource, Unknown},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{definition::Wire, detail};
 use crate::{error::ApiError, json::json_response};
@@ -26,7 +27,8 @@ pub(crate) static OPENAI: Wire = Wire {
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// An error as OpenAI's clients read it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpenAiErrorDetail)]
 struct Reported {
     message: String,
     #[serde(rename = "type")]
@@ -90,12 +92,14 @@ fn status(error: &ApiError) -> StatusCode {
     }
 }
 
+/// The form of an error.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct OpenAiError {
+    error: Reported,
+}
+
 fn report(error: &ApiError) -> Response {
-    #[derive(Serialize)]
-    struct Body {
-        error: Reported,
-    }
-    let mut response = json_response(status(error), &Body { error: Reported::of(error) });
+    let mut response = json_response(status(error), &OpenAiError { error: Reported::of(error) });
     if let Some(after) = error.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().max(1).into());
     }
@@ -106,13 +110,15 @@ fn report(error: &ApiError) -> Response {
     response
 }
 
+/// The `data` of the last event of a stream that is cut by an error.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct OpenAiErrorEvent {
+    r#type: &'static str,
+    error: Reported,
+}
+
 /// The last event of a stream that is cut by an error: OpenAI's clients raise it as an exception.
 pub(crate) fn error_event(error: &ApiError) -> String {
-    #[derive(Serialize)]
-    struct ErrorEvent {
-        r#type: &'static str,
-        error: Reported,
-    }
-    let event = ErrorEvent { r#type: "error", error: Reported::of(error) };
+    let event = OpenAiErrorEvent { r#type: "error", error: Reported::of(error) };
     format!("event: error\ndata: {}\n\n", ascii_json(&event))
 }

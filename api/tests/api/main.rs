@@ -29,6 +29,7 @@ mod openai;
 mod openai_edits;
 mod openai_errors;
 mod openai_stream;
+mod openapi;
 mod pictures;
 mod positions;
 mod replicas;

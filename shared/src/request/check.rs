@@ -28,17 +28,27 @@ pub const MAX_PIXELS: u64 = 2048 * 1024;
 pub const MAX_IMAGES: u64 = 4;
 
 /// Defaults of a request: diffusers' example for SDXL, as fal streams it.
-mod default {
-    pub(super) const NEGATIVE_PROMPT: &str = "blurry, low quality";
-    pub(super) const NUM_INFERENCE_STEPS: u32 = 20;
-    pub(super) const GUIDANCE_SCALE: f64 = 5.0;
-    pub(super) const PREVIEW_EVERY: u32 = 5;
+pub mod default {
+    /// What not to draw.
+    pub const NEGATIVE_PROMPT: &str = "blurry, low quality";
+    /// Denoising steps.
+    pub const NUM_INFERENCE_STEPS: u32 = 20;
+    /// The strength of the guidance by the prompt.
+    pub const GUIDANCE_SCALE: f64 = 5.0;
+    /// Steps between two previews.
+    pub const PREVIEW_EVERY: u32 = 5;
 }
 
-const MAX_PROMPT_CHARS: usize = 10_000;
-const MAX_STEPS: u64 = 50;
-const MAX_GUIDANCE: f64 = 30.0;
-const MAX_CLIP_SKIP: u64 = 12;
+/// The longest prompt, in characters.
+pub const MAX_PROMPT_CHARS: usize = 10_000;
+/// The most denoising steps.
+pub const MAX_STEPS: u64 = 50;
+/// The strongest guidance by the prompt.
+pub const MAX_GUIDANCE: f64 = 30.0;
+/// The largest `guidance_rescale`.
+pub const MAX_RESCALE: f64 = 1.0;
+/// The most layers of the text encoders that may be skipped.
+pub const MAX_CLIP_SKIP: u64 = 12;
 
 /// What the workers of an app can do, for the check of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +127,7 @@ impl ImageSpec {
             guidance_scale: fields
                 .float("guidance_scale", Least::From(0.0), MAX_GUIDANCE)
                 .unwrap_or(default::GUIDANCE_SCALE),
-            guidance_rescale: fields.float("guidance_rescale", Least::From(0.0), 1.0).unwrap_or(0.0),
+            guidance_rescale: fields.float("guidance_rescale", Least::From(0.0), MAX_RESCALE).unwrap_or(0.0),
             clip_skip: fields.integer("clip_skip", 0, MAX_CLIP_SKIP).map(|layers| layers as u32),
             loras: fields.loras(defaults.unknown, names),
             original: original.map(Box::new),

@@ -24,10 +24,10 @@ const SIZES: [(&str, Size); 6] = [
 const NAMED_FOR: u32 = 1024;
 
 /// The default of `strength` where fal requires a picture.
-const STRENGTH: f64 = 0.95;
+pub const FAL_STRENGTH: f64 = 0.95;
 
 /// Fields of fal's SDXL endpoints that change the picture and that nothing here implements.
-const NOT_IMPLEMENTED: [&str; 26] = [
+pub const NOT_IMPLEMENTED: [&str; 26] = [
     "embeddings",
     "controlnets",
     "controlnet",
@@ -55,6 +55,11 @@ const NOT_IMPLEMENTED: [&str; 26] = [
     "crop_output",
     "refiner",
 ];
+
+/// The names that `image_size` may have.
+pub fn size_names() -> impl Iterator<Item = &'static str> {
+    SIZES.into_iter().map(|(name, _)| name)
+}
 
 impl Fields {
     /// Reads fal's own fields. `native` is the app's own size.
@@ -136,7 +141,7 @@ impl Size {
 impl Task {
     /// The default of `strength`, if it is fal's.
     pub(super) fn strength(self) -> Option<f64> {
-        (self != Self::Any).then_some(STRENGTH)
+        (self != Self::Any).then_some(FAL_STRENGTH)
     }
 }
 

@@ -4,11 +4,17 @@ use std::io;
 
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::{
+    ToSchema,
+    openapi::{Array, Object, schema::SchemaType, schema::Type},
+};
 
 /// One invalid field: an entry of a 422's `detail`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct FieldError {
-    /// The location: `["body", field]`, and deeper parts of it.
+    /// The location: `body`, `header` or `query`, then the field, and deeper parts of it: a name, an index of a list,
+    /// or for `json_invalid` the byte offset.
+    #[schema(schema_with = location)]
     pub loc: Vec<Loc>,
     /// The human-readable message.
     pub msg: String,
@@ -20,7 +26,14 @@ pub struct FieldError {
     pub input: Option<Value>,
     /// The limit that was exceeded.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
     pub ctx: Option<Value>,
+}
+
+/// The schema of a location.
+fn location() -> Array {
+    let part = Object::builder().schema_type(SchemaType::from_iter([Type::String, Type::Integer]));
+    Array::builder().items(part).min_items(Some(1)).build()
 }
 
 /// A part of a location.

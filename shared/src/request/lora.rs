@@ -9,9 +9,12 @@ use super::{
     fields::{Fields, Least},
 };
 
-const MAX_LORAS: usize = 8;
-const MAX_SCALE: f64 = 10.0;
-const MAX_NAME_CHARS: usize = 255;
+/// The most LoRAs of a request.
+pub const MAX_LORAS: usize = 8;
+/// The largest scale of a LoRA; the smallest is its negative.
+pub const MAX_LORA_SCALE: f64 = 10.0;
+/// The longest name of a LoRA's file, in characters.
+pub const MAX_LORA_NAME_CHARS: usize = 255;
 
 /// A LoRA, by the name of its file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,7 +44,7 @@ pub struct LoraName(String);
 /// The text is not the name of a file in a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "Input should name a file under the workers' LoRA folder: at most {MAX_NAME_CHARS} characters, parts divided \
+    "Input should name a file under the workers' LoRA folder: at most {MAX_LORA_NAME_CHARS} characters, parts divided \
      by /, without empty parts, . and .., and without \\, :, control characters and a leading ~"
 )]
 pub struct NoLoraName;
@@ -60,7 +63,7 @@ impl TryFrom<String> for LoraName {
         // A leading `/` gives an empty part; `:` would make the name a drive or a URL.
         let parts = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
         let chars = !name.chars().any(|c| matches!(c, '\\' | ':') || c.is_control());
-        let right = parts && chars && !name.starts_with('~') && name.chars().count() <= MAX_NAME_CHARS;
+        let right = parts && chars && !name.starts_with('~') && name.chars().count() <= MAX_LORA_NAME_CHARS;
         right.then_some(Self(name)).ok_or(NoLoraName)
     }
 }
@@ -105,7 +108,7 @@ impl Fields {
             };
             let mut fields = Fields::at(at, members);
             let name = fields.lora_name(names);
-            let scale = fields.float("scale", Least::From(-MAX_SCALE), MAX_SCALE).unwrap_or(1.0);
+            let scale = fields.float("scale", Least::From(-MAX_LORA_SCALE), MAX_LORA_SCALE).unwrap_or(1.0);
             if unknown == Unknown::Refused {
                 fields.refuse_rest();
             }

@@ -14,6 +14,7 @@ mod image_request;
 mod input_image;
 mod jpeg;
 mod kind;
+pub mod limits;
 mod lora;
 mod object;
 mod openai;

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The largest `output_compression`, which means no loss.
-const MAX_QUALITY: u64 = 100;
+pub const MAX_COMPRESSION: u64 = 100;
 
 impl Fields {
     /// Reads OpenAI's own fields.
@@ -64,12 +64,12 @@ impl Fields {
     /// `output_compression`. A PNG has no quality, and our WebP is lossless, so it counts for JPEG alone.
     fn openai_quality(&mut self) -> Option<u8> {
         let field = "output_compression";
-        let quality = self.integer(field, 0, MAX_QUALITY)?;
+        let quality = self.integer(field, 0, MAX_COMPRESSION)?;
         let (is_png, is_jpeg) = {
             let format = self.body.get("output_format").and_then(Value::as_str).unwrap_or("png");
             (format == "png", format == "jpeg")
         };
-        if is_png && quality < MAX_QUALITY {
+        if is_png && quality < MAX_COMPRESSION {
             let msg = "A PNG is not compressed with loss: leave it out, or ask for output_format jpeg";
             self.wrong(field, "feature_not_supported", msg, &quality.into());
         }

@@ -1,9 +1,10 @@
 //! The choices of a request for its pictures.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What a preview shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PreviewSource {
     /// The sampler's latents, as in fal's example.
@@ -13,7 +14,7 @@ pub enum PreviewSource {
 }
 
 /// How the final pictures are encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputFormat {
     /// `image/jpeg`, quality 95.

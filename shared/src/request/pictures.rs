@@ -15,8 +15,11 @@ use super::{
 
 /// The default share of the steps, as in diffusers for SDXL: without a mask the whole picture changes a little, with a
 /// mask the masked part is repainted.
-const STRENGTH: f64 = 0.3;
-const STRENGTH_OF_MASK: f64 = 0.9999;
+pub const STRENGTH: f64 = 0.3;
+/// The same for a request with a mask.
+pub const STRENGTH_OF_MASK: f64 = 0.9999;
+/// The largest share of the steps.
+pub const MAX_STRENGTH: f64 = 1.0;
 
 /// Each field of a picture, and fal's name for it.
 const FIELDS: [(&str, &str); 2] = [("image", "image_url"), ("mask", "mask_url")];
@@ -92,7 +95,7 @@ impl Fields {
     pub(super) fn original(&mut self, steps: u32, names: Names, fetched: &Fetched) -> Option<Original> {
         let [image, mask] = FIELDS.map(|field| self.either(field, names));
         let strength_given = self.body.get("strength").cloned().filter(|value| !value.is_null());
-        let strength = self.float("strength", Least::Above(0.0), 1.0);
+        let strength = self.float("strength", Least::Above(0.0), MAX_STRENGTH);
         if image.is_none() && matches!(names.task(), Some(Task::ImageToImage | Task::Inpainting)) {
             self.picture_missing("image_url");
         }

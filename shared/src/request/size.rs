@@ -1,9 +1,9 @@
 //! The size of a picture that is made from an input picture.
 
 /// Pixels that a side may have.
-pub(super) const SIDE: std::ops::RangeInclusive<u32> = 64..=2048;
+pub const SIDE: std::ops::RangeInclusive<u32> = 64..=2048;
 /// Every side is a multiple of this: the side of one latent pixel.
-pub(super) const GRID: u32 = 8;
+pub const GRID: u32 = 8;
 
 /// Width and height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,12 +13,14 @@ use axum::{
 };
 use glimpse_shared::id::JobId;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::proxy;
 use crate::{origin::origin, state::Api};
 
 /// Paths that are the same on every host.
-const ANYWHERE: [&str; 7] = ["", "v1", "files", "health", "playground", "queue", "api"];
+const ANYWHERE: [&str; 9] =
+    ["", "v1", "files", "health", "playground", "docs", "openapi.json", "queue", "api"];
 
 /// Marks a request to the queue's own host.
 #[derive(Clone, Copy)]
@@ -79,10 +81,13 @@ impl FromRequestParts<Api> for QueueAddress {
 }
 
 /// The absolute addresses of a request in the queue.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
 pub(super) struct RequestUrls {
+    #[schema(format = "uri")]
     response_url: String,
+    #[schema(format = "uri")]
     status_url: String,
+    #[schema(format = "uri")]
     cancel_url: String,
 }
 

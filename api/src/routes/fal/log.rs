@@ -5,15 +5,18 @@ use glimpse_shared::{
     job::JobState,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 
 /// A log line as fal has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = LogLine)]
 pub(super) struct Line {
     message: String,
-    /// RFC 3339.
+    #[schema(format = DateTime)]
     timestamp: String,
+    #[schema(examples("INFO", "WARN", "ERROR"))]
     level: &'static str,
     source: &'static str,
 }

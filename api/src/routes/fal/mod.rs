@@ -4,14 +4,15 @@ mod address;
 mod connected;
 mod enter;
 mod log;
-mod proxy;
-mod queue;
-mod status;
+pub(crate) mod proxy;
+pub(crate) mod queue;
+mod stage;
+pub(crate) mod status;
 mod status_stream;
 
 use axum::{
     Extension, Router,
-    routing::{any, get, post, put},
+    routing::{get, post, put},
 };
 use glimpse_shared::request::Task;
 
@@ -25,7 +26,7 @@ pub(super) fn routes() -> Router<Api> {
     of_task(Task::Any, "")
         .merge(of_task(Task::ImageToImage, "/image-to-image"))
         .merge(of_task(Task::Inpainting, "/inpainting"))
-        .route(proxy::PATH, any(proxy::unknown))
+        .route(proxy::PATH, get(proxy::unknown).post(proxy::unknown).put(proxy::unknown))
         .route(request, get(queue::result))
         .route(&format!("{request}/status"), get(status::status))
         .route(&format!("{request}/status/stream"), get(status_stream::follow))

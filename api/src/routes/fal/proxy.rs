@@ -7,7 +7,7 @@ use reqwest::Url;
 use crate::error::ApiError;
 
 /// The address for such requests.
-pub(super) const PATH: &str = "/api/fal/proxy";
+pub(crate) const PATH: &str = "/api/fal/proxy";
 
 /// The real address of a request.
 pub(super) struct Target {
@@ -29,7 +29,7 @@ pub(super) fn target(headers: &HeaderMap) -> Option<Target> {
     Some(Target { is_queue, path: url.path().to_owned(), query: url.query().map(str::to_owned) })
 }
 
-/// Any method of [`PATH`] with another address.
+/// [`PATH`] with another address.
 pub(super) async fn unknown() -> ApiError {
     ApiError::TargetUnknown
 }

@@ -18,11 +18,12 @@ use glimpse_shared::{
     store::{Cancel, Shown},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::ToSchema;
 
 use super::{
     address::{QueueAddress, RequestUrls},
     enter::{AppPath, enter},
+    stage::Stage,
 };
 use crate::{
     config::OnDisconnect,
@@ -44,6 +45,37 @@ pub(super) struct Webhook {
     fal_webhook: Option<String>,
 }
 
+/// The answer to a submit.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SubmittedRequest)]
+pub(crate) struct Submitted {
+    /// Always `IN_QUEUE`.
+    status: Stage,
+    request_id: JobId,
+    gateway_request_id: JobId,
+    /// How many requests are served first.
+    queue_position: u64,
+    #[serde(flatten)]
+    urls: RequestUrls,
+}
+
+/// The answer to a cancel.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CancelledRequest)]
+pub(crate) struct Cancelled {
+    status: CancelStatus,
+}
+
+/// fal's word for the effect of a cancel.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum CancelStatus {
+    Ok,
+    CancellationRequested,
+    AlreadyCompleted,
+    NotFound,
+}
+
 /// `POST /queue/{owner}/{app}`: answers at once.
 pub(super) async fn submit(
     State(api): State<Api>,
@@ -54,15 +86,6 @@ pub(super) async fn submit(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    #[derive(Serialize)]
-    struct Submitted {
-        status: &'static str,
-        request_id: JobId,
-        gateway_request_id: JobId,
-        queue_position: u64,
-        #[serde(flatten)]
-        urls: RequestUrls,
-    }
     if let Some(url) = query.ok().and_then(|Query(query)| query.fal_webhook) {
         let msg = "This server calls no webhooks: leave it out, and ask for the status of the request";
         let error = FieldError::query("fal_webhook", "feature_not_supported", msg, &url);
@@ -74,7 +97,7 @@ pub(super) async fn submit(
     entered.waited.ended();
     let id = entered.waited.id();
     let submitted = Submitted {
-        status: "IN_QUEUE",
+        status: Stage::InQueue,
         request_id: id,
         gateway_request_id: id,
         queue_position: entered.position,
@@ -121,25 +144,27 @@ pub(super) async fn result(
 pub(super) async fn cancel(State(api): State<Api>, path: RequestPath) -> Result<Response, ApiError> {
     let (app, id) = match request(path) {
         Ok(request) => request,
-        Err(_) => return Ok(cancelled(StatusCode::NOT_FOUND, "NOT_FOUND")),
+        Err(_) => return Ok(cancelled(StatusCode::NOT_FOUND, CancelStatus::NotFound)),
     };
     let result = async {
         let before = match known(&api, &app, id).await {
-            Err(ApiError::JobUnknown) => return Ok(cancelled(StatusCode::NOT_FOUND, "NOT_FOUND")),
+            Err(ApiError::JobUnknown) => return Ok(cancelled(StatusCode::NOT_FOUND, CancelStatus::NotFound)),
             before => before?,
         };
         Ok::<_, ApiError>(match ask(api.store.cancel(id, CancelledBy::Client)).await? {
-            Cancel::Cancelled if before.status == Status::Queued => cancelled(StatusCode::OK, "OK"),
-            Cancel::Cancelled | Cancel::AlreadyDone(Status::Cancelled) => {
-                cancelled(StatusCode::ACCEPTED, "CANCELLATION_REQUESTED")
+            Cancel::Cancelled if before.status == Status::Queued => {
+                cancelled(StatusCode::OK, CancelStatus::Ok)
             }
-            Cancel::AlreadyDone(_) => cancelled(StatusCode::BAD_REQUEST, "ALREADY_COMPLETED"),
-            Cancel::Unknown => cancelled(StatusCode::NOT_FOUND, "NOT_FOUND"),
+            Cancel::Cancelled | Cancel::AlreadyDone(Status::Cancelled) => {
+                cancelled(StatusCode::ACCEPTED, CancelStatus::CancellationRequested)
+            }
+            Cancel::AlreadyDone(_) => cancelled(StatusCode::BAD_REQUEST, CancelStatus::AlreadyCompleted),
+            Cancel::Unknown => cancelled(StatusCode::NOT_FOUND, CancelStatus::NotFound),
         })
     };
     Ok(with_id(result.await.into_response(), id))
 }
 
-fn cancelled(code: StatusCode, status: &str) -> Response {
-    json_response(code, &json!({ "status": status }))
+fn cancelled(code: StatusCode, status: CancelStatus) -> Response {
+    json_response(code, &Cancelled { status })
 }

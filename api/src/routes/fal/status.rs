@@ -11,11 +11,13 @@ use glimpse_shared::{
     store::Shown,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     address::{QueueAddress, RequestUrls},
     log::{Line, lines},
     queue::{RequestPath, known, request},
+    stage::Stage,
 };
 use crate::{
     edge::with_id,
@@ -40,46 +42,56 @@ impl Logs {
     }
 }
 
-/// A status in fal's form. fal has three: a failed or cancelled request is completed with an error.
-#[derive(Serialize)]
-pub(super) struct RequestStatus {
-    status: &'static str,
+/// A status in fal's form.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RequestStatus {
+    status: Stage,
     request_id: JobId,
     #[serde(flatten)]
     urls: RequestUrls,
+    /// How many requests are served first; only for a queued request.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     queue_position: Option<u64>,
     /// Absent while the request is queued, `null` if they were not asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     logs: Option<Option<Vec<Line>>>,
+    /// Only of a completed request.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     metrics: Option<Metrics>,
+    /// Only of a request that failed or was cancelled, as `Invalid status code: 499`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<String>,
+    /// Why, for programs, if fal has a word for it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error_type: Option<&'static str>,
 }
 
-#[derive(Serialize)]
+/// How long a request took.
+#[derive(Serialize, ToSchema)]
 struct Metrics {
     /// Seconds from the first start to the end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0)]
     inference_time: Option<f64>,
 }
 
 impl RequestStatus {
-    fn new(status: &'static str, request_id: JobId, urls: RequestUrls) -> Self {
+    fn new(status: Stage, request_id: JobId, urls: RequestUrls) -> Self {
         let (queue_position, logs, metrics, error, error_type) = (None, None, None, None, None);
         Self { status, request_id, urls, queue_position, logs, metrics, error, error_type }
     }
 
     /// `position` requests are served first.
     pub(super) fn in_queue(id: JobId, urls: RequestUrls, position: u64) -> Self {
-        Self { queue_position: Some(position), ..Self::new("IN_QUEUE", id, urls) }
+        Self { queue_position: Some(position), ..Self::new(Stage::InQueue, id, urls) }
     }
 
     pub(super) fn in_progress(id: JobId, urls: RequestUrls, logs: Option<Vec<Line>>) -> Self {
-        Self { logs: Some(logs), ..Self::new("IN_PROGRESS", id, urls) }
+        Self { logs: Some(logs), ..Self::new(Stage::InProgress, id, urls) }
     }
 
     /// `state` is the job's state at its end, `failure` the reason why it has no pictures.
@@ -98,7 +110,7 @@ impl RequestStatus {
             metrics: Some(Metrics { inference_time }),
             error: code.map(|code| format!("Invalid status code: {}", code.as_u16())),
             error_type: failure.and_then(error_type),
-            ..Self::new("COMPLETED", id, urls)
+            ..Self::new(Stage::Completed, id, urls)
         }
     }
 

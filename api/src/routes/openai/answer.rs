@@ -6,11 +6,12 @@ use axum::{http::StatusCode, response::Response};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use glimpse_shared::{
-    event::{Event, EventKind, Frame, Image, ascii_json},
+    event::{Event, EventKind, Frame, Image, Warning, ascii_json},
     request::{Endpoint, OutputFormat},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::{
     error::ApiError,
@@ -38,13 +39,60 @@ pub(super) struct Answer {
 }
 
 /// What every answer and event says about its pictures. There is no `usage`: nothing here counts tokens as OpenAI does.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpenAiAbout)]
 struct About<'a> {
+    /// `WIDTHxHEIGHT`.
     size: &'a str,
+    /// As in the request, if OpenAI has such a quality. It has no effect.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     quality: Option<&'static str>,
     background: &'static str,
     output_format: &'static str,
+}
+
+/// The answer with all pictures.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpenAiPictures)]
+pub(crate) struct Whole<'a> {
+    /// Seconds since the Unix epoch.
+    created: u64,
+    data: Vec<Picture<'a>>,
+    #[serde(flatten)]
+    about: About<'a>,
+    /// The seed that gives these pictures again.
+    seed: u64,
+    /// The parts of the request that had no effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Warning>>, nullable = false)]
+    warnings: Option<&'a RawValue>,
+}
+
+/// A picture: its file in base64, or its address.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpenAiPicture)]
+#[serde(rename_all = "snake_case")]
+enum Picture<'a> {
+    B64Json(&'a str),
+    Url(&'a str),
+}
+
+/// The `data` of an event of a stream.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpenAiPictureEvent)]
+pub(crate) struct PictureEvent<'a> {
+    /// The name of the event: `image_generation` or `image_edit`, then `.partial_image` or `.completed`.
+    r#type: &'a str,
+    b64_json: &'a str,
+    /// Seconds since the Unix epoch.
+    created_at: u64,
+    #[serde(flatten)]
+    about: About<'a>,
+    /// The index of a partial picture, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    partial_image_index: Option<u32>,
 }
 
 impl Answer {
@@ -59,23 +107,6 @@ impl Answer {
 
     /// The response with all pictures of a `completed` event.
     pub(super) async fn whole(&self, api: &Api, json: Bytes) -> Result<Response, ApiError> {
-        #[derive(Serialize)]
-        struct Whole<'a> {
-            created: u64,
-            data: Vec<Picture<'a>>,
-            #[serde(flatten)]
-            about: About<'a>,
-            seed: u64,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            warnings: Option<&'a RawValue>,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "snake_case")]
-        enum Picture<'a> {
-            B64Json(&'a str),
-            Url(&'a str),
-        }
-
         let answer = self.clone();
         let length = json.len();
         let Finals { pictures, seed, warnings } = picture::finals(api, json).await?;
@@ -98,16 +129,6 @@ impl Answer {
 
     /// An event of a stream. Its name is its type.
     fn event(&self, what: What, picture: &Encoded) -> String {
-        #[derive(Serialize)]
-        struct PictureEvent<'a> {
-            r#type: &'a str,
-            b64_json: &'a str,
-            created_at: u64,
-            #[serde(flatten)]
-            about: About<'a>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            partial_image_index: Option<u32>,
-        }
         let of = match self.endpoint {
             Endpoint::Generation => "image_generation",
             Endpoint::Edit => "image_edit",

@@ -1,10 +1,10 @@
 //! OpenAI's routes for pictures: a client waits on the connection for the job of its request.
 
-mod answer;
+pub(crate) mod answer;
 mod form;
 mod images;
-mod models;
-mod options;
+pub(crate) mod models;
+pub(crate) mod options;
 
 use axum::{
     Router,

@@ -7,6 +7,7 @@ use axum::{
 };
 use glimpse_shared::id::App;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     error::ApiError,
@@ -15,8 +16,8 @@ use crate::{
 };
 
 /// An app, as OpenAI's clients read a model.
-#[derive(Serialize)]
-struct Model<'a> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Model<'a> {
     id: &'a App,
     object: &'static str,
     /// Seconds since the Unix epoch; nothing knows when a model was made, so it is 0.
@@ -32,15 +33,17 @@ impl<'a> From<&'a App> for Model<'a> {
     }
 }
 
+/// The apps, as OpenAI's clients read a list of models.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ModelList<'a> {
+    object: &'static str,
+    data: Vec<Model<'a>>,
+}
+
 /// Every app that a worker is registered for.
 pub(super) async fn list(State(api): State<Api>) -> Result<Response, ApiError> {
-    #[derive(Serialize)]
-    struct List<'a> {
-        object: &'static str,
-        data: Vec<Model<'a>>,
-    }
     let apps = ask(api.admission.apps()).await?;
-    let list = List { object: "list", data: apps.iter().map(Model::from).collect() };
+    let list = ModelList { object: "list", data: apps.iter().map(Model::from).collect() };
     Ok(json_response(StatusCode::OK, &list))
 }
 

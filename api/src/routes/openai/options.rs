@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 const LONGEST_NAME: usize = 200;
 
 /// The qualities that OpenAI has, besides `auto`.
-const QUALITIES: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
+pub(crate) const QUALITIES: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 
 /// How a request is answered.
 pub(super) struct Options {

@@ -1,0 +1,68 @@
+//! The schemas of fields. `null` is the default of a field that is not required.
+
+use serde_json::Value;
+use utoipa::openapi::{
+    Object, ObjectBuilder, RefOr, Schema, SchemaFormat,
+    schema::{SchemaType, Type},
+};
+
+fn nullable(of: Type) -> ObjectBuilder {
+    Object::builder().schema_type(SchemaType::from_iter([of, Type::Null]))
+}
+
+/// A text.
+pub(super) fn string() -> ObjectBuilder {
+    Object::builder().schema_type(Type::String)
+}
+
+/// A UUID.
+pub(super) fn uuid() -> ObjectBuilder {
+    string().format(Some(SchemaFormat::Custom("uuid".to_owned())))
+}
+
+/// An optional text.
+pub(super) fn text(least: usize, most: usize) -> ObjectBuilder {
+    nullable(Type::String).min_length(Some(least)).max_length(Some(most))
+}
+
+/// An optional text that is not empty and whose other rules are not rules of its length.
+pub(super) fn name() -> ObjectBuilder {
+    nullable(Type::String).min_length(Some(1))
+}
+
+/// An optional whole number.
+pub(super) fn integer(least: u64, most: u64) -> ObjectBuilder {
+    nullable(Type::Integer).minimum(Some(least)).maximum(Some(most))
+}
+
+/// An optional number.
+pub(super) fn number(least: f64, most: f64) -> ObjectBuilder {
+    nullable(Type::Number).minimum(Some(least)).maximum(Some(most))
+}
+
+/// An optional number above `least`.
+pub(super) fn number_above(least: f64, most: f64) -> ObjectBuilder {
+    nullable(Type::Number).exclusive_minimum(Some(least)).maximum(Some(most))
+}
+
+/// An optional boolean.
+pub(super) fn boolean() -> ObjectBuilder {
+    nullable(Type::Boolean)
+}
+
+/// One of these words, or `null`.
+pub(super) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> ObjectBuilder {
+    let words = words.into_iter().map(Value::from);
+    nullable(Type::String).enum_values(Some(words.chain([Value::Null])))
+}
+
+/// A required object with these members and no others.
+pub(super) fn closed(object: ObjectBuilder) -> ObjectBuilder {
+    use utoipa::openapi::schema::AdditionalProperties;
+    object.additional_properties(Some(AdditionalProperties::FreeForm(false)))
+}
+
+/// An object with a member.
+pub(super) fn member(object: ObjectBuilder, name: &str, schema: impl Into<RefOr<Schema>>) -> ObjectBuilder {
+    object.property(name, schema).required(name)
+}

@@ -1,0 +1,197 @@
+//! Our own routes: a job continues without its client.
+
+use glimpse_shared::{
+    event::Event,
+    id::App,
+    job::Status,
+    request::{Unknown, limits::MAX_IMAGES},
+};
+use utoipa::{
+    PartialSchema,
+    openapi::{HttpMethod, ObjectBuilder, RefOr, Schema, schema::Type},
+};
+
+use super::{
+    answer::{LOCATION, empty, event, events, file, json},
+    draft::Draft,
+    errors::{ON_OUR_OWN, of_bodies, of_operators, of_results, of_submits, of_the_store},
+    field::{closed, integer, member, number, string, uuid},
+    picture::{Reading, picture},
+    route::Route,
+};
+use crate::{
+    config::{LONGEST, SHORTEST},
+    error::ApiError,
+    routes::{
+        apps::AppList,
+        job_list::{DEFAULT_LIMIT, JobList, LIMITS},
+        view::{AcceptedJob, CancelledJob, JobView},
+    },
+    wire::OWN,
+};
+
+pub(super) const TAG: &str = "jobs";
+
+const JOB: &str = "The job";
+
+pub(super) fn describe(draft: &mut Draft) {
+    submit(draft);
+    list(draft);
+    apps(draft);
+    status(draft);
+    follow(draft);
+    image(draft);
+    kept(draft);
+    cancel(draft);
+}
+
+fn submit(draft: &mut Draft) {
+    let body = submission(draft);
+    let (accepted, key) =
+        (draft.schema::<AcceptedJob<'_>>(), string().min_length(Some(1)).max_length(Some(255)));
+    let location = |text| json(text, accepted.clone()).header(LOCATION);
+    let route = Route::new("submitJob", TAG, "Submits a job")
+        .header(
+            "Idempotency-Key",
+            key.pattern(Some("^[!-~]([ -~]*[!-~])?$")),
+            "With the same key and the same body, a repeated submit gets the same job. Keep it secret",
+        )
+        .body(body)
+        .answer(202, location("The job is queued."))
+        .answer(200, location("The job of the same key."))
+        .errors(draft, &ON_OUR_OWN, &of_submits());
+    draft.add(HttpMethod::Post, "/v1/jobs", route);
+}
+
+/// The body of a submit.
+fn submission(draft: &mut Draft) -> RefOr<Schema> {
+    let defaults = OWN.reads.defaults;
+    let is_closed = defaults.unknown == Unknown::Refused;
+    let fields = picture(draft, &Reading { defaults, has_fals_strength: false, is_closed });
+    let seconds = |text: &str| {
+        let (least, most) = (SHORTEST.as_secs_f64(), LONGEST.as_secs_f64());
+        number(least, most)
+            .description(Some(format!("{text}, in seconds; without it what the operator has set")))
+    };
+    let fields = member(fields, "app", app())
+        .property("start_timeout", seconds("How long the job may wait for its first worker"))
+        .property("run_timeout", seconds("How long the job may take from its first claim to its end"));
+    draft.named("JobRequest", if is_closed { closed(fields) } else { fields })
+}
+
+/// The name of an app. Not a reference: readers of a flat object look at its members.
+fn app() -> RefOr<Schema> {
+    App::schema()
+}
+
+/// The schema of a job's id in a path.
+fn id() -> ObjectBuilder {
+    uuid()
+}
+
+fn list(draft: &mut Draft) {
+    let jobs = draft.schema::<JobList>();
+    let (least, most) = (*LIMITS.start() as u64, *LIMITS.end() as u64);
+    let limit = integer(least, most).schema_type(Type::Integer).default(Some(DEFAULT_LIMIT.into()));
+    let route = Route::new("listJobs", TAG, "Lists the jobs of the caller, newest first")
+        .says("Only for callers on the machine of the API. No web page of another origin may read it.")
+        .query("status", Status::schema(), "Only jobs with this status")
+        .query("limit", limit, "How many jobs at most")
+        .query("before", uuid(), "Only jobs that are older than this one, for the next page")
+        .answer(200, json("The jobs.", jobs))
+        .errors(draft, &ON_OUR_OWN, &of_operators())
+        .errors(draft, &ON_OUR_OWN, &[ApiError::Fields(Vec::new())])
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    draft.add(HttpMethod::Get, "/v1/jobs", route);
+}
+
+fn apps(draft: &mut Draft) {
+    let apps = draft.schema::<AppList>();
+    let route = Route::new("listApps", TAG, "Says what each app offers")
+        .answer(200, json("The apps.", apps))
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    draft.add(HttpMethod::Get, "/v1/apps", route);
+}
+
+fn status(draft: &mut Draft) {
+    let job = draft.schema::<JobView<'_>>();
+    let route = Route::new("getJob", TAG, "Says where a job is, and its result")
+        .path("id", id(), JOB)
+        .answer(200, json("The job.", job))
+        .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown])
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    draft.add(HttpMethod::Get, "/v1/jobs/{id}", route);
+}
+
+fn follow(draft: &mut Draft) {
+    let event = event(draft.schema::<Event>())
+        .property("id", string().pattern(Some("^[0-9]+$")).description(Some("The number of the event")))
+        .property("event", string().description(Some("The `type` of the event")));
+    let cursor = || integer(0, u64::MAX).schema_type(Type::Integer);
+    let route = Route::new("followJob", TAG, "Sends the events of a job as they happen")
+        .says(
+            "Each event has `id:` (its number), `event:` (its `type`) and `data:`. The last one is `completed`, \
+             `failed` or `cancelled`; then the body ends. A comment `: gap` comes before an event if others before it \
+             were skipped. While nothing happens, comments are sent.",
+        )
+        .path("id", id(), JOB)
+        .query("after", cursor(), "The number of the last event that the client has")
+        .header("Last-Event-ID", cursor(), "The same; it counts if both are given")
+        .answer(200, events("The events.", event))
+        .answer(204, empty("The client already has the last event."))
+        .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown, ApiError::Fields(Vec::new())])
+        .errors(draft, &ON_OUR_OWN, &[ApiError::StreamsFull { limit: 0 }])
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    draft.add(HttpMethod::Get, "/v1/jobs/{id}/events", route);
+}
+
+fn image(draft: &mut Draft) {
+    let route =
+        Route::new("getJobImage", TAG, "Sends the newest preview of a job, later its first final picture")
+            .path("id", id(), JOB)
+            .query(
+                "index",
+                integer(0, MAX_IMAGES - 1).schema_type(Type::Integer).default(Some(0.into())),
+                "Which of the final pictures; a preview is only of the first",
+            )
+            .answer(200, file("The picture.", &PICTURES))
+            .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown, ApiError::NoImage])
+            .errors(draft, &ON_OUR_OWN, &[ApiError::Fields(Vec::new())])
+            .errors(draft, &ON_OUR_OWN, &of_results())
+            .errors(draft, &ON_OUR_OWN, &of_the_store());
+    draft.add(HttpMethod::Get, "/v1/jobs/{id}/image", route);
+}
+
+fn kept(draft: &mut Draft) {
+    let name = string().pattern(Some(r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{32}\.(jpg|png|webp)$"));
+    let route = Route::new(
+        "getFile",
+        TAG,
+        "Sends a picture that the fleet keeps outside of events (`--results`)",
+    )
+    .says(
+        "The address is in a job's result. A picture never changes. A part of it can be asked for (`Range`).",
+    )
+    .path("name", name, "The picture")
+    .answer(200, file("The picture.", &PICTURES))
+    .answer(206, file("The part of it that was asked for.", &PICTURES))
+    .answer(304, empty("The client has it."))
+    .answer(307, empty("It is in a bucket, at the signed address in `Location`.").header(LOCATION))
+    .errors(draft, &ON_OUR_OWN, &[ApiError::RangeUnknown])
+    .errors(draft, &ON_OUR_OWN, &of_results());
+    draft.add(HttpMethod::Get, "/files/{name}", route);
+}
+
+/// The media types of pictures.
+const PICTURES: [&str; 3] = ["image/jpeg", "image/png", "image/webp"];
+
+fn cancel(draft: &mut Draft) {
+    let cancelled = draft.schema::<CancelledJob>();
+    let route = Route::new("cancelJob", TAG, "Cancels a job")
+        .path("id", id(), JOB)
+        .answer(200, json("The job has ended.", cancelled))
+        .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown])
+        .errors(draft, &ON_OUR_OWN, &of_bodies())
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    draft.add(HttpMethod::Delete, "/v1/jobs/{id}", route);
+}
