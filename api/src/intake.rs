@@ -9,6 +9,7 @@ use glimpse_shared::{
     id::App,
     job::Class,
     request::{FieldError, parse_object},
+    webhook::{Webhook, WebhookForm},
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -17,6 +18,7 @@ use crate::{
     config::{self, OnDisconnect, TIMEOUT_RULE},
     error::ApiError,
     state::Api,
+    webhooks::{Refused, Webhooks},
 };
 
 /// A request's headers, and the errors in them.
@@ -133,6 +135,20 @@ impl Members {
             Some(None) => FieldError::body(field, "timeout", TIMEOUT_RULE, &value)
                 .with_ctx(json!({ "gt": 0, "le": 604_800 })),
             None => FieldError::body(field, "float_type", "Input should be a valid number", &value),
+        };
+        self.errors.push(error);
+        None
+    }
+
+    /// Takes `webhook`, a URL that may be called; `None` if it is absent or invalid.
+    pub(crate) async fn webhook(&mut self, webhooks: &Webhooks) -> Option<Webhook> {
+        let value = self.body.remove("webhook").filter(|value| !value.is_null())?;
+        let error = match &value {
+            Value::String(url) => match webhooks.checked(url).await {
+                Ok(()) => return Some(Webhook { url: url.clone(), form: WebhookForm::Own }),
+                Err(Refused { kind, message }) => FieldError::body("webhook", kind, message, &value),
+            },
+            _ => FieldError::body("webhook", "string_type", "Input should be a valid string", &value),
         };
         self.errors.push(error);
         None

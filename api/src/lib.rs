@@ -2,7 +2,7 @@
 //!
 //! A request is checked once (`glimpse_shared::request`), becomes a job and is submitted to the store (`admission`,
 //! `intake`, `check`, `fetch`, `accept`, `submit`). The API receives the job's events from the store as frames, and sends
-//! them as SSE or JSON (`client_buffer`, `sse`, `waiting`, `routes`). A `wire` says how its clients write and read. The
+//! them as SSE or JSON (`client_buffer`, `sse`, `waiting`, `routes`), and calls the webhooks of ended jobs (`webhooks`). A `wire` says how its clients write and read. The
 //! API keeps no state of a job: any API serves any job. It does not use candle or Redis itself. It knows a model only
 //! from the records of its workers.
 
@@ -29,6 +29,7 @@ mod sse;
 mod state;
 mod submit;
 mod waiting;
+mod webhooks;
 mod wire;
 
 pub use config::{Config, OnDisconnect};
@@ -36,3 +37,4 @@ pub use fetch::{FetchLimits, ImageHost};
 pub use limits::raise_connection_limit;
 pub use public_address::{ProxyNet, PublicUrl};
 pub use server::serve;
+pub use webhooks::{WebhookKey, WebhookLimits};

@@ -14,15 +14,16 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tower::ServiceExt;
 
 use crate::{
     config::Config,
     connection::{ClientInput, Peer, SharedStream},
     fetch::Fetcher,
-    routes::router,
+    routes::{router, webhook_body},
     state::{Api, Shared},
+    webhooks::calls,
 };
 
 /// The limit of unsent bytes of a connection in the kernel. More bytes wait in this process, where a newer preview can
@@ -42,8 +43,8 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves the API on `listener` until `shutdown`, then shuts down gracefully: it accepts no new connections,
-/// disconnects followers that can resume, and serves clients of fal's routes until the grace is over. It returns as
-/// soon as no client is connected, at the latest 4 s after the grace.
+/// disconnects followers that can resume, and serves clients of fal's routes until the grace is over. It calls no more
+/// webhooks. It returns as soon as no client is connected and no call is open, at the latest 4 s after the grace.
 ///
 /// # Errors
 /// If the listener's address cannot be read. If `allow_image_urls` is set and the system has no trusted certificates;
@@ -60,6 +61,7 @@ pub async fn serve(
         .then(|| Fetcher::new(config.fetch_limits, &config.allow_image_hosts))
         .transpose()?;
     let api = Shared::new(store, config, listener.local_addr()?, fetcher);
+    let calling = AbortOnDropHandle::new(tokio::spawn(calls::call_all(api.clone(), webhook_body)));
     let connections = Connections {
         router: router(api.clone()),
         open: GracefulShutdown::new(),
@@ -70,7 +72,9 @@ pub async fn serve(
         () = shutdown => {}
     }
     drop(listener);
+    let end = Instant::now() + grace + FLUSH_TIMEOUT + CANCEL_TIMEOUT;
     connections.end(&api, grace).await;
+    calls::end(calling, end).await;
     Ok(())
 }
 

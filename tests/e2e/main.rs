@@ -24,3 +24,5 @@ mod stack;
 mod startup;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod webhooks;

@@ -6,7 +6,11 @@ use super::stack::{Process, picture};
 use serde_json::{Value, json};
 
 async fn answers(program: &str, script: &str) -> Value {
-    let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
+    answers_with(program, script, &[]).await
+}
+
+async fn answers_with(program: &str, script: &str, flags: &[&str]) -> Value {
+    let mut server = Process::start("glimpse", &[&["serve", "--listen", "127.0.0.1:0"], flags].concat());
     let address = server.address().await;
     let run = Command::new(program).args([script, &address]).current_dir(env!("CARGO_MANIFEST_DIR")).output();
     let run = run.unwrap_or_else(|error| panic!("{program}: {error}; scripts/test installs it"));
@@ -142,4 +146,30 @@ async fn the_queue_from_fals_javascript_client() {
         let unknown = &seen["unknown"][call];
         assert_eq!((&unknown["kind"], &unknown["status"]), (&json!("ApiError"), &json!(404)), "{call}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_from_fals_python_client() {
+    let flags = ["--allow-private-webhooks"];
+    let seen = answers_with("tests/sdk/.venv/bin/python", "tests/sdk/fal_webhook.py", &flags).await;
+    let (ids, calls) = (&seen["ids"], &seen["calls"]);
+    let envelope =
+        |status: &str, id: &Value| json!({ "request_id": id, "gateway_request_id": id, "status": status });
+    let mut done = envelope("OK", &ids["done"]);
+    done["payload"] = seen["result"].clone();
+    let mut cancelled = envelope("ERROR", &ids["cancelled"]);
+    cancelled["error"] = json!("Invalid status code: 499");
+    cancelled["payload"] = json!({ "detail": "Request was cancelled", "error_type": "client_cancelled" });
+    // The receiver was down at the first call, and got the same body again.
+    assert_eq!(calls["/done?a=b&c=%20"], json!([done, done]));
+    assert_eq!(calls["/cancelled"], json!([cancelled, cancelled]));
+    let own = calls["/own"].as_array().unwrap();
+    assert_eq!((own.len(), &own[0]), (2, &own[1]));
+    assert_eq!((&own[0]["id"], &own[0]["status"]), (&ids["own"], &json!("completed")));
+    assert_eq!(picture(&own[0]["result"]["images"][0]["url"]).dimensions(), (128, 128));
+    for (path, wait) in seen["waits"].as_object().unwrap() {
+        assert!(wait.as_f64().unwrap() < 10.0, "{path} was called again after {wait} s");
+    }
+    assert_eq!(seen["changed"], json!(["BadSignatureError"]), "a changed body was accepted");
+    assert_eq!(seen["refused"], json!([422, ["query", "fal_webhook"], "url_scheme"]));
 }

@@ -14,6 +14,7 @@ use glimpse_shared::{
     id::{App, JobId, WorkerId},
     job::{ANONYMOUS, Class, Job, JobState, Status},
     store::{Cancel, Shown},
+    webhook::Webhook,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
@@ -24,7 +25,7 @@ use crate::{
     config::OnDisconnect,
     error::ApiError,
     intake::{Headers, Members, Parsed, parsed},
-    json::json_response,
+    json::{collected, json_response},
     picture,
     state::{Api, StoreDeadline, ask},
     submit::{Accepted, conflict, submit_waited, unconfirmed},
@@ -72,6 +73,7 @@ struct Submission {
     start_timeout: Duration,
     run_timeout: Duration,
     traceparent: Option<String>,
+    webhook: Option<Webhook>,
     fields: Map<String, Value>,
     size: usize,
 }
@@ -85,6 +87,7 @@ impl Submission {
         let app = members.app();
         let start_timeout = members.timeout("start_timeout").unwrap_or(api.config.start_timeout);
         let run_timeout = members.timeout("run_timeout").unwrap_or(api.config.run_timeout);
+        let webhook = members.webhook(&api.webhooks).await;
         let Members { body: fields, mut errors } = members;
         let Some(app) = app.filter(|_| errors.is_empty()) else {
             // Report all errors at once, even if the app is unknown.
@@ -97,7 +100,7 @@ impl Submission {
             None => JobId::new(&app),
         };
         let (keyed, traceparent) = (key.is_some(), headers.traceparent());
-        Ok(Self { app, id, keyed, digest, start_timeout, run_timeout, traceparent, fields, size })
+        Ok(Self { app, id, keyed, digest, start_timeout, run_timeout, traceparent, webhook, fields, size })
     }
 
     /// The job of the same key, if there is one: a repeated request gets the same response even if the app has no
@@ -128,6 +131,7 @@ impl Submission {
             run_timeout: self.run_timeout,
             retry_of: None,
             traceparent: self.traceparent,
+            webhook: self.webhook,
         })
     }
 }
@@ -185,7 +189,20 @@ pub(crate) async fn status(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let (state, end) = known_with(&api, job_id(path)?, Shown::End).await?;
+    described(&api, job_id(path)?).await
+}
+
+/// The body of the call to a job's webhook: the job as `GET /v1/jobs/{id}` shows it. `None` if the job is gone.
+pub(super) async fn webhook_body(api: &Api, id: JobId) -> Result<Option<Bytes>, ApiError> {
+    match described(api, id).await {
+        Ok(response) => Ok(Some(collected(response).await?)),
+        Err(ApiError::JobUnknown) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn described(api: &Api, id: JobId) -> Result<Response, ApiError> {
+    let (state, end) = known_with(api, id, Shown::End).await?;
     let workers = match state.status {
         Status::Queued => Some(ask(api.admission.takers(&state.app, &state.needs)).await?),
         _ => None,

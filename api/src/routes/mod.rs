@@ -6,6 +6,7 @@ mod fal;
 mod health;
 mod jobs;
 mod page;
+mod webhook;
 mod workers;
 
 use axum::{
@@ -14,6 +15,8 @@ use axum::{
     routing::{get, post},
 };
 use tower::ServiceExt;
+
+pub(crate) use webhook::webhook_body;
 
 use crate::{
     edge::{for_any_page, guarded, with_ids},
@@ -28,6 +31,7 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(page::routes())
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
+        .route("/.well-known/jwks.json", get(webhook::keys))
         .route("/v1/jobs", post(jobs::submit))
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::cancel))
         .route("/v1/jobs/{id}/events", get(events::follow))

@@ -26,3 +26,4 @@ mod shutdown;
 mod store_away;
 mod support;
 mod warnings;
+mod webhooks;

@@ -7,6 +7,7 @@ use glimpse_shared::{
     job::{Class, Job, Progress, WorkerRecord, WorkerState},
     needs::Needs,
     request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
+    webhook::{Webhook, WebhookForm},
 };
 use glimpse_test_support::fuzz::{self, Change, Damage, changes, damages};
 use proptest::{collection::vec, prelude::*};
@@ -113,6 +114,7 @@ fn job() -> Job {
         start_timeout: std::time::Duration::from_millis(1500),
         run_timeout: std::time::Duration::from_secs(3600),
         retry_of: None,
+        webhook: Some(Webhook { url: "https://example.com/hook".to_owned(), form: WebhookForm::Own }),
         traceparent: Some("00-0".to_owned()),
     }
 }

@@ -18,7 +18,7 @@ use super::proxy;
 use crate::{origin::origin, state::Api};
 
 /// Paths that are the same on every host.
-const ANYWHERE: [&str; 6] = ["", "v1", "health", "playground", "queue", "api"];
+const ANYWHERE: [&str; 7] = ["", "v1", "health", "playground", "queue", "api", ".well-known"];
 
 /// Marks a request to the queue's own host.
 #[derive(Clone, Copy)]

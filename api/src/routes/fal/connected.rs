@@ -22,7 +22,7 @@ pub(super) async fn run(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let _place = api.stream()?;
-    let entered = enter(&api, path, task, &headers, body, None).await?;
+    let entered = enter(&api, path, task, &headers, body, None, Ok(None)).await?;
     let id = entered.waited.id();
     let answer = waiting::pictures(&api, &FAL, entered, &input).await;
     Ok(with_id(answer.into_response(), id))
@@ -38,7 +38,7 @@ pub(super) async fn stream(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let place = api.stream()?;
-    let entered = enter(&api, path, task, &headers, body, None).await?;
+    let entered = enter(&api, path, task, &headers, body, None, Ok(None)).await?;
     let id = entered.waited.id();
     let answer = waiting::stream(&api, &FAL, entered, input, place).await;
     Ok(with_id(answer.into_response(), id))

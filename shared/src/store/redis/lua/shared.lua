@@ -36,13 +36,20 @@ local function append(log, seq, frame)
   redis.call('SPUBLISH', log, #frame > LARGEST_MESSAGE and int(seq) .. ' ' or frame)
 end
 
--- Ends a job: writes its status and its terminal event, which is then the only entry of the log.
-local function conclude(keys, id, status, now, ttl, seq, frame)
+-- Ends a job: writes its status and its terminal event, which is then the only entry of the log. If the job has a
+-- webhook, makes its delivery due: the job then lives at least `hook_ttl` (ms).
+local function conclude(keys, id, status, now, ttl, hook_ttl, seq, frame)
   redis.call('ZREM', keys.queue, id)
   redis.call('ZREM', keys.due, id)
   redis.call('HSET', keys.job, 'status', status, 'finished', int(now), 'seq', int(seq), 'lease', '')
   redis.call('DEL', keys.log, keys.checkpoint)
   append(keys.log, seq, frame)
+  local webhook = redis.call('HGET', keys.job, 'webhook')
+  if webhook and webhook ~= '' then
+    redis.call('HSET', keys.job, 'tries', '0', 'failed', '0', 'hook', ttl)
+    redis.call('ZADD', keys.hooks, int(now), id)
+    ttl = int(math.max(tonumber(ttl), tonumber(hook_ttl)))
+  end
   redis.call('PEXPIRE', keys.job, ttl)
   redis.call('PEXPIRE', keys.log, ttl)
 end
