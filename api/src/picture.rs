@@ -5,6 +5,8 @@ use glimpse_shared::event::{EventKind, Frame, Image};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::{error::ApiError, state::Api};
+
 /// The parts of a `preview` event that the routes send on, as JSON.
 #[derive(Deserialize)]
 struct PreviewParts<'a> {
@@ -50,12 +52,61 @@ pub(crate) fn of_completed(json: &[u8]) -> Option<CompletedParts<'_>> {
     serde_json::from_slice(json).ok().filter(|completed: &CompletedParts<'_>| !completed.images.is_empty())
 }
 
-/// The picture of an event: of a preview, or the first final picture.
-pub(crate) fn shown(frame: &Frame) -> Option<Image> {
+/// A picture of an event: of a preview, which has one, or a final picture by its index.
+pub(crate) fn shown(frame: &Frame, index: usize) -> Option<Image> {
     let json = frame.json();
     match frame.kind {
-        EventKind::Preview => serde_json::from_slice(&of_preview(&json)?).ok(),
-        EventKind::Completed => serde_json::from_str(of_completed(&json)?.images.first()?.get()).ok(),
+        EventKind::Preview | EventKind::Partial if index == 0 => {
+            serde_json::from_slice(&of_preview(&json)?).ok()
+        }
+        EventKind::Completed => serde_json::from_str(of_completed(&json)?.images.get(index)?.get()).ok(),
         _ => None,
     }
+}
+
+/// The file of a picture, in base64.
+pub(crate) struct Encoded(Image);
+
+impl Encoded {
+    /// `None` if the picture's URL is not a data URI of ours.
+    pub(crate) fn of(image: Image) -> Option<Self> {
+        image.base64().is_some().then_some(Self(image))
+    }
+
+    /// The file.
+    pub(crate) fn base64(&self) -> &str {
+        self.0.base64().unwrap_or_default()
+    }
+
+    /// `WIDTHxHEIGHT` in pixels.
+    pub(crate) fn size(&self) -> String {
+        format!("{}x{}", self.0.width, self.0.height)
+    }
+}
+
+/// The files of a job's final pictures, and what the job says beside them.
+pub(crate) struct Finals {
+    /// At least one.
+    pub(crate) pictures: Vec<Encoded>,
+    /// The seed that gives these pictures again.
+    pub(crate) seed: u64,
+    /// The parts of the request that had no effect.
+    pub(crate) warnings: Option<Box<RawValue>>,
+}
+
+/// Reads the final pictures of a `completed` event.
+///
+/// # Errors
+/// When the event cannot be read.
+pub(crate) async fn finals(api: &Api, json: Bytes) -> Result<Finals, ApiError> {
+    let (length, read) = (json.len(), move || {
+        let completed = of_completed(&json)?;
+        let file = |image: &&RawValue| Encoded::of(serde_json::from_str(image.get()).ok()?);
+        Some(Finals {
+            pictures: completed.images.iter().map(file).collect::<Option<_>>()?,
+            seed: completed.seed,
+            warnings: completed.warnings.map(ToOwned::to_owned),
+        })
+    });
+    api.answers.run_if_large(length, read).await?.ok_or_else(ApiError::unreadable)
 }

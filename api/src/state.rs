@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admission::Admission, blocking::Blocking, body::Bodies, config::Config, error::ApiError, fetch::Fetcher,
-    webhooks::Webhooks,
+    positions::Positions, webhooks::Webhooks,
 };
 
 /// The timeout of a request for the store, then 503: below the 15 s of `docs/guarantees.md`, and above the store's own
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     /// The address that this process listens on.
     listens_on: SocketAddr,
     pub(crate) admission: Admission,
+    /// The positions of waiting jobs.
+    pub(crate) positions: Positions,
     /// Fetches pictures; `None` if the operator does not allow it.
     pub(crate) fetcher: Option<Fetcher>,
     /// Checks and calls webhooks.
@@ -46,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) draining: CancellationToken,
     /// Cancelled when the grace is over: all clients are disconnected.
     pub(crate) ending: CancellationToken,
+    /// The open connections: their tasks, and those that were upgraded. A shutdown waits for them.
+    pub(crate) connections: TaskTracker,
     /// Tasks that must finish although their client has disconnected.
     pub(crate) tasks: TaskTracker,
 }
@@ -62,6 +66,7 @@ impl Shared {
     ) -> Api {
         Arc::new(Self {
             admission: Admission::new(store.clone()),
+            positions: Positions::new(store.clone()),
             fetcher,
             webhooks: Webhooks::new(&config),
             requests: Blocking::new(),
@@ -73,6 +78,7 @@ impl Shared {
             listens_on,
             draining: CancellationToken::new(),
             ending: CancellationToken::new(),
+            connections: TaskTracker::new(),
             tasks: TaskTracker::new(),
         })
     }

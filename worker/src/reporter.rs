@@ -55,7 +55,7 @@ pub async fn previews(
         tokio::select! {
             biased;
             Some(reason) = halted(stop) => return Err(reason),
-            preview = outbox.take() => publish(held, preview).await,
+            preview = outbox.take() => publish(held, outbox, preview).await,
             end = &mut *done => return Ok(match end {
                 Ok(Ok(made)) => End::Made(made),
                 Ok(Err(error)) => End::Failed(error),
@@ -68,7 +68,7 @@ pub async fn previews(
 /// Publishes the last previews and the job's end. `begun`: whether the pipeline had begun the job.
 pub async fn settle(mut held: Held, outbox: &Outbox, end: End, begun: bool) {
     while let Some(preview) = outbox.try_take() {
-        publish(&mut held, preview).await;
+        publish(&mut held, outbox, preview).await;
     }
     match end {
         End::Made(made) => finish(held, made).await,
@@ -86,23 +86,30 @@ async fn halted(stop: &mut watch::Receiver<Option<Stop>>) -> Option<Stop> {
     stop.wait_for(Option::is_some).await.ok().and_then(|reason| *reason)
 }
 
-async fn publish(held: &mut Held, preview: RawPreview) {
+async fn publish(held: &mut Held, outbox: &Outbox, preview: RawPreview) {
+    let partial = outbox.index(&preview);
     let RawPreview { step, steps, picture } = preview;
     let attempt = held.lease().attempt;
-    let encoded = encode(picture, OutputFormat::Jpeg, PREVIEW_QUALITY).await;
-    match encoded {
-        Ok(image) => held.publish(&Preview::new(attempt, step, steps, image)).await,
+    match encode(picture, OutputFormat::Jpeg, PREVIEW_QUALITY).await {
+        Ok(image) => match partial {
+            Some(index) => held.publish(&Preview::partial(attempt, index, step, steps, image)).await,
+            None => held.publish(&Preview::new(attempt, step, steps, image)).await,
+        },
         Err(error) => tracing::warn!(%error, "a preview could not be encoded"),
+    }
+    if partial.is_some() {
+        outbox.published_partial();
     }
 }
 
 async fn finish(held: Held, made: Made) {
     let spec = &held.lease().job.spec;
     let (format, seed) = (spec.output_format(), spec.seed());
+    let quality = spec.jpeg_quality().unwrap_or(FINAL_QUALITY);
     let begun = std::time::Instant::now();
     let mut images = Vec::with_capacity(made.pictures.len());
     for picture in made.pictures {
-        match encode(picture, format, FINAL_QUALITY).await {
+        match encode(picture, format, quality).await {
             Ok(image) => images.push(image),
             Err(error) => return failed(held, PipelineError::Fault { message: error.to_string() }).await,
         }

@@ -56,7 +56,8 @@ impl Worker {
         let in_hand = InHand::default();
         let grace = tokio::spawn(drain_after(drain, in_hand.clone(), self.drain_grace));
 
-        let record = registration::record(self.id.clone(), self.app.clone(), &self.offers);
+        let record =
+            registration::record(self.id.clone(), self.app.clone(), &self.offers, self.loras.as_ref());
         tokio::select! {
             biased;
             // The store may be unavailable for a long time. A drain before the registration has no job to finish.
@@ -103,7 +104,7 @@ impl Worker {
     fn start(&self, lease: Lease, in_hand: &InHand) -> impl Future<Output = ()> + Send + 'static {
         let (stop, stopped) = watch::channel(None);
         let seat = in_hand.take(lease.job.id, stop.clone());
-        let outbox = Arc::new(Outbox::default());
+        let outbox = Arc::new(Outbox::new(lease.job.spec.partials()));
         let (done, end) = oneshot::channel();
         let spec = lease.job.spec.clone();
         let (asked, loras) = (spec.clone(), self.loras.clone());
@@ -123,7 +124,8 @@ impl Worker {
             last_step: Box::new(move || nears_its_end.reach(Stage::LastStep)),
             observer: Box::new(move |at| {
                 steps_done.set(at);
-                spec.has_preview_after(index(at)).then_some(source)
+                let is_partial = spec.partials().index_after(index(at), at.steps as u32).is_some();
+                (is_partial || spec.has_preview_after(index(at))).then_some(source)
             }),
             stop: stopped.clone(),
             outbox: outbox.clone(),

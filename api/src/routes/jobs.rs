@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use axum::{
     body::Body,
-    extract::{Path, State, rejection::PathRejection},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
@@ -13,10 +16,11 @@ use glimpse_shared::{
     event::{CancelledBy, Event, FailureCode, Frame},
     id::{App, JobId, WorkerId},
     job::{ANONYMOUS, Class, Job, JobState, Status},
+    request::FieldError,
     store::{Cancel, Shown},
     webhook::Webhook,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
@@ -285,16 +289,31 @@ fn view(state: &JobState, end: Option<&Frame>, workers: Option<usize>) -> Respon
     json_response(StatusCode::OK, &view)
 }
 
-/// `GET /v1/jobs/{id}/image`: the newest preview, or the final picture.
+/// The query of a job's picture.
+#[derive(Deserialize)]
+pub(crate) struct Which {
+    /// Which of the final pictures, from 0. A preview is only of the first.
+    index: Option<usize>,
+}
+
+/// `GET /v1/jobs/{id}/image`: the newest preview, or a final picture.
 pub(crate) async fn image(
     State(api): State<Api>,
     path: Result<Path<String>, PathRejection>,
+    query: Result<Query<Which>, QueryRejection>,
 ) -> Result<Response, ApiError> {
+    let index = match query {
+        Ok(Query(which)) => which.index.unwrap_or(0),
+        Err(_) => {
+            let msg = "Input should be a valid integer, from 0";
+            return Err(ApiError::field(FieldError::query("index", "int_parsing", msg, "")));
+        }
+    };
     let (_, newest) = known_with(&api, job_id(path)?, Shown::Newest).await?;
     let newest = newest.ok_or(ApiError::NoImage)?;
     let size = newest.bytes().len();
     let decode = move || {
-        let image = picture::shown(&newest).ok_or(ApiError::NoImage)?;
+        let image = picture::shown(&newest, index).ok_or(ApiError::NoImage)?;
         Ok::<_, ApiError>((image.decode().ok_or(ApiError::Defect)?, image.content_type))
     };
     let (bytes, content_type) = api.answers.run_if_large(size, decode).await??;

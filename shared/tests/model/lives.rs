@@ -34,14 +34,18 @@ pub struct Scope {
     ticks: u32,
     /// Whether the first job's id is reused.
     again: bool,
+    /// Whether the previews of the first step are partial pictures.
+    partials: bool,
     /// The number of tries to call the first job's webhook; without any it has none.
     calls: usize,
 }
 
-const SIDE_BY_SIDE: Scope = Scope { jobs: 2, claims: 2, ticks: 2, again: false, calls: 0 };
-const COMING_AGAIN: Scope = Scope { jobs: 1, claims: 2, ticks: 2, again: true, calls: 0 };
-const CALLING: Scope = Scope { jobs: 1, claims: 1, ticks: 4, again: false, calls: 3 };
-pub const SCOPES: [Scope; 3] = [COMING_AGAIN, CALLING, SIDE_BY_SIDE];
+const SIDE_BY_SIDE: Scope = Scope { jobs: 2, claims: 2, ticks: 2, again: false, partials: false, calls: 0 };
+const COMING_AGAIN: Scope = Scope { again: true, ..ALONE };
+const KEEPING: Scope = Scope { partials: true, ..ALONE };
+const CALLING: Scope = Scope { claims: 1, ticks: 4, calls: 3, ..ALONE };
+const ALONE: Scope = Scope { jobs: 1, ..SIDE_BY_SIDE };
+pub const SCOPES: [Scope; 4] = [COMING_AGAIN, KEEPING, CALLING, SIDE_BY_SIDE];
 
 #[derive(Debug, Clone)]
 pub enum Action {
@@ -206,13 +210,21 @@ impl World for Lives {
                 let known = &self.leases[n];
                 let back = u32::from(again);
                 let (step, seq) = (known.step - back, Seq(known.next.0 - u64::from(back)));
-                let preview = Preview::new(known.fence.attempt, step, 2, image());
-                let answer = world.send(Command::Publish(known.fence.clone(), preview.frame(seq), step))?;
-                if let Outcome::Publish(Hold::Held, newest) = answer
-                    && !again
-                {
-                    world.leases[n].next = newest.next();
-                    world.leases[n].step += u32::from(newest == seq);
+                let partial = (self.scope.partials && step == 0).then_some(0);
+                let preview = match partial {
+                    Some(index) => Preview::partial(known.fence.attempt, index, step, 2, image()),
+                    None => Preview::new(known.fence.attempt, step, 2, image()),
+                };
+                let publish = Command::Publish(known.fence.clone(), preview.frame(seq), step, partial);
+                match world.send(publish)? {
+                    Outcome::Publish(Hold::Held, newest) if !again => {
+                        // A partial picture of an earlier attempt is not written again, but the worker goes on.
+                        let done = newest == seq || partial.is_some();
+                        world.leases[n].next = newest.next();
+                        world.leases[n].step += u32::from(done);
+                    }
+                    Outcome::Renumber(next) => world.leases[n].next = next,
+                    _ => {}
                 }
             }
             Action::Finish(n, behind) => {

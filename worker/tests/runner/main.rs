@@ -11,6 +11,8 @@ mod jobs;
 #[cfg(test)]
 mod leases_ahead;
 #[cfg(test)]
+mod partials;
+#[cfg(test)]
 mod pipeline_thread;
 #[cfg(test)]
 mod played;

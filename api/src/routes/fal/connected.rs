@@ -40,6 +40,6 @@ pub(super) async fn stream(
     let place = api.stream()?;
     let entered = enter(&api, path, task, &headers, body, None, Ok(None)).await?;
     let id = entered.waited.id();
-    let answer = waiting::stream(&api, &FAL, entered, input, place).await;
+    let answer = waiting::stream(&api, FAL, entered, input, place).await;
     Ok(with_id(answer.into_response(), id))
 }

@@ -31,6 +31,7 @@ enum KeyKind {
     Due,
     Dead,
     Hooks,
+    Listed,
     Claim,
     Cancel,
     Workers,
@@ -47,23 +48,23 @@ type Right = (&'static str, &'static [&'static str], &'static [KeyKind], &'stati
 
 const RIGHTS: &[Right] = {
     use KeyKind::{
-        Cancel, Checkpoint, Claim, Dead, Due, Hooks, Job, Log, Looking, Nothing, Pace, Queue, Secret, Swept,
-        Wake, WebhookSeed, Workers,
+        Cancel, Checkpoint, Claim, Dead, Due, Hooks, Job, Listed, Log, Looking, Nothing, Pace, Queue, Secret,
+        Swept, Wake, WebhookSeed, Workers,
     };
     &[
         ("DEL", &[], &[Job, Log, Checkpoint], &[Log, Checkpoint]),
         ("EXISTS", &[], &[Job], &[]),
         ("GET", &[], &[Pace, Looking, Secret, WebhookSeed], &[Pace, Claim, Checkpoint, Looking, Swept]),
         ("HDEL", &["f"], &[], &[Workers]),
-        ("HGET", &["f"], &[Job], &[Job]),
+        ("HGET", &["f"], &[Job], &[]),
         ("HGETALL", &[], &[], &[Workers]),
         ("HINCRBY", &["f", "1"], &[], &[Job]),
         ("HMGET", &["f"], &[Job], &[Job]),
         ("HSET", &["f", "v"], &[Job], &[Job, Workers]),
         ("HVALS", &[], &[Workers], &[]),
         ("LLEN", &[], &[Wake], &[Wake]),
-        ("PEXPIRE", &["1"], &[Job, Log, Wake], &[Job, Log, Looking, Wake]),
-        ("PTTL", &[], &[], &[Job]),
+        ("PEXPIRE", &["1"], &[Job, Listed, Log, Wake], &[Job, Log, Looking, Wake]),
+        ("PTTL", &[], &[Listed], &[Job]),
         ("RPUSH", &["v"], &[Wake], &[Wake]),
         ("SET", &["v"], &[Looking, Secret, WebhookSeed], &[Pace, Claim, Checkpoint, Looking, Swept]),
         ("SPUBLISH", &["m"], &[Log, Cancel], &[Log]),
@@ -72,13 +73,13 @@ const RIGHTS: &[Right] = {
         ("XDEL", &["1-1"], &[Log], &[Log]),
         ("XRANGE", &["-", "+"], &[Log], &[]),
         ("XREVRANGE", &["+", "-"], &[Log], &[]),
-        ("ZADD", &["1", "m"], &[Queue, Due, Dead, Hooks], &[Queue, Due, Dead, Hooks, Looking]),
+        ("ZADD", &["1", "m"], &[Queue, Due, Dead, Hooks, Listed], &[Queue, Due, Dead, Hooks, Looking]),
         ("ZCARD", &[], &[Queue], &[]),
-        ("ZRANGE", &["0", "0"], &[Due, Dead, Hooks, Looking], &[Due, Queue, Looking]),
+        ("ZRANGE", &["0", "0"], &[Due, Dead, Hooks, Listed, Looking], &[Due, Queue, Looking]),
         ("ZRANK", &["m"], &[Queue], &[Queue]),
-        ("ZREM", &["m"], &[Queue, Due, Dead, Hooks, Looking], &[Queue, Due, Looking]),
-        ("ZREMRANGEBYRANK", &["0", "0"], &[Dead], &[Dead]),
-        ("ZSCORE", &["m"], &[Dead, Hooks], &[Looking]),
+        ("ZREM", &["m"], &[Queue, Due, Dead, Hooks, Listed, Looking], &[Queue, Due, Looking]),
+        ("ZREMRANGEBYRANK", &["0", "0"], &[Dead, Listed], &[Dead]),
+        ("ZSCORE", &["m"], &[Dead, Hooks, Listed], &[Looking]),
     ]
 };
 
@@ -157,6 +158,7 @@ impl Backend {
             KeyKind::Due,
             KeyKind::Dead,
             KeyKind::Hooks,
+            KeyKind::Listed,
             KeyKind::Claim,
         ];
         let names = all.iter().filter_map(|kind| name(&keys, *kind)).collect();
@@ -271,6 +273,9 @@ fn direct_commands(
         ("EVAL", KeyKind::Due, command(&["EVAL", TRIAL.code(), "1", &keys.due()])),
         ("HGET", KeyKind::Job, command(&["HGET", &keys.jobs(), "app"])),
     ];
+    if process.is_api() {
+        all.push(("ZSCORE", KeyKind::Listed, command(&["ZSCORE", &keys.listed("no-tenant"), "m"])));
+    }
     if process.is_api() && replicas > 0 {
         all.push(("WAIT", KeyKind::Nothing, command(&["WAIT", "0", "1"])));
     }
@@ -305,6 +310,7 @@ fn name(keys: &PartitionKeys, kind: KeyKind) -> Option<String> {
         KeyKind::Due => keys.due(),
         KeyKind::Dead => keys.dead(),
         KeyKind::Hooks => keys.hooks(),
+        KeyKind::Listed => keys.listed("no-tenant"),
         KeyKind::Claim => keys.no_claim(),
         KeyKind::Cancel => keys.cancel(),
         KeyKind::Nothing => String::new(),

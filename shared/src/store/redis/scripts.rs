@@ -79,6 +79,9 @@ scripts! {
     REPORT = "report" + SETTLE;
     DEAD = "dead";
     FORGET = "forget";
+    LIST = "list";
+    POSITIONS = "positions";
+    LINE = "line" + PACE;
     STATUS = "status";
     READ = "read";
     HEARTBEAT = "heartbeat";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Change, Effect, ReapOutcome};
 use crate::{
-    event::{CancelledBy, Event, FailureCode, Frame},
+    event::{CancelledBy, Event, EventKind, FailureCode, Frame},
     id::{JobId, Micros},
     job::{Status, exhausted_message},
     store::Cancel,
@@ -65,7 +65,7 @@ impl Change<'_> {
         }
         let due = record.due();
         if let Some(first) = record.first_preview.take() {
-            record.log.retain(|frame| frame.seq < first);
+            record.log.retain(|frame| frame.seq < first || frame.kind == EventKind::Partial);
         }
         record.status = Status::Queued;
         record.worker = None;
@@ -83,8 +83,8 @@ impl Change<'_> {
         self.end(id, Status::Failed, frame, ttl);
     }
 
-    /// Ends a job: sets its status, keeps only the terminal event in its log, and makes the delivery of its webhook due.
-    /// `ttl` is its time to live.
+    /// Ends a job: sets its status, keeps only its partial pictures and the terminal event in its log, and makes the
+    /// delivery of its webhook due. `ttl` is its time to live.
     pub(super) fn end(&mut self, id: JobId, status: Status, frame: Frame, ttl: Duration) {
         let Some(record) = self.state.jobs.get_mut(&id) else { return };
         self.state.due.remove(&(record.due(), id));
@@ -95,7 +95,7 @@ impl Change<'_> {
         record.finished_at = Some(self.now);
         record.lease_until = None;
         record.checkpoint = None;
-        record.log.clear();
+        record.log.retain(|frame| frame.kind == EventKind::Partial);
         let ttl = self.begin_delivery(id, ttl);
         self.expire_after(id, ttl);
         self.append_frame(id, frame);
@@ -119,8 +119,11 @@ impl Change<'_> {
         if let Some(at) = finished_at {
             self.remove_from_dead_list(partition, at, id);
         }
-        if let Some(at) = self.state.jobs.remove(&id).and_then(|record| record.expires_at) {
-            self.state.expiry.remove(&(at, id));
+        if let Some(record) = self.state.jobs.remove(&id) {
+            if let Some(at) = record.expires_at {
+                self.state.expiry.remove(&(at, id));
+            }
+            self.unlist(&record);
         }
         self.effects.push(Effect::Forgotten(id));
     }
