@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 const TAKEN_OVER: Duration = Duration::from_secs(50);
 
 async fn api(redis: &RedisServer) -> (Process, String) {
-    let args = ["--redis-url", &redis.url(), "--listen", "127.0.0.1:0", "--allow-private-webhooks"];
+    let url = redis.url();
+    let args = ["--redis-url", &url, "--listen", "127.0.0.1:0", "--allow-private-webhooks"];
     let mut api = Process::start("glimpse-api", &args);
     let address = api.address().await;
     (api, address)
@@ -53,8 +54,8 @@ async fn a_webhook_outlives_a_kill_of_its_caller() {
         _ => WebhookAnswer::OK,
     });
     let redis = RedisServer::start();
-    let args =
-        ["--redis-url", &redis.url(), "--model", "models/demo", "--app", "glimpse/demo", "--device", "cpu"];
+    let url = redis.url();
+    let args = ["--redis-url", &url, "--model", "models/demo", "--app", "glimpse/demo", "--device", "cpu"];
     let _worker = Process::start("glimpse-worker", &args);
     let (mut killed, address) = api(&redis).await;
     let id = submit(&address, &receiver.url("/hook")).await;
