@@ -38,3 +38,4 @@ mod store_away;
 mod support;
 mod tls;
 mod warnings;
+mod webhooks;
