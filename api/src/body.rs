@@ -115,6 +115,13 @@ impl Bodies {
         }
     }
 
+    /// A copy of bytes that came in another way than as a body. Its memory counts as that of bodies.
+    pub(crate) fn kept(&self, bytes: &[u8]) -> Result<Bytes, ApiError> {
+        let mut kept = Kept { bytes: BytesMut::new(), place: None, class: self.class(bytes.len() as u64) };
+        kept.extend(bytes, self)?;
+        Ok(Bytes::from_owner(kept))
+    }
+
     /// The class of a body of `length` bytes; the last one for a too large body.
     fn class(&self, length: u64) -> usize {
         let last = self.classes.len() - 1;

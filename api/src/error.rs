@@ -55,6 +55,8 @@ pub(crate) enum ApiError {
         /// The address that the API listens on.
         listens_on: SocketAddr,
     },
+    /// Open a WebSocket.
+    NoWebSocket,
     /// Send a smaller body.
     BodyTooLarge {
         /// The limit.
@@ -175,6 +177,9 @@ impl ApiError {
             Self::ForeignHost { listens_on } => format!(
                 "This route is only for this machine, and the Host header names another one. Use http://{listens_on}"
             ),
+            Self::NoWebSocket => {
+                "This route is for WebSocket clients: send the headers of its handshake, over HTTP/1.1".to_owned()
+            }
             Self::BodyTooLarge { limit } => format!("The body has more than {limit} bytes"),
             Self::BodyTooSlow => "The body did not arrive in time".to_owned(),
             Self::BodyCut => "The body is shorter than its Content-Length, or its chunks are malformed".to_owned(),

@@ -47,6 +47,9 @@ pub async fn answers(way: Way, program: &str, script: &str, more: &[&str]) -> Va
         run.env("SSL_CERT_FILE", &ca).env("NODE_EXTRA_CA_CERTS", &ca);
         run.env("FAL_RUN_HOST", host).env("FAL_QUEUE_RUN_HOST", format!("{host}/queue"));
     }
+    if script.contains("realtime") && program == "node" {
+        run.arg("--experimental-websocket");
+    }
     let run = run.args([script, &address]).args(more).current_dir(env!("CARGO_MANIFEST_DIR")).output();
     let run = run.unwrap_or_else(|error| panic!("{program}: {error}; scripts/test installs it"));
     assert!(run.status.success(), "{script}: {}", String::from_utf8_lossy(&run.stderr));
@@ -104,6 +107,42 @@ async fn fal_python_client_over_https() {
 async fn fal_python_client_through_nginx() {
     check(&answers(Way::Nginx, PYTHON, "tests/sdk/fal_sync.py", &[]).await);
 }
+
+/// fal's JavaScript client has its server's address in its code, so the script gives it another WebSocket.
+async fn realtime_javascript(way: Way) {
+    let seen = answers(way, "node", "tests/sdk/fal_realtime.mjs", &[]).await;
+    assert_eq!(picture(&seen["url"]).dimensions(), (128, 128));
+    assert_eq!((&seen["seed"], &seen["request_id"], &seen["results"]), (&json!(1), &json!("one"), &json!(1)));
+    assert_eq!(seen["errors"], json!([{ "error": "VALIDATION_ERROR", "fields": [["body", "prompt"]] }]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn realtime_from_fals_javascript_client() {
+    realtime_javascript(Way::Http).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn realtime_from_fals_javascript_client_through_nginx() {
+    realtime_javascript(Way::Nginx).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn realtime_from_fals_python_client() {
+    let seen = answers(Way::Https, PYTHON, "tests/sdk/fal_realtime.py", &[]).await;
+    let run = &seen["run"];
+    let made = |id: Value| json!({ "url": run, "seed": 1, "prompt": HEART, "request_id": id });
+    assert_eq!(seen["blocking"]["first"], made(json!("one")), "the picture that run gives");
+    assert_eq!(seen["blocking"]["second"], made(Value::Null));
+    let fields = json!([["body", "num_inference_steps"]]);
+    let refused = json!({ "error": "VALIDATION_ERROR", "fields": fields, "request_id": "wrong" });
+    assert_eq!(seen["blocking"]["refused"], refused);
+    assert_eq!(seen["asynchronous"][0], made(Value::Null));
+    assert_eq!(seen["asynchronous"][1]["seed"], 2);
+    assert_eq!(picture(&seen["changed"]["url"]).dimensions(), (128, 128));
+}
+
+/// The prompt of the scripts.
+const HEART: &str = "a red heart on a white background";
 
 /// The first and the last log line of a request with pictures.
 fn check_lines(lines: &Value) {

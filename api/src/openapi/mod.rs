@@ -26,6 +26,7 @@ mod page;
 mod picture;
 mod proxy;
 mod queue;
+mod realtime;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -65,6 +66,7 @@ fn draft() -> OpenApi {
     fal::describe(&mut draft);
     queue::describe(&mut draft);
     proxy::describe(&mut draft);
+    realtime::describe(&mut draft);
     openai::describe(&mut draft);
     page::describe(&mut draft);
     let Draft { paths, mut components } = draft;

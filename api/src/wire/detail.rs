@@ -1,7 +1,7 @@
 //! Errors as `{"detail": …}`, the form of FastAPI and of fal.
 
 use axum::{
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::Response,
 };
 use glimpse_shared::{
@@ -59,6 +59,10 @@ pub(crate) fn report(error: &ApiError) -> Response {
             json_response(status(error), &body)
         }
     };
+    if matches!(error, ApiError::NoWebSocket) {
+        // The status requires it.
+        response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
     if let Some(after) = error.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().max(1).into());
     }
@@ -79,6 +83,7 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         ApiError::ForThisMachine { .. } | ApiError::ForeignHost { .. } => StatusCode::FORBIDDEN,
         ApiError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         ApiError::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+        ApiError::NoWebSocket => StatusCode::UPGRADE_REQUIRED,
         ApiError::EncodingUnknown => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ApiError::BodyNotGzip | ApiError::BodyCut | ApiError::StillRunning | ApiError::TargetUnknown => {
             StatusCode::BAD_REQUEST

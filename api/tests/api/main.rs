@@ -32,6 +32,7 @@ mod openai_stream;
 mod openapi;
 mod pictures;
 mod positions;
+mod realtime;
 mod replicas;
 mod shutdown;
 mod store_away;

@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, fmt};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value, json};
 
@@ -9,7 +10,7 @@ use super::field_error::{FieldError, Loc, shown};
 
 /// The maximum of values in a body, including the names of members. `[{},{},…]` takes many times more memory than its
 /// text. A real request has less than 100 values.
-const MOST_VALUES: usize = 10_000;
+pub(super) const MOST_VALUES: usize = 10_000;
 
 /// The bytes with which some programs begin a text in UTF-8. JSON forbids them, and they are ignored here.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -25,20 +26,30 @@ pub fn parse_object(body: &[u8]) -> Result<Map<String, Value>, Vec<FieldError>> 
         return Ok(Map::new());
     }
     match parse(body) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(other) => Err(vec![FieldError {
-            loc: vec![Loc::Name("body".to_owned())],
-            msg: "Input should be a valid dictionary or object to extract fields from".to_owned(),
-            kind: "model_attributes_type",
-            input: Some(shown(&other)),
-            ctx: None,
-        }]),
+        Ok(value) => object_of(value),
         Err(error) => Err(vec![FieldError {
             loc: vec![Loc::Name("body".to_owned()), Loc::Offset(offset(body, error.line(), error.column()))],
             msg: "JSON decode error".to_owned(),
             kind: "json_invalid",
             input: Some(json!({})),
             ctx: Some(json!({ "error": error.to_string() })),
+        }]),
+    }
+}
+
+/// The object that a value is.
+///
+/// # Errors
+/// One entry if it is something else.
+pub(super) fn object_of(value: Value) -> Result<Map<String, Value>, Vec<FieldError>> {
+    match value {
+        Value::Object(object) => Ok(object),
+        other => Err(vec![FieldError {
+            loc: vec![Loc::Name("body".to_owned())],
+            msg: "Input should be a valid dictionary or object to extract fields from".to_owned(),
+            kind: "model_attributes_type",
+            input: Some(shown(&other)),
+            ctx: None,
         }]),
     }
 }
@@ -60,7 +71,7 @@ fn offset(body: &[u8], line: usize, column: usize) -> usize {
 
 /// Builds a value, and counts every value in it against the limit.
 #[derive(Clone, Copy)]
-struct Counted<'a>(&'a Cell<usize>);
+pub(super) struct Counted<'a>(pub(super) &'a Cell<usize>);
 
 impl Counted<'_> {
     fn count<E: Error>(self) -> Result<(), E> {
@@ -108,6 +119,11 @@ impl<'de> Visitor<'de> for Counted<'_> {
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
         Ok(value.into())
+    }
+
+    /// JSON has no bytes, but other formats have.
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Value, E> {
+        Ok(format!("data:;base64,{}", STANDARD.encode(bytes)).into())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {

@@ -6,9 +6,11 @@ mod enter;
 mod log;
 pub(crate) mod proxy;
 pub(crate) mod queue;
+mod realtime;
 mod stage;
 pub(crate) mod status;
 mod status_stream;
+mod token;
 
 use axum::{
     Extension, Router,
@@ -28,6 +30,7 @@ pub(super) fn routes() -> Router<Api> {
         .merge(of_task(Task::ImageToImage, "/image-to-image"))
         .merge(of_task(Task::Inpainting, "/inpainting"))
         .route(proxy::PATH, get(proxy::unknown).post(proxy::unknown).put(proxy::unknown))
+        .route(token::PATH, post(token::create))
         .route(request, get(queue::result))
         .route(&format!("{request}/status"), get(status::status))
         .route(&format!("{request}/status/stream"), get(status_stream::follow))
@@ -39,6 +42,7 @@ fn of_task(task: Task, path: &str) -> Router<Api> {
     Router::new()
         .route(&format!("/{{owner}}/{{app}}{path}"), post(connected::run))
         .route(&format!("/{{owner}}/{{app}}{path}/stream"), post(connected::stream))
+        .route(&format!("/{{owner}}/{{app}}{path}/realtime"), get(realtime::connect))
         .route(&format!("/queue/{{owner}}/{{app}}{path}"), post(queue::submit))
         .layer(Extension(task))
 }

@@ -4,6 +4,7 @@
 use axum::http::HeaderMap;
 use reqwest::Url;
 
+use super::token;
 use crate::error::ApiError;
 
 /// The address for such requests.
@@ -17,13 +18,14 @@ pub(super) struct Target {
     pub(super) query: Option<String>,
 }
 
-/// The real address of a request; `None` if it is not one of fal's apps or of its queue.
+/// The real address of a request; `None` if it is not one of fal's apps, of its queue or of its tokens.
 pub(super) fn target(headers: &HeaderMap) -> Option<Target> {
     let url = headers.get("x-fal-target-url")?.to_str().ok()?;
     let url = Url::parse(url).ok().filter(|url| url.scheme() == "https" && url.port().is_none())?;
     let is_queue = match url.host_str()? {
         "fal.run" => false,
         "queue.fal.run" => true,
+        "rest.fal.ai" if url.path().trim_end_matches('/') == token::PATH => false,
         _ => return None,
     };
     Some(Target { is_queue, path: url.path().to_owned(), query: url.query().map(str::to_owned) })

@@ -1,0 +1,154 @@
+//! What the server says on a realtime connection: the pictures in the format of the input, and errors and times as JSON.
+
+use std::time::Duration;
+
+use axum::extract::ws::Message;
+use glimpse_shared::event::{Image, ascii_json};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, value::RawValue};
+
+use super::input::Format;
+use crate::{error::ApiError, picture, wire::error_type};
+
+/// The pictures of a `completed` event. In msgpack each is `content`, the bytes of its file; in JSON it is a data URI.
+///
+/// # Errors
+/// When the event cannot be read.
+pub(super) fn pictures(
+    format: Format,
+    completed: &[u8],
+    prompt: &str,
+    request_id: Option<&Value>,
+) -> Result<Message, ApiError> {
+    let parts = picture::of_completed(completed).ok_or(ApiError::Defect)?;
+    let (timings, warnings) = (value(parts.timings), value(parts.warnings));
+    match format {
+        Format::Json => {
+            let images = parts.images;
+            Ok(json(&Pictures { images, seed: parts.seed, prompt, timings, warnings, request_id }))
+        }
+        Format::Msgpack => {
+            let images = parts.images.iter().map(|image| Picture::of(image)).collect::<Option<_>>();
+            let images: Vec<_> = images.ok_or(ApiError::Defect)?;
+            let pictures = Pictures { images, seed: parts.seed, prompt, timings, warnings, request_id };
+            let bytes = rmp_serde::to_vec_named(&pictures).map_err(|error| {
+                tracing::error!(%error, "pictures cannot be written in msgpack");
+                ApiError::Defect
+            })?;
+            Ok(Message::Binary(bytes.into()))
+        }
+    }
+}
+
+fn value(json: Option<&RawValue>) -> Option<Value> {
+    json.and_then(|json| serde_json::from_str(json.get()).ok())
+}
+
+/// A text message in ASCII JSON.
+fn json<T: Serialize>(value: &T) -> Message {
+    Message::Text(ascii_json(value).into())
+}
+
+#[derive(Serialize)]
+struct Pictures<'a, I> {
+    images: Vec<I>,
+    seed: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    prompt: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timings: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a Value>,
+}
+
+/// A picture with the bytes of its file.
+#[derive(Serialize)]
+struct Picture {
+    content: Binary,
+    content_type: String,
+    width: u32,
+    height: u32,
+}
+
+impl Picture {
+    fn of(json: &RawValue) -> Option<Self> {
+        let image: Image = serde_json::from_str(json.get()).ok()?;
+        let content = Binary(image.decode()?);
+        Some(Self { content, content_type: image.content_type, width: image.width, height: image.height })
+    }
+}
+
+/// Bytes that are not a list of numbers.
+struct Binary(Vec<u8>);
+
+impl Serialize for Binary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+/// How long an input took.
+pub(super) fn timing(took: Duration) -> Message {
+    #[derive(Serialize)]
+    struct Timing {
+        r#type: &'static str,
+        action: &'static str,
+        timing: f64,
+    }
+    let timing = Timing { r#type: "x-fal-message", action: "timings", timing: took.as_secs_f64() };
+    json(&timing)
+}
+
+/// The connection gets no inputs. fal's clients know this word and connect again when they need to.
+pub(super) fn idle() -> Message {
+    let reason = "No input came for a while; connect again when there is one";
+    json(&Fault { r#type: FAULT, error: "TIMEOUT", reason, ..Fault::default() })
+}
+
+/// Why an input has no pictures. The connection can still be used.
+pub(super) fn fault(error: &ApiError, request_id: Option<&Value>) -> Message {
+    let detail = match error {
+        ApiError::Fields(fields) => serde_json::to_value(fields).ok(),
+        _ => None,
+    };
+    let reason = error.message();
+    let fault = Fault { r#type: FAULT, error: word(error), reason: &reason, detail, request_id };
+    json(&fault)
+}
+
+const FAULT: &str = "x-fal-error";
+
+#[derive(Default, Serialize)]
+struct Fault<'a> {
+    r#type: &'static str,
+    error: &'static str,
+    reason: &'a str,
+    /// The invalid fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a Value>,
+}
+
+/// The word for an error. It is never `TIMEOUT`, which fal's clients ignore.
+fn word(error: &ApiError) -> &'static str {
+    match error_type(error) {
+        Some("request_timeout") => return "REQUEST_TIMEOUT",
+        Some("bad_request") => return "BAD_REQUEST",
+        Some("client_cancelled") => return "CLIENT_CANCELLED",
+        Some(_) => return "INTERNAL_ERROR",
+        None => {}
+    }
+    match error {
+        ApiError::Fields(_) => "VALIDATION_ERROR",
+        ApiError::AppUnknown { .. } => "NOT_FOUND",
+        ApiError::QueueFull { .. }
+        | ApiError::StreamsFull { .. }
+        | ApiError::FetchesFull { .. }
+        | ApiError::BodiesFull => "OVERLOADED",
+        ApiError::StoreAway | ApiError::Unconfirmed { .. } | ApiError::Ending => "UNAVAILABLE",
+        _ => "INTERNAL_ERROR",
+    }
+}
