@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use glimpse_api::Config as ApiConfig;
+use glimpse_api::{Config as ApiConfig, Listening};
 use glimpse_shared::{
     id::{App, WorkerId},
     reaper,
@@ -66,8 +66,8 @@ async fn serve(mut args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
         // No request has been accepted yet.
         shutdown::leave(0);
     };
-    let (listener, worker, check) = started?;
-    let address = listener.local_addr()?;
+    let (listening, worker, check) = started?;
+    let address = listening.address()?;
     let store = worker.store.clone();
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = oneshot::channel();
@@ -78,7 +78,7 @@ async fn serve(mut args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
         until(stopped.clone()),
     );
     let worker = once_checked(check, until(stopped.clone()), worker);
-    let api = glimpse_api::serve(listener, store.clone(), args.api, until(stopped));
+    let api = glimpse_api::serve(listening, store.clone(), args.api, until(stopped));
     let reaping = tokio::spawn(reaper::run(store, reaper::API_PERIOD));
     let announce = async move {
         if is_ready.await.is_ok() {
@@ -111,8 +111,9 @@ async fn serve(mut args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
     Ok(ended)
 }
 
-/// Opens the port and the place of the results, checks Redis and loads the model.
-async fn start(args: &mut Args) -> Result<(TcpListener, Worker, Option<Check>), Error> {
+/// Opens the certificate, the port and the place of the results, checks Redis and loads the model.
+async fn start(args: &mut Args) -> Result<(Listening, Worker, Option<Check>), Error> {
+    let tls = args.api.open_tls()?;
     let model = model::or_demo(args.model.model.clone())?;
     let app: App = args.fleet.app.clone().map_or_else(|| DEMO_APP.parse(), Ok)?;
     let redis = args.redis.redis_url.as_ref();
@@ -149,7 +150,7 @@ async fn start(args: &mut Args) -> Result<(TcpListener, Worker, Option<Check>), 
         checkpoint_every: args.fleet.checkpoint_every,
         drain_grace: args.fleet.drain_grace(),
     };
-    Ok((listener, worker, check))
+    Ok((Listening::new(listener, tls), worker, check))
 }
 
 /// Waits for a permanent fault of Redis; without Redis, forever.

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use glimpse_shared::{
     id::{App, JobId},
     job::{ANONYMOUS, Class, Job},
-    request::{Dialect, FieldError},
+    request::{Dialect, FieldError, OutputFormat},
 };
 
 use crate::{
+    admission::Served,
     check::checked,
     config::OnDisconnect,
     error::ApiError,
@@ -36,6 +37,8 @@ pub(crate) struct Entered {
     pub(crate) position: u64,
     /// The prompt of the request.
     pub(crate) prompt: String,
+    /// The encoding of the final pictures.
+    pub(crate) output_format: OutputFormat,
 }
 
 /// Checks a request to the app that `app` names, and submits its job. Takes the body, because its memory is limited and
@@ -59,9 +62,25 @@ pub(crate) async fn accept(
         let served = api.admission.served(&app).await?;
         Ok((app, served))
     });
-    let (app, served) = admitted.await?;
+    let admitted = admitted.await?;
+    let parsed = parsed(api, &body).await?;
+    enter(api, admitted, terms, parsed, dialect, deadline).await
+}
+
+/// Checks the fields of a request to an app, and submits its job.
+///
+/// # Errors
+/// When a value is invalid, or the job is not in the store for sure.
+pub(crate) async fn enter(
+    api: &Api,
+    (app, served): (App, Served),
+    terms: Terms,
+    parsed: Parsed,
+    dialect: Dialect,
+    mut deadline: StoreDeadline,
+) -> Result<Entered, ApiError> {
     let Terms { class, start_timeout, on_disconnect, traceparent, mut errors } = terms;
-    let Parsed { fields, digest, size } = parsed(api, &body).await?;
+    let Parsed { fields, digest, size } = parsed;
     let spec = match checked(api, fields, size, served.offer.clone(), dialect).await? {
         Ok(spec) if errors.is_empty() => spec,
         wrong => {
@@ -69,7 +88,7 @@ pub(crate) async fn accept(
             return Err(ApiError::Fields(errors));
         }
     };
-    let prompt = spec.prompt().to_owned();
+    let (prompt, output_format) = (spec.prompt().to_owned(), spec.output_format());
     let job = Job {
         needs: served.needs(&spec).map_err(ApiError::Fields)?,
         id: JobId::new(&app),
@@ -88,8 +107,8 @@ pub(crate) async fn accept(
     match accepted {
         // The client gets an error and does not wait, so the job is handled as after a disconnect.
         Accepted::Unconfirmed { replicas } => Err(unconfirmed(api, waited.id(), replicas)),
-        Accepted::Now { position } => Ok(Entered { waited, position, prompt }),
+        Accepted::Now { position } => Ok(Entered { waited, position, prompt, output_format }),
         // The submit was repeated.
-        Accepted::Before => Ok(Entered { waited, position: 0, prompt }),
+        Accepted::Before => Ok(Entered { waited, position: 0, prompt, output_format }),
     }
 }

@@ -37,6 +37,18 @@ pub(crate) struct Served {
     each: Vec<Each>,
 }
 
+/// What an app offers, of all its workers together.
+pub(crate) struct Offered {
+    pub(crate) app: App,
+    pub(crate) offer: Offer,
+    pub(crate) features: BTreeSet<String>,
+    pub(crate) loras: BTreeSet<String>,
+    /// How many workers take jobs.
+    pub(crate) workers: usize,
+    /// How many of them have none.
+    pub(crate) idle: usize,
+}
+
 /// The offer of one worker.
 struct Each {
     max_pixels: u64,
@@ -124,6 +136,12 @@ impl Admission {
         Ok(self.roster(Instant::now()).await?.apps())
     }
 
+    /// What each app offers, by its name.
+    pub(crate) async fn offered(&self) -> StoreResult<Vec<Offered>> {
+        let roster = self.roster(fresh(Instant::now())).await?;
+        Ok(roster.apps().into_iter().filter_map(|app| roster.offered(app)).collect())
+    }
+
     /// The offer of all workers of all apps: to check the fields of a request whose app is unknown.
     pub(crate) async fn anything(&self) -> StoreResult<Offer> {
         let roster = self.roster(fresh(Instant::now())).await?;
@@ -171,6 +189,20 @@ impl Roster {
                 && needs.met_by(&worker.record.capabilities())
         };
         self.of(app).filter(|worker| takes(worker)).count()
+    }
+
+    fn offered(&self, app: App) -> Option<Offered> {
+        let records = || self.of(&app).map(|worker| &worker.record);
+        let takes = |worker: &&SeenWorker| is_alive(worker, self.now);
+        let idle = self.of(&app).filter(takes).filter(|worker| worker.record.state == WorkerState::Idle);
+        Some(Offered {
+            offer: offered(self.of(&app))?,
+            features: records().flat_map(|record| record.features.iter().cloned()).collect(),
+            loras: records().flat_map(|record| record.loras.iter().cloned()).collect(),
+            workers: self.takers(&app, &Needs::default()),
+            idle: idle.count(),
+            app,
+        })
     }
 
     fn apps(&self) -> Vec<App> {

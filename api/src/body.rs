@@ -3,13 +3,14 @@
 //! tower-http's body limit closes the connection while the client is still sending, so the client does not read the
 //! error. It also has no limit for all bodies together.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::Read, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, HttpBody},
     http::{HeaderMap, header},
 };
 use bytes::{Bytes, BytesMut};
+use flate2::bufread::MultiGzDecoder;
 use http_body_util::BodyExt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -35,6 +36,9 @@ const TINY: u64 = 16 << 10;
 /// How many bytes of a too large body are read and discarded: a client reads the response only after it has sent its
 /// body.
 const MAX_DISCARDED: u64 = 64 << 20;
+
+/// How many bytes are decompressed at a time.
+const INFLATED_AT_ONCE: usize = 16 << 10;
 
 /// Reads bodies into memory, with a limit for all bodies of a class together.
 pub(crate) struct Bodies {
@@ -92,6 +96,23 @@ impl Bodies {
             }
         }
         kept.map(Bytes::from_owner)
+    }
+
+    /// The content of a whole body that is compressed with gzip, with the same limits: more is not decompressed. It
+    /// blocks the thread.
+    pub(crate) fn inflated(&self, body: &[u8]) -> Result<Bytes, ApiError> {
+        let mut kept = Kept { bytes: BytesMut::new(), place: None, class: self.class(body.len() as u64) };
+        let (mut inflating, mut part) = (MultiGzDecoder::new(body), [0; INFLATED_AT_ONCE]);
+        loop {
+            let length = inflating.read(&mut part).map_err(|_| ApiError::BodyNotGzip)?;
+            if length == 0 {
+                return Ok(Bytes::from_owner(kept));
+            }
+            if (kept.bytes.len() + length) as u64 > self.limit {
+                return Err(ApiError::BodyTooLarge { limit: self.limit });
+            }
+            kept.extend(&part[..length], self)?;
+        }
     }
 
     /// The class of a body of `length` bytes; the last one for a too large body.
@@ -189,6 +210,31 @@ mod tests {
             assert_eq!(evenly(length, 119), None, "{length}");
             assert!(evenly(length, 130).is_some(), "{length}");
         }
+    }
+
+    #[test]
+    fn a_bomb_is_decompressed_up_to_the_limit() {
+        use std::io::Write;
+
+        let packed = |bytes: usize| {
+            let mut packing = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            packing.write_all(&vec![b' '; bytes]).unwrap();
+            packing.finish().unwrap()
+        };
+        let bodies = Bodies::new(1 << 20);
+        assert_eq!(bodies.inflated(&packed(1 << 20)).unwrap().len(), 1 << 20);
+        let bomb = packed(64 << 20);
+        assert!(bomb.len() < 100_000, "the limit for received bytes does not help");
+        assert!(matches!(bodies.inflated(&bomb), Err(ApiError::BodyTooLarge { .. })));
+        // Their memory counts as that of other bodies, and is freed with them.
+        let kept: Vec<_> = (0..LARGEST_AT_ONCE).map(|_| bodies.inflated(&packed(1 << 20)).unwrap()).collect();
+        assert!(matches!(bodies.inflated(&packed(1 << 20)), Err(ApiError::BodiesFull)));
+        drop(kept);
+        assert!(bodies.inflated(&packed(1 << 20)).is_ok());
+        let whole = packed(1000);
+        assert!(matches!(bodies.inflated(&whole[..whole.len() - 1]), Err(ApiError::BodyNotGzip)));
+        assert!(matches!(bodies.inflated(b"{}"), Err(ApiError::BodyNotGzip)));
+        assert_eq!(bodies.inflated(&[whole.clone(), whole].concat()).unwrap().len(), 2000);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use glimpse_shared::{results::Results, store::Rules};
 use crate::{
     fetch::{FetchLimits, ImageHost},
     public_address::{ProxyNet, PublicUrl},
+    tls::{Tls, TlsError, TlsFlags},
 };
 
 /// The flags of the API.
@@ -16,6 +17,10 @@ pub struct Config {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: String,
+
+    /// The certificate for https.
+    #[command(flatten)]
+    pub tls: TlsFlags,
 
     /// The address of this API for its clients, as `https://example.com`, for every absolute URL in a response. [default:
     /// the address that the request names]
@@ -123,11 +128,23 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Opens the certificate for https, or makes it; `None` if only http is served.
+    ///
+    /// # Errors
+    /// When its files cannot be used or made: the process should not start.
+    pub fn open_tls(&self) -> Result<Option<Tls>, TlsError> {
+        let public = self.public_url.as_ref().and_then(PublicUrl::host);
+        self.tls.open(&self.listen, public.as_deref())
+    }
+}
+
 impl Default for Config {
     /// The defaults of the flags.
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
+            tls: TlsFlags::default(),
             public_url: None,
             trusted_proxies: ProxyNet::loopback(),
             body_limit: 16 << 20,

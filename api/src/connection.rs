@@ -2,7 +2,8 @@
 //!
 //! The end of a client's input is not a disconnect: after a complete request a client may close its sending half and
 //! continue to read (netcat, some proxies and HTTP libraries). So hyper runs with `half_close`. Then it does not read
-//! while it responds, and detects a disconnect only at its next write. This module detects both earlier.
+//! while it responds, and detects a disconnect only at its next write. This module detects both earlier. It looks at the
+//! TCP connection, so it does the same with TLS: a client that disconnects closes that too.
 
 use std::{
     io,
@@ -14,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
@@ -28,7 +30,15 @@ const BEHIND_UNREAD: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Reports when a client has closed its sending half. An extension of each of its requests.
+/// How a request came to this process. An extension of each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+/// Reports when a client has closed its sending half. An extension of each of its requests. With HTTP/2 it reports
+/// nothing: there hyper reads all the time, so it drops a request whose client resets the stream or disconnects.
 #[derive(Clone, Default)]
 pub(crate) struct ClientInput(CancellationToken);
 
@@ -66,17 +76,33 @@ async fn end_of_input(stream: &TcpStream) {
 
 /// A connection that hyper uses while [`ClientInput::watch`] watches it: tokio's own stream needs a single owner to
 /// read and write.
-pub(crate) struct SharedStream(pub(crate) Arc<TcpStream>);
+pub(crate) struct SharedStream {
+    stream: Arc<TcpStream>,
+    /// The first bytes, which are read already.
+    begun: Bytes,
+}
+
+impl SharedStream {
+    /// A connection whose first bytes are `begun`.
+    pub(crate) fn new(stream: Arc<TcpStream>, begun: Bytes) -> Self {
+        Self { stream, begun }
+    }
+}
 
 impl AsyncRead for SharedStream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.begun.is_empty() {
+            let length = self.begun.len().min(buf.remaining());
+            buf.put_slice(&self.begun.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read_buf(&mut buf) {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_read_buf(&mut buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return Poll::Ready(read.map(drop)),
             }
@@ -95,8 +121,8 @@ impl AsyncWrite for SharedStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match self.0.try_write_vectored(bufs) {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_write_vectored(bufs) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
@@ -112,7 +138,7 @@ impl AsyncWrite for SharedStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(match SockRef::from(&*self.0).shutdown(Shutdown::Write) {
+        Poll::Ready(match SockRef::from(&*self.stream).shutdown(Shutdown::Write) {
             // The client closed first.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => result,

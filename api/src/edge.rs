@@ -6,22 +6,24 @@ use axum::{
     Router,
     body::{Body, HttpBody},
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use glimpse_shared::id::JobId;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{Any as Every, CorsLayer},
-    set_header::SetResponseHeaderLayer,
 };
 use uuid::Uuid;
 
-use crate::{error::ApiError, state::Api, wire::Wire};
+use crate::{encoding::Encoding, error::ApiError, state::Api, wire::Wire};
 
 /// The id of a response; the job's id if the request waited for a job.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-fal-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The same, by fal's name.
+const FAL_REQUEST_ID: HeaderName = HeaderName::from_static("x-fal-request-id");
 
 /// Routes of a wire, whose bodies are limited and that always get a response.
 pub(crate) fn guarded(routes: Router<Api>, api: &Api, wire: &Wire) -> Router<Api> {
@@ -48,14 +50,42 @@ pub(crate) fn for_any_page(routes: Router<Api>) -> Router<Api> {
         .allow_methods(Every)
         .allow_headers(headers)
         .expose_headers(Every);
-    routes.layer(cors).layer(middleware::map_response(preflight_without_content))
+    routes
+        .layer(cors)
+        .layer(middleware::map_response(preflight_without_content))
+        .layer(middleware::map_response(without_permission))
+}
+
+/// Takes from a response of such a route the permission that web pages read it.
+pub(crate) fn not_for_pages(mut response: Response) -> Response {
+    response.extensions_mut().insert(NotForPages);
+    response
+}
+
+/// The mark of a response that no web page may read.
+#[derive(Clone, Copy)]
+struct NotForPages;
+
+async fn without_permission(mut response: Response) -> Response {
+    if response.extensions_mut().remove::<NotForPages>().is_some() {
+        let headers = response.headers_mut();
+        headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
+    }
+    response
 }
 
 /// Adds an id to every response that has none. tower-http's layers for request ids would return the client's own id,
 /// but our id names the job.
 pub(crate) fn with_ids(routes: Router<Api>) -> Router<Api> {
-    let id = |_: &Response| Some(id_value(&Uuid::now_v7()));
-    routes.layer(SetResponseHeaderLayer::if_not_present(REQUEST_ID, id))
+    let named = async |mut response: Response| {
+        let headers = response.headers_mut();
+        let id = headers.get(REQUEST_ID).cloned().unwrap_or_else(|| id_value(&Uuid::now_v7()));
+        headers.insert(FAL_REQUEST_ID, id.clone());
+        headers.insert(REQUEST_ID, id);
+        response
+    };
+    routes.layer(middleware::map_response(named))
 }
 
 /// The response with the id of its job.
@@ -91,13 +121,29 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 
 /// Reads the whole body before the route runs.
 async fn whole_body(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let body = match body.is_end_stream() {
         true => Body::empty(),
-        false => match api.bodies.read(&parts.headers, body).await {
+        false => match content(&api, &mut parts.headers, body).await {
             Ok(bytes) => Body::from(bytes),
             Err(error) => return error.into_response(),
         },
     };
     next.run(Request::from_parts(parts, body)).await
+}
+
+/// The content of a body. The headers are then those of a body that is not compressed.
+async fn content(api: &Api, headers: &mut HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    // Also if the encoding is unknown: a client reads the response only after it has sent its body.
+    let body = api.bodies.read(headers, body).await;
+    match Encoding::of(headers)? {
+        Encoding::Identity => body,
+        Encoding::Gzip => {
+            let (inflating, body) = (api.clone(), body?);
+            let content = api.requests.run(move || inflating.bodies.inflated(&body)).await??;
+            headers.remove(header::CONTENT_ENCODING);
+            headers.remove(header::CONTENT_LENGTH);
+            Ok(content)
+        }
+    }
 }

@@ -64,6 +64,10 @@ pub(crate) enum ApiError {
     BodyTooSlow,
     /// Send the whole body.
     BodyCut,
+    /// Send the body as it is, or compressed with gzip.
+    EncodingUnknown,
+    /// Send a whole body in the gzip format, or no `Content-Encoding`.
+    BodyNotGzip,
     /// Retry later: this process has no memory left for bodies.
     BodiesFull,
     /// Retry later: too many jobs are queued.
@@ -92,6 +96,8 @@ pub(crate) enum ApiError {
         /// How many replicas should have it.
         wanted: u32,
     },
+    /// Retry later: no app is served, and the request names none.
+    NoneServed,
     /// Retry later: no worker of the app can do this job.
     NoneCapable,
     /// Retry later: the store is unavailable.
@@ -172,6 +178,10 @@ impl ApiError {
             Self::BodyTooLarge { limit } => format!("The body has more than {limit} bytes"),
             Self::BodyTooSlow => "The body did not arrive in time".to_owned(),
             Self::BodyCut => "The body is shorter than its Content-Length, or its chunks are malformed".to_owned(),
+            Self::EncodingUnknown => "The header Content-Encoding should be gzip, or absent".to_owned(),
+            Self::BodyNotGzip => {
+                "The header Content-Encoding is gzip, but the body is not in the gzip format, or is cut".to_owned()
+            }
             Self::BodiesFull => "This server is receiving too many request bodies; retry later".to_owned(),
             Self::QueueFull { waiting, .. } => {
                 format!("The queue of this app is full ({waiting} jobs); retry later")
@@ -188,6 +198,7 @@ impl ApiError {
             Self::NoneCapable => {
                 "No worker of this app can do this job now. The job stays on the dead list; retry later".to_owned()
             }
+            Self::NoneServed => "No worker is registered, so there is no model; retry later".to_owned(),
             Self::StoreAway => "The store is unavailable; retry later".to_owned(),
             Self::Ending => "This server is shutting down; retry the request".to_owned(),
             Self::StillRunning => "Request is still in progress".to_owned(),
@@ -205,7 +216,7 @@ impl ApiError {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
-            Self::StreamsFull { .. } | Self::NoneCapable => Some(Duration::from_secs(10)),
+            Self::StreamsFull { .. } | Self::NoneServed | Self::NoneCapable => Some(Duration::from_secs(10)),
             Self::BodiesFull
             | Self::FetchesFull { .. }
             | Self::Unconfirmed { .. }

@@ -149,6 +149,13 @@ pub(crate) struct Parsed {
     pub(crate) size: usize,
 }
 
+impl Parsed {
+    /// A request of `size` bytes that has these members.
+    pub(crate) fn new(fields: Map<String, Value>, size: usize) -> Self {
+        Self { digest: digest(&fields), fields, size }
+    }
+}
+
 /// Parses a body.
 ///
 /// # Errors
@@ -157,8 +164,7 @@ pub(crate) async fn parsed(api: &Api, body: &Bytes) -> Result<Parsed, ApiError> 
     let (body, size) = (body.clone(), body.len());
     let parse = move || {
         let fields = parse_object(&body)?;
-        let digest = digest(&fields);
-        Ok(Parsed { fields, digest, size })
+        Ok(Parsed::new(fields, size))
     };
     api.requests.run_if_large(size, parse).await?.map_err(ApiError::Fields)
 }

@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode, sync::Arc};
 
 use clap::Parser;
-use glimpse_api::{Config, raise_connection_limit, serve};
+use glimpse_api::{Config, Listening, TlsError, raise_connection_limit, serve};
 use glimpse_shared::{
     environment, reaper,
     results::{ResultsConfig, ResultsError},
@@ -53,6 +53,12 @@ impl From<ResultsError> for ServeError {
     }
 }
 
+impl From<TlsError> for ServeError {
+    fn from(error: TlsError) -> Self {
+        Self::Flags(error.to_string())
+    }
+}
+
 fn main() -> ExitCode {
     environment::forget_empty();
     let ended = Shutdown::listen().map_err(system("cannot handle signals")).and_then(|shutdown| {
@@ -85,8 +91,8 @@ async fn run(mut flags: Flags, shutdown: &Shutdown) -> Result<(), ServeError> {
         tracing::info!("a signal ended the process before the API was ready");
         return Ok(());
     };
-    let (listener, store, mut check) = started?;
-    let address = listener.local_addr().map_err(system("cannot read the address of the listener"))?;
+    let (listening, store, mut check) = started?;
+    let address = listening.address().map_err(system("cannot read the address of the listener"))?;
     tracing::info!(config = ?flags.api, "serving");
     let said = writeln!(std::io::stdout(), "listening on http://{address}");
     said.map_err(system("cannot write to standard output"))?;
@@ -97,15 +103,16 @@ async fn run(mut flags: Flags, shutdown: &Shutdown) -> Result<(), ServeError> {
         tracing::info!(%signal, "shutting down");
     };
     let served = tokio::select! {
-        served = serve(listener, store, flags.api, asked) => served,
+        served = serve(listening, store, flags.api, asked) => served,
         unfit = check.failed() => return Err(unfit.into()),
     };
     reaper.abort();
     served.map_err(system("cannot serve any longer"))
 }
 
-/// Opens the store, the place of the results and the port, and starts to check Redis.
-async fn start(flags: &mut Flags) -> Result<(TcpListener, SharedStore, Check), ServeError> {
+/// Opens the certificate, the store, the place of the results and the port, and starts to check Redis.
+async fn start(flags: &mut Flags) -> Result<(Listening, SharedStore, Check), ServeError> {
+    let tls = flags.api.open_tls()?;
     let store = open_store(flags)?;
     flags.api.results = flags.results.open().await?;
     let check = store.check(Process::Api).await?;
@@ -113,7 +120,7 @@ async fn start(flags: &mut Flags) -> Result<(TcpListener, SharedStore, Check), S
     let listener = TcpListener::bind(&flags.api.listen)
         .await
         .map_err(system(&format!("cannot listen on {}", flags.api.listen)))?;
-    Ok((listener, store, check))
+    Ok((Listening::new(listener, tls), store, check))
 }
 
 /// The store that this process shares with the fleet.

@@ -2,7 +2,10 @@
 
 use axum::http::{HeaderMap, header, request::Parts, uri::Authority};
 
-use crate::{connection::Peer, state::Shared};
+use crate::{
+    connection::{Peer, Scheme},
+    state::Shared,
+};
 
 /// The address for a client's absolute URLs: `--public-url`, or how this request came.
 pub(crate) fn origin(api: &Shared, parts: &Parts) -> String {
@@ -11,17 +14,18 @@ pub(crate) fn origin(api: &Shared, parts: &Parts) -> String {
     }
     let peer = parts.extensions.get::<Peer>().map(|Peer(peer)| *peer);
     let is_trusted = peer.is_some_and(|peer| api.config.trusted_proxies.iter().any(|net| net.has(peer)));
-    let is_https = is_trusted && forwarded_https(&parts.headers);
+    // What a proxy says counts more than its own connection to this process.
+    let forwarded = if is_trusted { forwarded_https(&parts.headers) } else { None };
+    let is_https = forwarded.unwrap_or_else(|| parts.extensions.get() == Some(&Scheme::Https));
     let authority = parts.uri.authority().cloned().or_else(|| host(&parts.headers));
     let authority = authority.map_or_else(|| api.listens_on().to_string(), |authority| authority.to_string());
     format!("{}://{authority}", if is_https { "https" } else { "http" })
 }
 
-/// Whether the client's connection to the first proxy was https.
-fn forwarded_https(headers: &HeaderMap) -> bool {
-    let protocols = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
-    let first = protocols.and_then(|protocols| protocols.split(',').next());
-    first.is_some_and(|protocol| protocol.trim().eq_ignore_ascii_case("https"))
+/// Whether the client's connection to the first proxy was https; `None` if no proxy says it.
+fn forwarded_https(headers: &HeaderMap) -> Option<bool> {
+    let first = headers.get("x-forwarded-proto")?.to_str().ok()?.split(',').next()?;
+    Some(first.trim().eq_ignore_ascii_case("https"))
 }
 
 fn host(headers: &HeaderMap) -> Option<Authority> {

@@ -55,11 +55,13 @@ pub(crate) fn of_completed(json: &[u8]) -> Option<CompletedParts<'_>> {
     serde_json::from_slice(json).ok().filter(|completed: &CompletedParts<'_>| !completed.images.is_empty())
 }
 
-/// A picture of an event, by its 0-based index: a preview has one.
+/// A picture of an event: of a preview, which has one, or a final picture by its index.
 pub(crate) fn shown(frame: &Frame, index: usize) -> Option<Image> {
     let json = frame.json();
     match frame.kind {
-        EventKind::Preview if index == 0 => serde_json::from_slice(&of_preview(&json)?).ok(),
+        EventKind::Preview | EventKind::Partial if index == 0 => {
+            serde_json::from_slice(&of_preview(&json)?).ok()
+        }
         EventKind::Completed => serde_json::from_str(of_completed(&json)?.images.get(index)?.get()).ok(),
         _ => None,
     }
@@ -80,4 +82,76 @@ pub(crate) async fn read(api: &Api, image: Image) -> Result<Bytes, ApiError> {
     let name = Name::of_url(&image.url).ok_or(ApiError::Defect)?;
     let results = api.config.results.as_ref().ok_or(ApiError::ResultsElsewhere)?;
     results.read(&name).await?.ok_or(ApiError::FileUnknown)
+}
+
+/// The file of a picture, in base64.
+pub(crate) struct Encoded(Image);
+
+impl Encoded {
+    /// `None` if the picture's URL is not a data URI of ours.
+    pub(crate) fn of(image: Image) -> Option<Self> {
+        image.base64().is_some().then_some(Self(image))
+    }
+
+    /// The file.
+    pub(crate) fn base64(&self) -> &str {
+        self.0.base64().unwrap_or_default()
+    }
+
+    /// `WIDTHxHEIGHT` in pixels.
+    pub(crate) fn size(&self) -> String {
+        size(&self.0)
+    }
+}
+
+/// `WIDTHxHEIGHT` in pixels.
+pub(crate) fn size(image: &Image) -> String {
+    format!("{}x{}", image.width, image.height)
+}
+
+/// A job's final pictures, and what the job says beside them.
+pub(crate) struct Finals<T> {
+    /// At least one.
+    pub(crate) pictures: Vec<T>,
+    /// The seed that gives these pictures again.
+    pub(crate) seed: u64,
+    /// The parts of the request that had no effect.
+    pub(crate) warnings: Option<Box<RawValue>>,
+}
+
+/// Reads the final pictures of a `completed` event, as the event has them.
+///
+/// # Errors
+/// When the event cannot be read.
+pub(crate) async fn finals(api: &Api, json: Bytes) -> Result<Finals<Image>, ApiError> {
+    let (length, read) = (json.len(), move || {
+        let completed = of_completed(&json)?;
+        let image = |image: &&RawValue| serde_json::from_str(image.get()).ok();
+        Some(Finals {
+            pictures: completed.images.iter().map(image).collect::<Option<_>>()?,
+            seed: completed.seed,
+            warnings: completed.warnings.map(ToOwned::to_owned),
+        })
+    });
+    api.answers.run_if_large(length, read).await?.ok_or_else(ApiError::unreadable)
+}
+
+/// Reads the files of the final pictures of a `completed` event, wherever they are kept.
+///
+/// # Errors
+/// When the event cannot be read. See also [`read`].
+pub(crate) async fn final_files(api: &Api, json: Bytes) -> Result<Finals<Encoded>, ApiError> {
+    let Finals { pictures: images, seed, warnings } = finals(api, json).await?;
+    let mut pictures = Vec::with_capacity(images.len());
+    for image in images {
+        pictures.push(match image.base64() {
+            Some(_) => Encoded(image),
+            None => {
+                let bytes = read(api, image.clone()).await?;
+                let encode = move || Image::new(&image.content_type, image.width, image.height, &bytes);
+                Encoded(api.answers.run(encode).await?)
+            }
+        });
+    }
+    Ok(Finals { pictures, seed, warnings })
 }

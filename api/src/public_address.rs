@@ -9,6 +9,13 @@ use reqwest::Url;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
+impl PublicUrl {
+    /// Its host: a name or an address.
+    pub(crate) fn host(&self) -> Option<String> {
+        Url::parse(&self.0).ok()?.host_str().map(str::to_owned)
+    }
+}
+
 impl FromStr for PublicUrl {
     type Err = String;
 

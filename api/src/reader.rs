@@ -39,6 +39,11 @@ impl Reader {
         Self { api, origin }
     }
 
+    /// The address for the client's absolute URLs.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// The shared state.
     pub(crate) fn api(&self) -> &Api {
         &self.api

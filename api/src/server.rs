@@ -1,39 +1,31 @@
 //! Accepts connections, and ends them when the process shuts down.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body};
+use axum::Router;
 use glimpse_shared::store::SharedStore;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tower::ServiceExt;
 
 use crate::{
     agreement,
     config::Config,
-    connection::{ClientInput, Peer, SharedStream},
+    connection::Peer,
     expiry,
     fetch::Fetcher,
     routes::router,
+    serving::Connection,
     state::{Api, Shared},
+    tls::Tls,
 };
 
 /// The limit of unsent bytes of a connection in the kernel. More bytes wait in this process, where a newer preview can
 /// replace them.
 const UNSENT_IN_KERNEL: u32 = 64 * 1024;
-/// The size of hyper's buffer for a connection; also the largest head of a request.
-const UNSENT_IN_CONNECTION: usize = 64 * 1024;
-/// The timeout for the head of a request, and for an idle connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The idle time before TCP keepalive probes a client.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// After the grace: the timeout to send the last data.
@@ -43,7 +35,35 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The delay before the next accept after an error.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Serves the API on `listener` until `shutdown`, then shuts down gracefully: it accepts no new connections,
+/// Where a server accepts connections.
+pub struct Listening {
+    listener: TcpListener,
+    tls: Option<Tls>,
+}
+
+impl Listening {
+    /// With a certificate, https is served on the same port as http: the first byte of a connection decides.
+    pub fn new(listener: TcpListener, tls: Option<Tls>) -> Self {
+        Self { listener, tls }
+    }
+
+    /// The address that it listens on.
+    ///
+    /// # Errors
+    /// When the system does not say it.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl From<TcpListener> for Listening {
+    /// For http alone.
+    fn from(listener: TcpListener) -> Self {
+        Self::new(listener, None)
+    }
+}
+
+/// Serves the API on `listening` until `shutdown`, then shuts down gracefully: it accepts no new connections,
 /// disconnects followers that can resume, and serves clients of fal's routes until the grace is over. It returns as
 /// soon as no client is connected, at the latest 4 s after the grace.
 ///
@@ -51,11 +71,12 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// If the listener's address cannot be read. If `allow_image_urls` is set and the system has no trusted certificates;
 /// with this flag rustls must have a provider before the call.
 pub async fn serve(
-    listener: TcpListener,
+    listening: impl Into<Listening>,
     store: SharedStore,
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let Listening { listener, tls } = listening.into();
     let grace = config.shutdown_grace;
     let fetcher = config
         .allow_image_urls
@@ -65,24 +86,21 @@ pub async fn serve(
     let _deleting =
         api.config.results.clone().map(|results| AbortOnDropHandle::new(tokio::spawn(expiry::run(results))));
     let _comparing = AbortOnDropHandle::new(tokio::spawn(agreement::run(api.clone())));
-    let connections = Connections {
-        router: router(api.clone()),
-        open: GracefulShutdown::new(),
-        closing: CancellationToken::new(),
-    };
+    let connections =
+        Connections { router: router(api.clone()), tls, api: api.clone(), closing: CancellationToken::new() };
     tokio::select! {
         accepted = connections.accept(&listener) => accepted?,
         () = shutdown => {}
     }
     drop(listener);
-    connections.end(&api, grace).await;
+    connections.end(grace).await;
     Ok(())
 }
 
 struct Connections {
     router: Router,
-    /// The open connections. A shutdown closes idle ones and waits for the others.
-    open: GracefulShutdown,
+    tls: Option<Tls>,
+    api: Api,
     /// Cancelled to close all connections at once.
     closing: CancellationToken,
 }
@@ -106,27 +124,18 @@ impl Connections {
             // The connection also works without these options.
             tracing::debug!(%error, "a connection's options cannot be set");
         }
-        let (input, closing) = (ClientInput::default(), self.closing.clone());
-        let service = {
-            let (input, router) = (input.clone(), self.router.clone());
-            service_fn(move |mut request: hyper::Request<Incoming>| {
-                request.extensions_mut().insert(input.clone());
-                request.extensions_mut().insert(peer);
-                router.clone().oneshot(request.map(Body::new))
-            })
+        let connection = Connection {
+            stream: Arc::new(stream),
+            peer,
+            router: self.router.clone(),
+            tls: self.tls.clone(),
+            draining: self.api.draining.clone(),
+            open: self.api.connections.clone(),
         };
-        let stream = Arc::new(stream);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(UNSENT_IN_CONNECTION)
-            .half_close(true)
-            .serve_connection(TokioIo::new(SharedStream(stream.clone())), service);
-        let connection = self.open.watch(connection);
-        tokio::spawn(async move {
+        let closing = self.closing.clone();
+        self.api.connections.spawn(async move {
             let served = tokio::select! {
-                served = connection => served,
-                () = input.watch(&stream) => Ok(()),
+                served = connection.serve() => served,
                 () = closing.cancelled() => Ok(()),
             };
             if let Err(error) = served {
@@ -136,20 +145,21 @@ impl Connections {
         });
     }
 
-    async fn end(self, api: &Api, grace: Duration) {
-        let started = Instant::now();
+    async fn end(self, grace: Duration) {
+        let (api, started) = (self.api, Instant::now());
         api.draining.cancel();
-        tracing::info!(connections = self.open.count(), "draining");
-        let mut ended = pin!(self.open.shutdown());
-        if tokio::time::timeout(grace, &mut ended).await.is_err() {
+        let open = &api.connections;
+        open.close();
+        tracing::info!(connections = open.len(), "draining");
+        if timeout(grace, open.wait()).await.is_err() {
             api.ending.cancel();
-            if tokio::time::timeout(FLUSH_TIMEOUT, &mut ended).await.is_err() {
+            if timeout(FLUSH_TIMEOUT, open.wait()).await.is_err() {
                 self.closing.cancel();
-                ended.await;
+                open.wait().await;
             }
         }
         api.tasks.close();
-        if tokio::time::timeout(CANCEL_TIMEOUT, api.tasks.wait()).await.is_err() {
+        if timeout(CANCEL_TIMEOUT, api.tasks.wait()).await.is_err() {
             tracing::warn!(
                 tasks = api.tasks.len(),
                 "the jobs of some disconnected clients could not be cancelled in time"

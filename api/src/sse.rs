@@ -9,11 +9,14 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::stream;
-use glimpse_shared::event::Followed;
+use glimpse_shared::{
+    event::{EventKind, Followed},
+    id::{App, JobId},
+};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{client_buffer::ClientBuffer, connection::ClientInput};
+use crate::{client_buffer::ClientBuffer, connection::ClientInput, positions::Position, state::Api};
 
 /// The interval of keep-alive comments: proxies and clients close silent connections.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -35,6 +38,12 @@ const LINGER: Duration = Duration::from_millis(250);
 pub(crate) trait EventFormat: Send + 'static {
     /// Writes an event.
     fn write(&mut self, followed: Followed, out: &mut Out) -> impl Future<Output = ()> + Send;
+
+    /// Writes the position of a job that waits, which may be the one that the client knows. Formats that do not tell
+    /// positions ignore it.
+    fn position(&mut self, position: u64, out: &mut Out) {
+        let _ = (position, out);
+    }
 
     /// Writes the end of a stream whose job continues, because this process shuts down.
     fn stop(&mut self, out: &mut Out);
@@ -78,10 +87,44 @@ pub(crate) struct Relay<F> {
     pub(crate) format: F,
     /// Reports the end of the client's input.
     pub(crate) input: ClientInput,
+    /// The job, if the client wants to know its position whenever it changes.
+    pub(crate) waits: Option<Waits>,
     /// Cancelled when the stream must stop.
     pub(crate) stop: CancellationToken,
     /// This stream's permit.
     pub(crate) _place: OwnedSemaphorePermit,
+}
+
+/// A job whose position is followed while it waits.
+pub(crate) struct Waits {
+    api: Api,
+    app: App,
+    id: JobId,
+    /// While the job waits.
+    position: Option<Position>,
+}
+
+impl Waits {
+    pub(crate) fn new(api: &Api, app: &App, id: JobId) -> Self {
+        Self { api: api.clone(), app: app.clone(), id, position: None }
+    }
+
+    /// Takes notice of an event of the job.
+    fn heard(&mut self, followed: &Followed) {
+        let Followed::Frame(frame) = followed else { return };
+        self.position = match frame.kind {
+            EventKind::Queued => Some(self.api.positions.follow(&self.app, self.id)),
+            _ => None,
+        };
+    }
+}
+
+/// The next position of the job, if it waits.
+async fn next_position(waits: &mut Option<Waits>) -> u64 {
+    match waits.as_mut().and_then(|waits| waits.position.as_mut()) {
+        Some(position) => position.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The streaming response: `out` first, then the relay's events.
@@ -124,16 +167,22 @@ impl<F: EventFormat> Streaming<F> {
                 }
                 None => {}
             }
-            let Relay { client_buffer, format, stop, input, .. } = &mut self.relay;
+            let Relay { client_buffer, format, waits, stop, input, .. } = &mut self.relay;
             tokio::select! {
                 biased;
                 followed = client_buffer.next() => match followed {
-                    Some(followed) => format.write(followed, &mut self.out).await,
+                    Some(followed) => {
+                        if let Some(waits) = waits {
+                            waits.heard(&followed);
+                        }
+                        format.write(followed, &mut self.out).await;
+                    }
                     // A bug: the store ends a follower with a terminal event or with Lost. The client must not take
                     // this for the end of the job.
                     None => self.out.cut(),
                 },
                 () = stop.cancelled() => format.stop(&mut self.out),
+                position = next_position(waits) => format.position(position, &mut self.out),
                 () = input.ended(), if !self.probing => {
                     self.probing = true;
                     self.silence = FIRST_PROBE;

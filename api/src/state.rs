@@ -16,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admission::Admission, blocking::Blocking, body::Bodies, config::Config, error::ApiError, fetch::Fetcher,
+    positions::Positions,
 };
 
 /// The timeout of a request for the store, then 503: below the 15 s of `docs/guarantees.md`, and above the store's own
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     /// The address that this process listens on.
     listens_on: SocketAddr,
     pub(crate) admission: Admission,
+    /// The positions of waiting jobs.
+    pub(crate) positions: Positions,
     /// Fetches pictures; `None` if the operator does not allow it.
     pub(crate) fetcher: Option<Fetcher>,
     /// For large requests: parses bodies and decodes pictures.
@@ -43,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) draining: CancellationToken,
     /// Cancelled when the grace is over: all clients are disconnected.
     pub(crate) ending: CancellationToken,
+    /// The open connections: their tasks, and those that were upgraded. A shutdown waits for them.
+    pub(crate) connections: TaskTracker,
     /// Tasks that must finish although their client has disconnected.
     pub(crate) tasks: TaskTracker,
 }
@@ -59,6 +64,7 @@ impl Shared {
     ) -> Api {
         Arc::new(Self {
             admission: Admission::new(store.clone()),
+            positions: Positions::new(store.clone()),
             fetcher,
             requests: Blocking::new(),
             answers: Blocking::new(),
@@ -69,6 +75,7 @@ impl Shared {
             listens_on,
             draining: CancellationToken::new(),
             ending: CancellationToken::new(),
+            connections: TaskTracker::new(),
             tasks: TaskTracker::new(),
         })
     }

@@ -16,7 +16,7 @@ use crate::{
     sse::{COMMENT, EventFormat, KEEP_ALIVE, Out, Relay, respond},
     state::Api,
     submit::Waited,
-    wire::Connected,
+    wire::{Connected, PictureStream},
 };
 
 /// Waits for the end of a job, and answers with its pictures or with the reason why there are none.
@@ -26,6 +26,19 @@ pub(crate) async fn pictures(
     Entered { mut waited, prompt, .. }: Entered,
     input: &ClientInput,
 ) -> Result<Response, ApiError> {
+    let json = completed(reader, &mut waited, input).await?;
+    answer(reader.api(), wire, json, prompt).await
+}
+
+/// Waits for the end of a job: the JSON of its `completed` event.
+///
+/// # Errors
+/// The reason why the job has no pictures, or why nothing waits for them any more.
+pub(crate) async fn completed(
+    reader: &Reader,
+    waited: &mut Waited,
+    input: &ClientInput,
+) -> Result<Bytes, ApiError> {
     let api = reader.api();
     let mut events = reader.follow(waited.id(), None);
     loop {
@@ -39,7 +52,7 @@ pub(crate) async fn pictures(
         };
         if let Some(end) = end_of(&followed) {
             waited.ended();
-            return answer(api, wire, end?, prompt).await;
+            return end;
         }
     }
 }
@@ -65,7 +78,7 @@ pub(crate) async fn answer(
 /// Sends the previews of a job, then its pictures.
 pub(crate) async fn stream(
     reader: &Reader,
-    wire: &'static Connected,
+    pictures: impl PictureStream,
     Entered { mut waited, .. }: Entered,
     input: ClientInput,
     place: OwnedSemaphorePermit,
@@ -75,7 +88,7 @@ pub(crate) async fn stream(
     // Before the first byte an error can have its own status. Many clients read only such errors.
     let first = tokio::select! {
         biased;
-        first = first_shown(&mut client_buffer) => Some(first?),
+        first = first_shown(&mut client_buffer, &pictures) => Some(first?),
         () = input.ended() => None,
         () = tokio::time::sleep(KEEP_ALIVE) => None,
         () = api.ending.cancelled() => return Err(ApiError::Ending),
@@ -84,21 +97,24 @@ pub(crate) async fn stream(
         waited.ended();
         return Err(error);
     }
-    let (mut format, mut out) = (Pictures { api: api.clone(), wire, waited }, Out::default());
+    let (mut format, mut out) = (Pictures { api: api.clone(), pictures, waited }, Out::default());
     match first {
         Some(first) => format.write(first, &mut out).await,
         None => out.push(COMMENT),
     }
-    let relay = Relay { client_buffer, format, input, stop: api.ending.clone(), _place: place };
+    let relay = Relay { client_buffer, format, input, waits: None, stop: api.ending.clone(), _place: place };
     Ok(respond(relay, out))
 }
 
 /// The first event that such a stream sends.
-async fn first_shown(client_buffer: &mut ClientBuffer) -> Result<Followed, ApiError> {
+async fn first_shown(
+    client_buffer: &mut ClientBuffer,
+    pictures: &impl PictureStream,
+) -> Result<Followed, ApiError> {
     loop {
         let followed = client_buffer.next().await.ok_or(ApiError::Defect)?;
         let shown = match &followed {
-            Followed::Frame(frame) => frame.kind == EventKind::Preview || frame.kind.is_terminal(),
+            Followed::Frame(frame) => pictures.shows(frame.kind) || frame.kind.is_terminal(),
             Followed::Gap => false,
             Followed::Lost => true,
         };
@@ -130,26 +146,26 @@ pub(crate) fn ended(frame: &Frame) -> Result<Bytes, ApiError> {
 }
 
 /// The format of a stream of pictures. It is as the wire says.
-struct Pictures {
+struct Pictures<P> {
     api: Api,
-    wire: &'static Connected,
+    pictures: P,
     waited: Waited,
 }
 
-impl Pictures {
+impl<P: PictureStream> Pictures<P> {
     fn cut(&self, error: &ApiError, out: &mut Out) {
-        out.push((self.wire.cut)(error));
+        out.push(self.pictures.cut(error));
         out.cut();
     }
 }
 
-impl EventFormat for Pictures {
+impl<P: PictureStream> EventFormat for Pictures<P> {
     async fn write(&mut self, followed: Followed, out: &mut Out) {
         let Some(end) = end_of(&followed) else {
             if let Followed::Frame(frame) = followed
-                && let Some(image) = picture::of_preview(&frame.json())
+                && self.pictures.shows(frame.kind)
             {
-                (self.wire.preview)(image, out);
+                self.pictures.preview(&frame, out);
             }
             return;
         };
@@ -158,15 +174,12 @@ impl EventFormat for Pictures {
             Ok(json) => json,
             Err(error) => return self.cut(&error, out),
         };
-        let last = self.wire.last;
-        let size = json.len();
-        let event = move || picture::of_completed(&json).map(|completed| last(&completed));
-        match self.api.answers.run_if_large(size, event).await {
-            Ok(Some(event)) => {
-                out.push(event);
+        match self.pictures.last(&self.api, json).await {
+            Ok(last) => {
+                out.push(last);
                 out.end();
             }
-            _ => self.cut(&ApiError::unreadable(), out),
+            Err(_) => self.cut(&ApiError::unreadable(), out),
         }
     }
 

@@ -38,6 +38,20 @@ pub enum Event {
         /// A JPEG of the first picture of the job.
         image: Image,
     },
+    /// A preview that is kept: no newer one replaces it, and it can be read until the job is deleted. A job has at most
+    /// one of each index, by any attempt. Only a job that asks for partial pictures has them.
+    Partial {
+        /// The attempt that made it.
+        attempt: u32,
+        /// Its place among the job's partial pictures, from 0.
+        index: u32,
+        /// The 0-based index of the last denoising step.
+        step: u32,
+        /// The number of steps.
+        steps: u32,
+        /// A JPEG of the first picture of the job.
+        image: Image,
+    },
     /// The pictures are finished.
     Completed {
         /// The final pictures.
@@ -172,10 +186,15 @@ impl Image {
         Self { url, content_type: content_type.to_owned(), width, height }
     }
 
+    /// The encoded picture in base64; `None` if the URL is not the data URI of [`Image::new`].
+    pub fn base64(&self) -> Option<&str> {
+        let (_, data) = self.url.strip_prefix("data:")?.split_once(";base64,")?;
+        Some(data)
+    }
+
     /// The encoded picture; `None` if the URL is not the data URI of [`Image::new`].
     pub fn decode(&self) -> Option<Vec<u8>> {
-        let (_, data) = self.url.split_once(";base64,")?;
-        STANDARD.decode(data).ok()
+        STANDARD.decode(self.base64()?).ok()
     }
 }
 
@@ -192,6 +211,7 @@ impl Event {
             Self::Queued { .. } => EventKind::Queued,
             Self::Started { .. } => EventKind::Started,
             Self::Preview { .. } => EventKind::Preview,
+            Self::Partial { .. } => EventKind::Partial,
             Self::Completed { .. } => EventKind::Completed,
             Self::Failed { .. } => EventKind::Failed,
             Self::Cancelled { .. } => EventKind::Cancelled,
@@ -208,6 +228,8 @@ pub enum EventKind {
     Started,
     /// See [`Event::Preview`].
     Preview,
+    /// See [`Event::Partial`].
+    Partial,
     /// See [`Event::Completed`].
     Completed,
     /// See [`Event::Failed`].
@@ -217,8 +239,15 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    const ALL: [Self; 6] =
-        [Self::Queued, Self::Started, Self::Preview, Self::Completed, Self::Failed, Self::Cancelled];
+    const ALL: [Self; 7] = [
+        Self::Queued,
+        Self::Started,
+        Self::Preview,
+        Self::Partial,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
 
     /// The word in JSON's `type` and SSE's `event:`.
     pub fn as_str(self) -> &'static str {
@@ -226,6 +255,7 @@ impl EventKind {
             Self::Queued => "queued",
             Self::Started => "started",
             Self::Preview => "preview",
+            Self::Partial => "partial",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",

@@ -114,6 +114,8 @@ pub struct JobState {
     pub id: JobId,
     /// The app whose workers run it.
     pub app: App,
+    /// The tenant that submitted it.
+    pub tenant: String,
     /// See [`Job::digest`].
     pub digest: String,
     /// The number of denoising steps.
@@ -178,6 +180,9 @@ pub enum Release {
     Fault(String),
 }
 
+/// How many LoRAs a worker lists: its record is sent with each heartbeat.
+pub const MAX_LISTED_LORAS: usize = 200;
+
 /// A worker as it registers itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerRecord {
@@ -193,6 +198,12 @@ pub struct WorkerRecord {
     pub max_pixels: u64,
     /// The schedulers that it offers.
     pub schedulers: Vec<String>,
+    /// What its requests may have, as words; a worker of the previous release says nothing.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// The names of its LoRAs, at most [`MAX_LISTED_LORAS`], in alphabetical order.
+    #[serde(default)]
+    pub loras: Vec<String>,
     /// The device: `cpu`, `cuda:0`, …
     pub device: String,
     /// The version of the program.

@@ -36,11 +36,17 @@ macro_rules! suite_tests {
             dead: the_dead_are_listed_newest_first, a_dead_job_is_retried_as_a_new_one,
                 a_retry_asked_for_many_times_is_one_job, only_the_dead_are_retried,
                 a_retried_job_that_dies_is_retried_again, a_retry_into_a_full_queue_changes_nothing;
+            list: a_tenant_sees_its_own_jobs_newest_first, a_list_goes_on_after_its_last_job,
+                only_the_newest_jobs_are_listed, a_forgotten_job_is_not_listed, positions_are_those_of_the_queue,
+                a_queue_has_a_length_and_a_pace;
             follow: a_follower_sees_everything_in_order,
                 a_follower_that_returns_misses_and_repeats_nothing, a_late_follower_gets_the_terminal_event_alone,
                 a_job_that_never_was_is_lost, a_cursor_from_the_future_is_a_gap,
                 many_followers_see_the_same, a_give_back_is_followed_through, a_forgotten_job_ends_its_stream,
                 a_big_event_arrives_whole;
+            partials: newer_previews_replace_no_partial_picture, partial_pictures_outlive_the_end,
+                a_partial_picture_is_written_once_by_any_attempt,
+                a_partial_picture_with_a_wrong_number_finds_the_right_one;
             wake: a_submit_wakes_a_waiting_worker, a_give_back_wakes_a_waiting_worker,
                 ten_jobs_wake_ten_workers, a_token_passed_on_wakes_another,
                 a_job_wakes_a_worker_that_can_do_it, a_worker_that_can_do_nothing_sleeps_on,

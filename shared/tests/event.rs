@@ -25,6 +25,10 @@ fn every_event_has_its_json() {
             format!(r#"{{"type":"preview","attempt":1,"step":5,"steps":20,"image":{url}}}"#),
         ),
         (
+            Event::Partial { attempt: 1, index: 0, step: 5, steps: 20, image: image() },
+            format!(r#"{{"type":"partial","attempt":1,"index":0,"step":5,"steps":20,"image":{url}}}"#),
+        ),
+        (
             Event::Completed {
                 images: vec![image()],
                 seed: 7,

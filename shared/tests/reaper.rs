@@ -20,8 +20,8 @@ use glimpse_shared::{
     needs::Capabilities,
     reaper,
     store::{
-        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry,
-        Rules, Shown, Store, Submit, memory::MemoryStore,
+        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
+        Released, Retry, Rules, Shown, Store, Submit, Waiting, memory::MemoryStore,
     },
 };
 use glimpse_test_support::jobs::{START, job, plain_claim, worker};
@@ -169,6 +169,15 @@ impl Store for Far {
     }
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
         self.store.status_with(id, shown).await
+    }
+    async fn jobs(&self, listing: &Listing) -> StoreResult<Option<Vec<ListedJob>>> {
+        self.store.jobs(listing).await
+    }
+    async fn positions(&self, app: &App, ids: &[JobId]) -> StoreResult<Vec<Option<u64>>> {
+        self.store.positions(app, ids).await
+    }
+    async fn waiting(&self, app: &App) -> StoreResult<Waiting> {
+        self.store.waiting(app).await
     }
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
         self.store.follow(id, after)

@@ -288,7 +288,7 @@ fn take(
 ) -> Result<Option<Completed>, Failure> {
     match event {
         Event::Queued { .. } | Event::Started { .. } => {}
-        Event::Preview { step, steps, image, .. } => {
+        Event::Preview { step, steps, image, .. } | Event::Partial { step, steps, image, .. } => {
             progress.show(step + 1, steps);
             if let Some(folder) = previews {
                 folder.write(step, &decode(&image)?)?;

@@ -54,7 +54,9 @@ impl Seen {
             Event::Started { attempt, worker } => {
                 What::Started { attempt, worker: worker.as_str().to_owned() }
             }
-            Event::Preview { attempt, step, .. } => What::Preview { attempt, step },
+            Event::Preview { attempt, step, .. } | Event::Partial { attempt, step, .. } => {
+                What::Preview { attempt, step }
+            }
             Event::Completed { images, .. } => {
                 let mut hasher = DefaultHasher::new();
                 images.iter().for_each(|image| image.url.hash(&mut hasher));

@@ -1,7 +1,9 @@
-//! End to end: real processes of the binaries, a real redis-server, fal's own clients.
+//! End to end: real processes of the binaries, a real redis-server, fal's and OpenAI's own clients.
 
 #[cfg(test)]
 mod architecture;
+#[cfg(test)]
+mod certificates;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]
@@ -9,13 +11,19 @@ mod fleet;
 #[cfg(test)]
 mod generate;
 #[cfg(test)]
+mod https;
+#[cfg(test)]
 mod hub;
+#[cfg(test)]
+mod nginx;
 #[cfg(test)]
 mod pictures;
 #[cfg(test)]
 mod results;
 #[cfg(test)]
 mod sdk;
+#[cfg(test)]
+mod sdk_openai;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]

@@ -1,14 +1,53 @@
-//! fal's own unmodified clients call our server: `stream`, `run` and the queue. `scripts/test` installs them.
+//! fal's own unmodified clients call our server: `stream`, `run` and the queue, over http, over https, and through nginx.
+//! `scripts/test` installs them.
 
 use std::process::Command;
 
-use super::stack::{Process, picture};
+use super::{
+    nginx::Nginx,
+    stack::{Process, picture},
+};
 use serde_json::{Value, json};
 
-async fn answers(program: &str, script: &str) -> Value {
-    let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0"]);
-    let address = server.address().await;
-    let run = Command::new(program).args([script, &address]).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+pub const PYTHON: &str = "tests/sdk/.venv/bin/python";
+
+/// The way from a client to our server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Http,
+    Https,
+    /// Through nginx with its default settings.
+    Nginx,
+}
+
+/// What a script prints, run against a new server with the rest of the arguments.
+pub async fn answers(way: Way, program: &str, script: &str, more: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = folder.path().display().to_string();
+    let mut args = vec!["serve", "--listen", "127.0.0.1:0"];
+    if way == Way::Https {
+        args.extend(["--tls-dir", &certificates]);
+    }
+    let mut server = Process::start("glimpse", &args);
+    let mut address = server.address().await;
+    let _nginx = match way {
+        Way::Nginx => {
+            let nginx = Nginx::before(&address).await;
+            address.clone_from(&nginx.address);
+            Some(nginx)
+        }
+        _ => None,
+    };
+    let mut run = Command::new(program);
+    if way == Way::Https {
+        address = address.replace("http:", "https:");
+        // The documented settings, and nothing else.
+        let host = address.strip_prefix("https://").unwrap();
+        let ca = folder.path().join("ca.pem");
+        run.env("SSL_CERT_FILE", &ca).env("NODE_EXTRA_CA_CERTS", &ca);
+        run.env("FAL_RUN_HOST", host).env("FAL_QUEUE_RUN_HOST", format!("{host}/queue"));
+    }
+    let run = run.args([script, &address]).args(more).current_dir(env!("CARGO_MANIFEST_DIR")).output();
     let run = run.unwrap_or_else(|error| panic!("{program}: {error}; scripts/test installs it"));
     assert!(run.status.success(), "{script}: {}", String::from_utf8_lossy(&run.stderr));
     serde_json::from_slice(&run.stdout).expect("one JSON object")
@@ -31,7 +70,21 @@ fn check(seen: &Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fal_javascript_client() {
-    let seen = answers("node", "tests/sdk/fal.mjs").await;
+    javascript(Way::Http).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fal_javascript_client_over_https() {
+    javascript(Way::Https).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fal_javascript_client_through_nginx() {
+    javascript(Way::Nginx).await;
+}
+
+async fn javascript(way: Way) {
+    let seen = answers(way, "node", "tests/sdk/fal.mjs", &[]).await;
     check(&seen);
     assert_eq!(seen["refusal"]["name"], "ValidationError");
     assert!(seen["run"]["requestId"].as_str().is_some_and(|id| id.len() == 36));
@@ -39,7 +92,17 @@ async fn fal_javascript_client() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fal_python_client() {
-    check(&answers("tests/sdk/.venv/bin/python", "tests/sdk/fal_sync.py").await);
+    check(&answers(Way::Http, PYTHON, "tests/sdk/fal_sync.py", &[]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fal_python_client_over_https() {
+    check(&answers(Way::Https, PYTHON, "tests/sdk/fal_sync.py", &[]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fal_python_client_through_nginx() {
+    check(&answers(Way::Nginx, PYTHON, "tests/sdk/fal_sync.py", &[]).await);
 }
 
 /// The first and the last log line of a request with pictures.
@@ -57,7 +120,21 @@ fn check_wrong(refused: &Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_from_fals_python_client() {
-    let seen = answers("tests/sdk/.venv/bin/python", "tests/sdk/fal_queue.py").await;
+    python_queue(Way::Http).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_from_fals_python_client_over_https() {
+    python_queue(Way::Https).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_from_fals_python_client_through_nginx() {
+    python_queue(Way::Nginx).await;
+}
+
+async fn python_queue(way: Way) {
+    let seen = answers(way, PYTHON, "tests/sdk/fal_queue.py", &[]).await;
     let seen_by = &seen["blocking"];
     let run = &seen_by["run"];
     assert_eq!(picture(&run["url"]).dimensions(), (128, 128));
@@ -104,7 +181,21 @@ async fn the_queue_from_fals_python_client() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_from_fals_javascript_client() {
-    let seen = answers("node", "tests/sdk/fal_queue.mjs").await;
+    javascript_queue(Way::Http).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_from_fals_javascript_client_over_https() {
+    javascript_queue(Way::Https).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_from_fals_javascript_client_through_nginx() {
+    javascript_queue(Way::Nginx).await;
+}
+
+async fn javascript_queue(way: Way) {
+    let seen = answers(way, "node", "tests/sdk/fal_queue.mjs", &[]).await;
     let url = &seen["result"]["url"];
     assert_eq!(picture(url).dimensions(), (128, 128));
     for mode in ["polling", "streaming"] {

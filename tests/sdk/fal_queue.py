@@ -14,7 +14,9 @@ import fal_client  # noqa: E402  (the key is read at import)
 import fal_client.client as client  # noqa: E402
 
 base = sys.argv[1]
-client.RUN_URL_FORMAT, client.QUEUE_URL_FORMAT = f"{base}/", f"{base}/queue/"
+# Over https the client's own environment variables name the server.
+if "FAL_RUN_HOST" not in os.environ:
+    client.RUN_URL_FORMAT, client.QUEUE_URL_FORMAT = f"{base}/", f"{base}/queue/"
 
 APP = "glimpse/demo"
 UNKNOWN = "018f2f6e-7b7e-7c4e-9a4e-3f1e2d3c4b0a"

@@ -14,7 +14,9 @@ import fal_client  # noqa: E402  (the key is read at import)
 import fal_client.client as client  # noqa: E402
 
 base = sys.argv[1]
-client.RUN_URL_FORMAT, client.QUEUE_URL_FORMAT = f"{base}/", f"{base}/queue/"
+# Over https the client's own environment variables name the server.
+if "FAL_RUN_HOST" not in os.environ:
+    client.RUN_URL_FORMAT, client.QUEUE_URL_FORMAT = f"{base}/", f"{base}/queue/"
 
 arguments = {"prompt": "a red heart on a white background", "seed": 1, "sync_mode": True}
 

@@ -192,13 +192,14 @@ impl<P: Pipeline> InFlight<'_, P> {
             }
             self.pipeline.step(&mut [&mut denoising])?;
             self.interrupt.check()?;
-            if due.is_some_and(|due| due <= Instant::now()) {
-                self.checkpoints.put(self.pipeline.checkpoint(&denoising)?);
-                due = self.checkpoints.next(Instant::now());
-            }
             if let Some(source) = observer(self.pipeline.progress(&denoising)) {
                 let picture = self.pipeline.preview(&denoising, source)?;
                 self.outbox.put(RawPreview { step: at.step as u32, steps: at.steps as u32, picture });
+            }
+            // After the preview, so that a checkpoint is never ahead of a partial picture.
+            if due.is_some_and(|due| due <= Instant::now()) && !self.outbox.owes_partial() {
+                self.checkpoints.put(self.pipeline.checkpoint(&denoising)?);
+                due = self.checkpoints.next(Instant::now());
             }
         }
         let inference = self.begun.elapsed();

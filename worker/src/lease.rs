@@ -65,12 +65,21 @@ impl Held {
         &self.lease
     }
 
-    /// Publishes a preview, without a retry: it would be out of date.
+    /// Publishes a preview, without a retry: it would be out of date. A partial picture is published again until the
+    /// store answers or the job stops, because no other one takes its place.
     pub async fn publish(&mut self, preview: &Preview) {
-        match self.store.publish(&mut self.lease, preview).await {
-            Ok(hold) => stop_unless_held(hold, &self.stop),
-            Err(error) => {
-                tracing::warn!(job = %self.lease.job.id, %error, "a preview could not be published")
+        let mut backoff = Backoff::new("publish");
+        loop {
+            match self.store.publish(&mut self.lease, preview).await {
+                Ok(hold) => return stop_unless_held(hold, &self.stop),
+                Err(error) if preview.partial.is_none() || error.is_permanent() => {
+                    tracing::warn!(job = %self.lease.job.id, %error, "a preview could not be published");
+                    return;
+                }
+                Err(error) => backoff.pause(&error).await,
+            }
+            if self.stop.borrow().is_some() {
+                return;
             }
         }
     }

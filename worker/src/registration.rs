@@ -14,6 +14,7 @@ use crate::{
     in_hand::{InHand, State},
     lease::Backoff,
     pipeline::Description,
+    request::LoraDir,
     steps_done::StepsDone,
 };
 
@@ -21,7 +22,15 @@ use crate::{
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The worker's record before its first job. `results`: where it keeps finished pictures.
-pub fn record(id: WorkerId, app: App, offers: &Description, results: Option<&Results>) -> WorkerRecord {
+pub fn record(
+    id: WorkerId,
+    app: App,
+    offers: &Description,
+    loras: Option<&LoraDir>,
+    results: Option<&Results>,
+) -> WorkerRecord {
+    let mut features = vec!["image".to_owned(), "mask".to_owned()];
+    features.extend(loras.map(|_| "loras".to_owned()));
     WorkerRecord {
         id,
         app,
@@ -29,6 +38,8 @@ pub fn record(id: WorkerId, app: App, offers: &Description, results: Option<&Res
         native_height: offers.native_height,
         max_pixels: offers.max_pixels,
         schedulers: offers.schedulers.clone(),
+        features,
+        loras: loras.map(LoraDir::names).unwrap_or_default(),
         device: offers.device.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: WorkerState::Idle,

@@ -57,7 +57,7 @@ pub async fn previews(
         tokio::select! {
             biased;
             Some(reason) = halted(stop) => return Err(reason),
-            preview = outbox.take() => publish(held, preview).await,
+            preview = outbox.take() => publish(held, outbox, preview).await,
             end = &mut *done => return Ok(match end {
                 Ok(Ok(made)) => End::Made(made),
                 Ok(Err(error)) => End::Failed(error),
@@ -71,7 +71,7 @@ pub async fn previews(
 /// pictures are kept.
 pub async fn settle(mut held: Held, outbox: &Outbox, end: End, begun: bool, results: Option<&Results>) {
     while let Some(preview) = outbox.try_take() {
-        publish(&mut held, preview).await;
+        publish(&mut held, outbox, preview).await;
     }
     match end {
         End::Made(made) => finish(held, made, results).await,
@@ -89,23 +89,34 @@ async fn halted(stop: &mut watch::Receiver<Option<Stop>>) -> Option<Stop> {
     stop.wait_for(Option::is_some).await.ok().and_then(|reason| *reason)
 }
 
-async fn publish(held: &mut Held, preview: RawPreview) {
+async fn publish(held: &mut Held, outbox: &Outbox, preview: RawPreview) {
+    let partial = outbox.index(&preview);
     let RawPreview { step, steps, picture } = preview;
     let attempt = held.lease().attempt;
     match encode(picture, OutputFormat::Jpeg, PREVIEW_QUALITY).await {
-        Ok(encoded) => held.publish(&Preview::new(attempt, step, steps, encoded.image())).await,
+        Ok(encoded) => {
+            let image = encoded.image();
+            match partial {
+                Some(index) => held.publish(&Preview::partial(attempt, index, step, steps, image)).await,
+                None => held.publish(&Preview::new(attempt, step, steps, image)).await,
+            }
+        }
         Err(error) => tracing::warn!(%error, "a preview could not be encoded"),
+    }
+    if partial.is_some() {
+        outbox.published_partial();
     }
 }
 
 async fn finish(held: Held, made: Made, results: Option<&Results>) {
     let spec = &held.lease().job.spec;
     let (format, seed) = (spec.output_format(), spec.seed());
+    let quality = spec.jpeg_quality().unwrap_or(FINAL_QUALITY);
     let results = results.filter(|_| !spec.data_uris());
     let begun = std::time::Instant::now();
     let mut pictures = Vec::with_capacity(made.pictures.len());
     for picture in made.pictures {
-        match encode(picture, format, FINAL_QUALITY).await {
+        match encode(picture, format, quality).await {
             Ok(encoded) => pictures.push(encoded),
             Err(error) => return failed(held, PipelineError::Fault { message: error.to_string() }).await,
         }

@@ -3,9 +3,15 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use glimpse_shared::request::{ImageSpec, InputImage, LoraName};
+use glimpse_shared::{
+    job::MAX_LISTED_LORAS,
+    request::{ImageSpec, InputImage, LoraName},
+};
 
 use crate::pipeline::{Inputs, LoraChoice, PipelineError, Rgb, SchedulerChoice};
+
+/// The ending of a LoRA's file.
+const ENDING: &str = ".safetensors";
 
 /// The folder of the LoRA files that requests may name.
 #[derive(Debug, Clone)]
@@ -30,12 +36,23 @@ impl LoraDir {
         Ok(Self(real))
     }
 
+    /// The names of the files in the folder itself, at most [`MAX_LISTED_LORAS`]: for forms. Files in its folders can be
+    /// named too, but are not listed.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let name =
+            |entry: std::fs::DirEntry| Some(entry.file_name().to_str()?.strip_suffix(ENDING)?.to_owned());
+        let mut names: Vec<_> = entries.filter_map(name).filter(|name| !name.starts_with('.')).collect();
+        names.sort();
+        names.truncate(MAX_LISTED_LORAS);
+        names
+    }
+
     /// The file of a name; `.safetensors` is added if it is missing.
     ///
     /// # Errors
     /// Why there is no such file in the folder.
     fn file(&self, name: &LoraName) -> Result<PathBuf, &'static str> {
-        const ENDING: &str = ".safetensors";
         const FOLDER: &str = "a folder and not a file: name a .safetensors file in it";
         let name = name.as_str();
         let named = if name.ends_with(ENDING) { name.to_owned() } else { format!("{name}{ENDING}") };

@@ -59,8 +59,8 @@ impl Worker {
         let in_hand = InHand::default();
         let grace = tokio::spawn(drain_after(drain, in_hand.clone(), self.drain_grace));
 
-        let results = self.results.as_ref();
-        let record = registration::record(self.id.clone(), self.app.clone(), &self.offers, results);
+        let (loras, results) = (self.loras.as_ref(), self.results.as_ref());
+        let record = registration::record(self.id.clone(), self.app.clone(), &self.offers, loras, results);
         tokio::select! {
             biased;
             // The store may be unavailable for a long time. A drain before the registration has no job to finish.
@@ -107,7 +107,7 @@ impl Worker {
     fn start(&self, lease: Lease, in_hand: &InHand) -> impl Future<Output = ()> + Send + 'static {
         let (stop, stopped) = watch::channel(None);
         let seat = in_hand.take(lease.job.id, stop.clone());
-        let outbox = Arc::new(Outbox::default());
+        let outbox = Arc::new(Outbox::new(lease.job.spec.partials()));
         let (done, end) = oneshot::channel();
         let spec = lease.job.spec.clone();
         let (asked, loras) = (spec.clone(), self.loras.clone());
@@ -127,7 +127,8 @@ impl Worker {
             last_step: Box::new(move || nears_its_end.reach(Stage::LastStep)),
             observer: Box::new(move |at| {
                 steps_done.set(at);
-                spec.has_preview_after(index(at)).then_some(source)
+                let is_partial = spec.partials().index_after(index(at), at.steps as u32).is_some();
+                (is_partial || spec.has_preview_after(index(at))).then_some(source)
             }),
             stop: stopped.clone(),
             outbox: outbox.clone(),

@@ -11,7 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use glimpse_shared::{
-    event::{Event, FailureCode, Followed, Frame},
+    event::{Event, EventKind, FailureCode, Followed, Frame, ascii_json},
     id::Seq,
     request::FieldError,
 };
@@ -23,7 +23,7 @@ use crate::{
     connection::ClientInput,
     error::ApiError,
     reader::Reader,
-    sse::{EventFormat, Out, Relay, respond},
+    sse::{EventFormat, Out, Relay, Waits, respond},
     state::Api,
 };
 
@@ -59,6 +59,7 @@ pub(crate) async fn follow(
         client_buffer: ClientBuffer::fill(reader.follow(id, cursor)),
         format: Native::new(cursor),
         input,
+        waits: Some(Waits::new(&api, &state.app, id)),
         stop: api.draining.clone(),
         _place: api.stream()?,
     };
@@ -86,6 +87,8 @@ struct Native {
     cursor: Seq,
     /// Whether the next event needs a gap comment before it.
     gap_notice: GapNotice,
+    /// The position that the client knows.
+    position: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,7 +105,7 @@ enum GapNotice {
 impl Native {
     fn new(cursor: Option<Seq>) -> Self {
         let gap_notice = if cursor.is_none() { GapNotice::Fresh } else { GapNotice::No };
-        Self { cursor: cursor.unwrap_or_default(), gap_notice }
+        Self { cursor: cursor.unwrap_or_default(), gap_notice, position: None }
     }
 
     fn event(&mut self, frame: &Frame, out: &mut Out) {
@@ -120,9 +123,21 @@ impl Native {
         out.push(&b"\n\n"[..]);
         self.cursor = frame.seq;
         self.gap_notice = GapNotice::No;
+        self.position = match frame.kind {
+            EventKind::Queued => queue_position(frame),
+            _ => None,
+        };
         if terminal {
             out.end();
         }
+    }
+}
+
+/// The position in a `queued` event.
+fn queue_position(frame: &Frame) -> Option<u64> {
+    match frame.event() {
+        Some(Event::Queued { position }) => Some(position),
+        _ => None,
     }
 }
 
@@ -145,6 +160,15 @@ impl EventFormat for Native {
                 self.event(&Frame::new(self.cursor.next(), &lost), out);
             }
         }
+    }
+
+    /// The event has no number: it is not in the log, and a client that resumes need not get it again.
+    fn position(&mut self, position: u64, out: &mut Out) {
+        if self.position.replace(position) == Some(position) {
+            return;
+        }
+        let event = Event::Queued { position };
+        out.push(format!("event: {}\ndata: {}\n\n", EventKind::Queued.as_str(), ascii_json(&event)));
     }
 
     fn stop(&mut self, out: &mut Out) {

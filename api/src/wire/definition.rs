@@ -2,11 +2,20 @@
 
 use axum::{Router, middleware::map_response, response::Response};
 use bytes::Bytes;
-use glimpse_shared::request::Dialect;
+use glimpse_shared::{
+    event::{EventKind, Frame},
+    request::Dialect,
+};
 
-use crate::{error::ApiError, picture::CompletedParts, sse::Out, state::Api};
+use crate::{
+    error::ApiError,
+    picture::{self, CompletedParts},
+    sse::Out,
+    state::Api,
+};
 
 /// How requests are read and errors are answered.
+#[derive(Clone, Copy)]
 pub(crate) struct Wire {
     /// How the fields of a request are read.
     pub(crate) reads: Dialect,
@@ -15,6 +24,7 @@ pub(crate) struct Wire {
 }
 
 /// A wire whose clients wait for their pictures on the connection of their request.
+#[derive(Clone, Copy)]
 pub(crate) struct Connected {
     /// How requests are read and errors are answered.
     pub(crate) wire: Wire,
@@ -26,6 +36,47 @@ pub(crate) struct Connected {
     pub(crate) last: fn(&CompletedParts<'_>) -> Vec<u8>,
     /// The last event of a stream that is cut by an error.
     pub(crate) cut: fn(&ApiError) -> String,
+}
+
+/// How the pictures of one job are streamed.
+pub(crate) trait PictureStream: Send + Sync + 'static {
+    /// Whether the stream shows events of this kind, before the end.
+    fn shows(&self, kind: EventKind) -> bool;
+
+    /// Writes an event that it shows.
+    fn preview(&self, frame: &Frame, out: &mut Out);
+
+    /// The last bytes: the pictures of a `completed` event.
+    ///
+    /// # Errors
+    /// When the event cannot be read.
+    fn last(&self, api: &Api, json: Bytes) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
+
+    /// The last bytes of a stream that is cut by an error.
+    fn cut(&self, error: &ApiError) -> String;
+}
+
+impl PictureStream for Connected {
+    fn shows(&self, kind: EventKind) -> bool {
+        kind == EventKind::Preview
+    }
+
+    fn preview(&self, frame: &Frame, out: &mut Out) {
+        if let Some(image) = picture::of_preview(&frame.json()) {
+            (self.preview)(image, out);
+        }
+    }
+
+    async fn last(&self, api: &Api, json: Bytes) -> Result<Bytes, ApiError> {
+        let last = self.last;
+        let size = json.len();
+        let event = move || picture::of_completed(&json).map(|completed| last(&completed).into());
+        api.answers.run_if_large(size, event).await?.ok_or_else(ApiError::unreadable)
+    }
+
+    fn cut(&self, error: &ApiError) -> String {
+        (self.cut)(error)
+    }
 }
 
 impl Wire {

@@ -56,12 +56,16 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         ApiError::ForThisMachine { .. } | ApiError::ForeignHost { .. } => StatusCode::FORBIDDEN,
         ApiError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         ApiError::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-        ApiError::BodyCut | ApiError::StillRunning | ApiError::TargetUnknown => StatusCode::BAD_REQUEST,
+        ApiError::EncodingUnknown => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ApiError::BodyNotGzip | ApiError::BodyCut | ApiError::StillRunning | ApiError::TargetUnknown => {
+            StatusCode::BAD_REQUEST
+        }
         ApiError::QueueFull { .. }
         | ApiError::StreamsFull { .. }
         | ApiError::FetchesFull { .. }
         | ApiError::BodiesFull => StatusCode::TOO_MANY_REQUESTS,
         ApiError::Unconfirmed { .. }
+        | ApiError::NoneServed
         | ApiError::NoneCapable
         | ApiError::StoreAway
         | ApiError::ResultsAway

@@ -6,8 +6,10 @@
 mod definition;
 mod detail;
 mod fal;
+mod openai;
 mod own;
 
-pub(crate) use definition::{Connected, Wire};
+pub(crate) use definition::{Connected, PictureStream, Wire};
 pub(crate) use fal::{FAL, error_type};
+pub(crate) use openai::{OPENAI, error_event};
 pub(crate) use own::OWN;

@@ -149,7 +149,16 @@ async fn a_wrong_cursor_is_named() {
 
 #[tokio::test]
 async fn a_slow_client_gets_the_newest_preview_and_the_end_and_holds_up_nobody() {
-    let stack = Stack::start().await;
+    slow_client(Stack::start().await).await;
+}
+
+#[tokio::test]
+async fn a_slow_client_of_https_gets_the_newest_preview_too() {
+    slow_client(Stack::secure().await).await;
+}
+
+#[cfg(test)]
+async fn slow_client(stack: Stack) {
     let mut worker = stack.worker();
     let id = stack.submit("a heart").await;
     let mut slow = stack.client().await;

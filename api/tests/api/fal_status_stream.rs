@@ -53,6 +53,10 @@ async fn the_status_stream_tells_each_change_and_each_line_once() {
     assert_eq!(data(&without.block().await.unwrap()), queued);
     worker.make_next().await;
     assert_eq!(stack.status(first).await.status, Status::Completed);
+    // The position is told as it moves.
+    let next = with_urls(id, json!({ "status": "IN_QUEUE", "queue_position": 0 }));
+    assert_eq!(data(&with_logs.block().await.unwrap()), next);
+    assert_eq!(data(&without.block().await.unwrap()), next);
     // A later client gets the position of now.
     let mut late = stack.client().await.stream("GET", &path, &[], "").await;
     assert_eq!(data(&late.block().await.unwrap())["queue_position"], 0);

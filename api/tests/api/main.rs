@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test that is how a failure looks")]
 
+mod apps;
 mod blocking;
 mod dead;
 mod edge;
+mod encoding;
 mod events;
 mod fal_address;
 mod fal_input;
@@ -18,12 +20,20 @@ mod files;
 mod full_redis;
 mod greedy;
 mod half_close;
+mod http2;
 mod input;
+mod job_list;
 mod jobs;
 mod mixed;
+mod openai;
+mod openai_edits;
+mod openai_errors;
+mod openai_stream;
 mod pictures;
+mod positions;
 mod replicas;
 mod shutdown;
 mod store_away;
 mod support;
+mod tls;
 mod warnings;

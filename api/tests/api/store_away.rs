@@ -17,8 +17,8 @@ use glimpse_shared::{
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     needs::Capabilities,
     store::{
-        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry,
-        Shown, Store, Submit, memory::MemoryStore,
+        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
+        Released, Retry, Shown, Store, Submit, Waiting, memory::MemoryStore,
     },
 };
 use tokio::time::Instant;
@@ -104,6 +104,15 @@ impl Store for Cut {
     }
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
         self.here().await?.status_with(id, shown).await
+    }
+    async fn jobs(&self, listing: &Listing) -> StoreResult<Option<Vec<ListedJob>>> {
+        self.here().await?.jobs(listing).await
+    }
+    async fn positions(&self, app: &App, ids: &[JobId]) -> StoreResult<Vec<Option<u64>>> {
+        self.here().await?.positions(app, ids).await
+    }
+    async fn waiting(&self, app: &App) -> StoreResult<Waiting> {
+        self.here().await?.waiting(app).await
     }
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
         self.store.follow(id, after)

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{
-    dialect::{Dialect, Unknown},
-    fal::FalFields,
+    dialect::{Dialect, Names, Unknown},
     field_error::FieldError,
     fields::{Fields, Least},
     output::{OutputFormat, PreviewSource},
     pictures::Fetched,
     size::{GRID, SIDE, Size},
     spec::ImageSpec,
+    wire_fields::WireFields,
 };
 
 /// The largest seed: what a JSON number holds exactly.
@@ -89,12 +89,16 @@ impl ImageSpec {
         let num_inference_steps = fields
             .integer("num_inference_steps", 1, MAX_STEPS)
             .unwrap_or(default::NUM_INFERENCE_STEPS.into()) as u32;
-        let fal = if names.are_fal() { fields.fal(native) } else { FalFields::default() };
+        let wire = match names {
+            Names::Own => WireFields::default(),
+            Names::Fal(_) => fields.fal(native),
+            Names::OpenAi(_) => fields.openai(),
+        };
         let (width, height) = (fields.side("width"), fields.side("height"));
         let original = fields.original(num_inference_steps, names, fetched);
         let most = offer.max_pixels.min(MAX_PIXELS);
-        let size = match (fal.size, &original) {
-            (Some(size), _) => size,
+        let size = match (wire.size, &original) {
+            (Some((size, _)), _) => size,
             (None, Some(original)) => {
                 let own = Size { width: original.image.width(), height: original.image.height() };
                 own.made_from(width, height, most)
@@ -103,7 +107,7 @@ impl ImageSpec {
                 Size { width: width.unwrap_or(native.width), height: height.unwrap_or(native.height) }
             }
         };
-        fields.area(size, most, fal.size.map(|_| "image_size"));
+        fields.area(size, most, wire.size.map(|(_, field)| field));
         let spec = Self {
             prompt,
             negative_prompt,
@@ -118,20 +122,25 @@ impl ImageSpec {
             loras: fields.loras(defaults.unknown, names),
             original: original.map(Box::new),
             seed: fields.integer("seed", 0, MAX_SEED).unwrap_or_else(|| rand::random::<u32>().into()),
-            num_images: fields.integer("num_images", 1, MAX_IMAGES).unwrap_or(1) as u32,
+            num_images: fields.integer("num_images", 1, MAX_IMAGES).or(wire.num_images).unwrap_or(1) as u32,
             scheduler: fields.scheduler(offer),
             preview_every: fields
                 .integer("preview_every", 0, MAX_STEPS)
-                .unwrap_or(default::PREVIEW_EVERY.into()) as u32,
+                .map_or(wire.preview_every.unwrap_or(default::PREVIEW_EVERY), |steps| steps as u32),
+            partials: wire.partials,
             preview_source: fields
                 .one_of(
                     "preview_source",
                     &[("latents", PreviewSource::Latents), ("denoised", PreviewSource::Denoised)],
                 )
                 .unwrap_or(defaults.preview_source),
-            output_format: fields.output_format("output_format").or(fal.format).unwrap_or(OutputFormat::Jpeg),
-            data_uris: fal.data_uris,
-            warnings: fal.warnings,
+            output_format: fields
+                .output_format("output_format")
+                .or(wire.format)
+                .unwrap_or(OutputFormat::Jpeg),
+            data_uris: wire.data_uris,
+            jpeg_quality: wire.jpeg_quality,
+            warnings: wire.warnings,
         };
         if defaults.unknown == Unknown::Refused {
             fields.refuse_rest();
@@ -166,7 +175,7 @@ impl Fields {
         let sides_wrong = self
             .errors
             .iter()
-            .any(|error| matches!(error.field().as_str(), "width" | "height" | "image_size"));
+            .any(|error| matches!(error.field().as_str(), "width" | "height" | "image_size" | "size"));
         if size.pixels() > most && !sides_wrong {
             let Size { width, height } = size;
             let (field, side) = if width >= height { ("width", width) } else { ("height", height) };

@@ -36,6 +36,18 @@ pub enum Names {
     Own,
     /// fal's names for SDXL beside our own. If both are given, ours count.
     Fal(Task),
+    /// OpenAI's names for pictures beside our own. If both are given, ours count.
+    OpenAi(Endpoint),
+}
+
+/// What an endpoint of OpenAI's does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/images/generations`: a picture from a prompt.
+    Generation,
+    /// `/images/edits`: needs a picture. The transparent pixels of the mask are repainted, or those of the picture if
+    /// there is no mask.
+    Edit,
 }
 
 /// What an endpoint of fal's does. It decides which pictures are required, and the default of `strength`.
@@ -58,9 +70,14 @@ impl Names {
     /// What fal's endpoint does; `None` with our own names.
     pub(super) fn task(self) -> Option<Task> {
         match self {
-            Self::Own => None,
+            Self::Own | Self::OpenAi(_) => None,
             Self::Fal(task) => Some(task),
         }
+    }
+
+    /// Whether masks are alpha channels, and a picture is required.
+    pub(super) fn are_of_edits(self) -> bool {
+        self == Self::OpenAi(Endpoint::Edit)
     }
 }
 

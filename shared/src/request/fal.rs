@@ -6,8 +6,8 @@ use super::{
     dialect::Task,
     field_error::Loc,
     fields::Fields,
-    output::OutputFormat,
     size::{SIDE, Size},
+    wire_fields::WireFields,
 };
 use crate::event::{Warning, WarningCode};
 
@@ -56,22 +56,9 @@ const NOT_IMPLEMENTED: [&str; 26] = [
     "refiner",
 ];
 
-/// What fal's own fields say.
-#[derive(Default)]
-pub(super) struct FalFields {
-    /// `image_size`.
-    pub(super) size: Option<Size>,
-    /// `format`.
-    pub(super) format: Option<OutputFormat>,
-    /// `sync_mode`: the pictures as data URIs.
-    pub(super) data_uris: bool,
-    /// What was accepted without an effect.
-    pub(super) warnings: Vec<Warning>,
-}
-
 impl Fields {
-    /// Reads fal's own fields. `native` is the app's own size. A field that our names give too is not read.
-    pub(super) fn fal(&mut self, native: Size) -> FalFields {
+    /// Reads fal's own fields. `native` is the app's own size.
+    pub(super) fn fal(&mut self, native: Size) -> WireFields {
         for field in NOT_IMPLEMENTED {
             if let Some(value) = self.take(field).filter(|value| !is_nothing(value)) {
                 let msg =
@@ -98,14 +85,8 @@ impl Fields {
             }],
             _ => Vec::new(),
         };
-        FalFields { size, format, data_uris, warnings }
-    }
-
-    /// Takes fal's field; `None` if one of ours gives the same.
-    fn take_beside(&mut self, field: &str, ours: &[&str]) -> Option<Value> {
-        let value = self.take(field);
-        let given = |own: &&str| self.body.get(*own).is_some_and(|value| !value.is_null());
-        value.filter(|_| !ours.iter().any(given))
+        let size = size.map(|size| (size, "image_size"));
+        WireFields { size, format, data_uris, warnings, ..WireFields::default() }
     }
 
     /// A name, or an object with both sides.

@@ -37,6 +37,13 @@ impl Fields {
         self.body.remove(field).filter(|value| !value.is_null())
     }
 
+    /// Takes a wire's own field; `None` if one of ours gives the same.
+    pub(super) fn take_beside(&mut self, field: &str, ours: &[&str]) -> Option<Value> {
+        let value = self.take(field);
+        let given = |own: &&str| self.body.get(*own).is_some_and(|value| !value.is_null());
+        value.filter(|_| !ours.iter().any(given))
+    }
+
     pub(super) fn wrong(&mut self, field: &str, kind: &'static str, msg: impl Into<String>, input: &Value) {
         let within = self.at.iter().cloned().chain([Loc::Name(field.to_owned())]);
         self.errors.push(FieldError::within_body(within, kind, msg, input));

@@ -3,6 +3,7 @@
 //! The API checks a request once. After that it is an [`ImageSpec`], which has only valid values. The rules are in the
 //! table of `docs/protocol.md`.
 
+mod alpha;
 mod check;
 mod data_uri;
 mod dialect;
@@ -15,20 +16,24 @@ mod jpeg;
 mod kind;
 mod lora;
 mod object;
+mod openai;
 mod output;
+mod partials;
 mod pictures;
 mod png;
 mod size;
 mod spec;
 mod webp;
+mod wire_fields;
 
 pub use check::{MAX_IMAGES, MAX_PIXELS, MAX_SEED, MIN_PIXELS, Offer};
-pub use dialect::{Defaults, Dialect, Names, Task, Unknown};
+pub use dialect::{Defaults, Dialect, Endpoint, Names, Task, Unknown};
 pub use field_error::{FieldError, Loc};
 pub use image_request::{ImageRequest, LoraRequest};
 pub use input_image::{InputFormat, InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES};
 pub use lora::{Lora, LoraName, NoLoraName};
 pub use object::parse_object;
 pub use output::{OutputFormat, PreviewSource};
+pub use partials::Partials;
 pub use pictures::{Fetched, NotFetched, PictureSource, picture_sources};
 pub use spec::ImageSpec;

@@ -11,12 +11,16 @@ use super::field_error::{FieldError, Loc, shown};
 /// text. A real request has less than 100 values.
 const MOST_VALUES: usize = 10_000;
 
+/// The bytes with which some programs begin a text in UTF-8. JSON forbids them, and they are ignored here.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// Parses a body into an object. An empty body is `{}` (fal's JavaScript client sends one for no input).
 ///
 /// # Errors
 /// One entry with `loc[0]` = `body` if the bytes are not JSON (NaN, invalid UTF-8 and lone surrogates are not), have
 /// more than 10,000 values, or are not an object.
 pub fn parse_object(body: &[u8]) -> Result<Map<String, Value>, Vec<FieldError>> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }
@@ -134,6 +138,10 @@ mod tests {
         let parsed = Value::Object(parse_object(text.as_bytes()).unwrap());
         assert_eq!(parsed, serde_json::from_str::<Value>(text).unwrap());
         assert!(parse_object(b"{} {}").is_err());
+        let marked = [BYTE_ORDER_MARK, text.as_bytes()].concat();
+        assert_eq!(Value::Object(parse_object(&marked).unwrap()), parsed);
+        assert_eq!(parse_object(BYTE_ORDER_MARK).unwrap(), Map::new());
+        assert!(parse_object(&[BYTE_ORDER_MARK, &marked].concat()).is_err());
         assert!(parse_object(b"{\"a\": 1e999}").is_err());
     }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    alpha::Alpha,
     dialect::{Names, Task},
     fields::{Fields, Least},
     input_image::{InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES},
@@ -98,6 +99,10 @@ impl Fields {
         if mask.is_none() && names.task() == Some(Task::Inpainting) {
             self.picture_missing("mask_url");
         }
+        if image.is_none() && names.are_of_edits() {
+            self.picture_missing("image");
+            return None;
+        }
         let Some(image) = image else {
             if names.task().is_some_and(|task| task != Task::Any) {
                 return None;
@@ -107,20 +112,35 @@ impl Fields {
             }
             return None;
         };
-        let default = if mask.is_some() { STRENGTH_OF_MASK } else { STRENGTH };
+        // Both pictures are checked before a return, so that both errors are reported.
+        let by_alpha = names.are_of_edits();
+        let image = self.picture(image, fetched, by_alpha);
+        let mask = match mask {
+            Some(mask) => Some(self.picture(mask, fetched, by_alpha)),
+            None => None,
+        };
+        let holes = image.as_ref().and_then(|(_, alpha)| alpha.as_ref()).is_some_and(|alpha| alpha.has_holes);
+        let default = if mask.is_some() || holes { STRENGTH_OF_MASK } else { STRENGTH };
         let default = names.task().and_then(Task::strength).unwrap_or(default);
         let strength = strength.unwrap_or(default);
         if Original::steps(strength, steps) == 0 {
             let msg = "Leaves no step: num_inference_steps times strength should be at least 1";
             self.wrong("strength", "too_few_steps", msg, &strength.into());
         }
-        // Both pictures are checked before a return, so that both errors are reported.
-        let image = self.picture(image, fetched);
+        let (image, own_alpha) = image?;
         let mask = match mask {
-            Some(mask) => Some(self.picture(mask, fetched)?),
-            None => None,
+            Some(mask) if by_alpha => {
+                let (_, alpha) = mask?;
+                if alpha.is_none() {
+                    let msg = "A mask should have an alpha channel: its transparent pixels are repainted";
+                    self.wrong("mask", "missing_alpha", msg, &Value::Null);
+                }
+                Some(alpha?.mask)
+            }
+            Some(mask) => Some(mask?.0),
+            None => own_alpha.filter(|alpha| alpha.has_holes).map(|alpha| alpha.mask),
         };
-        Some(Original { image: image?, mask, strength })
+        Some(Original { image, mask, strength })
     }
 
     fn picture_missing(&mut self, field: &str) {
@@ -142,8 +162,13 @@ impl Fields {
         by_own.or(by_fal)
     }
 
-    /// Reads a picture, and decodes it once to check it.
-    fn picture(&mut self, (field, value): (&'static str, Value), fetched: &Fetched) -> Option<InputImage> {
+    /// Reads a picture, and decodes it once to check it. Returns its alpha channel too, if `with_alpha`.
+    fn picture(
+        &mut self,
+        (field, value): (&'static str, Value),
+        fetched: &Fetched,
+        with_alpha: bool,
+    ) -> Option<(InputImage, Option<Alpha>)> {
         let Value::String(text) = &value else {
             self.wrong(field, "string_type", "Input should be a valid string", &value);
             return None;
@@ -165,8 +190,13 @@ impl Fields {
         } else {
             InputImage::from_data_uri(text)
         };
-        match found.and_then(|image| image.decode().map(|_| image)) {
-            Ok(image) => Some(image),
+        let read = found.and_then(|image| {
+            let pixels = image.decode()?;
+            let alpha = if with_alpha { Alpha::of(&pixels)? } else { None };
+            Ok((image, alpha))
+        });
+        match read {
+            Ok(read) => Some(read),
             Err(error) => {
                 match error.ctx() {
                     Some(ctx) => self.out_of_bounds(field, error.kind(), error.to_string(), &value, ctx),

@@ -7,6 +7,7 @@ use super::{
     input_image::InputImage,
     lora::Lora,
     output::{OutputFormat, PreviewSource},
+    partials::Partials,
     pictures::Original,
 };
 use crate::event::Warning;
@@ -33,10 +34,14 @@ pub struct ImageSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) scheduler: Option<String>,
     pub(super) preview_every: u32,
+    #[serde(default, skip_serializing_if = "Partials::is_empty")]
+    pub(super) partials: Partials,
     pub(super) preview_source: PreviewSource,
     pub(super) output_format: OutputFormat,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) data_uris: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) jpeg_quality: Option<u8>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) warnings: Vec<Warning>,
 }
@@ -153,6 +158,16 @@ impl ImageSpec {
     /// Whether the final pictures are data URIs inside the result, also if the fleet keeps results elsewhere.
     pub fn data_uris(&self) -> bool {
         self.data_uris
+    }
+
+    /// The quality of the final pictures, 1 to 100, if they are JPEGs; `None` for the default.
+    pub fn jpeg_quality(&self) -> Option<u8> {
+        self.jpeg_quality
+    }
+
+    /// The partial pictures.
+    pub fn partials(&self) -> Partials {
+        self.partials
     }
 
     /// The parts of the request that were accepted without an effect. They belong to the result's warnings.

@@ -110,7 +110,8 @@ impl Bucket {
     async fn sweep_folder(&self, folder: &Path, term: Term, now: Micros, most: usize, swept: &mut Swept) {
         let room = most.saturating_sub(swept.deleted);
         let listed = self.store.list(Some(folder)).map_ok(|object| object.location);
-        let expired = listed.try_filter(|path| std::future::ready(is_expired(path, term, now))).take(room + 1);
+        let expired =
+            listed.try_filter(|path| std::future::ready(is_expired(path, term, now))).take(room + 1);
         let mut expired: Vec<Path> = match expired.try_collect().await {
             Ok(expired) => expired,
             Err(error) => return swept.fail(cause(&error)),

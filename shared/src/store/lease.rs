@@ -75,18 +75,27 @@ impl fmt::Debug for Checkpoint {
 pub struct Preview {
     /// The 0-based index of the last step.
     pub step: u32,
+    /// Its index among the job's partial pictures; `None` for a preview that newer ones replace.
+    pub partial: Option<u32>,
     json: String,
 }
 
 impl Preview {
     /// Serialises the preview after `step` of `steps`.
     pub fn new(attempt: u32, step: u32, steps: u32, image: Image) -> Self {
-        Self { step, json: Event::Preview { attempt, step, steps, image }.to_json() }
+        Self { step, partial: None, json: Event::Preview { attempt, step, steps, image }.to_json() }
+    }
+
+    /// Serialises the partial picture `index`, which is the preview after `step` of `steps`.
+    pub fn partial(attempt: u32, index: u32, step: u32, steps: u32, image: Image) -> Self {
+        let event = Event::Partial { attempt, index, step, steps, image };
+        Self { step, partial: Some(index), json: event.to_json() }
     }
 
     /// The event with its number.
     pub fn frame(&self, seq: Seq) -> Frame {
-        Frame::from_json(seq, EventKind::Preview, &self.json)
+        let kind = if self.partial.is_some() { EventKind::Partial } else { EventKind::Preview };
+        Frame::from_json(seq, kind, &self.json)
     }
 }
 

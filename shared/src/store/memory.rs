@@ -10,8 +10,8 @@ use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use super::{
-    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Rules,
-    Shown, Store, Submit,
+    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
+    Released, Retry, Rules, Shown, Store, Submit, Waiting,
     rules::{CANCELLATIONS_KEPT, WAKE_UP_WAIT},
     transition::{self, Command, Effect, Fence, Outcome, ReapOutcome, State},
 };
@@ -140,15 +140,19 @@ impl Store for MemoryStore {
     }
 
     async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
-        let frame = preview.frame(lease.seq.next());
-        match self.apply(Command::Publish(Fence::from(&*lease), frame, preview.step)) {
-            Outcome::Publish(hold, seq) => {
-                if hold == Hold::Held {
-                    lease.seq = seq;
+        loop {
+            let frame = preview.frame(lease.seq.next());
+            let publish = Command::Publish(Fence::from(&*lease), frame, preview.step, preview.partial);
+            match self.apply(publish) {
+                Outcome::Publish(hold, seq) => {
+                    if hold == Hold::Held {
+                        lease.seq = seq;
+                    }
+                    return Ok(hold);
                 }
-                Ok(hold)
+                Outcome::Renumber(next) => lease.seq = Seq(next.0 - 1),
+                other => return Err(unexpected(other)),
             }
-            other => Err(unexpected(other)),
         }
     }
 
@@ -241,6 +245,18 @@ impl Store for MemoryStore {
             let event = inner.state.newest(id).filter(|_| wanted).cloned();
             (state, event)
         }))
+    }
+
+    async fn jobs(&self, listing: &Listing) -> StoreResult<Option<Vec<ListedJob>>> {
+        Ok(lock(&self.inner).state.listed(listing))
+    }
+
+    async fn positions(&self, app: &App, ids: &[JobId]) -> StoreResult<Vec<Option<u64>>> {
+        Ok(lock(&self.inner).state.positions(app, ids))
+    }
+
+    async fn waiting(&self, app: &App) -> StoreResult<Waiting> {
+        Ok(lock(&self.inner).state.waiting(app, self.time()))
     }
 
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {

@@ -9,6 +9,7 @@
 //! consumes them.
 
 mod lease;
+mod listing;
 pub mod memory;
 pub mod redis;
 mod rules;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 pub use lease::{Checkpoint, Claim, Ending, Lease, Preview, Shown};
+pub use listing::{ListedJob, Listing, Waiting};
 pub use rules::{Clock, Rules};
 
 use crate::{
@@ -96,7 +98,7 @@ pub enum Retry {
 /// The answer to a worker that renews or publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// It holds the job for one lease's time: from now, or from the first try of a repeated preview.
+    /// It holds the job for one lease's time: from now, or from the last write if this one wrote nothing.
     Held,
     /// Somebody cancelled the job.
     Cancelled,
@@ -176,7 +178,8 @@ pub trait Store: Send + Sync + 'static {
     async fn renew(&self, lease: &Lease, checkpoint: Option<&Checkpoint>) -> StoreResult<Hold>;
 
     /// Appends a preview and renews the lease. An unanswered preview may be sent again, or replaced by a newer
-    /// one.
+    /// one. The first partial picture of each index stays in the log until the job is deleted; another one of the same
+    /// index writes nothing. A full store writes nothing either.
     async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold>;
 
     /// Ends the job.
@@ -225,6 +228,17 @@ pub trait Store: Send + Sync + 'static {
     /// A job's state and an event of its log, read together. Only for callers that need the event, because it may have
     /// megabytes of pictures.
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>>;
+
+    /// A tenant's jobs, newest first; `None` if [`Listing::before`] is not one of them. Of an app's partition only the
+    /// newest [`Rules::listed`] jobs are listed.
+    async fn jobs(&self, listing: &Listing) -> StoreResult<Option<Vec<ListedJob>>>;
+
+    /// The position of each of these jobs in the queue of `app`, as [`JobState::position`]; `None` for a job that does
+    /// not wait there.
+    async fn positions(&self, app: &App, ids: &[JobId]) -> StoreResult<Vec<Option<u64>>>;
+
+    /// How many jobs of an app wait, and how long its jobs take.
+    async fn waiting(&self, app: &App) -> StoreResult<Waiting>;
 
     /// A job's events after `after`; `None` starts with the first event in the log. Delivers every event that the log
     /// holds; the log of an ended job holds only the terminal event. The stream always ends: after the terminal event,

@@ -38,6 +38,8 @@ pub struct Rules {
     pub dead_ttl: Duration,
     /// How many dead jobs are listed, for each partition and in one answer.
     pub dead_kept: usize,
+    /// Jobs of one tenant in one partition that can be listed; when there are more, the oldest are not.
+    pub listed: usize,
     /// How long the mean time of an app's jobs counts after the last completed job.
     pub pace_ttl: Duration,
     /// The maximum age of the time `seen` of a reap; an older one does nothing.
@@ -59,6 +61,7 @@ impl Default for Rules {
             ended_ttl: Duration::from_secs(10 * 60),
             dead_ttl: Duration::from_secs(7 * 24 * 3600),
             dead_kept: 1000,
+            listed: 1000,
             pace_ttl: Duration::from_secs(24 * 3600),
             reap_within: Duration::from_secs(5),
             worker_known: Duration::from_secs(60),

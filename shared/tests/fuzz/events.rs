@@ -31,6 +31,9 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         (any::<u32>(), any::<u32>(), any::<u32>(), image())
             .prop_map(|(attempt, step, steps, image)| Event::Preview { attempt, step, steps, image }),
+        (any::<u32>(), 0_u32..3, any::<u32>(), any::<u32>(), image()).prop_map(
+            |(attempt, index, step, steps, image)| Event::Partial { attempt, index, step, steps, image }
+        ),
         (vec(image(), 0..4), any::<u64>(), seconds(), seconds(), vec(any::<String>(), 0..3)).prop_map(
             |(images, seed, inference, decode, messages)| {
                 let warning = |message| Warning { code: WarningCode::PromptTruncated, message };
@@ -125,6 +128,8 @@ fn worker() -> WorkerRecord {
         native_height: 64,
         max_pixels: 4096,
         schedulers: vec!["DDIMScheduler".to_owned()],
+        features: vec!["loras".to_owned()],
+        loras: vec!["ink".to_owned()],
         device: "cpu".to_owned(),
         version: "0".to_owned(),
         state: WorkerState::Busy,

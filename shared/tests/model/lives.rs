@@ -33,11 +33,14 @@ pub struct Scope {
     ticks: u32,
     /// Whether the first job's id is reused.
     again: bool,
+    /// Whether the previews of the first step are partial pictures.
+    partials: bool,
 }
 
-const SIDE_BY_SIDE: Scope = Scope { jobs: 2, claims: 2, ticks: 2, again: false };
-const COMING_AGAIN: Scope = Scope { jobs: 1, claims: 2, ticks: 2, again: true };
-pub const SCOPES: [Scope; 2] = [COMING_AGAIN, SIDE_BY_SIDE];
+const SIDE_BY_SIDE: Scope = Scope { jobs: 2, claims: 2, ticks: 2, again: false, partials: false };
+const COMING_AGAIN: Scope = Scope { jobs: 1, claims: 2, ticks: 2, again: true, partials: false };
+const KEEPING: Scope = Scope { jobs: 1, claims: 2, ticks: 2, again: false, partials: true };
+pub const SCOPES: [Scope; 3] = [COMING_AGAIN, KEEPING, SIDE_BY_SIDE];
 
 #[derive(Debug, Clone)]
 pub enum Action {
@@ -170,13 +173,21 @@ impl World for Lives {
                 let known = &self.leases[n];
                 let back = u32::from(again);
                 let (step, seq) = (known.step - back, Seq(known.next.0 - u64::from(back)));
-                let preview = Preview::new(known.fence.attempt, step, 2, image());
-                let answer = world.send(Command::Publish(known.fence.clone(), preview.frame(seq), step))?;
-                if let Outcome::Publish(Hold::Held, newest) = answer
-                    && !again
-                {
-                    world.leases[n].next = newest.next();
-                    world.leases[n].step += u32::from(newest == seq);
+                let partial = (self.scope.partials && step == 0).then_some(0);
+                let preview = match partial {
+                    Some(index) => Preview::partial(known.fence.attempt, index, step, 2, image()),
+                    None => Preview::new(known.fence.attempt, step, 2, image()),
+                };
+                let publish = Command::Publish(known.fence.clone(), preview.frame(seq), step, partial);
+                match world.send(publish)? {
+                    Outcome::Publish(Hold::Held, newest) if !again => {
+                        // A partial picture of an earlier attempt is not written again, but the worker goes on.
+                        let done = newest == seq || partial.is_some();
+                        world.leases[n].next = newest.next();
+                        world.leases[n].step += u32::from(done);
+                    }
+                    Outcome::Renumber(next) => world.leases[n].next = next,
+                    _ => {}
                 }
             }
             Action::Finish(n, behind) => {

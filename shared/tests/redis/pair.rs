@@ -3,7 +3,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,10 +14,10 @@ use futures::StreamExt;
 use glimpse_shared::{
     event::{FailureCode, Followed, Frame},
     id::{App, JobId, Micros, WorkerId},
-    job::{Class, Job, Progress, Release, WorkerRecord, WorkerState},
+    job::{Class, Job, Progress, Release, Status, WorkerRecord, WorkerState},
     needs::Capabilities,
     store::{
-        Checkpoint, Claim, Clock, Ending, Lease, Preview, Rules, Shown, Store, Submit,
+        Checkpoint, Claim, Clock, Ending, Lease, Listing, Preview, Rules, Shown, Store, Submit,
         memory::{self, MemoryStore},
         redis::RedisStore,
         transition::{self, Command, Effect, Outcome},
@@ -40,6 +43,7 @@ fn rules(queue_limit: u64) -> Rules {
         ended_ttl: forever,
         dead_ttl: forever,
         dead_kept: 2,
+        listed: 3,
         pace_ttl: Duration::from_secs(60),
         ..Rules::default()
     }
@@ -92,7 +96,12 @@ pub struct Pair {
     observer: Observer,
     tokens: Tokens,
     prefix: String,
+    /// How many lists of jobs were compared.
+    lists: AtomicUsize,
 }
+
+/// The tenants of the jobs.
+const TENANTS: [&str; 2] = ["anonymous", "another"];
 
 impl Pair {
     pub fn new(url: &str, prefix: &str, queue_limit: u64) -> Self {
@@ -104,6 +113,7 @@ impl Pair {
         let jobs = (0..JOBS)
             .map(|n| Job {
                 id: JobId::from_parts(&apps[usize::from(n == OTHERS.0)], 1_700_000_000_000, 1000 - n as u64),
+                tenant: TENANTS[n % 2].to_owned(),
                 affinity: AFFINITIES[n / 2 % 3].map(str::to_owned),
                 needs: needs()[n % 4].clone(),
                 class: if n % 3 == 2 { Class::Low } else { Class::Normal },
@@ -124,6 +134,7 @@ impl Pair {
             observer,
             tokens,
             prefix: prefix.to_owned(),
+            lists: AtomicUsize::new(0),
         }
     }
 
@@ -182,13 +193,16 @@ impl Pair {
                 );
                 assert_eq!(answers.0.unwrap(), answers.1.unwrap());
             }
-            Step::Publish { lease, steps, old } => {
+            Step::Publish { lease, partial, steps, old } => {
                 let Some(at) = self.lease(*lease) else { return };
                 self.step += steps;
                 let held = &mut self.leases[at];
                 let was = held.now.clone();
                 let (of_memory, of_redis) = if *old { &mut held.before } else { &mut held.now };
-                let preview = Preview::new(of_memory.attempt, self.step, 10_000, image());
+                let preview = match *partial {
+                    Some(index) => Preview::partial(of_memory.attempt, index, self.step, 10_000, image()),
+                    None => Preview::new(of_memory.attempt, self.step, 10_000, image()),
+                };
                 let answers = (
                     self.memory.publish(of_memory, &preview).await,
                     self.redis.publish(of_redis, &preview).await,
@@ -248,6 +262,8 @@ impl Pair {
                     native_height: 1024,
                     max_pixels: 1 << 21,
                     schedulers: vec!["EulerDiscreteScheduler".to_owned()],
+                    features: vec!["loras".to_owned()],
+                    loras: vec!["ink".to_owned()],
                     device: "cpu".to_owned(),
                     version: "0.1.0".to_owned(),
                     state: if *busy { WorkerState::Busy } else { WorkerState::Idle },
@@ -317,6 +333,27 @@ impl Pair {
             assert_eq!(lists.0.unwrap(), lists.1.unwrap());
         }
         assert_eq!(self.memory.workers().await.unwrap(), self.redis.workers().await.unwrap());
+        self.compare_lists().await;
+    }
+
+    /// Compares a list of jobs, another one each time, and the queues.
+    async fn compare_lists(&self) {
+        let n = self.lists.fetch_add(1, Ordering::Relaxed);
+        let ids: Vec<_> = self.ids().collect();
+        let listing = Listing {
+            tenant: TENANTS[n % 2].to_owned(),
+            status: [None, Some(Status::Queued), None][n / 2 % 3],
+            before: [None, Some(ids[n % ids.len()])][n / 6 % 2],
+            limit: [100, 2][n / 12 % 2],
+        };
+        let lists = (self.memory.jobs(&listing).await, self.redis.jobs(&listing).await);
+        assert_eq!(lists.0.unwrap(), lists.1.unwrap(), "{listing:?}");
+        for app in &self.apps {
+            let positions = (self.memory.positions(app, &ids).await, self.redis.positions(app, &ids).await);
+            assert_eq!(positions.0.unwrap(), positions.1.unwrap());
+            let waiting = (self.memory.waiting(app).await, self.redis.waiting(app).await);
+            assert_eq!(waiting.0.unwrap(), waiting.1.unwrap());
+        }
     }
 
     /// Checks that the scripts wake the same workers as the transition.

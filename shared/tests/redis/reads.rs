@@ -69,6 +69,8 @@ async fn a_heartbeat_does_not_read_all_workers() {
         native_height: 64,
         max_pixels: 4096,
         schedulers: Vec::new(),
+        features: vec!["loras".to_owned()],
+        loras: vec!["ink".to_owned()],
         device: "cpu".to_owned(),
         version: "0".to_owned(),
         state: WorkerState::Idle,

@@ -29,6 +29,8 @@ pub enum Step {
     },
     Publish {
         lease: usize,
+        /// The index of a partial picture.
+        partial: Option<u32>,
         /// How many steps after the newest preview of all.
         steps: u32,
         old: bool,
@@ -123,8 +125,8 @@ pub fn step() -> impl Strategy<Value = Step> {
         1 => (0..WORKERS, kind()).prop_map(|(worker, capabilities)| Step::Wake { worker, capabilities }),
         3 => (lease(), prop::option::weighted(0.6, any::<u8>()))
             .prop_map(|(lease, checkpoint)| Step::Renew { lease, checkpoint }),
-        6 => (lease(), 1..50_u32, prop::bool::weighted(0.2))
-            .prop_map(|(lease, steps, old)| Step::Publish { lease, steps, old }),
+        6 => (lease(), prop::option::weighted(0.3, 0..3_u32), 1..50_u32, prop::bool::weighted(0.2))
+            .prop_map(|(lease, partial, steps, old)| Step::Publish { lease, partial, steps, old }),
         4 => (lease(), prop::bool::weighted(0.25), prop::bool::weighted(0.3))
             .prop_map(|(lease, failed, old)| Step::Finish { lease, failed, old }),
         3 => (lease(), prop::option::weighted(0.8, 0..REASONS.len()))

@@ -77,6 +77,8 @@ async fn an_unreadable_record_does_not_hide_the_workers() {
         native_height: 64,
         max_pixels: 4096,
         schedulers: Vec::new(),
+        features: vec!["loras".to_owned()],
+        loras: vec!["ink".to_owned()],
         device: "cpu".to_owned(),
         version: "0".to_owned(),
         state: WorkerState::Idle,

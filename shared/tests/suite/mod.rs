@@ -6,7 +6,9 @@ pub mod dead;
 pub mod ending;
 pub mod fence;
 pub mod follow;
+pub mod list;
 pub mod needs;
+pub mod partials;
 pub mod queue;
 pub mod redis;
 mod streams;
@@ -38,7 +40,7 @@ pub struct Fixture {
 
 /// Rules with small limits, so that tests can reach them.
 pub fn rules() -> Rules {
-    Rules { queue_limit: 20, previews_kept: 16, ..Rules::default() }
+    Rules { queue_limit: 20, previews_kept: 16, listed: 12, ..Rules::default() }
 }
 
 pub async fn memory() -> Fixture {

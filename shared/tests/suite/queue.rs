@@ -161,6 +161,8 @@ pub async fn workers_are_known_for_a_minute(fixture: &Fixture) {
         native_height: 128,
         max_pixels: 1 << 20,
         schedulers: vec!["EulerDiscreteScheduler".to_owned()],
+        features: vec!["loras".to_owned()],
+        loras: vec!["ink".to_owned()],
         device: "cpu".to_owned(),
         version: "0.1.0".to_owned(),
         state: WorkerState::Idle,

@@ -22,7 +22,7 @@ pub enum Entry {
         /// The number of the attempt.
         attempt: u32,
     },
-    /// A preview.
+    /// A preview, or a partial picture: a preview that is kept.
     Preview {
         /// The attempt that made it.
         attempt: u32,
@@ -45,7 +45,9 @@ impl From<&Event> for Entry {
         match *event {
             Event::Queued { .. } => Self::Queued,
             Event::Started { attempt, .. } => Self::Started { attempt },
-            Event::Preview { attempt, step, .. } => Self::Preview { attempt, step },
+            Event::Preview { attempt, step, .. } | Event::Partial { attempt, step, .. } => {
+                Self::Preview { attempt, step }
+            }
             Event::Completed { .. } => Self::Ended(Status::Completed),
             Event::Failed { .. } => Self::Ended(Status::Failed),
             Event::Cancelled { .. } => Self::Ended(Status::Cancelled),

@@ -13,6 +13,8 @@ mod kept;
 #[cfg(test)]
 mod leases_ahead;
 #[cfg(test)]
+mod partials;
+#[cfg(test)]
 mod pipeline_thread;
 #[cfg(test)]
 mod played;

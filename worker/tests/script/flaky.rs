@@ -14,8 +14,8 @@ use glimpse_shared::{
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     needs::Capabilities,
     store::{
-        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry,
-        SharedStore, Shown, Store, Submit,
+        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
+        Released, Retry, SharedStore, Shown, Store, Submit, Waiting,
     },
 };
 use tokio::sync::watch;
@@ -148,6 +148,15 @@ impl Store for Flaky {
     }
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
         self.open()?.status_with(id, shown).await
+    }
+    async fn jobs(&self, listing: &Listing) -> StoreResult<Option<Vec<ListedJob>>> {
+        self.open()?.jobs(listing).await
+    }
+    async fn positions(&self, app: &App, ids: &[JobId]) -> StoreResult<Vec<Option<u64>>> {
+        self.open()?.positions(app, ids).await
+    }
+    async fn waiting(&self, app: &App) -> StoreResult<Waiting> {
+        self.open()?.waiting(app).await
     }
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
         self.store.follow(id, after)

@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use glimpse_shared::{
-    event::{CancelledBy, Followed, Frame},
+    event::{CancelledBy, Event, EventKind, Followed, Frame},
     id::{App, JobId, Seq},
     job::{Class, Job},
     needs::Needs,
-    request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
+    request::{Defaults, Dialect, Endpoint, ImageSpec, Names, Offer, PreviewSource, Unknown},
     store::{Cancel, Shown, Store, Submit},
 };
 use glimpse_test_support::history::{Entry, History};
@@ -40,9 +40,12 @@ pub fn job(number: u64, chance: &mut Chance) -> Job {
         "seed": number,
         "num_inference_steps": chance.number(2..14),
         "preview_every": chance.number(0..5),
+        "stream": true,
+        "partial_images": chance.number(0..4),
         "width": if chance.of(0.3) { LARGE } else { 64 },
     });
-    let spec = ImageSpec::check(body.as_object().unwrap().clone(), &offer, defaults).unwrap();
+    let dialect = Dialect { defaults, names: Names::OpenAi(Endpoint::Generation) };
+    let spec = ImageSpec::check(body.as_object().unwrap().clone(), &offer, dialect).unwrap();
     let hasty = chance.of(0.15);
     Job {
         id: JobId::from_parts(&app(), 1_795_564_800_000, chance.number(0..u64::MAX)),
@@ -91,7 +94,7 @@ pub async fn live(world: Arc<World>, job: Job, storm: Duration, mut chance: Chan
             world.count("cancels");
         });
     }
-    if let Some(end) = follow(&world, job.id, &mut chance).await {
+    if let Some(end) = follow(&world, &job, &mut chance).await {
         let shown = world.store.status_with(job.id, Shown::End).await.unwrap();
         if shown.is_some_and(|(_, shown)| shown.as_ref() != Some(&end)) {
             world.broken(|| format!("{}: the end that was followed is not the end", job.id));
@@ -110,8 +113,15 @@ async fn submit(wire: &Wire, job: &Job) -> bool {
     }
 }
 
+/// The partial pictures of a job, each once and in order.
+fn asked(spec: &ImageSpec) -> Vec<u32> {
+    let steps = spec.num_inference_steps();
+    (0..steps).filter_map(|step| spec.partials().index_after(step, steps)).collect()
+}
+
 /// Follows a job to its end, on one connection or on several.
-async fn follow(world: &World, id: JobId, chance: &mut Chance) -> Option<Frame> {
+async fn follow(world: &World, job: &Job, chance: &mut Chance) -> Option<Frame> {
+    let (id, mut partials) = (job.id, Vec::new());
     let broken = |what: &str| world.broken(|| format!("{id}: a follower {what}"));
     let (mut last, mut history): (Option<Seq>, _) = (None, History::default());
     let mut stay = chance.of(0.7);
@@ -140,6 +150,12 @@ async fn follow(world: &World, id: JobId, chance: &mut Chance) -> Option<Frame> 
                 broken(&format!("heard {wrong}"));
             }
             last = Some(frame.seq);
+            if let Some(Event::Partial { index, .. }) = frame.event() {
+                partials.push(index);
+            }
+            if frame.kind == EventKind::Completed && partials != asked(&job.spec) {
+                broken(&format!("heard the partial pictures {partials:?}"));
+            }
             if frame.kind.is_terminal() {
                 let over = timeout(Duration::from_secs(1), events.next()).await;
                 if over != Ok(None) {

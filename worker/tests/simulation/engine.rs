@@ -133,10 +133,6 @@ async fn make(
         if stop.borrow().is_some() {
             return true;
         }
-        if due.is_some_and(|due| due <= Instant::now().into_std()) {
-            checkpoints.put([&job.to_be_bytes()[..], &[step as u8]].concat());
-            due = checkpoints.next(Instant::now().into_std());
-        }
         let at = StepProgress { step, steps };
         if observer(at).is_some() {
             outbox.put(glimpse_worker::outbox::RawPreview {
@@ -144,6 +140,10 @@ async fn make(
                 steps: steps as u32,
                 picture: grey(),
             });
+        }
+        if due.is_some_and(|due| due <= Instant::now().into_std()) && !outbox.owes_partial() {
+            checkpoints.put([&job.to_be_bytes()[..], &[step as u8]].concat());
+            due = checkpoints.next(Instant::now().into_std());
         }
     }
     last_step.take().into_iter().for_each(|begins| begins());

@@ -18,8 +18,8 @@ use glimpse_shared::{
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     needs::Capabilities,
     store::{
-        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Shown,
-        Store, Submit, memory::MemoryStore,
+        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
+        Released, Retry, Shown, Store, Submit, Waiting, memory::MemoryStore,
     },
 };
 use tokio::{
@@ -275,6 +275,15 @@ impl Store for Wire {
         self.world.store.forget(id).await
     }
 
+    async fn jobs(&self, listing: &Listing) -> StoreResult<Option<Vec<ListedJob>>> {
+        self.world.store.jobs(listing).await
+    }
+    async fn positions(&self, app: &App, ids: &[JobId]) -> StoreResult<Vec<Option<u64>>> {
+        self.world.store.positions(app, ids).await
+    }
+    async fn waiting(&self, app: &App) -> StoreResult<Waiting> {
+        self.world.store.waiting(app).await
+    }
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
         self.world.store.follow(id, after)
     }

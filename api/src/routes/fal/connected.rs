@@ -44,6 +44,6 @@ pub(super) async fn stream(
     let place = api.stream()?;
     let entered = enter(&api, path, task, &headers, body, None).await?;
     let id = entered.waited.id();
-    let answer = waiting::stream(&reader, &FAL, entered, input, place).await;
+    let answer = waiting::stream(&reader, FAL, entered, input, place).await;
     Ok(with_id(answer.into_response(), id))
 }

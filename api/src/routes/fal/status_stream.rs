@@ -22,7 +22,7 @@ use crate::{
     edge::with_id,
     error::ApiError,
     picture,
-    sse::{EventFormat, Out, Relay, respond},
+    sse::{EventFormat, Out, Relay, Waits, respond},
     state::{Api, ask},
     waiting::end_of,
 };
@@ -45,11 +45,13 @@ pub(super) async fn follow(
             logs: Logs::wanted(query).then(Vec::new),
             created_at: state.created_at,
             started: false,
+            position: None,
         };
         let relay = Relay {
             client_buffer: ClientBuffer::fill(api.store.follow(id, None)),
             format,
             input,
+            waits: Some(Waits::new(&api, &state.app, id)),
             stop: api.ending.clone(),
             _place: api.stream()?,
         };
@@ -68,6 +70,8 @@ struct Statuses {
     created_at: Micros,
     /// Whether a worker had the job before.
     started: bool,
+    /// The position that the client knows.
+    position: Option<u64>,
 }
 
 impl Statuses {
@@ -103,6 +107,7 @@ impl Statuses {
                     _ => 0,
                 };
                 let position = state.and_then(|state| state.position).unwrap_or(told);
+                self.position = Some(position);
                 Self::send(&RequestStatus::in_queue(self.id, self.urls.clone(), position), out);
             }
             EventKind::Started => {
@@ -139,6 +144,13 @@ impl EventFormat for Statuses {
             (Some(end), _) => self.end(end.err(), out).await,
             (None, Followed::Frame(frame)) => self.event(&frame, out).await,
             (None, _) => {}
+        }
+    }
+
+    fn position(&mut self, position: u64, out: &mut Out) {
+        // fal's states do not go back.
+        if !self.started && self.position.replace(position) != Some(position) {
+            Self::send(&RequestStatus::in_queue(self.id, self.urls.clone(), position), out);
         }
     }
 

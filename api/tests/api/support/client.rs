@@ -1,19 +1,47 @@
 //! A client over a raw socket, so that tests check every byte.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use rustls::{ClientConfig, pki_types::ServerName};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 pub(crate) use glimpse_test_support::SOON;
 
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Connection,
     read: Vec<u8>,
+}
+
+/// A connection, with TLS or without.
+enum Connection {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+trait Bytes: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Bytes for T {}
+
+impl Connection {
+    fn bytes(&mut self) -> &mut dyn Bytes {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream,
+        }
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
 }
 
 /// A complete response.
@@ -43,27 +71,52 @@ impl Answer {
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.unwrap(), read: Vec::new() }
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// A client on an open connection.
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self { stream: Connection::Plain(stream), read: Vec::new() }
+    }
+
+    /// A client that speaks TLS.
+    pub(crate) async fn secure(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        let name = ServerName::try_from(address.ip().to_string()).unwrap();
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        Ok(Self { stream: Connection::Tls(Box::new(stream)), read: Vec::new() })
+    }
+
+    /// The TLS side of the connection.
+    pub(crate) fn tls(&self) -> &rustls::ClientConnection {
+        match &self.stream {
+            Connection::Plain(_) => panic!("the connection has no TLS"),
+            Connection::Tls(stream) => stream.get_ref().1,
+        }
     }
 
     /// Closes the sending half: `shutdown(SHUT_WR)`.
     pub(crate) async fn half_close(&mut self) {
-        self.stream.shutdown().await.unwrap();
+        self.stream.bytes().shutdown().await.unwrap();
     }
 
     /// Disconnects with a reset, without a half-close before it.
     pub(crate) fn reset(self) {
-        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        socket2::SockRef::from(self.stream.tcp()).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Disconnects with unread bytes of the server.
     pub(crate) async fn close_unread(self) {
-        timeout(SOON, self.stream.readable()).await.expect("the server says something").unwrap();
+        timeout(SOON, self.stream.tcp().readable()).await.expect("the server says something").unwrap();
     }
 
     /// Sends bytes as they are.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        timeout(SOON, self.stream.write_all(bytes)).await.expect("the server reads")
+        let sent = async {
+            self.stream.bytes().write_all(bytes).await?;
+            self.stream.bytes().flush().await
+        };
+        timeout(SOON, sent).await.expect("the server reads")
     }
 
     pub(crate) async fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
@@ -190,7 +243,7 @@ impl Client {
 
     /// Reads more bytes; `false` at the end of the connection.
     pub(crate) async fn more(&mut self) -> bool {
-        let read = timeout(SOON, self.stream.read_buf(&mut self.read)).await;
+        let read = timeout(SOON, self.stream.bytes().read_buf(&mut self.read)).await;
         read.expect("the server says something or hangs up").is_ok_and(|bytes| bytes > 0)
     }
 }

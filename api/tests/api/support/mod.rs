@@ -2,12 +2,13 @@
 
 mod client;
 pub(crate) mod fal;
+mod secure;
 mod shelf;
 mod worker;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use glimpse_api::{Config, serve};
+use glimpse_api::{Config, Listening, serve};
 use glimpse_shared::{
     event::Frame,
     id::{App, JobId, Micros},
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::Instant};
 
 pub(crate) use client::{Answer, Client, SOON, Stream};
+pub(crate) use secure::Secure;
 pub(crate) use shelf::Shelf;
 pub(crate) use worker::{Worker, picture, record};
 
@@ -43,6 +45,8 @@ pub(crate) struct Stack {
     pub(crate) address: SocketAddr,
     pub(crate) store: SharedStore,
     pub(crate) clock: Clock,
+    /// What clients need for https; without it they speak http.
+    pub(crate) secure: Option<Secure>,
     shutdown: Option<oneshot::Sender<()>>,
     served: JoinHandle<std::io::Result<()>>,
 }
@@ -51,6 +55,18 @@ impl Stack {
     /// With one registered idle worker.
     pub(crate) async fn start() -> Self {
         Self::with(Config::default()).await
+    }
+
+    /// With a certificate of its own; its clients speak https.
+    pub(crate) async fn secure() -> Self {
+        Self::secure_with(Config::default()).await
+    }
+
+    pub(crate) async fn secure_with(mut config: Config) -> Self {
+        let secure = Secure::new(&mut config);
+        let mut stack = Self::with(config).await;
+        stack.secure = Some(secure);
+        stack
     }
 
     pub(crate) async fn with(config: Config) -> Self {
@@ -73,8 +89,9 @@ impl Stack {
         let end = async {
             let _ = asked.await;
         };
-        let served = tokio::spawn(serve(listener, store.clone(), config, end));
-        Self { address, store, clock, shutdown: Some(shutdown), served }
+        let listening = Listening::new(listener, config.open_tls().unwrap());
+        let served = tokio::spawn(serve(listening, store.clone(), config, end));
+        Self { address, store, clock, secure: None, shutdown: Some(shutdown), served }
     }
 
     /// A registered worker that the test controls.
@@ -93,7 +110,10 @@ impl Stack {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        Client::connect(self.address).await
+        match &self.secure {
+            Some(secure) => Client::secure(self.address, secure.client(&[])).await.unwrap(),
+            None => Client::connect(self.address).await,
+        }
     }
 
     /// One request on a new connection.

@@ -16,6 +16,8 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
         native_height: 128,
         max_pixels: 512 * 512,
         schedulers: vec!["EulerDiscreteScheduler".to_owned()],
+        features: vec!["image".to_owned(), "mask".to_owned()],
+        loras: vec!["ink".to_owned()],
         device: "cpu".to_owned(),
         version: "0.1.0".to_owned(),
         state: WorkerState::Idle,
@@ -70,6 +72,15 @@ impl Worker {
         self.store.publish(lease, &preview).await.unwrap()
     }
 
+    /// Sends the partial picture that follows a step, if there is one. Its name is its index.
+    pub(crate) async fn partial(&self, lease: &mut Lease, step: u32) {
+        let (spec, attempt) = (&lease.job.spec, lease.attempt);
+        let steps = spec.num_inference_steps();
+        let Some(index) = spec.partials().index_after(step, steps) else { return };
+        let preview = Preview::partial(attempt, index, step, steps, picture(&format!("partial {index}")));
+        assert_eq!(self.store.publish(lease, &preview).await.unwrap(), Hold::Held);
+    }
+
     pub(crate) async fn complete(&self, lease: Lease) -> Finish {
         self.complete_warning(lease, Vec::new()).await
     }
@@ -101,6 +112,7 @@ impl Worker {
             if lease.job.spec.has_preview_after(step) {
                 self.preview(&mut lease, step).await;
             }
+            self.partial(&mut lease, step).await;
         }
         self.complete(lease).await;
     }

@@ -84,6 +84,10 @@ impl Follower {
     async fn receive(&mut self, ReceivedEvent { from, frame }: ReceivedEvent) {
         let last = self.last.unwrap_or_default();
         if frame.kind.is_terminal() {
+            if from > last.next() {
+                // The log of an ended job still has the partial pictures that are missing before it.
+                self.read().await;
+            }
             // A terminal event counts with any number: nothing comes after it.
             self.deliver(frame);
         } else if frame.seq > last && from <= last.next() {

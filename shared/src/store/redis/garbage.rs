@@ -8,7 +8,7 @@ use redis::{ConnectionAddr, Value};
 use super::{
     dead,
     inbox::{Cancellations, FollowerInbox, Listener, Message},
-    log, queue, reap, roster,
+    list, log, queue, reap, roster,
     scripts::{ScriptReply, decode, unexpected},
     shape::REPLY_WORDS,
     slots::parse_map,
@@ -108,9 +108,12 @@ fn right() -> Vec<Value> {
             "a heart",
             "",
             frame,
+            "anonymous",
         ]),
         list(vec![text("running"), text("8"), text(frame), texts(&[QUEUED_FRAME, frame])]),
         list(vec![texts(&[id, "glimpse/demo", "3", "1700000000000000", frame])]),
+        list(vec![texts(&[id, "glimpse/demo", "queued", "1700000000000000"])]),
+        texts(&["3", "1500"]),
         texts(&[&format!("1700000000000000 {WORKER}")]),
         texts(&[id, "1700000000000000", "glimpse/demo"]),
         list(vec![list(vec![Value::Int(0), Value::Int(16_383), node])]),
@@ -168,6 +171,9 @@ fn read(answer: &Value) -> Result<(), TestCaseError> {
         log::state(id, answer.clone()).map(drop),
         log::read(answer.clone()).map(drop),
         dead::list(answer.clone()).map(drop),
+        list::jobs(answer.clone()).map(drop),
+        list::ranks(answer.clone()).map(drop),
+        list::line(answer.clone()).map(drop),
         roster::seen(answer.clone()).map(drop),
         reap::overdue(answer.clone()).map(drop),
         queue::clock(answer.clone()).map(drop),
@@ -255,8 +261,8 @@ fn an_error_describes_the_shape_of_the_reply() {
 
 #[test]
 fn valid_replies_are_read() {
-    let [submitted, full, claimed, done, reaped, state, log, dead, workers, due, slots] =
-        <[Value; 11]>::try_from(right()).unwrap();
+    let [submitted, full, claimed, done, reaped, state, log, dead, jobs, line, workers, due, slots] =
+        <[Value; 13]>::try_from(right()).unwrap();
     for reply in [submitted, full, claimed, done, reaped] {
         assert!(decode(reply).is_ok());
     }
@@ -264,6 +270,9 @@ fn valid_replies_are_read() {
     let id = ID.parse().unwrap();
     assert!(log::state(id, state).unwrap().unwrap().1.is_some());
     assert_eq!(log::read(log).unwrap().frames.len(), 2);
+    assert_eq!(list::jobs(jobs).unwrap().len(), 1);
+    assert_eq!(list::line(line.clone()).unwrap().jobs, 3);
+    assert_eq!(list::ranks(line).unwrap(), [Some(3), Some(1500)]);
     assert_eq!((dead::list(dead).unwrap().0.len(), roster::seen(workers).unwrap().0.len()), (1, 1));
     assert_eq!(reap::overdue(due).unwrap().jobs.len(), 1);
     assert_eq!(parse_map(slots, &ConnectionAddr::Tcp("host".to_owned(), 6379)).len(), 1);

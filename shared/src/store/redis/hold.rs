@@ -62,27 +62,37 @@ impl Backend {
     }
 
     pub(super) async fn publish(&self, lease: &mut Lease, preview: &Preview) -> StoreResult<Hold> {
-        let keys = self.keys_of(lease);
-        let frame = preview.frame(lease.seq.next());
-        let call = PUBLISH
-            .keys([keys.job(lease.job.id), keys.log(lease.job.id), keys.due()])
-            .now(self.now())
-            .value(lease.job.id)
-            .value(lease.attempt)
-            .text(lease.worker.as_str())
-            .value(self.rules.lease.as_micros())
-            .value(self.rules.previews_kept)
-            .value(frame.seq)
-            .value(preview.step)
-            .bytes(frame.bytes());
-        match call.run(&self.nodes).await? {
-            ScriptReply::Held { seq } => {
-                lease.seq = seq;
-                Ok(Hold::Held)
+        let partial = preview.partial.map(|index| index.to_string());
+        loop {
+            let keys = self.keys_of(lease);
+            let frame = preview.frame(lease.seq.next());
+            let call = PUBLISH
+                .keys([keys.job(lease.job.id), keys.log(lease.job.id), keys.due()])
+                .now(self.now())
+                .value(lease.job.id)
+                .value(lease.attempt)
+                .text(lease.worker.as_str())
+                .value(self.rules.lease.as_micros())
+                .value(self.rules.previews_kept)
+                .value(frame.seq)
+                .value(preview.step)
+                .text(partial.as_deref().unwrap_or_default())
+                .bytes(frame.bytes());
+            let Some(answer) = call.run_if_room(&self.nodes).await? else {
+                tracing::warn!(job = %lease.job.id, "Redis is full: a preview was not written");
+                return Ok(Hold::Held);
+            };
+            match answer {
+                ScriptReply::Held { seq } => {
+                    lease.seq = seq;
+                    return Ok(Hold::Held);
+                }
+                ScriptReply::Cancelled => return Ok(Hold::Cancelled),
+                ScriptReply::Lost => return Ok(Hold::Lost),
+                // As in `finish`.
+                ScriptReply::Renumber { next } => lease.seq = Seq(next.0.saturating_sub(1)),
+                other => return unexpected(other),
             }
-            ScriptReply::Cancelled => Ok(Hold::Cancelled),
-            ScriptReply::Lost => Ok(Hold::Lost),
-            other => unexpected(other),
         }
     }
 

@@ -16,6 +16,7 @@
 //! | `glimpse:{p}:pace:<app>` | string | `<mean> <until>`: the mean time of the app's jobs, in us |
 //! | `glimpse:{p}:due` | zset | unfinished jobs, scored by the time when reap must check them |
 //! | `glimpse:{p}:dead` | zset | dead jobs, scored by the time of their end |
+//! | `glimpse:{p}:jobs:<tenant>` | zset | a tenant's newest jobs, scored by `created` |
 //! | `glimpse:{p}:claim:<worker>` | string | `<number> <job> <attempt> <until>`: the worker's last claim that got a job |
 //! | `glimpse:{p}:cancel` | channel | `<id> <app>` of a running job that is cancelled |
 //! | `glimpse:workers` | hash | worker id -> `<last seen> <record>` |
@@ -23,8 +24,8 @@
 //! | `glimpse:{glimpse:workers}:swept` | string | the time when silent workers were last removed from `glimpse:workers` |
 //!
 //! The fields of a job's hash:
-//! - `job`: the job as JSON, which never changes. `app`, `digest`, `run_timeout`, `score`, `steps`, `retry_of` and
-//!   `needs` repeat parts of it for scripts. A job of the previous release has no `needs`.
+//! - `job`: the job as JSON, which never changes. `app`, `tenant`, `digest`, `run_timeout`, `score`, `steps`,
+//!   `retry_of` and `needs` repeat parts of it for scripts. A job of the previous release has no `tenant`.
 //! - `status`, `attempt`, `faults`, `worker` and `seq`.
 //! - `step`: the step of the attempt's newest preview. `first`: the seq of its first preview.
 //! - `affinity`, and `passed`: how often the job was at the head of its queue and a worker claimed another one.
@@ -163,6 +164,16 @@ impl PartitionKeys {
         format!("{}dead", self.stem)
     }
 
+    /// A tenant's jobs.
+    pub(super) fn listed(&self, tenant: &str) -> String {
+        format!("{}{tenant}", self.lists())
+    }
+
+    /// The prefix of the keys of tenants' jobs.
+    pub(super) fn lists(&self) -> String {
+        format!("{}jobs:", self.stem)
+    }
+
     pub(super) fn claim(&self, worker: &WorkerId) -> String {
         format!("{}claim:{worker}", self.stem)
     }
@@ -173,7 +184,7 @@ impl PartitionKeys {
     }
 
     /// The first keys of the scripts that put a new job into its queue.
-    pub(super) fn entering(&self, job: &Job) -> [String; 8] {
+    pub(super) fn entering(&self, job: &Job) -> [String; 9] {
         let (id, app) = (job.id, &job.app);
         [
             self.job(id),
@@ -184,6 +195,7 @@ impl PartitionKeys {
             self.checkpoint(id),
             self.pace(app),
             self.looking(app),
+            self.listed(&job.tenant),
         ]
     }
 

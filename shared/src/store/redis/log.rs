@@ -12,7 +12,7 @@ use crate::{
     error::{StoreError, StoreResult},
     event::Frame,
     id::{App, JobId, Micros, Seq},
-    job::{Job, JobState, Status},
+    job::{ANONYMOUS, Job, JobState, Status},
     store::Shown,
 };
 
@@ -103,16 +103,19 @@ pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, O
         Value::Nil => return Ok(None),
         value => read_as("a job's state", value)?,
     };
-    let Ok(fields) = <[Vec<u8>; 16]>::try_from(fields) else {
-        return Err(StoreError::Corrupt(format!("the state of {id} does not have 16 fields")));
+    let Ok(fields) = <[Vec<u8>; 17]>::try_from(fields) else {
+        return Err(StoreError::Corrupt(format!("the state of {id} does not have 17 fields")));
     };
     let [status, attempt, worker, step, seq, created, started, finished, app, digest, rest @ ..] = fields;
-    let [steps, retry_of, needs, prompt, position, frame] = rest;
+    let [steps, retry_of, needs, prompt, position, frame, tenant] = rest;
     let times = [created, started, finished].map(|at| present::<u64>(at).map(|at| at.map(Micros)));
     let [created, started, finished] = times;
     let state = JobState {
         id,
         app: number(&text(app)?)?,
+        tenant: Some(text(tenant)?)
+            .filter(|tenant| !tenant.is_empty())
+            .unwrap_or_else(|| ANONYMOUS.to_owned()),
         digest: text(digest)?,
         steps: number(&text(steps)?)?,
         retry_of: present(retry_of)?,

@@ -13,10 +13,11 @@
 //! session.rs     a connection before its login        key_secret.rs  the secret for ids of jobs with keys
 //! queue.rs       submit, claim, cancel                hold.rs        renew, publish, finish, release
 //! reap.rs        the reaping pass                     dead.rs        the dead list
-//! log.rs         a job's state and its log            roster.rs      the registered workers
-//! wait.rs        blocking on a wake-up token          hub.rs         follow and cancellations
-//! pub_sub.rs     one pub/sub connection               inbox.rs       the received messages of a listener
-//! follower.rs    one stream of a job's events         unreadable.rs  skips unreadable data, with a warning
+//! log.rs         a job's state and its log            list.rs        a tenant's jobs, an app's queue
+//! roster.rs      the registered workers               wait.rs        blocking on a wake-up token
+//! hub.rs         follow and cancellations             pub_sub.rs     one pub/sub connection
+//! inbox.rs       the received messages of a listener  follower.rs    one stream of a job's events
+//! unreadable.rs  skips unreadable data, with a warning
 //! garbage.rs     fuzz tests of the replies
 //! ```
 //!
@@ -40,6 +41,7 @@ mod hub;
 mod inbox;
 mod key_secret;
 mod keys;
+mod list;
 mod log;
 mod nodes;
 mod pool;
@@ -72,8 +74,8 @@ use self::{
     backend::Backend, hub::Hub, keys::Keys, nodes::Nodes, unreadable::Unreadable, wait::WakeConnections,
 };
 use super::{
-    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, Preview, Reaped, Released, Retry, Rules,
-    Shown, Store, Submit,
+    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
+    Released, Retry, Rules, Shown, Store, Submit, Waiting,
 };
 use crate::{
     error::StoreResult,
@@ -199,6 +201,18 @@ impl Store for RedisStore {
 
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
         self.backend.status_with(id, shown).await
+    }
+
+    async fn jobs(&self, listing: &Listing) -> StoreResult<Option<Vec<ListedJob>>> {
+        self.backend.jobs(listing).await
+    }
+
+    async fn positions(&self, app: &App, ids: &[JobId]) -> StoreResult<Vec<Option<u64>>> {
+        self.backend.positions(app, ids).await
+    }
+
+    async fn waiting(&self, app: &App) -> StoreResult<Waiting> {
+        self.backend.waiting(app).await
     }
 
     fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {

@@ -70,6 +70,10 @@ impl Backend {
             .value(job.retry_of.map_or_else(String::new, |id| id.to_string()))
             .value(&job.needs)
             .text(job.spec.prompt())
+            .text(&job.tenant)
+            .value(self.rules.listed)
+            // As long as the last of the jobs can exist.
+            .value(ttl(job) + millis(self.rules.ended_ttl.max(self.rules.dead_ttl)))
     }
 
     pub(super) async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
@@ -142,7 +146,9 @@ impl Backend {
 
     pub(super) async fn forget(&self, id: JobId) -> StoreResult<()> {
         let Some(keys) = self.keys.of_job(id) else { return Ok(()) };
-        match FORGET.keys([keys.job(id), keys.log(id), keys.dead()]).value(id).run(&self.nodes).await? {
+        let lists = keys.lists();
+        let call = FORGET.keys([keys.job(id), keys.log(id), keys.dead()]).value(id).text(&lists);
+        match call.run(&self.nodes).await? {
             ScriptReply::Done => Ok(()),
             other => unexpected(other),
         }

@@ -30,6 +30,7 @@ enum KeyKind {
     Pace,
     Due,
     Dead,
+    Listed,
     Claim,
     Cancel,
     Workers,
@@ -45,8 +46,8 @@ type Right = (&'static str, &'static [&'static str], &'static [KeyKind], &'stati
 
 const RIGHTS: &[Right] = {
     use KeyKind::{
-        Cancel, Checkpoint, Claim, Dead, Due, Job, Log, Looking, Nothing, Pace, Queue, Secret, Swept, Wake,
-        Workers,
+        Cancel, Checkpoint, Claim, Dead, Due, Job, Listed, Log, Looking, Nothing, Pace, Queue, Secret, Swept,
+        Wake, Workers,
     };
     &[
         ("DEL", &[], &[Job, Log, Checkpoint], &[Log, Checkpoint]),
@@ -60,8 +61,8 @@ const RIGHTS: &[Right] = {
         ("HSET", &["f", "v"], &[Job], &[Job, Workers]),
         ("HVALS", &[], &[Workers], &[]),
         ("LLEN", &[], &[Wake], &[Wake]),
-        ("PEXPIRE", &["1"], &[Job, Log, Wake], &[Job, Log, Looking, Wake]),
-        ("PTTL", &[], &[], &[Job]),
+        ("PEXPIRE", &["1"], &[Job, Listed, Log, Wake], &[Job, Log, Looking, Wake]),
+        ("PTTL", &[], &[Listed], &[Job]),
         ("RPUSH", &["v"], &[Wake], &[Wake]),
         ("SET", &["v"], &[Looking, Secret], &[Pace, Claim, Checkpoint, Looking, Swept]),
         ("SPUBLISH", &["m"], &[Log, Cancel], &[Log]),
@@ -70,13 +71,13 @@ const RIGHTS: &[Right] = {
         ("XDEL", &["1-1"], &[Log], &[Log]),
         ("XRANGE", &["-", "+"], &[Log], &[]),
         ("XREVRANGE", &["+", "-"], &[Log], &[]),
-        ("ZADD", &["1", "m"], &[Queue, Due, Dead], &[Queue, Due, Dead, Looking]),
+        ("ZADD", &["1", "m"], &[Queue, Due, Dead, Listed], &[Queue, Due, Dead, Looking]),
         ("ZCARD", &[], &[Queue], &[]),
-        ("ZRANGE", &["0", "0"], &[Due, Dead, Looking], &[Due, Queue, Looking]),
+        ("ZRANGE", &["0", "0"], &[Due, Dead, Listed, Looking], &[Due, Queue, Looking]),
         ("ZRANK", &["m"], &[Queue], &[Queue]),
-        ("ZREM", &["m"], &[Queue, Due, Dead, Looking], &[Queue, Due, Looking]),
-        ("ZREMRANGEBYRANK", &["0", "0"], &[Dead], &[Dead]),
-        ("ZSCORE", &["m"], &[Dead], &[Looking]),
+        ("ZREM", &["m"], &[Queue, Due, Dead, Listed, Looking], &[Queue, Due, Looking]),
+        ("ZREMRANGEBYRANK", &["0", "0"], &[Dead, Listed], &[Dead]),
+        ("ZSCORE", &["m"], &[Dead, Listed], &[Looking]),
     ]
 };
 
@@ -150,6 +151,7 @@ impl Backend {
             KeyKind::Pace,
             KeyKind::Due,
             KeyKind::Dead,
+            KeyKind::Listed,
             KeyKind::Claim,
         ];
         let names = all.iter().filter_map(|kind| name(&keys, *kind)).collect();
@@ -264,6 +266,9 @@ fn direct_commands(
         ("EVAL", KeyKind::Due, command(&["EVAL", TRIAL.code(), "1", &keys.due()])),
         ("HGET", KeyKind::Job, command(&["HGET", &keys.jobs(), "app"])),
     ];
+    if process.is_api() {
+        all.push(("ZSCORE", KeyKind::Listed, command(&["ZSCORE", &keys.listed("no-tenant"), "m"])));
+    }
     if process.is_api() && replicas > 0 {
         all.push(("WAIT", KeyKind::Nothing, command(&["WAIT", "0", "1"])));
     }
@@ -297,6 +302,7 @@ fn name(keys: &PartitionKeys, kind: KeyKind) -> Option<String> {
         KeyKind::Pace => keys.no_pace(),
         KeyKind::Due => keys.due(),
         KeyKind::Dead => keys.dead(),
+        KeyKind::Listed => keys.listed("no-tenant"),
         KeyKind::Claim => keys.no_claim(),
         KeyKind::Cancel => keys.cancel(),
         KeyKind::Nothing => String::new(),

@@ -75,6 +75,9 @@ scripts! {
     NOW = "now";
     DEAD = "dead";
     FORGET = "forget";
+    LIST = "list";
+    POSITIONS = "positions";
+    LINE = "line" + PACE;
     STATUS = "status";
     READ = "read";
     HEARTBEAT = "heartbeat";

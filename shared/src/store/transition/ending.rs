@@ -2,7 +2,7 @@
 
 use super::{Change, Effect, ReapOutcome};
 use crate::{
-    event::{CancelledBy, Event, FailureCode, Frame},
+    event::{CancelledBy, Event, EventKind, FailureCode, Frame},
     id::{JobId, Micros},
     job::{Status, exhausted_message},
     store::Cancel,
@@ -61,7 +61,7 @@ impl Change<'_> {
         }
         let due = record.due();
         if let Some(first) = record.first_preview.take() {
-            record.log.retain(|frame| frame.seq < first);
+            record.log.retain(|frame| frame.seq < first || frame.kind == EventKind::Partial);
         }
         record.status = Status::Queued;
         record.worker = None;
@@ -79,7 +79,7 @@ impl Change<'_> {
         self.end(id, Status::Failed, frame);
     }
 
-    /// Ends a job: sets its status, and keeps only the terminal event in its log.
+    /// Ends a job: sets its status, and keeps only its partial pictures and the terminal event in its log.
     pub(super) fn end(&mut self, id: JobId, status: Status, frame: Frame) {
         let Some(record) = self.state.jobs.get_mut(&id) else { return };
         self.state.due.remove(&(record.due(), id));
@@ -90,7 +90,7 @@ impl Change<'_> {
         record.finished_at = Some(self.now);
         record.lease_until = None;
         record.checkpoint = None;
-        record.log.clear();
+        record.log.retain(|frame| frame.kind == EventKind::Partial);
         self.state.expiry.insert((self.now.after(self.rules.ended_ttl), id));
         self.append_frame(id, frame);
     }
@@ -104,7 +104,9 @@ impl Change<'_> {
             self.state.expiry.remove(&(at.after(self.rules.dead_ttl), id));
             self.remove_from_dead_list(partition, at, id);
         }
-        self.state.jobs.remove(&id);
+        if let Some(record) = self.state.jobs.remove(&id) {
+            self.unlist(&record);
+        }
         self.effects.push(Effect::Forgotten(id));
     }
 }

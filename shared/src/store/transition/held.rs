@@ -2,7 +2,7 @@
 
 use super::{Change, Fence, Outcome};
 use crate::{
-    event::Frame,
+    event::{EventKind, Frame},
     id::Seq,
     job::{Release, Status},
     store::{Checkpoint, Finish, Hold, Released},
@@ -20,19 +20,36 @@ impl Change<'_> {
         hold
     }
 
-    pub(super) fn publish(&mut self, fence: &Fence, frame: Frame, step: u32) -> Outcome {
+    pub(super) fn publish(
+        &mut self,
+        fence: &Fence,
+        frame: Frame,
+        step: u32,
+        partial: Option<u32>,
+    ) -> Outcome {
         let hold = self.hold(fence);
         let Some(record) = self.state.jobs.get_mut(&fence.id).filter(|_| hold == Hold::Held) else {
             return Outcome::Publish(hold, Seq::default());
         };
-        if frame.seq != record.seq.next() {
+        if partial.is_some_and(|index| record.partials.contains(&index)) {
             return Outcome::Publish(Hold::Held, record.seq);
+        }
+        if frame.seq != record.seq.next() {
+            // A preview is out of date by now, but a partial picture must be written.
+            return match partial {
+                Some(_) => Outcome::Renumber(record.seq.next()),
+                None => Outcome::Publish(Hold::Held, record.seq),
+            };
         }
         let seq = frame.seq;
         record.step = Some(step);
-        let first = *record.first_preview.get_or_insert(seq);
-        if let Some(old) = seq.0.checked_sub(self.rules.previews_kept).filter(|old| *old >= first.0) {
-            record.log.retain(|kept| kept.seq != Seq(old));
+        if let Some(index) = partial {
+            record.partials.insert(index);
+        } else {
+            let first = *record.first_preview.get_or_insert(seq);
+            if let Some(old) = seq.0.checked_sub(self.rules.previews_kept).filter(|old| *old >= first.0) {
+                record.log.retain(|kept| kept.seq != Seq(old) || kept.kind == EventKind::Partial);
+            }
         }
         self.append_frame(fence.id, frame);
         self.extend(fence);

@@ -6,6 +6,7 @@
 pub mod dead;
 pub mod ending;
 mod held;
+mod listed;
 mod queue;
 mod state;
 mod wake;
@@ -33,8 +34,9 @@ pub enum Command {
     Wake(App, Capabilities),
     /// See [`Store::renew`](super::Store::renew).
     Renew(Fence, Option<Checkpoint>),
-    /// See [`Store::publish`](super::Store::publish).
-    Publish(Fence, Frame, u32),
+    /// See [`Store::publish`](super::Store::publish). The preview's frame and step; its index, if it is a partial
+    /// picture.
+    Publish(Fence, Frame, u32, Option<u32>),
     /// See [`Store::finish`](super::Store::finish). The frame has the number that the worker expects.
     Finish(Fence, Frame, Status),
     /// See [`Store::release`](super::Store::release).
@@ -84,7 +86,7 @@ pub enum Outcome {
     Publish(Hold, Seq),
     /// To Finish.
     Finish(Finish),
-    /// To Finish with a wrong frame number: the right number.
+    /// To Finish, or to Publish of a partial picture, with a wrong frame number: the right number.
     Renumber(Seq),
     /// To Release.
     Release(Released),
@@ -134,7 +136,7 @@ pub fn apply(state: &mut State, rules: &Rules, command: Command, now: Micros) ->
             Outcome::Done
         }
         Command::Renew(fence, checkpoint) => Outcome::Renew(change.renew(&fence, checkpoint)),
-        Command::Publish(fence, frame, step) => change.publish(&fence, frame, step),
+        Command::Publish(fence, frame, step, partial) => change.publish(&fence, frame, step, partial),
         Command::Finish(fence, frame, status) => change.finish(&fence, frame, status),
         Command::Release(fence, release) => Outcome::Release(change.release(&fence, release)),
         Command::Cancel(id, by) => Outcome::Cancel(change.cancel(id, by)),

@@ -54,6 +54,7 @@ impl Change<'_> {
             seq: Default::default(),
             step: None,
             first_preview: None,
+            partials: Default::default(),
             created_at: self.now,
             started_at: None,
             finished_at: None,
@@ -65,6 +66,7 @@ impl Change<'_> {
             job,
         };
         let id = record.job.id;
+        self.list(&record.job);
         self.state.jobs.insert(id, record);
         self.enqueue(id)
     }

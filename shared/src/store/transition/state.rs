@@ -23,6 +23,8 @@ pub struct State {
     pub(super) due: BTreeSet<(Micros, JobId)>,
     /// Dead jobs, oldest first.
     pub(super) dead: BTreeMap<Partition, BTreeSet<(Micros, JobId)>>,
+    /// The jobs of each tenant, oldest first.
+    pub(super) listed: BTreeMap<(Partition, String), BTreeSet<(Micros, JobId)>>,
     /// Ended jobs, by their expiry.
     pub(super) expiry: BTreeSet<(Micros, JobId)>,
     /// The wake-up tokens of each app: for workers with these capabilities, or for any worker.
@@ -71,6 +73,8 @@ pub struct Record {
     pub(super) step: Option<u32>,
     /// The attempt's oldest preview.
     pub(super) first_preview: Option<Seq>,
+    /// The indices of the partial pictures in the log, of any attempt.
+    pub(super) partials: BTreeSet<u32>,
     pub(super) created_at: Micros,
     pub(super) started_at: Option<Micros>,
     pub(super) finished_at: Option<Micros>,
@@ -105,6 +109,7 @@ impl State {
         Some(JobState {
             id,
             app: record.job.app.clone(),
+            tenant: record.job.tenant.clone(),
             digest: record.job.digest.clone(),
             steps: record.job.spec.steps_to_take(),
             needs: record.job.needs.clone(),

@@ -37,8 +37,11 @@ impl Ledger {
             (Command::Renew(fence, checkpoint), Outcome::Renew(hold)) => {
                 self.renew(fence, checkpoint.as_ref(), *hold, effects, now.after(rules.lease))
             }
-            (Command::Publish(fence, frame, _), Outcome::Publish(hold, seq)) => {
+            (Command::Publish(fence, frame, ..), Outcome::Publish(hold, seq)) => {
                 self.publish(fence, frame, (*hold, *seq), effects, now.after(rules.lease))
+            }
+            (Command::Publish(fence, frame, _, Some(index)), Outcome::Renumber(next)) => {
+                self.renumber(fence, frame, (*index, *next), effects)
             }
             (Command::Finish(fence, frame, status), outcome) => {
                 self.finish(fence, frame, *status, outcome, effects)

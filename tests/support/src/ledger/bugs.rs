@@ -68,7 +68,7 @@ fn fence_without_status(
     });
     match command {
         Command::Renew(..) if passes => (Outcome::Renew(Hold::Held), Vec::new()),
-        Command::Publish(fence, frame, _) if passes && frame.seq == job.seq.next() => {
+        Command::Publish(fence, frame, ..) if passes && frame.seq == job.seq.next() => {
             (Outcome::Publish(Hold::Held, frame.seq), vec![Effect::Appended(fence.id, frame)])
         }
         Command::Finish(fence, frame, _) if passes && frame.seq == job.seq.next() => {
@@ -127,7 +127,7 @@ fn unnumbered_preview(
     mut command: Command,
     now: Micros,
 ) -> (Outcome, Vec<Effect>) {
-    if let (Some(job), Command::Publish(_, frame, _)) = (job_of(state, &mut command), &mut command) {
+    if let (Some(job), Command::Publish(_, frame, ..)) = (job_of(state, &mut command), &mut command) {
         let json = String::from_utf8(frame.json().to_vec()).unwrap();
         *frame = Frame::from_json(job.seq.next(), frame.kind, &json);
     }

@@ -57,6 +57,24 @@ impl Ledger {
         Ok(Some(fence.id))
     }
 
+    /// Checks that a partial picture was not written because of its number.
+    pub(super) fn renumber(
+        &mut self,
+        fence: &Fence,
+        frame: &Frame,
+        (index, next): (u32, Seq),
+        effects: &[Effect],
+    ) -> Checked {
+        self.hold(fence, Hold::Held)?;
+        must(effects.is_empty(), "a refused picture has no event")?;
+        if let Some(life) = self.lives.get(&fence.id) {
+            must(next == life.history.seq().next(), "a partial picture gets another number than the next")?;
+            must(frame.seq != next, "a partial picture with the right number was refused")?;
+            must(!life.partials.contains_key(&index), "a partial picture is to be written again")?;
+        }
+        Ok(Some(fence.id))
+    }
+
     pub(super) fn finish(
         &mut self,
         fence: &Fence,

@@ -1,6 +1,6 @@
 //! The account of one job.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use glimpse_shared::{
     id::{Micros, Seq, WorkerId},
@@ -21,6 +21,8 @@ pub struct Life {
     pub(super) needs: Needs,
     /// Its log.
     pub(super) history: History,
+    /// The number of each of its partial pictures, by their indices.
+    pub(super) partials: BTreeMap<u32, Seq>,
     /// The lease that finished it.
     pub(super) finisher: Option<Fence>,
     /// The current lease.
@@ -94,6 +96,7 @@ impl Life {
             run_timeout,
             needs,
             history: History::default(),
+            partials: BTreeMap::new(),
             finisher: None,
             holder: None,
             counted: 0,

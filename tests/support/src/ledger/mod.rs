@@ -22,7 +22,7 @@ mod queue;
 use std::{collections::BTreeMap, fmt};
 
 use glimpse_shared::{
-    event::Frame,
+    event::{Event, Frame},
     id::{JobId, Micros},
     job::{JobState, Status},
     store::{
@@ -116,6 +116,12 @@ impl Ledger {
             if let Some(wrong) = life.history.hear(frame.seq, entry).first() {
                 return Err(wrong.to_string());
             }
+            if let Some(Event::Partial { index, .. }) = frame.event() {
+                must(
+                    life.partials.insert(index, frame.seq).is_none(),
+                    "a partial picture was written again",
+                )?;
+            }
             appended = Some(frame.clone());
         }
         Ok(appended)
@@ -132,6 +138,11 @@ impl Ledger {
         must(
             after.due(Micros(u64::MAX)).contains(&id) == life.ended().is_none(),
             "a job is looked after exactly until its end",
+        )?;
+        let log = after.log_after(id, None).unwrap_or_default();
+        must(
+            life.partials.values().all(|partial| log.iter().any(|frame| frame.seq == *partial)),
+            "a partial picture is no longer in the log",
         )?;
         must(
             after.checkpoint(id) == life.checkpoint.as_ref(),

@@ -10,7 +10,8 @@ end
 -- dead. `fault` is nil, or {head, tail}: the failed event before and after the number of attempts.
 -- Returns 'given_back' or 'ended'.
 local function give_back(keys, id, now, rules, fault)
-  local job = redis.call('HMGET', keys.job, 'faults', 'seq', 'first', 'score', 'run', 'needs')
+  local job = redis.call('HMGET', keys.job, 'faults', 'seq', 'first', 'score', 'run', 'needs',
+    'partials')
   local faults, seq = tonumber(job[1]), tonumber(job[2])
   if fault then
     faults = faults + 1
@@ -23,9 +24,7 @@ local function give_back(keys, id, now, rules, fault)
     return 'ended'
   end
   if job[3] ~= '' then
-    for preview = tonumber(job[3]), seq do
-      redis.call('XDEL', keys.log, int(preview) .. '-0')
-    end
+    clear(keys.log, tonumber(job[3]), seq, job[7] or '')
   end
   redis.call('HSET', keys.job, 'status', 'queued', 'worker', '', 'step', '', 'first', '', 'lease', '',
     'faults', int(faults), 'seq', int(seq + 1))

@@ -36,12 +36,32 @@ local function append(log, seq, frame)
   redis.call('SPUBLISH', log, #frame > LARGEST_MESSAGE and int(seq) .. ' ' or frame)
 end
 
--- Ends a job: writes its status and its terminal event, which is then the only entry of the log.
+-- Deletes the events `from` to `till` of a log, except the job's partial pictures. `partials` is the field of the job's
+-- hash: ' <index>:<seq>' for each of them.
+local function clear(log, from, till, partials)
+  local kept = {}
+  for seq in string.gmatch(partials, ':(%d+)') do
+    kept[tonumber(seq)] = true
+  end
+  for seq = from, till do
+    if not kept[seq] then
+      redis.call('XDEL', log, int(seq) .. '-0')
+    end
+  end
+end
+
+-- Ends a job: writes its status and its terminal event. The log then has only this event and the partial pictures.
 local function conclude(keys, id, status, now, ttl, seq, frame)
   redis.call('ZREM', keys.queue, id)
   redis.call('ZREM', keys.due, id)
   redis.call('HSET', keys.job, 'status', status, 'finished', int(now), 'seq', int(seq), 'lease', '')
-  redis.call('DEL', keys.log, keys.checkpoint)
+  local partials = redis.call('HMGET', keys.job, 'partials')[1]
+  if partials then
+    clear(keys.log, 1, seq - 1, partials)
+    redis.call('DEL', keys.checkpoint)
+  else
+    redis.call('DEL', keys.log, keys.checkpoint)
+  end
   append(keys.log, seq, frame)
   redis.call('PEXPIRE', keys.job, ttl)
   redis.call('PEXPIRE', keys.log, ttl)

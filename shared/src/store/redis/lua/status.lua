@@ -3,15 +3,16 @@
 -- KEYS  job, log, queue
 -- ARGV  id, the event to read: 'end' for the terminal event if there is one, 'newest' for the newest, '' for none
 -- Returns  {status, attempt, worker, step, seq, created, started, finished, app, digest, steps, retry_of, needs,
---          prompt, position, frame}, '' for a missing value; nil if the job does not exist
+--          prompt, position, frame, tenant}, '' for a missing value; nil if the job does not exist
 local job, log, queue, shown = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
 
 local state = redis.call('HMGET', job, 'status', 'attempt', 'worker', 'step', 'seq', 'created', 'started',
   'finished', 'app', 'digest', 'steps', 'retry_of', 'needs')
+local tenant = redis.call('HGET', job, 'tenant')
 if not state[1] then
   return false
 end
--- A job of an earlier release has no needs, and no prompt.
+-- A job of an earlier release has no needs, no prompt and no tenant.
 state[13] = state[13] or ''
 local ended = state[1] ~= 'queued' and state[1] ~= 'running'
 local is_end_shown = shown == 'end' and ended
@@ -23,4 +24,5 @@ if shown == 'newest' or is_end_shown then
   frame = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
 end
 state[16] = frame and frame[2][2] or ''
+state[17] = tenant or ''
 return state
