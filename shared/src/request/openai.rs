@@ -27,6 +27,7 @@ impl Fields {
         let streams = self.boolean("stream").unwrap_or(false);
         let partials = self.integer("partial_images", 0, Partials::MOST.into()).unwrap_or(0) as u32;
         WireFields {
+            data_uris: false,
             size: size.map(|size| (size, "size")),
             num_images,
             format: Some(OutputFormat::Png),

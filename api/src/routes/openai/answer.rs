@@ -75,10 +75,17 @@ impl Answer {
             Url(String),
         }
 
-        let respond = |answer: &Self, data, size: &str, seed, warnings: Option<&RawValue>| {
+        fn respond(
+            answer: &Answer,
+            data: Vec<Picture<'_>>,
+            size: &str,
+            seed: u64,
+            warnings: Option<&RawValue>,
+        ) -> Response {
             let whole = Whole { created: now(), data, about: answer.about(size), seed, warnings };
             json_response(StatusCode::OK, &whole)
-        };
+        }
+
         if let Some(first) = &self.pictures_at {
             let Finals { pictures, seed, warnings } = picture::finals(api, json).await?;
             let size = pictures.first().map(picture::size).unwrap_or_default();
