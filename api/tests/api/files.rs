@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use glimpse_api::Config;
 use glimpse_shared::{
@@ -286,4 +287,26 @@ async fn an_api_deletes_what_has_expired_also_without_a_job() {
     }
     assert!(Micros::system().since(told.written()) >= Duration::from_secs(1), "it lived for its time");
     assert_eq!(one.get(&told.url()).await.status, 404);
+}
+
+#[tokio::test]
+async fn openais_clients_get_the_file_in_base64_or_its_url() {
+    let kept = Kept::start().await;
+    let _worker = kept.work();
+    let path = "/v1/images/generations";
+    let whole = kept.stack.post(path, r#"{"prompt":"a heart","n":2}"#).await.json();
+    for number in 0..2 {
+        let file = STANDARD.decode(whole["data"][number]["b64_json"].as_str().unwrap()).unwrap();
+        assert_eq!(file, format!("picture {number}").into_bytes());
+    }
+    assert_eq!(whole["size"], "128x128");
+    let urls = kept.stack.post(path, r#"{"prompt":"a heart","n":2,"response_format":"url"}"#).await.json();
+    for number in 0..2 {
+        check(&kept, &urls["data"][number]["url"], "http://localhost", number).await;
+    }
+    let client = kept.stack.client().await;
+    let events = client.stream("POST", path, &[], r#"{"prompt":"a heart","stream":true}"#).await.rest().await;
+    let last = events.last().unwrap().lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let last: Value = serde_json::from_str(last).unwrap();
+    assert_eq!(STANDARD.decode(last["b64_json"].as_str().unwrap()).unwrap(), b"picture 0");
 }
