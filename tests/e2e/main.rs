@@ -5,6 +5,8 @@ mod architecture;
 #[cfg(test)]
 mod certificates;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod fleet;
