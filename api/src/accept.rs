@@ -7,6 +7,7 @@ use glimpse_shared::{
     id::{App, JobId},
     job::{ANONYMOUS, Class, Job},
     request::{Dialect, FieldError, OutputFormat},
+    webhook::Webhook,
 };
 
 use crate::{
@@ -25,6 +26,7 @@ pub(crate) struct Terms {
     pub(crate) start_timeout: Duration,
     pub(crate) on_disconnect: OnDisconnect,
     pub(crate) traceparent: Option<String>,
+    pub(crate) webhook: Option<Webhook>,
     /// One entry per invalid value. They are reported together with the errors of the body.
     pub(crate) errors: Vec<FieldError>,
 }
@@ -79,7 +81,7 @@ pub(crate) async fn enter(
     dialect: Dialect,
     mut deadline: StoreDeadline,
 ) -> Result<Entered, ApiError> {
-    let Terms { class, start_timeout, on_disconnect, traceparent, mut errors } = terms;
+    let Terms { class, start_timeout, on_disconnect, traceparent, webhook, mut errors } = terms;
     let Parsed { fields, digest, size } = parsed;
     let spec = match checked(api, fields, size, served.offer.clone(), dialect).await? {
         Ok(spec) if errors.is_empty() => spec,
@@ -102,6 +104,7 @@ pub(crate) async fn enter(
         run_timeout: api.config.run_timeout,
         retry_of: None,
         traceparent,
+        webhook,
     };
     let (waited, accepted) = deadline.with(submit_waited(api, job, served.workers, on_disconnect)).await?;
     match accepted {

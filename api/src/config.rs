@@ -9,6 +9,7 @@ use crate::{
     fetch::{FetchLimits, ImageHost},
     public_address::{ProxyNet, PublicUrl},
     tls::{Tls, TlsError, TlsFlags},
+    webhooks::{WebhookKey, WebhookLimits},
 };
 
 /// The flags of the API.
@@ -65,6 +66,20 @@ pub struct Config {
     /// Where the workers keep finished pictures; `None`: inside the events.
     #[arg(skip)]
     pub results: Option<Results>,
+
+    /// Calls webhooks (`fal_webhook`, `webhook`) at loopback, private and link-local addresses too. Without this flag, only
+    /// public addresses are called.
+    #[arg(long, env = "GLIMPSE_ALLOW_PRIVATE_WEBHOOKS", value_parser = FalseyValueParser::new())]
+    pub allow_private_webhooks: bool,
+
+    /// The private Ed25519 key that signs webhooks, as PEM (PKCS#8); all APIs of a fleet need the same. [default: a key
+    /// that the fleet creates and keeps in its store]
+    #[arg(long, env = "GLIMPSE_WEBHOOK_KEY", value_name = "FILE", value_parser = WebhookKey::read)]
+    pub webhook_key: Option<WebhookKey>,
+
+    /// Limits for calling a webhook.
+    #[arg(skip)]
+    pub webhook_limits: WebhookLimits,
 
     /// What happens to a job when its client disconnects from `/OWNER/APP/stream` or `/OWNER/APP`, unless the request
     /// sets it (`X-Glimpse-On-Disconnect`).
@@ -152,6 +167,9 @@ impl Default for Config {
             allow_image_hosts: Vec::new(),
             fetch_limits: FetchLimits::default(),
             results: None,
+            allow_private_webhooks: false,
+            webhook_key: None,
+            webhook_limits: WebhookLimits::default(),
             on_disconnect: OnDisconnect::Cancel,
             start_timeout: Duration::from_secs(3600),
             run_timeout: Duration::from_secs(3600),

@@ -12,6 +12,7 @@ use glimpse_shared::{
     id::App,
     job::Class,
     request::{FieldError, parse_object},
+    webhook::{Webhook, WebhookForm},
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -19,7 +20,9 @@ use sha2::{Digest, Sha256};
 use crate::{
     config::{self, OnDisconnect, TIMEOUT_RULE},
     error::ApiError,
+    reader::Reader,
     state::Api,
+    webhooks::Refused,
 };
 
 /// The query of a route whose only parameter is `name`.
@@ -147,6 +150,23 @@ impl Members {
             Some(None) => FieldError::body(field, "timeout", TIMEOUT_RULE, &value)
                 .with_ctx(json!({ "gt": 0, "le": 604_800 })),
             None => FieldError::body(field, "float_type", "Input should be a valid number", &value),
+        };
+        self.errors.push(error);
+        None
+    }
+
+    /// Takes `webhook`, a URL that may be called; `None` if it is absent or invalid. `reader` is that of the client.
+    pub(crate) async fn webhook(&mut self, reader: &Reader) -> Option<Webhook> {
+        let value = self.body.remove("webhook").filter(|value| !value.is_null())?;
+        let error = match &value {
+            Value::String(url) => match reader.api().webhooks.checked(url).await {
+                Ok(()) => {
+                    let (url, origin) = (url.clone(), reader.origin().to_owned());
+                    return Some(Webhook { url, form: WebhookForm::Own, origin });
+                }
+                Err(Refused { kind, message }) => FieldError::body("webhook", kind, message, &value),
+            },
+            _ => FieldError::body("webhook", "string_type", "Input should be a valid string", &value),
         };
         self.errors.push(error);
         None

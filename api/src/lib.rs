@@ -2,7 +2,8 @@
 //!
 //! A request is checked once (`glimpse_shared::request`), becomes a job and is submitted to the store (`admission`,
 //! `intake`, `check`, `fetch`, `accept`, `submit`). The API receives the job's events from the store as frames (`reader`),
-//! and sends them as SSE or JSON (`client_buffer`, `sse`, `waiting`, `routes`). A `wire` says how its clients write and read. The
+//! and sends them as SSE or JSON (`client_buffer`, `sse`, `waiting`, `routes`). It calls the webhooks of ended jobs
+//! (`webhooks`). A `wire` says how its clients write and read. The
 //! API keeps no state of a job: any API serves any job. It does not use candle or Redis itself. It knows a model only
 //! from the records of its workers.
 
@@ -38,6 +39,7 @@ mod state;
 mod submit;
 mod tls;
 mod waiting;
+mod webhooks;
 mod wire;
 
 pub use config::{Config, OnDisconnect};
@@ -46,3 +48,4 @@ pub use limits::raise_connection_limit;
 pub use public_address::{ProxyNet, PublicUrl};
 pub use server::{Listening, serve};
 pub use tls::{Tls, TlsError, TlsFlags};
+pub use webhooks::{WebhookKey, WebhookLimits};

@@ -17,10 +17,11 @@ use crate::{
     connection::Peer,
     expiry,
     fetch::Fetcher,
-    routes::router,
+    routes::{router, webhook_body},
     serving::Connection,
     state::{Api, Shared},
     tls::Tls,
+    webhooks::calls,
 };
 
 /// The limit of unsent bytes of a connection in the kernel. More bytes wait in this process, where a newer preview can
@@ -64,8 +65,8 @@ impl From<TcpListener> for Listening {
 }
 
 /// Serves the API on `listening` until `shutdown`, then shuts down gracefully: it accepts no new connections,
-/// disconnects followers that can resume, and serves clients of fal's routes until the grace is over. It returns as
-/// soon as no client is connected, at the latest 4 s after the grace.
+/// disconnects followers that can resume, and serves clients of fal's routes until the grace is over. It calls no more
+/// webhooks. It returns as soon as no client is connected and no call is open, at the latest 4 s after the grace.
 ///
 /// # Errors
 /// If the listener's address cannot be read. If `allow_image_urls` is set and the system has no trusted certificates;
@@ -86,6 +87,7 @@ pub async fn serve(
     let _deleting =
         api.config.results.clone().map(|results| AbortOnDropHandle::new(tokio::spawn(expiry::run(results))));
     let _comparing = AbortOnDropHandle::new(tokio::spawn(agreement::run(api.clone())));
+    let calling = AbortOnDropHandle::new(tokio::spawn(calls::call_all(api.clone(), webhook_body)));
     let connections =
         Connections { router: router(api.clone()), tls, api: api.clone(), closing: CancellationToken::new() };
     tokio::select! {
@@ -93,7 +95,9 @@ pub async fn serve(
         () = shutdown => {}
     }
     drop(listener);
+    let end = Instant::now() + grace + FLUSH_TIMEOUT + CANCEL_TIMEOUT;
     connections.end(grace).await;
+    calls::end(calling, end).await;
     Ok(())
 }
 

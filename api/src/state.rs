@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admission::Admission, blocking::Blocking, body::Bodies, config::Config, error::ApiError, fetch::Fetcher,
-    positions::Positions,
+    positions::Positions, webhooks::Webhooks,
 };
 
 /// The timeout of a request for the store, then 503: below the 15 s of `docs/guarantees.md`, and above the store's own
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) positions: Positions,
     /// Fetches pictures; `None` if the operator does not allow it.
     pub(crate) fetcher: Option<Fetcher>,
+    /// Checks and calls webhooks.
+    pub(crate) webhooks: Webhooks,
     /// For large requests: parses bodies and decodes pictures.
     pub(crate) requests: Blocking,
     /// For large responses. Separate from `requests`, so that responses never wait for requests.
@@ -66,6 +68,7 @@ impl Shared {
             admission: Admission::new(store.clone()),
             positions: Positions::new(store.clone()),
             fetcher,
+            webhooks: Webhooks::new(&config),
             requests: Blocking::new(),
             answers: Blocking::new(),
             bodies: Bodies::new(config.body_limit),

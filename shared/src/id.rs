@@ -164,7 +164,8 @@ impl fmt::Display for JobId {
     }
 }
 
-/// The secret from which a fleet computes the ids of jobs with keys ([`JobId::from_key`]).
+/// A secret of a fleet, 32 random bytes: the one from which it computes the ids of jobs with keys ([`JobId::from_key`]),
+/// or the seed of the key that signs its webhooks.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeySecret([u8; 32]);
 
@@ -177,6 +178,11 @@ impl KeySecret {
     /// The form in the store: 64 hexadecimal digits. Use it only there.
     pub fn to_hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The secret itself.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     id::{App, JobId, Micros, Seq, WorkerId},
     needs::{Capabilities, Needs, Word},
     request::ImageSpec,
+    webhook::Webhook,
 };
 
 /// A job as it is submitted: the data that never change.
@@ -44,6 +45,9 @@ pub struct Job {
     /// W3C trace context of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// What is called when the job has ended. A job of the previous release has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
 }
 
 /// A priority class. The queue sorts by it first, and then by the arrival time.
@@ -149,7 +153,7 @@ pub struct JobState {
 }
 
 impl Job {
-    /// A new job that retries this dead job: the same request, with another id.
+    /// A new job that retries this dead job: the same request and webhook, with another id.
     pub fn retried(&self) -> Self {
         Self { id: self.id.retried(), retry_of: Some(self.id), ..self.clone() }
     }

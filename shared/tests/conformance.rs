@@ -51,6 +51,11 @@ macro_rules! suite_tests {
                 ten_jobs_wake_ten_workers, a_token_passed_on_wakes_another,
                 a_job_wakes_a_worker_that_can_do_it, a_worker_that_can_do_nothing_sleeps_on,
                 a_mixed_fleet_makes_all_its_jobs;
+            webhook: a_webhook_is_called_only_after_the_end, every_way_to_end_makes_the_delivery_due,
+                one_process_calls_a_webhook_and_another_takes_over, an_acknowledged_webhook_is_not_called_again,
+                a_failed_try_is_repeated_with_longer_waits_and_then_given_up, tries_without_a_report_are_bounded_too,
+                a_retried_job_has_a_delivery_of_its_own, a_deleted_job_is_not_called,
+                the_webhooks_that_wait_longest_come_first, all_processes_sign_with_the_same_seed;
         }
     };
 }

@@ -23,6 +23,7 @@ use glimpse_shared::{
         Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
         Released, Retry, Rules, Shown, Store, Submit, Waiting, memory::MemoryStore,
     },
+    webhook::{Delivery, Report, Settled},
 };
 use glimpse_test_support::jobs::{START, job, plain_claim, worker};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -163,6 +164,18 @@ impl Store for Far {
     }
     async fn key_secret(&self) -> StoreResult<KeySecret> {
         self.store.key_secret().await
+    }
+
+    async fn webhook_seed(&self) -> StoreResult<KeySecret> {
+        self.store.webhook_seed().await
+    }
+
+    async fn take_deliveries(&self) -> StoreResult<Vec<Delivery>> {
+        self.store.take_deliveries().await
+    }
+
+    async fn settle_delivery(&self, id: JobId, number: u32, report: Report) -> StoreResult<Settled> {
+        self.store.settle_delivery(id, number, report).await
     }
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         self.store.status(id).await

@@ -24,7 +24,8 @@ const COOLS: Duration = Duration::from_secs(2);
 const TOGETHER: usize = 16;
 
 /// The only keys that may have no time to live.
-const IMMORTAL: [&str; 6] = [":queue:", ":wake:", ":due", ":dead", ":workers", ":secret"];
+const IMMORTAL: [&str; 8] =
+    [":queue:", ":wake:", ":due", ":dead", ":hooks", ":workers", ":secret", ":webhook-seed"];
 
 /// The auditor.
 pub struct Auditor {
@@ -134,7 +135,8 @@ fn log(fleet: &Fleet, id: &str) -> Option<Vec<Seen>> {
 }
 
 fn left(fleet: &Fleet) -> Vec<String> {
-    let zsets = keys(fleet, "glimpse:*:due").into_iter().chain(keys(fleet, "glimpse:*:queue:*"));
+    let zsets = ["glimpse:*:due", "glimpse:*:queue:*", "glimpse:*:hooks"];
+    let zsets = zsets.into_iter().flat_map(|pattern| keys(fleet, pattern));
     zsets
         .flat_map(|key| {
             let members = ask(fleet, &["ZRANGE", &key, "0", "-1"]);

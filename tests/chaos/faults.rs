@@ -29,7 +29,12 @@ type Turn<'a> = tokio::sync::MutexGuard<'a, Process>;
 
 impl Fleet {
     pub async fn strike(&self, Strike { fault, mut dice, .. }: Strike) {
-        match self.inflict(fault, &mut dice).await {
+        let begun = Instant::now();
+        let inflicted = self.inflict(fault, &mut dice).await;
+        if !fault.is_of_a_worker() {
+            self.notes.lock().unwrap().disturbed.push((begun, Instant::now()));
+        }
+        match inflicted {
             Some(()) => *self.notes.lock().unwrap().faults.entry(fault.kind()).or_default() += 1,
             None => self.broken(format!("there was nobody for {fault:?} to strike")),
         }

@@ -7,11 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use glimpse_test_support::{RedisServer, Weather};
+use glimpse_test_support::{RedisServer, Weather, WebhookReceiver};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::{
+    hooks,
     plan::{DEMO, SCRIPTED},
     process::{Place, Role, SOON},
     watcher::Watcher,
@@ -28,6 +29,8 @@ pub struct Fleet {
     pub redis_turn: tokio::sync::Mutex<()>,
     pub watcher: Watcher,
     pub places: Vec<Place>,
+    /// It sometimes fails.
+    pub receiver: WebhookReceiver,
     /// What happened, for the oracle and for the report.
     pub notes: Mutex<Notes>,
     /// The time since which the faults are over: after it, clients do not wait for ever.
@@ -43,6 +46,8 @@ pub struct Notes {
     pub struck: BTreeSet<String>,
     /// Jobs that lost their worker: by which fault, and when.
     pub lost: Vec<(&'static str, String, Instant)>,
+    /// When faults hit something else than a worker.
+    pub disturbed: Vec<(Instant, Instant)>,
     /// What should not have happened.
     pub broken: Vec<String>,
 }
@@ -79,6 +84,7 @@ impl Fleet {
             redis_turn: tokio::sync::Mutex::default(),
             watcher,
             places,
+            receiver: hooks::receiver(),
             notes: Mutex::default(),
             calm: watch::Sender::new(None),
             folder,

@@ -12,6 +12,7 @@
 //! visitor.rs  the clients                          client.rs   their retries and reconnects
 //! watcher.rs  every event, from Redis itself       audit.rs    checks after each job and after the run
 //! story.rs    the observations                     oracle.rs   the rules
+//! hooks.rs    the receiver of webhooks, and its rules
 //! ```
 
 #[cfg(test)]
@@ -24,6 +25,8 @@ mod dice;
 mod faults;
 #[cfg(test)]
 mod fleet;
+#[cfg(test)]
+mod hooks;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
@@ -55,6 +58,7 @@ mod run {
         audit::Auditor,
         dice::Dice,
         fleet::Fleet,
+        hooks,
         oracle::judge,
         plan::Plan,
         report::Report,
@@ -115,11 +119,16 @@ mod run {
             let mut notes = fleet.notes.lock().unwrap();
             world.broken.append(&mut notes.broken);
             world.struck.clone_from(&notes.struck);
+            let since = |at: Instant| at.saturating_duration_since(begun);
+            world.disturbed = notes.disturbed.iter().map(|(from, to)| (since(*from), since(*to))).collect();
         }
+        hooks::observed(&mut world.hooks, &fleet.receiver, begun);
         let memory = [resident, fleet.resident().await];
         if memory[1] > memory[0] + MOST_GROWTH {
             world.broken.push(format!("an API has grown from {} to {} bytes", memory[0], memory[1]));
         }
+        let calls: usize = world.hooks.values().map(|hook| hook.calls.len()).sum();
+        println!("{} webhooks, {calls} calls", world.hooks.len());
         println!("{}", Report::of(&fleet, &world, took, memory, unanswered));
 
         let breaches = judge(&world);
@@ -168,6 +177,9 @@ mod run {
             story.cancel_answers.extend(job.cancel_answers);
         }
         world.keys.extend(testimony.keys);
+        for (path, id) in testimony.hooks {
+            world.hooks.insert(path, hooks::Hook { id, ..Default::default() });
+        }
         world.retried.extend(testimony.retried);
         world.broken.extend(testimony.complaints);
     }

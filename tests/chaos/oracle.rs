@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use glimpse_test_support::history::{History, Violation};
 
+use crate::hooks;
 use crate::story::{Fate, Follow, Heard, Seen, Story, What, World};
 
 /// The promises of `docs/guarantees.md`, as a run can break them.
@@ -40,6 +41,12 @@ pub enum Rule {
     OneJob,
     /// The dead list has exactly the jobs that ended with `attempts_exhausted`; a retry removes a job from it.
     DeadListed,
+    /// Every webhook that was accepted is delivered at least once.
+    HookCalled,
+    /// After its acknowledgement a webhook is called at most once more for each fault that may have lost an answer.
+    HookCalledOnce,
+    /// Every call of a webhook has the same id and the same body.
+    HookSame,
     /// No work is left.
     NothingLeft,
     /// Every key has a time to live, except those that `docs/store.md` names.
@@ -87,6 +94,9 @@ pub fn judge(world: &World) -> Vec<Breach> {
         for follow in &story.follows {
             case.follow(follow);
         }
+    }
+    for (path, hook) in &world.hooks {
+        hooks::judge(path, hook, &world.disturbed, &mut breaches);
     }
     let mut breach = |rule, of: &str, why: String| breaches.push(Breach { rule, of: of.to_owned(), why });
     for (key, ids) in world.keys.iter().chain(&world.retried).filter(|(_, ids)| ids.len() > 1) {

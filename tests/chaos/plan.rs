@@ -44,6 +44,11 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether it hits a worker alone.
+    pub fn is_of_a_worker(self) -> bool {
+        matches!(self, Self::KillWorker { .. } | Self::FreezeWorker { .. } | Self::DrainWorker)
+    }
+
     /// Its kind in the report.
     pub fn kind(self) -> &'static str {
         match self {
@@ -79,6 +84,8 @@ pub enum Conduct {
     Cancel { after: Duration },
     /// Follows, finds the job on the dead list, and retries it.
     RetryDead,
+    /// Submits to fal's queue with a webhook, whose receiver refuses so many calls.
+    Hook { fails: u64 },
 }
 
 /// A request and the kind of client that sends it.
@@ -199,7 +206,8 @@ fn visit(at: Duration, n: usize, mut dice: Dice) -> Visit {
     let mut body = json!({ "prompt": format!("pace={pace}"), "seed": seed, "num_inference_steps": steps,
         "preview_every": every, "output_format": "png" });
     let (conduct, fate) = match n % 20 {
-        0..7 => (Conduct::Follow, Fate::Innocent),
+        0..5 => (Conduct::Follow, Fate::Innocent),
+        5..7 => (Conduct::Hook { fails: dice.among(0..3) }, Fate::Innocent),
         7..11 => (Conduct::Repeat, Fate::Innocent),
         11..14 => (Conduct::Detach, Fate::Innocent),
         14..16 => (Conduct::Vanish { after: dice.among(0..4) }, Fate::Unwanted),
@@ -250,5 +258,9 @@ mod tests {
             assert!(fates.iter().filter(|of| **of == fate).count() >= 8, "{fate:?}");
         }
         assert!(PLAN.visits().iter().filter(|visit| visit.app == DEMO).count() >= 10);
+        for fails in 0..3 {
+            let hooks = PLAN.visits().into_iter().filter(|visit| visit.conduct == Conduct::Hook { fails });
+            assert!(hooks.count() >= 5, "{fails}");
+        }
     }
 }

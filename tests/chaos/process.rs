@@ -98,7 +98,8 @@ impl Process {
         let beside = env!("CARGO_BIN_EXE_glimpse");
         let (binary, args) = match role {
             Role::Api => {
-                let args = vec!["--listen", "127.0.0.1:0", "--shutdown-grace", "3"];
+                let args =
+                    vec!["--listen", "127.0.0.1:0", "--shutdown-grace", "3", "--allow-private-webhooks"];
                 (programs::program(beside, "glimpse-api"), args)
             }
             Role::Scripted { drain_grace } => {

@@ -3,10 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
 };
 
 use glimpse_shared::{event::Event, id::Seq, job::Status};
 use glimpse_test_support::history::{Entry, History, Violation};
+
+use crate::hooks::Hook;
 
 /// The end that a request must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -161,7 +164,11 @@ pub struct World {
     pub dead: BTreeSet<String>,
     /// Retried jobs, and the new job's id from each request to retry.
     pub retried: BTreeMap<String, BTreeSet<String>>,
-    /// The entries left in `due` and the queues.
+    /// The accepted webhooks, by their paths at the receiver.
+    pub hooks: BTreeMap<String, Hook>,
+    /// When faults hit an API, a connection to Redis or Redis itself, since the start of the run.
+    pub disturbed: Vec<(Duration, Duration)>,
+    /// The entries left in `due`, `hooks` and the queues.
     pub left: Vec<String>,
     /// Keys without a time to live that should have one.
     pub immortal: Vec<String>,

@@ -1,6 +1,9 @@
 //! Tests of the oracle: a good history breaks no rule, and for each rule there is a history that breaks it.
 
+use std::time::Duration;
+
 use crate::{
+    hooks::{Call, Hook},
     oracle::{Rule, judge},
     story::{Audit, Fate, Follow, Heard, Seen, Story, What, World},
 };
@@ -50,6 +53,19 @@ fn ended(end: Seen) -> Audit {
     Audit { status, log: vec![end.clone()], late: vec![end] }
 }
 
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn call(at: u64, acknowledged: bool) -> Call {
+    Call { at: seconds(at), ids: [(); 2].map(|()| "good".to_owned()), body: b"{}".to_vec(), acknowledged }
+}
+
+/// A webhook that was refused once.
+fn hook() -> Hook {
+    Hook { id: "good".to_owned(), calls: vec![call(10, false), call(15, true)] }
+}
+
 /// A job that ends with `attempts_exhausted`.
 fn poison() -> Story {
     let mut watched = vec![seen(1, What::Queued)];
@@ -68,6 +84,8 @@ fn world() -> World {
     world.stories.insert("poison".to_owned(), poison());
     world.struck.insert("a".to_owned());
     world.dead.insert("poison".to_owned());
+    world.hooks.insert("/1".to_owned(), hook());
+    world.disturbed.push((seconds(50), seconds(60)));
     world.fresh.insert("glimpse/demo".to_owned(), "completed".to_owned());
     world
 }
@@ -241,4 +259,21 @@ fn the_store_and_the_processes_are_checked() {
     assert_eq!(broken(|world| world.broken = found()), [Rule::Sound]);
     let failed = |world: &mut World| drop(world.fresh.insert("glimpse/demo".to_owned(), "failed".to_owned()));
     assert_eq!(broken(failed), [Rule::Serves]);
+}
+
+#[test]
+fn a_webhook_is_delivered_and_not_called_again_without_a_cause() {
+    let broken_by = |change: fn(&mut Hook)| broken(|world| change(world.hooks.get_mut("/1").unwrap()));
+    assert_eq!(broken_by(|hook| drop(hook.calls.pop())), [Rule::HookCalled]);
+    assert_eq!(broken_by(|hook| hook.calls.clear()), [Rule::HookCalled]);
+    assert_eq!(broken_by(|hook| hook.calls.push(call(45, true))), [Rule::HookCalledOnce]);
+    // A fault between the acknowledgement and the next call may have lost the report: one call for one fault.
+    assert_eq!(broken_by(|hook| hook.calls.push(call(55, true))), []);
+    assert_eq!(broken_by(|hook| hook.calls.extend([call(55, true), call(85, true)])), [Rule::HookCalledOnce]);
+    let after = |world: &mut World| {
+        world.hooks.get_mut("/1").unwrap().calls = vec![call(61, true), call(91, true)];
+    };
+    assert_eq!(broken(after), [Rule::HookCalledOnce], "the fault was over before the acknowledgement");
+    assert_eq!(broken_by(|hook| hook.calls[1].ids[0] = "other".to_owned()), [Rule::HookSame]);
+    assert_eq!(broken_by(|hook| hook.calls[1].body = b"[]".to_vec()), [Rule::HookSame]);
 }

@@ -19,6 +19,8 @@ pub struct Testimony {
     pub jobs: Vec<Job>,
     /// For its submits: each key and the ids that were returned for it.
     pub keys: Vec<(String, BTreeSet<String>)>,
+    /// The accepted webhooks: path at the receiver, and job.
+    pub hooks: Vec<(String, String)>,
     /// The same for retries of a dead job.
     pub retried: Vec<(String, BTreeSet<String>)>,
     /// Responses that no client should get.
@@ -49,6 +51,7 @@ pub async fn visit(fleet: Arc<Fleet>, http: Client, n: usize, visit: Visit) -> T
         Conduct::Vanish { after } => visitor.vanish(after).await,
         Conduct::Cancel { after } => visitor.cancel(after).await,
         Conduct::RetryDead => visitor.retry_dead().await,
+        Conduct::Hook { fails } => visitor.hook(fails).await,
     }
     visitor.testimony
 }
@@ -84,6 +87,30 @@ impl Visitor {
         };
         let follow = self.browser.follow(&id).await;
         self.job(id, Some(follow), Vec::new());
+    }
+
+    async fn hook(&mut self, fails: u64) {
+        for attempt in 0.. {
+            // A path of its own for each submit: one without a response may have been accepted.
+            let path = format!("/{fails}?client={}&submit={attempt}", self.n);
+            let (app, body, url) = (self.app, self.body.clone(), self.browser.fleet.receiver.url(&path));
+            let hook: String = url.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let build = move |http: &Client, address: &str| {
+                http.post(format!("{address}/queue/{app}?fal_webhook={hook}")).json(&body)
+            };
+            let answer = self.browser.send(&build).await;
+            match answer.filter(|answer| answer.status == 200) {
+                Some(answer) => {
+                    let id = answer.body["request_id"].as_str().unwrap_or_default().to_owned();
+                    self.testimony.hooks.push((path, id.clone()));
+                    return self.job(id, None, Vec::new());
+                }
+                None => self.testimony.unanswered += 1,
+            }
+            if self.browser.too_late().await {
+                return self.testimony.complaints.push("no API takes a request with a webhook".to_owned());
+            }
+        }
     }
 
     async fn repeat(&mut self) {

@@ -36,3 +36,5 @@ mod stack;
 mod startup;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod webhooks;

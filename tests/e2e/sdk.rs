@@ -24,7 +24,7 @@ pub enum Way {
 pub async fn answers(way: Way, program: &str, script: &str, more: &[&str]) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let certificates = folder.path().display().to_string();
-    let mut args = vec!["serve", "--listen", "127.0.0.1:0"];
+    let mut args = vec!["serve", "--listen", "127.0.0.1:0", "--allow-private-webhooks"];
     if way == Way::Https {
         args.extend(["--tls-dir", &certificates]);
     }
@@ -272,4 +272,29 @@ async fn javascript_queue(way: Way) {
         let unknown = &seen["unknown"][call];
         assert_eq!((&unknown["kind"], &unknown["status"]), (&json!("ApiError"), &json!(404)), "{call}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_from_fals_python_client() {
+    let seen = answers(Way::Http, PYTHON, "tests/sdk/fal_webhook.py", &[]).await;
+    let (ids, calls) = (&seen["ids"], &seen["calls"]);
+    let envelope =
+        |status: &str, id: &Value| json!({ "request_id": id, "gateway_request_id": id, "status": status });
+    let mut done = envelope("OK", &ids["done"]);
+    done["payload"] = seen["result"].clone();
+    let mut cancelled = envelope("ERROR", &ids["cancelled"]);
+    cancelled["error"] = json!("Invalid status code: 499");
+    cancelled["payload"] = json!({ "detail": "Request was cancelled", "error_type": "client_cancelled" });
+    // The receiver was down at the first call, and got the same body again.
+    assert_eq!(calls["/done?a=b&c=%20"], json!([done, done]));
+    assert_eq!(calls["/cancelled"], json!([cancelled, cancelled]));
+    let own = calls["/own"].as_array().unwrap();
+    assert_eq!((own.len(), &own[0]), (2, &own[1]));
+    assert_eq!((&own[0]["id"], &own[0]["status"]), (&ids["own"], &json!("completed")));
+    assert_eq!(picture(&own[0]["result"]["images"][0]["url"]).dimensions(), (128, 128));
+    for (path, wait) in seen["waits"].as_object().unwrap() {
+        assert!(wait.as_f64().unwrap() < 10.0, "{path} was called again after {wait} s");
+    }
+    assert_eq!(seen["changed"], json!(["BadSignatureError"]), "a changed body was accepted");
+    assert_eq!(seen["refused"], json!([422, ["query", "fal_webhook"], "url_scheme"]));
 }

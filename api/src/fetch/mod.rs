@@ -17,7 +17,7 @@ use reqwest::{Client, Response, Url, redirect};
 use tokio::sync::Semaphore;
 
 pub use policy::ImageHost;
-use policy::{AddressPolicy, Forbidden};
+pub(crate) use policy::{AddressPolicy, Forbidden};
 
 use crate::error::ApiError;
 
@@ -66,7 +66,7 @@ impl Fetcher {
     /// # Errors
     /// When the system has no certificates to trust.
     pub(crate) fn new(limits: FetchLimits, hosts: &[ImageHost]) -> io::Result<Self> {
-        let policy = Arc::new(AddressPolicy::new(hosts));
+        let policy = Arc::new(AddressPolicy::of_images(hosts));
         let client = Client::builder()
             .dns_resolver(policy.clone())
             // A proxy from the environment would resolve names again, without the policy.

@@ -1,11 +1,13 @@
-//! The policy for URLs of pictures: which hosts this server may fetch from.
+//! The policy for URLs that clients choose (pictures, webhooks): which hosts this server may call.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     str::FromStr,
     sync::Arc,
 };
 
+use futures::future::BoxFuture;
 use reqwest::{
     Url,
     dns::{Addrs, Name, Resolve, Resolving},
@@ -40,33 +42,81 @@ impl FromStr for ImageHost {
     }
 }
 
-/// The address may not be fetched from.
+/// The address may not be called.
 #[derive(Debug, thiserror::Error)]
 #[error("the address is not allowed")]
-pub(super) struct Forbidden;
+pub(crate) struct Forbidden;
 
-/// The allowed hosts. With a list: the hosts in it, with any address. Without a list: all hosts that have only public
-/// addresses.
+/// Looks up the addresses of a name.
+pub(crate) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+
+/// The hosts that may be called.
+#[derive(Clone)]
+enum Allowed {
+    /// All hosts that have only public addresses.
+    Public,
+    /// These hosts, with any address.
+    Listed(Arc<[ImageHost]>),
+    /// All hosts, with any address.
+    Any,
+}
+
+/// The allowed hosts.
 ///
 /// It is also the resolver of the connections, so a name whose address changes between two lookups cannot bypass the
 /// policy.
-pub(super) struct AddressPolicy {
-    hosts: Option<Arc<[ImageHost]>>,
+pub(crate) struct AddressPolicy {
+    allowed: Allowed,
+    lookup: Lookup,
 }
 
 impl AddressPolicy {
-    pub(super) fn new(hosts: &[ImageHost]) -> Self {
-        Self { hosts: (!hosts.is_empty()).then(|| hosts.into()) }
+    /// For pictures: the hosts in the list, or all public hosts if it is empty.
+    pub(super) fn of_images(hosts: &[ImageHost]) -> Self {
+        let allowed = if hosts.is_empty() { Allowed::Public } else { Allowed::Listed(hosts.into()) };
+        Self { allowed, lookup: of_the_system() }
+    }
+
+    /// For webhooks: all public hosts, and with `private` all hosts.
+    pub(crate) fn of_webhooks(private: bool) -> Self {
+        Self { allowed: if private { Allowed::Any } else { Allowed::Public }, lookup: of_the_system() }
+    }
+
+    /// With another lookup of names.
+    #[cfg(test)]
+    pub(crate) fn with_lookup(self, lookup: Lookup) -> Self {
+        Self { lookup, ..self }
+    }
+
+    /// The addresses of a name.
+    ///
+    /// # Errors
+    /// [`Forbidden`] if one of them may not be called, or an error of the lookup.
+    pub(crate) async fn resolved(
+        &self,
+        name: &str,
+    ) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
+        let addresses = (self.lookup)(name.to_owned()).await?;
+        // One private address rejects the whole name.
+        let is_allowed = |address: &SocketAddr| match &self.allowed {
+            Allowed::Public => is_public(address.ip()),
+            // `check` was called before: the name is in the list.
+            Allowed::Listed(_) | Allowed::Any => true,
+        };
+        if addresses.iter().all(is_allowed) { Ok(addresses) } else { Err(Forbidden.into()) }
     }
 
     /// Checks a URL before its name is resolved.
-    pub(super) fn check(&self, url: &Url) -> Result<(), Forbidden> {
+    pub(crate) fn check(&self, url: &Url) -> Result<(), Forbidden> {
         if !matches!(url.scheme(), "http" | "https") || !is_anonymous(url) {
             return Err(Forbidden);
         }
         let host = url.host_str().ok_or(Forbidden)?;
-        if let Some(hosts) = &self.hosts {
-            return if hosts.iter().any(|listed| listed.0 == host) { Ok(()) } else { Err(Forbidden) };
+        match &self.allowed {
+            Allowed::Public => {}
+            Allowed::Listed(hosts) if hosts.iter().any(|listed| listed.0 == host) => return Ok(()),
+            Allowed::Listed(_) => return Err(Forbidden),
+            Allowed::Any => return Ok(()),
         }
         // An address in a URL is not resolved, so check it here. The URL parser has normalised its spelling (decimal,
         // octal, hexadecimal, missing parts).
@@ -83,15 +133,14 @@ fn is_anonymous(url: &Url) -> bool {
 
 impl Resolve for AddressPolicy {
     fn resolve(&self, name: Name) -> Resolving {
-        // `check` was called before: if there is a list, the name is in it.
-        let anywhere = self.hosts.is_some();
+        let policy = Self { allowed: self.allowed.clone(), lookup: self.lookup.clone() };
         Box::pin(async move {
-            let addresses: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            // One private address rejects the whole name.
-            if !anywhere && !addresses.iter().all(|address| is_public(address.ip())) {
-                return Err(Forbidden.into());
-            }
+            let addresses = policy.resolved(name.as_str()).await?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
+}
+
+fn of_the_system() -> Lookup {
+    Arc::new(|name| Box::pin(async move { Ok(tokio::net::lookup_host((name.as_str(), 0)).await?.collect()) }))
 }

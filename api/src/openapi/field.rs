@@ -1,5 +1,6 @@
 //! The schemas of fields. `null` is the default of a field that is not required.
 
+use glimpse_shared::webhook::LONGEST_WEBHOOK_URL;
 use serde_json::Value;
 use utoipa::openapi::{
     Object, ObjectBuilder, RefOr, Schema, SchemaFormat,
@@ -13,6 +14,14 @@ fn nullable(of: Type) -> ObjectBuilder {
 /// A text.
 pub(super) fn string() -> ObjectBuilder {
     Object::builder().schema_type(Type::String)
+}
+
+/// The URL of a webhook.
+pub(super) fn url() -> ObjectBuilder {
+    string()
+        .min_length(Some(1))
+        .max_length(Some(LONGEST_WEBHOOK_URL))
+        .pattern(Some("^[Hh][Tt][Tt][Pp][Ss]?://"))
 }
 
 /// A UUID.

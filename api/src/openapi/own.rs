@@ -5,6 +5,7 @@ use glimpse_shared::{
     id::App,
     job::Status,
     request::{Unknown, limits::MAX_IMAGES},
+    webhook::LONGEST_WEBHOOK_URL,
 };
 use utoipa::{
     PartialSchema,
@@ -15,7 +16,7 @@ use super::{
     answer::{LOCATION, empty, event, events, file, json},
     draft::Draft,
     errors::{ON_OUR_OWN, of_bodies, of_operators, of_results, of_submits, of_the_store},
-    field::{closed, integer, member, number, string, uuid},
+    field::{closed, integer, member, number, string, text, uuid},
     picture::{Reading, picture},
     route::Route,
 };
@@ -26,6 +27,7 @@ use crate::{
         apps::AppList,
         job_list::{DEFAULT_LIMIT, JobList, LIMITS},
         view::{AcceptedJob, CancelledJob, JobView},
+        webhook::KeySet,
     },
     wire::OWN,
 };
@@ -42,6 +44,7 @@ pub(super) fn describe(draft: &mut Draft) {
     follow(draft);
     image(draft);
     kept(draft);
+    keys(draft);
     cancel(draft);
 }
 
@@ -75,6 +78,11 @@ fn submission(draft: &mut Draft) -> RefOr<Schema> {
     };
     let fields = member(fields, "app", app())
         .property("start_timeout", seconds("How long the job may wait for its first worker"))
+        .property(
+            "webhook",
+            text(1, LONGEST_WEBHOOK_URL)
+                .description(Some("An http or https URL that is called with the job when it has ended")),
+        )
         .property("run_timeout", seconds("How long the job may take from its first claim to its end"));
     draft.named("JobRequest", if is_closed { closed(fields) } else { fields })
 }
@@ -180,6 +188,14 @@ fn kept(draft: &mut Draft) {
     .errors(draft, &ON_OUR_OWN, &[ApiError::RangeUnknown])
     .errors(draft, &ON_OUR_OWN, &of_results());
     draft.add(HttpMethod::Get, "/files/{name}", route);
+}
+
+fn keys(draft: &mut Draft) {
+    let keys = draft.schema::<KeySet>();
+    let route = Route::new("getWebhookKeys", TAG, "The public key of the signatures of webhooks")
+        .answer(200, json("A JSON Web Key Set (RFC 8037).", keys))
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    draft.add(HttpMethod::Get, "/.well-known/jwks.json", route);
 }
 
 /// The media types of pictures.

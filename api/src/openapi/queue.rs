@@ -8,7 +8,7 @@ use super::{
     errors::{ON_FALS, of_bodies, of_ends, of_submits, of_the_store},
     fal::{TASKS, part, summary, to_app},
     fal_body::body,
-    field::{string, uuid},
+    field::{string, url, uuid},
     route::Route,
 };
 use crate::{
@@ -29,7 +29,11 @@ pub(super) fn describe(draft: &mut Draft) {
         let (request, submitted) = (body(draft, task), draft.schema::<Submitted>());
         let what = summary("Submits a request for pictures", task);
         let route = to_app(Route::new(&format!("submitRequest{name}"), TAG, &what))
-            .query("fal_webhook", string(), "Refused: this server calls no webhooks")
+            .query(
+                "fal_webhook",
+                url(),
+                "An http or https URL that is called with the result when the request has ended",
+            )
             .body(request)
             .answer(200, json("The request is in the queue.", submitted))
             .errors(draft, &ON_FALS, &of_submits());

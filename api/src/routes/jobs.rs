@@ -18,6 +18,7 @@ use glimpse_shared::{
     job::{ANONYMOUS, Class, Job, JobState, Status},
     request::FieldError,
     store::{Cancel, Shown},
+    webhook::Webhook,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -29,7 +30,7 @@ use crate::{
     config::OnDisconnect,
     error::ApiError,
     intake::{Headers, Members, Parsed, parsed},
-    json::json_response,
+    json::{collected, json_response},
     picture,
     reader::Reader,
     state::{Api, StoreDeadline, ask},
@@ -40,11 +41,12 @@ use crate::{
 /// `POST /v1/jobs`.
 pub(crate) async fn submit(
     State(api): State<Api>,
+    reader: Reader,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let mut deadline = StoreDeadline::default();
-    let request = Submission::read(&api, &headers, &body).await?;
+    let request = Submission::read(&reader, &headers, &body).await?;
     if let Some(known) = deadline.with(request.known(&api)).await? {
         return Ok(accepted(StatusCode::OK, known.id, &known.app, known.status, known.position));
     }
@@ -78,12 +80,14 @@ struct Submission {
     start_timeout: Duration,
     run_timeout: Duration,
     traceparent: Option<String>,
+    webhook: Option<Webhook>,
     fields: Map<String, Value>,
     size: usize,
 }
 
 impl Submission {
-    async fn read(api: &Api, headers: &HeaderMap, body: &Bytes) -> Result<Self, ApiError> {
+    async fn read(reader: &Reader, headers: &HeaderMap, body: &Bytes) -> Result<Self, ApiError> {
+        let api = reader.api();
         let mut headers = Headers::new(headers);
         let key = headers.idempotency_key();
         let Parsed { fields, digest, size } = parsed(api, body).await?;
@@ -91,6 +95,7 @@ impl Submission {
         let app = members.app();
         let start_timeout = members.timeout("start_timeout").unwrap_or(api.config.start_timeout);
         let run_timeout = members.timeout("run_timeout").unwrap_or(api.config.run_timeout);
+        let webhook = members.webhook(reader).await;
         let Members { body: fields, mut errors } = members;
         let Some(app) = app.filter(|_| errors.is_empty()) else {
             // Report all errors at once, even if the app is unknown.
@@ -103,7 +108,7 @@ impl Submission {
             None => JobId::new(&app),
         };
         let (keyed, traceparent) = (key.is_some(), headers.traceparent());
-        Ok(Self { app, id, keyed, digest, start_timeout, run_timeout, traceparent, fields, size })
+        Ok(Self { app, id, keyed, digest, start_timeout, run_timeout, traceparent, webhook, fields, size })
     }
 
     /// The job of the same key, if there is one: a repeated request gets the same response even if the app has no
@@ -134,6 +139,7 @@ impl Submission {
             run_timeout: self.run_timeout,
             retry_of: None,
             traceparent: self.traceparent,
+            webhook: self.webhook,
         })
     }
 }
@@ -151,12 +157,24 @@ pub(crate) async fn known(api: &Api, id: JobId) -> Result<JobState, ApiError> {
 
 /// `GET /v1/jobs/{id}`.
 pub(crate) async fn status(
-    State(api): State<Api>,
     reader: Reader,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let known = reader.state_with(job_id(path)?, Shown::End).await?;
-    let (state, end) = known.ok_or(ApiError::JobUnknown)?;
+    described(&reader, job_id(path)?).await
+}
+
+/// The body of the call to a job's webhook: the job as `GET /v1/jobs/{id}` shows it. `None` if the job is gone.
+pub(super) async fn webhook_body(reader: &Reader, id: JobId) -> Result<Option<Bytes>, ApiError> {
+    match described(reader, id).await {
+        Ok(response) => Ok(Some(collected(response).await?)),
+        Err(ApiError::JobUnknown) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn described(reader: &Reader, id: JobId) -> Result<Response, ApiError> {
+    let api = reader.api();
+    let (state, end) = reader.state_with(id, Shown::End).await?.ok_or(ApiError::JobUnknown)?;
     let workers = match state.status {
         Status::Queued => Some(ask(api.admission.takers(&state.app, &state.needs)).await?),
         _ => None,

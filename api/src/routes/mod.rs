@@ -12,6 +12,7 @@ mod jobs;
 pub(crate) mod openai;
 mod page;
 pub(crate) mod view;
+pub(crate) mod webhook;
 pub(crate) mod workers;
 
 use axum::{
@@ -20,6 +21,8 @@ use axum::{
     routing::{get, post},
 };
 use tower::ServiceExt;
+
+pub(crate) use webhook::webhook_body;
 
 use crate::{
     edge::{for_any_page, guarded, with_ids},
@@ -42,6 +45,7 @@ pub(crate) fn every(api: &Api) -> Router<Api> {
         .merge(docs::routes())
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
+        .route("/.well-known/jwks.json", get(webhook::keys))
         .route("/v1/apps", get(apps::list))
         .route("/v1/jobs", post(jobs::submit).get(job_list::list))
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::cancel))

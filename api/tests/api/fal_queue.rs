@@ -214,15 +214,3 @@ async fn a_request_that_no_worker_starts_in_time_is_completed_with_504() {
     let result = stack.get(&request(id)).await;
     assert_eq!((result.status, result.header("x-fal-request-timeout-type")), (504, Some("user")));
 }
-
-#[tokio::test]
-async fn a_webhook_is_refused_by_its_name() {
-    let stack = Stack::start().await;
-    let answer = stack.post(&format!("{QUEUE}?fal_webhook=https%3A%2F%2Fexample.com%2Fhook"), BODY).await;
-    assert_eq!(answer.status, 422);
-    let error = &answer.json()["detail"][0];
-    assert_eq!(
-        (&error["loc"], &error["type"]),
-        (&json!(["query", "fal_webhook"]), &json!("feature_not_supported"))
-    );
-}

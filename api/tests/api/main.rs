@@ -39,3 +39,4 @@ mod store_away;
 mod support;
 mod tls;
 mod warnings;
+mod webhooks;

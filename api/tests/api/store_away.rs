@@ -20,6 +20,7 @@ use glimpse_shared::{
         Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
         Released, Retry, Shown, Store, Submit, Waiting, memory::MemoryStore,
     },
+    webhook::{Delivery, Report, Settled},
 };
 use tokio::time::Instant;
 
@@ -98,6 +99,15 @@ impl Store for Cut {
     }
     async fn key_secret(&self) -> StoreResult<KeySecret> {
         self.here().await?.key_secret().await
+    }
+    async fn webhook_seed(&self) -> StoreResult<KeySecret> {
+        self.here().await?.webhook_seed().await
+    }
+    async fn take_deliveries(&self) -> StoreResult<Vec<Delivery>> {
+        self.here().await?.take_deliveries().await
+    }
+    async fn settle_delivery(&self, id: JobId, number: u32, report: Report) -> StoreResult<Settled> {
+        self.here().await?.settle_delivery(id, number, report).await
     }
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         self.here().await?.status(id).await

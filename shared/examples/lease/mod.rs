@@ -41,6 +41,7 @@ pub async fn lease(store: &RedisStore, name: &str) -> Result<Lease, Failed> {
         start_timeout: hour,
         run_timeout: hour,
         retry_of: None,
+        webhook: None,
         traceparent: None,
     };
     store.submit(&job).await?;

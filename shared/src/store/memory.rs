@@ -18,9 +18,10 @@ use super::{
 use crate::{
     error::{StoreError, StoreResult},
     event::{CancelledBy, Followed, Frame},
-    id::{App, JobId, KeySecret, Micros, Seq},
+    id::{App, JobId, KeySecret, Micros, Partition, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     needs::Capabilities,
+    webhook::{Delivery, Report, Settled},
 };
 
 /// The function that applies a command: [`transition::apply`], or a test's wrapper that observes or breaks it.
@@ -34,6 +35,7 @@ pub struct MemoryStore {
     inner: Arc<Mutex<Inner>>,
     cancellations: broadcast::Sender<(App, JobId)>,
     key_secret: KeySecret,
+    webhook_seed: KeySecret,
 }
 
 #[derive(Default)]
@@ -53,8 +55,8 @@ impl MemoryStore {
     /// An empty store whose commands are applied by `apply`.
     pub fn with(rules: Rules, clock: Clock, apply: Box<Apply>) -> Self {
         let (cancellations, _) = broadcast::channel(CANCELLATIONS_KEPT);
-        let key_secret = KeySecret::random();
-        Self { rules, clock, apply, inner: Arc::default(), cancellations, key_secret }
+        let [key_secret, webhook_seed] = [(); 2].map(|()| KeySecret::random());
+        Self { rules, clock, apply, inner: Arc::default(), cancellations, key_secret, webhook_seed }
     }
 
     fn time(&self) -> Micros {
@@ -229,6 +231,28 @@ impl Store for MemoryStore {
 
     async fn key_secret(&self) -> StoreResult<KeySecret> {
         Ok(self.key_secret.clone())
+    }
+
+    async fn webhook_seed(&self) -> StoreResult<KeySecret> {
+        Ok(self.webhook_seed.clone())
+    }
+
+    async fn take_deliveries(&self) -> StoreResult<Vec<Delivery>> {
+        let mut taken = Vec::new();
+        for partition in Partition::all() {
+            match self.apply(Command::TakeDelivery(partition)) {
+                Outcome::Delivery(delivery) => taken.extend(delivery.map(|delivery| *delivery)),
+                other => return Err(unexpected(other)),
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn settle_delivery(&self, id: JobId, number: u32, report: Report) -> StoreResult<Settled> {
+        match self.apply(Command::SettleDelivery(id, number, report)) {
+            Outcome::Settled(settled) => Ok(settled),
+            other => Err(unexpected(other)),
+        }
     }
 
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {

@@ -30,6 +30,7 @@ use crate::{
     id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, Status, WorkerRecord},
     needs::Capabilities,
+    webhook::{Delivery, Report, Settled},
 };
 
 /// A store that many tasks share.
@@ -222,6 +223,19 @@ pub trait Store: Send + Sync + 'static {
     /// The fleet's secret for the ids of jobs with idempotency keys. The first call creates it. It has no time to live.
     async fn key_secret(&self) -> StoreResult<KeySecret>;
 
+    /// The seed of the key that signs the fleet's webhooks. The first call creates it. It has no time to live.
+    async fn webhook_seed(&self) -> StoreResult<KeySecret>;
+
+    /// Leases deliveries that are due: the most overdue one of each partition. Each lease lasts
+    /// [`Rules::webhook_lease`]; then the next try is due, because the process may have died. A delivery whose last
+    /// allowed try has expired is given up.
+    async fn take_deliveries(&self) -> StoreResult<Vec<Delivery>>;
+
+    /// Reports the try `number` of a delivery. An acknowledgement ends the delivery, also if a newer try was leased. A
+    /// failure makes the next try due later, and the last failure gives up. A repeated report changes nothing. Until
+    /// the delivery is over the job does not expire, except after [`Rules::webhook_ttl`]; then its time to live begins.
+    async fn settle_delivery(&self, id: JobId, number: u32, report: Report) -> StoreResult<Settled>;
+
     /// A job's state; `None` if the job does not exist.
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>>;
 
@@ -249,6 +263,6 @@ pub trait Store: Send + Sync + 'static {
     /// publish or renew.
     fn cancellations(&self, app: &App) -> BoxStream<'static, JobId>;
 
-    /// Deletes an ended job, as its expiry does.
+    /// Deletes an ended job with the delivery of its webhook, as its expiry does.
     async fn forget(&self, id: JobId) -> StoreResult<()>;
 }

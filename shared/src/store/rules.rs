@@ -46,6 +46,24 @@ pub struct Rules {
     pub reap_within: Duration,
     /// How long a worker is registered after its last heartbeat.
     pub worker_known: Duration,
+    /// How long a try to call a webhook is leased. After it the next try is due: the process may have died.
+    pub webhook_lease: Duration,
+    /// The wait after the first failed try of a webhook. It doubles with each try.
+    pub webhook_first_wait: Duration,
+    /// The longest wait between two tries.
+    pub webhook_longest_wait: Duration,
+    /// The number of tries after which a webhook is given up.
+    pub webhook_tries: u32,
+    /// The time to live of an ended job whose webhook was not called yet.
+    pub webhook_ttl: Duration,
+}
+
+impl Rules {
+    /// The wait after the failed try `number` of a webhook, counted from 1.
+    pub(super) fn webhook_wait(&self, number: u32) -> Duration {
+        let doublings = number.saturating_sub(1).min(30);
+        self.webhook_first_wait.saturating_mul(1 << doublings).min(self.webhook_longest_wait)
+    }
 }
 
 impl Default for Rules {
@@ -65,6 +83,11 @@ impl Default for Rules {
             pace_ttl: Duration::from_secs(24 * 3600),
             reap_within: Duration::from_secs(5),
             worker_known: Duration::from_secs(60),
+            webhook_lease: Duration::from_secs(30),
+            webhook_first_wait: Duration::from_secs(5),
+            webhook_longest_wait: Duration::from_secs(3600),
+            webhook_tries: 15,
+            webhook_ttl: Duration::from_secs(24 * 3600),
         }
     }
 }

@@ -7,6 +7,7 @@ use glimpse_shared::{
     job::{Class, Job, Progress, WorkerRecord, WorkerState},
     needs::Needs,
     request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
+    webhook::{Webhook, WebhookForm},
 };
 use glimpse_test_support::fuzz::{self, Change, Damage, changes, damages};
 use proptest::{collection::vec, prelude::*};
@@ -116,6 +117,11 @@ fn job() -> Job {
         start_timeout: std::time::Duration::from_millis(1500),
         run_timeout: std::time::Duration::from_secs(3600),
         retry_of: None,
+        webhook: Some(Webhook {
+            url: "https://example.com/hook".to_owned(),
+            form: WebhookForm::Own,
+            origin: "http://127.0.0.1:8080".to_owned(),
+        }),
         traceparent: Some("00-0".to_owned()),
     }
 }

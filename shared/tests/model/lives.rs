@@ -10,6 +10,7 @@ use glimpse_shared::{
         Hold, Preview, Rules,
         transition::{self, Command, Fence, Outcome},
     },
+    webhook::{Delivery, Report, Webhook, WebhookForm},
 };
 use glimpse_test_support::{
     jobs::{self, START, app, completed, image, plain_claim, worker},
@@ -35,12 +36,16 @@ pub struct Scope {
     again: bool,
     /// Whether the previews of the first step are partial pictures.
     partials: bool,
+    /// The number of tries to call the first job's webhook; without any it has none.
+    calls: usize,
 }
 
-const SIDE_BY_SIDE: Scope = Scope { jobs: 2, claims: 2, ticks: 2, again: false, partials: false };
-const COMING_AGAIN: Scope = Scope { jobs: 1, claims: 2, ticks: 2, again: true, partials: false };
-const KEEPING: Scope = Scope { jobs: 1, claims: 2, ticks: 2, again: false, partials: true };
-pub const SCOPES: [Scope; 3] = [COMING_AGAIN, KEEPING, SIDE_BY_SIDE];
+const SIDE_BY_SIDE: Scope = Scope { jobs: 2, claims: 2, ticks: 2, again: false, partials: false, calls: 0 };
+const COMING_AGAIN: Scope = Scope { again: true, ..ALONE };
+const KEEPING: Scope = Scope { partials: true, ..ALONE };
+const CALLING: Scope = Scope { claims: 1, ticks: 4, calls: 3, ..ALONE };
+const ALONE: Scope = Scope { jobs: 1, ..SIDE_BY_SIDE };
+pub const SCOPES: [Scope; 4] = [COMING_AGAIN, KEEPING, CALLING, SIDE_BY_SIDE];
 
 #[derive(Debug, Clone)]
 pub enum Action {
@@ -57,6 +62,10 @@ pub enum Action {
     Reap(usize),
     /// The first job expires, so its id can be reused.
     Forget,
+    /// An API leases a delivery.
+    Take,
+    /// It reports one of its tries: whether it was acknowledged.
+    Settle(usize, bool),
     Pass,
 }
 
@@ -76,10 +85,27 @@ pub struct Lives {
     forgotten: bool,
     numbers: [u64; 2],
     leases: Vec<Known>,
+    /// The deliveries that an API has leased. It does not learn that it lost them.
+    deliveries: Vec<Delivery>,
 }
 
 fn rules() -> Rules {
-    Rules { lease: TICK, attempts: 2, queue_limit: 1, previews_kept: 1, ..Rules::default() }
+    let webhooks = Rules {
+        webhook_lease: TICK,
+        webhook_first_wait: TICK,
+        webhook_longest_wait: 2 * TICK,
+        webhook_tries: 3,
+        ..Rules::default()
+    };
+    Rules { lease: TICK, attempts: 2, queue_limit: 1, previews_kept: 1, ..webhooks }
+}
+
+fn take() -> Command {
+    Command::TakeDelivery(app().partition())
+}
+
+fn report(acknowledged: bool) -> Report {
+    if acknowledged { Report::Acknowledged } else { Report::Failed }
 }
 
 fn name(n: usize) -> WorkerId {
@@ -104,6 +130,7 @@ impl Lives {
             forgotten: false,
             numbers: [0; 2],
             leases: Vec::new(),
+            deliveries: Vec::new(),
         }
     }
 
@@ -146,6 +173,12 @@ impl World for Lives {
         if ended && self.scope.again && !self.forgotten {
             actions.push(Action::Forget);
         }
+        if self.deliveries.len() < self.scope.calls {
+            actions.push(Action::Take);
+        }
+        for n in 0..self.deliveries.len() {
+            actions.extend([Action::Settle(n, true), Action::Settle(n, false)]);
+        }
         if self.ticks < self.scope.ticks {
             actions.push(Action::Pass);
         }
@@ -155,7 +188,15 @@ impl World for Lives {
     fn after(&self, action: &Action) -> Result<Self, Broken> {
         let mut world = self.clone();
         match *action {
-            Action::Submit(n) => drop(world.send(Command::Submit(Box::new(JOBS[n].clone())))?),
+            Action::Submit(n) => {
+                let hook = Webhook {
+                    url: "http://example.com".to_owned(),
+                    form: WebhookForm::Own,
+                    origin: "http://127.0.0.1:8080".to_owned(),
+                };
+                let webhook = (self.scope.calls > 0).then_some(hook);
+                world.send(Command::Submit(Box::new(Job { webhook, ..JOBS[n].clone() })))?;
+            }
             Action::Claim(n, again) => {
                 let number = self.numbers[n] + u64::from(!again);
                 let claim = plain_claim(name(n), number);
@@ -208,6 +249,15 @@ impl World for Lives {
                 world.forgotten = true;
                 world.send(Command::Forget(JOBS[0].id))?;
             }
+            Action::Take => {
+                if let Outcome::Delivery(Some(delivery)) = world.send(take())? {
+                    world.deliveries.push(*delivery);
+                }
+            }
+            Action::Settle(n, acknowledged) => {
+                let (Delivery { job, number, .. }, report) = (&self.deliveries[n], report(acknowledged));
+                world.send(Command::SettleDelivery(*job, *number, report))?;
+            }
             Action::Pass => world.ticks += 1,
         }
         Ok(world)
@@ -233,11 +283,17 @@ impl World for Lives {
         for id in trial.store.state.due(trial.now()) {
             trial.send(Command::Reap(id, trial.now()))?;
         }
-        trial.store.ledger.all_ended()
+        trial.store.ledger.all_ended()?;
+        // No receiver answers.
+        for _ in 0..=rules().webhook_tries {
+            trial.ticks += 100;
+            trial.send(take())?;
+        }
+        trial.store.ledger.all_called()
     }
 
     fn signature(&self) -> impl Debug {
-        (self.store.signature(), self.ticks, self.forgotten, self.numbers, &self.leases)
+        (self.store.signature(), self.ticks, self.forgotten, self.numbers, &self.leases, &self.deliveries)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Every bug, and the beginning of its message.
-const FOUND: [(&str, &str); 17] = [
+const FOUND: [(&str, &str); 20] = [
     ("a fence without the status", "a write was accepted of one who is fenced off"),
     ("a fence without the attempt", "a write was accepted of one who is fenced off"),
     ("a fence without the worker", "a write was accepted of one who is fenced off"),
@@ -27,6 +27,9 @@ const FOUND: [(&str, &str); 17] = [
     ("one kind of workers is woken", "no worker sleeps on while a job waits that it can make"),
     ("a wake-up goes with its worker", "no worker sleeps on while a job waits that it can make"),
     ("a claim that finds nothing wakes the next", "a claim that got nothing did something"),
+    ("the end of a job forgets its webhook", "a webhook is called from the end of its job"),
+    ("two call one webhook", "a webhook was called that nobody must call now"),
+    ("the report of an old try counts", "a report of a try got a wrong answer"),
 ];
 
 fn found(apply: Apply) -> Option<String> {

@@ -18,7 +18,8 @@ fn check_keys(server: &RedisServer, prefix: &str) {
             .split(':')
             .find(|part| !part.contains('{'));
         let for_any = kind == Some("wake") && key.rsplit(':').next().is_some_and(|app| app.contains('/'));
-        let lasting = for_any || matches!(kind, Some("queue" | "due" | "dead" | "workers" | "secret"));
+        let lasting =
+            for_any || matches!(kind, Some("queue" | "due" | "dead" | "hooks" | "workers" | "secret"));
         let Reply::Number(ttl) = server.ask(&["PTTL", key]) else { panic!("{key} has no PTTL") };
         assert_eq!(ttl == -1, lasting, "{key} lives for {ttl} ms");
         if kind == Some("wake") {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use glimpse_shared::{
     event::CancelledBy,
-    job::Release,
+    job::{Job, Release},
     store::{Cancel, Checkpoint, Clock, Retry, Rules, Store, Submit},
+    webhook::{Report, Settled, Webhook, WebhookForm},
 };
 use glimpse_test_support::{
     RedisServer, Reply,
@@ -124,4 +125,92 @@ async fn capabilities_of_silent_workers_expire() {
     server.ask(&["HSET", &job_key(store.try_claim(&small(2)).await.unwrap().unwrap().job.id), "needs", "?"]);
     store.submit(&job("third")).await.unwrap();
     assert!(store.try_claim(&small(3)).await.unwrap().is_some());
+}
+
+fn hooked(prompt: &str) -> Job {
+    let webhook = Webhook {
+        url: "https://example.com/hook".to_owned(),
+        form: WebhookForm::Own,
+        origin: "http://127.0.0.1:8080".to_owned(),
+    };
+    Job { webhook: Some(webhook), ..job(prompt) }
+}
+
+#[tokio::test]
+async fn a_job_lives_until_its_webhook_is_called() {
+    let server = RedisServer::start_with(&[]);
+    let store = store(&server.url());
+    let rules = Rules::default();
+    let job = hooked("a heart");
+    store.submit(&job).await.unwrap();
+    let mut lease = claim(&store, "w1", 1).await;
+    store.finish(&mut lease, &completed()).await.unwrap();
+    let lives = |least: Duration, most: Duration| {
+        for key in [job_key(job.id), log_key(job.id)] {
+            let ttl = Duration::from_millis(number(&server, &["PTTL", &key]) as u64);
+            assert!(ttl > least && ttl <= most, "{key} lives for {ttl:?}");
+        }
+    };
+    lives(rules.webhook_ttl / 2, rules.webhook_ttl);
+    let delivery = store.take_deliveries().await.unwrap().remove(0);
+    lives(rules.webhook_ttl / 2, rules.webhook_ttl);
+    store.settle_delivery(job.id, delivery.number, Report::Acknowledged).await.unwrap();
+    lives(rules.ended_ttl / 2, rules.ended_ttl);
+    assert_eq!(number(&server, &["ZCARD", &key("hooks")]), 0);
+}
+
+#[tokio::test]
+async fn deliveries_of_jobs_that_are_gone_are_removed() {
+    let server = RedisServer::start_with(&[]);
+    let store = store(&server.url());
+    let (gone, there) = (hooked("gone"), hooked("there"));
+    for (job, number) in [(&gone, 1), (&there, 2)] {
+        store.submit(job).await.unwrap();
+        let mut lease = claim(&store, "w1", number).await;
+        store.finish(&mut lease, &completed()).await.unwrap();
+    }
+    server.ask(&["DEL", &job_key(gone.id)]);
+    server.ask(&["ZADD", &key("hooks"), "1", "not an id"]);
+    // The id of an ended job is used again, and its entry is left.
+    let again = hooked("again");
+    store.submit(&again).await.unwrap();
+    server.ask(&["ZADD", &key("hooks"), "2", &again.id.to_string()]);
+    let taken = store.take_deliveries().await.unwrap();
+    assert_eq!(taken.iter().map(|delivery| delivery.job).collect::<Vec<_>>(), [there.id]);
+    assert_eq!(number(&server, &["ZCARD", &key("hooks")]), 1);
+    assert_eq!(
+        store.settle_delivery(gone.id, 1, Report::Failed).await.unwrap(),
+        Settled::Over,
+        "a job that is gone needs no call"
+    );
+}
+
+#[tokio::test]
+async fn a_job_of_the_previous_release_calls_nothing() {
+    let server = RedisServer::start_with(&[]);
+    let store = store(&server.url());
+    let job = job("old");
+    store.submit(&job).await.unwrap();
+    server.ask(&["HDEL", &job_key(job.id), "webhook"]);
+    let mut lease = claim(&store, "w1", 1).await;
+    store.finish(&mut lease, &completed()).await.unwrap();
+    assert_eq!(store.take_deliveries().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_webhook_of_a_newer_release_is_skipped() {
+    let server = RedisServer::start_with(&[]);
+    let store = store(&server.url());
+    let (strange, known) = (hooked("strange"), hooked("known"));
+    for (job, number) in [(&strange, 1), (&known, 2)] {
+        store.submit(job).await.unwrap();
+        if job.id == strange.id {
+            server.ask(&["HSET", &job_key(job.id), "webhook", r#"{"url":"x","form":"morse","tenant":"a"}"#]);
+        }
+        let mut lease = claim(&store, "w1", number).await;
+        store.finish(&mut lease, &completed()).await.unwrap();
+    }
+    assert_eq!(store.take_deliveries().await.unwrap(), []);
+    let taken = store.take_deliveries().await.unwrap();
+    assert_eq!(taken.iter().map(|delivery| delivery.job).collect::<Vec<_>>(), [known.id]);
 }

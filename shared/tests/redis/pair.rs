@@ -22,6 +22,7 @@ use glimpse_shared::{
         redis::RedisStore,
         transition::{self, Command, Effect, Outcome},
     },
+    webhook::{Delivery, Report, Webhook, WebhookForm},
 };
 use glimpse_test_support::{
     RedisServer, Reply, SOON,
@@ -45,7 +46,22 @@ fn rules(queue_limit: u64) -> Rules {
         dead_kept: 2,
         listed: 3,
         pace_ttl: Duration::from_secs(60),
+        webhook_lease: Duration::from_secs(5),
+        webhook_first_wait: Duration::from_secs(5),
+        webhook_longest_wait: Duration::from_secs(15),
+        webhook_tries: 4,
+        webhook_ttl: forever,
         ..Rules::default()
+    }
+}
+
+/// The webhook of a job.
+fn webhook(n: usize) -> Webhook {
+    let form = if n % 2 == 0 { WebhookForm::Fal } else { WebhookForm::Own };
+    Webhook {
+        url: format!("https://example.com/é?job={n}"),
+        form,
+        origin: "http://127.0.0.1:8080".to_owned(),
     }
 }
 
@@ -90,6 +106,7 @@ pub struct Pair {
     apps: [App; 2],
     leases: Vec<Held>,
     numbers: BTreeMap<usize, u64>,
+    deliveries: Vec<Delivery>,
     /// The step of the newest preview. Steps rise, as in a worker.
     step: u32,
     /// Observes every command of the memory store.
@@ -119,6 +136,7 @@ impl Pair {
                 class: if n % 3 == 2 { Class::Low } else { Class::Normal },
                 start_timeout: Duration::from_secs([20, 3600][n % 2]),
                 run_timeout: Duration::from_secs([25, 3600][n / 2 % 2]),
+                webhook: (n % 3 != 0).then(|| webhook(n)),
                 ..jobs::job_of(&apps[usize::from(n == OTHERS.0)], &format!("job {n} ✓"))
             })
             .collect();
@@ -130,6 +148,7 @@ impl Pair {
             apps,
             leases: Vec::new(),
             numbers: BTreeMap::new(),
+            deliveries: Vec::new(),
             step: 0,
             observer,
             tokens,
@@ -284,6 +303,24 @@ impl Pair {
                 self.memory.forget(id).await.unwrap();
                 self.redis.forget(id).await.unwrap();
             }
+            Step::TakeDeliveries => {
+                let answers = (self.memory.take_deliveries().await, self.redis.take_deliveries().await);
+                let (of_memory, of_redis) = (answers.0.unwrap(), answers.1.unwrap());
+                assert_eq!(of_memory, of_redis);
+                self.deliveries.extend(of_memory);
+            }
+            Step::Settle { delivery, acknowledged } => {
+                let at = self.deliveries.len().checked_sub(1 + delivery);
+                let Some(Delivery { job, number, .. }) = at.map(|at| self.deliveries[at].clone()) else {
+                    return;
+                };
+                let report = if *acknowledged { Report::Acknowledged } else { Report::Failed };
+                let answers = (
+                    self.memory.settle_delivery(job, number, report).await,
+                    self.redis.settle_delivery(job, number, report).await,
+                );
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+            }
         }
     }
 
@@ -375,6 +412,13 @@ impl Pair {
         self.take(&Step::Reap { late: 0 }).await;
         self.compare().await;
         self.observer.ask(Ledger::all_ended).unwrap_or_else(|broken| panic!("{broken}"));
+        // No receiver answers: in the end every webhook is given up.
+        for _ in 0..60 {
+            self.take(&Step::Pass { micros: 10_000_000 }).await;
+            self.take(&Step::TakeDeliveries).await;
+        }
+        self.compare().await;
+        self.observer.ask(Ledger::all_called).unwrap_or_else(|broken| panic!("{broken}"));
     }
 
     pub async fn compare_logs(&self) {

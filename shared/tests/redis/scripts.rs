@@ -9,6 +9,7 @@ use glimpse_shared::{
     job::{Job, Release, Status},
     needs::Needs,
     store::{Cancel, Checkpoint, Clock, Finish, Hold, Released, Rules, Store},
+    webhook::{Report, Webhook, WebhookForm},
 };
 use glimpse_test_support::{
     RedisServer, Reply,
@@ -24,7 +25,13 @@ async fn a_full_redis_still_finishes_its_work() {
     let server = RedisServer::start_with(&[]);
     let store = store(&server.url());
     for n in 0..4 {
-        store.submit(&job(&format!("job {n}"))).await.unwrap();
+        let webhook = Webhook {
+            url: "https://example.com".to_owned(),
+            form: WebhookForm::Fal,
+            origin: "http://127.0.0.1:8080".to_owned(),
+        };
+        let webhook = (n == 0).then_some(webhook);
+        store.submit(&Job { webhook, ..job(&format!("job {n}")) }).await.unwrap();
     }
     let mut finished = claim(&store, "w1", 1).await;
     let released = claim(&store, "w2", 1).await;
@@ -43,6 +50,10 @@ async fn a_full_redis_still_finishes_its_work() {
     assert_eq!(store.renew(&released, Some(&newer)).await.unwrap(), Hold::Held);
     assert_eq!(server.ask(&["GET", &checkpoint_key(released.job.id)]).text(), "after step 5");
     assert_eq!(store.finish(&mut finished, &completed()).await.unwrap(), Finish::Finished);
+    let delivery = store.take_deliveries().await.unwrap().remove(0);
+    for report in [Report::Failed, Report::Acknowledged] {
+        store.settle_delivery(delivery.job, delivery.number, report).await.unwrap();
+    }
     assert_eq!(store.release(&released, &Release::Drain).await.unwrap(), Released::Released);
     assert_eq!(store.cancel(cancelled.job.id, CancelledBy::Client).await.unwrap(), Cancel::Cancelled);
     let reaped = store.reap(store.now().await.unwrap()).await.unwrap();

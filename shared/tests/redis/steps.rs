@@ -75,6 +75,12 @@ pub enum Step {
     Forget {
         job: usize,
     },
+    TakeDeliveries,
+    /// Reports the try of one of the newest deliveries.
+    Settle {
+        delivery: usize,
+        acknowledged: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -139,5 +145,8 @@ pub fn step() -> impl Strategy<Value = Step> {
         1 => (0..WORKERS, any::<bool>()).prop_map(|(worker, busy)| Step::Heartbeat { worker, busy }),
         3 => (job(), prop::bool::weighted(0.3)).prop_map(|(job, of_retried)| Step::Retry { job, of_retried }),
         2 => job().prop_map(|job| Step::Forget { job }),
+        4 => Just(Step::TakeDeliveries),
+        4 => (lease(), prop::bool::weighted(0.3))
+            .prop_map(|(delivery, acknowledged)| Step::Settle { delivery, acknowledged }),
     ]
 }

@@ -13,6 +13,7 @@ pub mod queue;
 pub mod redis;
 mod streams;
 pub mod wake;
+pub mod webhook;
 
 use std::{any::Any, sync::Arc, time::Duration};
 

@@ -46,6 +46,7 @@ pub fn job_of(app: &App, prompt: &str) -> Job {
         start_timeout: Duration::from_secs(3600),
         run_timeout: Duration::from_secs(3600),
         retry_of: None,
+        webhook: None,
         affinity: None,
         needs: Needs::default(),
         traceparent: None,

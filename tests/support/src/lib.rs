@@ -1,7 +1,7 @@
 //! Helpers of tests.
 //!
 //! It starts servers for tests: Redis servers, pairs with sentinels and clusters, on free ports and in temporary
-//! folders; a fake Hub; a proxy that disturbs connections; the workspace's [`programs`]. It generates invalid data
+//! folders; a fake Hub; a receiver of webhooks; a proxy that disturbs connections; the workspace's [`programs`]. It generates invalid data
 //! ([`fuzz`]). It checks the store's promises: a [`ledger`] checks every command, a [`history`] every log.
 //!
 //! A failure is a panic with the server's own message.
@@ -17,6 +17,7 @@ pub mod ledger;
 mod monitor;
 pub mod programs;
 mod proxy;
+mod receiver;
 mod resp;
 mod seed;
 mod sentinel;
@@ -29,6 +30,7 @@ pub use fake::FakeRedis;
 pub use hub::{COMMIT, HubRequest, HubServer};
 pub use monitor::Monitor;
 pub use proxy::{Proxy, Weather};
+pub use receiver::{WebhookAnswer, WebhookCall, WebhookReceiver};
 pub use resp::Reply;
 pub use seed::seed;
 pub use sentinel::{Sentinel, Sentinels};

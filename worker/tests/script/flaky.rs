@@ -17,6 +17,7 @@ use glimpse_shared::{
         Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
         Released, Retry, SharedStore, Shown, Store, Submit, Waiting,
     },
+    webhook::{Delivery, Report, Settled},
 };
 use tokio::sync::watch;
 
@@ -142,6 +143,15 @@ impl Store for Flaky {
     }
     async fn key_secret(&self) -> StoreResult<KeySecret> {
         self.open()?.key_secret().await
+    }
+    async fn webhook_seed(&self) -> StoreResult<KeySecret> {
+        self.open()?.webhook_seed().await
+    }
+    async fn take_deliveries(&self) -> StoreResult<Vec<Delivery>> {
+        self.open()?.take_deliveries().await
+    }
+    async fn settle_delivery(&self, id: JobId, number: u32, report: Report) -> StoreResult<Settled> {
+        self.open()?.settle_delivery(id, number, report).await
     }
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         self.open()?.status(id).await

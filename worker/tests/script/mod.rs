@@ -253,6 +253,7 @@ pub fn job(prompt: &str, loras: serde_json::Value) -> Job {
         start_timeout: Duration::from_secs(3600),
         run_timeout: Duration::from_secs(3600),
         retry_of: None,
+        webhook: None,
         traceparent: None,
     }
 }

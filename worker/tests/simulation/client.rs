@@ -62,6 +62,7 @@ pub fn job(number: u64, chance: &mut Chance) -> Job {
             Duration::from_secs(3600)
         },
         retry_of: None,
+        webhook: None,
         affinity: chance.of(0.3).then(|| "a lora".to_owned()),
         traceparent: None,
     }

@@ -21,6 +21,7 @@ use glimpse_shared::{
         Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
         Released, Retry, Shown, Store, Submit, Waiting, memory::MemoryStore,
     },
+    webhook::{Delivery, Report, Settled},
 };
 use tokio::{
     sync::oneshot,
@@ -249,6 +250,18 @@ impl Store for Wire {
 
     async fn key_secret(&self) -> StoreResult<KeySecret> {
         self.world.store.key_secret().await
+    }
+
+    async fn webhook_seed(&self) -> StoreResult<KeySecret> {
+        self.world.store.webhook_seed().await
+    }
+
+    async fn take_deliveries(&self) -> StoreResult<Vec<Delivery>> {
+        self.world.store.take_deliveries().await
+    }
+
+    async fn settle_delivery(&self, id: JobId, number: u32, report: Report) -> StoreResult<Settled> {
+        self.world.store.settle_delivery(id, number, report).await
     }
 
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {

@@ -19,8 +19,8 @@ use super::proxy;
 use crate::{origin::origin, state::Api};
 
 /// Paths that are the same on every host.
-const ANYWHERE: [&str; 9] =
-    ["", "v1", "files", "health", "playground", "docs", "openapi.json", "queue", "api"];
+const ANYWHERE: [&str; 10] =
+    ["", "v1", "files", "health", "playground", "docs", "openapi.json", "queue", "api", ".well-known"];
 
 /// Marks a request to the queue's own host.
 #[derive(Clone, Copy)]

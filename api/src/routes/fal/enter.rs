@@ -5,7 +5,10 @@ use axum::{
     http::HeaderMap,
 };
 use bytes::Bytes;
-use glimpse_shared::request::{Dialect, Names, Task};
+use glimpse_shared::{
+    request::{Dialect, FieldError, Names, Task},
+    webhook::Webhook,
+};
 
 use crate::{
     accept::{Entered, Terms, accept},
@@ -19,7 +22,8 @@ use crate::{
 /// The path of an app: owner, name.
 pub(super) type AppPath = Result<Path<(String, String)>, PathRejection>;
 
-/// Checks a request and submits its job. `on_disconnect` replaces what the client may choose.
+/// Checks a request and submits its job. `on_disconnect` replaces what the client may choose. An invalid webhook is
+/// reported together with the other errors.
 pub(super) async fn enter(
     api: &Api,
     path: AppPath,
@@ -27,12 +31,17 @@ pub(super) async fn enter(
     headers: &HeaderMap,
     body: Bytes,
     on_disconnect: Option<OnDisconnect>,
+    webhook: Result<Option<Webhook>, FieldError>,
 ) -> Result<Entered, ApiError> {
     let app = match path {
         Ok(Path((owner, name))) => format!("{owner}/{name}"),
         Err(_) => "(no UTF-8)".to_owned(),
     };
     let mut headers = Headers::new(headers);
+    let webhook = webhook.unwrap_or_else(|error| {
+        headers.errors.push(error);
+        None
+    });
     let terms = Terms {
         class: headers.class(),
         start_timeout: headers.start_timeout().unwrap_or(api.config.start_timeout),
@@ -41,6 +50,7 @@ pub(super) async fn enter(
             on_disconnect.unwrap_or(chosen)
         },
         traceparent: headers.traceparent(),
+        webhook,
         errors: headers.errors,
     };
     let dialect = Dialect { names: Names::Fal(task), ..FAL.wire.reads };

@@ -19,6 +19,7 @@ use axum::{
 use glimpse_shared::request::Task;
 
 pub(crate) use address::addressed;
+pub(super) use queue::webhook_body;
 
 use crate::state::Api;
 

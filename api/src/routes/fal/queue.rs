@@ -16,6 +16,7 @@ use glimpse_shared::{
     job::{JobState, Status},
     request::{FieldError, Task},
     store::{Cancel, Shown},
+    webhook::{Webhook, WebhookForm},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -29,10 +30,11 @@ use crate::{
     config::OnDisconnect,
     edge::with_id,
     error::ApiError,
-    json::json_response,
+    json::{collected, json_response},
     reader::Reader,
     state::{Api, ask},
     waiting::{answer, ended},
+    webhooks::Refused,
     wire::FAL,
 };
 
@@ -41,7 +43,7 @@ pub(super) type RequestPath = Result<Path<(String, String, String)>, PathRejecti
 
 /// The query of a submit.
 #[derive(Deserialize)]
-pub(super) struct Webhook {
+pub(super) struct FalWebhook {
     fal_webhook: Option<String>,
 }
 
@@ -81,19 +83,16 @@ pub(super) async fn submit(
     State(api): State<Api>,
     path: AppPath,
     Extension(task): Extension<Task>,
-    query: Result<Query<Webhook>, QueryRejection>,
+    query: Result<Query<FalWebhook>, QueryRejection>,
     address: QueueAddress,
+    reader: Reader,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    if let Some(url) = query.ok().and_then(|Query(query)| query.fal_webhook) {
-        let msg = "This server calls no webhooks: leave it out, and ask for the status of the request";
-        let error = FieldError::query("fal_webhook", "feature_not_supported", msg, &url);
-        return Err(ApiError::field(error));
-    }
+    let webhook = webhook(&reader, query).await;
     let app = path.as_ref().map(|Path((owner, name))| format!("{owner}/{name}")).unwrap_or_default();
     // If the client disconnects before the response, it does not know the id.
-    let mut entered = enter(&api, path, task, &headers, body, Some(OnDisconnect::Cancel)).await?;
+    let mut entered = enter(&api, path, task, &headers, body, Some(OnDisconnect::Cancel), webhook).await?;
     entered.waited.ended();
     let id = entered.waited.id();
     let submitted = Submitted {
@@ -104,6 +103,22 @@ pub(super) async fn submit(
         urls: address.request(&app, id),
     };
     Ok(with_id(json_response(StatusCode::OK, &submitted), id))
+}
+
+/// The webhook of a submit.
+async fn webhook(
+    reader: &Reader,
+    query: Result<Query<FalWebhook>, QueryRejection>,
+) -> Result<Option<Webhook>, FieldError> {
+    let refused = |kind, message: &str, url: &str| FieldError::query("fal_webhook", kind, message, url);
+    let Ok(Query(FalWebhook { fal_webhook })) = query else {
+        return Err(refused("query_parsing", "Input should be one URL, percent-encoded", ""));
+    };
+    let Some(url) = fal_webhook else { return Ok(None) };
+    match reader.api().webhooks.checked(&url).await {
+        Ok(()) => Ok(Some(Webhook { url, form: WebhookForm::Fal, origin: reader.origin().to_owned() })),
+        Err(Refused { kind, message }) => Err(refused(kind, &message, &url)),
+    }
 }
 
 /// Parses a request's path: its app and its id.
@@ -117,6 +132,23 @@ pub(super) fn request(path: RequestPath) -> Result<(String, JobId), ApiError> {
 pub(super) async fn known(api: &Api, app: &str, id: JobId) -> Result<JobState, ApiError> {
     let state = ask(api.store.status(id)).await?;
     state.filter(|state| state.app.as_str() == app).ok_or(ApiError::JobUnknown)
+}
+
+/// The body of the call to a request's webhook: its result in fal's envelope. `None` if the request is gone.
+pub(in crate::routes) async fn webhook_body(reader: &Reader, id: JobId) -> Result<Option<Vec<u8>>, ApiError> {
+    let Some((state, end)) = reader.state_with(id, Shown::End).await? else { return Ok(None) };
+    let result = async {
+        let json = ended(&end.ok_or_else(ApiError::unreadable)?)?;
+        answer(reader.api(), &FAL, json, state.prompt.unwrap_or_default()).await
+    };
+    let response = result.await.unwrap_or_else(|error| (FAL.wire.reports)(&error));
+    let (code, payload) = (response.status(), collected(response).await?);
+    let status = match code {
+        StatusCode::OK => r#""OK""#.to_owned(),
+        code => format!(r#""ERROR","error":"Invalid status code: {}""#, code.as_u16()),
+    };
+    let head = format!(r#"{{"request_id":"{id}","gateway_request_id":"{id}","status":{status},"payload":"#);
+    Ok(Some([head.as_bytes(), &payload[..], &b"}"[..]].concat()))
 }
 
 /// `GET /queue/{owner}/{app}/requests/{id}`: what `POST /{owner}/{app}` would have answered.

@@ -73,6 +73,7 @@ async fn pictures(
         start_timeout: api.config.start_timeout,
         on_disconnect: headers.on_disconnect().unwrap_or(api.config.on_disconnect),
         traceparent: headers.traceparent(),
+        webhook: None,
         errors: options.errors,
     };
     terms.errors.append(&mut headers.errors);

@@ -174,6 +174,13 @@ impl Stack {
         (&mut self.served).await.unwrap().unwrap();
     }
 
+    /// Ends everything at once, as a kill does.
+    pub(crate) async fn kill(self) {
+        self.served.abort();
+        // The error says that it was aborted.
+        let _ = self.served.await;
+    }
+
     pub(crate) fn ask_to_end(&mut self) {
         if let Some(shutdown) = self.shutdown.take() {
             let _ = shutdown.send(());

@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use redis::{ConnectionAddr, Value};
 
 use super::{
-    dead,
+    dead, deliveries,
     inbox::{Cancellations, FollowerInbox, Listener, Message},
     list, log, queue, reap, roster,
     scripts::{ScriptReply, decode, unexpected},
@@ -30,7 +30,7 @@ const QUEUED_FRAME: &str = r#"7 {"type":"queued","position":1}"#;
 const FAILED_FRAME: &str = r#"8 {"type":"failed","code":"internal","message":"x"}"#;
 
 /// Texts of replies besides [`REPLY_WORDS`].
-const TEXTS: [&str; 24] = [
+const TEXTS: [&str; 25] = [
     "queued",
     "running",
     "completed",
@@ -55,6 +55,7 @@ const TEXTS: [&str; 24] = [
     "01938c00-0000-7000-8000-000000000007 glimpse/demo",
     WORKER,
     JOB,
+    WEBHOOK,
 ];
 
 /// Any reply.
@@ -91,6 +92,7 @@ fn right() -> Vec<Value> {
         texts(&["claimed", JOB, "1", "2", "a checkpoint"]),
         texts(&["done", "failed"]),
         texts(&["given_back", "1700000000000000"]),
+        texts(&["deliver", id, "1", WEBHOOK]),
         texts(&[
             "running",
             "1",
@@ -120,6 +122,7 @@ fn right() -> Vec<Value> {
     ]
 }
 
+const WEBHOOK: &str = r#"{"url":"https://example.com/hook","form":"fal","tenant":"anonymous"}"#;
 const WORKER: &str = r#"{"id":"gpu-1","app":"glimpse/demo","native_width":64,"native_height":64,"max_pixels":4096,"schedulers":[],"device":"cpu","version":"0","state":"idle"}"#;
 const JOB: &str = r#"{"id":"01938c00-0000-7000-8000-000000000007","app":"glimpse/demo","tenant":"anonymous","class":"normal","spec":{"prompt":"x","negative_prompt":"","num_inference_steps":20,"width":64,"height":64,"guidance_scale":5.0,"seed":7,"num_images":1,"preview_every":5,"preview_source":"latents","output_format":"jpeg"},"digest":"0","start_timeout":{"secs":1,"nanos":0},"run_timeout":{"secs":1,"nanos":0}}"#;
 
@@ -166,6 +169,7 @@ fn read(answer: &Value) -> Result<(), TestCaseError> {
     let id = ID.parse().unwrap();
     let all = [
         decode(answer.clone()).map(drop),
+        decode(answer.clone()).and_then(deliveries::delivery).map(drop),
         log::app(answer.clone()).map(drop),
         log::job(answer.clone()).map(drop),
         log::state(id, answer.clone()).map(drop),
@@ -261,11 +265,12 @@ fn an_error_describes_the_shape_of_the_reply() {
 
 #[test]
 fn valid_replies_are_read() {
-    let [submitted, full, claimed, done, reaped, state, log, dead, jobs, line, workers, due, slots] =
-        <[Value; 13]>::try_from(right()).unwrap();
+    let [submitted, full, claimed, done, reaped, delivery, state, log, dead, jobs, line, workers, due, slots] =
+        <[Value; 14]>::try_from(right()).unwrap();
     for reply in [submitted, full, claimed, done, reaped] {
         assert!(decode(reply).is_ok());
     }
+    assert!(deliveries::delivery(decode(delivery).unwrap()).unwrap().is_some());
     assert!(log::job(Value::BulkString(JOB.into())).unwrap().is_some());
     let id = ID.parse().unwrap();
     assert!(log::state(id, state).unwrap().unwrap().1.is_some());

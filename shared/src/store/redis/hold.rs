@@ -108,6 +108,7 @@ impl Backend {
                     keys.due(),
                     keys.checkpoint(lease.job.id),
                     keys.pace(&lease.job.app),
+                    keys.hooks(),
                 ])
                 .now(self.now())
                 .value(lease.job.id)
@@ -118,7 +119,8 @@ impl Backend {
                 .bytes(frame.bytes())
                 .value(millis(self.rules.ended_ttl))
                 .value(self.rules.pace_ttl.as_micros())
-                .value(millis(self.rules.pace_ttl + BEYOND_CLOCK));
+                .value(millis(self.rules.pace_ttl + BEYOND_CLOCK))
+                .value(millis(self.rules.webhook_ttl));
             match call.run(&self.nodes).await? {
                 ScriptReply::Finished => return Ok(Finish::Finished),
                 ScriptReply::Cancelled => return Ok(Finish::Cancelled),
@@ -146,6 +148,7 @@ impl Backend {
                 keys.dead(),
                 keys.checkpoint(lease.job.id),
                 keys.looking(&lease.job.app),
+                keys.hooks(),
             ])
             .now(self.now())
             .value(lease.job.id)

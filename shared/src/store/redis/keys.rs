@@ -16,11 +16,13 @@
 //! | `glimpse:{p}:pace:<app>` | string | `<mean> <until>`: the mean time of the app's jobs, in us |
 //! | `glimpse:{p}:due` | zset | unfinished jobs, scored by the time when reap must check them |
 //! | `glimpse:{p}:dead` | zset | dead jobs, scored by the time of their end |
+//! | `glimpse:{p}:hooks` | zset | ended jobs whose webhook must be called, scored by the time of the next try |
 //! | `glimpse:{p}:jobs:<tenant>` | zset | a tenant's newest jobs, scored by `created` |
 //! | `glimpse:{p}:claim:<worker>` | string | `<number> <job> <attempt> <until>`: the worker's last claim that got a job |
 //! | `glimpse:{p}:cancel` | channel | `<id> <app>` of a running job that is cancelled |
 //! | `glimpse:workers` | hash | worker id -> `<last seen> <record>` |
 //! | `glimpse:secret` | string | the secret for the ids of jobs with keys |
+//! | `glimpse:webhook-seed` | string | the seed of the key that signs webhooks |
 //! | `glimpse:{glimpse:workers}:swept` | string | the time when silent workers were last removed from `glimpse:workers` |
 //!
 //! The fields of a job's hash:
@@ -30,9 +32,12 @@
 //! - `step`: the step of the attempt's newest preview. `first`: the seq of its first preview.
 //! - `affinity`, and `passed`: how often the job was at the head of its queue and a worker claimed another one.
 //! - `created`, `started`, `finished`, `start`, `run` and `lease`: times and deadlines in us.
+//! - `webhook`: what is called at the end, as JSON. From the end on: `hook`, the job's time to live in ms after the
+//!   delivery, without a value when it is over; `tries` and `failed`, the newest try and the newest that was reported as
+//!   failed. A job of the previous release has none of them.
 //!
-//! A field without a value is the empty string. Only queue, due, dead, workers, secret and the wake-up list for any
-//! worker have no time to live.
+//! A field without a value is the empty string. Only queue, due, dead, hooks, workers, secret, webhook-seed and the
+//! wake-up list for any worker have no time to live.
 
 use super::config::Prefix;
 use crate::{
@@ -78,6 +83,10 @@ impl Keys {
 
     pub(super) fn secret(&self) -> String {
         format!("{}:secret", self.prefix)
+    }
+
+    pub(super) fn webhook_seed(&self) -> String {
+        format!("{}:webhook-seed", self.prefix)
     }
 
     /// In the same slot as [`Keys::workers`].
@@ -162,6 +171,10 @@ impl PartitionKeys {
 
     pub(super) fn dead(&self) -> String {
         format!("{}dead", self.stem)
+    }
+
+    pub(super) fn hooks(&self) -> String {
+        format!("{}hooks", self.stem)
     }
 
     /// A tenant's jobs.

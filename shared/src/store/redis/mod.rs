@@ -10,15 +10,15 @@
 //! connection.rs  opens a connection                   failure.rs     why a command failed
 //! check.rs       the check at the start               check_error.rs its errors
 //! greeting.rs    checks kind, version and login       rights.rs      checks the user's rights
-//! session.rs     a connection before its login        key_secret.rs  the secret for ids of jobs with keys
+//! session.rs     a connection before its login        key_secret.rs  the fleet's secrets
 //! queue.rs       submit, claim, cancel                hold.rs        renew, publish, finish, release
 //! reap.rs        the reaping pass                     dead.rs        the dead list
 //! log.rs         a job's state and its log            list.rs        a tenant's jobs, an app's queue
 //! roster.rs      the registered workers               wait.rs        blocking on a wake-up token
 //! hub.rs         follow and cancellations             pub_sub.rs     one pub/sub connection
 //! inbox.rs       the received messages of a listener  follower.rs    one stream of a job's events
+//! deliveries.rs  the calls of webhooks                garbage.rs     fuzz tests of the replies
 //! unreadable.rs  skips unreadable data, with a warning
-//! garbage.rs     fuzz tests of the replies
 //! ```
 //!
 //! Each state change and its event are one script. A script first reads and decides, then writes. If this process dies,
@@ -30,6 +30,7 @@ mod check_error;
 mod config;
 mod connection;
 mod dead;
+mod deliveries;
 mod discovery;
 mod failure;
 mod follower;
@@ -83,6 +84,7 @@ use crate::{
     id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     needs::Capabilities,
+    webhook::{Delivery, Report, Settled},
 };
 
 /// See the module.
@@ -193,6 +195,18 @@ impl Store for RedisStore {
 
     async fn key_secret(&self) -> StoreResult<KeySecret> {
         self.backend.key_secret().await
+    }
+
+    async fn webhook_seed(&self) -> StoreResult<KeySecret> {
+        self.backend.webhook_seed().await
+    }
+
+    async fn take_deliveries(&self) -> StoreResult<Vec<Delivery>> {
+        self.backend.take_deliveries().await
+    }
+
+    async fn settle_delivery(&self, id: JobId, number: u32, report: Report) -> StoreResult<Settled> {
+        self.backend.settle_delivery(id, number, report).await
     }
 
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {

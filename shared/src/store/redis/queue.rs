@@ -6,6 +6,7 @@ use redis::Value;
 
 use super::{
     backend::Backend,
+    deliveries::stored_webhook,
     failure::Failure,
     scripts::{CANCEL, CLAIM, Call, FORGET, NOW, SUBMIT, ScriptReply, number, unexpected},
     shape::{bad_json, read_as},
@@ -73,7 +74,10 @@ impl Backend {
             .text(&job.tenant)
             .value(self.rules.listed)
             // As long as the last of the jobs can exist.
-            .value(ttl(job) + millis(self.rules.ended_ttl.max(self.rules.dead_ttl)))
+            .value(
+                ttl(job) + millis(self.rules.ended_ttl.max(self.rules.dead_ttl).max(self.rules.webhook_ttl)),
+            )
+            .value(stored_webhook(job))
     }
 
     pub(super) async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
@@ -125,12 +129,14 @@ impl Backend {
                 keys.due(),
                 keys.checkpoint(id),
                 keys.cancel(),
+                keys.hooks(),
             ])
             .now(self.now())
             .value(id)
             .text(app.as_str())
             .text(&json)
-            .value(millis(self.rules.ended_ttl));
+            .value(millis(self.rules.ended_ttl))
+            .value(millis(self.rules.webhook_ttl));
         match call.run(&self.nodes).await? {
             ScriptReply::Cancelled => Ok(Cancel::Cancelled),
             ScriptReply::AlreadyDone(status) => Ok(Cancel::AlreadyDone(status)),
@@ -141,13 +147,16 @@ impl Backend {
 
     /// The last arguments of the scripts that can put a job on the dead list.
     pub(super) fn with_dead_list_limits<'a>(&self, call: Call<'a>) -> Call<'a> {
-        call.value(millis(self.rules.dead_ttl)).value(self.rules.dead_kept)
+        call.value(millis(self.rules.dead_ttl))
+            .value(self.rules.dead_kept)
+            .value(millis(self.rules.webhook_ttl))
     }
 
     pub(super) async fn forget(&self, id: JobId) -> StoreResult<()> {
         let Some(keys) = self.keys.of_job(id) else { return Ok(()) };
         let lists = keys.lists();
-        let call = FORGET.keys([keys.job(id), keys.log(id), keys.dead()]).value(id).text(&lists);
+        let call =
+            FORGET.keys([keys.job(id), keys.log(id), keys.dead(), keys.hooks()]).value(id).text(&lists);
         match call.run(&self.nodes).await? {
             ScriptReply::Done => Ok(()),
             other => unexpected(other),

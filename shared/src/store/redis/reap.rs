@@ -145,6 +145,7 @@ impl Backend {
                 keys.dead(),
                 keys.checkpoint(id),
                 looking,
+                keys.hooks(),
             ])
             .now(self.now())
             .value(id)

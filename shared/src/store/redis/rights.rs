@@ -30,12 +30,14 @@ enum KeyKind {
     Pace,
     Due,
     Dead,
+    Hooks,
     Listed,
     Claim,
     Cancel,
     Workers,
     Swept,
     Secret,
+    WebhookSeed,
     /// The command has no key.
     Nothing,
 }
@@ -46,13 +48,13 @@ type Right = (&'static str, &'static [&'static str], &'static [KeyKind], &'stati
 
 const RIGHTS: &[Right] = {
     use KeyKind::{
-        Cancel, Checkpoint, Claim, Dead, Due, Job, Listed, Log, Looking, Nothing, Pace, Queue, Secret, Swept,
-        Wake, Workers,
+        Cancel, Checkpoint, Claim, Dead, Due, Hooks, Job, Listed, Log, Looking, Nothing, Pace, Queue, Secret,
+        Swept, Wake, WebhookSeed, Workers,
     };
     &[
         ("DEL", &[], &[Job, Log, Checkpoint], &[Log, Checkpoint]),
         ("EXISTS", &[], &[Job], &[]),
-        ("GET", &[], &[Pace, Looking, Secret], &[Pace, Claim, Checkpoint, Looking, Swept]),
+        ("GET", &[], &[Pace, Looking, Secret, WebhookSeed], &[Pace, Claim, Checkpoint, Looking, Swept]),
         ("HDEL", &["f"], &[], &[Workers]),
         ("HGET", &["f"], &[Job], &[]),
         ("HGETALL", &[], &[], &[Workers]),
@@ -64,20 +66,20 @@ const RIGHTS: &[Right] = {
         ("PEXPIRE", &["1"], &[Job, Listed, Log, Wake], &[Job, Log, Looking, Wake]),
         ("PTTL", &[], &[Listed], &[Job]),
         ("RPUSH", &["v"], &[Wake], &[Wake]),
-        ("SET", &["v"], &[Looking, Secret], &[Pace, Claim, Checkpoint, Looking, Swept]),
+        ("SET", &["v"], &[Looking, Secret, WebhookSeed], &[Pace, Claim, Checkpoint, Looking, Swept]),
         ("SPUBLISH", &["m"], &[Log, Cancel], &[Log]),
         ("TIME", &[], &[Nothing], &[Nothing]),
         ("XADD", &["1-1", "f", "v"], &[Log], &[Log]),
         ("XDEL", &["1-1"], &[Log], &[Log]),
         ("XRANGE", &["-", "+"], &[Log], &[]),
         ("XREVRANGE", &["+", "-"], &[Log], &[]),
-        ("ZADD", &["1", "m"], &[Queue, Due, Dead, Listed], &[Queue, Due, Dead, Looking]),
+        ("ZADD", &["1", "m"], &[Queue, Due, Dead, Hooks, Listed], &[Queue, Due, Dead, Hooks, Looking]),
         ("ZCARD", &[], &[Queue], &[]),
-        ("ZRANGE", &["0", "0"], &[Due, Dead, Listed, Looking], &[Due, Queue, Looking]),
+        ("ZRANGE", &["0", "0"], &[Due, Dead, Hooks, Listed, Looking], &[Due, Queue, Looking]),
         ("ZRANK", &["m"], &[Queue], &[Queue]),
-        ("ZREM", &["m"], &[Queue, Due, Dead, Listed, Looking], &[Queue, Due, Looking]),
+        ("ZREM", &["m"], &[Queue, Due, Dead, Hooks, Listed, Looking], &[Queue, Due, Looking]),
         ("ZREMRANGEBYRANK", &["0", "0"], &[Dead, Listed], &[Dead]),
-        ("ZSCORE", &["m"], &[Dead, Listed], &[Looking]),
+        ("ZSCORE", &["m"], &[Dead, Hooks, Listed], &[Looking]),
     ]
 };
 
@@ -127,9 +129,13 @@ impl Backend {
         let secret = self.try_scripts(process, vec![self.keys.secret()], |kind| {
             (kind == KeyKind::Secret).then(|| self.keys.secret())
         });
-        let (tried, workers, secret) = futures::join!(futures::future::join_all(tried), workers, secret);
+        let seed = self.try_scripts(process, vec![self.keys.webhook_seed()], |kind| {
+            (kind == KeyKind::WebhookSeed).then(|| self.keys.webhook_seed())
+        });
+        let tried = futures::future::join_all(tried);
+        let (tried, workers, secret, seed) = futures::join!(tried, workers, secret, seed);
         let mut temporary = None;
-        for found in tried.into_iter().chain([workers, secret]) {
+        for found in tried.into_iter().chain([workers, secret, seed]) {
             match found {
                 Ok(found) => missing.add(found),
                 Err(why) => temporary = Some(why),
@@ -151,6 +157,7 @@ impl Backend {
             KeyKind::Pace,
             KeyKind::Due,
             KeyKind::Dead,
+            KeyKind::Hooks,
             KeyKind::Listed,
             KeyKind::Claim,
         ];
@@ -302,11 +309,12 @@ fn name(keys: &PartitionKeys, kind: KeyKind) -> Option<String> {
         KeyKind::Pace => keys.no_pace(),
         KeyKind::Due => keys.due(),
         KeyKind::Dead => keys.dead(),
+        KeyKind::Hooks => keys.hooks(),
         KeyKind::Listed => keys.listed("no-tenant"),
         KeyKind::Claim => keys.no_claim(),
         KeyKind::Cancel => keys.cancel(),
         KeyKind::Nothing => String::new(),
-        KeyKind::Workers | KeyKind::Swept | KeyKind::Secret => return None,
+        KeyKind::Workers | KeyKind::Swept | KeyKind::Secret | KeyKind::WebhookSeed => return None,
     })
 }
 
@@ -418,7 +426,7 @@ mod tests {
     fn exactly_the_commands_of_a_processs_scripts_are_tried() {
         let api = vec![
             &SUBMIT, &RETRY, &CANCEL, &REAP, &DUE, &DROP, &NOW, &DEAD, &FORGET, &STATUS, &READ, &WORKERS,
-            &SECRET,
+            &SECRET, &DELIVER, &REPORT,
         ];
         let worker = vec![
             &CLAIM,

@@ -12,9 +12,10 @@ use super::{
 };
 use crate::{
     error::{StoreError, StoreResult},
-    id::{Micros, Seq},
+    id::{JobId, Micros, Seq},
     job::Status,
     store::{Checkpoint, transition::ReapOutcome},
+    webhook::Settled,
 };
 
 /// A Lua script: the first line of its file (the flags), the included files, and the rest of its file.
@@ -49,6 +50,7 @@ const ENTER: &str = include_str!("lua/enter.lua");
 const CHOOSE: &str = include_str!("lua/choose.lua");
 const FENCE: &str = include_str!("lua/fence.lua");
 const GIVE_BACK: &str = include_str!("lua/give_back.lua");
+const SETTLE: &str = include_str!("lua/settle.lua");
 
 macro_rules! scripts {
     ($($constant:ident = $name:literal $(+ $shared:ident)*;)+) => {
@@ -73,6 +75,8 @@ scripts! {
     DUE = "due";
     DROP = "drop";
     NOW = "now";
+    DELIVER = "deliver" + SETTLE;
+    REPORT = "report" + SETTLE;
     DEAD = "dead";
     FORGET = "forget";
     LIST = "list";
@@ -201,6 +205,8 @@ pub(super) enum ScriptReply {
     AlreadyDone(Status),
     Unknown,
     Reaped { outcome: ReapOutcome, now: Micros },
+    Deliver { id: JobId, number: u32, webhook: String },
+    Settled(Settled),
     Done,
 }
 
@@ -249,6 +255,13 @@ pub(super) fn decode(answer: Value) -> StoreResult<ScriptReply> {
             ScriptReply::Reaped { outcome: ReapOutcome::GivenBack, now: Micros(number(now)?) }
         }
         ["nothing", now] => ScriptReply::Reaped { outcome: ReapOutcome::Nothing, now: Micros(number(now)?) },
+        ["deliver", id, try_number, webhook] => {
+            ScriptReply::Deliver { id: number(id)?, number: number(try_number)?, webhook: webhook.to_owned() }
+        }
+        ["over"] => ScriptReply::Settled(Settled::Over),
+        ["given_up"] => ScriptReply::Settled(Settled::GivenUp),
+        ["again", at] => ScriptReply::Settled(Settled::Again { at: Micros(number(at)?) }),
+        ["superseded"] => ScriptReply::Settled(Settled::Superseded),
         ["done"] => ScriptReply::Done,
         _ => return Err(unreadable("an outcome", shape)),
     })

@@ -7,7 +7,7 @@ use redis::{FromRedisValue, Value};
 use crate::error::{StoreError, StoreResult};
 
 /// The first words of script replies. Only these words of a reply are repeated in errors.
-pub(super) const REPLY_WORDS: [&str; 18] = [
+pub(super) const REPLY_WORDS: [&str; 23] = [
     "submitted",
     "duplicate",
     "conflict",
@@ -25,6 +25,11 @@ pub(super) const REPLY_WORDS: [&str; 18] = [
     "ended",
     "given_back",
     "nothing",
+    "deliver",
+    "over",
+    "given_up",
+    "again",
+    "superseded",
     "OK",
 ];
 

@@ -12,8 +12,6 @@ impl Change<'_> {
     /// Adds a job that has just ended to the dead list.
     pub(super) fn add_to_dead_list(&mut self, id: JobId) {
         let Some(record) = self.state.jobs.get(&id) else { return };
-        self.state.expiry.remove(&(self.now.after(self.rules.ended_ttl), id));
-        self.state.expiry.insert((self.now.after(self.rules.dead_ttl), id));
         let list = self.state.dead.entry(record.job.app.partition()).or_default();
         list.insert((self.now, id));
         while list.len() > self.rules.dead_kept {

@@ -1,5 +1,7 @@
 //! Ends jobs, and requeues the jobs of lost workers.
 
+use std::time::Duration;
+
 use super::{Change, Effect, ReapOutcome};
 use crate::{
     event::{CancelledBy, Event, EventKind, FailureCode, Frame},
@@ -23,7 +25,7 @@ impl Change<'_> {
         }
         let (app, was, frame) =
             (record.job.app.clone(), record.status, Frame::new(record.seq.next(), &Event::Cancelled { by }));
-        self.end(id, Status::Cancelled, frame);
+        self.end(id, Status::Cancelled, frame, self.rules.ended_ttl);
         if was == Status::Running {
             self.effects.push(Effect::CancelledRunning(app, id));
         }
@@ -39,8 +41,10 @@ impl Change<'_> {
             return ReapOutcome::Nothing;
         }
         match record.run_deadline {
-            None => self.fail(id, FailureCode::StartTimeout, START_TIMEOUT.to_owned()),
-            Some(run) if run <= self.now => self.fail(id, FailureCode::RunTimeout, RUN_TIMEOUT.to_owned()),
+            None => self.fail(id, FailureCode::StartTimeout, START_TIMEOUT.to_owned(), self.rules.ended_ttl),
+            Some(run) if run <= self.now => {
+                self.fail(id, FailureCode::RunTimeout, RUN_TIMEOUT.to_owned(), self.rules.ended_ttl);
+            }
             Some(_) => return self.give_back(id, Some(WORKER_LOST.to_owned())),
         }
         ReapOutcome::Ended
@@ -55,7 +59,7 @@ impl Change<'_> {
             && record.faults >= self.rules.attempts
         {
             let (code, message) = exhausted_message(record.faults, &reason);
-            self.fail(id, code, message);
+            self.fail(id, code, message, self.rules.dead_ttl);
             self.add_to_dead_list(id);
             return ReapOutcome::Ended;
         }
@@ -72,15 +76,16 @@ impl Change<'_> {
         ReapOutcome::GivenBack
     }
 
-    fn fail(&mut self, id: JobId, code: FailureCode, message: String) {
+    fn fail(&mut self, id: JobId, code: FailureCode, message: String, ttl: Duration) {
         let Some(record) = self.state.jobs.get_mut(&id) else { return };
         record.worker = None;
         let frame = Frame::new(record.seq.next(), &Event::Failed { code, message });
-        self.end(id, Status::Failed, frame);
+        self.end(id, Status::Failed, frame, ttl);
     }
 
-    /// Ends a job: sets its status, and keeps only its partial pictures and the terminal event in its log.
-    pub(super) fn end(&mut self, id: JobId, status: Status, frame: Frame) {
+    /// Ends a job: sets its status, keeps only its partial pictures and the terminal event in its log, and makes the
+    /// delivery of its webhook due. `ttl` is its time to live.
+    pub(super) fn end(&mut self, id: JobId, status: Status, frame: Frame, ttl: Duration) {
         let Some(record) = self.state.jobs.get_mut(&id) else { return };
         self.state.due.remove(&(record.due(), id));
         if let Some(queue) = self.state.queues.get_mut(&record.job.app) {
@@ -91,20 +96,33 @@ impl Change<'_> {
         record.lease_until = None;
         record.checkpoint = None;
         record.log.retain(|frame| frame.kind == EventKind::Partial);
-        self.state.expiry.insert((self.now.after(self.rules.ended_ttl), id));
+        let ttl = self.begin_delivery(id, ttl);
+        self.expire_after(id, ttl);
         self.append_frame(id, frame);
+    }
+
+    /// Sets the expiry of an ended job.
+    pub(super) fn expire_after(&mut self, id: JobId, ttl: Duration) {
+        let Some(record) = self.state.jobs.get_mut(&id) else { return };
+        let at = self.now.after(ttl);
+        if let Some(before) = record.expires_at.replace(at) {
+            self.state.expiry.remove(&(before, id));
+        }
+        self.state.expiry.insert((at, id));
     }
 
     pub(super) fn forget(&mut self, id: JobId) {
         let ended = self.state.jobs.get(&id).filter(|record| record.status.is_terminal());
         let Some(record) = ended else { return };
-        if let Some(at) = record.finished_at {
-            let partition = record.job.app.partition();
-            self.state.expiry.remove(&(at.after(self.rules.ended_ttl), id));
-            self.state.expiry.remove(&(at.after(self.rules.dead_ttl), id));
+        let (partition, finished_at) = (record.job.app.partition(), record.finished_at);
+        self.end_delivery(id);
+        if let Some(at) = finished_at {
             self.remove_from_dead_list(partition, at, id);
         }
         if let Some(record) = self.state.jobs.remove(&id) {
+            if let Some(at) = record.expires_at {
+                self.state.expiry.remove(&(at, id));
+            }
             self.unlist(&record);
         }
         self.effects.push(Effect::Forgotten(id));

@@ -75,7 +75,7 @@ impl Change<'_> {
             return Outcome::Renumber(record.seq.next());
         }
         let (app, started_at) = (record.job.app.clone(), record.started_at);
-        self.end(fence.id, status, frame);
+        self.end(fence.id, status, frame, self.rules.ended_ttl);
         if let Some(at) = started_at.filter(|_| status == Status::Completed) {
             self.measure(app, self.now.since(at));
         }

@@ -4,6 +4,7 @@
 //! the Lua scripts command by command. The memory implementation adds the rest.
 
 pub mod dead;
+mod delivery;
 pub mod ending;
 mod held;
 mod listed;
@@ -15,10 +16,11 @@ pub use state::{Record, State};
 
 use crate::{
     event::{CancelledBy, Frame},
-    id::{App, JobId, Micros, Seq, WorkerId},
+    id::{App, JobId, Micros, Partition, Seq, WorkerId},
     job::{Job, Release, Status, WorkerRecord},
     needs::Capabilities,
     store::{Cancel, Checkpoint, Claim, Finish, Hold, Lease, Released, Retry, Rules, Submit},
+    webhook::{Delivery, Report, Settled},
 };
 
 /// A command to the store.
@@ -49,6 +51,10 @@ pub enum Command {
     Reap(JobId, Micros),
     /// See [`Store::heartbeat`](super::Store::heartbeat).
     Heartbeat(WorkerRecord),
+    /// Leases the most overdue delivery of a partition. See [`Store::take_deliveries`](super::Store::take_deliveries).
+    TakeDelivery(Partition),
+    /// Reports the try with this number. See [`Store::settle_delivery`](super::Store::settle_delivery).
+    SettleDelivery(JobId, u32, Report),
     /// See [`Store::forget`](super::Store::forget).
     Forget(JobId),
 }
@@ -96,6 +102,10 @@ pub enum Outcome {
     Retry(Retry),
     /// To Reap.
     Reap(ReapOutcome),
+    /// To TakeDelivery.
+    Delivery(Option<Box<Delivery>>),
+    /// To SettleDelivery.
+    Settled(Settled),
     /// To Wake, Heartbeat and Forget.
     Done,
 }
@@ -145,6 +155,10 @@ pub fn apply(state: &mut State, rules: &Rules, command: Command, now: Micros) ->
         Command::Heartbeat(worker) => {
             change.heartbeat(worker);
             Outcome::Done
+        }
+        Command::TakeDelivery(partition) => Outcome::Delivery(change.take_delivery(partition).map(Box::new)),
+        Command::SettleDelivery(id, number, report) => {
+            Outcome::Settled(change.settle_delivery(id, number, report))
         }
         Command::Forget(id) => {
             change.forget(id);

@@ -63,6 +63,8 @@ impl Change<'_> {
             passed: 0,
             checkpoint: None,
             log: VecDeque::new(),
+            expires_at: None,
+            delivery: None,
             job,
         };
         let id = record.job.id;

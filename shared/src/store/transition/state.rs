@@ -23,6 +23,8 @@ pub struct State {
     pub(super) due: BTreeSet<(Micros, JobId)>,
     /// Dead jobs, oldest first.
     pub(super) dead: BTreeMap<Partition, BTreeSet<(Micros, JobId)>>,
+    /// Webhooks that must be called, by the time of the next try.
+    pub(super) hooks: BTreeMap<Partition, BTreeSet<(Micros, JobId)>>,
     /// The jobs of each tenant, oldest first.
     pub(super) listed: BTreeMap<(Partition, String), BTreeSet<(Micros, JobId)>>,
     /// Ended jobs, by their expiry.
@@ -85,6 +87,23 @@ pub struct Record {
     /// The newest checkpoint of any attempt.
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) log: VecDeque<Frame>,
+    /// When the ended job expires.
+    pub(super) expires_at: Option<Micros>,
+    /// The delivery of the ended job's webhook, until it is over.
+    pub(super) delivery: Option<Due>,
+}
+
+/// A delivery that is due, or that is leased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Due {
+    /// The time of the next try; while one is leased, the end of the lease.
+    pub(super) at: Micros,
+    /// The number of the newest try; 0 before the first.
+    pub(super) tries: u32,
+    /// The newest try that was reported as failed.
+    pub(super) failed: u32,
+    /// The job's time to live after the delivery.
+    pub(super) ttl: Duration,
 }
 
 impl Record {
@@ -151,6 +170,11 @@ impl State {
     /// The jobs that reap must check.
     pub fn due(&self, now: Micros) -> Vec<JobId> {
         self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    }
+
+    /// The delivery of a job's webhook, if it is not over: the time of the next try, and the number of tries.
+    pub fn delivery(&self, id: JobId) -> Option<(Micros, u32)> {
+        self.jobs.get(&id)?.delivery.map(|due| (due.at, due.tries))
     }
 
     /// The expired jobs.

@@ -53,6 +53,12 @@ impl Ledger {
             (Command::Reap(id, seen), Outcome::Reap(reaped)) => {
                 self.reap(rules, (*id, *seen), *reaped, effects, now)
             }
+            (Command::TakeDelivery(partition), Outcome::Delivery(taken)) => {
+                self.take_delivery(rules, *partition, taken.as_deref(), effects, now)
+            }
+            (Command::SettleDelivery(id, number, report), Outcome::Settled(settled)) => {
+                self.settle_delivery(rules, (*id, *number, *report), *settled, effects, now)
+            }
             (Command::Forget(id), Outcome::Done) => self.forget(*id, effects),
             (Command::TakeWake(..), Outcome::Woken(_))
             | (Command::Wake(..) | Command::Heartbeat(_), Outcome::Done) => Ok(None),

@@ -13,13 +13,14 @@ use glimpse_shared::{
         Cancel, Claim, Finish, Hold, Released, Rules, Submit,
         transition::{Command, Effect, Fence, Outcome, ReapOutcome, State, apply},
     },
+    webhook::Report,
 };
 
 /// A transition.
 pub type Apply = fn(&mut State, &Rules, Command, Micros) -> (Outcome, Vec<Effect>);
 
 /// All bugs, by name.
-pub const BUGS: [(&str, Apply); 17] = [
+pub const BUGS: [(&str, Apply); 20] = [
     ("a fence without the status", fence_without_status),
     ("a fence without the attempt", fence_without_attempt),
     ("a fence without the worker", fence_without_worker),
@@ -37,6 +38,9 @@ pub const BUGS: [(&str, Apply); 17] = [
     ("one kind of workers is woken", one_kind_woken),
     ("a wake-up goes with its worker", wake_goes),
     ("a claim that finds nothing wakes the next", nothing_wakes_next),
+    ("the end of a job forgets its webhook", webhook_forgotten),
+    ("two call one webhook", called_by_two),
+    ("the report of an old try counts", old_try_counts),
 ];
 
 fn fence(command: &mut Command) -> Option<&mut Fence> {
@@ -311,4 +315,42 @@ fn fault_as_drain(state: &mut State, rules: &Rules, command: Command, now: Micro
         command => command,
     };
     apply(state, rules, command, now)
+}
+
+/// A worker ends its job, and nobody calls the webhook.
+fn webhook_forgotten(
+    state: &mut State,
+    rules: &Rules,
+    command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    let ends = match &command {
+        Command::Finish(fence, ..) | Command::Release(fence, _) => Some(fence.id),
+        _ => None,
+    };
+    let answer = apply(state, rules, command, now);
+    if let Some(id) = ends.filter(|id| state.delivery(*id).is_some()) {
+        apply(state, rules, Command::SettleDelivery(id, 0, Report::Acknowledged), now);
+    }
+    answer
+}
+
+/// The lease of a delivery is not looked at.
+fn called_by_two(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
+    let answer = apply(state, rules, command.clone(), now);
+    match answer.0 {
+        Outcome::Delivery(None) => apply(state, rules, command, now.after(rules.webhook_lease)),
+        _ => answer,
+    }
+}
+
+/// A process that was frozen reports a failure, and a try of another process is cut short.
+fn old_try_counts(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
+    match command {
+        Command::SettleDelivery(id, number, report) => {
+            let newest = state.delivery(id).map_or(number, |(_, tries)| tries);
+            apply(state, rules, Command::SettleDelivery(id, newest, report), now)
+        }
+        command => apply(state, rules, command, now),
+    }
 }

@@ -7,8 +7,10 @@ use glimpse_shared::{
     job::{Job, JobState, Status},
     needs::Needs,
     store::{Checkpoint, transition::Fence},
+    webhook::Webhook,
 };
 
+use super::delivery::Call;
 use crate::history::History;
 
 /// The history of a job.
@@ -19,6 +21,12 @@ pub struct Life {
     pub(super) run_timeout: Duration,
     /// The job's needs.
     pub(super) needs: Needs,
+    /// What is called at its end.
+    pub(super) webhook: Option<Webhook>,
+    /// Whether its end made the delivery due.
+    pub(super) called: bool,
+    /// The delivery, until it is over.
+    pub(super) call: Option<Call>,
     /// Its log.
     pub(super) history: History,
     /// The number of each of its partial pictures, by their indices.
@@ -76,12 +84,17 @@ impl Life {
 
     /// The account of a new job.
     pub(super) fn new(job: &Job, now: Micros) -> Self {
-        Self::of((job.digest.clone(), job.needs.clone()), job.start_timeout, job.run_timeout, now)
+        let webhook = job.webhook.clone();
+        Self {
+            webhook,
+            ..Self::of((job.digest.clone(), job.needs.clone()), job.start_timeout, job.run_timeout, now)
+        }
     }
 
     /// The account of a job that retries this dead one.
     pub(super) fn retried(&self, now: Micros) -> Self {
-        Self::of((self.digest.clone(), self.needs.clone()), self.start_timeout, self.run_timeout, now)
+        let (same, webhook) = ((self.digest.clone(), self.needs.clone()), self.webhook.clone());
+        Self { webhook, ..Self::of(same, self.start_timeout, self.run_timeout, now) }
     }
 
     fn of(
@@ -95,6 +108,9 @@ impl Life {
             start_timeout,
             run_timeout,
             needs,
+            webhook: None,
+            called: false,
+            call: None,
             history: History::default(),
             partials: BTreeMap::new(),
             finisher: None,

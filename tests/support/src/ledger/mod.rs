@@ -8,11 +8,13 @@
 //! account.rs  calls the rule of a command             life.rs        the account of one job
 //! queue.rs    rules for submits, claims and retries   observer.rs    a ledger that observes a memory store
 //! holder.rs   rules for the holder                    bugs.rs        planted bugs
-//! ending.rs   rules for other processes               ../history.rs  rules of a log
+//! ending.rs   rules for other processes               delivery.rs    rules for webhooks
+//! ../history.rs  rules of a log
 //! ```
 
 mod account;
 pub mod bugs;
+mod delivery;
 mod ending;
 mod holder;
 mod life;
@@ -63,7 +65,12 @@ impl Ledger {
         };
         let id = self.account(rules, command, outcome, effects, now).map_err(with_context)?;
         if let Some(id) = id {
+            self.begin_delivery(id, now);
             self.agree(id, after).map_err(with_context)?;
+        }
+        if matches!(command, Command::TakeDelivery(_)) {
+            // It may have given up several.
+            self.deliveries(after).map_err(with_context)?;
         }
         Ok(())
     }
@@ -134,6 +141,7 @@ impl Ledger {
             life.show(state);
         }
         self.check(id, state.as_ref().map(|state| (state, after.newest(id))))?;
+        self.delivery(id, after)?;
         let Some(life) = self.lives.get(&id) else { return Ok(()) };
         must(
             after.due(Micros(u64::MAX)).contains(&id) == life.ended().is_none(),

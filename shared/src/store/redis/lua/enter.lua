@@ -4,12 +4,13 @@
 --                     start timeout, run timeout (us), time to live of the unfinished job (ms),
 --                     affinity ('' for none), steps, the dead job that it retries ('' for none),
 --                     its needs ('' for none), its prompt, its tenant, how many jobs of the tenant are listed,
---                     the list's time to live (ms)
+--                     the list's time to live (ms), its webhook ('' for none)
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5],
   checkpoint = KEYS[6], pace = KEYS[7], looking = KEYS[8], listed = KEYS[9]}
 local id, limit, json, app, digest = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local affinity, steps, retry_of, needs, prompt = ARGV[11], ARGV[12], ARGV[13], ARGV[14], ARGV[15]
 local tenant, most_listed, listed_ttl = ARGV[16], tonumber(ARGV[17]), tonumber(ARGV[18])
+local webhook = ARGV[19]
 local now = clock(ARGV[1])
 local class, start_timeout, run_timeout, ttl = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
 
@@ -29,7 +30,7 @@ local function enter()
     'created', int(now), 'started', '', 'finished', '', 'lease', '', 'run', '',
     'start', int(now + start_timeout), 'run_timeout', run_timeout,
     'affinity', affinity, 'passed', '0', 'steps', steps, 'retry_of', retry_of,
-    'needs', needs, 'prompt', prompt, 'tenant', tenant)
+    'needs', needs, 'prompt', prompt, 'tenant', tenant, 'webhook', webhook)
   -- An old log without its job may have higher entry ids. An old checkpoint belongs to another job.
   redis.call('DEL', keys.log, keys.checkpoint)
   local position = enqueue(keys, id, needs, score, now + start_timeout, 1, now)

@@ -1,9 +1,9 @@
 #!lua
 -- Deletes an ended job.
--- KEYS  job, log, dead
+-- KEYS  job, log, dead, hooks
 -- ARGV  id, prefix of the keys of tenants' jobs
 -- Returns  done
-local job, log, dead = KEYS[1], KEYS[2], KEYS[3]
+local job, log, dead, hooks = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local found = redis.call('HMGET', job, 'status', 'tenant')
 local status, tenant = found[1], found[2]
@@ -13,6 +13,7 @@ if status and status ~= 'queued' and status ~= 'running' then
     redis.call('ZREM', ARGV[2] .. tenant, ARGV[1])
   end
   redis.call('ZREM', dead, ARGV[1])
+  redis.call('ZREM', hooks, ARGV[1])
   redis.call('DEL', job, log)
 end
 return {'done'}

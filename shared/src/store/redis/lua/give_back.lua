@@ -1,9 +1,9 @@
 -- Takes a job from its worker; for release and reap. Included after waiting.lua.
 
 -- Ends the job with a failed event.
-local function fail(keys, id, now, ttl, seq, json)
+local function fail(keys, id, now, ttl, hook_ttl, seq, json)
   redis.call('HSET', keys.job, 'worker', '')
-  conclude(keys, id, 'failed', now, ttl, seq, int(seq) .. ' ' .. json)
+  conclude(keys, id, 'failed', now, ttl, hook_ttl, seq, int(seq) .. ' ' .. json)
 end
 
 -- Puts the job back into the queue, with its old score. A fault counts as an attempt; after the last one the job is
@@ -18,7 +18,7 @@ local function give_back(keys, id, now, rules, fault)
   end
   if fault and faults >= rules.attempts then
     redis.call('HSET', keys.job, 'faults', int(faults))
-    fail(keys, id, now, rules.dead_ttl, seq + 1, fault[1] .. int(faults) .. fault[2])
+    fail(keys, id, now, rules.dead_ttl, rules.hook_ttl, seq + 1, fault[1] .. int(faults) .. fault[2])
     redis.call('ZADD', keys.dead, int(now), id)
     redis.call('ZREMRANGEBYRANK', keys.dead, 0, -(rules.dead_kept + 1))
     return 'ended'

@@ -1,16 +1,17 @@
 #!lua flags=allow-oom
 -- Ends an overdue job, or takes a job from a worker with an expired lease.
--- KEYS  job, log, queue, due, wake, dead, checkpoint, looking
+-- KEYS  job, log, queue, due, wake, dead, checkpoint, looking, hooks
 -- ARGV  now ('' for the server's), id, app, the store's time that the caller last read, its maximum age (us),
 --       allowed attempts, the failed events of start timeout and run timeout (JSON), the failed event of the last
 --       attempt before and after the number of attempts, times to live of an ended and of a dead job (ms),
---       dead jobs kept
+--       dead jobs kept, time to live of an ended job with a webhook (ms)
 -- Returns  ended <now>   given_back <now>   nothing <now>
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5], dead = KEYS[6],
-  checkpoint = KEYS[7], looking = KEYS[8]}
+  checkpoint = KEYS[7], looking = KEYS[8], hooks = KEYS[9]}
 local id, app, seen, within = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local start_timeout, run_timeout, fault, ended_ttl = ARGV[7], ARGV[8], {ARGV[9], ARGV[10]}, ARGV[11]
-local rules = {attempts = tonumber(ARGV[6]), dead_ttl = ARGV[12], dead_kept = tonumber(ARGV[13])}
+local rules = {attempts = tonumber(ARGV[6]), dead_ttl = ARGV[12], dead_kept = tonumber(ARGV[13]),
+  hook_ttl = ARGV[14]}
 local now = clock(ARGV[1])
 
 -- The command waited too long, for example in the socket of a frozen server: the workers' renewals must run first.
@@ -34,11 +35,11 @@ if due > now then
   return {'nothing', int(now)}
 end
 if not run then
-  fail(keys, id, now, ended_ttl, seq, start_timeout)
+  fail(keys, id, now, ended_ttl, rules.hook_ttl, seq, start_timeout)
   return {'ended', int(now)}
 end
 if run <= now then
-  fail(keys, id, now, ended_ttl, seq, run_timeout)
+  fail(keys, id, now, ended_ttl, rules.hook_ttl, seq, run_timeout)
   return {'ended', int(now)}
 end
 return {give_back(keys, id, now, rules, fault), int(now)}

@@ -50,8 +50,9 @@ local function clear(log, from, till, partials)
   end
 end
 
--- Ends a job: writes its status and its terminal event. The log then has only this event and the partial pictures.
-local function conclude(keys, id, status, now, ttl, seq, frame)
+-- Ends a job: writes its status and its terminal event. The log then has only this event and the partial pictures. If the
+-- job has a webhook, makes its delivery due: the job then lives at least `hook_ttl` (ms).
+local function conclude(keys, id, status, now, ttl, hook_ttl, seq, frame)
   redis.call('ZREM', keys.queue, id)
   redis.call('ZREM', keys.due, id)
   redis.call('HSET', keys.job, 'status', status, 'finished', int(now), 'seq', int(seq), 'lease', '')
@@ -63,6 +64,12 @@ local function conclude(keys, id, status, now, ttl, seq, frame)
     redis.call('DEL', keys.log, keys.checkpoint)
   end
   append(keys.log, seq, frame)
+  local webhook = redis.call('HMGET', keys.job, 'webhook')[1]
+  if webhook and webhook ~= '' then
+    redis.call('HSET', keys.job, 'tries', '0', 'failed', '0', 'hook', ttl)
+    redis.call('ZADD', keys.hooks, int(now), id)
+    ttl = int(math.max(tonumber(ttl), tonumber(hook_ttl)))
+  end
   redis.call('PEXPIRE', keys.job, ttl)
   redis.call('PEXPIRE', keys.log, ttl)
 end
