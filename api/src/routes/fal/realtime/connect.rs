@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::session::Session;
 use crate::{
     error::ApiError,
+    reader::Reader,
     state::{Api, in_time},
 };
 
@@ -37,6 +38,7 @@ pub(in crate::routes::fal) struct Options {
 /// `GET /{owner}/{app}/realtime`: upgrades the connection to a WebSocket.
 pub(in crate::routes::fal) async fn connect(
     State(api): State<Api>,
+    reader: Reader,
     path: Result<Path<(String, String)>, PathRejection>,
     Extension(task): Extension<Task>,
     query: Result<Query<Options>, QueryRejection>,
@@ -56,7 +58,7 @@ pub(in crate::routes::fal) async fn connect(
     let limit = usize::try_from(LARGEST_MESSAGE.min(api.config.body_limit)).unwrap_or(usize::MAX);
     // The shutdown waits for it, also after the HTTP connection has ended.
     let open = api.connections.token();
-    let session = Session { api, owner, name, task, headers, buffering };
+    let session = Session { reader, owner, name, task, headers, buffering };
     let upgrade = upgrade.max_message_size(limit).max_frame_size(limit);
     Ok(upgrade.on_upgrade(move |socket| async move {
         session.run(socket).await;

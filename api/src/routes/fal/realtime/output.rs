@@ -3,33 +3,33 @@
 use std::time::Duration;
 
 use axum::extract::ws::Message;
+use bytes::Bytes;
+use futures::future::try_join_all;
 use glimpse_shared::event::{Image, ascii_json};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, value::RawValue};
 
 use super::input::Format;
-use crate::{error::ApiError, picture, wire::error_type};
+use crate::{error::ApiError, picture, state::Api, wire::error_type};
 
-/// The pictures of a `completed` event. In msgpack each is `content`, the bytes of its file; in JSON it is a data URI.
+/// The pictures of a `completed` event. In msgpack each is one of `files`; in JSON it has a URL.
 ///
 /// # Errors
 /// When the event cannot be read.
 pub(super) fn pictures(
-    format: Format,
+    files: Option<Vec<File>>,
     completed: &[u8],
     prompt: &str,
     request_id: Option<&Value>,
 ) -> Result<Message, ApiError> {
     let parts = picture::of_completed(completed).ok_or(ApiError::Defect)?;
     let (timings, warnings) = (value(parts.timings), value(parts.warnings));
-    match format {
-        Format::Json => {
+    match files {
+        None => {
             let images = parts.images;
             Ok(json(&Pictures { images, seed: parts.seed, prompt, timings, warnings, request_id }))
         }
-        Format::Msgpack => {
-            let images = parts.images.iter().map(|image| Picture::of(image)).collect::<Option<_>>();
-            let images: Vec<_> = images.ok_or(ApiError::Defect)?;
+        Some(images) => {
             let pictures = Pictures { images, seed: parts.seed, prompt, timings, warnings, request_id };
             let bytes = rmp_serde::to_vec_named(&pictures).map_err(|error| {
                 tracing::error!(%error, "pictures cannot be written in msgpack");
@@ -65,28 +65,45 @@ struct Pictures<'a, I> {
 
 /// A picture with the bytes of its file.
 #[derive(Serialize)]
-struct Picture {
+pub(super) struct File {
     content: Binary,
     content_type: String,
     width: u32,
     height: u32,
 }
 
-impl Picture {
-    fn of(json: &RawValue) -> Option<Self> {
-        let image: Image = serde_json::from_str(json.get()).ok()?;
-        let content = Binary(image.decode()?);
-        Some(Self { content, content_type: image.content_type, width: image.width, height: image.height })
-    }
-}
-
 /// Bytes that are not a list of numbers.
-struct Binary(Vec<u8>);
+struct Binary(Bytes);
 
 impl Serialize for Binary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(&self.0)
     }
+}
+
+impl File {
+    /// Reads a picture, wherever it is kept.
+    async fn read(api: &Api, image: Image) -> Result<Self, ApiError> {
+        let (content_type, width, height) = (image.content_type.clone(), image.width, image.height);
+        let content = Binary(picture::read(api, image).await?);
+        Ok(Self { content, content_type, width, height })
+    }
+}
+
+/// The files of a `completed` event for this format; `None` if it has URLs instead.
+///
+/// # Errors
+/// When the event or a picture cannot be read.
+pub(super) async fn files(
+    api: &Api,
+    format: Format,
+    completed: &Bytes,
+) -> Result<Option<Vec<File>>, ApiError> {
+    if format == Format::Json {
+        return Ok(None);
+    }
+    let finals = picture::finals(api, completed.clone()).await?;
+    try_join_all(finals.pictures.into_iter().map(|image| File::read(api, image))).await.map(Some)
 }
 
 /// How long an input took.

@@ -30,7 +30,7 @@ use super::{
     output,
 };
 use crate::{
-    accept::Entered, config::OnDisconnect, error::ApiError, routes::fal::enter::enter, state::Api,
+    accept::Entered, config::OnDisconnect, error::ApiError, reader::Reader, routes::fal::enter::enter,
     waiting::end_of,
 };
 
@@ -49,7 +49,7 @@ const UNSENT: usize = 2;
 
 /// What a connection needs of its request.
 pub(super) struct Session {
-    pub(super) api: Api,
+    pub(super) reader: Reader,
     pub(super) owner: String,
     pub(super) name: String,
     pub(super) task: Task,
@@ -102,10 +102,10 @@ impl Session {
             }
             let is_idle = job.is_none() && unsent.is_empty() && waiting.is_empty();
             tokio::select! {
-                () = self.api.ending.cancelled() => {
+                () = self.reader.api().ending.cancelled() => {
                     return End::Told(close_code::RESTART, "This server is shutting down; connect again");
                 }
-                () = self.api.draining.cancelled(), if !draining => {
+                () = self.reader.api().draining.cancelled(), if !draining => {
                     draining = true;
                     waiting.clear();
                 }
@@ -128,7 +128,7 @@ impl Session {
                     if draining {
                         continue;
                     }
-                    match self.api.bodies.kept(&bytes) {
+                    match self.reader.api().bodies.kept(&bytes) {
                         Ok(bytes) => waiting.push(input::Message { format, bytes }),
                         // Told once, however many inputs come meanwhile.
                         Err(error) if unsent.len() < UNSENT => unsent.push_back(output::fault(&error, None)),
@@ -163,7 +163,7 @@ impl Session {
     /// What an input gives: its pictures and how long they took, or an error.
     async fn answer(&self, message: input::Message) -> Vec<Message> {
         let (format, begun) = (message.format, Instant::now());
-        let Input { body, request_id } = match message.parsed(&self.api).await {
+        let Input { body, request_id } = match message.parsed(self.reader.api()).await {
             Ok(input) => input,
             Err(error) => return vec![output::fault(&error, None)],
         };
@@ -180,11 +180,11 @@ impl Session {
         body: Bytes,
         request_id: Option<Value>,
     ) -> Result<Message, ApiError> {
-        let (api, path) = (&self.api, Ok(Path((self.owner.clone(), self.name.clone()))));
+        let (api, path) = (self.reader.api(), Ok(Path((self.owner.clone(), self.name.clone()))));
         let cancel = Some(OnDisconnect::Cancel);
         let Entered { mut waited, prompt, .. } =
             enter(api, path, self.task, &self.headers, body, cancel, Ok(None)).await?;
-        let mut events = api.store.follow(waited.id(), None);
+        let mut events = self.reader.follow(waited.id(), None);
         let json = loop {
             let followed = events.next().await.ok_or(ApiError::Defect)?;
             if let Some(end) = end_of(&followed) {
@@ -193,7 +193,8 @@ impl Session {
             }
         };
         let size = json.len();
-        let written = move || output::pictures(format, &json, &prompt, request_id.as_ref());
+        let files = output::files(api, format, &json).await?;
+        let written = move || output::pictures(files, &json, &prompt, request_id.as_ref());
         api.answers.run_if_large(size, written).await?
     }
 }
