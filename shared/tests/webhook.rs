@@ -1,7 +1,5 @@
 //! Webhooks in stored jobs, and the life of a job whose webhook was not called yet.
 
-#![expect(clippy::unwrap_used, reason = "in a test that is how a failure looks")]
-
 use std::time::Duration;
 
 use glimpse_shared::{

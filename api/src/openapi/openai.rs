@@ -75,7 +75,7 @@ fn body(draft: &mut Draft, endpoint: Endpoint) -> RefOr<Schema> {
         return draft.named("OpenAiRequest", fields);
     }
     let file = |text: &str| {
-        let bytes = Object::builder().schema_type(Type::String);
+        let bytes = Object::builder().schema_type(Type::String).min_length(Some(1));
         bytes.content_media_type("application/octet-stream").description(Some(text))
     };
     let fields = fields

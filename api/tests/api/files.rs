@@ -175,6 +175,7 @@ async fn nothing_else_is_served() {
     assert_eq!(plain.get(&name.url()).await.status, 404, "an API without --results has no files");
 }
 
+#[cfg(test)]
 /// Checks a URL of an answer: it begins with `base` and loads the picture `number`.
 async fn check(kept: &Kept, url: &Value, base: &str, number: usize) {
     let url = url.as_str().unwrap();

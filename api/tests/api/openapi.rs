@@ -90,6 +90,7 @@ fn has_type(schema: &Value, name: &str) -> bool {
     }
 }
 
+#[cfg(test)]
 /// Values at the bounds of a schema and just outside of them, and whether the schema allows them.
 fn tries(document: &Value, schema: &Value) -> Vec<(Value, bool)> {
     let schema = resolved(document, schema);
@@ -206,6 +207,7 @@ fn lists(document: &Value, schema: &Value) -> Vec<(Value, bool)> {
     tries
 }
 
+#[cfg(test)]
 /// Whether a route found nothing wrong with a field. It may still find that the fields do not fit together.
 fn takes(answer: &Answer, field: &str) -> bool {
     match answer.status {

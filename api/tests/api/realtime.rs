@@ -105,6 +105,7 @@ impl Realtime {
         }
     }
 
+    #[cfg(test)]
     async fn pictures(&mut self) -> Pictures {
         match self.next().await {
             Message::Binary(bytes) => rmp_serde::from_slice(&bytes).unwrap(),
@@ -112,6 +113,7 @@ impl Realtime {
         }
     }
 
+    #[cfg(test)]
     async fn json(&mut self) -> Value {
         match self.next().await {
             Message::Text(text) => serde_json::from_str(&text).unwrap(),
@@ -119,6 +121,7 @@ impl Realtime {
         }
     }
 
+    #[cfg(test)]
     async fn closed(&mut self) -> CloseCode {
         match self.next().await {
             Message::Close(Some(frame)) => frame.code,

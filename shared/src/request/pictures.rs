@@ -118,10 +118,7 @@ impl Fields {
         // Both pictures are checked before a return, so that both errors are reported.
         let by_alpha = names.are_of_edits();
         let image = self.picture(image, fetched, by_alpha);
-        let mask = match mask {
-            Some(mask) => Some(self.picture(mask, fetched, by_alpha)),
-            None => None,
-        };
+        let mask = mask.map(|mask| self.picture(mask, fetched, by_alpha));
         let holes = image.as_ref().and_then(|(_, alpha)| alpha.as_ref()).is_some_and(|alpha| alpha.has_holes);
         let default = if mask.is_some() || holes { STRENGTH_OF_MASK } else { STRENGTH };
         let default = names.task().and_then(Task::strength).unwrap_or(default);

@@ -57,7 +57,7 @@ fn rules(queue_limit: u64) -> Rules {
 
 /// The webhook of a job.
 fn webhook(n: usize) -> Webhook {
-    let form = if n % 2 == 0 { WebhookForm::Fal } else { WebhookForm::Own };
+    let form = if n.is_multiple_of(2) { WebhookForm::Fal } else { WebhookForm::Own };
     Webhook {
         url: format!("https://example.com/é?job={n}"),
         form,

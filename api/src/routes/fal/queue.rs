@@ -80,7 +80,6 @@ enum CancelStatus {
 
 /// `POST /queue/{owner}/{app}`: answers at once.
 pub(super) async fn submit(
-    State(api): State<Api>,
     path: AppPath,
     Extension(task): Extension<Task>,
     query: Result<Query<FalWebhook>, QueryRejection>,
@@ -92,7 +91,7 @@ pub(super) async fn submit(
     let webhook = webhook(&reader, query).await;
     let app = path.as_ref().map(|Path((owner, name))| format!("{owner}/{name}")).unwrap_or_default();
     // If the client disconnects before the response, it does not know the id.
-    let mut entered = enter(&api, path, task, &headers, body, Some(OnDisconnect::Cancel), webhook).await?;
+    let mut entered = enter(reader.api(), path, task, &headers, body, Some(OnDisconnect::Cancel), webhook).await?;
     entered.waited.ended();
     let id = entered.waited.id();
     let submitted = Submitted {

@@ -87,6 +87,7 @@ impl Client {
         Ok(Self { stream: Connection::Tls(Box::new(stream)), read: Vec::new() })
     }
 
+    #[cfg(test)]
     /// The TLS side of the connection.
     pub(crate) fn tls(&self) -> &rustls::ClientConnection {
         match &self.stream {
