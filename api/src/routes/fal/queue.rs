@@ -91,7 +91,8 @@ pub(super) async fn submit(
     let webhook = webhook(&reader, query).await;
     let app = path.as_ref().map(|Path((owner, name))| format!("{owner}/{name}")).unwrap_or_default();
     // If the client disconnects before the response, it does not know the id.
-    let mut entered = enter(reader.api(), path, task, &headers, body, Some(OnDisconnect::Cancel), webhook).await?;
+    let mut entered =
+        enter(reader.api(), path, task, &headers, body, Some(OnDisconnect::Cancel), webhook).await?;
     entered.waited.ended();
     let id = entered.waited.id();
     let submitted = Submitted {
