@@ -59,7 +59,9 @@ impl Positions {
         let mut followed = lock(&self.followed);
         let is_read = followed.contains_key(app);
         let jobs = followed.entry(app.clone()).or_default();
-        let position = jobs.entry(id).or_insert_with(|| watch::channel(None).0).subscribe();
+        let mut position = jobs.entry(id).or_insert_with(|| watch::channel(None).0).subscribe();
+        // Another follower may know it already.
+        position.mark_changed();
         if !is_read {
             tokio::spawn(read(self.store.clone(), self.followed.clone(), app.clone()));
         }
