@@ -18,8 +18,6 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::state::ask;
-
 /// How often positions are read.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -82,7 +80,7 @@ async fn read(store: SharedStore, followed: Arc<Mutex<Jobs>>, app: App) {
         ticks.tick().await;
         let Some(ids) = still_followed(&followed, &app) else { return };
         // Without an answer the clients keep the last position.
-        let Ok(positions) = ask(store.positions(&app, &ids)).await else { continue };
+        let Ok(positions) = store.positions(&app, &ids).await else { continue };
         let followed = lock(&followed);
         let Some(jobs) = followed.get(&app) else { continue };
         for (id, position) in ids.iter().zip(positions) {

@@ -7,7 +7,7 @@ use std::{
 
 use glimpse_test_support::{WebhookAnswer, WebhookCall, WebhookReceiver};
 
-use crate::oracle::{Breach, Rule};
+use crate::rules::{Breach, Rule};
 
 /// How long a slow receiver takes: less than the timeout of a call.
 const SLOW: Duration = Duration::from_secs(2);

@@ -36,6 +36,8 @@ mod process;
 #[cfg(test)]
 mod report;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod sse;
 #[cfg(test)]
 mod story;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::{
     hooks::{Call, Hook},
-    oracle::{Rule, judge},
+    oracle::judge,
+    rules::Rule,
     story::{Audit, Fate, Follow, Heard, Seen, Story, What, World},
 };
 

@@ -22,7 +22,9 @@ const connect = (options) =>
         resolve(connection);
       },
       onError: (error) => {
-        errors.push(error.body ?? `${error}`);
+        // Without a body it is the end of a connection that the client itself has closed.
+        if (!error.body) return;
+        errors.push(error.body);
         resolve(connection);
       },
     });

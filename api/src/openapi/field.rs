@@ -18,10 +18,17 @@ pub(super) fn string() -> ObjectBuilder {
 
 /// The URL of a webhook.
 pub(super) fn url() -> ObjectBuilder {
-    string()
-        .min_length(Some(1))
-        .max_length(Some(LONGEST_WEBHOOK_URL))
-        .pattern(Some("^[Hh][Tt][Tt][Pp][Ss]?://"))
+    as_url(string())
+}
+
+/// An optional URL of a webhook.
+pub(super) fn optional_url() -> ObjectBuilder {
+    as_url(nullable(Type::String))
+}
+
+fn as_url(text: ObjectBuilder) -> ObjectBuilder {
+    let text = text.min_length(Some(1)).max_length(Some(LONGEST_WEBHOOK_URL));
+    text.pattern(Some("^[Hh][Tt][Tt][Pp][Ss]?://"))
 }
 
 /// A UUID.

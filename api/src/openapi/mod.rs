@@ -1,7 +1,7 @@
 //! The OpenAPI document of every route, `docs/openapi.json`.
 //!
 //! To describe a new route, add it to the file of its wire, or add a file with a function that takes a [`Draft`] and
-//! call it in [`draft`]. A route is one [`Route`](route::Route): what it takes, what it answers, and the errors that can
+//! call it in [`described`]. A route is one [`Route`](route::Route): what it takes, what it answers, and the errors that can
 //! occur. The schema of an answer is derived (`ToSchema`) by the type that is serialised. The schema of a body is in
 //! `picture.rs`, with the numbers of `glimpse_shared::request::limits`. The status of an error is asked from the wire; a
 //! wire with its own form of errors is another [`ErrorForm`](errors::ErrorForm). Then rewrite the document:
@@ -53,13 +53,13 @@ const TAGS: [(&str, &str); 7] = [
 
 /// The document, for clients that reach the API at `server`.
 pub(crate) fn document(server: &str) -> OpenApi {
-    static DOCUMENT: LazyLock<OpenApi> = LazyLock::new(draft);
+    static DOCUMENT: LazyLock<OpenApi> = LazyLock::new(described);
     let mut document = DOCUMENT.clone();
     document.servers = Some(vec![Server::new(server)]);
     document
 }
 
-fn draft() -> OpenApi {
+fn described() -> OpenApi {
     let mut draft = Draft::default();
     own::describe(&mut draft);
     operators::describe(&mut draft);

@@ -5,7 +5,6 @@ use glimpse_shared::{
     id::App,
     job::Status,
     request::{Unknown, limits::MAX_IMAGES},
-    webhook::LONGEST_WEBHOOK_URL,
 };
 use utoipa::{
     PartialSchema,
@@ -16,7 +15,7 @@ use super::{
     answer::{LOCATION, empty, event, events, file, json},
     draft::Draft,
     errors::{ON_OUR_OWN, of_bodies, of_operators, of_results, of_submits, of_the_store},
-    field::{closed, integer, member, number, string, text, uuid},
+    field::{closed, integer, member, number, optional_url, string, uuid},
     picture::{Reading, picture},
     route::Route,
 };
@@ -80,7 +79,7 @@ fn submission(draft: &mut Draft) -> RefOr<Schema> {
         .property("start_timeout", seconds("How long the job may wait for its first worker"))
         .property(
             "webhook",
-            text(1, LONGEST_WEBHOOK_URL)
+            optional_url()
                 .description(Some("An http or https URL that is called with the job when it has ended")),
         )
         .property("run_timeout", seconds("How long the job may take from its first claim to its end"));

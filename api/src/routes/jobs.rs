@@ -29,7 +29,7 @@ use crate::{
     check::checked,
     config::OnDisconnect,
     error::ApiError,
-    intake::{Headers, Members, Parsed, parsed},
+    intake::{Headers, Members, Parsed, parsed, read_query},
     json::{collected, json_response},
     picture,
     reader::Reader,
@@ -191,7 +191,7 @@ pub(crate) struct Which {
 
 impl Which {
     fn index(query: Result<Query<Self>, QueryRejection>) -> Result<usize, ApiError> {
-        let Some(text) = query.ok().and_then(|Query(which)| which.index) else { return Ok(0) };
+        let Some(text) = read_query(query, "index")?.index else { return Ok(0) };
         text.parse().map_err(|_| {
             let rule = "Input should be the index of a picture, a whole number from 0";
             ApiError::field(FieldError::query("index", "int_parsing", rule, &text))

@@ -42,7 +42,7 @@ async fn another_address_is_400_and_nothing_is_fetched() {
         "https://fal.run:8443/glimpse/demo",
         "https://example.com/glimpse/demo",
         "https://fal.run.example.com/glimpse/demo",
-        "https://rest.fal.ai/tokens/",
+        "https://rest.fal.ai/storage/upload/initiate",
         // Not a route of fal's.
         "https://fal.run/v1/dead",
         "https://fal.run/",

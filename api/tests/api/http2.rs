@@ -33,23 +33,27 @@ const EMPTY_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 struct Http2 {
     send: SendRequest<Full<Bytes>>,
     connection: JoinHandle<hyper::Result<()>>,
+    /// The same socket, to close it whatever the connection does.
+    socket: std::net::TcpStream,
     scheme: &'static str,
 }
 
 impl Http2 {
     /// By ALPN if the server has a certificate, else with prior knowledge.
     async fn connect(stack: &Stack) -> Self {
-        let stream = TcpStream::connect(stack.address).await.unwrap();
+        let stream = TcpStream::connect(stack.address).await.unwrap().into_std().unwrap();
+        let socket = stream.try_clone().unwrap();
+        let stream = TcpStream::from_std(stream).unwrap();
         let Some(secure) = &stack.secure else {
             let (send, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-            return Self { send, connection: tokio::spawn(connection), scheme: "http" };
+            return Self { send, connection: tokio::spawn(connection), socket, scheme: "http" };
         };
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let connector = TlsConnector::from(secure.client(&["h2", "http/1.1"]));
         let stream = connector.connect(name, stream).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let (send, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-        Self { send, connection: tokio::spawn(connection), scheme: "https" }
+        Self { send, connection: tokio::spawn(connection), socket, scheme: "https" }
     }
 
     async fn ask(&mut self, method: &str, path: &str, body: &'static str) -> Response<Incoming> {
@@ -150,10 +154,10 @@ async fn a_reset_stream_or_a_lost_connection_cancels_the_job() {
         assert_cancelled_soon(&stack, lease.job.id).await;
         let path = "/glimpse/demo";
         let mut other = Http2::connect(&stack).await;
-        let connection = other.connection.abort_handle();
+        let socket = other.socket.try_clone().unwrap();
         let waiting = tokio::spawn(async move { other.ask("POST", path, BODY).await.status() });
         let lease = worker.claim().await;
-        connection.abort();
+        socket.shutdown(std::net::Shutdown::Both).unwrap();
         assert_cancelled_soon(&stack, lease.job.id).await;
         waiting.abort();
     }

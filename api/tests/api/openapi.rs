@@ -148,6 +148,18 @@ fn texts(schema: &Value) -> Vec<(Value, bool)> {
     let mut tries = vec![(json!(7), false), (json!({}), false)];
     let (least, most) = (schema["minLength"].as_u64(), schema["maxLength"].as_u64());
     let text = |length: u64| json!("\u{e9}".repeat(length as usize));
+    if schema["pattern"].as_str().is_some_and(|pattern| pattern.ends_with("://")) {
+        // A URL; 192.0.2.0/24 is for documents, and nothing is there.
+        let url = |length: u64| json!(format!("{:a<1$}", "http://8.8.8.8/", length as usize));
+        let most = most.expect("a URL has a bound");
+        tries.extend([
+            (url(20), true),
+            (url(most), true),
+            (url(most + 1), false),
+            (json!("ftp://8.8.8.8/"), false),
+        ]);
+        return tries;
+    }
     if let Some(least) = least.filter(|least| *least > 0) {
         tries.push((text(least - 1), false));
     }

@@ -9,18 +9,7 @@ use glimpse_shared::{
     webhook::{Delivery, Report, Settled},
 };
 
-use super::{Broken, Ledger, account::Checked, must};
-
-/// The delivery of a job's webhook that is not over.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Call {
-    /// When the next try is due, or the end of the current lease.
-    at: Micros,
-    /// The number of the newest try; 0 before the first.
-    tries: u32,
-    /// The newest try that was reported as failed.
-    failed: u32,
-}
+use super::{Broken, Ledger, account::Checked, life::Call, must};
 
 impl Ledger {
     /// The end of a job with a webhook makes its delivery due, in the same write.

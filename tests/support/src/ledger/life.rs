@@ -10,8 +10,18 @@ use glimpse_shared::{
     webhook::Webhook,
 };
 
-use super::delivery::Call;
 use crate::history::History;
+
+/// The delivery of a job's webhook that is not over.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Call {
+    /// When the next try is due, or the end of the current lease.
+    pub(super) at: Micros,
+    /// The number of the newest try; 0 before the first.
+    pub(super) tries: u32,
+    /// The newest try that was reported as failed.
+    pub(super) failed: u32,
+}
 
 /// The history of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -77,6 +77,11 @@ impl Session {
             if let End::Told(code, reason) = end {
                 let frame = CloseFrame { code, reason: reason.into() };
                 let _ = outgoing.send(Message::Close(Some(frame))).await;
+                if code == close_code::SIZE {
+                    // The rest of the message is not read, so closing the socket resets it: the client needs time to
+                    // read why.
+                    tokio::time::sleep(CLOSE).await;
+                }
             }
             // Reading also sends the answer to a client's own close.
             while let Some(Ok(_)) = messages.next().await {}
