@@ -24,11 +24,18 @@ async fn schemathesis_finds_nothing_wrong() {
     let mut server = Process::start("glimpse", &flags);
     let address = server.address().await;
     let job = completed_job(&address).await;
-    let run = Command::new("tests/sdk/.venv/bin/schemathesis")
-        .args(["--config-file", "tests/sdk/schemathesis.toml", "run", &format!("{address}/openapi.json")])
+    // It writes what it remembers into the folder that it runs in.
+    let (folder, sdk) = (tempfile::tempdir().unwrap(), concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk"));
+    let run = Command::new(format!("{sdk}/.venv/bin/schemathesis"))
+        .args([
+            "--config-file",
+            &format!("{sdk}/schemathesis.toml"),
+            "run",
+            &format!("{address}/openapi.json"),
+        ])
         .args(["--phases", "examples,coverage,fuzzing,stateful"])
         .env("GLIMPSE_JOB", job)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(folder.path())
         .output()
         .expect("schemathesis; scripts/test installs it");
     let said = String::from_utf8_lossy(&run.stdout);
