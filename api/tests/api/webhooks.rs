@@ -235,16 +235,16 @@ async fn a_receiver_that_does_not_acknowledge_is_called_again_with_the_same_body
 
 #[tokio::test]
 async fn a_receiver_that_is_down_is_called_when_it_is_back() {
-    let address = {
-        let receiver = always(WebhookAnswer::OK);
-        receiver.address().to_string()
-    };
+    let closes = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closes.local_addr().unwrap().to_string();
     let stack = Stack::with(config()).await;
     submit(&stack, &format!("http://{address}/hook")).await;
     stack.worker().make_next().await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (connection, _) = closes.accept().await.unwrap();
+    drop((connection, closes));
     let receiver = WebhookReceiver::at(&address, |_, _| WebhookAnswer::OK);
-    calls_after(&stack, &receiver, 1).await;
+    let passed = calls_after(&stack, &receiver, 1).await;
+    assert!(passed > Duration::ZERO, "called again at once");
     verified_fal(&receiver.calls()[0], &public_key(&stack).await);
 }
 
@@ -371,7 +371,11 @@ async fn another_api_takes_over_from_one_that_dies_in_a_call() {
     let (store, clock) = (dies.store.clone(), dies.clock.clone());
     dies.kill().await;
     let other = Stack::over(store, config(), clock).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Once the other API makes a later call, it has asked for all calls that are due.
+    let later = always(WebhookAnswer::OK);
+    submit(&other, &later.url("/later")).await;
+    other.worker().make_next().await;
+    calls(&later, 1).await;
     assert_eq!(receiver.calls().len(), 1, "it was called before the lease expired");
     other.clock.advance(LEASE);
     let second = calls(&receiver, 2).await.remove(1);
