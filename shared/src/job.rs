@@ -237,7 +237,9 @@ pub struct Progress {
 impl WorkerRecord {
     /// Its capabilities: admission and claims use the same ones.
     pub fn capabilities(&self) -> Capabilities {
-        Capabilities::new(self.max_pixels, self.schedulers.iter().map(|name| Word::scheduler(name)))
+        let schedulers = self.schedulers.iter().map(|name| Word::scheduler(name));
+        let features = self.features.iter().map(|name| Word::feature(name));
+        Capabilities::new(self.max_pixels, schedulers.chain(features))
     }
 }
 

@@ -20,6 +20,11 @@ impl Word {
         Self::new("scheduler", name)
     }
 
+    /// A feature of a worker, as [`WorkerRecord::features`](crate::job::WorkerRecord::features) names it.
+    pub fn feature(name: &str) -> Self {
+        Self::new("feature", name)
+    }
+
     /// Percent-encodes `%` and all characters that are not printable ASCII.
     fn new(kind: &str, value: &str) -> Self {
         let mut word = format!("{kind}:");
@@ -50,7 +55,11 @@ impl Needs {
 
     /// The needs of a request: its size, and its scheduler if it names one.
     pub fn of(spec: &ImageSpec) -> Self {
-        Self::new(u64::from(spec.width()) * u64::from(spec.height()), spec.scheduler().map(Word::scheduler))
+        let scheduler = spec.scheduler().map(Word::scheduler);
+        // Workers of the release before do not know these fields.
+        let features = [("prompt_syntax", !spec.prompt_syntax().is_plain()), ("long_prompt", spec.long_prompt())];
+        let features = features.into_iter().filter(|(_, needed)| *needed).map(|(name, _)| Word::feature(name));
+        Self::new(u64::from(spec.width()) * u64::from(spec.height()), scheduler.into_iter().chain(features))
     }
 
     /// The size of the picture, in pixels.

@@ -301,3 +301,30 @@ fn a_spec_of_an_older_release_is_read() {
     assert_eq!((spec.guidance_rescale(), spec.clip_skip(), spec.strength()), (0.0, None, 1.0));
     assert!(spec.loras().is_empty() && spec.image().is_none());
 }
+
+#[test]
+fn a_prompt_in_a1111_syntax_names_loras_and_is_checked() {
+    let check = |body: Value| check(body, &offer());
+    let spec = check(json!({ "prompt": "a (fox:1.2) <lora:ink:0.5><lora:styles/oil>", "prompt_syntax": "a1111",
+        "loras": [{ "path": "first" }] }))
+    .unwrap();
+    let loras: Vec<_> = spec.loras().iter().map(|lora| (lora.name().as_str(), lora.scale())).collect();
+    assert_eq!(loras, [("first", 1.0), ("ink", 0.5), ("styles/oil", 1.0)]);
+    assert!(spec.prompt().contains("<lora:ink:0.5>"), "{}", spec.prompt());
+    for (field, body) in [
+        ("prompt", json!({ "prompt": "a [fox:cat:0.5]" })),
+        ("prompt", json!({ "prompt": "a fox AND a cat" })),
+        ("prompt", json!({ "prompt": "<lora:../x:1>" })),
+        ("prompt", json!({ "prompt": "<lora:x:11>" })),
+        ("prompt", json!({ "prompt": "<lora:x>".repeat(9) })),
+        ("negative_prompt", json!({ "prompt": "x", "negative_prompt": "[a|b]" })),
+    ] {
+        let mut body = body;
+        assert!(check(body.clone()).is_ok(), "plain {body}");
+        body["prompt_syntax"] = "a1111".into();
+        let errors = check(body.clone()).unwrap_err();
+        assert_eq!(errors.iter().map(FieldError::field).collect::<Vec<_>>(), [field], "{body}");
+    }
+    let errors = check(json!({ "prompt": "x", "prompt_syntax": "comfy", "long_prompt": 1 })).unwrap_err();
+    assert_eq!(errors.iter().map(FieldError::field).collect::<Vec<_>>(), ["prompt_syntax", "long_prompt"]);
+}

@@ -56,13 +56,15 @@ impl Failure {
 /// Fields of a request with a differently named flag.
 const OTHERS: [(&str, &str); 2] = [("num_inference_steps", "steps"), ("loras", "lora")];
 /// Fields with a flag of the same name (with hyphens).
-const FLAGS: [&str; 15] = [
+const FLAGS: [&str; 17] = [
     "negative_prompt",
     "width",
     "height",
     "guidance_scale",
     "guidance_rescale",
     "clip_skip",
+    "prompt_syntax",
+    "long_prompt",
     "image",
     "mask",
     "strength",

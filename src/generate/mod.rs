@@ -14,6 +14,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Parser;
 use glimpse_shared::{
     id::App,
+    prompt::PromptSyntax,
     request::{ImageRequest, OutputFormat, PreviewSource},
     shutdown::{self, Shutdown},
     telemetry::{self, LogConfig, LogFormat},
@@ -76,6 +77,13 @@ pub struct Args {
     /// How much of the picture may change, above 0 to 1. [default: 0.3, with a mask 0.9999]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, requires = "image", value_parser = finite)]
     strength: Option<f64>,
+    /// How the prompts are read: plain, or a1111 (emphasis, BREAK and `<lora:NAME:SCALE>` as in AUTOMATIC1111's web UI).
+    /// [default: plain]
+    #[arg(long, value_name = "SYNTAX", value_parser = prompt_syntax)]
+    prompt_syntax: Option<PromptSyntax>,
+    /// Reads a long prompt in chunks; without this its end has no effect in the plain syntax.
+    #[arg(long)]
+    long_prompt: bool,
     /// A LoRA from the workers' LoRA folder and its scale; may be repeated. [default scale: 1]
     #[arg(long = "lora", value_name = "NAME[:SCALE]")]
     loras: Vec<LoraArg>,
@@ -120,6 +128,14 @@ fn format(text: &str) -> Result<OutputFormat, String> {
         "png" => Ok(OutputFormat::Png),
         "webp" => Ok(OutputFormat::Webp),
         _ => Err("should be jpeg, png or webp".to_owned()),
+    }
+}
+
+fn prompt_syntax(text: &str) -> Result<PromptSyntax, String> {
+    match text {
+        "plain" => Ok(PromptSyntax::Plain),
+        "a1111" => Ok(PromptSyntax::A1111),
+        _ => Err("should be plain or a1111".to_owned()),
     }
 }
 
@@ -168,6 +184,8 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         guidance_scale: args.guidance_scale,
         guidance_rescale: args.guidance_rescale,
         clip_skip: args.clip_skip,
+        prompt_syntax: args.prompt_syntax,
+        long_prompt: args.long_prompt.then_some(true),
         loras: args.loras.into_iter().map(|LoraArg(lora)| lora).collect(),
         image,
         mask,

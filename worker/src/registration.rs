@@ -29,7 +29,7 @@ pub fn record(
     loras: Option<&LoraDir>,
     results: Option<&Results>,
 ) -> WorkerRecord {
-    let mut features = vec!["image".to_owned(), "mask".to_owned()];
+    let mut features = ["image", "mask", "prompt_syntax", "long_prompt"].map(str::to_owned).to_vec();
     features.extend(loras.map(|_| "loras".to_owned()));
     WorkerRecord {
         id,

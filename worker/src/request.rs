@@ -87,6 +87,8 @@ impl LoraDir {
 pub fn inputs(spec: &ImageSpec, loras: Option<&LoraDir>) -> Result<Inputs, PipelineError> {
     Ok(Inputs {
         negative_prompt: Some(spec.negative_prompt().to_owned()),
+        prompt_syntax: spec.prompt_syntax(),
+        long_prompt: spec.long_prompt(),
         num_inference_steps: spec.num_inference_steps() as usize,
         guidance_scale: spec.guidance_scale(),
         guidance_rescale: spec.guidance_rescale(),

@@ -59,6 +59,14 @@ cases! { "variants":
     inpaint_eulera4_s1
 }
 
+cases! { "prompts":
+    emphasis
+    breaks
+    commas
+    negative_is_longer
+    long_prompt
+}
+
 /// The same weights in a file with SGM's names, and TAESD in its original file.
 #[test]
 fn a_single_file_gives_the_numbers_of_its_folder() {

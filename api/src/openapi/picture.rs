@@ -17,7 +17,7 @@ use utoipa::openapi::{
 
 use super::{
     draft::Draft,
-    field::{closed, integer, member, name, number, number_above, one_of, string, text},
+    field::{boolean, closed, integer, member, name, number, number_above, one_of, string, text},
 };
 
 /// What the fields of a wire have as defaults.
@@ -85,6 +85,25 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
                 integer(0, MAX_CLIP_SKIP),
                 0,
                 "Last layers of the text encoders to skip, as diffusers counts them",
+            )
+            .into(),
+        ),
+        (
+            "prompt_syntax",
+            or(
+                one_of(["plain", "a1111"]),
+                "plain",
+                "How both prompts are read: as text, or with emphasis, `BREAK` and `<lora:NAME:SCALE>` as in \
+                 AUTOMATIC1111's web UI",
+            )
+            .into(),
+        ),
+        (
+            "long_prompt",
+            or(
+                boolean(),
+                false,
+                "Whether the text encoders read a long prompt in chunks; in the syntax `a1111` they always do",
             )
             .into(),
         ),

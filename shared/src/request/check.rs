@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use crate::prompt::PromptSyntax;
+
 use super::{
     dialect::{Dialect, Names, Unknown},
     field_error::FieldError,
@@ -96,6 +98,13 @@ impl ImageSpec {
         let negative_prompt = fields
             .text("negative_prompt", 0, MAX_PROMPT_CHARS)
             .unwrap_or_else(|| default::NEGATIVE_PROMPT.to_owned());
+        let prompt_syntax = fields
+            .one_of("prompt_syntax", &[("plain", PromptSyntax::Plain), ("a1111", PromptSyntax::A1111)])
+            .unwrap_or_default();
+        let mut loras = fields.loras(defaults.unknown, names);
+        if prompt_syntax == PromptSyntax::A1111 {
+            fields.a1111_prompts([&prompt, &negative_prompt], &mut loras);
+        }
         let num_inference_steps = fields
             .integer("num_inference_steps", 1, MAX_STEPS)
             .unwrap_or(default::NUM_INFERENCE_STEPS.into()) as u32;
@@ -129,7 +138,9 @@ impl ImageSpec {
                 .unwrap_or(default::GUIDANCE_SCALE),
             guidance_rescale: fields.float("guidance_rescale", Least::From(0.0), MAX_RESCALE).unwrap_or(0.0),
             clip_skip: fields.integer("clip_skip", 0, MAX_CLIP_SKIP).map(|layers| layers as u32),
-            loras: fields.loras(defaults.unknown, names),
+            prompt_syntax,
+            long_prompt: fields.boolean("long_prompt").unwrap_or_default(),
+            loras,
             original: original.map(Box::new),
             seed: fields.integer("seed", 0, MAX_SEED).unwrap_or_else(|| rand::random::<u32>().into()),
             num_images: fields.integer("num_images", 1, MAX_IMAGES).or(wire.num_images).unwrap_or(1) as u32,

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::prompt::PromptSyntax;
+
 use super::output::{OutputFormat, PreviewSource};
 
 /// A request as a client writes it, unchecked. The check adds the defaults of missing members.
@@ -30,6 +32,12 @@ pub struct ImageRequest {
     /// 0 to 12.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_skip: Option<i64>,
+    /// How the prompts are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_syntax: Option<PromptSyntax>,
+    /// Whether a long prompt is read in chunks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long_prompt: Option<bool>,
     /// Changes to the model, at most 8.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub loras: Vec<LoraRequest>,

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::prompt::{LoraTag, Prompt, Side};
+
 use super::{
     dialect::{Names, Unknown},
     field_error::{FieldError, Loc},
@@ -116,6 +118,38 @@ impl Fields {
             loras.extend(name.map(|name| Lora { name, scale }));
         }
         loras
+    }
+
+    /// Reads a prompt and a negative prompt in AUTOMATIC1111's syntax: adds the LoRAs that the prompt names, and records
+    /// the errors.
+    pub(super) fn a1111_prompts(&mut self, prompts: [&str; 2], loras: &mut Vec<Lora>) {
+        let [prompt, negative] = prompts;
+        for (field, text, side) in
+            [("prompt", prompt, Side::Positive), ("negative_prompt", negative, Side::Negative)]
+        {
+            match Prompt::parse(text, side) {
+                Ok(prompt) => prompt.loras.into_iter().for_each(|tag| self.tagged(field, tag, loras)),
+                Err(error) => self.wrong(field, "prompt_syntax", error.to_string(), &text.into()),
+            }
+        }
+    }
+
+    /// Adds the LoRA of a tag.
+    fn tagged(&mut self, field: &str, tag: LoraTag, loras: &mut Vec<Lora>) {
+        let LoraTag { name, scale } = tag;
+        let input = Value::from(&name[..]);
+        match LoraName::try_from(name) {
+            Err(error) => self.wrong(field, "lora_name", format!("<lora:…>: {error}"), &input),
+            Ok(_) if !(-MAX_LORA_SCALE..=MAX_LORA_SCALE).contains(&scale) => {
+                let msg = format!("<lora:…>: The scale should be from -{MAX_LORA_SCALE} to {MAX_LORA_SCALE}");
+                self.wrong(field, "lora_scale", msg, &scale.into());
+            }
+            Ok(_) if loras.len() == MAX_LORAS => {
+                let msg = format!("With the LoRAs of the prompt there should be at most {MAX_LORAS}");
+                self.wrong(field, "sequence_too_long", msg, &input);
+            }
+            Ok(name) => loras.push(Lora { name, scale }),
+        }
     }
 
     fn lora_name(&mut self, names: Names) -> Option<LoraName> {

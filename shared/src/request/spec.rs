@@ -10,7 +10,7 @@ use super::{
     partials::Partials,
     pictures::Original,
 };
-use crate::event::Warning;
+use crate::{event::Warning, prompt::PromptSyntax};
 
 /// A checked request: every value is in its range and every default is filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,10 @@ pub struct ImageSpec {
     pub(super) guidance_rescale: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) clip_skip: Option<u32>,
+    #[serde(default, skip_serializing_if = "PromptSyntax::is_plain")]
+    pub(super) prompt_syntax: PromptSyntax,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) long_prompt: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) loras: Vec<Lora>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,7 +92,17 @@ impl ImageSpec {
         self.clip_skip
     }
 
-    /// Changes to the model, at most 8.
+    /// How both prompts are read.
+    pub fn prompt_syntax(&self) -> PromptSyntax {
+        self.prompt_syntax
+    }
+
+    /// Whether the text encoders read a long prompt in chunks. Without it, and in the plain syntax, its end has no effect.
+    pub fn long_prompt(&self) -> bool {
+        self.long_prompt
+    }
+
+    /// Changes to the model, at most 8: those of the request, then those that the prompt names.
     pub fn loras(&self) -> &[Lora] {
         &self.loras
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
+use glimpse_shared::prompt::PromptSyntax;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -19,6 +20,10 @@ pub struct Case {
     prompt_2: Option<String>,
     negative_prompt: Option<String>,
     negative_prompt_2: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    prompt_syntax: PromptSyntax,
+    #[serde(default, deserialize_with = "null_is_default")]
+    long_prompt: bool,
     steps: usize,
     guidance_scale: f64,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -164,6 +169,8 @@ impl Case {
             prompt_2: self.prompt_2.clone(),
             negative_prompt: self.negative_prompt.clone(),
             negative_prompt_2: self.negative_prompt_2.clone(),
+            prompt_syntax: self.prompt_syntax,
+            long_prompt: self.long_prompt,
             num_inference_steps: self.steps,
             guidance_scale: self.guidance_scale,
             guidance_rescale: self.guidance_rescale,

@@ -2,8 +2,10 @@
 
 use std::rc::Rc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
+use glimpse_shared::prompt::{Prompt, PromptSyntax, Side};
 
+use super::chunks::{Chunk, MAX_CHUNKS, a1111, plain};
 use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::interrupt::Interrupt;
@@ -26,11 +28,11 @@ pub(super) struct TextEncoders {
 /// One prompt, encoded by both encoders.
 #[derive(Debug, Clone)]
 pub struct EncodedPrompt {
-    /// Padded ids of both tokenizers; `None` if zeros replace the prompt.
+    /// Padded ids of both tokenizers, T each; `None` if zeros replace the prompt.
     pub input_ids: Option<[Vec<u32>; 2]>,
-    /// Hidden states of both encoders, [1, T, D1 + D2].
+    /// Hidden states of both encoders, [1, T, D1 + D2]. T is a multiple of what the encoders read at once.
     pub embeds: Tensor,
-    /// Pooled embedding of the second encoder, [1, P].
+    /// Pooled embedding of the second encoder, of the first chunk: [1, P].
     pub pooled: Tensor,
 }
 
@@ -68,61 +70,154 @@ impl TextEncoders {
             return Err(PipelineError::bad("clip_skip", message));
         }
         let prompt_2 = or_first(&inputs.prompt_2, &inputs.prompt);
-        let tokens = self.tokens("prompt", [&inputs.prompt, &prompt_2])?;
+        let tokens = self.tokens(inputs, Side::Positive, [&inputs.prompt, &prompt_2])?;
         let mut warnings = Vec::from_iter(tokens.warning);
-        let positive = self.encode_one(tokens.ids, skip, interrupt)?;
+        let mut positive = self.encode_one(tokens.chunks, skip, interrupt)?;
         if !inputs.guided() {
             return Ok(EncodedPrompts { positive, negative: None, warnings });
         }
-        let negative = match &inputs.negative_prompt {
-            None if self.force_zeros_for_empty_prompt => EncodedPrompt {
-                input_ids: None,
-                embeds: positive.embeds.zeros_like()?,
-                pooled: positive.pooled.zeros_like()?,
-            },
+        // The web UI has zeros for an empty negative prompt, diffusers only for a missing one.
+        let is_empty = inputs.prompt_syntax == PromptSyntax::A1111
+            && [&inputs.negative_prompt, &inputs.negative_prompt_2]
+                .iter()
+                .all(|negative| negative.as_deref().unwrap_or_default().is_empty());
+        let mut negative = match &inputs.negative_prompt {
+            negative if is_empty || (negative.is_none() && self.force_zeros_for_empty_prompt) => {
+                let first = positive.embeds.narrow(1, 0, self.tokenizers[0].length())?;
+                EncodedPrompt {
+                    input_ids: None,
+                    embeds: first.zeros_like()?,
+                    pooled: positive.pooled.zeros_like()?,
+                }
+            }
             negative => {
                 let first = negative.as_deref().unwrap_or("");
                 let second = or_first(&inputs.negative_prompt_2, first);
-                let tokens = self.tokens("negative_prompt", [first, &second])?;
+                let tokens = self.tokens(inputs, Side::Negative, [first, &second])?;
                 warnings.extend(tokens.warning);
                 // `clip_skip` applies only to the prompt.
-                self.encode_one(tokens.ids, 0, interrupt)?
+                self.encode_one(tokens.chunks, 0, interrupt)?
             }
         };
+        self.lengthen(&mut positive, &negative, skip, interrupt)?;
+        self.lengthen(&mut negative, &positive, 0, interrupt)?;
         Ok(EncodedPrompts { positive, negative: Some(negative), warnings })
     }
 
-    fn tokens(&self, field: &'static str, prompts: [&str; 2]) -> Result<Tokens, PipelineError> {
-        let tokens = |i: usize| {
-            self.tokenizers[i].encode(prompts[i]).map_err(|message| PipelineError::bad(field, message))
+    /// The chunks of a prompt: one, unless the request's syntax or `long_prompt` allows several.
+    fn tokens(&self, inputs: &Inputs, side: Side, prompts: [&str; 2]) -> Result<Tokens, PipelineError> {
+        let field = match side {
+            Side::Positive => "prompt",
+            Side::Negative => "negative_prompt",
         };
-        let [first, second] = [tokens(0)?, tokens(1)?];
-        let by = [first.truncated, second.truncated];
-        let warning =
-            by.iter().any(Option::is_some).then_some(PipelineWarning::PromptTruncated { field, by });
-        Ok(Tokens { ids: [first.ids, second.ids], warning })
+        let bad = |message: String| PipelineError::bad(field, message);
+        if inputs.prompt_syntax.is_plain() && !inputs.long_prompt {
+            let tokens = |i: usize| self.tokenizers[i].encode(prompts[i]).map_err(bad);
+            let [first, second] = [tokens(0)?, tokens(1)?];
+            let by = [first.truncated, second.truncated];
+            let warning =
+                by.iter().any(Option::is_some).then_some(PipelineWarning::PromptTruncated { field, by });
+            let chunk = |ids| vec![Chunk { ids, weights: None }];
+            return Ok(Tokens { chunks: [chunk(first.ids), chunk(second.ids)], warning });
+        }
+        let chunks = |i: usize| {
+            let chunks = match inputs.prompt_syntax {
+                PromptSyntax::Plain => plain(&self.tokenizers[i], prompts[i]).map_err(bad)?,
+                PromptSyntax::A1111 => {
+                    let prompt = Prompt::parse(prompts[i], side).map_err(|error| bad(error.to_string()))?;
+                    a1111(&self.tokenizers[i], &prompt.parts).map_err(bad)?
+                }
+            };
+            let (count, size) = (chunks.len(), self.tokenizers[i].length() - 2);
+            if count > MAX_CHUNKS {
+                return Err(bad(format!(
+                    "is too long: it has {count} chunks of {size} tokens, and at most {MAX_CHUNKS} are read"
+                )));
+            }
+            Ok(chunks)
+        };
+        let mut chunks = [chunks(0)?, chunks(1)?];
+        let most = chunks.iter().map(Vec::len).max().unwrap_or(1);
+        for (chunks, tokenizer) in chunks.iter_mut().zip(&self.tokenizers) {
+            chunks.resize(most, Chunk::empty(tokenizer));
+        }
+        Ok(Tokens { chunks, warning: None })
     }
 
+    /// Adds chunks of the empty text, until a prompt is as long as the other.
+    fn lengthen(
+        &self,
+        prompt: &mut EncodedPrompt,
+        other: &EncodedPrompt,
+        skip: usize,
+        interrupt: Interrupt<'_>,
+    ) -> Result<(), PipelineError> {
+        let missing = other.embeds.dim(1)?.saturating_sub(prompt.embeds.dim(1)?);
+        if missing == 0 {
+            return Ok(());
+        }
+        let chunks = self.tokenizers.each_ref().map(|tokenizer| vec![Chunk::empty(tokenizer)]);
+        let empty = self.encode_one(chunks, skip, interrupt)?;
+        for _ in 0..missing / empty.embeds.dim(1)? {
+            prompt.embeds = Tensor::cat(&[&prompt.embeds, &empty.embeds], 1)?;
+            if let (Some(ids), Some(more)) = (&mut prompt.input_ids, &empty.input_ids) {
+                ids.iter_mut().zip(more).for_each(|(ids, more)| ids.extend(more));
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes chunks, as many for both encoders.
     fn encode_one(
         &self,
-        ids: [Vec<u32>; 2],
+        chunks: [Vec<Chunk>; 2],
         skip: usize,
         interrupt: Interrupt<'_>,
     ) -> Result<EncodedPrompt, PipelineError> {
-        interrupt.check()?;
-        let first = self.encoders[0].forward(&ids[0])?;
-        interrupt.check()?;
-        let second = self.encoders[1].forward(&ids[1])?;
-        // The input of the last layer, or of the layer `skip` layers earlier, without the final norm.
-        let hidden = |states: &[Tensor]| states[states.len() - 2 - skip].clone();
-        let embeds = Tensor::cat(&[hidden(&first.hidden_states), hidden(&second.hidden_states)], 2)?;
-        Ok(EncodedPrompt { input_ids: Some(ids), embeds, pooled: second.pooled })
+        let (mut pooled, mut halves) = (None, Vec::with_capacity(2));
+        for (chunks, encoder) in chunks.iter().zip(&self.encoders) {
+            let (mut hidden, mut first) = (Vec::with_capacity(chunks.len()), None);
+            for chunk in chunks {
+                interrupt.check()?;
+                let encoded = encoder.forward(&chunk.ids)?;
+                // The input of the last layer, or of the layer `skip` layers earlier, without the final norm.
+                let states = &encoded.hidden_states[encoded.hidden_states.len() - 2 - skip];
+                hidden.push(match &chunk.weights {
+                    None => states.clone(),
+                    Some(weights) => emphasized(states, weights)?,
+                });
+                first.get_or_insert(encoded.pooled);
+            }
+            halves.push(Tensor::cat(&hidden, 1)?);
+            pooled = first;
+        }
+        let ids = chunks.map(|chunks| chunks.into_iter().flat_map(|chunk| chunk.ids).collect());
+        let pooled = pooled.ok_or_else(|| PipelineError::fault("a prompt without chunks"))?;
+        Ok(EncodedPrompt { input_ids: Some(ids), embeds: Tensor::cat(&halves, 2)?, pooled })
     }
 }
 
-/// One prompt in both tokenizers.
+/// Hidden states [1, T, D] times the weights of their T tokens, and then times a number that restores their mean
+/// (`EmphasisOriginal` in `modules/sd_emphasis.py` of AUTOMATIC1111's web UI).
+fn emphasized(states: &Tensor, weights: &[f64]) -> Result<Tensor, PipelineError> {
+    let (_, tokens, width) = states.dims3()?;
+    let values: Vec<f64> =
+        states.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    let weighted: Vec<f64> =
+        values.chunks(width).zip(weights).flat_map(|(row, w)| row.iter().map(move |x| x * w)).collect();
+    let sum = |values: &[f64]| values.iter().sum::<f64>();
+    let restore = sum(&values) / sum(&weighted);
+    if !restore.is_finite() {
+        return Err(PipelineError::bad("prompt", "the weights leave nothing of the prompt: use others"));
+    }
+    let restored: Vec<f64> = weighted.into_iter().map(|x| x * restore).collect();
+    let restored = Tensor::from_vec(restored, (1, tokens, width), &Device::Cpu)?.to_dtype(states.dtype())?;
+    Ok(restored.to_device(states.device())?)
+}
+
+/// One prompt in both tokenizers: as many chunks.
 struct Tokens {
-    ids: [Vec<u32>; 2],
+    chunks: [Vec<Chunk>; 2],
     warning: Option<PipelineWarning>,
 }
 

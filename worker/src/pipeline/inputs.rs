@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use glimpse_shared::prompt::PromptSyntax;
 use serde_json::{Map, Value};
 
 use super::error::PipelineError;
@@ -60,6 +61,11 @@ pub struct Inputs {
     pub negative_prompt: Option<String>,
     /// The negative prompt for the second text encoder; [`Inputs::negative_prompt`] if absent or empty.
     pub negative_prompt_2: Option<String>,
+    /// How all of them are read.
+    pub prompt_syntax: PromptSyntax,
+    /// Whether long prompts are read in chunks of as many tokens as the text encoders read at once, also in the plain
+    /// syntax. Without it a long prompt is truncated there.
+    pub long_prompt: bool,
     /// Number of steps.
     pub num_inference_steps: usize,
     /// Scale of classifier-free guidance (Ho and Salimans 2022); 1 and below: no guidance.
@@ -111,6 +117,8 @@ impl Inputs {
             prompt_2: None,
             negative_prompt: None,
             negative_prompt_2: None,
+            prompt_syntax: PromptSyntax::Plain,
+            long_prompt: false,
             num_inference_steps: 50,
             guidance_scale: 5.0,
             guidance_rescale: 0.0,

@@ -8,6 +8,7 @@ mod adapters;
 mod architecture;
 mod autoencoder;
 mod checkpoint;
+mod chunks;
 mod component;
 mod conditioning;
 mod denoising;

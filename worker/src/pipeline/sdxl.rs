@@ -202,7 +202,7 @@ impl Pipeline for SdxlPipeline {
     }
 
     fn step(&self, batch: &mut [&mut SdxlDenoising]) -> Result<(), PipelineError> {
-        // One UNet call per size and set of LoRAs, in the order of the jobs.
+        // One UNet call per size, length of the prompts and set of LoRAs, in the order of the jobs.
         let mut waiting: Vec<&mut SdxlDenoising> = Vec::new();
         for denoising in batch.iter_mut() {
             if self.progress(denoising).is_done() {
@@ -212,8 +212,10 @@ impl Pipeline for SdxlPipeline {
         }
         while let Some(first) = waiting.first() {
             let (size, loras) = (first.latents.dims()[2..].to_vec(), first.loras.clone());
-            let (mut group, others): (Vec<_>, Vec<_>) =
-                waiting.into_iter().partition(|d| d.latents.dims()[2..] == size && d.loras == loras);
+            let tokens = first.conditioning.embeds.dim(1)?;
+            let (mut group, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| {
+                d.latents.dims()[2..] == size && d.conditioning.embeds.dims()[1] == tokens && d.loras == loras
+            });
             waiting = others;
             self.memory.retried("the LoRAs", || self.adapters.activate(&loras, Interrupt::never()))?;
             let pictures = group.iter().map(|d| d.noise.shape[0]).sum();

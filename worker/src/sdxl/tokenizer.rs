@@ -58,7 +58,10 @@ impl std::fmt::Display for Truncated {
 /// One of the two tokenizers of a checkpoint.
 pub struct ClipTokenizer {
     tokenizer: Tokenizer,
+    /// The same one, for which the padding token is a word like others.
+    words: Tokenizer,
     folder: PathBuf,
+    comma: Option<u32>,
     length: usize,
     start: u32,
     end: u32,
@@ -131,15 +134,20 @@ impl ClipTokenizer {
             .map_err(broken)?;
         let bytes = ByteLevel::new(false, true, true);
         tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![split.into(), bytes.into()])));
+        let add = |tokenizer: &mut Tokenizer, tokens: &[&String]| {
+            let tokens: Vec<_> = tokens.iter().map(|t| AddedToken::from(t.as_str(), true)).collect();
+            tokenizer.add_special_tokens(tokens).map_err(broken)
+        };
+        let mut words = tokenizer.clone();
+        add(&mut words, &[&start, &end, &unknown])?;
         // Special tokens are found before the words. So every "!" in a prompt becomes the pad token in SDXL's second
         // tokenizer.
-        let specials: Vec<_> =
-            [start, end, unknown, pad].into_iter().map(|t| AddedToken::from(t, true)).collect();
-        tokenizer.add_special_tokens(specials).map_err(broken)?;
+        add(&mut tokenizer, &[&start, &end, &unknown, &pad])?;
+        let comma = tokenizer.token_to_id(",</w>");
         if length < 2 {
             return Err(config.wrong("model_max_length", "leaves no room for the start and end tokens"));
         }
-        Ok(Self { tokenizer, folder, length, start: start_id, end: end_id, pad: pad_id })
+        Ok(Self { tokenizer, words, folder, comma, length, start: start_id, end: end_id, pad: pad_id })
     }
 
     /// Number of ids of an encoded prompt: `model_max_length`.
@@ -166,12 +174,41 @@ impl ClipTokenizer {
             true => Some(Truncated { used: kept, tokens: words.len(), rest: self.rest(prompt, kept)? }),
             false => None,
         };
+        Ok(TokenIds { ids: self.framed(&words[..kept]), untruncated, truncated })
+    }
+
+    /// The token ids of a text of any length, without start and end tokens.
+    ///
+    /// # Errors
+    /// The tokenizer's message, if it fails.
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>, String> {
+        let encoding = self.tokenizer.encode_fast(text, false).map_err(|e| e.to_string())?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// As [`ClipTokenizer::tokens`], as AUTOMATIC1111's web UI reads it: the padding token, which is `!` in SDXL's second
+    /// tokenizer, is a word like others.
+    ///
+    /// # Errors
+    /// The tokenizer's message, if it fails.
+    pub fn words(&self, text: &str) -> Result<Vec<u32>, String> {
+        let encoding = self.words.encode_fast(text, false).map_err(|e| e.to_string())?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The id of a comma that is a word, if the vocabulary has it.
+    pub fn comma(&self) -> Option<u32> {
+        self.comma
+    }
+
+    /// Start token, the first `model_max_length - 2` of the ids, end token, padding.
+    pub fn framed(&self, tokens: &[u32]) -> Vec<u32> {
         let mut ids = Vec::with_capacity(self.length);
         ids.push(self.start);
-        ids.extend_from_slice(&words[..kept]);
+        ids.extend(tokens.iter().take(self.length - 2));
         ids.push(self.end);
         ids.resize(self.length, self.pad);
-        Ok(TokenIds { ids, untruncated, truncated })
+        ids
     }
 
     /// The start of the prompt's text after so many tokens.
