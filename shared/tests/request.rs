@@ -304,7 +304,6 @@ fn a_spec_of_an_older_release_is_read() {
 
 #[test]
 fn a_prompt_in_a1111_syntax_names_loras_and_is_checked() {
-    let check = |body: Value| check(body, &offer());
     let spec = check(json!({ "prompt": "a (fox:1.2) <lora:ink:0.5><lora:styles/oil>", "prompt_syntax": "a1111",
         "loras": [{ "path": "first" }] }))
     .unwrap();
