@@ -16,7 +16,7 @@ use glimpse_shared::{
 };
 use tokio::net::TcpListener;
 
-/// The HTTP side of a Glimpse fleet. Stateless: run as many as you like over one Redis.
+/// Serves the HTTP API of a fleet. It keeps no state, so any number of APIs can share one Redis.
 #[derive(Parser)]
 #[command(name = "glimpse-api", version)]
 struct Flags {

@@ -22,7 +22,8 @@ use device::Examined;
     after_help = "Exit codes: 0 all is well, 1 a check failed, 2 wrong flags, 130 Ctrl-C, 143 SIGTERM."
 )]
 pub struct Args {
-    /// The device to check: `auto`, `cpu` or `cuda:N`. Each operation of the models is compared with its portable form.
+    /// The device to check: `auto`, `cpu`, `cuda:N` or `metal:N`. Each operation of the models is compared with its
+    /// portable form.
     #[arg(long, env = "GLIMPSE_DEVICE", default_value = "auto", value_parser = device_name)]
     device: String,
     /// Prints one JSON object instead of text.

@@ -41,7 +41,7 @@ pub struct Args {
     /// `fox-1.png`, `fox-2.png`. `-` is standard output.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// The format for output without a file extension: jpeg, png or webp. [default: jpeg]
+    /// jpeg, png or webp: the format for `-o -` (default jpeg), and for a file without such an extension (required).
     #[arg(long, value_name = "FORMAT", value_parser = format)]
     output_format: Option<OutputFormat>,
     /// The number of pictures, 1 to 4. [default: 1]

@@ -53,7 +53,11 @@ impl Output {
                 return Err(wrong(format!("the extension says {ending} and --output-format says {given}")));
             }
             (Some(format), _) | (None, Some(format)) => format,
-            (None, None) => return Err(wrong("the extension must be .jpg, .png or .webp".to_owned())),
+            (None, None) => {
+                let advice = "the extension should be .jpg, .png or .webp; for another name, give the format with \
+                              --output-format";
+                return Err(wrong(advice.to_owned()));
+            }
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {

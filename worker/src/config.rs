@@ -30,8 +30,8 @@ pub struct ModelConfig {
     #[arg(long, env = "GLIMPSE_MODEL", value_name = "DIR_FILE_OR_HUB_ID")]
     pub model: Option<PathBuf>,
 
-    /// JSON files and tokenizers to use, a folder in the diffusers layout. [default: MODEL's own; for a file those
-    /// of SDXL base 1.0] Marks in the model's file (v prediction, zero terminal SNR) win.
+    /// A folder in the diffusers layout, whose JSON files and tokenizers are used. Marks in the model's file (v
+    /// prediction, zero terminal SNR) override it. [default: the model's own; for a single file, SDXL base 1.0]
     #[arg(long, env = "GLIMPSE_CONFIG", value_name = "DIR")]
     pub config: Option<PathBuf>,
 
@@ -45,8 +45,7 @@ pub struct ModelConfig {
     pub lora_dir: Option<PathBuf>,
 
     /// A TAESD for previews: a folder with an `AutoencoderTiny` or with `taesdxl_decoder.safetensors`, that file, or
-    /// a name on the Hub.
-    /// [default: MODEL/taesd]
+    /// a name on the Hub. Required, unless the model's folder (with `--config`, that folder) has a folder `taesd`.
     #[arg(long, env = "GLIMPSE_TAESD", value_name = "DIR_OR_HUB_ID")]
     pub taesd: Option<PathBuf>,
 
@@ -69,7 +68,7 @@ pub struct ModelConfig {
     #[arg(long, env = "GLIMPSE_LOW_MEMORY", value_parser = FalseyValueParser::new())]
     pub low_memory: bool,
 
-    /// What to compute on: `auto`, `cpu` or `cuda:N`. Float16 on a GPU, float32 on the CPU.
+    /// What to compute on: `auto`, `cpu`, `cuda:N` or `metal:N`. Float16 on a GPU, float32 on the CPU.
     #[arg(long, env = "GLIMPSE_DEVICE", default_value = "auto")]
     pub device: String,
 

@@ -7,7 +7,7 @@ use super::{acceptor::Tls, error::TlsError, folder, names::Names, pair::Pair};
 /// The flags for https, on the same port as http.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct TlsFlags {
-    /// Serves https too, with a certificate of its own from this folder. It is made if it is not there: trust its
+    /// Serves https too, with a certificate that Glimpse creates in this folder if there is none. Clients must trust its
     /// `ca.pem`.
     #[arg(long, env = "GLIMPSE_TLS_DIR", value_name = "DIR", conflicts_with_all = ["tls_cert", "tls_key"])]
     pub tls_dir: Option<PathBuf>,

@@ -10,7 +10,7 @@ use crate::sdxl::ops::Op;
 /// The device to measure.
 #[derive(Debug, Args)]
 pub struct DeviceArg {
-    /// What to measure: `cpu`, `cuda:N` or `auto`.
+    /// What to measure: `auto`, `cpu`, `cuda:N` or `metal:N`.
     #[arg(long, default_value = "auto")]
     device: String,
     /// Operations for which a GPU runs the portable form, by their names in `glimpse doctor`, with commas between. A
