@@ -283,7 +283,7 @@ impl Pipeline for SdxlPipeline {
             native_height,
             multiple: scale as u32,
             max_pixels,
-            schedulers: SCHEDULERS.iter().map(|s| (*s).to_owned()).collect(),
+            schedulers: self.scheduler.offered().map(str::to_owned).collect(),
             device: device::describe(&self.options.device),
         }
     }
