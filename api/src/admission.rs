@@ -7,7 +7,7 @@ use glimpse_shared::{
     error::StoreResult,
     id::{App, Micros},
     job::{SeenWorker, WorkerState},
-    needs::{Capabilities, Needs},
+    needs::{Capabilities, Needs, SCHEDULER_CONFIG, Word},
     request::{FieldError, ImageSpec, Offer},
     store::SharedStore,
 };
@@ -75,6 +75,15 @@ impl Served {
         let pixels = u64::from(width) * u64::from(height);
         let mut errors = Vec::new();
         // The request was checked against the offer of all workers: so each need is met, but not all by one worker.
+        let reads_changes = Needs::new(0, [Word::feature(SCHEDULER_CONFIG)]);
+        let changes = spec.scheduler_config();
+        if !changes.is_empty() && !self.each.iter().any(|each| reads_changes.met_by(&each.capabilities)) {
+            let msg = "No worker of this app reads it, nor names that change a scheduler's configuration: leave it out, \
+                       or update the workers";
+            let input = serde_json::Value::Object(changes.clone());
+            errors.push(FieldError::body("scheduler_config", "feature_not_supported", msg, &input));
+            return Err(errors);
+        }
         if let Some(scheduler) = spec.scheduler() {
             let knows = |each: &&Each| each.schedulers.iter().any(|name| name == scheduler);
             let most = self.each.iter().filter(knows).map(|each| each.max_pixels).max().unwrap_or(0);

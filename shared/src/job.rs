@@ -237,7 +237,11 @@ pub struct Progress {
 impl WorkerRecord {
     /// Its capabilities: admission and claims use the same ones.
     pub fn capabilities(&self) -> Capabilities {
-        Capabilities::new(self.max_pixels, self.schedulers.iter().map(|name| Word::scheduler(name)))
+        let schedulers = self.schedulers.iter().map(|name| Word::scheduler(name));
+        Capabilities::new(
+            self.max_pixels,
+            schedulers.chain(self.features.iter().map(|name| Word::feature(name))),
+        )
     }
 }
 

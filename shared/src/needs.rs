@@ -10,6 +10,9 @@ use sha2::{Digest, Sha256};
 
 use crate::request::ImageSpec;
 
+/// The feature of a worker that reads `scheduler_config`.
+pub const SCHEDULER_CONFIG: &str = "scheduler_config";
+
 /// One thing that a job can need, as `kind:value`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Word(String);
@@ -18,6 +21,11 @@ impl Word {
     /// A scheduler by its class name.
     pub fn scheduler(name: &str) -> Self {
         Self::new("scheduler", name)
+    }
+
+    /// A feature of requests, by the name in a worker's record.
+    pub fn feature(name: &str) -> Self {
+        Self::new("feature", name)
     }
 
     /// Percent-encodes `%` and all characters that are not printable ASCII.
@@ -48,9 +56,12 @@ impl Needs {
         Self { pixels, words: words.into_iter().collect() }
     }
 
-    /// The needs of a request: its size, and its scheduler if it names one.
+    /// The needs of a request: its size, its scheduler if it names one, and that the worker reads changes to the
+    /// scheduler's configuration if there are any: older workers would ignore them.
     pub fn of(spec: &ImageSpec) -> Self {
-        Self::new(u64::from(spec.width()) * u64::from(spec.height()), spec.scheduler().map(Word::scheduler))
+        let changes = (!spec.scheduler_config().is_empty()).then(|| Word::feature(SCHEDULER_CONFIG));
+        let words = spec.scheduler().map(Word::scheduler).into_iter().chain(changes);
+        Self::new(u64::from(spec.width()) * u64::from(spec.height()), words)
     }
 
     /// The size of the picture, in pixels.

@@ -56,7 +56,7 @@ impl Failure {
 /// Fields of a request with a differently named flag.
 const OTHERS: [(&str, &str); 2] = [("num_inference_steps", "steps"), ("loras", "lora")];
 /// Fields with a flag of the same name (with hyphens).
-const FLAGS: [&str; 15] = [
+const FLAGS: [&str; 17] = [
     "negative_prompt",
     "width",
     "height",
@@ -69,6 +69,8 @@ const FLAGS: [&str; 15] = [
     "seed",
     "num_images",
     "scheduler",
+    "scheduler_config",
+    "preset",
     "preview_every",
     "preview_source",
     "output_format",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
+    needs::SCHEDULER_CONFIG,
     results::Results,
     store::SharedStore,
 };
@@ -29,7 +30,7 @@ pub fn record(
     loras: Option<&LoraDir>,
     results: Option<&Results>,
 ) -> WorkerRecord {
-    let mut features = vec!["image".to_owned(), "mask".to_owned()];
+    let mut features = vec!["image".to_owned(), "mask".to_owned(), SCHEDULER_CONFIG.to_owned()];
     features.extend(loras.map(|_| "loras".to_owned()));
     WorkerRecord {
         id,

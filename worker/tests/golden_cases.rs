@@ -59,6 +59,16 @@ cases! { "variants":
     inpaint_eulera4_s1
 }
 
+cases! { "samplers":
+    deis5_karras
+    pndm5
+    lms6_v
+    tcd4_eta
+    euler4_sigmas
+    dmd4_timesteps
+    ddpm5
+}
+
 /// The same weights in a file with SGM's names, and TAESD in its original file.
 #[test]
 fn a_single_file_gives_the_numbers_of_its_folder() {

@@ -38,8 +38,7 @@ impl Churn {
     /// The level to which noise is added before a step from level `sigma`, of `steps` steps.
     pub(super) fn raised(&self, sigma: f64, steps: usize) -> f64 {
         let most = std::f64::consts::SQRT_2 - 1.0;
-        let gamma =
-            if self.levels.contains(&sigma) { (self.amount / steps as f64).min(most) } else { 0.0 };
+        let gamma = if self.levels.contains(&sigma) { (self.amount / steps as f64).min(most) } else { 0.0 };
         sigma * (gamma + 1.0)
     }
 

@@ -52,13 +52,10 @@ fn coefficients(rhos: &[f64], to: f64) -> Vec<f64> {
     let end = to.ln() - from;
     // The integrals of 1, ln(rho) and ln(rho)^2 over rho, divided by the first level.
     let growth = end.exp();
-    let moments = [
-        end.exp_m1(),
-        growth * (end - 1.0) + 1.0,
-        growth * (end * end - 2.0 * end + 2.0) - 2.0,
-    ];
+    let moments = [end.exp_m1(), growth * (end - 1.0) + 1.0, growth * (end * end - 2.0 * end + 2.0) - 2.0];
     let polynomial = |at: usize| {
-        let others: Vec<f64> = (0..logs.len()).filter(|other| *other != at).map(|other| logs[other]).collect();
+        let others: Vec<f64> =
+            (0..logs.len()).filter(|other| *other != at).map(|other| logs[other]).collect();
         let (sum, scale) = match others[..] {
             [] => (moments[0], 1.0),
             [a] => (moments[1] - a * moments[0], logs[at] - a),

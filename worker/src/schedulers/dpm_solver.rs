@@ -70,7 +70,9 @@ impl DpmSolver {
     pub(super) fn edm(s: &Settings, steps: usize) -> Result<Self, LoadError> {
         let solver = Self::with_tables(s, LevelTables::edm(s, steps)?)?;
         if solver.stochastic && solver.order == 3 {
-            return Err(s.wrong("solver_order", "is 3, which \"algorithm_type\": \"sde-dpmsolver++\" excludes"));
+            return Err(
+                s.wrong("solver_order", "is 3, which \"algorithm_type\": \"sde-dpmsolver++\" excludes")
+            );
         }
         Ok(solver)
     }

@@ -58,7 +58,8 @@ impl KDpm2 {
         }
         let pairs: Vec<(f32, f32)> =
             tables.sigmas.windows(2).map(|pair| (pair[0] as f32, pair[1] as f32)).collect();
-        let levels: Vec<Levels> = pairs.into_iter().map(|(from, next)| Levels::new(from, next, ancestral)).collect();
+        let levels: Vec<Levels> =
+            pairs.into_iter().map(|(from, next)| Levels::new(from, next, ancestral)).collect();
         // Every level except the first is listed twice, and the last one three times.
         let (first, rest) = (tables.sigmas[0], tables.sigmas[1..].to_vec());
         tables.sigmas = std::iter::once(first).chain(rest.iter().flat_map(|sigma| [*sigma; 2])).collect();

@@ -34,13 +34,7 @@ impl Lcm {
         let prediction = Prediction::read(s)?;
         prediction.check_signal(s, alphas.iter().copied())?;
         let clip = s.or("clip_sample", false)?.then_some(s.or("clip_sample_range", 1.0)?);
-        Ok(Self {
-            timesteps,
-            alphas,
-            timestep_scaling: s.or("timestep_scaling", 10.0)?,
-            prediction,
-            clip,
-        })
+        Ok(Self { timesteps, alphas, timestep_scaling: s.or("timestep_scaling", 10.0)?, prediction, clip })
     }
 }
 

@@ -60,7 +60,9 @@ pub(super) fn timesteps(s: &Settings, steps: usize, train: usize) -> Result<Opti
         return Err(s.wrong("timesteps", format!("begins at {}, and the last one is {}", list[0], train - 1)));
     }
     if let Some(pair) = list.windows(2).find(|pair| pair[1] >= pair[0]) {
-        return Err(s.wrong("timesteps", format!("has {} after {}: each is below the one before", pair[1], pair[0])));
+        return Err(
+            s.wrong("timesteps", format!("has {} after {}: each is below the one before", pair[1], pair[0]))
+        );
     }
     Ok(Some(list.into_iter().map(f64::from).collect()))
 }
@@ -77,7 +79,9 @@ pub(super) fn sigmas(s: &Settings, steps: usize) -> Result<Option<Vec<f64>>, Loa
         return Err(s.wrong("sigmas", "has an entry that is not a finite number of at least 0"));
     }
     if let Some(pair) = list.windows(2).find(|pair| pair[1] >= pair[0]) {
-        return Err(s.wrong("sigmas", format!("has {} after {}: each is below the one before", pair[1], pair[0])));
+        return Err(
+            s.wrong("sigmas", format!("has {} after {}: each is below the one before", pair[1], pair[0]))
+        );
     }
     Ok(Some(list))
 }

@@ -76,8 +76,7 @@ impl Sampler for Tcd {
         // f32 as in diffusers.
         let between = ((1.0 - self.eta) as f32 * until as f32).floor();
         let (at, after) = (self.alpha(between.into()), self.alpha(until));
-        let mut sample =
-            ((&denoised * f64::from(at.sqrt()))? + (epsilon * f64::from((1.0 - at).sqrt()))?)?;
+        let mut sample = ((&denoised * f64::from(at.sqrt()))? + (epsilon * f64::from((1.0 - at).sqrt()))?)?;
         if self.eta > 0.0 && next.is_some() {
             // Up again from the earlier level, with new noise.
             let kept = after / at;
