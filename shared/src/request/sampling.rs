@@ -71,7 +71,7 @@ impl Fields {
         let names_another = self.body.get("scheduler").is_some_and(|scheduler| !scheduler.is_null());
         if !names_another && !offer.schedulers.contains(preset.scheduler) {
             let msg = format!("No worker of this app offers its scheduler, {}", preset.scheduler);
-            self.wrong(field, "one_of", msg, &value.unwrap_or_default());
+            self.wrong(field, "not_offered", msg, &value.unwrap_or_default());
             return None;
         }
         Some(preset)
