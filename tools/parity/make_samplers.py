@@ -189,8 +189,16 @@ CASES = [
     {**BASE, "name": "euler4_sigmas", "seed": 35, "steps": 4, "sigmas": [14.6, 5.0, 2.0, 0.6, 0.0]},
     {**BASE, "name": "dmd4_timesteps", "seed": 36, "steps": 4, "guidance_scale": 1.0, **DMD2,
      "scheduler": {"_class_name": "LCMScheduler"}},
+    {**BASE, "name": "edm5_normalised", "seed": 38, "steps": 5, "preview_steps": [],
+     "scheduler": {"_class_name": "EDMDPMSolverMultistepScheduler"}},
+    {**BASE, "name": "edm4_img2img", "seed": 39, "steps": 6, "preview_steps": [], "pipeline": "img2img", "strength": 0.7,
+     "scheduler": {"_class_name": "EDMEulerScheduler", "prediction_type": "v_prediction"}},
     {**BASE, "name": "ddpm5", "seed": 37, "steps": 5, "scheduler": {"_class_name": "DDPMScheduler"}},
 ]
+
+
+# The autoencoder's configuration in the cases with EDM: as Playground v2.5, with other numbers.
+EDM_VAE = {"latents_mean": [-0.4, 0.2, 0.3, -0.1], "latents_std": [1.5, 0.8, 1.2, 0.9], "scaling_factor": 0.5}
 
 
 def cases(fixtures, out):
@@ -198,7 +206,15 @@ def cases(fixtures, out):
     base_cfg = dict(pipe.scheduler.config)
     (out / "cases").mkdir(exist_ok=True)
     for case in CASES:
+        own = dict(pipe.vae.config)
+        if case["name"].startswith("edm"):
+            pipe.vae.register_to_config(**EDM_VAE)
         tensors, info = mf.run_case(pipe, taesd, base_cfg, case)
+        pipe.vae.register_to_config(**{key: own.get(key) for key in EDM_VAE})
+        if case["name"].startswith("edm") and case.get("pipeline"):
+            mean, std = (torch.tensor(EDM_VAE[key]).view(1, 4, 1, 1) for key in ("latents_mean", "latents_std"))
+            drawn = tensors["image_latents"] / EDM_VAE["scaling_factor"]
+            tensors["image_latents"] = (drawn - mean) * EDM_VAE["scaling_factor"] / std
         case["info"] = info
         save_file(tensors, out / "cases" / f"{case['name']}.safetensors")
         print(case["name"], len(tensors), "tensors")

@@ -34,7 +34,7 @@ pub enum KeyRule {
 }
 
 /// The keys that a request may have.
-pub const SCHEDULER_KEYS: [(&str, KeyRule); 38] = {
+pub const SCHEDULER_KEYS: [(&str, KeyRule); 37] = {
     use KeyRule::{Above0, Flag, Integer, Number, Sigmas, Timesteps, Word};
     [
         ("algorithm_type", Word(&["dpmsolver++", "sde-dpmsolver++", "deis"])),
@@ -73,7 +73,6 @@ pub const SCHEDULER_KEYS: [(&str, KeyRule); 38] = {
         ("use_beta_sigmas", Flag),
         ("use_exponential_sigmas", Flag),
         ("use_karras_sigmas", Flag),
-        ("use_flow_sigmas", Flag),
         ("variance_type", Word(&["fixed_small", "fixed_small_log", "fixed_large"])),
     ]
 };
