@@ -1,11 +1,11 @@
 """What diffusers' samplers compute, step by step.
 
-    python make_samplers.py FIXTURES        # e.g. worker/tests/parity; needs torchsde beside what make_fixtures.py needs
+    python make_samplers.py FIXTURES        # e.g. worker/tests/parity; needs torchsde and make_fixtures.py's needs
 
-Writes into FIXTURES/samplers: `steps.json` and `steps.safetensors`, in which every sampler takes its steps with recorded
-predictions in place of a UNet and recorded noise in place of a generator; and `cases.json` with `cases/`, whole requests
-with the fixtures' checkpoint. `DPMSolverSDEScheduler` gets its noise from two draws per step here instead of torchsde's
-tree: the distribution is the same.
+Writes into FIXTURES/samplers: `steps.json` and `steps.safetensors`, in which every sampler takes its steps with
+recorded predictions in place of a UNet and recorded noise in place of a generator; and `cases.json` with `cases/`,
+whole requests with the fixtures' checkpoint. `DPMSolverSDEScheduler` gets its noise from two draws per step here
+instead of torchsde's tree: the distribution is the same.
 """
 
 import contextlib
@@ -53,8 +53,9 @@ VARIANTS = {
     "DPMSolverSDEScheduler": [({}, 8), (V, 6), (KARRAS, 8), (EXPONENTIAL, 7), (BETA, 7), ({}, 1), ({}, 8, 6)],
     "TCDScheduler": [({}, 4), (V, 4), ({"eta": 0.3}, 4), ({"eta": 1.0}, 8), ({"eta": 0.3, **ZERO}, 4),
                      ({"eta": 0.3, **DMD2}, 4), ({"eta": 0.3}, 8, 3)],
-    "EDMEulerScheduler": [({}, 8), ({**V, "sigma_max": 120.0, "sigma_data": 1.0}, 6), ({"sigma_schedule": "exponential"}, 7),
-                          ({"final_sigmas_type": "sigma_min"}, 5), ({"s_churn": 2.0, "s_noise": 1.003}, 5), ({}, 8, 3)],
+    "EDMEulerScheduler": [({}, 8), ({**V, "sigma_max": 120.0, "sigma_data": 1.0}, 6),
+                          ({"sigma_schedule": "exponential"}, 7), ({"final_sigmas_type": "sigma_min"}, 5),
+                          ({"s_churn": 2.0, "s_noise": 1.003}, 5), ({}, 8, 3)],
     "EDMDPMSolverMultistepScheduler": [({}, 8), (V, 6), ({"solver_order": 3}, 16), (SDE, 6),
                                        ({"sigma_schedule": "exponential", "solver_type": "heun"}, 7),
                                        ({"final_sigmas_type": "sigma_min"}, 5), ({}, 8, 3)],
@@ -191,7 +192,8 @@ CASES = [
      "scheduler": {"_class_name": "LCMScheduler"}},
     {**BASE, "name": "edm5_normalised", "seed": 38, "steps": 5, "preview_steps": [],
      "scheduler": {"_class_name": "EDMDPMSolverMultistepScheduler"}},
-    {**BASE, "name": "edm4_img2img", "seed": 39, "steps": 6, "preview_steps": [], "pipeline": "img2img", "strength": 0.7,
+    {**BASE, "name": "edm4_img2img", "seed": 39, "steps": 6, "preview_steps": [], "pipeline": "img2img",
+     "strength": 0.7,
      "scheduler": {"_class_name": "EDMEulerScheduler", "prediction_type": "v_prediction"}},
     {**BASE, "name": "ddpm5", "seed": 37, "steps": 5, "scheduler": {"_class_name": "DDPMScheduler"}},
 ]

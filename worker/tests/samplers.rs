@@ -138,7 +138,7 @@ fn every_step_is_that_of_diffusers() -> Result<()> {
             let largest = worst.entry(format!("{class} {key}")).or_default();
             *largest = largest.max(distance);
             // NaN counts as wrong.
-            if !(distance <= LIMIT) {
+            if distance > LIMIT || distance.is_nan() {
                 wrong.push(format!("{} {key}: {distance:.1e} {:?}", case.name, case.config));
             }
         }
@@ -204,6 +204,31 @@ fn what_a_sampler_does_not_take_is_named() {
         let error = config(class, changes.clone()).expect_err(&changes.to_string());
         assert!(error.contains(&format!("\"{key}\" ")) && error.contains(part), "{error}");
     }
+}
+
+/// A model's own placement of the levels does not contradict that of a request.
+#[test]
+fn a_new_placement_of_the_levels_replaces_the_own_one() {
+    let class = "EulerDiscreteScheduler";
+    let read = |own: Value| {
+        let settings = Settings::parse(&own.to_string(), Path::new("scheduler_config.json")).expect("JSON");
+        SchedulerConfig::read(settings).expect("supported")
+    };
+    let levels = |config: &SchedulerConfig, changes: Value, steps: usize| {
+        let changed = config.with(changes.as_object().expect("an object")).expect("supported");
+        changed.sampler(steps).expect("steps").sigmas().expect("levels").to_vec()
+    };
+    let plain = read(json!({ "_class_name": class }));
+    let karras = read(json!({ "_class_name": class, "use_karras_sigmas": true }));
+    for (changes, steps) in [
+        (json!({ "use_beta_sigmas": true }), 5),
+        (json!({ "timesteps": [999, 500, 9] }), 3),
+        (json!({ "use_karras_sigmas": false }), 5),
+    ] {
+        assert_eq!(levels(&karras, changes.clone(), steps), levels(&plain, changes, steps));
+    }
+    let nothing = json!({ "use_beta_sigmas": false });
+    assert_ne!(levels(&karras, nothing.clone(), 5), levels(&plain, nothing, 5), "it keeps its own");
 }
 
 /// Lists are for a request. A model's file with one is read without it.

@@ -8,6 +8,11 @@ use super::lists;
 use super::sampler::Sampler;
 use crate::sdxl::{LoadError, Settings};
 
+/// The keys that place the noise levels, of which one may be true.
+const SHAPES: [&str; 3] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"];
+/// The keys that list them.
+const LISTS: [&str; 2] = ["timesteps", "sigmas"];
+
 /// A supported class and its settings.
 #[derive(Debug, Clone)]
 pub struct SchedulerConfig {
@@ -22,7 +27,7 @@ impl SchedulerConfig {
     /// If it needs something that is not implemented.
     pub fn read(settings: Settings) -> Result<Self, LoadError> {
         let mut none = Map::new();
-        for key in ["timesteps", "sigmas"] {
+        for key in LISTS {
             if settings.get::<Value>(key)?.is_some() {
                 let file = settings.path().display();
                 tracing::warn!("{file}: \"{key}\" is for a request and not for a model: it is ignored");
@@ -39,12 +44,19 @@ impl SchedulerConfig {
 
     /// The configuration with some keys replaced, as diffusers' `from_config(config, **changes)`. `_class_name` changes
     /// the class. Keys that the class does not have are ignored. `sigmas`, `timesteps`, `eta` and `s_churn`, which are
-    /// arguments of functions in diffusers, are keys too.
+    /// arguments of functions in diffusers, are keys too. A new placement of the noise levels replaces the model's own.
     ///
     /// # Errors
     /// If a change needs something that is not implemented.
     pub fn with(&self, changes: &Map<String, Value>) -> Result<Self, LoadError> {
-        Self::of(self.settings.with(changes))
+        let mut changes = changes.clone();
+        let places = |key: &&str| changes.get(*key).is_some_and(|value| !value.is_null() && *value != false);
+        if SHAPES.iter().chain(&LISTS).any(places) {
+            for shape in SHAPES {
+                changes.entry(shape).or_insert(Value::Bool(false));
+            }
+        }
+        Self::of(self.settings.with(&changes))
     }
 
     /// The classes that fit this model's parameterisation, by diffusers' name.

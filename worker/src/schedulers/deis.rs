@@ -43,8 +43,8 @@ impl Deis {
     }
 }
 
-/// The coefficient of each estimate of the noise, newest first, for a step from level `rhos[0]` to `to`: the integral of
-/// the polynomial in ln(rho) that is 1 at the estimate's level and 0 at the others.
+/// The coefficient of each estimate of the noise, newest first, for a step from level `rhos[0]` to `to`: the integral
+/// of the polynomial in ln(rho) that is 1 at the estimate's level and 0 at the others.
 fn coefficients(rhos: &[f64], to: f64) -> Vec<f64> {
     let from = rhos[0].ln();
     // Relative to the first level, so that little is lost when the integrals are subtracted.

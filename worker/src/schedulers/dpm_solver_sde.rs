@@ -1,9 +1,9 @@
 //! diffusers' `DPMSolverSDEScheduler` (`scheduling_dpmsolver_sde.py`): the stochastic DPM-Solver++ of second order in
-//! sigma, as `sample_dpmpp_sde` of Crowson's k-diffusion. Each level except the last needs a second call of the UNet, so n
-//! steps are 2 n - 1 calls.
+//! sigma, as `sample_dpmpp_sde` of Crowson's k-diffusion. Each level except the last needs a second call of the UNet,
+//! so n steps are 2 n - 1 calls.
 //!
-//! The noise of a step and that of its first half are from one Brownian motion. diffusers computes it with torchsde from a
-//! seed of its own; here it is two draws of the job's generator, see decision 0022.
+//! The noise of a step and that of its first half are from one Brownian motion. diffusers computes it with torchsde
+//! from a seed of its own; here it is two draws of the job's generator, see decision 0022.
 
 use candle_core::Tensor;
 

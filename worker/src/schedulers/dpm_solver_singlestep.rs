@@ -1,6 +1,6 @@
-//! diffusers' `DPMSolverSinglestepScheduler` (`scheduling_dpmsolver_singlestep.py`): DPM-Solver++ of order 1 to 3 in groups
-//! of steps (Lu et al. 2022, "DPM-Solver++", algorithm 1). Within a group each step begins again at the group's first
-//! latents, with an order more.
+//! diffusers' `DPMSolverSinglestepScheduler` (`scheduling_dpmsolver_singlestep.py`): DPM-Solver++ of order 1 to 3 in
+//! groups of steps (Lu et al. 2022, "DPM-Solver++", algorithm 1). Within a group each step begins again at the group's
+//! first latents, with an order more.
 
 use candle_core::Tensor;
 
@@ -50,8 +50,8 @@ impl DpmSolverSinglestep {
         Ok(Self { tables, choice, orders, estimates: Estimates::default(), start: None })
     }
 
-    /// The estimate's change over the group, divided by its lambda: the first term of the Taylor series, and for order 3 of
-    /// Heun's form the second. `h` is the length of the whole step.
+    /// The estimate's change over the group, divided by its lambda: the first term of the Taylor series, and for order
+    /// 3 of Heun's form the second. `h` is the length of the whole step.
     fn changes(&self, step: usize, order: usize, h: f64) -> candle_core::Result<(Tensor, Option<Tensor>)> {
         let lambda = |back: usize| self.tables.level(step - back).lambda;
         let oldest = &self.estimates[order - 1];

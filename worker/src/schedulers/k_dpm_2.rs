@@ -1,7 +1,7 @@
 //! diffusers' `KDPM2DiscreteScheduler` (`scheduling_k_dpm_2_discrete.py`) and `KDPM2AncestralDiscreteScheduler`
 //! (`scheduling_k_dpm_2_ancestral_discrete.py`): DPM-Solver-2 (Lu et al. 2022, "DPM-Solver", algorithm 1) in sigma, and
-//! its form with new noise in each step. Each level except the last needs a second call of the UNet at a level between it
-//! and the next one, so n steps are 2 n - 1 calls.
+//! its form with new noise in each step. Each level except the last needs a second call of the UNet at a level between
+//! it and the next one, so n steps are 2 n - 1 calls.
 
 use candle_core::Tensor;
 

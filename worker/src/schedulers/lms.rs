@@ -1,5 +1,5 @@
-//! diffusers' `LMSDiscreteScheduler` (`scheduling_lms_discrete.py`): a linear multistep method of order 4 in sigma, as in
-//! Crowson's k-diffusion.
+//! diffusers' `LMSDiscreteScheduler` (`scheduling_lms_discrete.py`): a linear multistep method of order 4 in sigma, as
+//! in Crowson's k-diffusion.
 
 use candle_core::Tensor;
 
@@ -27,8 +27,8 @@ impl Lms {
     }
 }
 
-/// The weight of each slope, newest first, for a step from level `sigmas[0]` to `to`: the integral of the polynomial that
-/// is 1 at the slope's level and 0 at the others. The rule of Gauss with two points is exact up to degree 3.
+/// The weight of each slope, newest first, for a step from level `sigmas[0]` to `to`: the integral of the polynomial
+/// that is 1 at the slope's level and 0 at the others. The rule of Gauss with two points is exact up to degree 3.
 fn weights(sigmas: &[f64], to: f64) -> Vec<f64> {
     let (middle, half) = (0.5 * (sigmas[0] + to), 0.5 * (to - sigmas[0]));
     let offset = half / 3f64.sqrt();

@@ -1,7 +1,7 @@
 //! Samplers: tables of timesteps and noise levels, and one tensor update per step.
 //!
-//! Each sampler implements diffusers' class of the same name, each method in one file; `classes` lists them. It is built for one job, from the
-//! checkpoint's `scheduler_config.json` and the job's changes to it.
+//! Each sampler implements diffusers' class of the same name, each method in one file; `classes` lists them. It is
+//! built for one job, from the checkpoint's `scheduler_config.json` and the job's changes to it.
 
 mod beta;
 mod churn;

@@ -83,8 +83,8 @@ pub(super) enum Rules {
 }
 
 impl Rules {
-    /// The level after the last step. `placed`: the last one of levels that are not the training's; `lowest`: the lowest
-    /// level of the training.
+    /// The level after the last step. `placed`: the last one of levels that are not the training's; `lowest`: the
+    /// lowest level of the training.
     fn last(self, s: &Settings, placed: Option<f64>, lowest: f64) -> Result<f64, LoadError> {
         if self == Self::Deis {
             return Ok(placed.unwrap_or(lowest));

@@ -1,6 +1,6 @@
-//! diffusers' `PNDMScheduler` (`scheduling_pndm.py`) without Runge-Kutta steps: the pseudo linear multistep method of Liu
-//! et al. 2022, "Pseudo Numerical Methods for Diffusion Models on Manifolds", equation 12. The second timestep has two
-//! calls of the UNet, so n steps are n + 1 calls.
+//! diffusers' `PNDMScheduler` (`scheduling_pndm.py`) without Runge-Kutta steps: the pseudo linear multistep method of
+//! Liu et al. 2022, "Pseudo Numerical Methods for Diffusion Models on Manifolds", equation 12. The second timestep has
+//! two calls of the UNet, so n steps are n + 1 calls.
 
 use candle_core::Tensor;
 

@@ -1,6 +1,6 @@
 //! diffusers' `TCDScheduler` (`scheduling_tcd.py`): strategic stochastic sampling (Zheng et al. 2024, "Trajectory
-//! Consistency Distillation", algorithm 4). `eta` is the paper's gamma: an argument of diffusers' `step`; here it is read
-//! like a key of the configuration, and 0 as diffusers' pipeline passes it.
+//! Consistency Distillation", algorithm 4). `eta` is the paper's gamma: an argument of diffusers' `step`; here it is
+//! read like a key of the configuration, and 0 as diffusers' pipeline passes it.
 
 use candle_core::Tensor;
 
