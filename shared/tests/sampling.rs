@@ -38,6 +38,7 @@ fn check(body: Value) -> Result<ImageSpec, Vec<FieldError>> {
     check_for(body, &offering(classes()), Unknown::Refused)
 }
 
+#[cfg(test)]
 fn chosen(body: Value) -> (Option<String>, Value, u32, f64) {
     let spec = check(body).unwrap();
     let config = Value::Object(spec.scheduler_config().clone());
