@@ -7,7 +7,7 @@ use glimpse_shared::{
     error::StoreResult,
     id::{App, Micros},
     job::{SeenWorker, WorkerState},
-    needs::{Capabilities, Needs},
+    needs::{Capabilities, Needs, SCHEDULER_CONFIG, Word},
     request::{FieldError, ImageSpec, Offer},
     store::SharedStore,
 };
@@ -75,16 +75,30 @@ impl Served {
         let pixels = u64::from(width) * u64::from(height);
         let mut errors = Vec::new();
         // The request was checked against the offer of all workers: so each need is met, but not all by one worker.
-        if let Some(scheduler) = spec.scheduler() {
-            let knows = |each: &&Each| each.schedulers.iter().any(|name| name == scheduler);
-            let most = self.each.iter().filter(knows).map(|each| each.max_pixels).max().unwrap_or(0);
+        let reads_changes = Needs::new(0, [Word::feature(SCHEDULER_CONFIG)]);
+        let changes = spec.scheduler_config();
+        let able =
+            || self.each.iter().filter(|each| changes.is_empty() || reads_changes.met_by(&each.capabilities));
+        if able().next().is_none() {
+            let msg = "No worker of this app reads changes of a scheduler's configuration, also those of a scheduler's \
+                       name or a preset: leave them out, or update the workers";
+            let input = serde_json::Value::Object(changes.clone());
+            return Err(vec![FieldError::body("scheduler_config", "feature_not_supported", msg, &input)]);
+        }
+        let scheduler = spec.scheduler();
+        let knows =
+            |each: &&Each| scheduler.is_none_or(|chosen| each.schedulers.iter().any(|name| name == chosen));
+        if let Some(most) = able().filter(knows).map(|each| each.max_pixels).max() {
             let (field, side) = if width >= height { ("width", width) } else { ("height", height) };
+            let with = scheduler.unwrap_or("scheduler_config");
             let msg = format!(
-                "With {scheduler} a picture should have at most {most} pixels, {width}x{height} has {pixels}"
+                "With {with} a picture should have at most {most} pixels, {width}x{height} has {pixels}"
             );
             let ctx = json!({ "le": most });
             errors.push(FieldError::body(field, "less_than_equal", msg, &side.into()).with_ctx(ctx));
-            let large_enough = self.each.iter().filter(|each| pixels <= each.max_pixels);
+        }
+        if let Some(scheduler) = scheduler {
+            let large_enough = able().filter(|each| pixels <= each.max_pixels);
             let names: BTreeSet<_> = large_enough.flat_map(|each| &each.schedulers).collect();
             let msg =
                 format!("No worker of this app offers this scheduler for a picture of {width}x{height}");

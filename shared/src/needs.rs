@@ -10,6 +10,9 @@ use sha2::{Digest, Sha256};
 
 use crate::request::ImageSpec;
 
+/// The feature of a worker that reads `scheduler_config`.
+pub const SCHEDULER_CONFIG: &str = "scheduler_config";
+
 /// One thing that a job can need, as `kind:value`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Word(String);
@@ -20,7 +23,7 @@ impl Word {
         Self::new("scheduler", name)
     }
 
-    /// A feature of a worker, as [`WorkerRecord::features`](crate::job::WorkerRecord::features) names it.
+    /// A feature of requests, by the name in a worker's record.
     pub fn feature(name: &str) -> Self {
         Self::new("feature", name)
     }
@@ -53,12 +56,17 @@ impl Needs {
         Self { pixels, words: words.into_iter().collect() }
     }
 
-    /// The needs of a request: its size, and its scheduler if it names one.
+    /// The needs of a request: its size, its scheduler if it names one, and the fields that workers of the release
+    /// before would ignore.
     pub fn of(spec: &ImageSpec) -> Self {
         let scheduler = spec.scheduler().map(Word::scheduler);
-        // Workers of the release before do not know these fields.
-        let features = [("prompt_syntax", !spec.prompt_syntax().is_plain()), ("long_prompt", spec.long_prompt())];
-        let features = features.into_iter().filter(|(_, needed)| *needed).map(|(name, _)| Word::feature(name));
+        let features = [
+            (SCHEDULER_CONFIG, !spec.scheduler_config().is_empty()),
+            ("prompt_syntax", !spec.prompt_syntax().is_plain()),
+            ("long_prompt", spec.long_prompt()),
+        ];
+        let features =
+            features.into_iter().filter(|(_, needed)| *needed).map(|(name, _)| Word::feature(name));
         Self::new(u64::from(spec.width()) * u64::from(spec.height()), scheduler.into_iter().chain(features))
     }
 

@@ -304,9 +304,10 @@ fn a_spec_of_an_older_release_is_read() {
 
 #[test]
 fn a_prompt_in_a1111_syntax_names_loras_and_is_checked() {
-    let spec = check(json!({ "prompt": "a (fox:1.2) <lora:ink:0.5><lora:styles/oil>", "prompt_syntax": "a1111",
+    let spec =
+        check(json!({ "prompt": "a (fox:1.2) <lora:ink:0.5><lora:styles/oil>", "prompt_syntax": "a1111",
         "loras": [{ "path": "first" }] }))
-    .unwrap();
+        .unwrap();
     let loras: Vec<_> = spec.loras().iter().map(|lora| (lora.name().as_str(), lora.scale())).collect();
     assert_eq!(loras, [("first", 1.0), ("ink", 0.5), ("styles/oil", 1.0)]);
     assert!(spec.prompt().contains("<lora:ink:0.5>"), "{}", spec.prompt());

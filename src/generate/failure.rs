@@ -2,7 +2,10 @@
 
 use std::{fmt::Display, process::ExitCode};
 
-use glimpse_shared::{request::FieldError, shutdown::Signal};
+use glimpse_shared::{
+    request::{FieldError, Loc},
+    shutdown::Signal,
+};
 
 /// The reason for no picture.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +40,13 @@ impl Failure {
 
     /// A [`Failure::BadInput`] that names each wrong field and its flag.
     pub fn fields(errors: &[FieldError]) -> Self {
-        let lines: Vec<String> = errors.iter().map(|error| line(&error.field(), &error.msg)).collect();
+        let lines: Vec<String> = errors
+            .iter()
+            .map(|error| match error.loc.get(2) {
+                Some(Loc::Name(member)) => line(&error.field(), &of_member(member, &error.msg)),
+                _ => line(&error.field(), &error.msg),
+            })
+            .collect();
         Self::BadInput(lines.join("; "))
     }
 
@@ -56,7 +65,7 @@ impl Failure {
 /// Fields of a request with a differently named flag.
 const OTHERS: [(&str, &str); 2] = [("num_inference_steps", "steps"), ("loras", "lora")];
 /// Fields with a flag of the same name (with hyphens).
-const FLAGS: [&str; 17] = [
+const FLAGS: [&str; 19] = [
     "negative_prompt",
     "width",
     "height",
@@ -71,10 +80,17 @@ const FLAGS: [&str; 17] = [
     "seed",
     "num_images",
     "scheduler",
+    "scheduler_config",
+    "preset",
     "preview_every",
     "preview_source",
     "output_format",
 ];
+
+/// What is wrong with a member of a field.
+pub fn of_member(member: &str, message: &str) -> String {
+    format!("{member}: {message}")
+}
 
 /// `field (--flag): what is wrong`.
 pub fn line(field: &str, message: &str) -> String {

@@ -20,6 +20,7 @@ use glimpse_shared::{
     telemetry::{self, LogConfig, LogFormat},
 };
 use glimpse_worker::config::ModelConfig;
+use serde_json::Value;
 
 use failure::Failure;
 use input::LoraArg;
@@ -65,9 +66,15 @@ pub struct Args {
     /// The weight of the prompt (classifier-free guidance), 0 to 30. [default: 5]
     #[arg(long, value_name = "SCALE", allow_negative_numbers = true, value_parser = finite)]
     guidance_scale: Option<f64>,
-    /// The sampler, by its name in diffusers. [default: the model's own]
+    /// The sampler, such as `DPM++ 2M Karras`, or by its name in diffusers. [default: the model's own]
     #[arg(long, value_name = "NAME")]
     scheduler: Option<String>,
+    /// Changes to the sampler's configuration, such as `{"timestep_spacing":"trailing"}`.
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    scheduler_config: Option<Value>,
+    /// Sampler, steps and guidance for a model of few steps: lightning, turbo, hyper, lcm or dmd2.
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
     /// A picture to start from: PNG, JPEG or WebP.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
@@ -120,6 +127,10 @@ pub struct Args {
 fn finite(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite());
     number.ok_or_else(|| "should be a finite number".to_owned())
+}
+
+fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("should be JSON: {error}"))
 }
 
 fn format(text: &str) -> Result<OutputFormat, String> {
@@ -193,6 +204,8 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         seed: args.seed,
         num_images: args.num_images,
         scheduler: args.scheduler,
+        scheduler_config: args.scheduler_config,
+        preset: args.preset,
         preview_every: args.preview_every,
         preview_source: args.preview_source,
         output_format: Some(output.format()),

@@ -16,7 +16,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    failure::{Failure, line},
+    failure::{Failure, line, of_member},
     made::Made,
     output::PreviewDir,
     progress::Progress,
@@ -320,7 +320,11 @@ fn detail(body: &Value) -> String {
         Value::Array(entries) => {
             let lines = entries.iter().map(|entry| {
                 let field = entry["loc"][1].as_str().unwrap_or("body");
-                line(field, entry["msg"].as_str().unwrap_or("wrong"))
+                let message = entry["msg"].as_str().unwrap_or("wrong");
+                match entry["loc"][2].as_str() {
+                    Some(member) => line(field, &of_member(member, message)),
+                    None => line(field, message),
+                }
             });
             lines.collect::<Vec<_>>().join("; ")
         }

@@ -72,7 +72,7 @@ async fn every_failure_has_its_exit_code_and_writes_nothing() {
     let nowhere = folder.path().join("no/such/folder/out.png").display().to_string();
     let gif = folder.path().join("out.gif").display().to_string();
     let picture = "docs/images/forming.png";
-    let cases: [(&[&str], i32, &str); 37] = [
+    let cases: [(&[&str], i32, &str); 41] = [
         (&["x", "-o", &out, "--steps", "0"], 2, "num_inference_steps"),
         (&["x", "-o", &out, "--steps", "51", "--server", &address], 2, "num_inference_steps"),
         (&["x", "-o", &out, "--width", "65"], 2, "width"),
@@ -100,6 +100,14 @@ async fn every_failure_has_its_exit_code_and_writes_nothing() {
         (&["x", "-o", "-", "--num-images", "2"], 2, "--num-images"),
         (&["x", "-o", &out, "--scheduler", "Nobody"], 2, "--scheduler"),
         (&["x", "-o", &out, "--scheduler", "Nobody", "--server", &address], 2, "--scheduler"),
+        (&["x", "-o", &out, "--preset", "fast"], 2, "--preset"),
+        (&["x", "-o", &out, "--scheduler-config", "{"], 2, "--scheduler-config"),
+        (&["x", "-o", &out, "--scheduler-config", r#"{"eta":2}"#], 2, "(--scheduler-config): eta: "),
+        (
+            &["x", "-o", &out, "--scheduler-config", r#"{"eta":2}"#, "--server", &address],
+            2,
+            "(--scheduler-config): eta: ",
+        ),
         (&["x", "-o", &out, "--preview-every", "51"], 2, "--preview-every"),
         (&["x", "-o", &out, "--preview-source", "sketch"], 2, "--preview-source"),
         (&["x", "-o", &out, "--output-format", "gif"], 2, "--output-format"),
@@ -270,6 +278,9 @@ async fn every_field_of_a_request_has_a_flag() {
     for options in [
         &["--guidance-scale", "1.5"][..],
         &["--scheduler", "EulerAncestralDiscrete"],
+        &["--scheduler", "DPM++ 2M Karras"],
+        &["--scheduler-config", r#"{"use_karras_sigmas":true}"#],
+        &["--preset", "hyper"],
         &["--negative-prompt", "-"],
         &["--guidance-rescale", "0.7"],
     ] {

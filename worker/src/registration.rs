@@ -5,6 +5,7 @@ use std::time::Duration;
 use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
+    needs::SCHEDULER_CONFIG,
     results::Results,
     store::SharedStore,
 };
@@ -29,7 +30,8 @@ pub fn record(
     loras: Option<&LoraDir>,
     results: Option<&Results>,
 ) -> WorkerRecord {
-    let mut features = ["image", "mask", "prompt_syntax", "long_prompt"].map(str::to_owned).to_vec();
+    let mut features =
+        ["image", "mask", SCHEDULER_CONFIG, "prompt_syntax", "long_prompt"].map(str::to_owned).to_vec();
     features.extend(loras.map(|_| "loras".to_owned()));
     WorkerRecord {
         id,

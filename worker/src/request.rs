@@ -95,15 +95,18 @@ pub fn inputs(spec: &ImageSpec, loras: Option<&LoraDir>) -> Result<Inputs, Pipel
         clip_skip: spec.clip_skip().map(|layers| layers as usize),
         seed: spec.seed(),
         num_images_per_prompt: spec.num_images() as usize,
-        scheduler: spec
-            .scheduler()
-            .map(|name| SchedulerChoice { name: Some(name.to_owned()), changes: Default::default() }),
+        scheduler: scheduler(spec),
         image: spec.image().map(|image| decode("image", image)).transpose()?,
         mask: spec.mask().map(|mask| decode("mask", mask)).transpose()?,
         strength: spec.strength(),
         loras: spec.loras().iter().map(|lora| find(lora, loras)).collect::<Result<_, _>>()?,
         ..Inputs::new(spec.prompt(), spec.width(), spec.height())
     })
+}
+
+fn scheduler(spec: &ImageSpec) -> Option<SchedulerChoice> {
+    let (name, changes) = (spec.scheduler().map(str::to_owned), spec.scheduler_config().clone());
+    (name.is_some() || !changes.is_empty()).then_some(SchedulerChoice { name, changes })
 }
 
 fn decode(field: &'static str, image: &InputImage) -> Result<Rgb, PipelineError> {

@@ -9,10 +9,11 @@ mod marked;
 mod support;
 
 use candle_core::DType;
-use glimpse_worker::pipeline::LoadOptions;
+use glimpse_worker::pipeline::{LoadOptions, Pipeline, SdxlPipeline};
 use golden::{check, check_changed};
 use marked::{copy, mark};
 use safetensors::tensor::Dtype;
+use serde_json::{Map, Value, json};
 use support::parity;
 
 #[cfg(test)]
@@ -65,6 +66,48 @@ cases! { "prompts":
     commas
     negative_is_longer
     long_prompt
+}
+
+cases! { "samplers":
+    deis5_karras
+    pndm5
+    lms6_v
+    tcd4_eta
+    euler4_sigmas
+    dmd4_timesteps
+    ddpm5
+}
+
+/// A model as Playground v2.5 and CosXL: its own sampler is one of EDM, and its latents are normalised.
+#[test]
+fn a_model_of_edm_gives_the_numbers_of_diffusers() {
+    for (name, class, others) in [
+        ("edm5_normalised", "EDMDPMSolverMultistepScheduler", json!({})),
+        ("edm4_img2img", "EDMEulerScheduler", json!({ "prediction_type": "v_prediction" })),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        copy(&parity().join("model"), folder.path(), &|_| true);
+        let set = |file: &str, changes: Value| {
+            let file = folder.path().join(file);
+            let text = std::fs::read_to_string(&file).expect("a configuration");
+            let mut config: Map<String, Value> = serde_json::from_str(&text).expect("JSON");
+            config.extend(changes.as_object().expect("an object").clone());
+            std::fs::write(&file, Value::Object(config).to_string()).expect("written");
+        };
+        set("scheduler/scheduler_config.json", json!({ "_class_name": class }));
+        set("scheduler/scheduler_config.json", others);
+        set(
+            "vae/config.json",
+            json!({
+                "latents_mean": [-0.4, 0.2, 0.3, -0.1], "latents_std": [1.5, 0.8, 1.2, 0.9], "scaling_factor": 0.5,
+            }),
+        );
+        let options =
+            LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(folder.path()) };
+        let described = SdxlPipeline::load(options.clone()).expect("loads").describe();
+        assert_eq!(described.schedulers, ["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"]);
+        check_changed(&parity().join("samplers"), name, options, |inputs| inputs.scheduler = None);
+    }
 }
 
 /// The same weights in a file with SGM's names, and TAESD in its original file.

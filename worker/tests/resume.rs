@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use fixture::pipeline;
 use glimpse_worker::noise::GeneratorKind;
 use glimpse_worker::pipeline::{Inputs, Pipeline, Rgb, SchedulerChoice, SdxlPipeline};
+use glimpse_worker::schedulers::SCHEDULERS;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
@@ -82,12 +83,26 @@ samplers! {
     dpm_solver_sde: { "_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++" }
     unipc: { "_class_name": "UniPCMultistepScheduler", "solver_order": 3 }
     lcm: { "_class_name": "LCMScheduler" }
+    deis: { "_class_name": "DEISMultistepScheduler", "solver_order": 3 }
+    ddpm: { "_class_name": "DDPMScheduler" }
+    pndm: { "_class_name": "PNDMScheduler" }
+    lms: { "_class_name": "LMSDiscreteScheduler" }
+    k_dpm_2: { "_class_name": "KDPM2DiscreteScheduler" }
+    k_dpm_2_ancestral: { "_class_name": "KDPM2AncestralDiscreteScheduler" }
+    dpm_solver_singlestep: { "_class_name": "DPMSolverSinglestepScheduler", "solver_order": 3 }
+    dpm_solver_singlestep_sde: { "_class_name": "DPMSolverSinglestepScheduler", "algorithm_type": "sde-dpmsolver++" }
+    dpm_solver_sde_scheduler: { "_class_name": "DPMSolverSDEScheduler" }
+    tcd: { "_class_name": "TCDScheduler", "eta": 0.3 }
+    edm_euler: { "_class_name": "EDMEulerScheduler", "s_churn": 2.0 }
+    edm_dpm_solver: { "_class_name": "EDMDPMSolverMultistepScheduler", "solver_order": 3 }
+    ddim_eta: { "_class_name": "DDIMScheduler", "eta": 0.7 }
+    euler_churn: { "_class_name": "EulerDiscreteScheduler", "s_churn": 2.0 }
 }
 
 #[test]
 fn every_sampler_that_is_offered_is_in_this_file() {
     let here = include_str!("resume.rs");
-    for name in pipeline().describe().schedulers {
+    for name in SCHEDULERS {
         assert!(here.contains(&format!("{{ \"_class_name\": \"{name}\"")), "{name}");
     }
 }

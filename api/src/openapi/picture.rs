@@ -4,9 +4,10 @@
 use glimpse_shared::request::{
     Defaults, PreviewSource,
     limits::{
-        FAL_STRENGTH, GRID, MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_IMAGES, MAX_LORA_NAME_CHARS, MAX_LORA_SCALE,
-        MAX_LORAS, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_SEED, MAX_STEPS, MAX_STRENGTH, SIDE,
-        STRENGTH, STRENGTH_OF_MASK, default,
+        FAL_STRENGTH, GRID, KeyRule, MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_IMAGES, MAX_LISTED,
+        MAX_LORA_NAME_CHARS, MAX_LORA_SCALE, MAX_LORAS, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_SEED,
+        MAX_SIGMA, MAX_STEPS, MAX_STRENGTH, MAX_TIMESTEP, PRESETS, SCHEDULER_KEYS, SIDE, STRENGTH,
+        STRENGTH_OF_MASK, default,
     },
 };
 use serde_json::{Value, json};
@@ -119,7 +120,9 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
             says(integer(0, MAX_SEED), "Without it a random number below 2^32; the result says it").into(),
         ),
         ("num_images", or(integer(1, MAX_IMAGES), 1, "How many pictures").into()),
-        ("scheduler", says(name(), SCHEDULER).examples(["EulerDiscreteScheduler"]).into()),
+        ("scheduler", says(name(), SCHEDULER).examples(["DPM++ 2M Karras"]).into()),
+        ("scheduler_config", scheduler_config(draft)),
+        ("preset", says(one_of(PRESETS.iter().map(|preset| preset.name)), PRESET).into()),
         (
             "preview_every",
             or(
@@ -140,8 +143,15 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
 const PICTURE: &str = "A data URI of a PNG, JPEG or WebP with at most 12 MiB, 16777216 pixels, and 8192 pixels per \
                        side; with `--allow-image-urls` also an http or https URL";
 
-const SCHEDULER: &str = "A name that a worker of the app offers (`GET /v1/workers`), spelled as in diffusers; \
-                         `Scheduler` at the end may be left out. Without it the checkpoint's own";
+const SCHEDULER: &str = "A class of diffusers that a worker of the app offers (`GET /v1/workers`), with or without \
+                         `Scheduler`, or one of its other names (docs/samplers.md). Without it the checkpoint's own";
+
+const PRESET: &str = "Defaults of `scheduler`, `scheduler_config`, `num_inference_steps` and `guidance_scale` for a \
+                      model of few steps (docs/samplers.md)";
+
+const SCHEDULER_CONFIG: &str = "Keys of diffusers' `scheduler_config.json` that replace the checkpoint's, and arguments \
+                                of its samplers. The length of `timesteps`, or of `sigmas` less one, is the number of \
+                                steps. A key that the sampler does not have has no effect";
 
 /// One side of a picture.
 pub(super) fn side() -> ObjectBuilder {
@@ -149,6 +159,43 @@ pub(super) fn side() -> ObjectBuilder {
     integer(least, most).multiple_of(Some(u64::from(GRID))).description(Some(format!(
         "Pixels. A picture has at most {MAX_PIXELS}, or what the workers of the app allow"
     )))
+}
+
+fn scheduler_config(draft: &mut Draft) -> RefOr<Schema> {
+    let list = |items: ObjectBuilder, least: usize, text: &str| -> RefOr<Schema> {
+        let mut list = Array::new(items);
+        list.schema_type = SchemaType::from_iter([Type::Array, Type::Null]);
+        (list.min_items, list.max_items) = (Some(least), Some(MAX_LISTED));
+        list.description = Some(text.to_owned());
+        list.into()
+    };
+    let schema = |rule| -> RefOr<Schema> {
+        match rule {
+            KeyRule::Flag => boolean().into(),
+            KeyRule::Word(words) => one_of(words.iter().copied()).into(),
+            KeyRule::Number(least, most) => number(least, most).into(),
+            KeyRule::Above0(most) => number_above(0.0, most).into(),
+            KeyRule::Integer(least, most) => integer(least, most).into(),
+            KeyRule::Sigmas => {
+                let level = Object::builder().schema_type(Type::Number);
+                let level = level.minimum(Some(0.0)).maximum(Some(MAX_SIGMA));
+                list(
+                    level,
+                    2,
+                    "Noise levels, each below the one before; the last is that after the last step",
+                )
+            }
+            KeyRule::Timesteps => {
+                let timestep = Object::builder().schema_type(Type::Integer);
+                let timestep = timestep.minimum(Some(0)).maximum(Some(MAX_TIMESTEP));
+                list(timestep, 1, "Timesteps of the training, each below the one before")
+            }
+        }
+    };
+    let object = Object::builder().schema_type(SchemaType::from_iter([Type::Object, Type::Null]));
+    let keys = SCHEDULER_KEYS.into_iter();
+    let object = keys.fold(object, |object, (key, rule)| object.property(key, schema(rule)));
+    draft.named("SchedulerConfig", says(closed(object), SCHEDULER_CONFIG))
 }
 
 fn loras(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {

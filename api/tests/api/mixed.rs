@@ -85,6 +85,39 @@ async fn a_request_is_checked_against_each_worker_for_itself() {
 }
 
 #[tokio::test]
+async fn changes_of_a_scheduler_need_a_worker_that_reads_them() {
+    let stack = mixed().await;
+    let [large, small] = workers();
+    let body = |members: &str| format!("{{\"app\":\"glimpse/demo\",\"prompt\":\"a\",{members}}}");
+    let wrong = async |stack: &Stack, members: &str| -> Vec<String> {
+        let answer = stack.post("/v1/jobs", &body(members)).await;
+        let errors = answer.json()["detail"].as_array().cloned().unwrap_or_default();
+        errors.iter().map(|error| error["loc"][1].as_str().unwrap().to_owned()).collect()
+    };
+    let trailing = r#""scheduler_config":{"timestep_spacing":"trailing"}"#;
+    assert!(wrong(&stack, trailing).await.is_empty());
+    // The larger worker is of a release that does not know changes.
+    let before = WorkerRecord { features: vec!["image".to_owned()], ..large.clone() };
+    stack.store.heartbeat(&before).await.unwrap();
+    let later = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
+    let big = r#""width":1024,"height":1024"#;
+    assert!(wrong(&later, trailing).await.is_empty());
+    assert!(wrong(&later, big).await.is_empty());
+    assert_eq!(wrong(&later, &format!("{trailing},{big}")).await, ["width"]);
+    assert_eq!(wrong(&later, r#""scheduler":"DDIM trailing""#).await, ["scheduler"]);
+    assert!(wrong(&later, r#""scheduler":"ddim""#).await.is_empty());
+    // The jobs that need nothing of the kind go to any worker.
+    let got = stack.store.try_claim(&claim(&before, 1)).await.unwrap().unwrap();
+    assert!(got.job.spec.scheduler_config().is_empty(), "{:?}", got.job.spec);
+    // No worker knows changes.
+    stack.store.heartbeat(&WorkerRecord { features: Vec::new(), ..small }).await.unwrap();
+    let later = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
+    assert_eq!(wrong(&later, trailing).await, ["scheduler_config"]);
+    assert_eq!(wrong(&later, r#""preset":"lcm""#).await, Vec::<String>::new());
+    assert_eq!(wrong(&later, r#""preset":"dmd2""#).await, ["scheduler_config"]);
+}
+
+#[tokio::test]
 async fn the_error_names_valid_values() {
     let stack = mixed().await;
     let body = r#"{"app":"glimpse/demo","prompt":"a","width":512,"height":256,"scheduler":"LCM"}"#;

@@ -183,8 +183,8 @@ fn sample(document: &Value, schema: &Value) -> Value {
 }
 
 fn objects(document: &Value, schema: &Value) -> Vec<(Value, bool)> {
-    let required: Vec<_> =
-        schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    let required = schema["required"].as_array().into_iter().flatten();
+    let required: Vec<_> = required.map(|name| name.as_str().unwrap()).collect();
     let properties = schema["properties"].as_object().unwrap();
     let whole: Map<_, _> =
         required.iter().map(|name| ((*name).to_owned(), sample(document, &properties[*name]))).collect();
@@ -214,10 +214,16 @@ fn lists(document: &Value, schema: &Value) -> Vec<(Value, bool)> {
     let (good, _) = items.iter().find(|(item, is_valid)| *is_valid && !item.is_null()).unwrap().clone();
     let most = schema["maxItems"].as_u64().expect("a list has a maximum") as usize;
     let list = |length: usize| json!(vec![good.clone(); length]);
-    let mut tries = vec![(list(0), true), (list(most), true), (list(most + 1), false), (json!({}), false)];
-    tries.extend(items.into_iter().map(|(item, is_valid)| (json!([item]), is_valid)));
+    let least = schema["minItems"].as_u64().unwrap_or(0) as usize;
+    let mut tries =
+        vec![(list(least), true), (list(most), true), (list(most + 1), false), (json!({}), false)];
+    tries.extend(least.checked_sub(1).map(|fewer| (list(fewer), false)));
+    tries.extend(items.into_iter().map(|(item, is_valid)| (json!(vec![item; least.max(1)]), is_valid)));
     tries
 }
+
+/// The types of errors about fields that do not fit together, or to what the workers offer.
+const FIT: [&str; 5] = ["too_few_steps", "not_descending", "excluded", "steps_differ", "not_offered"];
 
 #[cfg(test)]
 /// Whether a route found nothing wrong with a field. It may still find that the fields do not fit together.
@@ -226,7 +232,8 @@ fn takes(answer: &Answer, field: &str) -> bool {
         200 | 202 => true,
         422 => {
             let errors = answer.json()["detail"].as_array().unwrap().clone();
-            !errors.iter().any(|error| error["loc"][1] == field && error["type"] != "too_few_steps")
+            let fits_not = |error: &Value| FIT.iter().any(|kind| error["type"] == *kind);
+            !errors.iter().any(|error| error["loc"][1] == field && !fits_not(error))
         }
         status => panic!("{status}: {}", answer.text()),
     }

@@ -74,8 +74,19 @@ mod tests {
     #[test]
     fn emphasis_and_text_are_not() {
         for text in [
-            "[b]", "[a:b]", "(a:0.5)", "[(a:0.5)]", "a|b", "(a|b)", r"\[a:b:0.5\]", "[a:-1]", "SAND AND_ band",
-            "a:0.5]", "[[a]", ")(", "a: b | c",
+            "[b]",
+            "[a:b]",
+            "(a:0.5)",
+            "[(a:0.5)]",
+            "a|b",
+            "(a|b)",
+            r"\[a:b:0.5\]",
+            "[a:-1]",
+            "SAND AND_ band",
+            "a:0.5]",
+            "[[a]",
+            ")(",
+            "a: b | c",
         ] {
             assert_eq!(result(text), Ok(()), "{text}");
         }

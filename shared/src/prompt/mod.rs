@@ -53,13 +53,19 @@ pub struct Prompt {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PromptError {
     /// `[a:b:0.5]`, `[a:0.5]` or `[a::0.5]`.
-    #[error("Prompt editing ({0}) is not supported. To write a bracket or a colon as text, put a backslash before the bracket")]
+    #[error(
+        "Prompt editing ({0}) is not supported. To write a bracket or a colon as text, put a backslash before the bracket"
+    )]
     Editing(String),
     /// `[a|b]`.
-    #[error("Alternating words ({0}) are not supported. To write a bracket as text, put a backslash before it")]
+    #[error(
+        "Alternating words ({0}) are not supported. To write a bracket as text, put a backslash before it"
+    )]
     Alternation(String),
     /// `AND`.
-    #[error("AND, which divides a prompt into several, is not supported. Write it in small letters to use it as a word")]
+    #[error(
+        "AND, which divides a prompt into several, is not supported. Write it in small letters to use it as a word"
+    )]
     And,
     /// `(a:1.2.3)`.
     #[error("The weight {0} is not a number")]

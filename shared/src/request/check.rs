@@ -12,6 +12,7 @@ use super::{
     fields::{Fields, Least},
     output::{OutputFormat, PreviewSource},
     pictures::Fetched,
+    sampling::Sampling,
     size::{GRID, SIDE, Size},
     spec::ImageSpec,
     wire_fields::WireFields,
@@ -105,9 +106,7 @@ impl ImageSpec {
         if prompt_syntax == PromptSyntax::A1111 {
             fields.a1111_prompts([&prompt, &negative_prompt], &mut loras);
         }
-        let num_inference_steps = fields
-            .integer("num_inference_steps", 1, MAX_STEPS)
-            .unwrap_or(default::NUM_INFERENCE_STEPS.into()) as u32;
+        let Sampling { scheduler, config, steps: num_inference_steps, guidance } = fields.sampling(offer);
         let wire = match names {
             Names::Own => WireFields::default(),
             Names::Fal(_) => fields.fal(native),
@@ -133,9 +132,7 @@ impl ImageSpec {
             num_inference_steps,
             width: size.width,
             height: size.height,
-            guidance_scale: fields
-                .float("guidance_scale", Least::From(0.0), MAX_GUIDANCE)
-                .unwrap_or(default::GUIDANCE_SCALE),
+            guidance_scale: guidance,
             guidance_rescale: fields.float("guidance_rescale", Least::From(0.0), MAX_RESCALE).unwrap_or(0.0),
             clip_skip: fields.integer("clip_skip", 0, MAX_CLIP_SKIP).map(|layers| layers as u32),
             prompt_syntax,
@@ -144,7 +141,8 @@ impl ImageSpec {
             original: original.map(Box::new),
             seed: fields.integer("seed", 0, MAX_SEED).unwrap_or_else(|| rand::random::<u32>().into()),
             num_images: fields.integer("num_images", 1, MAX_IMAGES).or(wire.num_images).unwrap_or(1) as u32,
-            scheduler: fields.scheduler(offer),
+            scheduler,
+            scheduler_config: config,
             preview_every: fields
                 .integer("preview_every", 0, MAX_STEPS)
                 .map_or(wire.preview_every.unwrap_or(default::PREVIEW_EVERY), |steps| steps as u32),
@@ -210,28 +208,5 @@ impl Fields {
             };
             self.out_of_bounds(field, "less_than_equal", msg, &input, json!({ "le": most }));
         }
-    }
-
-    /// A scheduler is named by its class in diffusers. The ending `Scheduler` may be left out.
-    fn scheduler(&mut self, offer: &Offer) -> Option<String> {
-        let field = "scheduler";
-        let value = self.take(field)?;
-        let Value::String(name) = &value else {
-            self.wrong(field, "string_type", "Input should be a valid string", &value);
-            return None;
-        };
-        let known = offer.schedulers.iter().find(|known| {
-            known.as_str() == name || known.strip_suffix("Scheduler").is_some_and(|short| short == name)
-        });
-        if known.is_none() {
-            let names: Vec<_> = offer.schedulers.iter().collect();
-            let listed: Vec<_> = names.iter().map(|name| name.as_str()).collect();
-            let msg = format!(
-                "No worker of this app offers this scheduler. Available schedulers: {}",
-                listed.join(", ")
-            );
-            self.out_of_bounds(field, "one_of", &msg, &value, json!({ "expected": names }));
-        }
-        known.cloned()
     }
 }

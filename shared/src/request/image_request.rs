@@ -1,6 +1,7 @@
 //! A request for pictures, as a client writes it.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::prompt::PromptSyntax;
 
@@ -56,9 +57,15 @@ pub struct ImageRequest {
     /// How many pictures, 1 to 4.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_images: Option<i64>,
-    /// A scheduler that a worker of the app offers, by diffusers' name.
+    /// A scheduler that a worker of the app offers, by diffusers' name or another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<String>,
+    /// Changes to the scheduler's configuration: a JSON object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler_config: Option<Value>,
+    /// Defaults for models of few steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
     /// Steps between two previews, up to 50; 0 for no previews.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview_every: Option<i64>,

@@ -9,5 +9,7 @@ pub use super::{
     lora::{MAX_LORA_NAME_CHARS, MAX_LORA_SCALE, MAX_LORAS},
     openai::MAX_COMPRESSION,
     pictures::{MAX_STRENGTH, STRENGTH, STRENGTH_OF_MASK},
+    presets::{PRESETS, Preset},
+    scheduler_config::{KeyRule, MAX_LISTED, MAX_SIGMA, MAX_TIMESTEP, SCHEDULER_KEYS},
     size::{GRID, SIDE},
 };

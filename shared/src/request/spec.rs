@@ -1,6 +1,7 @@
 //! A checked request.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -37,6 +38,8 @@ pub struct ImageSpec {
     pub(super) num_images: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) scheduler: Option<String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub(super) scheduler_config: Map<String, Value>,
     pub(super) preview_every: u32,
     #[serde(default, skip_serializing_if = "Partials::is_empty")]
     pub(super) partials: Partials,
@@ -61,7 +64,7 @@ impl ImageSpec {
         &self.negative_prompt
     }
 
-    /// Denoising steps: 1 to 50.
+    /// Denoising steps: 1 to 50, or as many as [`scheduler_config`](ImageSpec::scheduler_config) lists, at most 150.
     pub fn num_inference_steps(&self) -> u32 {
         self.num_inference_steps
     }
@@ -157,6 +160,11 @@ impl ImageSpec {
     /// A scheduler that a worker of the app offers; `None` for the checkpoint's own.
     pub fn scheduler(&self) -> Option<&str> {
         self.scheduler.as_deref()
+    }
+
+    /// Changes to the scheduler's configuration: keys of diffusers' `scheduler_config.json`, with values in their bounds.
+    pub fn scheduler_config(&self) -> &Map<String, Value> {
+        &self.scheduler_config
     }
 
     /// What a preview shows.

@@ -33,6 +33,10 @@ pub struct Case {
     seed: u64,
     #[serde(default, deserialize_with = "null_is_default")]
     scheduler: Map<String, Value>,
+    /// Noise levels, with the last one: `steps` is one less.
+    sigmas: Option<Value>,
+    timesteps: Option<Value>,
+    eta: Option<Value>,
     num_images_per_prompt: Option<usize>,
     clip_skip: Option<usize>,
     original_size: Option<[u32; 2]>,
@@ -164,6 +168,9 @@ impl Case {
         let size = |pair: [u32; 2]| HeightWidth { height: pair[0], width: pair[1] };
         let plain = Inputs::new(&self.prompt, self.width, self.height);
         let mut changes = self.scheduler.clone();
+        for (key, value) in [("sigmas", &self.sigmas), ("timesteps", &self.timesteps), ("eta", &self.eta)] {
+            changes.extend(value.iter().map(|value| (key.to_owned(), value.clone())));
+        }
         let name = changes.remove("_class_name").and_then(|n| n.as_str().map(str::to_owned));
         Ok(Inputs {
             prompt_2: self.prompt_2.clone(),

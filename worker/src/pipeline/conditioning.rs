@@ -201,8 +201,7 @@ impl TextEncoders {
 /// (`EmphasisOriginal` in `modules/sd_emphasis.py` of AUTOMATIC1111's web UI).
 fn emphasized(states: &Tensor, weights: &[f64]) -> Result<Tensor, PipelineError> {
     let (_, tokens, width) = states.dims3()?;
-    let values: Vec<f64> =
-        states.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    let values: Vec<f64> = states.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
     let weighted: Vec<f64> =
         values.chunks(width).zip(weights).flat_map(|(row, w)| row.iter().map(move |x| x * w)).collect();
     let sum = |values: &[f64]| values.iter().sum::<f64>();

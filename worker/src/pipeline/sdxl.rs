@@ -87,11 +87,12 @@ impl SdxlPipeline {
         self.vae.decode(latents)
     }
 
-    /// Decodes latents [B, C, h, w] with the preview decoder: [B, 3, H, W], about -1..1, not clamped.
+    /// Decodes the UNet's latents [B, C, h, w] with the preview decoder: [B, 3, H, W], about -1..1, not clamped.
     ///
     /// # Errors
     /// If the device fails.
     pub fn decode_preview(&self, latents: &Tensor) -> Result<Tensor, PipelineError> {
+        let latents = self.vae.config().normalisation.for_preview(latents)?;
         Ok(self.taesd.decode(&latents.to_dtype(self.options.dtype)?)?.to_dtype(DType::F32)?)
     }
 
@@ -161,6 +162,12 @@ impl SdxlPipeline {
     fn scheduler_of(&self, inputs: &Inputs) -> Result<SchedulerConfig, PipelineError> {
         let Some(choice) = &inputs.scheduler else { return Ok(self.scheduler.clone()) };
         let mut changes = choice.changes.clone();
+        let wrong = |error: LoadError| match &error {
+            LoadError::Setting { key, message, .. } if choice.changes.contains_key(key) => {
+                PipelineError::bad("scheduler_config", format!("{key} {message}"))
+            }
+            _ => PipelineError::bad("scheduler", without_folder(&error)),
+        };
         if let Some(name) = &choice.name {
             if !SCHEDULERS.contains(&name.as_str()) {
                 let message = format!("{name:?} is not one of {}", SCHEDULERS.join(", "));
@@ -168,7 +175,7 @@ impl SdxlPipeline {
             }
             changes.insert("_class_name".into(), name.clone().into());
         }
-        self.scheduler.with(&changes).map_err(|e| PipelineError::bad("scheduler", without_folder(&e)))
+        self.scheduler.with(&changes).map_err(wrong)
     }
 }
 
@@ -285,7 +292,7 @@ impl Pipeline for SdxlPipeline {
             native_height,
             multiple: scale as u32,
             max_pixels,
-            schedulers: SCHEDULERS.iter().map(|s| (*s).to_owned()).collect(),
+            schedulers: self.scheduler.offered().map(str::to_owned).collect(),
             device: device::describe(&self.options.device),
         }
     }

@@ -74,6 +74,6 @@ fn encode_image(
     let Posterior { mean, logvar } = vae.encode(&image.to_tensor(&noise.device)?)?;
     let draw = noise.draw_for(1)?;
     let point = (&mean + ((&logvar * 0.5)?.exp()? * &draw)?)?;
-    let latents = (point * vae.config().scaling_factor)?;
+    let latents = vae.config().normalisation.to_unet(&point)?;
     Ok(EncodedImage { mean, logvar, noise: draw, latents })
 }

@@ -2,49 +2,22 @@
 
 use serde_json::{Map, Value};
 
-use super::ddim::Ddim;
+use super::classes::{CLASSES, Class, Family};
 use super::defaults;
-use super::dpm_solver::DpmSolver;
-use super::euler::Euler;
-use super::euler_ancestral::EulerAncestral;
-use super::heun::Heun;
-use super::lcm::Lcm;
+use super::lists;
 use super::sampler::Sampler;
-use super::unipc::UniPc;
 use crate::sdxl::{LoadError, Settings};
 
-/// Builds a sampler for a number of steps.
-type Build = fn(&Settings, usize) -> Result<Box<dyn Sampler>, LoadError>;
-
-/// The supported classes, by diffusers' name.
-pub const SCHEDULERS: &[&str] = &[
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "DDIMScheduler",
-    "DPMSolverMultistepScheduler",
-    "UniPCMultistepScheduler",
-    "LCMScheduler",
-    "HeunDiscreteScheduler",
-];
-
-fn class(name: &str) -> Option<Build> {
-    match name {
-        "EulerDiscreteScheduler" => Some(|s, steps| Ok(Box::new(Euler::new(s, steps)?))),
-        "EulerAncestralDiscreteScheduler" => Some(|s, steps| Ok(Box::new(EulerAncestral::new(s, steps)?))),
-        "DDIMScheduler" => Some(|s, steps| Ok(Box::new(Ddim::new(s, steps)?))),
-        "DPMSolverMultistepScheduler" => Some(|s, steps| Ok(Box::new(DpmSolver::new(s, steps)?))),
-        "UniPCMultistepScheduler" => Some(|s, steps| Ok(Box::new(UniPc::new(s, steps)?))),
-        "LCMScheduler" => Some(|s, steps| Ok(Box::new(Lcm::new(s, steps)?))),
-        "HeunDiscreteScheduler" => Some(|s, steps| Ok(Box::new(Heun::new(s, steps)?))),
-        _ => None,
-    }
-}
+/// The keys that place the noise levels, of which one may be true.
+const SHAPES: [&str; 3] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"];
+/// The keys that list them.
+const LISTS: [&str; 2] = ["timesteps", "sigmas"];
 
 /// A supported class and its settings.
 #[derive(Debug, Clone)]
 pub struct SchedulerConfig {
     settings: Settings,
-    build: Build,
+    class: &'static Class,
 }
 
 impl SchedulerConfig {
@@ -53,31 +26,61 @@ impl SchedulerConfig {
     /// # Errors
     /// If it needs something that is not implemented.
     pub fn read(settings: Settings) -> Result<Self, LoadError> {
-        let config = Self::of(settings)?;
+        let mut none = Map::new();
+        for key in LISTS {
+            if settings.get::<Value>(key)?.is_some() {
+                let file = settings.path().display();
+                tracing::warn!("{file}: \"{key}\" is for a request and not for a model: it is ignored");
+                none.insert(key.to_owned(), Value::Null);
+            }
+        }
+        let config = Self::of(if none.is_empty() { settings } else { settings.with(&none) })?;
         config.settings.warn_unread();
-        defaults::warn(&config.settings)?;
+        if config.class.family == Family::Discrete {
+            defaults::warn(&config.settings)?;
+        }
         Ok(config)
     }
 
     /// The configuration with some keys replaced, as diffusers' `from_config(config, **changes)`. `_class_name` changes
-    /// the class. Keys that the class does not have are ignored.
+    /// the class. Keys that the class does not have are ignored. `sigmas`, `timesteps`, `eta` and `s_churn`, which are
+    /// arguments of functions in diffusers, are keys too. A new placement of the noise levels replaces the model's own.
     ///
     /// # Errors
     /// If a change needs something that is not implemented.
     pub fn with(&self, changes: &Map<String, Value>) -> Result<Self, LoadError> {
-        Self::of(self.settings.with(changes))
+        let mut changes = changes.clone();
+        let places = |key: &&str| changes.get(*key).is_some_and(|value| !value.is_null() && *value != false);
+        if SHAPES.iter().chain(&LISTS).any(places) {
+            for shape in SHAPES {
+                changes.entry(shape).or_insert(Value::Bool(false));
+            }
+        }
+        Self::of(self.settings.with(&changes))
+    }
+
+    /// The classes that fit this model's parameterisation, by diffusers' name.
+    pub fn offered(&self) -> impl Iterator<Item = &'static str> {
+        let family = self.class.family;
+        CLASSES.iter().filter(move |class| class.family == family).map(|class| class.name)
     }
 
     fn of(settings: Settings) -> Result<Self, LoadError> {
         let name: String = settings.required("_class_name")?;
-        let build = class(&name).ok_or_else(|| settings.unsupported("_class_name", format!("{name:?}")))?;
-        // EDM preconditioning (Playground v2.5) has other input and output scales.
-        settings.only("sigma_data", &[])?;
+        let class = CLASSES
+            .iter()
+            .find(|class| class.name == name)
+            .ok_or_else(|| settings.unsupported("_class_name", format!("{name:?}")))?;
+        if class.family == Family::Discrete {
+            // A model of EDM has other input and output scales.
+            settings.only("sigma_data", &[])?;
+        }
         // Checkpoints often have these settings of other classes.
         settings.ignore(&["skip_prk_steps", "clip_sample", "set_alpha_to_one", "sample_max_value"]);
+        let listed = lists::steps(&settings, class.name, class.lists)?;
         // An error of the settings also occurs with one step.
-        build(&settings, 1)?;
-        Ok(Self { settings, build })
+        (class.build)(&settings, listed.unwrap_or(1))?;
+        Ok(Self { settings, class })
     }
 
     /// Builds the sampler of a job.
@@ -91,6 +94,6 @@ impl SchedulerConfig {
                 .settings
                 .wrong("num_train_timesteps", format!("is {train}, and the request has {steps} steps")));
         }
-        (self.build)(&self.settings, steps)
+        (self.class.build)(&self.settings, steps)
     }
 }

@@ -1,11 +1,12 @@
-//! diffusers' `DDIMScheduler` (`scheduling_ddim.py`): Song et al. 2021, equation 12 with eta = 0.
+//! diffusers' `DDIMScheduler` (`scheduling_ddim.py`): Song et al. 2021, equation 12. `eta` is an argument
+//! of diffusers' `step`; here it is read like a key of the configuration.
 
 use candle_core::Tensor;
 
 use super::noise_schedule::{BetaDefaults, NoiseSchedule};
 use super::prediction::Prediction;
 use super::sampler::{Noise, Sampler, Stepped};
-use super::spacing::{self, Spacing};
+use super::spacing;
 use crate::sdxl::ops::LinearStep;
 use crate::sdxl::{LoadError, Settings};
 
@@ -15,6 +16,8 @@ pub(super) struct Ddim {
     timesteps: Vec<f64>,
     /// alphas_cumprod at each timestep, and at the timestep after it.
     levels: Vec<(f64, f64)>,
+    /// The share of the noise that is drawn anew in each step: 0 to 1.
+    eta: f64,
     prediction: Prediction,
     clip: Option<f64>,
 }
@@ -24,15 +27,7 @@ impl Ddim {
         s.only("thresholding", &[false.into()])?;
         let alphas = NoiseSchedule::read(s, BetaDefaults::LINEAR, None)?.alphas_cumprod;
         let train = alphas.len();
-        let offset: f64 = s.or("steps_offset", 0.0)?;
-        let timesteps: Vec<f64> = match Spacing::read(s, "leading")? {
-            Spacing::Linspace => {
-                let ascending = spacing::linspace((train - 1) as f64, steps);
-                ascending.into_iter().rev().map(f64::round_ties_even).collect()
-            }
-            Spacing::Leading => spacing::leading(train / steps.max(1), steps, offset),
-            Spacing::Trailing => spacing::trailing(train, steps),
-        };
+        let timesteps = spacing::whole(s, steps, train)?;
         let end = if s.or("set_alpha_to_one", true)? { 1.0 } else { f64::from(alphas[0]) };
         let stride = (train / steps.max(1)) as f64;
         let at = |t: f64| if t < 0.0 { end } else { f64::from(alphas[(t as usize).min(train - 1)]) };
@@ -40,7 +35,27 @@ impl Ddim {
         let prediction = Prediction::read(s)?;
         prediction.check_signal(s, levels.iter().map(|(alpha, _)| *alpha))?;
         let clip = s.or("clip_sample", true)?.then_some(s.or("clip_sample_range", 1.0)?);
-        Ok(Self { timesteps, levels, prediction, clip })
+        Ok(Self { timesteps, levels, eta: eta(s)?, prediction, clip })
+    }
+
+    /// The standard deviation of the noise that is drawn in a step: equation 16.
+    fn deviation(&self, step: usize) -> f64 {
+        if self.eta == 0.0 {
+            return 0.0;
+        }
+        // f32 as in diffusers: the differences are small.
+        let (now, next) = (self.levels[step].0 as f32, self.levels[step].1 as f32);
+        let variance = (1.0 - next) / (1.0 - now) * (1.0 - now / next);
+        self.eta * f64::from(variance.max(0.0).sqrt())
+    }
+}
+
+/// The key `eta`: 0 to 1.
+pub(super) fn eta(s: &Settings) -> Result<f64, LoadError> {
+    let eta = s.or("eta", 0.0)?;
+    match (0.0..=1.0).contains(&eta) {
+        true => Ok(eta),
+        false => Err(s.wrong("eta", format!("is {eta}, not 0 to 1"))),
     }
 }
 
@@ -85,7 +100,7 @@ impl Sampler for Ddim {
     }
 
     fn linear(&self, step: usize) -> Option<LinearStep> {
-        if self.clip.is_some() {
+        if self.clip.is_some() || self.eta > 0.0 {
             return None;
         }
         let levels = |prod: f64| (prod.sqrt(), (1.0 - prod).sqrt());
@@ -106,14 +121,19 @@ impl Sampler for Ddim {
         step: usize,
         prediction: &Tensor,
         sample: &Tensor,
-        _: &mut dyn Noise,
+        drawn: &mut dyn Noise,
     ) -> candle_core::Result<Stepped> {
         let (now, next) = self.levels[step];
         let (mut denoised, noise) = split(self.prediction, prediction, sample, now)?;
         if let Some(range) = self.clip {
             denoised = denoised.clamp(-range, range)?;
         }
-        let sample = ((&denoised * next.sqrt())? + (noise * (1.0 - next).sqrt())?)?;
+        let deviation = self.deviation(step);
+        let kept = (1.0 - next - deviation * deviation).max(0.0).sqrt();
+        let mut sample = ((&denoised * next.sqrt())? + (noise * kept)?)?;
+        if self.eta > 0.0 {
+            sample = (sample + (drawn.draw()? * deviation)?)?;
+        }
         Ok(Stepped { sample, denoised })
     }
 }

@@ -14,12 +14,12 @@ pub(super) fn warn(s: &Settings) -> Result<(), LoadError> {
     match s.get::<bool>("clip_sample")? {
         Some(false) => {}
         None => tracing::warn!(
-            "{file}: \"clip_sample\" is missing, so DDIMScheduler takes its default, true, and cuts off the latents, \
-             which ruins the picture: write \"clip_sample\": false"
+            "{file}: \"clip_sample\" is missing, so DDIMScheduler and DDPMScheduler take their default, true, and cut \
+             off the latents, which ruins the picture: write \"clip_sample\": false"
         ),
         Some(true) => tracing::warn!(
-            "{file}: \"clip_sample\" is true, so DDIMScheduler and LCMScheduler cut off the latents, which ruins the \
-             picture: write \"clip_sample\": false"
+            "{file}: \"clip_sample\" is true, so DDIMScheduler, DDPMScheduler and LCMScheduler cut off the latents, \
+             which ruins the picture: write \"clip_sample\": false"
         ),
     }
     if s.get::<Value>("trained_betas")?.is_some() {
@@ -31,8 +31,8 @@ pub(super) fn warn(s: &Settings) -> Result<(), LoadError> {
     }
     if schedule.is_none() {
         tracing::warn!(
-            "{file}: \"beta_schedule\" is missing, so all samplers but LCMScheduler take \"linear\", which is not the \
-             noise that SDXL was trained with: write \"beta_schedule\": \"scaled_linear\""
+            "{file}: \"beta_schedule\" is missing, so all samplers but LCMScheduler and TCDScheduler take \"linear\", \
+             which is not the noise that SDXL was trained with: write \"beta_schedule\": \"scaled_linear\""
         );
     }
     for (key, default, trained) in [("beta_start", 0.0001, 0.00085), ("beta_end", 0.02, 0.012)] {

@@ -1,14 +1,51 @@
 //! diffusers' `DPMSolverMultistepScheduler` (`scheduling_dpmsolver_multistep.py`): DPM-Solver++ of order 1 to 3 (Lu et
-//! al. 2022, "DPM-Solver++", algorithm 2) and its stochastic form.
+//! al. 2022, "DPM-Solver++", algorithm 2) and its stochastic form; and `EDMDPMSolverMultistepScheduler`
+//! (`scheduling_edm_dpmsolver_multistep.py`), the same with the latents of EDM.
 
 use candle_core::Tensor;
 
-use super::multistep::{Estimates, LevelTables};
+use super::multistep::{Estimates, LevelTables, Rules};
 use super::sampler::{Noise, Sampler, SamplerState, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
 
 /// With fewer steps than this, the last steps have a lower order.
 const FEW_STEPS: usize = 15;
+
+/// The form of DPM-Solver++ that the configuration names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choice {
+    /// 1 to 3.
+    pub(super) order: usize,
+    /// Draws noise in every step.
+    pub(super) stochastic: bool,
+    /// Uses the Taylor term of Heun's rule instead of the midpoint rule.
+    pub(super) heun: bool,
+}
+
+impl Choice {
+    pub(super) fn read(s: &Settings) -> Result<Self, LoadError> {
+        s.only("lambda_min_clipped", &["-Infinity".into()])?;
+        // DDPM's fixed variances have no effect here.
+        s.only("variance_type", &["fixed_small", "fixed_small_log", "fixed_large"].map(Into::into))?;
+        let stochastic = match s.or("algorithm_type", String::from("dpmsolver++"))?.as_str() {
+            // diffusers reads DEIS' name as the default.
+            "dpmsolver++" | "deis" => false,
+            "sde-dpmsolver++" => true,
+            other => return Err(s.unsupported("algorithm_type", format!("{other:?}"))),
+        };
+        let heun = match s.or("solver_type", String::from("midpoint"))?.as_str() {
+            // diffusers reads the names of UniPC's types as the default.
+            "midpoint" | "logrho" | "bh1" | "bh2" => false,
+            "heun" => true,
+            other => return Err(s.unsupported("solver_type", format!("{other:?}"))),
+        };
+        let order = s.or("solver_order", 2)?;
+        if !(1..=3).contains(&order) {
+            return Err(s.unsupported("solver_order", order));
+        }
+        Ok(Self { order, stochastic, heun })
+    }
+}
 
 /// The sampler of one job.
 #[derive(Debug)]
@@ -26,24 +63,22 @@ pub(super) struct DpmSolver {
 
 impl DpmSolver {
     pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
-        s.only("lambda_min_clipped", &["-Infinity".into()])?;
-        s.only("variance_type", &[])?;
-        let stochastic = match s.or("algorithm_type", String::from("dpmsolver++"))?.as_str() {
-            "dpmsolver++" => false,
-            "sde-dpmsolver++" => true,
-            other => return Err(s.unsupported("algorithm_type", format!("{other:?}"))),
-        };
-        let heun = match s.or("solver_type", String::from("midpoint"))?.as_str() {
-            // diffusers reads the names of UniPC's types as the default.
-            "midpoint" | "logrho" | "bh1" | "bh2" => false,
-            "heun" => true,
-            other => return Err(s.unsupported("solver_type", format!("{other:?}"))),
-        };
-        let order = s.or("solver_order", 2)?;
-        if !(1..=3).contains(&order) {
-            return Err(s.unsupported("solver_order", order));
+        Self::with_tables(s, LevelTables::new(s, steps, Rules::DpmSolver)?)
+    }
+
+    /// With the latents of EDM.
+    pub(super) fn edm(s: &Settings, steps: usize) -> Result<Self, LoadError> {
+        let solver = Self::with_tables(s, LevelTables::edm(s, steps)?)?;
+        if solver.stochastic && solver.order == 3 {
+            return Err(
+                s.wrong("solver_order", "is 3, which \"algorithm_type\": \"sde-dpmsolver++\" excludes")
+            );
         }
-        let tables = LevelTables::new(s, steps, false)?;
+        Ok(solver)
+    }
+
+    fn with_tables(s: &Settings, tables: LevelTables) -> Result<Self, LoadError> {
+        let Choice { order, stochastic, heun } = Choice::read(s)?;
         let lower_order_final: bool = s.or("lower_order_final", true)?;
         let few = lower_order_final && tables.timesteps.len() < FEW_STEPS;
         // If the last level has no noise, its lambda is infinite, and only order 1 has a limit.
@@ -81,16 +116,15 @@ impl Sampler for DpmSolver {
     }
 
     fn init_noise_sigma(&self) -> f64 {
-        1.0
+        self.tables.init_noise_sigma()
     }
 
-    fn input_scale(&self, _: usize) -> f64 {
-        1.0
+    fn input_scale(&self, step: usize) -> f64 {
+        self.tables.input_scale(step)
     }
 
     fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> candle_core::Result<Tensor> {
-        let level = self.tables.level(step);
-        (latents * level.alpha)? + (noise * level.sigma)?
+        self.tables.add_noise(step, latents, noise)
     }
 
     fn state(&self) -> SamplerState {

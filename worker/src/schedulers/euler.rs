@@ -1,8 +1,10 @@
 //! diffusers' `EulerDiscreteScheduler` (`scheduling_euler_discrete.py`): Euler's method for the probability flow ODE
-//! (Karras et al. 2022, algorithm 2 without churn).
+//! (Karras et al. 2022, algorithm 2).
 
 use candle_core::Tensor;
 
+use super::churn::Churn;
+use super::lists;
 use super::noise_schedule::{BetaDefaults, NoiseSchedule, ZERO_SNR_FLOOR};
 use super::prediction::Prediction;
 use super::sampler::{Noise, Sampler, Stepped};
@@ -18,7 +20,7 @@ pub(super) struct SigmaTables {
     pub(super) sigmas: Vec<f64>,
     pub(super) prediction: Prediction,
     spacing: Spacing,
-    trained: Vec<f32>,
+    pub(super) trained: Vec<f32>,
 }
 
 impl SigmaTables {
@@ -28,20 +30,21 @@ impl SigmaTables {
         let train = trained.len();
         let spacing = Spacing::read(s, "linspace")?;
         let offset: f64 = s.or("steps_offset", 0.0)?;
-        let timesteps: Vec<f64> = match spacing {
+        let timesteps: Vec<f64> = match (lists::timesteps(s, steps, train)?, spacing) {
+            (Some(listed), _) => listed,
             // f32 as in diffusers.
-            Spacing::Linspace => {
+            (None, Spacing::Linspace) => {
                 let ascending = spacing::linspace((train - 1) as f64, steps);
                 ascending.into_iter().rev().map(|t| f64::from(t as f32)).collect()
             }
-            Spacing::Leading => spacing::leading(train / steps.max(1), steps, offset),
-            Spacing::Trailing => spacing::trailing(train, steps),
+            (None, Spacing::Leading) => spacing::leading(train / steps.max(1), steps, offset),
+            (None, Spacing::Trailing) => spacing::trailing(train, steps),
         };
         let sigmas = sigmas::at_timesteps(&timesteps, &trained);
         Ok(Self { timesteps, sigmas, prediction: Prediction::read(s)?, spacing, trained })
     }
 
-    /// Replaces the levels by Karras or exponential ones if the configuration says so.
+    /// Replaces the levels by Karras, exponential or beta ones if the configuration says so.
     pub(super) fn shaped(mut self, s: &Settings) -> Result<Self, LoadError> {
         let shape = SigmaShape::read(s)?;
         let count = self.sigmas.len();
@@ -49,10 +52,14 @@ impl SigmaTables {
         let min = s.or("sigma_min", self.sigmas[count - 1])?;
         if shape != SigmaShape::Trained {
             self.sigmas = shape.place(max, min, count);
-            self.timesteps =
-                self.sigmas.iter().map(|sigma| sigmas::to_timestep(*sigma, &self.trained)).collect();
+            self.timesteps = self.sigmas.iter().map(|sigma| self.timestep_of(*sigma)).collect();
         }
         Ok(self)
+    }
+
+    /// The fractional timestep of a level.
+    pub(super) fn timestep_of(&self, sigma: f64) -> f64 {
+        sigmas::to_timestep(sigma, &self.trained)
     }
 
     /// Adds the last level and rounds all levels to f32, as diffusers.
@@ -95,18 +102,24 @@ pub(super) fn denoise(
 
 /// The sampler of one job.
 #[derive(Debug)]
-pub(super) struct Euler(SigmaTables);
+pub(super) struct Euler(SigmaTables, Churn);
 
 impl Euler {
     pub(super) fn new(s: &Settings, steps: usize) -> Result<Self, LoadError> {
         s.only("interpolation_type", &["linear".into()])?;
         let tables = SigmaTables::trained(s, steps, BetaDefaults::LINEAR)?.shaped(s)?;
+        let listed = lists::sigmas(s, steps)?;
         let last = match s.or("final_sigmas_type", String::from("zero"))?.as_str() {
             "zero" => 0.0,
             "sigma_min" => f64::from(tables.trained[0]),
             other => return Err(s.unsupported("final_sigmas_type", format!("{other:?}"))),
         };
         let mut tables = tables.ending_at(last);
+        if let Some(levels) = listed {
+            tables.timesteps =
+                levels[..levels.len() - 1].iter().map(|sigma| tables.timestep_of(*sigma)).collect();
+            tables.sigmas = levels;
+        }
         match s.or("timestep_type", String::from("discrete"))?.as_str() {
             "discrete" => {}
             "continuous" if tables.prediction == Prediction::Velocity => {
@@ -116,7 +129,7 @@ impl Euler {
             "continuous" => {}
             other => return Err(s.unsupported("timestep_type", format!("{other:?}"))),
         }
-        Ok(Self(tables))
+        Ok(Self(tables, Churn::read(s)?))
     }
 }
 
@@ -142,6 +155,9 @@ impl Sampler for Euler {
     }
 
     fn linear(&self, step: usize) -> Option<LinearStep> {
+        if !self.1.is_none() {
+            return None;
+        }
         let (sigma, next) = (self.0.sigmas[step], self.0.sigmas[step + 1]);
         let (c, d) = match self.0.prediction {
             Prediction::Sample => (0.0, 1.0),
@@ -160,13 +176,17 @@ impl Sampler for Euler {
         step: usize,
         prediction: &Tensor,
         sample: &Tensor,
-        _: &mut dyn Noise,
+        noise: &mut dyn Noise,
     ) -> candle_core::Result<Stepped> {
         let (sigma, next) = (self.0.sigmas[step], self.0.sigmas[step + 1]);
-        let denoised = denoise(self.0.prediction, prediction, sample, sigma)?;
+        let raised = self.1.raised(sigma, self.0.timesteps.len());
+        let sample = &self.1.add(sample, (sigma, raised), noise)?;
+        // As in diffusers, only a prediction of the noise is read at the raised level.
+        let read_at = if self.0.prediction == Prediction::Epsilon { raised } else { sigma };
+        let denoised = denoise(self.0.prediction, prediction, sample, read_at)?;
         // x + (x - x_0) / sigma (sigma' - sigma), written without cancellation: with zero terminal SNR the first sigma
         // is 4096, and the two terms are a thousand times larger than their sum.
         let noise = (sample - &denoised)?;
-        Ok(Stepped { sample: (&denoised + (noise * (next / sigma))?)?, denoised })
+        Ok(Stepped { sample: (&denoised + (noise * (next / raised))?)?, denoised })
     }
 }

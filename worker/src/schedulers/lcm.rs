@@ -4,6 +4,7 @@
 use candle_core::Tensor;
 
 use super::ddim::split;
+use super::lists;
 use super::noise_schedule::{BetaDefaults, NoiseSchedule};
 use super::prediction::Prediction;
 use super::sampler::{Noise, Sampler, Stepped};
@@ -28,27 +29,27 @@ impl Lcm {
         s.only("thresholding", &[false.into()])?;
         let defaults = BetaDefaults { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear" };
         let trained = NoiseSchedule::read(s, defaults, None)?.alphas_cumprod;
-        // Evenly spaced timesteps of the distillation's, latest first.
-        let original: usize = s.or("original_inference_steps", 50)?;
-        if !(1..=trained.len()).contains(&original) || steps > original {
-            let message = format!("is {original}, and the request has {steps} steps");
-            return Err(s.wrong("original_inference_steps", message));
-        }
-        let stride = trained.len() / original;
-        let indices: Vec<usize> =
-            (0..steps).map(|i| (original - i * original / steps.max(1)) * stride - 1).collect();
-        let alphas: Vec<_> = indices.iter().map(|t| f64::from(trained[*t])).collect();
+        let timesteps = distilled_timesteps(s, steps, trained.len())?;
+        let alphas: Vec<_> = timesteps.iter().map(|t| f64::from(trained[*t as usize])).collect();
         let prediction = Prediction::read(s)?;
         prediction.check_signal(s, alphas.iter().copied())?;
         let clip = s.or("clip_sample", false)?.then_some(s.or("clip_sample_range", 1.0)?);
-        Ok(Self {
-            timesteps: indices.iter().map(|t| *t as f64).collect(),
-            alphas,
-            timestep_scaling: s.or("timestep_scaling", 10.0)?,
-            prediction,
-            clip,
-        })
+        Ok(Self { timesteps, alphas, timestep_scaling: s.or("timestep_scaling", 10.0)?, prediction, clip })
     }
+}
+
+/// The listed timesteps, or evenly spaced ones of the distillation's; latest first, of `train` ones.
+pub(super) fn distilled_timesteps(s: &Settings, steps: usize, train: usize) -> Result<Vec<f64>, LoadError> {
+    if let Some(listed) = lists::timesteps(s, steps, train)? {
+        return Ok(listed);
+    }
+    let original: usize = s.or("original_inference_steps", 50)?;
+    if !(1..=train).contains(&original) || steps > original {
+        let message = format!("is {original}, and the request has {steps} steps");
+        return Err(s.wrong("original_inference_steps", message));
+    }
+    let stride = train / original;
+    Ok((0..steps).map(|i| ((original - i * original / steps.max(1)) * stride - 1) as f64).collect())
 }
 
 impl Sampler for Lcm {

@@ -1,4 +1,4 @@
-//! Common code of DPM-Solver++ and UniPC: variance-preserving latents alpha * picture + sigma * noise, integer
+//! Common code of DPM-Solver++, UniPC and DEIS: variance-preserving latents alpha * picture + sigma * noise, integer
 //! timesteps, and noise levels that are spaced as for one step more than those of Euler.
 
 use std::collections::VecDeque;
@@ -6,6 +6,8 @@ use std::ops::Index;
 
 use candle_core::Tensor;
 
+use super::edm::Edm;
+use super::lists;
 use super::noise_schedule::{BetaDefaults, NoiseSchedule, ZERO_SNR_FLOOR};
 use super::prediction::Prediction;
 use super::sampler::SamplerState;
@@ -66,19 +68,56 @@ impl Index<usize> for Estimates {
     }
 }
 
+/// How the tables of a class differ from those of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rules {
+    /// DPM-Solver++, multistep.
+    DpmSolver,
+    /// DPM-Solver++, single step: ignores `timestep_spacing`.
+    Singlestep,
+    /// UniPC: with placed levels, `final_sigmas_type` "sigma_min" is the last of these and not the lowest level of the
+    /// training.
+    UniPc,
+    /// DEIS: never ends without noise.
+    Deis,
+}
+
+impl Rules {
+    /// The level after the last step. `placed`: the last one of levels that are not the training's; `lowest`: the
+    /// lowest level of the training.
+    fn last(self, s: &Settings, placed: Option<f64>, lowest: f64) -> Result<f64, LoadError> {
+        if self == Self::Deis {
+            return Ok(placed.unwrap_or(lowest));
+        }
+        match (s.or("final_sigmas_type", String::from("zero"))?.as_str(), placed) {
+            ("zero", _) => Ok(0.0),
+            ("sigma_min", Some(placed)) if self == Self::UniPc => Ok(placed),
+            ("sigma_min", _) => Ok(lowest),
+            (other, _) => Err(s.unsupported("final_sigmas_type", format!("{other:?}"))),
+        }
+    }
+}
+
+/// What latents and predictions mean.
+#[derive(Debug)]
+enum Meaning {
+    /// Latents are alpha * picture + sigma * noise.
+    Preserving(Prediction),
+    /// Latents are picture + sigma * noise, with the scales of EDM.
+    Edm(Edm),
+}
+
 /// The timesteps and noise levels of one job.
 #[derive(Debug)]
 pub(super) struct LevelTables {
     pub(super) timesteps: Vec<f64>,
     /// sigma / alpha, as in diffusers: S + 1 values.
     pub(super) sigmas: Vec<f64>,
-    prediction: Prediction,
+    meaning: Meaning,
 }
 
 impl LevelTables {
-    /// `last_placed`: with Karras or exponential levels, `final_sigmas_type` "sigma_min" is the last of these levels
-    /// and not the lowest level of the training.
-    pub(super) fn new(s: &Settings, steps: usize, last_placed: bool) -> Result<Self, LoadError> {
+    pub(super) fn new(s: &Settings, steps: usize, rules: Rules) -> Result<Self, LoadError> {
         s.only("thresholding", &[false.into()])?;
         for key in ["use_flow_sigmas", "use_dynamic_shifting", "use_lu_lambdas"] {
             s.only(key, &[false.into()])?;
@@ -86,46 +125,87 @@ impl LevelTables {
         let trained = NoiseSchedule::read(s, BetaDefaults::LINEAR, Some(ZERO_SNR_FLOOR))?.sigmas();
         let train = trained.len();
         let offset: f64 = s.or("steps_offset", 0.0)?;
-        let mut timesteps: Vec<f64> = match Spacing::read(s, "linspace")? {
-            Spacing::Linspace => {
+        let spacing = match rules {
+            Rules::Singlestep => Spacing::Linspace,
+            _ => Spacing::read(s, "linspace")?,
+        };
+        let mut timesteps: Vec<f64> = match (lists::timesteps(s, steps, train)?, spacing) {
+            (Some(listed), _) => listed,
+            (None, Spacing::Linspace) => {
                 let ascending = spacing::linspace((train - 1) as f64, steps + 1);
                 ascending.into_iter().rev().take(steps).map(f64::round_ties_even).collect()
             }
-            Spacing::Leading => {
+            (None, Spacing::Leading) => {
                 let mut all = spacing::leading(train / (steps + 1), steps + 1, offset);
                 all.truncate(steps);
                 all
             }
-            Spacing::Trailing => spacing::trailing(train, steps),
+            (None, Spacing::Trailing) => spacing::trailing(train, steps),
         };
         let shape = SigmaShape::read(s)?;
+        let mut placed = None;
         let mut sigmas = if shape == SigmaShape::Trained {
             sigmas::at_timesteps(&timesteps, &trained)
         } else {
             // From the highest to the lowest level of the training, not only of the chosen timesteps.
             let max = s.or("sigma_max", f64::from(trained[train - 1]))?;
             let min = s.or("sigma_min", f64::from(trained[0]))?;
-            let placed = shape.place(max, min, steps);
-            let cosine = s.or("beta_schedule", String::new())? == "squaredcos_cap_v2" && !last_placed;
-            let whole =
-                |t: f64| if shape == SigmaShape::Karras && !cosine { t.round_ties_even() } else { t.trunc() };
-            timesteps = placed.iter().map(|sigma| whole(sigmas::to_timestep(*sigma, &trained))).collect();
-            placed
+            let levels = shape.place(max, min, steps);
+            let cosine = s.or("beta_schedule", String::new())? == "squaredcos_cap_v2";
+            // diffusers rounds Karras timesteps and cuts off the others.
+            let round = shape == SigmaShape::Karras && !(cosine && rules == Rules::DpmSolver);
+            let whole = |t: f64| if round { t.round_ties_even() } else { t.trunc() };
+            timesteps = levels.iter().map(|sigma| whole(sigmas::to_timestep(*sigma, &trained))).collect();
+            placed = levels.last().copied();
+            levels
         };
-        sigmas.push(match s.or("final_sigmas_type", String::from("zero"))?.as_str() {
-            "zero" => 0.0,
-            "sigma_min" if last_placed && shape != SigmaShape::Trained => sigmas[sigmas.len() - 1],
-            "sigma_min" => f64::from(trained[0]),
-            other => return Err(s.unsupported("final_sigmas_type", format!("{other:?}"))),
-        });
+        sigmas.push(rules.last(s, placed, f64::from(trained[0]))?);
         let sigmas = sigmas.into_iter().map(|sigma| f64::from(sigma as f32)).collect();
-        Ok(Self { timesteps, sigmas, prediction: Prediction::read(s)? })
+        Ok(Self { timesteps, sigmas, meaning: Meaning::Preserving(Prediction::read(s)?) })
+    }
+
+    /// The tables of `EDMDPMSolverMultistepScheduler`.
+    pub(super) fn edm(s: &Settings, steps: usize) -> Result<Self, LoadError> {
+        s.only("thresholding", &[false.into()])?;
+        let edm = Edm::read(s)?;
+        let (timesteps, sigmas) = edm.tables(s, steps, edm.sigma_min())?;
+        Ok(Self { timesteps, sigmas, meaning: Meaning::Edm(edm) })
     }
 
     pub(super) fn level(&self, index: usize) -> NoiseLevel {
         let ratio = self.sigmas[index];
+        if let Meaning::Edm(_) = self.meaning {
+            return NoiseLevel { alpha: 1.0, sigma: ratio, lambda: -ratio.ln() };
+        }
         let alpha = 1.0 / ratio.hypot(1.0);
         NoiseLevel { alpha, sigma: ratio * alpha, lambda: -ratio.ln() }
+    }
+
+    /// The factor of the first latents.
+    pub(super) fn init_noise_sigma(&self) -> f64 {
+        match &self.meaning {
+            Meaning::Preserving(_) => 1.0,
+            Meaning::Edm(edm) => edm.init_noise_sigma(),
+        }
+    }
+
+    /// The factor of the UNet's input.
+    pub(super) fn input_scale(&self, step: usize) -> f64 {
+        match &self.meaning {
+            Meaning::Preserving(_) => 1.0,
+            Meaning::Edm(edm) => edm.input_scale(self.sigmas[step]),
+        }
+    }
+
+    /// Clean latents with the noise of step `step`.
+    pub(super) fn add_noise(
+        &self,
+        step: usize,
+        latents: &Tensor,
+        noise: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        let level = self.level(step);
+        (latents * level.alpha)? + (noise * level.sigma)?
     }
 
     /// Converts the UNet's prediction to an estimate of the picture.
@@ -136,10 +216,11 @@ impl LevelTables {
         sample: &Tensor,
     ) -> candle_core::Result<Tensor> {
         let NoiseLevel { alpha, sigma, .. } = self.level(step);
-        match self.prediction {
-            Prediction::Sample => Ok(prediction.clone()),
-            Prediction::Epsilon => (sample - (prediction * sigma)?)? / alpha,
-            Prediction::Velocity => (sample * alpha)? - (prediction * sigma)?,
+        match &self.meaning {
+            Meaning::Edm(edm) => edm.denoise(prediction, sample, self.sigmas[step]),
+            Meaning::Preserving(Prediction::Sample) => Ok(prediction.clone()),
+            Meaning::Preserving(Prediction::Epsilon) => (sample - (prediction * sigma)?)? / alpha,
+            Meaning::Preserving(Prediction::Velocity) => (sample * alpha)? - (prediction * sigma)?,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Tables of noise levels, in f64 as in numpy.
 
+use super::beta;
 use crate::sdxl::{LoadError, Settings};
 
 /// The spacing of the noise levels between the first and the last.
@@ -11,17 +12,27 @@ pub(super) enum SigmaShape {
     Karras,
     /// Levels with evenly spaced logarithms.
     Exponential,
+    /// Quantiles of a beta distribution: many high and many low levels.
+    Beta,
 }
 
 impl SigmaShape {
     pub(super) fn read(s: &Settings) -> Result<Self, LoadError> {
-        s.only("use_beta_sigmas", &[false.into()])?;
-        match (s.or("use_karras_sigmas", false)?, s.or("use_exponential_sigmas", false)?) {
-            (false, false) => Ok(Self::Trained),
-            (true, false) => Ok(Self::Karras),
-            (false, true) => Ok(Self::Exponential),
-            (true, true) => Err(s.wrong("use_exponential_sigmas", "excludes use_karras_sigmas")),
+        let mut chosen = (Self::Trained, "");
+        for (key, shape) in [
+            ("use_karras_sigmas", Self::Karras),
+            ("use_exponential_sigmas", Self::Exponential),
+            ("use_beta_sigmas", Self::Beta),
+        ] {
+            if !s.or(key, false)? {
+                continue;
+            }
+            if chosen.0 != Self::Trained {
+                return Err(s.wrong(key, format!("excludes {}", chosen.1)));
+            }
+            chosen = (shape, key);
         }
+        Ok(chosen.0)
     }
 
     /// `count` levels from `max` down to `min`.
@@ -33,6 +44,7 @@ impl SigmaShape {
                 let (low, high) = (min.powf(1.0 / RHO), max.powf(1.0 / RHO));
                 ramp.map(|r| (high + r * (low - high)).powf(RHO)).collect()
             }
+            Self::Beta => ramp.map(|r| min + beta::quantile(1.0 - r) * (max - min)).collect(),
             // The caller interpolates trained levels and does not call this.
             Self::Trained | Self::Exponential => {
                 ramp.map(|r| (max.ln() + r * (min.ln() - max.ln())).exp()).collect()

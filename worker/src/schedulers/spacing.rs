@@ -24,6 +24,19 @@ impl Spacing {
     }
 }
 
+/// The whole timesteps of a job with `steps` steps, of `train` timesteps: those of DDIM, DDPM and PNDM.
+pub(super) fn whole(s: &Settings, steps: usize, train: usize) -> Result<Vec<f64>, LoadError> {
+    let offset: f64 = s.or("steps_offset", 0.0)?;
+    Ok(match Spacing::read(s, "leading")? {
+        Spacing::Linspace => {
+            let ascending = linspace((train - 1) as f64, steps);
+            ascending.into_iter().rev().map(f64::round_ties_even).collect()
+        }
+        Spacing::Leading => leading(train / steps.max(1), steps, offset),
+        Spacing::Trailing => trailing(train, steps),
+    })
+}
+
 /// `count` numbers from 0 to `last`, evenly spaced.
 pub(super) fn linspace(last: f64, count: usize) -> Vec<f64> {
     let step = last / (count.max(2) - 1) as f64;

@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 
-use super::multistep::{Estimates, LevelTables, NoiseLevel};
+use super::multistep::{Estimates, LevelTables, NoiseLevel, Rules};
 use super::sampler::{Noise, Sampler, SamplerState, Stepped, all_taken};
 use crate::sdxl::{LoadError, Settings};
 
@@ -51,7 +51,7 @@ impl UniPc {
         if order == 0 {
             return Err(s.unsupported("solver_order", order));
         }
-        let tables = LevelTables::new(s, steps, true)?;
+        let tables = LevelTables::new(s, steps, Rules::UniPc)?;
         let lower_order_final = s.or("lower_order_final", true)?;
         // The last level's lambda is infinite then, and only order 1 has a limit: diffusers gives NaN.
         if !lower_order_final && order > 1 && steps > 1 && tables.sigmas.last() == Some(&0.0) {
@@ -173,11 +173,11 @@ impl Sampler for UniPc {
     }
 
     fn init_noise_sigma(&self) -> f64 {
-        1.0
+        self.tables.init_noise_sigma()
     }
 
-    fn input_scale(&self, _: usize) -> f64 {
-        1.0
+    fn input_scale(&self, step: usize) -> f64 {
+        self.tables.input_scale(step)
     }
 
     fn state(&self) -> SamplerState {
@@ -201,8 +201,7 @@ impl Sampler for UniPc {
     }
 
     fn add_noise(&self, step: usize, latents: &Tensor, noise: &Tensor) -> candle_core::Result<Tensor> {
-        let level = self.tables.level(step);
-        (latents * level.alpha)? + (noise * level.sigma)?
+        self.tables.add_noise(step, latents, noise)
     }
 
     fn step(

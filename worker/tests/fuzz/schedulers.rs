@@ -18,7 +18,7 @@ const PER_BYTE: usize = 100;
 
 /// Every key that some sampler reads.
 fn document(class: usize) -> Value {
-    json!({
+    let mut document = json!({
         "_class_name": SCHEDULERS[class], "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012,
         "beta_schedule": "scaled_linear", "trained_betas": null, "rescale_betas_zero_snr": false,
         "steps_offset": 1, "timestep_spacing": "leading", "prediction_type": "epsilon", "sigma_max": null,
@@ -26,8 +26,15 @@ fn document(class: usize) -> Value {
         "final_sigmas_type": "zero", "timestep_type": "discrete", "interpolation_type": "linear",
         "solver_order": 2, "solver_type": null, "algorithm_type": "dpmsolver++", "lower_order_final": true,
         "euler_at_final": false, "disable_corrector": [], "set_alpha_to_one": false, "clip_sample": false,
-        "clip_sample_range": 1.0, "original_inference_steps": 50, "timestep_scaling": 10.0, "predict_x0": true,
-    })
+        "clip_sample_range": 1.0,  "original_inference_steps": 50, "timestep_scaling": 10.0, "predict_x0": true,
+    });
+    let more = json!({
+        "eta": 0.3, "s_churn": 1.0, "s_tmin": 0.0, "s_tmax": 100.0, "s_noise": 1.0, "sigmas": null, "timesteps": null,
+        "variance_type": "fixed_small", "sigma_data": null, "rho": 7.0, "sigma_schedule": "karras",
+        "skip_prk_steps": true,
+    });
+    document.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    document
 }
 
 struct Ones(Tensor);

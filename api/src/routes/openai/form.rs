@@ -14,7 +14,7 @@ use crate::{error::ApiError, intake::Parsed, state::Api};
 const MOST_PARTS: usize = 64;
 
 /// The fields whose value is a text even if it looks like a number.
-const TEXTS: [&str; 11] = [
+const TEXTS: [&str; 12] = [
     "prompt",
     "negative_prompt",
     "model",
@@ -23,6 +23,7 @@ const TEXTS: [&str; 11] = [
     "response_format",
     "output_format",
     "quality",
+    "preset",
     "scheduler",
     "preview_source",
     "user",
@@ -101,7 +102,7 @@ impl Part {
             "true" => true.into(),
             "false" => false.into(),
             "null" => Value::Null,
-            list if list.starts_with('[') => {
+            list if list.starts_with(['[', '{']) => {
                 // With the limit on the number of values.
                 let object = parse_object(format!("{{\"list\":{list}}}").as_bytes());
                 object.ok().and_then(|mut object| object.remove("list")).unwrap_or_else(|| text.into())

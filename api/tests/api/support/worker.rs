@@ -16,7 +16,7 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
         native_height: 128,
         max_pixels: 512 * 512,
         schedulers: vec!["EulerDiscreteScheduler".to_owned()],
-        features: vec!["image".to_owned(), "mask".to_owned()],
+        features: vec!["image".to_owned(), "mask".to_owned(), "scheduler_config".to_owned()],
         loras: vec!["ink".to_owned()],
         device: "cpu".to_owned(),
         version: "0.1.0".to_owned(),

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
+use super::normalisation::Normalisation;
 use super::tiles::Tiles;
 use crate::sdxl::error::LoadError;
 use crate::sdxl::ops::Activation;
@@ -28,8 +29,8 @@ pub struct VaeConfig {
     pub latent_channels: usize,
     /// The group norms.
     pub norm: NormConfig,
-    /// The UNet's latents are the autoencoder's latents times this.
-    pub scaling_factor: f64,
+    /// How the UNet's latents follow from the autoencoder's.
+    pub normalisation: Normalisation,
     /// Whether the autoencoder overflows in float16 and must use float32.
     pub force_upcast: bool,
     /// Whether there is a 1x1 convolution after the encoder.
@@ -51,9 +52,6 @@ impl VaeConfig {
         s.only("_class_name", &["AutoencoderKL".into()])?;
         s.only("in_channels", &[3.into()])?;
         s.only("out_channels", &[3.into()])?;
-        // Playground v2.5 and some others normalise latents per channel; SDXL does not.
-        s.only("latents_mean", &[])?;
-        s.only("latents_std", &[])?;
         s.only("shift_factor", &[0.into()])?;
         let sample_size = match s.get::<Value>("sample_size")? {
             Some(Value::Array(sides)) => sides.first().and_then(Value::as_u64),
@@ -81,15 +79,12 @@ impl VaeConfig {
         }
         let act: String = s.or("act_fn", "silu".into())?;
         let activation = Activation::named(&act).ok_or_else(|| s.unsupported("act_fn", &act))?;
-        let scaling_factor: f64 = s.required("scaling_factor")?;
-        if !(scaling_factor.is_finite() && scaling_factor > 0.0) {
-            return Err(s.unsupported("scaling_factor", scaling_factor));
-        }
+        let latent_channels = s.size("latent_channels", 4, MAX_SIZE)?;
         let config = Self {
             layers_per_block: s.size("layers_per_block", 1, MAX_LAYERS)?,
-            latent_channels: s.size("latent_channels", 4, MAX_SIZE)?,
+            latent_channels,
             norm: NormConfig { groups, eps: EPS, activation },
-            scaling_factor,
+            normalisation: Normalisation::read(s, latent_channels)?,
             force_upcast: s.or("force_upcast", true)?,
             use_quant_conv: s.or("use_quant_conv", true)?,
             use_post_quant_conv: s.or("use_post_quant_conv", true)?,

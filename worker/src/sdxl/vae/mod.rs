@@ -4,9 +4,11 @@ mod config;
 mod decoder;
 mod encoder;
 mod mid;
+mod normalisation;
 mod tiles;
 
 pub use config::VaeConfig;
+pub use normalisation::Normalisation;
 pub use tiles::Tiles;
 
 use std::rc::Rc;
@@ -92,7 +94,7 @@ impl Vae {
     /// # Errors
     /// As [`Vae::decode`].
     pub fn decode_observed(&self, latents: &Tensor, taps: &mut Taps<'_>) -> candle_core::Result<Tensor> {
-        self.decode_scaled(&(latents / self.config.scaling_factor)?, taps)
+        self.decode_scaled(&self.config.normalisation.from_unet(latents)?, taps)
     }
 
     /// [`Vae::decode`] in tiles, if the latents are larger than one: another picture, with less memory.
@@ -104,7 +106,7 @@ impl Vae {
         if !tiles.divide(height, width) {
             return self.decode(latents);
         }
-        let z = (latents / self.config.scaling_factor)?;
+        let z = self.config.normalisation.from_unet(latents)?;
         tiles.decode(&z, self.config.scale(), |tile| self.decode_scaled(tile, &mut Taps::none()))
     }
 
