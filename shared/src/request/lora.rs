@@ -22,6 +22,10 @@ pub struct Lora {
     #[serde(rename = "path")]
     name: LoraName,
     scale: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unet_scale: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text_scale: Option<f64>,
 }
 
 impl Lora {
@@ -33,6 +37,16 @@ impl Lora {
     /// Its scale: -10 to 10.
     pub fn scale(&self) -> f64 {
         self.scale
+    }
+
+    /// Its scale in the UNet, if it is another one: -10 to 10.
+    pub fn unet_scale(&self) -> Option<f64> {
+        self.unet_scale
+    }
+
+    /// Its scale in the text encoders, if it is another one: -10 to 10.
+    pub fn text_scale(&self) -> Option<f64> {
+        self.text_scale
     }
 }
 
@@ -108,12 +122,14 @@ impl Fields {
             };
             let mut fields = Fields::at(at, members);
             let name = fields.lora_name(names);
-            let scale = fields.float("scale", Least::From(-MAX_LORA_SCALE), MAX_LORA_SCALE).unwrap_or(1.0);
+            let mut number = |field| fields.float(field, Least::From(-MAX_LORA_SCALE), MAX_LORA_SCALE);
+            let scale = number("scale").unwrap_or(1.0);
+            let (unet_scale, text_scale) = (number("unet_scale"), number("text_scale"));
             if unknown == Unknown::Refused {
                 fields.refuse_rest();
             }
             self.errors.append(&mut fields.errors);
-            loras.extend(name.map(|name| Lora { name, scale }));
+            loras.extend(name.map(|name| Lora { name, scale, unet_scale, text_scale }));
         }
         loras
     }
