@@ -59,6 +59,11 @@ cases! { "variants":
     inpaint_eulera4_s1
 }
 
+cases! { "loras":
+    forms_dora
+    forms_mixed
+}
+
 /// The same weights in a file with SGM's names, and TAESD in its original file.
 #[test]
 fn a_single_file_gives_the_numbers_of_its_folder() {

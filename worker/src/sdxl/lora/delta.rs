@@ -63,8 +63,10 @@ impl Delta {
             Form::Kronecker(first, second) => {
                 let (first, second) = (first.matrix(device)?, second.matrix(device)?);
                 let ((a, b), (c, d)) = (first.dims2()?, second.dims2()?);
-                let first = first.reshape((a, 1, b, 1))?;
-                first.broadcast_mul(&second.reshape((1, c, 1, d))?)?
+                // All products of two elements, and then their order: faster on a CPU than a multiplication that repeats
+                // both.
+                let products = first.reshape((a * b, 1))?.matmul(&second.reshape((1, c * d))?)?;
+                products.reshape((a, b, c, d))?.transpose(1, 2)?.contiguous()?
             }
         };
         (change * (scale * self.factor))?.reshape(weight.shape())
