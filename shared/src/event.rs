@@ -108,6 +108,8 @@ pub enum WarningCode {
     PromptTruncated,
     /// `expand_prompt` had no effect: nothing here expands a prompt.
     PromptNotExpanded,
+    /// The words that were trained with a LoRA, and are in its file, had no effect.
+    LoraEmbeddingsIgnored,
     /// A code of a newer release.
     #[serde(other)]
     Unknown,

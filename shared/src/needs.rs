@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::request::ImageSpec;
+use crate::request::{ImageSpec, Lora};
 
 /// The feature of a worker that reads `scheduler_config`.
 pub const SCHEDULER_CONFIG: &str = "scheduler_config";
@@ -64,6 +64,7 @@ impl Needs {
             (SCHEDULER_CONFIG, !spec.scheduler_config().is_empty()),
             ("prompt_syntax", !spec.prompt_syntax().is_plain()),
             ("long_prompt", spec.long_prompt()),
+            ("lora_scales", spec.loras().iter().any(Lora::has_scales_of_parts)),
         ];
         let features =
             features.into_iter().filter(|(_, needed)| *needed).map(|(name, _)| Word::feature(name));

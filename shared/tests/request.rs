@@ -1,7 +1,7 @@
 //! The rules of a request, at their limits.
 
 use glimpse_shared::request::{
-    Defaults, FieldError, ImageSpec, LoraName, MAX_SEED, Offer, OutputFormat, PreviewSource, Unknown,
+    Defaults, FieldError, ImageSpec, Lora, LoraName, MAX_SEED, Offer, OutputFormat, PreviewSource, Unknown,
     parse_object,
 };
 use serde_json::{Value, json};
@@ -169,6 +169,46 @@ fn loras_are_read_with_their_scales() {
         check(json!({ "prompt": "x", "loras": vec![json!({ "path": "a" }); 8] })).unwrap().loras().len(),
         8
     );
+}
+
+#[test]
+fn a_lora_may_have_scales_of_its_own_for_the_unet_and_the_text_encoders() {
+    let spec_of = |lora: Value| check(json!({ "prompt": "x", "loras": [lora] })).unwrap();
+    let spec = spec_of(json!({ "path": "a", "scale": 0.5, "unet_scale": -10, "text_scale": 0 }));
+    let lora = &spec.loras()[0];
+    assert_eq!((lora.scale(), lora.unet_scale(), lora.text_scale()), (0.5, Some(-10.0), Some(0.0)));
+    let plain = spec_of(json!({ "path": "a", "unet_scale": null }));
+    let lora = &plain.loras()[0];
+    assert_eq!((lora.scale(), lora.unet_scale(), lora.text_scale()), (1.0, None, None));
+
+    // Stored as by the release before, and what that release has stored is read.
+    let stored = serde_json::to_value(lora).unwrap();
+    assert_eq!(stored, json!({ "path": "a", "scale": 1.0 }));
+    assert_eq!(serde_json::from_value::<Lora>(stored).unwrap(), *lora);
+    let stored = serde_json::to_value(&spec.loras()[0]).unwrap();
+    assert_eq!(stored, json!({ "path": "a", "scale": 0.5, "unet_scale": -10.0, "text_scale": 0.0 }));
+    assert_eq!(serde_json::from_value::<Lora>(stored).unwrap(), spec.loras()[0]);
+
+    // Other scales are other weights.
+    let affinities = [
+        json!({ "path": "a" }),
+        json!({ "path": "a", "unet_scale": 0.5 }),
+        json!({ "path": "a", "text_scale": 0.5 }),
+        json!({ "path": "a", "unet_scale": 0.5, "text_scale": 0.5 }),
+    ]
+    .map(|lora| spec_of(lora).affinity());
+    for (i, affinity) in affinities.iter().enumerate() {
+        assert!(!affinities[..i].contains(affinity), "{i}");
+    }
+
+    for (field, number, kind) in [
+        ("unet_scale", json!(10.5), "less_than_equal"),
+        ("text_scale", json!(-11), "greater_than_equal"),
+        ("text_scale", json!("1"), "float_type"),
+    ] {
+        let errors = check(json!({ "prompt": "x", "loras": [{ "path": "a", field: number }] })).unwrap_err();
+        assert_eq!((errors.len(), errors[0].kind), (1, kind), "{field}");
+    }
 }
 
 #[test]

@@ -143,6 +143,7 @@ async fn finish(held: Held, made: Made, results: Option<&Results>) {
 pub fn warning(warning: &PipelineWarning) -> Warning {
     let code = match warning {
         PipelineWarning::PromptTruncated { .. } => WarningCode::PromptTruncated,
+        PipelineWarning::LoraEmbeddingsIgnored { .. } => WarningCode::LoraEmbeddingsIgnored,
     };
     Warning { code, message: warning.to_string() }
 }

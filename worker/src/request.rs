@@ -120,7 +120,13 @@ fn find(lora: &glimpse_shared::request::Lora, folder: Option<&LoraDir>) -> Resul
     let path = folder
         .file(lora.name())
         .map_err(|why| PipelineError::bad("loras", format!("{}: {why}", lora.name().as_str())))?;
-    Ok(LoraChoice { name: lora.name().as_str().to_owned(), path, scale: lora.scale() })
+    Ok(LoraChoice {
+        name: lora.name().as_str().to_owned(),
+        path,
+        scale: lora.scale(),
+        unet_scale: lora.unet_scale(),
+        text_scale: lora.text_scale(),
+    })
 }
 
 #[cfg(test)]

@@ -110,6 +110,11 @@ fn a_model_of_edm_gives_the_numbers_of_diffusers() {
     }
 }
 
+cases! { "loras":
+    forms_dora
+    forms_mixed
+}
+
 /// The same weights in a file with SGM's names, and TAESD in its original file.
 #[test]
 fn a_single_file_gives_the_numbers_of_its_folder() {

@@ -135,8 +135,8 @@ fn the_alpha_in_diffusers_metadata_is_used() {
     save(r#"{"unet.lora_alpha": 1, "unet.alpha_pattern": {"^proj_in": 2}}"#);
     assert!(one != latents(&pipeline, &with(&[(&file, 1.0)])));
     for (settings, expected) in [
-        (r#"{"unet.use_dora": true}"#, "unet.use_dora is not supported"),
-        (r#"{"unet.use_dora": "True"}"#, "unet.use_dora is not supported"),
+        (r#"{"unet.use_dora": true}"#, "of the unet has no lora_magnitude_vector"),
+        (r#"{"unet.use_dora": "True"}"#, "of the unet has no lora_magnitude_vector"),
         (r#"{"unet.lora_alpha": [2]}"#, "unet.lora_alpha is [2], and should be a finite number"),
         (r#"{"text_encoder_2.lora_alpha": "x"}"#, "text_encoder_2.lora_alpha is \"x\""),
         (r#"{"unet.lora_alpha": NaN}"#, "unet.lora_alpha is \"NaN\""),
@@ -180,7 +180,7 @@ fn a_lora_that_does_not_fit_is_refused_by_name() {
     let kind = refused("kohya_sgm.safetensors", &|all| {
         all.insert("lora_unet_middle_block_1_proj_in.hada_w1_a".into(), zeros(&[1, 1]));
     });
-    assert!(kind.contains("hada_w1_a"), "{kind}");
+    assert!(kind.contains("middle_block_1_proj_in of the unet has no hada_w1_b"), "{kind}");
     let none = refused("peft.safetensors", &|all| all.clear());
     assert!(none.contains("no tensors"), "{none}");
 
@@ -305,6 +305,6 @@ fn an_error_has_the_name_of_the_lora_in_the_request() {
     let pipeline = pipeline();
     let (_folder, path) = changed("peft.safetensors", |all| all.clear());
     let mut inputs = with(&[]);
-    inputs.loras = vec![LoraChoice { name: "styles/ink".into(), path, scale: 1.0 }];
+    inputs.loras = vec![LoraChoice { name: "styles/ink".into(), ..LoraChoice::file(path, 1.0) }];
     assert_eq!(refusal(&pipeline, &inputs), "styles/ink: no tensors");
 }

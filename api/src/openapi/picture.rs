@@ -201,8 +201,11 @@ fn scheduler_config(draft: &mut Draft) -> RefOr<Schema> {
 fn loras(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {
     let path = string().min_length(Some(1)).max_length(Some(MAX_LORA_NAME_CHARS));
     let path = says(path, "A file of the workers' `--lora-dir`; parts are divided by `/`");
+    let scale = || number(-MAX_LORA_SCALE, MAX_LORA_SCALE);
     let lora = member(Object::builder(), "path", path)
-        .property("scale", or(number(-MAX_LORA_SCALE, MAX_LORA_SCALE), 1.0, "Its strength"))
+        .property("scale", or(scale(), 1.0, "Its strength"))
+        .property("unet_scale", says(scale(), "Its strength in the UNet; `scale` if absent"))
+        .property("text_scale", says(scale(), "Its strength in the text encoders; `scale` if absent"))
         .description(Some("A change to the model"));
     let lora = match is_closed {
         true => draft.named("Lora", closed(lora)),

@@ -1,4 +1,4 @@
-//! Tags for LoRAs in a prompt: `<lora:NAME>`, `<lora:NAME:SCALE>`.
+//! Tags for LoRAs in a prompt: `<lora:NAME>`, `<lora:NAME:SCALE>`, `<lora:NAME:SCALE OF TEXT:SCALE OF UNET>`.
 
 use super::{PromptError, is_word};
 
@@ -9,6 +9,8 @@ pub struct LoraTag {
     pub name: String,
     /// The scale; 1 if the tag does not say.
     pub scale: f64,
+    /// The scale in the UNet, if the tag has another one for it.
+    pub unet_scale: Option<f64>,
 }
 
 /// Longest part of a tag in a message, in characters.
@@ -50,14 +52,15 @@ fn lora(kind: &str, arguments: &str) -> Result<LoraTag, PromptError> {
     let wrong = || PromptError::Lora(shown(&format!("{kind}:{arguments}")));
     let mut parts = arguments.split(':');
     let name = parts.next().map(str::trim).filter(|name| !name.is_empty()).ok_or_else(wrong)?;
-    let scale = match parts.next() {
-        None => 1.0,
-        Some(scale) => scale.trim().parse().ok().filter(|scale: &f64| scale.is_finite()).ok_or_else(wrong)?,
+    let mut number = || {
+        let number = |text: &str| text.trim().parse().ok().filter(|number: &f64| number.is_finite());
+        parts.next().map(|text| number(text).ok_or_else(wrong)).transpose()
     };
+    let (scale, unet_scale) = (number()?.unwrap_or(1.0), number()?);
     if parts.next().is_some() {
         return Err(wrong());
     }
-    Ok(LoraTag { name: name.to_owned(), scale })
+    Ok(LoraTag { name: name.to_owned(), scale, unet_scale })
 }
 
 /// The beginning of a text, for a message.
@@ -73,7 +76,7 @@ mod tests {
     use super::*;
 
     fn named(name: &str, scale: f64) -> LoraTag {
-        LoraTag { name: name.to_owned(), scale }
+        LoraTag { name: name.to_owned(), scale, unet_scale: None }
     }
 
     #[test]
@@ -82,6 +85,8 @@ mod tests {
         assert_eq!(text, "a fox  < 3 <b>x</b> <:y>");
         assert_eq!(loras, [named("ink", 0.8), named("styles/oil", 1.0)]);
         assert_eq!(taken_out("<lora:a:-1><lyco:b:2>").unwrap().1, [named("a", -1.0), named("b", 2.0)]);
+        let [both] = &taken_out("<lora:a:0.5:2>").unwrap().1[..] else { panic!("one LoRA") };
+        assert_eq!((both.scale, both.unet_scale), (0.5, Some(2.0)));
         assert_eq!(taken_out("<lora:never closed").unwrap().0, "<lora:never closed");
     }
 

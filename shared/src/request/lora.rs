@@ -24,6 +24,10 @@ pub struct Lora {
     #[serde(rename = "path")]
     name: LoraName,
     scale: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unet_scale: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text_scale: Option<f64>,
 }
 
 impl Lora {
@@ -35,6 +39,21 @@ impl Lora {
     /// Its scale: -10 to 10.
     pub fn scale(&self) -> f64 {
         self.scale
+    }
+
+    /// Its scale in the UNet, if it is another one: -10 to 10.
+    pub fn unet_scale(&self) -> Option<f64> {
+        self.unet_scale
+    }
+
+    /// Its scale in the text encoders, if it is another one: -10 to 10.
+    pub fn text_scale(&self) -> Option<f64> {
+        self.text_scale
+    }
+
+    /// Whether a part of the model has a scale of its own.
+    pub fn has_scales_of_parts(&self) -> bool {
+        self.unet_scale.is_some() || self.text_scale.is_some()
     }
 }
 
@@ -110,12 +129,14 @@ impl Fields {
             };
             let mut fields = Fields::at(at, members);
             let name = fields.lora_name(names);
-            let scale = fields.float("scale", Least::From(-MAX_LORA_SCALE), MAX_LORA_SCALE).unwrap_or(1.0);
+            let mut number = |field| fields.float(field, Least::From(-MAX_LORA_SCALE), MAX_LORA_SCALE);
+            let scale = number("scale").unwrap_or(1.0);
+            let (unet_scale, text_scale) = (number("unet_scale"), number("text_scale"));
             if unknown == Unknown::Refused {
                 fields.refuse_rest();
             }
             self.errors.append(&mut fields.errors);
-            loras.extend(name.map(|name| Lora { name, scale }));
+            loras.extend(name.map(|name| Lora { name, scale, unet_scale, text_scale }));
         }
         loras
     }
@@ -136,11 +157,12 @@ impl Fields {
 
     /// Adds the LoRA of a tag.
     fn tagged(&mut self, field: &str, tag: LoraTag, loras: &mut Vec<Lora>) {
-        let LoraTag { name, scale } = tag;
+        let LoraTag { name, scale, unet_scale } = tag;
         let input = Value::from(&name[..]);
+        let is_scale = |scale: f64| (-MAX_LORA_SCALE..=MAX_LORA_SCALE).contains(&scale);
         match LoraName::try_from(name) {
             Err(error) => self.wrong(field, "lora_name", format!("<lora:…>: {error}"), &input),
-            Ok(_) if !(-MAX_LORA_SCALE..=MAX_LORA_SCALE).contains(&scale) => {
+            Ok(_) if !is_scale(scale) || !unet_scale.is_none_or(is_scale) => {
                 let msg = format!("<lora:…>: The scale should be from -{MAX_LORA_SCALE} to {MAX_LORA_SCALE}");
                 self.wrong(field, "lora_scale", msg, &scale.into());
             }
@@ -148,7 +170,7 @@ impl Fields {
                 let msg = format!("With the LoRAs of the prompt there should be at most {MAX_LORAS}");
                 self.wrong(field, "sequence_too_long", msg, &input);
             }
-            Ok(name) => loras.push(Lora { name, scale }),
+            Ok(name) => loras.push(Lora { name, scale, unet_scale, text_scale: None }),
         }
     }
 

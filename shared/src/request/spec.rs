@@ -122,6 +122,12 @@ impl ImageSpec {
             hash.update(lora.name().as_str());
             hash.update([0]);
             hash.update(lora.scale().to_le_bytes());
+            for (part, scale) in [(1, lora.unet_scale()), (2, lora.text_scale())] {
+                if let Some(scale) = scale {
+                    hash.update([part]);
+                    hash.update(scale.to_le_bytes());
+                }
+            }
         }
         Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }

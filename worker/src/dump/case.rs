@@ -105,6 +105,8 @@ enum Kind {
 struct LoraField {
     path: PathBuf,
     scale: Option<f64>,
+    unet_scale: Option<f64>,
+    text_scale: Option<f64>,
 }
 
 /// The name of a request, and the request or what is wrong with it.
@@ -163,7 +165,11 @@ impl Case {
         let lora = |lora: &LoraField| {
             let beside = folder.with_file_name("").join(&lora.path);
             let path = if beside.is_file() { beside } else { lora.path.clone() };
-            LoraChoice::file(path, lora.scale.unwrap_or(1.0))
+            LoraChoice {
+                unet_scale: lora.unet_scale,
+                text_scale: lora.text_scale,
+                ..LoraChoice::file(path, lora.scale.unwrap_or(1.0))
+            }
         };
         let size = |pair: [u32; 2]| HeightWidth { height: pair[0], width: pair[1] };
         let plain = Inputs::new(&self.prompt, self.width, self.height);

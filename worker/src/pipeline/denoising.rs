@@ -2,9 +2,9 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::adapters::LoraSet;
 use super::conditioning::{Conditioning, EncodedPrompt};
 use super::error::PipelineError;
+use super::lora_set::LoraSet;
 use super::warning::PipelineWarning;
 use crate::noise::Generator;
 use crate::schedulers::{Noise, Sampler, Stepped};

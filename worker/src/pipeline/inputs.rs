@@ -39,6 +39,10 @@ pub struct LoraChoice {
     pub path: PathBuf,
     /// 1 is the trained strength, 0 is none.
     pub scale: f64,
+    /// The strength in the UNet alone; `scale` if `None`.
+    pub unet_scale: Option<f64>,
+    /// The strength in both text encoders; `scale` if `None`.
+    pub text_scale: Option<f64>,
 }
 
 impl LoraChoice {
@@ -46,7 +50,7 @@ impl LoraChoice {
     pub fn file(path: impl Into<PathBuf>, scale: f64) -> Self {
         let path = path.into();
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Self { name, path, scale }
+        Self { name, path, scale, unet_scale: None, text_scale: None }
     }
 }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use candle_core::DType;
 
-use super::adapters::{Adapters, Weights};
+use super::adapters::{Adapters, Modules};
 use super::autoencoder::Autoencoder;
 use super::component::component;
 use super::conditioning::TextEncoders;
@@ -76,9 +76,9 @@ impl SdxlPipeline {
         check_latents(&unet_settings, &unet, vae.config())?;
         let files = source.unet(&unet, options.dtype)?;
         let unet = Unet::new(&files, unet, options.dtype)?.recorded(options.cuda_graph);
-        let encoders = [first.weights, second.weights];
+        let encoders = [first.modules, second.modules];
         let device = options.device.clone();
-        let adapters = Adapters::new(files.weights(), encoders, unet.config(), device, residence.clone());
+        let adapters = Adapters::new(files.modules(), encoders, unet.config(), device, residence.clone());
         let memory = Memory::new(residence, options.max_pixels);
 
         let (taesd, settings) = source.taesd()?;
@@ -145,7 +145,7 @@ fn check_latents(settings: &Settings, unet: &UnetConfig, vae: &VaeConfig) -> Res
 struct TextEncoder {
     tokenizer: ClipTokenizer,
     encoder: ClipTextModel,
-    weights: Weights,
+    modules: Modules,
     movable: Vec<Weight>,
 }
 
@@ -161,5 +161,5 @@ fn text_encoder(source: &Source<'_>, options: &LoadOptions, index: usize) -> Res
     }
     let files = source.text_encoder(index, &config, options.dtype)?;
     let encoder = ClipTextModel::new(&files, config, index == 1)?;
-    Ok(TextEncoder { tokenizer, encoder, weights: files.weights(), movable: files.movable() })
+    Ok(TextEncoder { tokenizer, encoder, modules: files.modules(), movable: files.movable() })
 }

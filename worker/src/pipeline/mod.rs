@@ -22,6 +22,8 @@ mod load;
 #[cfg(test)]
 #[path = "../../tests/support/log.rs"]
 mod log;
+mod lora_files;
+mod lora_set;
 mod marks;
 mod memory;
 mod native;

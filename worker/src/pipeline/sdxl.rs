@@ -115,6 +115,7 @@ impl SdxlPipeline {
         self.memory.retried("the LoRAs", || self.adapters.activate(&loras, interrupt))?;
         let EncodedPrompts { positive, negative, warnings } =
             self.memory.retried("the prompts", || self.text.encode(inputs, interrupt))?;
+        let warnings = warnings.into_iter().chain(loras.warnings()).collect();
         let conditioning = Conditioning::new(inputs, &positive, negative.as_ref(), self.options.dtype)?;
         let mut noise = SeededNoise {
             generator: Generator::new(inputs.generator.unwrap_or(self.options.generator), inputs.seed),

@@ -19,7 +19,7 @@ impl Linear {
     /// # Errors
     /// If the device fails.
     pub(crate) fn new(vars: &Vars, inputs: usize, outputs: usize) -> Result<Self, LoadError> {
-        let bias = Some(vars.movable("bias", &[outputs])?);
+        let bias = Some(vars.bias(&[outputs])?);
         Ok(Self { bias, ..Self::without_bias(vars, inputs, outputs)? })
     }
 
@@ -57,7 +57,7 @@ impl Linear {
 #[derive(Debug)]
 pub(crate) struct Conv2d {
     weight: Weight,
-    bias: Option<Tensor>,
+    bias: Option<Weight>,
     padding: Padding,
     stride: usize,
 }
@@ -69,7 +69,7 @@ impl Conv2d {
     /// # Errors
     /// If the device fails.
     pub(crate) fn new(vars: &Vars, inputs: usize, outputs: usize, kernel: usize) -> Result<Self, LoadError> {
-        let bias = Some(vars.tensor("bias", &[outputs])?);
+        let bias = Some(vars.bias(&[outputs])?);
         Ok(Self { bias, ..Self::without_bias(vars, inputs, outputs, kernel)? })
     }
 
@@ -111,7 +111,8 @@ impl Conv2d {
         shift: Option<&Tensor>,
         residual: Option<&Tensor>,
     ) -> candle_core::Result<Tensor> {
-        let addends = Addends { bias: self.bias.as_ref(), shift, residual };
+        let bias = self.bias.as_ref().map(Weight::get);
+        let addends = Addends { bias: bias.as_ref(), shift, residual };
         ops::conv2d(x, &self.weight.get(), addends, self.padding, self.stride)
     }
 }
@@ -119,8 +120,8 @@ impl Conv2d {
 /// Group norm, and the activation after it.
 #[derive(Debug)]
 pub(crate) struct GroupNorm {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Weight,
+    bias: Weight,
     groups: usize,
     eps: f64,
     activation: Option<Activation>,
@@ -138,7 +139,7 @@ impl GroupNorm {
         eps: f64,
         activation: Option<Activation>,
     ) -> Result<Self, LoadError> {
-        let (weight, bias) = (vars.tensor("weight", &[channels])?, vars.tensor("bias", &[channels])?);
+        let (weight, bias) = (vars.weight(&[channels])?, vars.bias(&[channels])?);
         Ok(Self { weight, bias, groups, eps, activation })
     }
 
@@ -147,7 +148,8 @@ impl GroupNorm {
     /// # Errors
     /// If the device fails.
     pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, self.activation)
+        let (weight, bias) = (self.weight.get(), self.bias.get());
+        ops::group_norm(x, self.groups, &weight, &bias, self.eps, self.activation)
     }
 }
 
@@ -165,7 +167,7 @@ impl LayerNorm {
     /// # Errors
     /// If the device fails.
     pub(crate) fn new(vars: &Vars, width: usize, eps: f64) -> Result<Self, LoadError> {
-        Ok(Self { weight: vars.movable("weight", &[width])?, bias: vars.movable("bias", &[width])?, eps })
+        Ok(Self { weight: vars.weight(&[width])?, bias: vars.bias(&[width])?, eps })
     }
 
     /// `x` [.., width] gives the same shape.

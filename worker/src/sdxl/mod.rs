@@ -26,4 +26,6 @@ pub use foreign::not_a_file;
 pub use resnet::NormConfig;
 pub use settings::{Settings, quote_non_finite};
 pub use taps::Taps;
-pub use weights::{Naming, Precision, ReadError, Shards, Stored, Vars, View, Weight, WeightFiles};
+pub use weights::{
+    ModuleWeights, Naming, Precision, ReadError, Shards, Stored, Vars, View, Weight, WeightFiles,
+};

@@ -22,12 +22,27 @@ fn a_broken_lora_is_used_or_refused_by_its_name() {
         let options =
             LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(parity().join("model")) };
         let pipeline = SdxlPipeline::load(options).expect("loads");
-        let names = ["peft.safetensors", "kohya_sgm.safetensors", "kohya_diffusers.safetensors"];
-        let whole =
-            names.map(|name| Tensors::read(&fs::read(parity().join("variants").join(name)).expect("a file")));
+        let names = [
+            "variants/peft.safetensors",
+            "variants/kohya_sgm.safetensors",
+            "variants/kohya_diffusers.safetensors",
+            "loras/locon_mid.safetensors",
+            "loras/loha.safetensors",
+            "loras/loha_tucker.safetensors",
+            "loras/lokr.safetensors",
+            "loras/lokr_tucker.safetensors",
+            "loras/lokr_whole.safetensors",
+            "loras/dora_rows.safetensors",
+            "loras/dora_columns.safetensors",
+            "loras/diff.safetensors",
+            "loras/norm.safetensors",
+            "loras/peft_dora/adapter_model.safetensors",
+            "loras/peft_text/adapter_model.safetensors",
+        ];
+        let whole = names.map(|name| Tensors::read(&fs::read(parity().join(name)).expect("a file")));
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("broken.safetensors");
-        fuzz::check(200, &(0..names.len(), broken()), |(which, broken)| {
+        fuzz::check(400, &(0..names.len(), broken()), |(which, broken)| {
             let file = whole[which].with(&broken);
             fs::write(&path, &file).expect("written");
             let mut inputs = Inputs::new("a fox", 16, 16);

@@ -81,13 +81,15 @@ enum TensorChange {
 pub(crate) fn broken() -> impl Strategy<Value = Broken> {
     let at = any::<Index>;
     let sides = prop::sample::select(vec![0, 1, 2, 4, 1 << 20, 1 << 40, 1 << 62, u64::MAX]);
-    let names = "|x|lora_unet_x|\\.alpha|weight|unet\\.|[a-z.]{0,12}";
+    let names =
+        "|x|lora_unet_x|\\.alpha|weight|unet\\.|\\.hada_t1|\\.lokr_w2_b|\\.dora_scale|\\.diff_b|[a-z.]{0,12}";
     let metadata = prop::sample::select(vec![
         json!(null),
         json!([]),
         json!({ "format": "pt", "step": "-1" }),
         json!({ "lora_adapter_metadata": "{\"unet.lora_alpha\": 1e308, \"unet.r\": 0, \"unet.use_rslora\": true}" }),
         json!({ "lora_adapter_metadata": "[[[[" }),
+        json!({ "lora_adapter_metadata": "{\"unet.use_dora\": true, \"unet.peft_type\": \"LOKR\", \"unet.r\": 1e-300}" }),
         json!({ "lora_adapter_metadata": "{\"unet.alpha_pattern\": {\"\": null, \"proj_in\": \"x\"}}" }),
     ]);
     let change = prop_oneof![

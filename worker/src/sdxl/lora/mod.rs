@@ -1,67 +1,44 @@
-//! LoRA files: low-rank changes of a checkpoint's weights (Hu et al. 2021), with the tensor names of peft (diffusers)
-//! or of kohya's scripts.
+//! LoRA files: changes of a checkpoint's weights, with the tensor names of peft, diffusers, kohya's scripts, LyCORIS,
+//! ComfyUI and OneTrainer. [`names`] has the names, [`delta`] the forms.
 
 mod alphas;
+mod assemble;
+mod change;
+mod delta;
+mod embedding;
+mod factor;
+mod foreign;
 mod names;
+mod part;
+mod target;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Tensor};
-
 use self::alphas::Alphas;
-use self::names::{Key, Part};
+use self::assemble::{Incomplete, Parts};
+use self::names::Key;
+use self::part::Part;
 use super::error::{LoadError, Shown};
 use super::weights::{ReadError, Shards};
 
-pub use names::{LoraTarget, ModuleName};
-
-/// The change of one weight W: W + scale * alpha / rank * up down (section 4.1 of the paper).
-#[derive(Debug, Clone)]
-pub struct Delta {
-    /// [rank, inputs], or [rank, inputs, kh, kw] for a convolution. On the CPU; finite.
-    down: Tensor,
-    /// [outputs, rank], or [outputs, rank, 1, 1] for a convolution. On the CPU; finite.
-    up: Tensor,
-    /// alpha / rank.
-    factor: f64,
-}
-
-impl Delta {
-    /// Whether the change fits a weight of this shape.
-    pub fn fits(&self, weight: &[usize]) -> bool {
-        let outputs = weight.first().copied().unwrap_or(0);
-        let inputs = weight.iter().skip(1).product::<usize>();
-        let rank = self.down.dims()[0];
-        self.up.elem_count() == outputs * rank
-            && self.up.dims()[0] == outputs
-            && self.down.elem_count() == rank * inputs
-    }
-
-    /// The change of `weight`, times `scale`: in f32, on the device and in the shape of the weight. The delta must fit
-    /// the weight.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn of(&self, weight: &Tensor, scale: f64) -> candle_core::Result<Tensor> {
-        let matrix = |tensor: &Tensor| {
-            tensor.to_device(weight.device())?.to_dtype(DType::F32)?.flatten_from(1)?.contiguous()
-        };
-        let up = matrix(&self.up)?;
-        let change = (up.matmul(&matrix(&self.down)?)? * (scale * self.factor))?;
-        change.reshape(weight.shape())
-    }
-}
+pub use alphas::settings_beside;
+pub use change::{Change, Slot, merged};
+pub use delta::Delta;
+pub use embedding::Embedding;
+pub use target::{LoraTarget, ModuleName};
 
 /// A parsed LoRA file.
 #[derive(Debug)]
 pub struct LoraFile {
     path: PathBuf,
-    deltas: BTreeMap<(LoraTarget, ModuleName), Delta>,
+    changes: BTreeMap<(LoraTarget, ModuleName), Change>,
+    embeddings: Vec<Embedding>,
+    looks_like: Option<String>,
 }
 
 impl LoraFile {
-    /// Reads a file.
+    /// Reads a file, and the settings of peft beside it.
     ///
     /// # Errors
     /// If it is missing, truncated, or has tensors that are not finite or not those of a LoRA. The message names the
@@ -69,33 +46,46 @@ impl LoraFile {
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let shards = Shards::open(path)?;
         let malformed = |message: String| LoadError::Malformed { path: path.into(), message };
+        let mut looks_like = foreign::by_names(&shards);
         let mut modules: BTreeMap<(LoraTarget, ModuleName), Parts> = BTreeMap::new();
-        for name in shards.names("") {
-            let key = Key::parse(name)
-                .ok_or_else(|| malformed(format!("the form of {} is not supported", Shown(name))))?;
-            let parts = modules.entry((key.component, key.module)).or_default();
-            let slot = match key.part {
-                Part::Down => &mut parts.down,
-                Part::Up => &mut parts.up,
-                Part::Alpha => &mut parts.alpha,
+        for name in shards.names("").filter(|name| embedding::parse(name).is_none()) {
+            let Some(key) = Key::parse(name) else {
+                return Err(malformed(unknown(name, looks_like.as_deref())));
             };
-            *slot = Some(name.to_owned());
+            let same = modules.entry((key.component, key.module)).or_default().add(key.part, name);
+            if let Some(other) = same {
+                let (one, other, part) = (Shown(name), Shown(&other), key.part);
+                return Err(malformed(format!("{other} and {one} are both the {part} of one module")));
+            }
         }
-        if modules.is_empty() {
+        let unusable = |name: &str, error| match error {
+            ReadError::Load(error) => error,
+            ReadError::Unusable(why) => malformed(format!("{} {why}", Shown(name))),
+        };
+        let embeddings = embedding::read(&shards).map_err(|(name, error)| unusable(&name, error))?;
+        if modules.is_empty() && embeddings.is_empty() {
             return Err(malformed("no tensors".into()));
         }
         let alphas = Alphas::of(&shards).map_err(malformed)?;
-        let mut deltas = BTreeMap::new();
+        let mut changes = BTreeMap::new();
         for ((component, module), parts) in modules {
-            let delta = parts.delta(&shards, |rank| alphas.factor(component, &module, rank));
-            let delta = delta.map_err(|e| match e {
+            let change = parts.change(&shards, &alphas, (component, &module)).map_err(|e| match e {
                 Incomplete::Load(error) => error,
                 Incomplete::Lacks(part) => malformed(format!("{module} of the {component} has no {part}")),
                 Incomplete::Unusable(name, why) => malformed(format!("{} {why}", Shown(&name))),
+                Incomplete::Whole(why) => malformed(format!("{module} of the {component} {why}")),
             })?;
-            deltas.insert((component, module), delta);
+            changes.insert((component, module), change);
         }
-        Ok(Self { path: path.into(), deltas })
+        if looks_like.is_none() {
+            let by_shape = changes
+                .iter()
+                .find_map(|((target, module), change)| foreign::by_shape(*target, module, change));
+            let older = || changes.keys().any(|(target, module)| foreign::is_older(*target, module));
+            let model = by_shape.or_else(|| older().then_some("Stable Diffusion 1 or 2"));
+            looks_like = model.map(|model| format!("a LoRA for {model}"));
+        }
+        Ok(Self { path: path.into(), changes, embeddings, looks_like })
     }
 
     /// The path of the file.
@@ -103,58 +93,37 @@ impl LoraFile {
         &self.path
     }
 
-    /// Each change, with its component and module.
-    pub fn deltas(&self) -> impl Iterator<Item = (LoraTarget, &ModuleName, &Delta)> {
-        self.deltas.iter().map(|((component, module), delta)| (*component, module, delta))
+    /// The changes of each module, with its component.
+    pub fn changes(&self) -> impl Iterator<Item = (LoraTarget, &ModuleName, &Change)> {
+        self.changes.iter().map(|((component, module), change)| (*component, module, change))
+    }
+
+    /// The words that were trained with the LoRA. The pipeline does not use them yet.
+    pub fn embeddings(&self) -> &[Embedding] {
+        &self.embeddings
+    }
+
+    /// What the file is, if its names or shapes are those of something else than a LoRA for SDXL: such as "a LoRA for
+    /// FLUX".
+    pub fn looks_like(&self) -> Option<&str> {
+        self.looks_like.as_deref()
     }
 
     /// Size in memory, in bytes.
     pub fn size(&self) -> usize {
-        let bytes = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
-        self.deltas.values().map(|d| bytes(&d.up) + bytes(&d.down)).sum()
+        let embeddings = self.embeddings.iter().flat_map(|e| e.clip_l.iter().chain(&e.clip_g));
+        let embeddings: usize = embeddings.map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum();
+        self.changes.values().map(Change::size).sum::<usize>() + embeddings
     }
 }
 
-/// The names of one module's tensors.
-#[derive(Debug, Default)]
-struct Parts {
-    down: Option<String>,
-    up: Option<String>,
-    alpha: Option<String>,
-}
-
-enum Incomplete {
-    Load(LoadError),
-    Lacks(&'static str),
-    /// A tensor's name, and what is wrong with it.
-    Unusable(String, String),
-}
-
-impl Parts {
-    fn delta(self, shards: &Shards, unstated: impl Fn(usize) -> f64) -> Result<Delta, Incomplete> {
-        let unusable = |name: String| {
-            |error| match error {
-                ReadError::Load(error) => Incomplete::Load(error),
-                ReadError::Unusable(why) => Incomplete::Unusable(name, why),
-            }
-        };
-        let matrix = |name: Option<String>, part| {
-            let name = name.ok_or(Incomplete::Lacks(part))?;
-            let tensor = shards.tensor(&name).map_err(unusable(name.clone()))?;
-            match tensor.rank() {
-                2 | 4 if tensor.elem_count() > 0 => Ok(tensor),
-                _ => Err(Incomplete::Unusable(
-                    name,
-                    format!("has shape {:?} and is not a matrix", tensor.dims()),
-                )),
-            }
-        };
-        let (down, up) = (matrix(self.down, "lora_down or lora_A")?, matrix(self.up, "lora_up or lora_B")?);
-        let rank = down.dims()[0];
-        let factor = match self.alpha {
-            None => unstated(rank),
-            Some(name) => shards.scalar(&name).map_err(unusable(name))? / rank as f64,
-        };
-        Ok(Delta { down, up, factor })
+/// What is wrong with a tensor whose name has no meaning.
+fn unknown(name: &str, looks_like: Option<&str>) -> String {
+    if let Some(what) = looks_like {
+        return format!("looks like {what}, and not like a LoRA for SDXL: {}", Shown(name));
+    }
+    match Part::other_form(name) {
+        Some(form) => format!("{} is of another form ({form}), which is not supported", Shown(name)),
+        None => format!("the form of {} is not supported", Shown(name)),
     }
 }

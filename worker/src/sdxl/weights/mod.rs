@@ -25,7 +25,7 @@ pub use naming::{Naming, Stored, View};
 pub use precision::Precision;
 pub use reading::ReadError;
 pub use shard::Shards;
-pub use weight::Weight;
+pub use weight::{ModuleWeights, Weight};
 
 use self::progress::LoadProgress;
 use self::reading::Target;
@@ -44,7 +44,7 @@ pub struct WeightFiles {
     asked: RefCell<BTreeSet<String>>,
     report: RefCell<WeightReport>,
     /// By module, such as `mid_block.resnets.0.conv1`.
-    weights: RefCell<BTreeMap<String, Weight>>,
+    modules: RefCell<BTreeMap<String, ModuleWeights>>,
     /// Those and all others that can move to another device.
     movable: RefCell<Vec<Weight>>,
     /// The bytes of the newest tensor.
@@ -78,7 +78,7 @@ impl WeightFiles {
             dtype,
             asked: RefCell::default(),
             report: RefCell::new(report),
-            weights: RefCell::default(),
+            modules: RefCell::default(),
             movable: RefCell::default(),
             buffer: RefCell::default(),
             loading: OnceCell::new(),
@@ -123,9 +123,9 @@ impl WeightFiles {
         if report.is_fatal() { Err(LoadError::Weights(Box::new(report))) } else { Ok(()) }
     }
 
-    /// The weights of linear layers and convolutions, by module. Adapters may change them.
-    pub fn weights(&self) -> BTreeMap<String, Weight> {
-        self.weights.borrow().clone()
+    /// The weights and biases of linear layers, convolutions and norms, by module. Adapters may change them.
+    pub fn modules(&self) -> BTreeMap<String, ModuleWeights> {
+        self.modules.borrow().clone()
     }
 
     /// Those and the weights of [`Vars::movable`]: what can move to another device.
@@ -234,8 +234,22 @@ impl Vars {
     /// As [`Vars::tensor`].
     pub fn weight(&self, shape: &[usize]) -> Result<Weight, LoadError> {
         let weight = self.movable("weight", shape)?;
-        self.files.weights.borrow_mut().insert(self.prefix.clone(), weight.clone());
+        self.module(|module| module.weight = Some(weight.clone()));
         Ok(weight)
+    }
+
+    /// The tensor `bias` of this module. Adapters may change it.
+    ///
+    /// # Errors
+    /// As [`Vars::tensor`].
+    pub fn bias(&self, shape: &[usize]) -> Result<Weight, LoadError> {
+        let bias = self.movable("bias", shape)?;
+        self.module(|module| module.bias = Some(bias.clone()));
+        Ok(bias)
+    }
+
+    fn module(&self, put: impl FnOnce(&mut ModuleWeights)) {
+        put(self.files.modules.borrow_mut().entry(self.prefix.clone()).or_default());
     }
 
     /// [`Vars::tensor`] as a weight that can move to another device. Adapters do not change it.

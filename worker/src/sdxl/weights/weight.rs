@@ -11,6 +11,15 @@ use candle_core::{Device, Result, Tensor};
 #[derive(Debug, Clone)]
 pub struct Weight(Rc<Slot>);
 
+/// The tensors of one module that adapters may change.
+#[derive(Debug, Clone, Default)]
+pub struct ModuleWeights {
+    /// The weight, if the module has one.
+    pub weight: Option<Weight>,
+    /// The bias, if the module has one.
+    pub bias: Option<Weight>,
+}
+
 static CHANGES: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Debug)]
