@@ -30,8 +30,9 @@ pub fn record(
     loras: Option<&LoraDir>,
     results: Option<&Results>,
 ) -> WorkerRecord {
-    let mut features =
-        ["image", "mask", SCHEDULER_CONFIG, "prompt_syntax", "long_prompt"].map(str::to_owned).to_vec();
+    let mut features = ["image", "mask", SCHEDULER_CONFIG, "prompt_syntax", "long_prompt", "lora_scales"]
+        .map(str::to_owned)
+        .to_vec();
     features.extend(loras.map(|_| "loras".to_owned()));
     WorkerRecord {
         id,
