@@ -52,7 +52,7 @@ async fn paint_for_ever(
         native_height: SIDE,
         max_pixels: u64::from(SIDE * SIDE),
         schedulers: Vec::new(),
-        features: vec!["image".to_owned(), "mask".to_owned()],
+        features: vec!["image".to_owned(), "mask".to_owned(), "loras".to_owned()],
         loras: vec!["ink".to_owned()],
         device: "none".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -7,14 +7,16 @@ use glimpse_shared::{
     error::StoreResult,
     id::{App, Micros},
     job::{SeenWorker, WorkerState},
-    needs::{Capabilities, Needs, SCHEDULER_CONFIG, Word},
+    needs::Needs,
     request::{FieldError, ImageSpec, Offer},
     store::SharedStore,
 };
-use serde_json::json;
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::error::ApiError;
+use crate::{
+    error::ApiError,
+    together::{self, Each},
+};
 
 /// The maximum age of the list of workers.
 const FRESH: Duration = Duration::from_secs(1);
@@ -49,17 +51,10 @@ pub(crate) struct Offered {
     pub(crate) idle: usize,
 }
 
-/// The offer of one worker.
-struct Each {
-    max_pixels: u64,
-    schedulers: Vec<String>,
-    capabilities: Capabilities,
-}
-
 impl Served {
     /// Whether one worker meets all needs of a job.
     pub(crate) fn can(&self, needs: &Needs) -> bool {
-        self.each.iter().any(|each| needs.met_by(&each.capabilities))
+        self.each.iter().any(|each| each.meets(needs))
     }
 
     /// The needs of this request's job, if one worker meets all of them.
@@ -67,45 +62,7 @@ impl Served {
     /// # Errors
     /// One entry per field that no worker offers together with the other fields.
     pub(crate) fn needs(&self, spec: &ImageSpec) -> Result<Needs, Vec<FieldError>> {
-        let needs = Needs::of(spec);
-        if self.can(&needs) {
-            return Ok(needs);
-        }
-        let (width, height) = (spec.width(), spec.height());
-        let pixels = u64::from(width) * u64::from(height);
-        let mut errors = Vec::new();
-        // The request was checked against the offer of all workers: so each need is met, but not all by one worker.
-        let reads_changes = Needs::new(0, [Word::feature(SCHEDULER_CONFIG)]);
-        let changes = spec.scheduler_config();
-        let able =
-            || self.each.iter().filter(|each| changes.is_empty() || reads_changes.met_by(&each.capabilities));
-        if able().next().is_none() {
-            let msg = "No worker of this app reads changes of a scheduler's configuration, also those of a scheduler's \
-                       name or a preset: leave them out, or update the workers";
-            let input = serde_json::Value::Object(changes.clone());
-            return Err(vec![FieldError::body("scheduler_config", "feature_not_supported", msg, &input)]);
-        }
-        let scheduler = spec.scheduler();
-        let knows =
-            |each: &&Each| scheduler.is_none_or(|chosen| each.schedulers.iter().any(|name| name == chosen));
-        if let Some(most) = able().filter(knows).map(|each| each.max_pixels).max() {
-            let (field, side) = if width >= height { ("width", width) } else { ("height", height) };
-            let with = scheduler.unwrap_or("scheduler_config");
-            let msg = format!(
-                "With {with} a picture should have at most {most} pixels, {width}x{height} has {pixels}"
-            );
-            let ctx = json!({ "le": most });
-            errors.push(FieldError::body(field, "less_than_equal", msg, &side.into()).with_ctx(ctx));
-        }
-        if let Some(scheduler) = scheduler {
-            let large_enough = able().filter(|each| pixels <= each.max_pixels);
-            let names: BTreeSet<_> = large_enough.flat_map(|each| &each.schedulers).collect();
-            let msg =
-                format!("No worker of this app offers this scheduler for a picture of {width}x{height}");
-            let ctx = json!({ "expected": names });
-            errors.push(FieldError::body("scheduler", "one_of", msg, &scheduler.into()).with_ctx(ctx));
-        }
-        Err(errors)
+        together::needs(&self.each, spec)
     }
 }
 
@@ -184,15 +141,10 @@ impl Roster {
     }
 
     fn served(&self, app: &App) -> Option<Served> {
-        let each = |worker: &SeenWorker| Each {
-            max_pixels: worker.record.max_pixels,
-            schedulers: worker.record.schedulers.clone(),
-            capabilities: worker.record.capabilities(),
-        };
         Some(Served {
             offer: offered(self.of(app))?,
             workers: self.takers(app, &Needs::default()),
-            each: self.of(app).map(each).collect(),
+            each: self.of(app).map(|worker| Each::of(&worker.record)).collect(),
         })
     }
 

@@ -42,6 +42,28 @@ impl Word {
     }
 }
 
+/// A feature that a request needs, and the field that needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeededFeature {
+    /// Its name in a worker's record.
+    pub feature: &'static str,
+    /// The field of the request.
+    pub field: &'static str,
+}
+
+/// The features that a request needs and that workers of the release before do not have: they would ignore the field.
+pub fn features_of(spec: &ImageSpec) -> impl Iterator<Item = NeededFeature> {
+    [
+        (SCHEDULER_CONFIG, "scheduler_config", !spec.scheduler_config().is_empty()),
+        ("prompt_syntax", "prompt_syntax", !spec.prompt_syntax().is_plain()),
+        ("long_prompt", "long_prompt", spec.long_prompt()),
+        ("lora_scales", "loras", spec.loras().iter().any(Lora::has_scales_of_parts)),
+    ]
+    .into_iter()
+    .filter(|(.., needed)| *needed)
+    .map(|(feature, field, _)| NeededFeature { feature, field })
+}
+
 /// What a worker must be capable of to run a job; by default nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -60,14 +82,7 @@ impl Needs {
     /// before would ignore.
     pub fn of(spec: &ImageSpec) -> Self {
         let scheduler = spec.scheduler().map(Word::scheduler);
-        let features = [
-            (SCHEDULER_CONFIG, !spec.scheduler_config().is_empty()),
-            ("prompt_syntax", !spec.prompt_syntax().is_plain()),
-            ("long_prompt", spec.long_prompt()),
-            ("lora_scales", spec.loras().iter().any(Lora::has_scales_of_parts)),
-        ];
-        let features =
-            features.into_iter().filter(|(_, needed)| *needed).map(|(name, _)| Word::feature(name));
+        let features = features_of(spec).map(|needed| Word::feature(needed.feature));
         Self::new(u64::from(spec.width()) * u64::from(spec.height()), scheduler.into_iter().chain(features))
     }
 

@@ -103,7 +103,7 @@ async fn changes_of_a_scheduler_need_a_worker_that_reads_them() {
     let big = r#""width":1024,"height":1024"#;
     assert!(wrong(&later, trailing).await.is_empty());
     assert!(wrong(&later, big).await.is_empty());
-    assert_eq!(wrong(&later, &format!("{trailing},{big}")).await, ["width"]);
+    assert_eq!(wrong(&later, &format!("{trailing},{big}")).await, ["width", "scheduler_config"]);
     assert_eq!(wrong(&later, r#""scheduler":"DDIM trailing""#).await, ["scheduler"]);
     assert!(wrong(&later, r#""scheduler":"ddim""#).await.is_empty());
     // The jobs that need nothing of the kind go to any worker.
@@ -115,6 +115,28 @@ async fn changes_of_a_scheduler_need_a_worker_that_reads_them() {
     assert_eq!(wrong(&later, trailing).await, ["scheduler_config"]);
     assert_eq!(wrong(&later, r#""preset":"lcm""#).await, Vec::<String>::new());
     assert_eq!(wrong(&later, r#""preset":"dmd2""#).await, ["scheduler_config"]);
+}
+
+#[tokio::test]
+async fn a_field_that_no_worker_reads_is_422() {
+    let stack = mixed().await;
+    for worker in workers() {
+        let features = vec!["image".to_owned()];
+        stack.store.heartbeat(&WorkerRecord { features, ..worker }).await.unwrap();
+    }
+    let later = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
+    for (members, field) in [
+        (r#""prompt_syntax":"a1111""#, "prompt_syntax"),
+        (r#""long_prompt":true"#, "long_prompt"),
+        (r#""loras":[{"path":"ink"}]"#, "loras"),
+        (r#""scheduler_config":{"eta":0.5}"#, "scheduler_config"),
+    ] {
+        let body = format!("{{\"app\":\"glimpse/demo\",\"prompt\":\"a\",{members}}}");
+        let answer = later.post("/v1/jobs", &body).await;
+        assert_eq!(answer.status, 422, "{members}: {}", answer.text());
+        let error = &answer.json()["detail"][0];
+        assert_eq!((&error["loc"][1], &error["type"]), (&json!(field), &json!("feature_not_supported")));
+    }
 }
 
 #[tokio::test]

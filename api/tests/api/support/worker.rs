@@ -16,7 +16,17 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
         native_height: 128,
         max_pixels: 512 * 512,
         schedulers: vec!["EulerDiscreteScheduler".to_owned()],
-        features: vec!["image".to_owned(), "mask".to_owned(), "scheduler_config".to_owned()],
+        features: [
+            "image",
+            "mask",
+            "loras",
+            "lora_scales",
+            "scheduler_config",
+            "prompt_syntax",
+            "long_prompt",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         loras: vec!["ink".to_owned()],
         device: "cpu".to_owned(),
         version: "0.1.0".to_owned(),

@@ -1,0 +1,172 @@
+//! What no worker of an app offers, and what no worker offers together.
+
+use std::collections::BTreeSet;
+
+use glimpse_shared::{
+    job::WorkerRecord,
+    needs::{Capabilities, NeededFeature, Needs, features_of},
+    request::{FieldError, ImageSpec},
+};
+use serde_json::{Value, json};
+
+/// The offer of one worker.
+pub(crate) struct Each {
+    max_pixels: u64,
+    schedulers: Vec<String>,
+    features: Vec<String>,
+    capabilities: Capabilities,
+}
+
+impl Each {
+    pub(crate) fn of(record: &WorkerRecord) -> Self {
+        Self {
+            max_pixels: record.max_pixels,
+            schedulers: record.schedulers.clone(),
+            features: record.features.clone(),
+            capabilities: record.capabilities(),
+        }
+    }
+
+    pub(crate) fn meets(&self, needs: &Needs) -> bool {
+        needs.met_by(&self.capabilities)
+    }
+
+    fn has(&self, feature: &str) -> bool {
+        self.features.iter().any(|name| name == feature)
+    }
+}
+
+/// The needs of a request's job, if one of the workers meets all of them.
+///
+/// # Errors
+/// At least one entry: one per field that no worker offers, or none together with the other fields.
+pub(crate) fn needs(each: &[Each], spec: &ImageSpec) -> Result<Needs, Vec<FieldError>> {
+    let asked = Asked::of(spec);
+    let missing = asked.missing(each);
+    if !missing.is_empty() {
+        return Err(missing);
+    }
+    let needs = Needs::of(spec);
+    if each.iter().any(|each| each.meets(&needs)) {
+        return Ok(needs);
+    }
+    Err(asked.apart(each))
+}
+
+/// A part of a request that a worker may not offer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Size,
+    Scheduler,
+    Features,
+}
+
+/// What a request asks for.
+struct Asked<'a> {
+    spec: &'a ImageSpec,
+    pixels: u64,
+    features: Vec<NeededFeature>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(spec: &'a ImageSpec) -> Self {
+        let pixels = u64::from(spec.width()) * u64::from(spec.height());
+        Self { spec, pixels, features: features_of(spec).collect() }
+    }
+
+    /// The fields that no worker reads.
+    fn missing(&self, each: &[Each]) -> Vec<FieldError> {
+        let missing = self.features.iter().filter(|needed| !each.iter().any(|each| each.has(needed.feature)));
+        let msg = |feature: &str| {
+            format!("No worker of this app reads {}: leave it out, or update the workers", words(feature))
+        };
+        let mut errors: Vec<_> =
+            missing.map(|needed| self.feature_error(needed, msg(needed.feature))).collect();
+        // A worker that says nothing is of a release that did not say it.
+        let all_say = each.iter().all(|each| !each.features.is_empty());
+        if all_say && !self.spec.loras().is_empty() && !each.iter().any(|each| each.has("loras")) {
+            let msg = "No worker of this app has LoRAs: leave them out, or start a worker with --lora-dir";
+            let input = json!(self.spec.loras());
+            errors.push(FieldError::body("loras", "feature_not_supported", msg, &input));
+        }
+        errors
+    }
+
+    /// The fields of a request that some workers offer, but none all of them: those without which one worker would do;
+    /// if there are none, all.
+    fn apart(&self, each: &[Each]) -> Vec<FieldError> {
+        let able = |but: Part| -> Vec<&Each> { each.iter().filter(|each| self.met_by(each, but)).collect() };
+        let (large, knowing, reading) = (able(Part::Size), able(Part::Scheduler), able(Part::Features));
+        let none = [&large, &knowing, &reading].iter().all(|able| able.is_empty());
+        let mut errors = Vec::new();
+        if let Some(most) = large.iter().map(|each| each.max_pixels).max() {
+            errors.push(self.size_error(most));
+        }
+        if let Some(scheduler) = self.spec.scheduler().filter(|_| none || !knowing.is_empty()) {
+            let names: BTreeSet<_> = knowing.iter().flat_map(|each| &each.schedulers).collect();
+            let msg = format!(
+                "No worker of this app offers this scheduler for a picture of {}",
+                self.picture(Part::Scheduler)
+            );
+            let ctx = json!({ "expected": names });
+            errors.push(FieldError::body("scheduler", "one_of", msg, &scheduler.into()).with_ctx(ctx));
+        }
+        if none || !reading.is_empty() {
+            errors.extend(self.features.iter().map(|needed| {
+                let feature = words(needed.feature);
+                let picture = self.picture(Part::Features);
+                self.feature_error(
+                    needed,
+                    format!("No worker of this app reads {feature} for a picture of {picture}"),
+                )
+            }));
+        }
+        errors
+    }
+
+    /// Whether a worker offers all parts but this one.
+    fn met_by(&self, each: &Each, but: Part) -> bool {
+        let knows = |name: &str| each.schedulers.iter().any(|known| known == name);
+        (but == Part::Size || self.pixels <= each.max_pixels)
+            && (but == Part::Scheduler || self.spec.scheduler().is_none_or(knows))
+            && (but == Part::Features || self.features.iter().all(|needed| each.has(needed.feature)))
+    }
+
+    /// `512x256 with DDIMScheduler`: the size and the parts that need a worker of their own, but for this one.
+    fn picture(&self, but: Part) -> String {
+        let others = self.others(but);
+        let with = if others.is_empty() { String::new() } else { format!(" with {}", others.join(" and ")) };
+        format!("{}x{}{with}", self.spec.width(), self.spec.height())
+    }
+
+    fn others(&self, but: Part) -> Vec<String> {
+        let scheduler = self.spec.scheduler().filter(|_| but != Part::Scheduler).map(str::to_owned);
+        let features = self.features.iter().filter(|_| but != Part::Features);
+        scheduler.into_iter().chain(features.map(|needed| words(needed.feature))).collect()
+    }
+
+    fn size_error(&self, most: u64) -> FieldError {
+        let (width, height, pixels) = (self.spec.width(), self.spec.height(), self.pixels);
+        let (field, side) = if width >= height { ("width", width) } else { ("height", height) };
+        let msg = format!(
+            "With {} a picture should have at most {most} pixels, {width}x{height} has {pixels}",
+            self.others(Part::Size).join(" and ")
+        );
+        FieldError::body(field, "less_than_equal", msg, &side.into()).with_ctx(json!({ "le": most }))
+    }
+
+    fn feature_error(&self, needed: &NeededFeature, msg: String) -> FieldError {
+        let input = match needed.field {
+            "scheduler_config" => Value::Object(self.spec.scheduler_config().clone()),
+            "loras" => json!(self.spec.loras()),
+            "prompt_syntax" => json!(self.spec.prompt_syntax()),
+            _ => json!(self.spec.long_prompt()),
+        };
+        FieldError::body(needed.field, "feature_not_supported", msg, &input)
+    }
+}
+
+/// A feature's name as words.
+fn words(feature: &str) -> String {
+    feature.replace('_', " ")
+}
