@@ -7,14 +7,16 @@ use glimpse_shared::{
     error::StoreResult,
     id::{App, Micros},
     job::{SeenWorker, WorkerState},
-    needs::{Capabilities, Needs},
-    request::{FieldError, ImageSpec, Offer},
+    needs::Needs,
+    request::{FieldError, ImageSpec, LoraSource, Offer},
     store::SharedStore,
 };
-use serde_json::json;
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::error::ApiError;
+use crate::{
+    error::ApiError,
+    together::{self, Each},
+};
 
 /// The maximum age of the list of workers.
 const FRESH: Duration = Duration::from_secs(1);
@@ -49,17 +51,10 @@ pub(crate) struct Offered {
     pub(crate) idle: usize,
 }
 
-/// The offer of one worker.
-struct Each {
-    max_pixels: u64,
-    schedulers: Vec<String>,
-    capabilities: Capabilities,
-}
-
 impl Served {
     /// Whether one worker meets all needs of a job.
     pub(crate) fn can(&self, needs: &Needs) -> bool {
-        self.each.iter().any(|each| needs.met_by(&each.capabilities))
+        self.each.iter().any(|each| each.meets(needs))
     }
 
     /// The needs of this request's job, if one worker meets all of them.
@@ -71,27 +66,7 @@ impl Served {
         if self.can(&needs) {
             return Ok(needs);
         }
-        let (width, height) = (spec.width(), spec.height());
-        let pixels = u64::from(width) * u64::from(height);
-        let mut errors = Vec::new();
-        // The request was checked against the offer of all workers: so each need is met, but not all by one worker.
-        if let Some(scheduler) = spec.scheduler() {
-            let knows = |each: &&Each| each.schedulers.iter().any(|name| name == scheduler);
-            let most = self.each.iter().filter(knows).map(|each| each.max_pixels).max().unwrap_or(0);
-            let (field, side) = if width >= height { ("width", width) } else { ("height", height) };
-            let msg = format!(
-                "With {scheduler} a picture should have at most {most} pixels, {width}x{height} has {pixels}"
-            );
-            let ctx = json!({ "le": most });
-            errors.push(FieldError::body(field, "less_than_equal", msg, &side.into()).with_ctx(ctx));
-            let large_enough = self.each.iter().filter(|each| pixels <= each.max_pixels);
-            let names: BTreeSet<_> = large_enough.flat_map(|each| &each.schedulers).collect();
-            let msg =
-                format!("No worker of this app offers this scheduler for a picture of {width}x{height}");
-            let ctx = json!({ "expected": names });
-            errors.push(FieldError::body("scheduler", "one_of", msg, &scheduler.into()).with_ctx(ctx));
-        }
-        Err(errors)
+        Err(together::errors(&self.each, spec))
     }
 }
 
@@ -170,15 +145,10 @@ impl Roster {
     }
 
     fn served(&self, app: &App) -> Option<Served> {
-        let each = |worker: &SeenWorker| Each {
-            max_pixels: worker.record.max_pixels,
-            schedulers: worker.record.schedulers.clone(),
-            capabilities: worker.record.capabilities(),
-        };
         Some(Served {
             offer: offered(self.of(app))?,
             workers: self.takers(app, &Needs::default()),
-            each: self.of(app).map(each).collect(),
+            each: self.of(app).map(|worker| Each::of(&worker.record)).collect(),
         })
     }
 
@@ -226,10 +196,17 @@ fn offered<'a>(workers: impl Iterator<Item = &'a SeenWorker>) -> Option<Offer> {
         native_height: newest.native_height,
         max_pixels: workers.iter().map(|worker| worker.record.max_pixels).max()?,
         schedulers: workers.iter().flat_map(|worker| worker.record.schedulers.iter().cloned()).collect(),
+        lora_sources: workers.iter().flat_map(|worker| worker.record.lora_sources()).collect(),
     })
 }
 
 /// An offer without limits, so that only the request's own errors are reported.
 fn nothing() -> Offer {
-    Offer { native_width: 64, native_height: 64, max_pixels: u64::MAX, schedulers: BTreeSet::new() }
+    Offer {
+        native_width: 64,
+        native_height: 64,
+        max_pixels: u64::MAX,
+        schedulers: BTreeSet::new(),
+        lora_sources: LoraSource::ALL.into(),
+    }
 }

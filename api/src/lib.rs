@@ -38,6 +38,7 @@ mod sse;
 mod state;
 mod submit;
 mod tls;
+mod together;
 mod waiting;
 mod webhooks;
 mod wire;

@@ -1,6 +1,6 @@
 //! A job: one request for pictures in the fleet.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use crate::{
     event::FailureCode,
     id::{App, JobId, Micros, Seq, WorkerId},
     needs::{Capabilities, Needs, Word},
-    request::ImageSpec,
+    request::{ImageSpec, LoraSource},
     webhook::Webhook,
 };
 
@@ -237,7 +237,15 @@ pub struct Progress {
 impl WorkerRecord {
     /// Its capabilities: admission and claims use the same ones.
     pub fn capabilities(&self) -> Capabilities {
-        Capabilities::new(self.max_pixels, self.schedulers.iter().map(|name| Word::scheduler(name)))
+        let schedulers = self.schedulers.iter().map(|name| Word::scheduler(name));
+        let sources = self.lora_sources().into_iter().map(Word::lora_source);
+        Capabilities::new(self.max_pixels, schedulers.chain(sources))
+    }
+
+    /// From where it loads LoRAs besides its folder.
+    pub fn lora_sources(&self) -> BTreeSet<LoraSource> {
+        let offers = |source: &LoraSource| self.features.iter().any(|word| word == source.feature());
+        LoraSource::ALL.into_iter().filter(offers).collect()
     }
 }
 

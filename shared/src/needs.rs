@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::request::ImageSpec;
+use crate::request::{ImageSpec, LoraSource};
 
 /// One thing that a job can need, as `kind:value`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +18,11 @@ impl Word {
     /// A scheduler by its class name.
     pub fn scheduler(name: &str) -> Self {
         Self::new("scheduler", name)
+    }
+
+    /// A source of LoRAs besides the worker's folder.
+    pub fn lora_source(source: LoraSource) -> Self {
+        Self::new("feature", source.feature())
     }
 
     /// Percent-encodes `%` and all characters that are not printable ASCII.
@@ -48,9 +53,11 @@ impl Needs {
         Self { pixels, words: words.into_iter().collect() }
     }
 
-    /// The needs of a request: its size, and its scheduler if it names one.
+    /// The needs of a request: its size, its scheduler if it names one, and the sources of its LoRAs.
     pub fn of(spec: &ImageSpec) -> Self {
-        Self::new(u64::from(spec.width()) * u64::from(spec.height()), spec.scheduler().map(Word::scheduler))
+        let sources = spec.loras().iter().filter_map(|lora| lora.path().source());
+        let words = spec.scheduler().map(Word::scheduler).into_iter().chain(sources.map(Word::lora_source));
+        Self::new(u64::from(spec.width()) * u64::from(spec.height()), words)
     }
 
     /// The size of the picture, in pixels.

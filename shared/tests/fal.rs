@@ -19,6 +19,7 @@ fn check_of(body: Value, task: Task, native: u32) -> Result<ImageSpec, Vec<Field
         native_height: native,
         max_pixels: 1024 * 1024,
         schedulers: Default::default(),
+        lora_sources: Default::default(),
     };
     let body = parse_object(body.to_string().as_bytes())?;
     ImageSpec::check(body, &offer, Dialect { defaults, names: Names::Fal(task) })

@@ -12,6 +12,7 @@ fn offer() -> Offer {
         native_height: 96,
         max_pixels: 1024 * 1024,
         schedulers: ["EulerDiscreteScheduler".to_owned(), "DDIMScheduler".to_owned()].into(),
+        lora_sources: Default::default(),
     }
 }
 

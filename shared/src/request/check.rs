@@ -1,13 +1,12 @@
 //! Converts JSON to [`ImageSpec`]: checks every rule of the request, and reports all errors at once.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
 use super::{
     dialect::{Dialect, Names, Unknown},
     field_error::FieldError,
     fields::{Fields, Least},
+    offer::Offer,
     output::{OutputFormat, PreviewSource},
     pictures::Fetched,
     size::{GRID, SIDE, Size},
@@ -49,19 +48,6 @@ pub const MAX_GUIDANCE: f64 = 30.0;
 pub const MAX_RESCALE: f64 = 1.0;
 /// The most layers of the text encoders that may be skipped.
 pub const MAX_CLIP_SKIP: u64 = 12;
-
-/// What the workers of an app can do, for the check of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// The model's own width in pixels.
-    pub native_width: u32,
-    /// The model's own height in pixels.
-    pub native_height: u32,
-    /// The largest picture, width times height.
-    pub max_pixels: u64,
-    /// Names of the schedulers that some worker knows.
-    pub schedulers: BTreeSet<String>,
-}
 
 impl ImageSpec {
     /// Checks a request against the rules and against what the app's workers offer. Takes the members that it knows
@@ -129,7 +115,7 @@ impl ImageSpec {
                 .unwrap_or(default::GUIDANCE_SCALE),
             guidance_rescale: fields.float("guidance_rescale", Least::From(0.0), MAX_RESCALE).unwrap_or(0.0),
             clip_skip: fields.integer("clip_skip", 0, MAX_CLIP_SKIP).map(|layers| layers as u32),
-            loras: fields.loras(defaults.unknown, names),
+            loras: fields.loras(offer, defaults.unknown, names),
             original: original.map(Box::new),
             seed: fields.integer("seed", 0, MAX_SEED).unwrap_or_else(|| rand::random::<u32>().into()),
             num_images: fields.integer("num_images", 1, MAX_IMAGES).or(wire.num_images).unwrap_or(1) as u32,

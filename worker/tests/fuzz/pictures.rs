@@ -24,7 +24,7 @@ const MADE: u64 = 64 * 64;
 /// A checked request with nearly all fields.
 fn document() -> Value {
     let offer =
-        Offer { native_width: 64, native_height: 64, max_pixels: MADE, schedulers: Default::default() };
+        Offer { native_width: 64, native_height: 64, max_pixels: MADE, schedulers: Default::default(), lora_sources: Default::default() };
     let body = json!({
         "prompt": "a fox", "negative_prompt": "blurry", "seed": 7, "clip_skip": 1, "image": SMALL, "mask": SMALL,
         "strength": 0.5, "loras": [], "num_inference_steps": 2,

@@ -236,7 +236,7 @@ pub async fn submit_job(store: &SharedStore, job: Job) -> JobId {
 /// The job of [`submit_with`].
 pub fn job(prompt: &str, loras: serde_json::Value) -> Job {
     let offer =
-        Offer { native_width: 16, native_height: 8, max_pixels: 1 << 20, schedulers: Default::default() };
+        Offer { native_width: 16, native_height: 8, max_pixels: 1 << 20, schedulers: Default::default(), lora_sources: Default::default() };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
     let body = json!({ "prompt": prompt, "num_inference_steps": 10, "preview_every": 4, "seed": 9,
         "num_images": 2, "loras": loras });

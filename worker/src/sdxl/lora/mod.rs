@@ -16,6 +16,11 @@ use super::weights::{ReadError, Shards};
 
 pub use names::{LoraTarget, ModuleName};
 
+/// Whether a tensor of this name can be part of a LoRA.
+pub fn is_lora_tensor(name: &str) -> bool {
+    Key::parse(name).is_some()
+}
+
 /// The change of one weight W: W + scale * alpha / rank * up down (section 4.1 of the paper).
 #[derive(Debug, Clone)]
 pub struct Delta {
