@@ -13,8 +13,8 @@ use crate::{
     engine::Engine,
     in_hand::{InHand, State},
     lease::Backoff,
+    loras::{LoraDir, Loras},
     pipeline::Description,
-    request::LoraDir,
     steps_done::StepsDone,
 };
 
@@ -26,11 +26,12 @@ pub fn record(
     id: WorkerId,
     app: App,
     offers: &Description,
-    loras: Option<&LoraDir>,
+    loras: &Loras,
     results: Option<&Results>,
 ) -> WorkerRecord {
     let mut features = vec!["image".to_owned(), "mask".to_owned()];
-    features.extend(loras.map(|_| "loras".to_owned()));
+    features.extend(loras.folder.as_ref().map(|_| "loras".to_owned()));
+    features.extend(loras.sources().into_iter().map(|source| source.feature().to_owned()));
     WorkerRecord {
         id,
         app,
@@ -39,7 +40,7 @@ pub fn record(
         max_pixels: offers.max_pixels,
         schedulers: offers.schedulers.clone(),
         features,
-        loras: loras.map(LoraDir::names).unwrap_or_default(),
+        loras: loras.folder.as_ref().map(LoraDir::names).unwrap_or_default(),
         device: offers.device.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: WorkerState::Idle,

@@ -54,22 +54,22 @@ pub async fn fetch(
         let mut filling = Filling { partial: &partial, client, commit, file, remote: &remote, demands };
         filling.run(options).await?;
         check(&partial, file, &remote)?;
-        fs::rename(&partial, cache.blob(&remote.etag)).map_err(Problem::cache(partial))?;
+        fs::rename(&partial, cache.blob(&remote.etag)).map_err(Problem::cache(&partial))?;
     }
     cache.link(commit, file, &remote.etag)
 }
 
 /// The download of one file's contents.
-struct Filling<'a> {
+struct Filling<'a, 'd> {
     partial: &'a Path,
     client: &'a Client,
     commit: &'a str,
     file: &'a str,
     remote: &'a Remote,
-    demands: Demands<'a>,
+    demands: Demands<'d>,
 }
 
-impl Filling<'_> {
+impl Filling<'_, '_> {
     /// Appends to the incomplete file until it has the remote size.
     async fn run(&mut self, options: &HubOptions) -> Result<(), Problem> {
         let partial = self.partial;
@@ -100,7 +100,8 @@ impl Filling<'_> {
 
     /// Appends the body of one response.
     async fn append_body(&mut self, out: &mut File, progress: &mut DownloadProgress) -> Result<(), Problem> {
-        let io = || Problem::cache(self.partial);
+        let partial = self.partial;
+        let io = || Problem::cache(partial);
         let have = out.metadata().map_err(io())?.len();
         let (mut body, mut at) = self.client.open(self.commit, self.file, have).await?;
         if at != have {
@@ -117,7 +118,7 @@ impl Filling<'_> {
                 }
                 Some(_) => {
                     // Not the announced contents, and the first wrong byte is unknown: start again.
-                    fs::remove_file(self.partial).map_err(io())?;
+                    fs::remove_file(partial).map_err(io())?;
                     let message = format!("more than {} bytes", self.remote.size);
                     return Err(Problem::Damaged { file: self.file.to_owned(), message });
                 }
@@ -150,12 +151,12 @@ fn check(partial: &Path, file: &str, remote: &Remote) -> Result<(), Problem> {
 }
 
 /// Whether contents of this name are named by their SHA-256.
-pub fn is_sha256(etag: &str) -> bool {
+fn is_sha256(etag: &str) -> bool {
     etag.len() == 64 && etag.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// The SHA-256 of a file, in hexadecimal digits.
-pub fn sha256(path: &Path) -> std::io::Result<String> {
+fn sha256(path: &Path) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {

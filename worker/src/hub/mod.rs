@@ -2,8 +2,7 @@
 //! library. After that it is loaded like any folder.
 //!
 //! `resolve -> {id, options, wanted, cache, download}`, `lora -> {id, options, cache, download}`, `download -> {client,
-//! cache, progress}`, `cache -> lock`. docs/decisions/0006
-//! says why the `hf-hub` crate is not used.
+//! cache, progress}`, `cache -> lock`. docs/decisions/0006 says why the `hf-hub` crate is not used.
 
 mod cache;
 mod client;
@@ -18,7 +17,7 @@ mod wanted;
 
 use std::path::{Path, PathBuf};
 
-pub use download::{Demands, is_sha256, sha256};
+pub use download::Demands;
 pub use error::{HubError, Problem};
 pub use id::HubId;
 pub use lock::lock;

@@ -18,8 +18,6 @@ pub struct Entry {
 /// The endings of a URL's files: complete, and incomplete.
 pub const WHOLE: &str = "safetensors";
 pub const PART: &str = "part";
-/// The ending of what is remembered of a complete file.
-pub const META: &str = "json";
 /// The ending of incomplete contents in the Hub's cache.
 const INCOMPLETE: &str = "incomplete";
 
@@ -52,16 +50,10 @@ pub fn all(hub: &Path, urls: &Path, lock_of: impl Fn(&str) -> PathBuf) -> Vec<En
 }
 
 impl Entry {
-    /// Deletes the file, and what belongs to it.
+    /// Deletes the file, and the links to it.
     pub fn delete(&self) -> io::Result<()> {
         fs::remove_file(&self.path)?;
-        if self.path.extension().is_some_and(|ending| ending == WHOLE) {
-            return match fs::remove_file(self.path.with_extension(META)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
-        }
-        // A blob of the Hub's cache: the snapshots have links to it.
+        // The snapshots of the Hub's cache have links to a blob.
         let model = self.path.parent().and_then(Path::parent);
         model.map_or(Ok(()), |model| remove_dead_links(&model.join("snapshots")))
     }

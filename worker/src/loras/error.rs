@@ -1,6 +1,8 @@
 //! Why a LoRA could not be downloaded.
 
-use crate::hub::Problem;
+use glimpse_shared::request::LoraPath;
+
+use crate::{hub::Problem, pipeline::PipelineError};
 
 /// Why a LoRA could not be downloaded. A client reads the text: it names no folder of this machine, and nothing of what
 /// is at a forbidden address.
@@ -15,6 +17,14 @@ pub enum LoraError {
 }
 
 impl LoraError {
+    /// The same, with the LoRA's name before it.
+    pub fn of(self, path: &LoraPath) -> Self {
+        match self {
+            Self::Bad(why) => Self::Bad(format!("{path}: {why}")),
+            Self::Fault(why) => Self::Fault(format!("{path}: {why}")),
+        }
+    }
+
     /// The cache cannot be read or written. The log has the reason, because it names a folder.
     pub fn cache(error: impl std::fmt::Display) -> Self {
         tracing::error!(%error, "the cache of LoRAs cannot be used: make room, or name another folder with --lora-cache");
@@ -52,6 +62,15 @@ impl From<Problem> for LoraError {
                 tracing::error!(problem = %other, "the Hub cannot be used for LoRAs");
                 Self::Fault("this worker cannot use the Hub".to_owned())
             }
+        }
+    }
+}
+
+impl From<LoraError> for PipelineError {
+    fn from(error: LoraError) -> Self {
+        match error {
+            LoraError::Bad(why) => Self::bad("loras", why),
+            LoraError::Fault(message) => Self::Fault { message },
         }
     }
 }
