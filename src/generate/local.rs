@@ -106,7 +106,11 @@ fn write_preview(
     folder.write(shown.step, &jpeg)
 }
 
-fn check(request: &ImageRequest, offers: &pipeline::Description, loras: &Loras) -> Result<ImageSpec, Failure> {
+fn check(
+    request: &ImageRequest,
+    offers: &pipeline::Description,
+    loras: &Loras,
+) -> Result<ImageSpec, Failure> {
     let offer = Offer {
         native_width: offers.native_width,
         native_height: offers.native_height,

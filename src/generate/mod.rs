@@ -76,7 +76,8 @@ pub struct Args {
     /// How much of the picture may change, above 0 to 1. [default: 0.3, with a mask 0.9999]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, requires = "image", value_parser = finite)]
     strength: Option<f64>,
-    /// A LoRA from the workers' LoRA folder and its scale; may be repeated. [default scale: 1]
+    /// A LoRA and its scale; may be repeated. A file of the LoRA folder, or where it is allowed a URL or
+    /// `hf://OWNER/NAME`. [default scale: 1]
     #[arg(long = "lora", value_name = "NAME[:SCALE]")]
     loras: Vec<LoraArg>,
     /// How far guidance is rescaled against overexposure, 0 to 1. [default: 0]

@@ -220,8 +220,9 @@ impl ModelConfig {
         let policy = || AddressPolicy::of_hosts(&self.allow_lora_hosts);
         let urls = self.allow_lora_urls.then(|| UrlLoader::new(policy(), limits));
         let folder = self.lora_cache.clone().unwrap_or_else(default_lora_cache);
-        let shelf = Shelf::open(&folder, self.lora_cache_size << 30)
-            .map_err(|e| format!("--lora-cache {}: {e}: name a folder that can be written", folder.display()))?;
+        let shelf = Shelf::open(&folder, self.lora_cache_size << 30).map_err(|e| {
+            format!("--lora-cache {}: {e}: name a folder that can be written", folder.display())
+        })?;
         Ok(Some(Downloader::new(shelf, hub, urls)))
     }
 

@@ -41,11 +41,7 @@ fn decode(field: &'static str, image: &InputImage) -> Result<Rgb, PipelineError>
     Ok(Rgb { width: decoded.width(), height: decoded.height(), data: decoded.into_raw() })
 }
 
-fn find(
-    lora: &Lora,
-    folder: Option<&LoraDir>,
-    downloaded: &Downloaded,
-) -> Result<LoraChoice, PipelineError> {
+fn find(lora: &Lora, folder: Option<&LoraDir>, downloaded: &Downloaded) -> Result<LoraChoice, PipelineError> {
     let shown = lora.path().to_string();
     let path = match lora.path() {
         LoraPath::File(name) => {

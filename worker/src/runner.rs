@@ -144,7 +144,14 @@ impl Worker {
         // Renewed from now on, also while the pipeline works on the job before it.
         let held = Held::new(self.store.clone(), lease, stop, &checkpoints);
         let (engine, in_hand) = (self.engine.clone(), in_hand.clone());
-        let mut job = Started { held, outbox, stopped, done: end, results: self.results.clone(), loras: Arc::default() };
+        let mut job = Started {
+            held,
+            outbox,
+            stopped,
+            done: end,
+            results: self.results.clone(),
+            loras: Arc::default(),
+        };
         let ahead = match download {
             Some(download) => Some((download, order)),
             None => {

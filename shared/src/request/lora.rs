@@ -101,7 +101,8 @@ impl Fields {
 /// Why no worker loads a LoRA from this source. `is_hub_id`: the path has the form of a file in a folder, too.
 fn not_loaded(source: LoraSource, is_hub_id: bool) -> String {
     let flag = source.flag();
-    let mut msg = format!("No worker of this app loads LoRAs from {source}: an operator allows it with {flag}");
+    let mut msg =
+        format!("No worker of this app loads LoRAs from {source}: an operator allows it with {flag}");
     if is_hub_id {
         msg.push_str(
             ". A file in a folder of the workers' --lora-dir is named with its ending, FOLDER/FILE.safetensors",

@@ -282,7 +282,10 @@ fn is_inside(path: &str) -> bool {
 /// Whether a text has only letters, digits and `._-`, and is not `.`, `..` or a hidden file.
 fn is_part(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    !text.is_empty() && text.len() <= MAX_PART_CHARS && !text.starts_with(['.', '-']) && text.bytes().all(plain)
+    !text.is_empty()
+        && text.len() <= MAX_PART_CHARS
+        && !text.starts_with(['.', '-'])
+        && text.bytes().all(plain)
 }
 
 /// What fal's clients mean by `OWNER/NAME`: a repository on the Hub. `None` for all other texts.
@@ -314,7 +317,10 @@ mod tests {
             let Ok(LoraPath::Hub(hub)) = parse(text) else { panic!("{text}") };
             assert_eq!((hub.owner(), hub.name()), ("a", "b"), "{text}");
             assert_eq!((hub.revision(), hub.file()), (revision, file), "{text}");
-            assert_eq!((hub.to_string(), parse(text).unwrap().full_text()), (text.to_owned(), text.to_owned()));
+            assert_eq!(
+                (hub.to_string(), parse(text).unwrap().full_text()),
+                (text.to_owned(), text.to_owned())
+            );
         }
         for text in [
             "hf://",
@@ -358,9 +364,15 @@ mod tests {
         }
         let long = |bytes| format!("http://a/{}", "x".repeat(bytes - "http://a/".len()));
         assert!(parse(&long(2048)).is_ok());
-        for text in
-            ["http://", "https://?x", "http://me@a/", "http://:pw@a/", "http://a/\n", "http://a b/", &long(2049)]
-        {
+        for text in [
+            "http://",
+            "https://?x",
+            "http://me@a/",
+            "http://:pw@a/",
+            "http://a/\n",
+            "http://a b/",
+            &long(2049),
+        ] {
             assert_eq!(parse(text), Err(NoLoraPath::Url), "{text:?}");
         }
         for text in ["ftp://a/b", "file:///a", "HF://a/b", "http:/a", "http:a"] {

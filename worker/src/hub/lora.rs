@@ -103,7 +103,10 @@ mod tests {
         assert_eq!(chosen(&["a.safetensors", USUAL], None).as_deref(), Ok(USUAL));
         assert_eq!(chosen(&["a.safetensors", USUAL], Some("a.safetensors")).as_deref(), Ok("a.safetensors"));
         let error = chosen(&["a.safetensors", "b/c.safetensors"], None).unwrap_err();
-        assert!(error.contains("(a.safetensors, b/c.safetensors)") && error.contains("/NAME/FILE"), "{error}");
+        assert!(
+            error.contains("(a.safetensors, b/c.safetensors)") && error.contains("/NAME/FILE"),
+            "{error}"
+        );
         assert!(chosen(&["x.bin"], None).unwrap_err().contains("no LoRA"));
         assert!(chosen(&["x.safetensors"], Some("y.safetensors")).unwrap_err().contains("y.safetensors"));
         let many: Vec<String> = (0..20).map(|n| format!("{n}.safetensors")).collect();

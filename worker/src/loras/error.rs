@@ -40,13 +40,13 @@ impl From<Problem> for LoraError {
             Problem::NoRevision { revision, .. } => {
                 Self::Bad(format!("the repository has no revision {revision:?}"))
             }
-            Problem::Refused { with_token: false, .. } => {
-                bad("the Hub refuses access: the repository is gated or private, or there is none of this name")
-            }
-            Problem::Refused { with_token: true, .. } => {
-                bad("the Hub refuses access: the account of this worker may not read the repository, or there is none \
-                     of this name")
-            }
+            Problem::Refused { with_token: false, .. } => bad(
+                "the Hub refuses access: the repository is gated or private, or there is none of this name",
+            ),
+            Problem::Refused { with_token: true, .. } => bad(
+                "the Hub refuses access: the account of this worker may not read the repository, or there is none \
+                     of this name",
+            ),
             Problem::NoFile { .. }
             | Problem::NoLora
             | Problem::Several { .. }

@@ -97,11 +97,12 @@ impl HeaderCheck {
 
     fn lora_size(&self, file: &Path, end: u64) -> Result<u64, String> {
         let text = read(file, LENGTH, end - LENGTH)?;
-        let header: Metadata = serde_json::from_slice(&text).map_err(|_| {
-            "is not a LoRA: its header is not that of a safetensors file".to_owned()
-        })?;
+        let header: Metadata = serde_json::from_slice(&text)
+            .map_err(|_| "is not a LoRA: its header is not that of a safetensors file".to_owned())?;
         if !header.offset_keys().iter().any(|name| is_lora_tensor(name)) {
-            return Err("is not a LoRA: no tensor has the name of a LoRA's, of peft or kohya's scripts".to_owned());
+            return Err(
+                "is not a LoRA: no tensor has the name of a LoRA's, of peft or kohya's scripts".to_owned()
+            );
         }
         let (size, most) = (end.saturating_add(header.data_len() as u64), self.most);
         if size > most {

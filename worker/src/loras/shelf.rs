@@ -70,7 +70,8 @@ impl Shelf {
                 _ => {}
             }
             // Another process may have deleted file and mark just before.
-            if fs::metadata(&path).is_ok_and(|now| mark.metadata().is_ok_and(|ours| ours.ino() == now.ino())) {
+            if fs::metadata(&path).is_ok_and(|now| mark.metadata().is_ok_and(|ours| ours.ino() == now.ino()))
+            {
                 mark.set_modified(SystemTime::now())?;
                 return Ok(real.is_file().then_some(Pin { _mark: mark }));
             }
