@@ -9,13 +9,11 @@ use glimpse_shared::request::{HubLora, LoraPath, LoraSource};
 use tokio::sync::oneshot;
 
 use super::error::LoraError;
-use super::header::HeaderCheck;
+use super::header::{HeaderCheck, MOST_BYTES};
 use super::shelf::{Pin, Shelf};
 use super::url::UrlLoader;
 use crate::hub::{self, Demands, HubId, HubOptions};
 
-/// The most bytes of a LoRA: 2 GiB.
-pub const MOST_BYTES: u64 = 2 << 30;
 /// How often a file is loaded again that was deleted or is damaged when it is to be used.
 const TRIES: usize = 3;
 

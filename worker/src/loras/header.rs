@@ -9,6 +9,8 @@ use safetensors::tensor::Metadata;
 
 use crate::sdxl::lora::is_lora_tensor;
 
+/// The most bytes of a LoRA: 2 GiB.
+pub const MOST_BYTES: u64 = 2 << 30;
 /// Bytes of the header's length, at the start of the file.
 const LENGTH: u64 = 8;
 /// The longest header that is read, in bytes.

@@ -18,10 +18,9 @@ use glimpse_shared::{
 };
 use reqwest::{Client, Response, StatusCode, Url, header, redirect};
 
-use super::downloader::MOST_BYTES;
 use super::entries::{PART, WHOLE};
 use super::error::LoraError;
-use super::header::HeaderCheck;
+use super::header::{HeaderCheck, MOST_BYTES};
 use super::shelf::{Pin, Shelf, key};
 use crate::hub;
 
