@@ -58,9 +58,9 @@ async fn two_that_want_the_same_url_download_it_once() {
         tokio::task::spawn_blocking(move || was_asked.recv_timeout(Duration::from_secs(30)).unwrap())
             .await
             .unwrap();
-        let second = other.load(&url);
-        go.send(()).unwrap();
-        second.await
+        // The second asks before the first has the file.
+        let (second, _) = tokio::join!(other.load(&url), async { go.send(()).unwrap() });
+        second
     });
     let (one, two) = tokio::join!(one, two);
     assert_eq!((one, two), (Ok(file.clone()), Ok(file)));

@@ -89,12 +89,12 @@ async fn a_lora_that_cannot_be_loaded_fails_its_job_alone() {
     let (store, server, folder) = (memory(), FileServer::start(), tempfile::tempdir().unwrap());
     server.on("/a", [Answer::File(b"<!DOCTYPE html>".to_vec())]);
     let id = submit_with(&store, "a house", json!([{ "path": server.url("/a?token=swordfish") }])).await;
-    let other = submit(&store, "a heart").await;
     let (_worker, mut orders) = play(&store, folder.path());
     let events = all(&store, id).await;
     let Some(Event::Failed { code, message, .. }) = events.last() else { panic!("{events:?}") };
     assert_eq!(*code, FailureCode::BadRequest);
     assert!(message.contains("not a LoRA") && !message.contains("swordfish"), "{message}");
+    let other = submit(&store, "a heart").await;
     orders.next().await.begin().hand_over();
     assert_completes(&store, other).await;
 }
