@@ -51,9 +51,10 @@ impl Shelf {
         self.root.join("urls")
     }
 
-    /// The file that is locked during the download of a URL's file.
+    /// The file that is locked during the download of a URL's file. There are 4096: one for each URL would never be
+    /// deleted, and clients choose the URLs.
     pub fn lock_of(&self, key: &str) -> PathBuf {
-        self.root.join(".locks").join(key)
+        self.root.join(".locks").join(key.get(..3).unwrap_or(key))
     }
 
     /// Marks a file as used now, and keeps it. `None` if it does not exist any more.
