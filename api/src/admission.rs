@@ -8,7 +8,7 @@ use glimpse_shared::{
     id::{App, Micros},
     job::{SeenWorker, WorkerState},
     needs::Needs,
-    request::{FieldError, ImageSpec, Offer},
+    request::{FieldError, ImageSpec, LoraSource, Offer},
     store::SharedStore,
 };
 use tokio::{sync::Mutex, time::Instant};
@@ -192,10 +192,17 @@ fn offered<'a>(workers: impl Iterator<Item = &'a SeenWorker>) -> Option<Offer> {
         native_height: newest.native_height,
         max_pixels: workers.iter().map(|worker| worker.record.max_pixels).max()?,
         schedulers: workers.iter().flat_map(|worker| worker.record.schedulers.iter().cloned()).collect(),
+        lora_sources: workers.iter().flat_map(|worker| worker.record.lora_sources()).collect(),
     })
 }
 
 /// An offer without limits, so that only the request's own errors are reported.
 fn nothing() -> Offer {
-    Offer { native_width: 64, native_height: 64, max_pixels: u64::MAX, schedulers: BTreeSet::new() }
+    Offer {
+        native_width: 64,
+        native_height: 64,
+        max_pixels: u64::MAX,
+        schedulers: BTreeSet::new(),
+        lora_sources: LoraSource::ALL.into(),
+    }
 }

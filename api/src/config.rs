@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use glimpse_shared::{results::Results, store::Rules};
+use glimpse_shared::{outbound::TrustedHost, results::Results, store::Rules};
 
 use crate::{
-    fetch::{FetchLimits, ImageHost},
+    fetch::FetchLimits,
     public_address::{ProxyNet, PublicUrl},
     tls::{Tls, TlsError, TlsFlags},
     webhooks::{WebhookKey, WebhookLimits},
@@ -57,7 +57,7 @@ pub struct Config {
         value_delimiter = ',',
         requires = "allow_image_urls"
     )]
-    pub allow_image_hosts: Vec<ImageHost>,
+    pub allow_image_hosts: Vec<TrustedHost>,
 
     /// Limits for fetching a picture.
     #[arg(skip)]

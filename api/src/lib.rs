@@ -44,7 +44,7 @@ mod webhooks;
 mod wire;
 
 pub use config::{Config, OnDisconnect};
-pub use fetch::{FetchLimits, ImageHost};
+pub use fetch::FetchLimits;
 pub use limits::raise_connection_limit;
 pub use public_address::{ProxyNet, PublicUrl};
 pub use server::{Listening, serve};

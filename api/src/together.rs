@@ -84,7 +84,8 @@ impl<'a> Asked<'a> {
             missing.map(|needed| self.feature_error(needed, msg(needed.feature))).collect();
         // A worker that says nothing is of a release that did not say it.
         let all_say = each.iter().all(|each| !each.features.is_empty());
-        if all_say && !self.spec.loras().is_empty() && !each.iter().any(|each| each.has("loras")) {
+        let files = self.spec.loras().iter().any(|lora| lora.path().source().is_none());
+        if all_say && files && !each.iter().any(|each| each.has("loras")) {
             let msg = "No worker of this app has LoRAs: leave them out, or start a worker with --lora-dir";
             let input = json!(self.spec.loras());
             errors.push(FieldError::body("loras", "feature_not_supported", msg, &input));

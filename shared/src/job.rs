@@ -1,6 +1,6 @@
 //! A job: one request for pictures in the fleet.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use crate::{
     event::FailureCode,
     id::{App, JobId, Micros, Seq, WorkerId},
     needs::{Capabilities, Needs, Word},
-    request::ImageSpec,
+    request::{ImageSpec, LoraSource},
     webhook::Webhook,
 };
 
@@ -240,6 +240,12 @@ impl WorkerRecord {
         let schedulers = self.schedulers.iter().map(|name| Word::scheduler(name));
         let features = self.features.iter().map(|name| Word::feature(name));
         Capabilities::new(self.max_pixels, schedulers.chain(features))
+    }
+
+    /// From where it loads LoRAs besides its folder.
+    pub fn lora_sources(&self) -> BTreeSet<LoraSource> {
+        let offers = |source: &LoraSource| self.features.iter().any(|word| word == source.feature());
+        LoraSource::ALL.into_iter().filter(offers).collect()
     }
 }
 

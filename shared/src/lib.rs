@@ -8,6 +8,7 @@ pub mod id;
 pub mod jitter;
 pub mod job;
 pub mod needs;
+pub mod outbound;
 pub mod prompt;
 pub mod reaper;
 pub mod request;

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::request::{ImageSpec, Lora};
+use crate::request::{ImageSpec, Lora, LoraSource};
 
 /// The feature of a worker that reads `scheduler_config`.
 pub const SCHEDULER_CONFIG: &str = "scheduler_config";
@@ -53,11 +53,14 @@ pub struct NeededFeature {
 
 /// The features that a request needs and that workers of the release before do not have: they would ignore the field.
 pub fn features_of(spec: &ImageSpec) -> impl Iterator<Item = NeededFeature> {
+    let from = |source| spec.loras().iter().any(|lora| lora.path().source() == Some(source));
     [
         (SCHEDULER_CONFIG, "scheduler_config", !spec.scheduler_config().is_empty()),
         ("prompt_syntax", "prompt_syntax", !spec.prompt_syntax().is_plain()),
         ("long_prompt", "long_prompt", spec.long_prompt()),
         ("lora_scales", "loras", spec.loras().iter().any(Lora::has_scales_of_parts)),
+        (LoraSource::Hub.feature(), "loras", from(LoraSource::Hub)),
+        (LoraSource::Urls.feature(), "loras", from(LoraSource::Urls)),
     ]
     .into_iter()
     .filter(|(.., needed)| *needed)

@@ -19,6 +19,7 @@ fn check_of(body: Value, task: Task, native: u32) -> Result<ImageSpec, Vec<Field
         native_height: native,
         max_pixels: 1024 * 1024,
         schedulers: Default::default(),
+        lora_sources: Default::default(),
     };
     let body = parse_object(body.to_string().as_bytes())?;
     ImageSpec::check(body, &offer, Dialect { defaults, names: Names::Fal(task) })
@@ -161,7 +162,7 @@ fn what_would_change_the_picture_is_refused_by_its_name() {
 fn a_lora_is_a_file_of_the_workers() {
     let loras = |path: &str| json!({ "loras": [{ "path": path }] });
     for path in ["pixel", "pixel.safetensors", "styles/pixel.safetensors", "a/b/c"] {
-        assert_eq!(check(loras(path)).unwrap().loras()[0].name().as_str(), path);
+        assert_eq!(check(loras(path)).unwrap().loras()[0].path().full_text(), path);
     }
     for path in ["https://example.com/a.safetensors", "HTTP://x", "owner/name", "owner/pixel-art.v2"] {
         assert_eq!(errors(check(loras(path))), error("loras.0.path", "feature_not_supported"), "{path}");

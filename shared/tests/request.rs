@@ -1,8 +1,8 @@
 //! The rules of a request, at their limits.
 
 use glimpse_shared::request::{
-    Defaults, FieldError, ImageSpec, Lora, LoraName, MAX_SEED, Offer, OutputFormat, PreviewSource, Unknown,
-    parse_object,
+    Defaults, FieldError, ImageSpec, Lora, LoraPath, LoraSource, MAX_SEED, Offer, OutputFormat,
+    PreviewSource, Unknown, parse_object,
 };
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ fn offer() -> Offer {
         native_height: 96,
         max_pixels: 1024 * 1024,
         schedulers: ["EulerDiscreteScheduler".to_owned(), "DDIMScheduler".to_owned()].into(),
+        lora_sources: Default::default(),
     }
 }
 
@@ -155,8 +156,8 @@ fn loras_are_read_with_their_scales() {
     let names = ["a", "styles/ink.safetensors", "..a/b..", "a b/ü~", "...", "-x", &long];
     let loras: Vec<_> = names.iter().map(|name| json!({ "path": name })).collect();
     let spec = check(json!({ "prompt": "x", "loras": loras })).unwrap();
-    let read: Vec<_> = spec.loras().iter().map(|lora| (lora.name().as_str(), lora.scale())).collect();
-    assert_eq!(read, names.map(|name| (name, 1.0)));
+    let read: Vec<_> = spec.loras().iter().map(|lora| (lora.path().full_text(), lora.scale())).collect();
+    assert_eq!(read, names.map(|name| (name.to_owned(), 1.0)));
 
     let scales = [-10.0, -0.5, 0.0, 1.0, 10.0];
     let loras: Vec<_> = scales.iter().map(|scale| json!({ "path": "a", "scale": scale })).collect();
@@ -232,8 +233,7 @@ fn a_lora_is_never_outside_of_its_folder() {
         "~root/a",
         "C:/a",
         "c:a",
-        "http://example.com/a",
-        "https://example.com/a",
+        "ftp://example.com/a",
         "file:///a",
         "data:,",
         "a\0",
@@ -247,8 +247,33 @@ fn a_lora_is_never_outside_of_its_folder() {
         let errors = check(json!({ "prompt": "x", "loras": [{ "path": name }] })).unwrap_err();
         assert_eq!((errors.len(), errors[0].kind), (1, "lora_name"), "{name:?}");
         let stored = serde_json::to_string(name).unwrap();
-        assert!(serde_json::from_str::<LoraName>(&stored).is_err(), "{name:?} was read from the store");
+        assert!(serde_json::from_str::<LoraPath>(&stored).is_err(), "{name:?} was read from the store");
     }
+}
+
+#[test]
+fn a_lora_from_elsewhere_is_accepted_where_a_worker_loads_it() {
+    let body = |path: &str| json!({ "prompt": "x", "loras": [{ "path": "a" }, { "path": path }] });
+    let both = Offer { lora_sources: LoraSource::ALL.into(), ..offer() };
+    let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
+    for (path, source) in [
+        ("https://example.com/a?token=x", LoraSource::Urls),
+        ("hf://owner/name@v1/a.safetensors", LoraSource::Hub),
+    ] {
+        let errors = check(body(path)).unwrap_err();
+        let loc = json!(["body", "loras", 1, "path"]);
+        assert_eq!((errors.len(), errors[0].kind, json!(errors[0].loc)), (1, "feature_not_supported", loc));
+        assert!(errors[0].msg.contains(source.flag()), "{}", errors[0].msg);
+        let spec = ImageSpec::check(body(path).as_object().unwrap().clone(), &both, defaults).unwrap();
+        assert_eq!(
+            (spec.loras()[1].path().full_text(), spec.loras()[1].path().source()),
+            (path.to_owned(), Some(source))
+        );
+        let stored: ImageSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+        assert_eq!(stored, spec);
+    }
+    // On our own wire this is a file in a folder.
+    assert_eq!(check(body("owner/name")).unwrap().loras()[1].path().source(), None);
 }
 
 #[test]
@@ -348,8 +373,11 @@ fn a_prompt_in_a1111_syntax_names_loras_and_is_checked() {
         check(json!({ "prompt": "a (fox:1.2) <lora:ink:0.5><lora:styles/oil>", "prompt_syntax": "a1111",
         "loras": [{ "path": "first" }] }))
         .unwrap();
-    let loras: Vec<_> = spec.loras().iter().map(|lora| (lora.name().as_str(), lora.scale())).collect();
-    assert_eq!(loras, [("first", 1.0), ("ink", 0.5), ("styles/oil", 1.0)]);
+    let loras: Vec<_> = spec.loras().iter().map(|lora| (lora.path().to_string(), lora.scale())).collect();
+    assert_eq!(
+        loras,
+        [("first", 1.0), ("ink", 0.5), ("styles/oil", 1.0)].map(|(name, scale)| (name.to_owned(), scale))
+    );
     assert!(spec.prompt().contains("<lora:ink:0.5>"), "{}", spec.prompt());
     for (field, body) in [
         ("prompt", json!({ "prompt": "a [fox:cat:0.5]" })),

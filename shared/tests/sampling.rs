@@ -25,6 +25,7 @@ fn offering(schedulers: impl IntoIterator<Item = String>) -> Offer {
         native_height: 96,
         max_pixels: 1024 * 1024,
         schedulers: schedulers.into_iter().collect(),
+        lora_sources: Default::default(),
     }
 }
 

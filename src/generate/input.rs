@@ -56,7 +56,7 @@ pub fn picture(flag: &str, path: &Path) -> Result<String, Failure> {
     Ok(image.to_data_uri())
 }
 
-/// Parses `NAME[:SCALE]`. A name contains no colon.
+/// Parses `NAME[:SCALE]`. The name of a file contains no colon.
 #[derive(Debug, Clone)]
 pub struct LoraArg(pub LoraRequest);
 
@@ -64,7 +64,13 @@ impl FromStr for LoraArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let Some((path, scale)) = text.split_once(':') else {
+        let split = if text.contains("://") {
+            // What follows the last `:` may be a part of the URL.
+            text.rsplit_once(':').filter(|(_, scale)| scale.parse::<f64>().is_ok())
+        } else {
+            text.split_once(':')
+        };
+        let Some((path, scale)) = split else {
             return Ok(Self(LoraRequest { path: text.to_owned(), scale: None }));
         };
         let scale: f64 = scale.parse().map_err(|_| format!("{scale} is not a number"))?;

@@ -7,6 +7,7 @@ use glimpse_worker::{
     checkpoints::Checkpoints,
     config::ModelConfig,
     engine::{Engine, Order},
+    loras::{Downloaded, LoraError, Loras},
     outbox::Outbox,
     pipeline::{self, PipelineError},
     reporter, request, runner,
@@ -33,7 +34,14 @@ pub async fn make(
     let (engine, offers) = Engine::start(move || loading.load(&path))
         .await
         .map_err(|error| Failure::BadInput(error.to_string()))?;
-    let spec = check(request, &offers)?;
+    let spec = check(request, &offers, &loras)?;
+    let downloaded = match loras.download(&spec) {
+        Some(download) => download.await.map_err(|error| match error {
+            LoraError::Bad(_) => Failure::BadInput(error.to_string()),
+            LoraError::Fault(_) => Failure::Job(error.to_string()),
+        })?,
+        None => Downloaded::default(),
+    };
 
     let (_never, stopped) = watch::channel(None);
     let (done, mut end) = oneshot::channel();
@@ -45,8 +53,11 @@ pub async fn make(
         PreviewSource::Latents => pipeline::PreviewKind::Latents,
         PreviewSource::Denoised => pipeline::PreviewKind::Denoised,
     };
+    // The files stay until the pictures are made.
+    let downloaded = Arc::new(downloaded);
+    let (files, folder) = (downloaded.clone(), loras.folder);
     engine.order(Order {
-        prepare: Box::new(move || request::inputs(&asked, loras.as_ref())),
+        prepare: Box::new(move || request::inputs(&asked, folder.as_ref(), &files)),
         resume: None,
         checkpoints: Checkpoints::never(),
         last_step: Box::new(|| ()),
@@ -95,12 +106,17 @@ fn write_preview(
     folder.write(shown.step, &jpeg)
 }
 
-fn check(request: &ImageRequest, offers: &pipeline::Description) -> Result<ImageSpec, Failure> {
+fn check(
+    request: &ImageRequest,
+    offers: &pipeline::Description,
+    loras: &Loras,
+) -> Result<ImageSpec, Failure> {
     let offer = Offer {
         native_width: offers.native_width,
         native_height: offers.native_height,
         max_pixels: offers.max_pixels,
         schedulers: offers.schedulers.iter().cloned().collect(),
+        lora_sources: loras.sources(),
     };
     let Value::Object(body) = serde_json::to_value(request).map_err(Failure::unforeseen)? else {
         return Err(Failure::unforeseen("the request is not a JSON object"));

@@ -91,7 +91,8 @@ pub struct Args {
     /// Reads a long prompt in chunks; without this its end has no effect in the plain syntax.
     #[arg(long)]
     long_prompt: bool,
-    /// A LoRA from the workers' LoRA folder and its scale; may be repeated. [default scale: 1]
+    /// A LoRA and its scale; may be repeated. A file of the LoRA folder, or where it is allowed a URL or
+    /// `hf://OWNER/NAME`. [default scale: 1]
     #[arg(long = "lora", value_name = "NAME[:SCALE]")]
     loras: Vec<LoraArg>,
     /// How far guidance is rescaled against overexposure, 0 to 1. [default: 0]

@@ -2,7 +2,10 @@
 
 use std::{path::Path, process::Command};
 
-use glimpse_test_support::HubServer;
+use glimpse_test_support::{
+    HubServer,
+    files::{Answer, FileServer},
+};
 
 use super::stack::binary;
 
@@ -44,6 +47,44 @@ fn a_model_of_the_hub_draws_what_the_folder_draws() {
     assert!(home.path().join("hub/models--glimpse--demo").is_dir());
     assert!(draw("glimpse/demo", "1") == from_folder);
     assert_eq!(server.requests(), [], "offline");
+}
+
+#[test]
+fn a_lora_of_the_hub_or_a_url_draws_what_the_file_draws() {
+    let variants = Path::new(env!("CARGO_MANIFEST_DIR")).join("worker/tests/parity/variants");
+    let lora = std::fs::read(variants.join("kohya_sgm.safetensors")).unwrap();
+    let (home, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (server, files) = (HubServer::of("me/style", folder.path()), FileServer::start());
+    server.put("pytorch_lora_weights.safetensors", &lora);
+    files.on("/a", [Answer::File(lora)]);
+    let draw = |args: &[&str]| {
+        let out = home.path().join("out.png");
+        let mut command = command("glimpse", home.path(), &server);
+        command
+            .args(["generate", "a heart", "--seed", "1", "--steps", "2", "--width", "64", "--height", "64"]);
+        command.args(["--model", "worker/tests/parity/model", "--taesd", "worker/tests/parity/taesdxl"]);
+        command.args(args).arg("--lora-cache").arg(home.path().join("loras"));
+        (command.arg("-o").arg(&out).output().unwrap(), std::fs::read(out))
+    };
+    let drawn = |args: &[&str]| {
+        let (run, picture) = draw(args);
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        picture.unwrap()
+    };
+    let by_name = drawn(&["--lora", "kohya_sgm:0.8", "--lora-dir", variants.to_str().unwrap()]);
+    assert!(drawn(&[]) != by_name, "the LoRA changes the picture");
+    assert!(drawn(&["--lora", "hf://me/style:0.8", "--allow-lora-hub"]) == by_name);
+    let url = format!("{}:0.8", files.url("/a?token=swordfish"));
+    let urls = ["--lora", &url, "--allow-lora-urls"];
+    assert!(drawn(&[&urls[..], &["--allow-lora-hosts", "127.0.0.1"]].concat()) == by_name);
+    assert_eq!(files.requests().len(), 1);
+    for (args, part) in [(&urls[..2], "--allow-lora-urls"), (&urls[..], "is not allowed")] {
+        let (run, _) = draw(args);
+        let text = String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.code() == Some(2) && text.contains(part), "{text}");
+        assert!(!text.contains("swordfish"), "{text}");
+    }
+    assert_eq!(files.requests().len(), 0);
 }
 
 #[test]

@@ -175,7 +175,7 @@ async fn run(flags: Flags, shutdown: Shutdown) -> Result<Ended, Error> {
         id: WorkerId::new("scripted"),
         engine,
         offers,
-        loras: None,
+        loras: glimpse_worker::loras::Loras::default(),
         results: None,
         checkpoint_every: flags.fleet.checkpoint_every,
         drain_grace: flags.fleet.drain_grace(),

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -9,14 +10,15 @@ use candle_core::{DType, Device};
 use clap::builder::FalseyValueParser;
 use glimpse_shared::{
     id::App,
+    outbound::{AddressPolicy, TrustedHost},
     request::{MAX_PIXELS, MIN_PIXELS},
 };
 
 use crate::{
     hub::{self, HubError, HubOptions, ModelKind},
+    loras::{Downloader, LoraDir, Loras, Shelf, UrlLimits, UrlLoader},
     noise::GeneratorKind,
     pipeline::{LoadOptions, SdxlPipeline, describe_device, parse_device},
-    request::LoraDir,
     sdxl::{LoadError, Precision},
     verify,
 };
@@ -43,6 +45,42 @@ pub struct ModelConfig {
     /// The folder of LoRA files that requests may name. [default: none]
     #[arg(long, env = "GLIMPSE_LORA_DIR", value_name = "DIR")]
     pub lora_dir: Option<PathBuf>,
+
+    /// Loads LoRAs from the Hugging Face Hub when a request names one (`hf://OWNER/NAME`), with `HF_TOKEN` if it is
+    /// set.
+    #[arg(long, env = "GLIMPSE_ALLOW_LORA_HUB", value_parser = FalseyValueParser::new())]
+    pub allow_lora_hub: bool,
+
+    /// Loads LoRAs from the http and https URLs of requests, only from public addresses. At most 2 GiB each.
+    #[arg(long, env = "GLIMPSE_ALLOW_LORA_URLS", value_parser = FalseyValueParser::new())]
+    pub allow_lora_urls: bool,
+
+    /// The only hosts to load LoRAs from, separated by commas. They may be private. [default: all public hosts]
+    #[arg(
+        long,
+        env = "GLIMPSE_ALLOW_LORA_HOSTS",
+        value_name = "HOST,…",
+        value_delimiter = ',',
+        requires = "allow_lora_urls"
+    )]
+    pub allow_lora_hosts: Vec<TrustedHost>,
+
+    /// The folder of downloaded LoRAs. Workers may share it. [default: `glimpse/loras` in `$XDG_CACHE_HOME` or
+    /// `~/.cache`]
+    #[arg(long, env = "GLIMPSE_LORA_CACHE", value_name = "DIR")]
+    pub lora_cache: Option<PathBuf>,
+
+    /// The most that downloaded LoRAs take, in GiB. The least recently used are deleted first, but none that a job in
+    /// hand uses.
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        env = "GLIMPSE_LORA_CACHE_SIZE",
+        value_name = "GIB",
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u64).range(1..=1 << 20)
+    )]
+    pub lora_cache_size: u64,
 
     /// A TAESD for previews: a folder with an `AutoencoderTiny` or with `taesdxl_decoder.safetensors`, that file, or
     /// a name on the Hub. Required, unless the model's folder (with `--config`, that folder) has a folder `taesd`.
@@ -156,15 +194,35 @@ impl ModelConfig {
         Ok(pipeline)
     }
 
-    /// Opens the folder of `--lora-dir`.
+    /// Opens the folder of `--lora-dir`, and that of downloaded LoRAs if any are allowed.
     ///
     /// # Errors
-    /// If it does not exist.
-    pub fn loras(&self) -> Result<Option<LoraDir>, String> {
+    /// If the one does not exist, or the other cannot be created.
+    pub fn loras(&self) -> Result<Loras, String> {
         let open = |folder: &PathBuf| {
             LoraDir::open(folder).map_err(|e| format!("--lora-dir {}: {e}", folder.display()))
         };
-        self.lora_dir.as_ref().map(open).transpose()
+        let folder = self.lora_dir.as_ref().map(open).transpose()?;
+        Ok(Loras { folder, downloader: self.downloader()?.map(Arc::new) })
+    }
+
+    fn downloader(&self) -> Result<Option<Downloader>, String> {
+        if !self.allow_lora_hub && !self.allow_lora_urls {
+            return Ok(None);
+        }
+        let limits = UrlLimits::default();
+        let hub = self.allow_lora_hub.then(|| HubOptions {
+            tries: limits.tries,
+            connect: limits.connect,
+            ..HubOptions::from_env()
+        });
+        let policy = || AddressPolicy::of_hosts(&self.allow_lora_hosts);
+        let urls = self.allow_lora_urls.then(|| UrlLoader::new(policy(), limits));
+        let folder = self.lora_cache.clone().unwrap_or_else(default_lora_cache);
+        let shelf = Shelf::open(&folder, self.lora_cache_size << 30).map_err(|e| {
+            format!("--lora-cache {}: {e}: name a folder that can be written", folder.display())
+        })?;
+        Ok(Some(Downloader::new(shelf, hub, urls)))
     }
 
     /// Loads the checkpoint and makes a warm-up picture, so that the first job is not slower than the others.
@@ -177,6 +235,12 @@ impl ModelConfig {
         pipeline.warm().map_err(|error| format!("{name}: the model cannot make a picture: {error}"))?;
         Ok(pipeline)
     }
+}
+
+fn default_lora_cache() -> PathBuf {
+    let caches = std::env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let home = || std::env::home_dir().unwrap_or_default().join(".cache");
+    caches.unwrap_or_else(home).join("glimpse/loras")
 }
 
 /// The worker's settings for its fleet.

@@ -1,6 +1,6 @@
 //! The GPU side of Glimpse: claims jobs, makes pictures, publishes previews.
 //!
-//! `runner -> {claim, in_hand, lease, reporter, engine}`, `reporter -> {encoded, kept}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config ->
+//! `runner -> {claim, in_hand, lease, reporter, engine, request}`, `request -> loras -> hub`, `reporter -> {encoded, kept}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config ->
 //! {hub, verify, pipeline}`, `measure -> {dump, pipeline, reporter}`; below the pipeline there is no tokio, no store
 //! and no job.
 
@@ -15,6 +15,7 @@ pub mod hub;
 pub mod in_hand;
 pub mod kept;
 pub mod lease;
+pub mod loras;
 pub mod measure;
 pub mod noise;
 pub mod outbox;

@@ -112,6 +112,7 @@ mod tests {
             native_height: 64,
             max_pixels: 1 << 20,
             schedulers: Default::default(),
+            lora_sources: Default::default(),
         };
         let defaults = glimpse_shared::request::Defaults {
             unknown: Unknown::Ignored,

@@ -14,8 +14,8 @@ use crate::{
     engine::Engine,
     in_hand::{InHand, State},
     lease::Backoff,
+    loras::{LoraDir, Loras},
     pipeline::Description,
-    request::LoraDir,
     steps_done::StepsDone,
 };
 
@@ -27,13 +27,14 @@ pub fn record(
     id: WorkerId,
     app: App,
     offers: &Description,
-    loras: Option<&LoraDir>,
+    loras: &Loras,
     results: Option<&Results>,
 ) -> WorkerRecord {
     let mut features = ["image", "mask", SCHEDULER_CONFIG, "prompt_syntax", "long_prompt", "lora_scales"]
         .map(str::to_owned)
         .to_vec();
-    features.extend(loras.map(|_| "loras".to_owned()));
+    features.extend(loras.folder.as_ref().map(|_| "loras".to_owned()));
+    features.extend(loras.sources().into_iter().map(|source| source.feature().to_owned()));
     WorkerRecord {
         id,
         app,
@@ -42,7 +43,7 @@ pub fn record(
         max_pixels: offers.max_pixels,
         schedulers: offers.schedulers.clone(),
         features,
-        loras: loras.map(LoraDir::names).unwrap_or_default(),
+        loras: loras.folder.as_ref().map(LoraDir::names).unwrap_or_default(),
         device: offers.device.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: WorkerState::Idle,

@@ -85,7 +85,7 @@ pub async fn settle(mut held: Held, outbox: &Outbox, end: End, begun: bool, resu
 }
 
 /// Waits for a reason to stop.
-async fn halted(stop: &mut watch::Receiver<Option<Stop>>) -> Option<Stop> {
+pub(crate) async fn halted(stop: &mut watch::Receiver<Option<Stop>>) -> Option<Stop> {
     stop.wait_for(Option::is_some).await.ok().and_then(|reason| *reason)
 }
 

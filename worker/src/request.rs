@@ -1,90 +1,22 @@
 //! Converts a checked request to the pipeline's inputs.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use glimpse_shared::request::{ImageSpec, InputImage, Lora, LoraPath};
 
-use glimpse_shared::{
-    job::MAX_LISTED_LORAS,
-    request::{ImageSpec, InputImage, LoraName},
+use crate::{
+    loras::{Downloaded, LoraDir},
+    pipeline::{Inputs, LoraChoice, PipelineError, Rgb, SchedulerChoice},
 };
 
-use crate::pipeline::{Inputs, LoraChoice, PipelineError, Rgb, SchedulerChoice};
-
-/// The ending of a LoRA's file.
-const ENDING: &str = ".safetensors";
-
-/// The folder of the LoRA files that requests may name.
-#[derive(Debug, Clone)]
-pub struct LoraDir(PathBuf);
-
-impl LoraDir {
-    /// Opens a folder.
-    ///
-    /// # Errors
-    /// If it does not exist or is not a folder.
-    pub fn open(folder: &Path) -> std::io::Result<Self> {
-        let error = |kind, message: String| std::io::Error::new(kind, message);
-        let real = folder.canonicalize().map_err(|e| {
-            let todo = "create the folder, or name the one with your LoRA files";
-            let reason = if e.kind() == ErrorKind::NotFound { "not found".to_owned() } else { e.to_string() };
-            error(e.kind(), format!("{reason}: {todo}"))
-        })?;
-        if !real.is_dir() {
-            let message = "is a file: name the folder that it is in, and the file in a request";
-            return Err(error(ErrorKind::NotADirectory, message.to_owned()));
-        }
-        Ok(Self(real))
-    }
-
-    /// The names of the files in the folder itself, at most [`MAX_LISTED_LORAS`]: for forms. Files in its folders can be
-    /// named too, but are not listed.
-    pub fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
-        let name =
-            |entry: std::fs::DirEntry| Some(entry.file_name().to_str()?.strip_suffix(ENDING)?.to_owned());
-        let mut names: Vec<_> = entries.filter_map(name).filter(|name| !name.starts_with('.')).collect();
-        names.sort();
-        names.truncate(MAX_LISTED_LORAS);
-        names
-    }
-
-    /// The file of a name; `.safetensors` is added if it is missing.
-    ///
-    /// # Errors
-    /// Why there is no such file in the folder.
-    fn file(&self, name: &LoraName) -> Result<PathBuf, &'static str> {
-        const FOLDER: &str = "a folder and not a file: name a .safetensors file in it";
-        let name = name.as_str();
-        let named = if name.ends_with(ENDING) { name.to_owned() } else { format!("{name}{ENDING}") };
-        // From the top, so that the answer does not say whether a file outside of the folder exists.
-        let path = self.0.join(named);
-        let mut above: Vec<&Path> = path.ancestors().take_while(|above| *above != self.0).collect();
-        above.reverse();
-        let mut real = self.0.clone();
-        for step in above {
-            real = match step.canonicalize() {
-                Ok(real) if real.starts_with(&self.0) => real,
-                Ok(_) => return Err("a link that leads out of the folder of LoRAs, which is not allowed"),
-                Err(_) if step.is_symlink() => {
-                    return Err("a link that leads nowhere: remove it or correct it");
-                }
-                Err(_) if self.0.join(name).is_dir() => return Err(FOLDER),
-                Err(_) => return Err("not found"),
-            };
-        }
-        match std::fs::metadata(&real) {
-            Ok(status) if status.is_file() => Ok(real),
-            Ok(status) if status.is_dir() => Err(FOLDER),
-            _ => Err("neither a file nor a folder"),
-        }
-    }
-}
-
-/// The pipeline's inputs for a request. Decodes pictures, which takes long: do not call it on an async thread.
+/// The pipeline's inputs for a request, with the LoRAs of `folder` and those that were downloaded for it. Decodes
+/// pictures, which takes long: do not call it on an async thread.
 ///
 /// # Errors
 /// [`PipelineError::BadRequest`] if a picture is damaged or a LoRA is not found.
-pub fn inputs(spec: &ImageSpec, loras: Option<&LoraDir>) -> Result<Inputs, PipelineError> {
+pub fn inputs(
+    spec: &ImageSpec,
+    folder: Option<&LoraDir>,
+    downloaded: &Downloaded,
+) -> Result<Inputs, PipelineError> {
     Ok(Inputs {
         negative_prompt: Some(spec.negative_prompt().to_owned()),
         prompt_syntax: spec.prompt_syntax(),
@@ -99,7 +31,7 @@ pub fn inputs(spec: &ImageSpec, loras: Option<&LoraDir>) -> Result<Inputs, Pipel
         image: spec.image().map(|image| decode("image", image)).transpose()?,
         mask: spec.mask().map(|mask| decode("mask", mask)).transpose()?,
         strength: spec.strength(),
-        loras: spec.loras().iter().map(|lora| find(lora, loras)).collect::<Result<_, _>>()?,
+        loras: spec.loras().iter().map(|lora| find(lora, folder, downloaded)).collect::<Result<_, _>>()?,
         ..Inputs::new(spec.prompt(), spec.width(), spec.height())
     })
 }
@@ -114,55 +46,24 @@ fn decode(field: &'static str, image: &InputImage) -> Result<Rgb, PipelineError>
     Ok(Rgb { width: decoded.width(), height: decoded.height(), data: decoded.into_raw() })
 }
 
-fn find(lora: &glimpse_shared::request::Lora, folder: Option<&LoraDir>) -> Result<LoraChoice, PipelineError> {
-    let folder =
-        folder.ok_or_else(|| PipelineError::bad("loras", "this worker has no LoRAs (--lora-dir)"))?;
-    let path = folder
-        .file(lora.name())
-        .map_err(|why| PipelineError::bad("loras", format!("{}: {why}", lora.name().as_str())))?;
+fn find(lora: &Lora, folder: Option<&LoraDir>, downloaded: &Downloaded) -> Result<LoraChoice, PipelineError> {
+    let shown = lora.path().to_string();
+    let path = match lora.path() {
+        LoraPath::File(name) => {
+            let folder =
+                folder.ok_or_else(|| PipelineError::bad("loras", "this worker has no LoRAs (--lora-dir)"))?;
+            folder.file(name).map_err(|why| PipelineError::bad("loras", format!("{name}: {why}")))?
+        }
+        path @ (LoraPath::Hub(_) | LoraPath::Url(_)) => {
+            let missing = || PipelineError::Fault { message: format!("{shown} was not downloaded") };
+            downloaded.file(path).ok_or_else(missing)?.to_owned()
+        }
+    };
     Ok(LoraChoice {
-        name: lora.name().as_str().to_owned(),
+        name: shown,
         path,
         scale: lora.scale(),
         unet_scale: lora.unet_scale(),
         text_scale: lora.text_scale(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_to_a_file_outside_of_the_folder_is_not_followed() {
-        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        std::fs::write(outside.path().join("secret.safetensors"), "x").unwrap();
-        std::fs::write(inside.path().join("own.safetensors"), "x").unwrap();
-        std::os::unix::fs::symlink(outside.path(), inside.path().join("out")).unwrap();
-        std::os::unix::fs::symlink("own.safetensors", inside.path().join("alias.safetensors")).unwrap();
-        let folder = LoraDir::open(inside.path()).unwrap();
-        let file = |name: &str| folder.file(&LoraName::try_from(name.to_owned()).unwrap());
-        assert!(file("own").is_ok() && file("own.safetensors").is_ok() && file("alias").is_ok());
-        for name in ["out/secret", "out/other"] {
-            assert!(file(name).unwrap_err().contains("leads out"), "{name}");
-        }
-        assert_eq!(file("other").unwrap_err(), "not found");
-        assert_eq!(file("own/other").unwrap_err(), "not found");
-        std::fs::create_dir_all(inside.path().join("styles.safetensors")).unwrap();
-        std::fs::create_dir_all(inside.path().join("more")).unwrap();
-        std::os::unix::fs::symlink("loop.safetensors", inside.path().join("loop.safetensors")).unwrap();
-        for (name, part) in [("styles", "folder"), ("more", "folder"), ("loop", "leads nowhere")] {
-            assert!(file(name).unwrap_err().contains(part), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_folder_of_loras_says_what_to_do() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = |path: &Path| LoraDir::open(path).unwrap_err().to_string();
-        assert!(error(&folder.path().join("none")).starts_with("not found: create the folder"));
-        let file = folder.path().join("x.safetensors");
-        std::fs::write(&file, "x").unwrap();
-        assert!(error(&file).contains("name the folder that it is in"));
-    }
 }

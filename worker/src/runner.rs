@@ -20,11 +20,12 @@ use crate::{
     engine::{Engine, Made, Order},
     in_hand::{InHand, Seat, Stage, State},
     lease::{Held, Stop},
+    loras::{Downloaded, LoraError, Loras},
     outbox::Outbox,
     pipeline::{Description, PipelineError, PreviewKind, StepProgress},
     registration,
     reporter::{self, End},
-    request::{self, LoraDir},
+    request,
 };
 
 pub use crate::in_hand::Ended;
@@ -41,8 +42,8 @@ pub struct Worker {
     pub engine: Engine,
     /// What the pipeline can do.
     pub offers: Description,
-    /// The folder of LoRAs, if any.
-    pub loras: Option<LoraDir>,
+    /// From where it loads LoRAs.
+    pub loras: Loras,
     /// Where finished pictures are kept; `None`: inside the events.
     pub results: Option<Results>,
     /// The interval of checkpoints; 0 for none.
@@ -59,7 +60,7 @@ impl Worker {
         let in_hand = InHand::default();
         let grace = tokio::spawn(drain_after(drain, in_hand.clone(), self.drain_grace));
 
-        let (loras, results) = (self.loras.as_ref(), self.results.as_ref());
+        let (loras, results) = (&self.loras, self.results.as_ref());
         let record = registration::record(self.id.clone(), self.app.clone(), &self.offers, loras, results);
         tokio::select! {
             biased;
@@ -103,42 +104,77 @@ impl Worker {
         }
     }
 
-    /// Orders a job from the pipeline. The future resolves when the job is settled and the pipeline is done with it.
+    /// Orders a job from the pipeline, as soon as its LoRAs are downloaded. The future resolves when the job is settled
+    /// and the pipeline is done with it.
+    ///
+    /// No other job is claimed behind one that waits for a download, so that the orders come in the order of the claims.
     fn start(&self, lease: Lease, in_hand: &InHand) -> impl Future<Output = ()> + Send + 'static {
         let (stop, stopped) = watch::channel(None);
         let seat = in_hand.take(lease.job.id, stop.clone());
         let outbox = Arc::new(Outbox::new(lease.job.spec.partials()));
         let (done, end) = oneshot::channel();
         let spec = lease.job.spec.clone();
-        let (asked, loras) = (spec.clone(), self.loras.clone());
+        let download = self.loras.download(&spec);
+        let (asked, folder) = (spec.clone(), self.loras.folder.clone());
         let checkpoints = Checkpoints::every(self.checkpoint_every);
         let source = match spec.preview_source() {
             PreviewSource::Latents => PreviewKind::Latents,
             PreviewSource::Denoised => PreviewKind::Denoised,
         };
         let (begins, nears_its_end, steps_done) = (seat.mark(), seat.mark(), seat.steps_done());
-        let order = Order {
+        let (resume, subscribed, messages) = (lease.checkpoint.clone(), checkpoints.clone(), outbox.clone());
+        let stops = stopped.clone();
+        let order = move |loras: Arc<Downloaded>| Order {
             prepare: Box::new(move || {
                 begins.reach(Stage::Running);
-                request::inputs(&asked, loras.as_ref())
+                request::inputs(&asked, folder.as_ref(), &loras)
             }),
-            resume: lease.checkpoint.clone(),
-            checkpoints: checkpoints.clone(),
+            resume,
+            checkpoints: subscribed,
             last_step: Box::new(move || nears_its_end.reach(Stage::LastStep)),
             observer: Box::new(move |at| {
                 steps_done.set(at);
                 let is_partial = spec.partials().index_after(index(at), at.steps as u32).is_some();
                 (is_partial || spec.has_preview_after(index(at))).then_some(source)
             }),
-            stop: stopped.clone(),
-            outbox: outbox.clone(),
+            stop: stops,
+            outbox: messages,
             done,
         };
         // Renewed from now on, also while the pipeline works on the job before it.
         let held = Held::new(self.store.clone(), lease, stop, &checkpoints);
-        self.engine.order(order);
-        let job = Started { held, outbox, stopped, done: end, results: self.results.clone() };
-        see_through(job, seat, in_hand.clone())
+        let (engine, in_hand) = (self.engine.clone(), in_hand.clone());
+        let mut job = Started {
+            held,
+            outbox,
+            stopped,
+            done: end,
+            results: self.results.clone(),
+            loras: Arc::default(),
+        };
+        let ahead = match download {
+            Some(download) => Some((download, order)),
+            None => {
+                engine.order(order(Arc::default()));
+                None
+            }
+        };
+        async move {
+            if let Some((download, order)) = ahead {
+                match downloaded(download, &mut job.stopped, &in_hand).await {
+                    Ok(Ok(loras)) => {
+                        job.loras = Arc::new(loras);
+                        engine.order(order(job.loras.clone()));
+                    }
+                    Ok(Err(error)) => {
+                        let end = End::Failed(error.into());
+                        return reporter::settle(job.held, &job.outbox, end, false, None).await;
+                    }
+                    Err(reason) => return reporter::stopped(job.held, reason).await,
+                }
+            }
+            see_through(job, seat, in_hand).await;
+        }
     }
 }
 
@@ -154,11 +190,30 @@ struct Started {
     stopped: watch::Receiver<Option<Stop>>,
     done: oneshot::Receiver<Result<Made, PipelineError>>,
     results: Option<Results>,
+    /// The files stay while the pipeline may read them.
+    loras: Arc<Downloaded>,
+}
+
+/// Waits for the download of a job's LoRAs.
+///
+/// # Errors
+/// The reason to stop. A worker that ends does not wait for a download: another worker may have the files already.
+async fn downloaded(
+    download: impl Future<Output = Result<Downloaded, LoraError>>,
+    stop: &mut watch::Receiver<Option<Stop>>,
+    in_hand: &InHand,
+) -> Result<Result<Downloaded, LoraError>, Stop> {
+    tokio::select! {
+        biased;
+        Some(reason) = reporter::halted(stop) => Err(reason),
+        () = in_hand.until(State::is_ending) => Err(Stop::Drain),
+        loras = download => Ok(loras),
+    }
 }
 
 /// Reports a job until it is settled and the pipeline is done with it.
 async fn see_through(job: Started, seat: Seat, in_hand: InHand) {
-    let Started { mut held, outbox, mut stopped, mut done, results } = job;
+    let Started { mut held, outbox, mut stopped, mut done, results, loras: _loras } = job;
     match reporter::previews(&mut held, &outbox, &mut stopped, &mut done).await {
         Ok(end) => {
             if end.is_device_fault() {

@@ -1,23 +1,20 @@
 //! Fetches pictures that a request gives as URLs, if the operator allows it.
 //!
-//! The client chooses the URL, and this machine may reach networks that the client cannot. So `policy.rs` checks the
-//! address of every hop; time, bytes and the number of parallel fetches are limited; and an error does not tell the
+//! The client chooses the URL, and this machine may reach networks that the client cannot. So the policy of
+//! `shared/src/outbound` checks the address of every hop; time, bytes and the number of parallel fetches are limited; and an error does not tell the
 //! client what is at the URL.
-
-mod address;
-mod policy;
 
 use std::{collections::BTreeSet, error::Error, io, sync::Arc, time::Duration};
 
 use axum::http::{StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures::future::try_join_all;
-use glimpse_shared::request::{Fetched, MAX_INPUT_IMAGE_BYTES, NotFetched};
+use glimpse_shared::{
+    outbound::{AddressPolicy, Forbidden, TrustedHost},
+    request::{Fetched, MAX_INPUT_IMAGE_BYTES, NotFetched},
+};
 use reqwest::{Client, Response, Url, redirect};
 use tokio::sync::Semaphore;
-
-pub use policy::ImageHost;
-pub(crate) use policy::{AddressPolicy, Forbidden};
 
 use crate::error::ApiError;
 
@@ -65,8 +62,8 @@ impl Fetcher {
     ///
     /// # Errors
     /// When the system has no certificates to trust.
-    pub(crate) fn new(limits: FetchLimits, hosts: &[ImageHost]) -> io::Result<Self> {
-        let policy = Arc::new(AddressPolicy::of_images(hosts));
+    pub(crate) fn new(limits: FetchLimits, hosts: &[TrustedHost]) -> io::Result<Self> {
+        let policy = Arc::new(AddressPolicy::of_hosts(hosts));
         let client = Client::builder()
             .dns_resolver(policy.clone())
             // A proxy from the environment would resolve names again, without the policy.

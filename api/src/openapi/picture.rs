@@ -5,9 +5,9 @@ use glimpse_shared::request::{
     Defaults, PreviewSource,
     limits::{
         FAL_STRENGTH, GRID, KeyRule, MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_IMAGES, MAX_LISTED,
-        MAX_LORA_NAME_CHARS, MAX_LORA_SCALE, MAX_LORAS, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_SEED,
-        MAX_SIGMA, MAX_STEPS, MAX_STRENGTH, MAX_TIMESTEP, PRESETS, SCHEDULER_KEYS, SIDE, STRENGTH,
-        STRENGTH_OF_MASK, default,
+        MAX_LORA_NAME_CHARS, MAX_LORA_SCALE, MAX_LORA_URL_BYTES, MAX_LORAS, MAX_PIXELS, MAX_PROMPT_CHARS,
+        MAX_RESCALE, MAX_SEED, MAX_SIGMA, MAX_STEPS, MAX_STRENGTH, MAX_TIMESTEP, PRESETS, SCHEDULER_KEYS,
+        SIDE, STRENGTH, STRENGTH_OF_MASK, default,
     },
 };
 use serde_json::{Value, json};
@@ -199,8 +199,12 @@ fn scheduler_config(draft: &mut Draft) -> RefOr<Schema> {
 }
 
 fn loras(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {
-    let path = string().min_length(Some(1)).max_length(Some(MAX_LORA_NAME_CHARS));
-    let path = says(path, "A file of the workers' `--lora-dir`; parts are divided by `/`");
+    let hub_id = if is_closed { "" } else { "; `OWNER/NAME` means `hf://OWNER/NAME`" };
+    let path = string().min_length(Some(1)).description(Some(format!(
+        "A file of the workers' `--lora-dir`, of at most {MAX_LORA_NAME_CHARS} characters; parts are divided by `/`. \
+         With `--allow-lora-urls` also an http or https URL of at most {MAX_LORA_URL_BYTES} bytes, and with \
+         `--allow-lora-hub` also `hf://OWNER/NAME[@REVISION][/FILE.safetensors]`{hub_id}"
+    )));
     let scale = || number(-MAX_LORA_SCALE, MAX_LORA_SCALE);
     let lora = member(Object::builder(), "path", path)
         .property("scale", or(scale(), 1.0, "Its strength"))

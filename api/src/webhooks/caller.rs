@@ -4,11 +4,11 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
+use glimpse_shared::outbound::{AddressPolicy, Forbidden};
 use reqwest::{Client, Response, Url, redirect};
 use tokio::sync::OnceCell;
 
 use super::limits::WebhookLimits;
-use crate::fetch::{AddressPolicy, Forbidden};
 
 /// How much of an answer's body is read, so that the receiver can write it; it is ignored.
 const READ_BYTES: usize = 64 << 10;

@@ -1,7 +1,7 @@
 //! Calls the webhooks of ended jobs.
 //!
 //! The store keeps which calls are due (`glimpse_shared::webhook`), so any API makes any call, and another one takes over
-//! when an API dies. The client chooses the address: the policy of `fetch` checks it when the job is submitted, and the
+//! when an API dies. The client chooses the address: the policy of `shared/src/outbound` checks it when the job is submitted, and the
 //! resolved addresses again at every call.
 //!
 //! ```text
@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use glimpse_shared::{
     error::{StoreError, StoreResult},
+    outbound::AddressPolicy,
     store::SharedStore,
 };
 
@@ -30,7 +31,7 @@ pub use limits::WebhookLimits;
 pub(crate) use target::Refused;
 
 use self::{caller::Caller, target::Targets};
-use crate::{config::Config, fetch::AddressPolicy};
+use crate::config::Config;
 
 /// What this process needs to check, sign and call webhooks.
 pub(crate) struct Webhooks {

@@ -2,11 +2,12 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use glimpse_shared::webhook::LONGEST_WEBHOOK_URL;
+use glimpse_shared::{
+    outbound::{AddressPolicy, Forbidden},
+    webhook::LONGEST_WEBHOOK_URL,
+};
 use reqwest::Url;
 use tokio::sync::Semaphore;
-
-use crate::fetch::{AddressPolicy, Forbidden};
 
 /// The timeout for the lookup of a name. After it the address is accepted, because every call looks the name up again.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);

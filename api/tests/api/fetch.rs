@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use glimpse_api::{Config, FetchLimits};
+use glimpse_shared::outbound::TrustedHost;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -266,7 +267,7 @@ fn a_listed_host_is_only_a_host() {
     for host in
         ["example.com", "EXAMPLE.com", "127.0.0.1", "::1", "[::1]", "bücher.example", "store.internal."]
     {
-        assert!(host.parse::<glimpse_api::ImageHost>().is_ok(), "{host}");
+        assert!(host.parse::<TrustedHost>().is_ok(), "{host}");
     }
     for host in [
         "",
@@ -285,6 +286,6 @@ fn a_listed_host_is_only_a_host() {
         "*.a.b",
         "a\tb",
     ] {
-        assert!(host.parse::<glimpse_api::ImageHost>().is_err(), "{host}");
+        assert!(host.parse::<TrustedHost>().is_err(), "{host}");
     }
 }

@@ -24,6 +24,7 @@ mod http2;
 mod input;
 mod job_list;
 mod jobs;
+mod loras;
 mod mixed;
 mod openai;
 mod openai_edits;

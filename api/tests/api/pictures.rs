@@ -108,7 +108,7 @@ async fn a_picture_reaches_the_worker_as_it_was_sent() {
     assert_eq!(spec.mask().unwrap().bytes(), &mask);
     assert_eq!((spec.width(), spec.height(), spec.strength(), spec.steps_to_take()), (200, 120, 0.5, 10));
     assert_eq!((spec.guidance_rescale(), spec.clip_skip()), (0.7, Some(2)));
-    assert_eq!((spec.loras()[0].name().as_str(), spec.loras()[0].scale()), ("styles/ink", 0.5));
+    assert_eq!((&*spec.loras()[0].path().full_text(), spec.loras()[0].scale()), ("styles/ink", 0.5));
 
     // The progress counts the steps that are run.
     let mut lease = lease;

@@ -24,6 +24,7 @@ pub async fn lease(store: &RedisStore, name: &str) -> Result<Lease, Failed> {
         native_height: 1024,
         max_pixels: 1 << 21,
         schedulers: Default::default(),
+        lora_sources: Default::default(),
     };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
     let body = json!({ "prompt": "a heart" }).as_object().cloned().unwrap_or_default();

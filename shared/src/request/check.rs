@@ -1,7 +1,5 @@
 //! Converts JSON to [`ImageSpec`]: checks every rule of the request, and reports all errors at once.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
 use crate::prompt::PromptSyntax;
@@ -10,6 +8,7 @@ use super::{
     dialect::{Dialect, Names, Unknown},
     field_error::FieldError,
     fields::{Fields, Least},
+    offer::Offer,
     output::{OutputFormat, PreviewSource},
     pictures::Fetched,
     sampling::Sampling,
@@ -53,19 +52,6 @@ pub const MAX_RESCALE: f64 = 1.0;
 /// The most layers of the text encoders that may be skipped.
 pub const MAX_CLIP_SKIP: u64 = 12;
 
-/// What the workers of an app can do, for the check of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// The model's own width in pixels.
-    pub native_width: u32,
-    /// The model's own height in pixels.
-    pub native_height: u32,
-    /// The largest picture, width times height.
-    pub max_pixels: u64,
-    /// Names of the schedulers that some worker knows.
-    pub schedulers: BTreeSet<String>,
-}
-
 impl ImageSpec {
     /// Checks a request against the rules and against what the app's workers offer. Takes the members that it knows
     /// from `body`; a missing seed is drawn from 0..2^32. Pictures must be in the request itself. They are decoded,
@@ -102,7 +88,7 @@ impl ImageSpec {
         let prompt_syntax = fields
             .one_of("prompt_syntax", &[("plain", PromptSyntax::Plain), ("a1111", PromptSyntax::A1111)])
             .unwrap_or_default();
-        let mut loras = fields.loras(defaults.unknown, names);
+        let mut loras = fields.loras(offer, defaults.unknown, names);
         if prompt_syntax == PromptSyntax::A1111 {
             fields.a1111_prompts([&prompt, &negative_prompt], &mut loras);
         }

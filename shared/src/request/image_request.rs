@@ -80,7 +80,7 @@ pub struct ImageRequest {
 /// A LoRA of a request, unchecked.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct LoraRequest {
-    /// The file, under the workers' folder of LoRAs.
+    /// A file under the workers' folder of LoRAs, an http or https URL, or `hf://OWNER/NAME[@REVISION][/FILE]`.
     pub path: String,
     /// -10 to 10; 1 if the request does not say.
     #[serde(skip_serializing_if = "Option::is_none")]

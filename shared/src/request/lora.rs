@@ -1,4 +1,4 @@
-//! The LoRAs of a request: their names and scales.
+//! The LoRAs of a request: their paths and scales.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -9,20 +9,19 @@ use super::{
     dialect::{Names, Unknown},
     field_error::{FieldError, Loc},
     fields::{Fields, Least},
+    lora_path::{LoraName, LoraPath, LoraSource, fals_hub_id},
+    offer::Offer,
 };
 
 /// The most LoRAs of a request.
 pub const MAX_LORAS: usize = 8;
 /// The largest scale of a LoRA; the smallest is its negative.
 pub const MAX_LORA_SCALE: f64 = 10.0;
-/// The longest name of a LoRA's file, in characters.
-pub const MAX_LORA_NAME_CHARS: usize = 255;
 
-/// A LoRA, by the name of its file.
+/// A LoRA, by its path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lora {
-    #[serde(rename = "path")]
-    name: LoraName,
+    path: LoraPath,
     scale: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unet_scale: Option<f64>,
@@ -31,9 +30,9 @@ pub struct Lora {
 }
 
 impl Lora {
-    /// The file.
-    pub fn name(&self) -> &LoraName {
-        &self.name
+    /// Where it is.
+    pub fn path(&self) -> &LoraPath {
+        &self.path
     }
 
     /// Its scale: -10 to 10.
@@ -57,53 +56,9 @@ impl Lora {
     }
 }
 
-/// The name of a file in the worker's LoRA folder: parts separated by `/`. It cannot name a file outside the folder.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct LoraName(String);
-
-/// The text is not the name of a file in a folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "Input should name a file under the workers' LoRA folder: at most {MAX_LORA_NAME_CHARS} characters, parts divided \
-     by /, without empty parts, . and .., and without \\, :, control characters and a leading ~"
-)]
-pub struct NoLoraName;
-
-impl LoraName {
-    /// The name, relative to the folder.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for LoraName {
-    type Error = NoLoraName;
-
-    fn try_from(name: String) -> Result<Self, NoLoraName> {
-        // A leading `/` gives an empty part; `:` would make the name a drive or a URL.
-        let parts = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        let chars = !name.chars().any(|c| matches!(c, '\\' | ':') || c.is_control());
-        let right = parts && chars && !name.starts_with('~') && name.chars().count() <= MAX_LORA_NAME_CHARS;
-        right.then_some(Self(name)).ok_or(NoLoraName)
-    }
-}
-
-impl From<LoraName> for String {
-    fn from(name: LoraName) -> Self {
-        name.0
-    }
-}
-
-impl std::fmt::Display for LoraName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl Fields {
     /// Reads `loras`: returns the valid ones, and records the errors of the others.
-    pub(super) fn loras(&mut self, unknown: Unknown, names: Names) -> Vec<Lora> {
+    pub(super) fn loras(&mut self, offer: &Offer, unknown: Unknown, names: Names) -> Vec<Lora> {
         let field = "loras";
         let entries = match self.take(field) {
             None => return Vec::new(),
@@ -128,7 +83,7 @@ impl Fields {
                 continue;
             };
             let mut fields = Fields::at(at, members);
-            let name = fields.lora_name(names);
+            let path = fields.lora_path(offer, names);
             let mut number = |field| fields.float(field, Least::From(-MAX_LORA_SCALE), MAX_LORA_SCALE);
             let scale = number("scale").unwrap_or(1.0);
             let (unet_scale, text_scale) = (number("unet_scale"), number("text_scale"));
@@ -136,7 +91,7 @@ impl Fields {
                 fields.refuse_rest();
             }
             self.errors.append(&mut fields.errors);
-            loras.extend(name.map(|name| Lora { name, scale, unet_scale, text_scale }));
+            loras.extend(path.map(|path| Lora { path, scale, unet_scale, text_scale }));
         }
         loras
     }
@@ -160,55 +115,61 @@ impl Fields {
         let LoraTag { name, scale, unet_scale } = tag;
         let input = Value::from(&name[..]);
         let is_scale = |scale: f64| (-MAX_LORA_SCALE..=MAX_LORA_SCALE).contains(&scale);
-        match LoraName::try_from(name) {
-            Err(error) => self.wrong(field, "lora_name", format!("<lora:…>: {error}"), &input),
-            Ok(_) if !is_scale(scale) || !unet_scale.is_none_or(is_scale) => {
+        match LoraName::parse(name) {
+            None => self.wrong(
+                field,
+                "lora_name",
+                "<lora:…> should name a file under the workers' LoRA folder",
+                &input,
+            ),
+            Some(_) if !is_scale(scale) || !unet_scale.is_none_or(is_scale) => {
                 let msg = format!("<lora:…>: The scale should be from -{MAX_LORA_SCALE} to {MAX_LORA_SCALE}");
                 self.wrong(field, "lora_scale", msg, &scale.into());
             }
-            Ok(_) if loras.len() == MAX_LORAS => {
+            Some(_) if loras.len() == MAX_LORAS => {
                 let msg = format!("With the LoRAs of the prompt there should be at most {MAX_LORAS}");
                 self.wrong(field, "sequence_too_long", msg, &input);
             }
-            Ok(name) => loras.push(Lora { name, scale, unet_scale, text_scale: None }),
+            Some(name) => {
+                loras.push(Lora { path: LoraPath::File(name), scale, unet_scale, text_scale: None })
+            }
         }
     }
 
-    fn lora_name(&mut self, names: Names) -> Option<LoraName> {
+    fn lora_path(&mut self, offer: &Offer, names: Names) -> Option<LoraPath> {
         let field = "path";
         let errors = self.errors.len();
-        let name = self.required_text(field, 1, usize::MAX);
+        let text = self.required_text(field, 1, usize::MAX);
         if self.errors.len() > errors {
             return None;
         }
-        let input = Value::from(&name[..]);
-        if let Some(msg) = elsewhere(&name).filter(|_| names.are_fal()) {
-            self.wrong(field, "feature_not_supported", msg, &input);
+        let input = Value::from(&text[..]);
+        let hub_id = fals_hub_id(&text).filter(|_| names.are_fal());
+        let is_hub_id = hub_id.is_some();
+        let path = match LoraPath::try_from(hub_id.unwrap_or(text)) {
+            Ok(path) => path,
+            Err(error) => {
+                self.wrong(field, "lora_name", error.to_string(), &input);
+                return None;
+            }
+        };
+        if let Some(source) = path.source().filter(|source| !offer.lora_sources.contains(source)) {
+            self.wrong(field, "feature_not_supported", not_loaded(source, is_hub_id), &input);
             return None;
         }
-        let name = LoraName::try_from(name);
-        if let Err(error) = &name {
-            self.wrong(field, "lora_name", error.to_string(), &input);
-        }
-        name.ok()
+        Some(path)
     }
 }
 
-/// Why a path of fal's does not name a file of the workers; `None` if it may. fal reads `OWNER/NAME` as a name on the
-/// Hugging Face Hub.
-fn elsewhere(path: &str) -> Option<&'static str> {
-    if path.contains("://") {
-        return Some(
-            "This server loads no LoRAs from URLs: input should name a file of the workers' --lora-dir",
+/// Why no worker loads a LoRA from this source. `is_hub_id`: the path has the form of a file in a folder, too.
+fn not_loaded(source: LoraSource, is_hub_id: bool) -> String {
+    let flag = source.flag();
+    let mut msg =
+        format!("No worker of this app loads LoRAs from {source}: an operator allows it with {flag}");
+    if is_hub_id {
+        msg.push_str(
+            ". A file in a folder of the workers' --lora-dir is named with its ending, FOLDER/FILE.safetensors",
         );
     }
-    let part = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-    };
-    let is_hub_id = path.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name));
-    (is_hub_id && !path.ends_with(".safetensors")).then_some(
-        "This server loads no LoRAs from the Hugging Face Hub: input should name a file of the workers' --lora-dir. \
-         A file in a folder there is named with its ending, FOLDER/FILE.safetensors",
-    )
+    msg
 }

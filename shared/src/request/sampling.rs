@@ -4,9 +4,10 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    check::{MAX_GUIDANCE, MAX_STEPS, Offer, default},
+    check::{MAX_GUIDANCE, MAX_STEPS, default},
     field_error::{FieldError, Loc},
     fields::{Fields, Least},
+    offer::Offer,
     presets::{PRESETS, Preset},
     scheduler_config::listed_steps,
     scheduler_names::NamedScheduler,

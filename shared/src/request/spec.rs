@@ -118,8 +118,8 @@ impl ImageSpec {
         }
         let mut hash = Sha256::new();
         for lora in &self.loras {
-            // A name contains no NUL.
-            hash.update(lora.name().as_str());
+            // A path contains no NUL.
+            hash.update(lora.path().full_text());
             hash.update([0]);
             hash.update(lora.scale().to_le_bytes());
             for (part, scale) in [(1, lora.unet_scale()), (2, lora.text_scale())] {

@@ -95,6 +95,7 @@ fn job() -> Job {
         native_height: 64,
         max_pixels: 1 << 20,
         schedulers: ["DDIMScheduler".to_owned()].into(),
+        lora_sources: Default::default(),
     };
     let black =
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==";

@@ -15,8 +15,13 @@ pub(crate) const FORMATS: [(ImageFormat, &str); 3] =
 pub(crate) const MOST: u64 = 1024 * 1024;
 
 pub(crate) fn check_with(body: Value, names: Names, fetched: &Fetched) -> Result<ImageSpec, Vec<FieldError>> {
-    let offer =
-        Offer { native_width: 128, native_height: 96, max_pixels: MOST, schedulers: Default::default() };
+    let offer = Offer {
+        native_width: 128,
+        native_height: 96,
+        max_pixels: MOST,
+        schedulers: Default::default(),
+        lora_sources: Default::default(),
+    };
     let unknown = if names == Names::Own { Unknown::Refused } else { Unknown::Ignored };
     let defaults = Defaults { unknown, preview_source: PreviewSource::Latents };
     let dialect = Dialect { defaults, names };

@@ -27,8 +27,13 @@ pub fn worker(name: &str) -> WorkerId {
 
 /// A request with this prompt.
 pub fn spec(prompt: &str) -> ImageSpec {
-    let offer =
-        Offer { native_width: 128, native_height: 128, max_pixels: 1 << 20, schedulers: Default::default() };
+    let offer = Offer {
+        native_width: 128,
+        native_height: 128,
+        max_pixels: 1 << 20,
+        schedulers: Default::default(),
+        lora_sources: Default::default(),
+    };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
     let body = json!({ "prompt": prompt, "seed": 7 });
     ImageSpec::check(body.as_object().unwrap().clone(), &offer, defaults).unwrap()

@@ -1,7 +1,7 @@
 //! Helpers of tests.
 //!
 //! It starts servers for tests: Redis servers, pairs with sentinels and clusters, on free ports and in temporary
-//! folders; a fake Hub; a receiver of webhooks; a proxy that disturbs connections; the workspace's [`programs`]. It generates invalid data
+//! folders; a fake Hub; a server of files; a receiver of webhooks; a proxy that disturbs connections; the workspace's [`programs`]. It generates invalid data
 //! ([`fuzz`]). It checks the store's promises: a [`ledger`] checks every command, a [`history`] every log.
 //!
 //! A failure is a panic with the server's own message.
@@ -9,6 +9,7 @@
 
 mod cluster;
 pub mod fake;
+pub mod files;
 pub mod fuzz;
 pub mod history;
 mod hub;

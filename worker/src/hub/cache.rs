@@ -3,13 +3,14 @@
 //! the commit of each branch.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::Problem;
 use super::id::{HubId, is_commit};
+use super::lock::lock;
 
 /// The folder of one model.
 pub struct ModelCache {
@@ -89,24 +90,10 @@ impl ModelCache {
     }
 
     /// Locks these contents. Waits while another thread or process downloads them.
-    pub fn lock(&self, etag: &str) -> Result<File, Problem> {
+    pub async fn lock(&self, etag: &str) -> Result<File, Problem> {
         let path = self.locks.join(format!("{etag}.lock"));
-        let locked = || -> io::Result<File> {
-            fs::create_dir_all(&self.locks)?;
-            let file = File::options().create(true).append(true).open(&path)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    tracing::info!(lock = %path.display(), "another process is downloading this file; waiting for it");
-                    file.lock()?;
-                }
-                // The file system has no locks. If two writers damage a file, its hash does not match.
-                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-            Ok(file)
-        };
-        locked().map_err(Problem::cache(&path))
+        let said = || tracing::info!(lock = %path.display(), "another process is downloading this file; waiting for it");
+        lock(&path, said).await.map_err(Problem::cache(&path))
     }
 
     /// Creates the `blobs` folder.

@@ -68,7 +68,7 @@ impl Client {
         let http = reqwest::Client::builder()
             // `send` follows redirects, because only the first response has the file's headers.
             .redirect(Policy::none())
-            .connect_timeout(options.silence)
+            .connect_timeout(options.connect)
             .read_timeout(options.silence)
             .user_agent(concat!("glimpse/", env!("CARGO_PKG_VERSION")))
             .build()

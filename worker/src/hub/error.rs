@@ -79,6 +79,39 @@ pub enum Problem {
         /// The difference.
         message: String,
     },
+    /// The repository has no such file.
+    #[error("the repository has no file {file}")]
+    NoFile {
+        /// The file's name.
+        file: String,
+    },
+    /// The repository has no file with the weights of a LoRA.
+    #[error("the repository has no LoRA, which is a file that ends in .safetensors")]
+    NoLora,
+    /// The repository has no LoRA of diffusers' name, and several other files.
+    #[error("the repository has several files ({}): name one of them, hf://OWNER/NAME/FILE", list(.files))]
+    Several {
+        /// Their names.
+        files: Vec<String>,
+    },
+    /// The file is too large.
+    #[error("{file} has {size} bytes, and at most {most} are allowed")]
+    TooLarge {
+        /// Its name in the repository.
+        file: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        most: u64,
+    },
+    /// The file is not of the kind that is needed.
+    #[error("{file} {message}")]
+    Unfit {
+        /// Its name in the repository.
+        file: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The server is not a Hub.
     #[error("{host} does not behave like a Hub: {message}. Check HF_ENDPOINT")]
     NotAHub {
@@ -116,6 +149,14 @@ impl Problem {
         let path = path.into();
         |source| Self::Cache { path, source }
     }
+}
+
+/// How many names of files an error lists.
+const LISTED: usize = 10;
+
+fn list(files: &[String]) -> String {
+    let more = if files.len() > LISTED { ", …" } else { "" };
+    format!("{}{more}", files[..files.len().min(LISTED)].join(", "))
 }
 
 /// What to do about a 401 or 403. The Hub also answers 401 for models that do not exist.

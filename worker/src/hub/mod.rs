@@ -1,21 +1,27 @@
 //! Models by their name on the Hugging Face Hub. A model is downloaded once, into the cache of the `huggingface_hub`
 //! library. After that it is loaded like any folder.
 //!
-//! `resolve -> {id, options, wanted, cache, download}`, `download -> {client, cache, progress}`. docs/decisions/0006
-//! says why the `hf-hub` crate is not used.
+//! `resolve -> {id, options, wanted, cache, download}`, `lora -> {id, options, cache, download}`, `download -> {client,
+//! cache, progress}`, `cache -> lock`. docs/decisions/0006 says why the `hf-hub` crate is not used.
 
 mod cache;
 mod client;
 mod download;
 mod error;
 mod id;
+mod lock;
+mod lora;
 mod options;
 mod progress;
 mod wanted;
 
 use std::path::{Path, PathBuf};
 
+pub use download::Demands;
 pub use error::{HubError, Problem};
+pub use id::HubId;
+pub use lock::lock;
+pub use lora::lora;
 pub use options::{HubOptions, Token};
 pub use wanted::ModelKind;
 
@@ -23,7 +29,6 @@ use crate::sdxl::Precision;
 use cache::ModelCache;
 use client::Client;
 use download::RetryBudget;
-use id::HubId;
 
 /// The path of a named model. A path that exists is returned unchanged. For `owner/name` or `owner/name@revision` it is
 /// the model's folder in the cache; the model is downloaded if necessary.
@@ -89,7 +94,8 @@ fn snapshot(
         let files = wanted::wanted(&listing.files, component, precision)
             .map_err(|file| Problem::Missing { hub: client.hub(), file })?;
         for file in files.iter().filter(|file| !cache.has(&listing.commit, file)) {
-            download::fetch(&client, &cache, &listing.commit, file, options).await?;
+            let demands = Demands { most: u64::MAX, look: &mut download::any_file };
+            download::fetch(&client, &cache, &listing.commit, file, demands, options).await?;
         }
         // Recorded after the downloads, so that an offline start finds no commit with missing files.
         cache.remember(&id.revision, &listing.commit)?;

@@ -19,6 +19,8 @@ pub struct HubOptions {
     pub tries: u32,
     /// The longest wait after the first failure. It doubles with each failure, up to 8 times.
     pub pause: Duration,
+    /// The longest time until a connection is open.
+    pub connect: Duration,
     /// The longest time without data on a connection.
     pub silence: Duration,
 }
@@ -33,6 +35,7 @@ impl HubOptions {
             offline: false,
             tries: 5,
             pause: Duration::from_secs(1),
+            connect: Duration::from_secs(30),
             silence: Duration::from_secs(30),
         }
     }

@@ -23,8 +23,13 @@ const MADE: u64 = 64 * 64;
 
 /// A checked request with nearly all fields.
 fn document() -> Value {
-    let offer =
-        Offer { native_width: 64, native_height: 64, max_pixels: MADE, schedulers: Default::default() };
+    let offer = Offer {
+        native_width: 64,
+        native_height: 64,
+        max_pixels: MADE,
+        schedulers: Default::default(),
+        lora_sources: Default::default(),
+    };
     let body = json!({
         "prompt": "a fox", "negative_prompt": "blurry", "seed": 7, "clip_skip": 1, "image": SMALL, "mask": SMALL,
         "strength": 0.5, "loras": [], "num_inference_steps": 2,
@@ -68,7 +73,7 @@ fn a_changed_request_is_made_or_refused() {
             let most = BASE + PER_BYTE * text.len() + PER_PIXEL * pixels;
             fuzz::within(&case, most, || {
                 let _ = (spec.steps_to_take(), spec.affinity(), spec.has_preview_after(1));
-                let Ok(inputs) = request::inputs(&spec, None) else { return };
+                let Ok(inputs) = request::inputs(&spec, None, &Default::default()) else { return };
                 let Ok(mut job) = pipeline.begin(&inputs) else { return };
                 let _ = pipeline.step(&mut [&mut job]);
             });

@@ -13,7 +13,7 @@ use glimpse_shared::{
     results::{Name, Place, Results},
     store::SharedStore,
 };
-use glimpse_worker::engine::Engine;
+use glimpse_worker::{engine::Engine, loras::Loras};
 
 use crate::{
     props::{GRACE, memory},
@@ -26,7 +26,8 @@ async fn start(store: &SharedStore, folder: &Path, ttl: Duration) -> (Running, R
     let script = Script::default();
     script.gate.open();
     let (engine, _) = Engine::start(move || Ok::<_, std::io::Error>(script)).await.unwrap();
-    let (running, ready) = run_keeping(store, engine, "w", GRACE, GRACE, Some(results.clone()));
+    let (running, ready) =
+        run_keeping(store, engine, "w", GRACE, GRACE, (Loras::default(), Some(results.clone())));
     ready.await.unwrap();
     (running, results)
 }

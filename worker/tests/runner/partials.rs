@@ -21,8 +21,13 @@ use crate::{
 
 /// A job of 10 steps with a preview after each and three partial pictures: after 3, 5 and 8 steps.
 fn with_partials() -> Job {
-    let offer =
-        Offer { native_width: 16, native_height: 8, max_pixels: 1 << 20, schedulers: Default::default() };
+    let offer = Offer {
+        native_width: 16,
+        native_height: 8,
+        max_pixels: 1 << 20,
+        schedulers: Default::default(),
+        lora_sources: Default::default(),
+    };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
     let dialect = Dialect { defaults, names: Names::OpenAi(Endpoint::Generation) };
     let body = json!({ "prompt": "a heart", "num_inference_steps": 10, "preview_every": 1, "stream": true,

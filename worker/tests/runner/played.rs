@@ -6,6 +6,7 @@ use glimpse_shared::store::SharedStore;
 use glimpse_worker::{
     engine::{Engine, Made, Order, StepObserver},
     lease::Stop,
+    loras::Loras,
     outbox::{Outbox, RawPreview},
     pipeline::{PipelineError, StepProgress},
 };
@@ -17,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::script::{Running, grey, run};
+use crate::script::{Running, grey, run_keeping};
 
 /// The number of steps of every job.
 pub const STEPS: usize = 10;
@@ -30,8 +31,14 @@ pub struct Orders(UnboundedReceiver<Order>);
 
 /// Starts a worker whose pipeline is played.
 pub fn play(store: &SharedStore, name: &str, grace: Duration) -> (Running, Orders) {
+    play_with(store, name, grace, Loras::default())
+}
+
+/// The same, with LoRAs.
+pub fn play_with(store: &SharedStore, name: &str, grace: Duration, loras: Loras) -> (Running, Orders) {
     let (orders, waiting) = mpsc::unbounded_channel();
-    let (worker, _) = run(store, Engine::from_orders(orders), name, grace, Duration::ZERO);
+    let engine = Engine::from_orders(orders);
+    let (worker, _) = run_keeping(store, engine, name, grace, Duration::ZERO, (loras, None));
     (worker, Orders(waiting))
 }
 
@@ -39,6 +46,11 @@ impl Orders {
     /// The next order. It waits until [`Waiting::begin`].
     pub async fn next(&mut self) -> Waiting {
         Waiting(timeout(LONG, self.0.recv()).await.expect("an order").expect("a worker"))
+    }
+
+    /// Checks that there is no order now.
+    pub fn assert_empty(&mut self) {
+        assert!(self.0.try_recv().is_err(), "there is an order");
     }
 
     /// Checks that no order comes for a long time.

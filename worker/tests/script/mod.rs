@@ -17,12 +17,13 @@ use glimpse_shared::{
     id::{App, JobId, WorkerId},
     job::{Class, Job},
     needs::Needs,
-    request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
+    request::{Defaults, ImageSpec, LoraSource, Offer, PreviewSource, Unknown},
     results::Results,
     store::{SharedStore, Submit},
 };
 use glimpse_worker::{
     engine::Engine,
+    loras::Loras,
     pipeline::{
         self, Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, Rgb, StepProgress,
     },
@@ -235,8 +236,13 @@ pub async fn submit_job(store: &SharedStore, job: Job) -> JobId {
 
 /// The job of [`submit_with`].
 pub fn job(prompt: &str, loras: serde_json::Value) -> Job {
-    let offer =
-        Offer { native_width: 16, native_height: 8, max_pixels: 1 << 20, schedulers: Default::default() };
+    let offer = Offer {
+        native_width: 16,
+        native_height: 8,
+        max_pixels: 1 << 20,
+        schedulers: Default::default(),
+        lora_sources: LoraSource::ALL.into(),
+    };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
     let body = json!({ "prompt": prompt, "num_inference_steps": 10, "preview_every": 4, "seed": 9,
         "num_images": 2, "loras": loras });
@@ -313,17 +319,17 @@ pub fn run(
     drain_grace: Duration,
     checkpoint_every: Duration,
 ) -> (Running, oneshot::Receiver<()>) {
-    run_keeping(store, engine, name, drain_grace, checkpoint_every, None)
+    run_keeping(store, engine, name, drain_grace, checkpoint_every, (Loras::default(), None))
 }
 
-/// The same, with a place where finished pictures are kept.
+/// The same, with LoRAs and a place where finished pictures are kept.
 pub fn run_keeping(
     store: &SharedStore,
     engine: Engine,
     name: &str,
     drain_grace: Duration,
     checkpoint_every: Duration,
-    results: Option<Results>,
+    (loras, results): (Loras, Option<Results>),
 ) -> (Running, oneshot::Receiver<()>) {
     let worker = Worker {
         store: store.clone(),
@@ -331,7 +337,7 @@ pub fn run_keeping(
         id: WorkerId::new(name),
         engine,
         offers: offers(),
-        loras: None,
+        loras,
         results,
         checkpoint_every,
         drain_grace,

@@ -32,8 +32,13 @@ pub fn app() -> App {
 /// The `number`th job of a run.
 pub fn job(number: u64, chance: &mut Chance) -> Job {
     let prompt = if chance.of(0.3) { chance.pick(&MISHAPS) } else { "a heart" };
-    let offer =
-        Offer { native_width: 64, native_height: 64, max_pixels: 1 << 20, schedulers: Default::default() };
+    let offer = Offer {
+        native_width: 64,
+        native_height: 64,
+        max_pixels: 1 << 20,
+        schedulers: Default::default(),
+        lora_sources: Default::default(),
+    };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
     let body = json!({
         "prompt": prompt,

@@ -28,6 +28,11 @@ pub use delta::Delta;
 pub use embedding::Embedding;
 pub use target::{LoraTarget, ModuleName};
 
+/// Whether a tensor of this name can be part of a LoRA.
+pub fn is_lora_tensor(name: &str) -> bool {
+    Key::parse(name).is_some()
+}
+
 /// A parsed LoRA file.
 #[derive(Debug)]
 pub struct LoraFile {

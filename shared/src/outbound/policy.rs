@@ -1,4 +1,4 @@
-//! The policy for URLs that clients choose (pictures, webhooks): which hosts this server may call.
+//! The policy for URLs that clients choose (pictures, webhooks, LoRAs): which hosts this machine may call.
 
 use std::{
     io,
@@ -17,9 +17,9 @@ use super::address::is_public;
 
 /// A host that the operator trusts: a name or an address, as in a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageHost(String);
+pub struct TrustedHost(String);
 
-impl FromStr for ImageHost {
+impl FromStr for TrustedHost {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -45,10 +45,10 @@ impl FromStr for ImageHost {
 /// The address may not be called.
 #[derive(Debug, thiserror::Error)]
 #[error("the address is not allowed")]
-pub(crate) struct Forbidden;
+pub struct Forbidden;
 
 /// Looks up the addresses of a name.
-pub(crate) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+pub type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 /// The hosts that may be called.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ enum Allowed {
     /// All hosts that have only public addresses.
     Public,
     /// These hosts, with any address.
-    Listed(Arc<[ImageHost]>),
+    Listed(Arc<[TrustedHost]>),
     /// All hosts, with any address.
     Any,
 }
@@ -65,26 +65,25 @@ enum Allowed {
 ///
 /// It is also the resolver of the connections, so a name whose address changes between two lookups cannot bypass the
 /// policy.
-pub(crate) struct AddressPolicy {
+pub struct AddressPolicy {
     allowed: Allowed,
     lookup: Lookup,
 }
 
 impl AddressPolicy {
-    /// For pictures: the hosts in the list, or all public hosts if it is empty.
-    pub(super) fn of_images(hosts: &[ImageHost]) -> Self {
+    /// The hosts in the list, or all public hosts if it is empty.
+    pub fn of_hosts(hosts: &[TrustedHost]) -> Self {
         let allowed = if hosts.is_empty() { Allowed::Public } else { Allowed::Listed(hosts.into()) };
         Self { allowed, lookup: of_the_system() }
     }
 
     /// For webhooks: all public hosts, and with `private` all hosts.
-    pub(crate) fn of_webhooks(private: bool) -> Self {
+    pub fn of_webhooks(private: bool) -> Self {
         Self { allowed: if private { Allowed::Any } else { Allowed::Public }, lookup: of_the_system() }
     }
 
-    /// With another lookup of names.
-    #[cfg(test)]
-    pub(crate) fn with_lookup(self, lookup: Lookup) -> Self {
+    /// With another lookup of names, for tests.
+    pub fn with_lookup(self, lookup: Lookup) -> Self {
         Self { lookup, ..self }
     }
 
@@ -92,7 +91,7 @@ impl AddressPolicy {
     ///
     /// # Errors
     /// [`Forbidden`] if one of them may not be called, or an error of the lookup.
-    pub(crate) async fn resolved(
+    pub async fn resolved(
         &self,
         name: &str,
     ) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
@@ -107,7 +106,10 @@ impl AddressPolicy {
     }
 
     /// Checks a URL before its name is resolved.
-    pub(crate) fn check(&self, url: &Url) -> Result<(), Forbidden> {
+    ///
+    /// # Errors
+    /// If its scheme, its address or its host may not be called, or it has a user or a password.
+    pub fn check(&self, url: &Url) -> Result<(), Forbidden> {
         if !matches!(url.scheme(), "http" | "https") || !is_anonymous(url) {
             return Err(Forbidden);
         }

@@ -1,0 +1,114 @@
+//! The folder of the LoRA files that requests may name.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use glimpse_shared::{job::MAX_LISTED_LORAS, request::LoraName};
+
+/// The ending of a LoRA's file.
+const ENDING: &str = ".safetensors";
+
+/// The folder of the LoRA files that requests may name.
+#[derive(Debug, Clone)]
+pub struct LoraDir(PathBuf);
+
+impl LoraDir {
+    /// Opens a folder.
+    ///
+    /// # Errors
+    /// If it does not exist or is not a folder.
+    pub fn open(folder: &Path) -> std::io::Result<Self> {
+        let error = |kind, message: String| std::io::Error::new(kind, message);
+        let real = folder.canonicalize().map_err(|e| {
+            let todo = "create the folder, or name the one with your LoRA files";
+            let reason = if e.kind() == ErrorKind::NotFound { "not found".to_owned() } else { e.to_string() };
+            error(e.kind(), format!("{reason}: {todo}"))
+        })?;
+        if !real.is_dir() {
+            let message = "is a file: name the folder that it is in, and the file in a request";
+            return Err(error(ErrorKind::NotADirectory, message.to_owned()));
+        }
+        Ok(Self(real))
+    }
+
+    /// The names of the files in the folder itself, at most [`MAX_LISTED_LORAS`]: for forms. Files in its folders can be
+    /// named too, but are not listed.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let name =
+            |entry: std::fs::DirEntry| Some(entry.file_name().to_str()?.strip_suffix(ENDING)?.to_owned());
+        let mut names: Vec<_> = entries.filter_map(name).filter(|name| !name.starts_with('.')).collect();
+        names.sort();
+        names.truncate(MAX_LISTED_LORAS);
+        names
+    }
+
+    /// The file of a name; `.safetensors` is added if it is missing.
+    ///
+    /// # Errors
+    /// Why there is no such file in the folder.
+    pub fn file(&self, name: &LoraName) -> Result<PathBuf, &'static str> {
+        const FOLDER: &str = "a folder and not a file: name a .safetensors file in it";
+        let name = name.as_str();
+        let named = if name.ends_with(ENDING) { name.to_owned() } else { format!("{name}{ENDING}") };
+        // From the top, so that the answer does not say whether a file outside of the folder exists.
+        let path = self.0.join(named);
+        let mut above: Vec<&Path> = path.ancestors().take_while(|above| *above != self.0).collect();
+        above.reverse();
+        let mut real = self.0.clone();
+        for step in above {
+            real = match step.canonicalize() {
+                Ok(real) if real.starts_with(&self.0) => real,
+                Ok(_) => return Err("a link that leads out of the folder of LoRAs, which is not allowed"),
+                Err(_) if step.is_symlink() => {
+                    return Err("a link that leads nowhere: remove it or correct it");
+                }
+                Err(_) if self.0.join(name).is_dir() => return Err(FOLDER),
+                Err(_) => return Err("not found"),
+            };
+        }
+        match std::fs::metadata(&real) {
+            Ok(status) if status.is_file() => Ok(real),
+            Ok(status) if status.is_dir() => Err(FOLDER),
+            _ => Err("neither a file nor a folder"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_a_file_outside_of_the_folder_is_not_followed() {
+        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(outside.path().join("secret.safetensors"), "x").unwrap();
+        std::fs::write(inside.path().join("own.safetensors"), "x").unwrap();
+        std::os::unix::fs::symlink(outside.path(), inside.path().join("out")).unwrap();
+        std::os::unix::fs::symlink("own.safetensors", inside.path().join("alias.safetensors")).unwrap();
+        let folder = LoraDir::open(inside.path()).unwrap();
+        let file = |name: &str| folder.file(&LoraName::parse(name.to_owned()).unwrap());
+        assert!(file("own").is_ok() && file("own.safetensors").is_ok() && file("alias").is_ok());
+        for name in ["out/secret", "out/other"] {
+            assert!(file(name).unwrap_err().contains("leads out"), "{name}");
+        }
+        assert_eq!(file("other").unwrap_err(), "not found");
+        assert_eq!(file("own/other").unwrap_err(), "not found");
+        std::fs::create_dir_all(inside.path().join("styles.safetensors")).unwrap();
+        std::fs::create_dir_all(inside.path().join("more")).unwrap();
+        std::os::unix::fs::symlink("loop.safetensors", inside.path().join("loop.safetensors")).unwrap();
+        for (name, part) in [("styles", "folder"), ("more", "folder"), ("loop", "leads nowhere")] {
+            assert!(file(name).unwrap_err().contains(part), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_folder_of_loras_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = |path: &Path| LoraDir::open(path).unwrap_err().to_string();
+        assert!(error(&folder.path().join("none")).starts_with("not found: create the folder"));
+        let file = folder.path().join("x.safetensors");
+        std::fs::write(&file, "x").unwrap();
+        assert!(error(&file).contains("name the folder that it is in"));
+    }
+}
