@@ -1,4 +1,4 @@
-//! `GET /v1/jobs`: the jobs of the caller, newest first.
+//! `GET /v1/jobs`: the jobs of all clients, newest first.
 
 use axum::{
     extract::{Query, State, rejection::QueryRejection},

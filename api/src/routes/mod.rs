@@ -11,6 +11,7 @@ pub(crate) mod job_list;
 mod jobs;
 pub(crate) mod openai;
 mod page;
+mod range;
 pub(crate) mod view;
 pub(crate) mod webhook;
 pub(crate) mod workers;
