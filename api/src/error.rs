@@ -14,6 +14,7 @@ use glimpse_shared::{
     request::FieldError,
     results::ResultsError,
 };
+use serde_json::Value;
 
 /// Why a request gets an error. The comment of a variant says what the client can do.
 #[derive(Debug, Clone)]
@@ -127,6 +128,19 @@ impl ApiError {
     /// One invalid field.
     pub(crate) fn field(error: FieldError) -> Self {
         Self::Fields(vec![error])
+    }
+
+    /// The same error, whose entries about missing fields of the body show the body that the client sent: the check
+    /// gets it without the members that were read before.
+    pub(crate) fn of_sent(mut self, sent: &Value) -> Self {
+        if let Self::Fields(fields) = &mut self {
+            for field in fields.iter_mut().filter(|field| field.kind == "missing" && field.loc.len() == 2) {
+                if field.is_of_body() {
+                    field.input = Some(sent.clone());
+                }
+            }
+        }
+        self
     }
 
     /// The store no longer knows the job that the client waits for.

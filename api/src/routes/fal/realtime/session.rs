@@ -168,13 +168,17 @@ impl Session {
     /// What an input gives: its pictures and how long they took, or an error.
     async fn answer(&self, message: input::Message) -> Vec<Message> {
         let (format, begun) = (message.format, Instant::now());
-        let Input { body, request_id } = match message.parsed(self.reader.api()).await {
+        let Input { body, request_id, sent, errors } = match message.parsed(self.reader.api()).await {
             Ok(input) => input,
             Err(error) => return vec![output::fault(&error, None)],
         };
-        match self.pictures(format, body, request_id.clone()).await {
+        let made = match errors.is_empty() {
+            true => self.pictures(format, body, request_id.clone()).await,
+            false => Err(ApiError::Fields(errors)),
+        };
+        match made {
             Ok(pictures) => vec![pictures, output::timing(begun.elapsed())],
-            Err(error) => vec![output::fault(&error, request_id.as_ref())],
+            Err(error) => vec![output::fault(&error.of_sent(&sent), request_id.as_ref())],
         }
     }
 
