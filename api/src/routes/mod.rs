@@ -44,6 +44,7 @@ pub(crate) fn every(api: &Api) -> Router<Api> {
     let own = Router::new()
         .merge(page::routes())
         .merge(docs::routes())
+        .route("/health", get(health::service))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/.well-known/jwks.json", get(webhook::keys))
