@@ -56,6 +56,8 @@ pub(crate) enum ApiError {
         /// The address that the API listens on.
         listens_on: SocketAddr,
     },
+    /// Send one `Host` header.
+    HostUnclear,
     /// Open a WebSocket.
     NoWebSocket,
     /// Send a smaller body.
@@ -191,6 +193,7 @@ impl ApiError {
             Self::ForeignHost { listens_on } => format!(
                 "This route is only for this machine, and the Host header names another one. Use http://{listens_on}"
             ),
+            Self::HostUnclear => "A request of HTTP/1.1 should have exactly one Host header".to_owned(),
             Self::NoWebSocket => {
                 "This route is for WebSocket clients: send the headers of its handshake, over HTTP/1.1".to_owned()
             }

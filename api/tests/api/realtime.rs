@@ -407,3 +407,18 @@ async fn a_client_that_does_not_answer_pings_is_gone() {
     }
     stack.until(lease.job.id, Status::Cancelled).await;
 }
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_reads_why_the_connection_ends() {
+    for stack in [Stack::start().await, Stack::secure().await] {
+        for size in [(4 << 20) + 1, 5 << 20, 16 << 20, 40 << 20] {
+            for turn in 0..3 {
+                let mut client = Realtime::connect(&stack, "").await;
+                // It reads only after it has sent everything.
+                let sent = client.0.send(Message::binary(vec![0; size])).await;
+                assert!(sent.is_ok(), "{size} bytes, turn {turn}: {sent:?}");
+                assert_eq!(client.closed().await, CloseCode::Size, "{size} bytes, turn {turn}");
+            }
+        }
+    }
+}
