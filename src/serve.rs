@@ -67,7 +67,7 @@ async fn serve(mut args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
         shutdown::leave(0);
     };
     let (listening, worker, check) = started?;
-    let address = listening.address()?;
+    let urls = listening.urls()?;
     let store = worker.store.clone();
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = oneshot::channel();
@@ -82,7 +82,7 @@ async fn serve(mut args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
     let reaping = tokio::spawn(reaper::run(store, reaper::API_PERIOD));
     let announce = async move {
         if is_ready.await.is_ok() {
-            announce(address);
+            announce(&urls);
         }
         std::future::pending::<()>().await;
     };
@@ -177,11 +177,11 @@ async fn once_checked(
 }
 
 /// Prints the one line on standard output, for scripts that wait for it.
-fn announce(address: std::net::SocketAddr) {
+fn announce(urls: &str) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     // It is no error if nobody reads it.
-    let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+    let _ = writeln!(out, "listening on {urls}").and_then(|()| out.flush());
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {

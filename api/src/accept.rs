@@ -82,12 +82,12 @@ pub(crate) async fn enter(
     mut deadline: StoreDeadline,
 ) -> Result<Entered, ApiError> {
     let Terms { class, start_timeout, on_disconnect, traceparent, webhook, mut errors } = terms;
-    let Parsed { fields, digest, size } = parsed;
+    let Parsed { fields, sent, digest, size } = parsed;
     let spec = match checked(api, fields, size, served.offer.clone(), dialect).await? {
         Ok(spec) if errors.is_empty() => spec,
         wrong => {
             errors.extend(wrong.err().unwrap_or_default());
-            return Err(ApiError::Fields(errors));
+            return Err(ApiError::Fields(errors).of_sent(&sent));
         }
     };
     let (prompt, output_format) = (spec.prompt().to_owned(), spec.output_format());

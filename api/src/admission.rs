@@ -102,6 +102,12 @@ impl Admission {
         Ok(self.roster(fresh(Instant::now())).await?.takers(app, needs))
     }
 
+    /// How many workers of all apps are alive and take jobs.
+    pub(crate) async fn all_takers(&self) -> StoreResult<usize> {
+        let roster = self.roster(fresh(Instant::now())).await?;
+        Ok(roster.apps().iter().map(|app| roster.takers(app, &Needs::default())).sum())
+    }
+
     /// The apps that are served.
     pub(crate) async fn apps(&self) -> StoreResult<Vec<App>> {
         Ok(self.roster(Instant::now()).await?.apps())

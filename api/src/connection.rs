@@ -30,6 +30,10 @@ const BEHIND_UNREAD: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
+/// The mark of a request that does not say which host it is for: HTTP/1.1 without a `Host` header, or with several.
+#[derive(Clone, Copy)]
+pub(crate) struct HostUnclear;
+
 /// How a request came to this process. An extension of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
@@ -71,6 +75,31 @@ async fn end_of_input(stream: &TcpStream) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }
+    }
+}
+
+/// The TCP connection of a request, for a reader that gives up its protocol. An extension of each request.
+#[derive(Clone)]
+pub(crate) struct RawConnection(pub(crate) Arc<TcpStream>);
+
+impl RawConnection {
+    /// Says that nothing more is sent, and reads and discards what comes, until the client closes the connection or
+    /// the limits are reached. If unread bytes were there when the connection is closed, TCP would reset it, and the
+    /// client could lose what was sent last. Nobody else may read it then.
+    pub(crate) async fn end(&self, most: u64, within: Duration) {
+        let discarding = async {
+            let _ = SockRef::from(&*self.0).shutdown(Shutdown::Write);
+            let (mut part, mut read) = ([0; 16 << 10], 0);
+            while read < most && self.0.readable().await.is_ok() {
+                match self.0.try_read(&mut part) {
+                    Ok(0) => return,
+                    Ok(length) => read += length as u64,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(within, discarding).await;
     }
 }
 

@@ -18,7 +18,7 @@ use tower_http::{
 };
 use uuid::Uuid;
 
-use crate::{encoding::Encoding, error::ApiError, state::Api, wire::Wire};
+use crate::{connection::HostUnclear, encoding::Encoding, error::ApiError, state::Api, wire::Wire};
 
 /// The id of a response; the job's id if the request waited for a job.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -121,6 +121,9 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 
 /// Reads the whole body before the route runs.
 async fn whole_body(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if request.extensions().get::<HostUnclear>().is_some() {
+        return ApiError::HostUnclear.into_response();
+    }
     let (mut parts, body) = request.into_parts();
     let body = match body.is_end_stream() {
         true => Body::empty(),

@@ -14,6 +14,7 @@ use glimpse_shared::{
     request::FieldError,
     results::ResultsError,
 };
+use serde_json::Value;
 
 /// Why a request gets an error. The comment of a variant says what the client can do.
 #[derive(Debug, Clone)]
@@ -55,6 +56,8 @@ pub(crate) enum ApiError {
         /// The address that the API listens on.
         listens_on: SocketAddr,
     },
+    /// Send one `Host` header.
+    HostUnclear,
     /// Open a WebSocket.
     NoWebSocket,
     /// Send a smaller body.
@@ -129,6 +132,19 @@ impl ApiError {
         Self::Fields(vec![error])
     }
 
+    /// The same error, whose entries about missing fields of the body show the body that the client sent: the check
+    /// gets it without the members that were read before.
+    pub(crate) fn of_sent(mut self, sent: &Value) -> Self {
+        if let Self::Fields(fields) = &mut self {
+            for field in fields.iter_mut().filter(|field| field.kind == "missing" && field.loc.len() == 2) {
+                if field.is_of_body() {
+                    field.input = Some(sent.clone());
+                }
+            }
+        }
+        self
+    }
+
     /// The store no longer knows the job that the client waits for.
     pub(crate) fn lost() -> Self {
         let message = "the store no longer knows the job".to_owned();
@@ -177,6 +193,7 @@ impl ApiError {
             Self::ForeignHost { listens_on } => format!(
                 "This route is only for this machine, and the Host header names another one. Use http://{listens_on}"
             ),
+            Self::HostUnclear => "A request of HTTP/1.1 should have exactly one Host header".to_owned(),
             Self::NoWebSocket => {
                 "This route is for WebSocket clients: send the headers of its handshake, over HTTP/1.1".to_owned()
             }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use glimpse_shared::{
     id::App,
     job::Class,
-    request::{FieldError, parse_object},
+    request::{FieldError, parse_object, sent},
     webhook::{Webhook, WebhookForm},
 };
 use serde_json::{Map, Value, json};
@@ -177,6 +177,8 @@ impl Members {
 pub(crate) struct Parsed {
     /// Its members.
     pub(crate) fields: Map<String, Value>,
+    /// The body as the errors of missing fields show it.
+    pub(crate) sent: Value,
     /// See [`digest`].
     pub(crate) digest: String,
     /// Its size in bytes.
@@ -186,7 +188,7 @@ pub(crate) struct Parsed {
 impl Parsed {
     /// A request of `size` bytes that has these members.
     pub(crate) fn new(fields: Map<String, Value>, size: usize) -> Self {
-        Self { digest: digest(&fields), fields, size }
+        Self { digest: digest(&fields), sent: sent(&fields), fields, size }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::ExitCode, sync::Arc};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, error::ErrorKind};
 use glimpse_api::{Config, Listening, TlsError, raise_connection_limit, serve};
 use glimpse_shared::{
     environment, reaper,
@@ -93,8 +93,10 @@ async fn run(mut flags: Flags, shutdown: &Shutdown) -> Result<(), ServeError> {
     };
     let (listening, store, mut check) = started?;
     let address = listening.address().map_err(system("cannot read the address of the listener"))?;
-    tracing::info!(config = ?flags.api, "serving");
-    let said = writeln!(std::io::stdout(), "listening on http://{address}");
+    let urls = listening.urls().map_err(system("cannot read the address of the listener"))?;
+    tracing::info!("serving on {address}");
+    tracing::debug!(config = ?flags.api, "configured");
+    let said = writeln!(std::io::stdout(), "listening on {urls}");
     said.map_err(system("cannot write to standard output"))?;
 
     let reaper = tokio::spawn(reaper::run(store.clone(), reaper::API_PERIOD));
@@ -117,17 +119,20 @@ async fn start(flags: &mut Flags) -> Result<(Listening, SharedStore, Check), Ser
     flags.api.results = flags.results.open().await?;
     let check = store.check(Process::Api).await?;
     raise_connection_limit();
-    let listener = TcpListener::bind(&flags.api.listen)
-        .await
-        .map_err(system(&format!("cannot listen on {}", flags.api.listen)))?;
+    let listen = &flags.api.listen;
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        let advice = "choose another HOST:PORT with --listen";
+        ServeError::Flags(format!("cannot listen on {listen}: {error}; {advice}"))
+    })?;
     Ok((Listening::new(listener, tls), store, check))
 }
 
 /// The store that this process shares with the fleet.
 fn open_store(flags: &Flags) -> Result<Arc<RedisStore>, ServeError> {
     let RedisConfig { redis_url, redis_prefix } = &flags.redis;
-    let url = redis_url.as_ref().ok_or_else(|| {
-        ServeError::Flags("--redis-url is required: the API finds its workers through Redis".to_owned())
-    })?;
+    let url = redis_url.as_ref().unwrap_or_else(|| {
+        let message = "--redis-url is required: the API finds its workers through Redis";
+        Flags::command().error(ErrorKind::MissingRequiredArgument, message).exit()
+    });
     Ok(Arc::new(RedisStore::connect(url, redis_prefix, flags.api.rules(), Clock::Store)?))
 }

@@ -48,6 +48,19 @@ impl Listening {
         Self { listener, tls }
     }
 
+    /// What it serves, for the line that a program prints when it is ready: `http://ADDR`, with a certificate also
+    /// `and https://ADDR`.
+    ///
+    /// # Errors
+    /// When the system does not say the address.
+    pub fn urls(&self) -> io::Result<String> {
+        let address = self.address()?;
+        Ok(match self.tls {
+            Some(_) => format!("http://{address} and https://{address}"),
+            None => format!("http://{address}"),
+        })
+    }
+
     /// The address that it listens on.
     ///
     /// # Errors
@@ -169,7 +182,7 @@ impl Connections {
                 "the jobs of some disconnected clients could not be cancelled in time"
             );
         }
-        tracing::info!(seconds = started.elapsed().as_secs_f64(), "drained");
+        tracing::info!("drained in {:.1} s", started.elapsed().as_secs_f64());
     }
 }
 

@@ -32,7 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use crate::{
-    connection::{ClientInput, Peer, Scheme, SharedStream},
+    connection::{ClientInput, HostUnclear, Peer, RawConnection, Scheme, SharedStream},
     opening::{Opening, Speaks},
     tls::Tls,
 };
@@ -182,21 +182,26 @@ impl Connection {
         Future: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     > + use<> {
         let (router, peer) = (self.router.clone(), self.peer);
+        let raw = RawConnection(self.stream.clone());
         service_fn(move |mut request: Request<Incoming>| {
             let extensions = request.extensions_mut();
             extensions.insert(input.clone());
             extensions.insert(peer);
             extensions.insert(scheme);
+            extensions.insert(raw.clone());
             named_host(&mut request);
             router.clone().oneshot(request.map(Body::new))
         })
     }
 }
 
-/// Gives a request of HTTP/2 the `Host` header of HTTP/1, so that the routes need to know only one.
-fn named_host(request: &mut Request<Incoming>) {
-    if request.version() != Version::HTTP_2 || request.headers().contains_key(header::HOST) {
-        return;
+/// Gives a request that names its host in its target (HTTP/2, and an absolute target of HTTP/1) the `Host` header that
+/// says the same, so that the routes need to know only one. Marks a request of HTTP/1.1 whose host is unclear.
+fn named_host<T>(request: &mut Request<T>) {
+    let named = request.headers().get_all(header::HOST).iter().count();
+    let is_least = if request.version() == Version::HTTP_11 { 1 } else { 0 };
+    if !(is_least..=1).contains(&named) {
+        request.extensions_mut().insert(HostUnclear);
     }
     let authority = request.uri().authority().and_then(|name| HeaderValue::from_str(name.as_str()).ok());
     if let Some(authority) = authority {

@@ -79,7 +79,7 @@ pub(crate) async fn answer(
 pub(crate) async fn stream(
     reader: &Reader,
     pictures: impl PictureStream,
-    Entered { mut waited, .. }: Entered,
+    Entered { mut waited, prompt, .. }: Entered,
     input: ClientInput,
     place: OwnedSemaphorePermit,
 ) -> Result<Response, ApiError> {
@@ -97,7 +97,7 @@ pub(crate) async fn stream(
         waited.ended();
         return Err(error);
     }
-    let (mut format, mut out) = (Pictures { api: api.clone(), pictures, waited }, Out::default());
+    let (mut format, mut out) = (Pictures { api: api.clone(), pictures, prompt, waited }, Out::default());
     match first {
         Some(first) => format.write(first, &mut out).await,
         None => out.push(COMMENT),
@@ -149,6 +149,7 @@ pub(crate) fn ended(frame: &Frame) -> Result<Bytes, ApiError> {
 struct Pictures<P> {
     api: Api,
     pictures: P,
+    prompt: String,
     waited: Waited,
 }
 
@@ -174,7 +175,7 @@ impl<P: PictureStream> EventFormat for Pictures<P> {
             Ok(json) => json,
             Err(error) => return self.cut(&error, out),
         };
-        match self.pictures.last(&self.api, json).await {
+        match self.pictures.last(&self.api, json, &self.prompt).await {
             Ok(last) => {
                 out.push(last);
                 out.end();

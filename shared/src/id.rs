@@ -3,6 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
+use clap::builder::{ValueParser, ValueParserFactory};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -70,6 +71,27 @@ impl From<App> for String {
 impl fmt::Display for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// What cannot be the owner of an app: the paths that begin with it are other routes of the API, on every host.
+pub const RESERVED_OWNERS: [&str; 8] =
+    ["v1", "files", "health", "playground", "docs", "openapi.json", "queue", "api"];
+
+/// An app in a flag. The type itself has no such rule: an old job may have such an app.
+impl ValueParserFactory for App {
+    type Parser = ValueParser;
+
+    fn value_parser() -> ValueParser {
+        ValueParser::new(|text: &str| {
+            let app: Self = text.parse()?;
+            match text.split_once('/') {
+                Some((owner, _)) if RESERVED_OWNERS.contains(&owner) => Err(InvalidId(format!(
+                    "an app cannot have the owner {owner}, because the API has other routes there: choose another owner"
+                ))),
+                _ => Ok(app),
+            }
+        })
     }
 }
 
@@ -307,5 +329,34 @@ impl Micros {
             .ok()
             .and_then(|at| at.format(&Rfc3339).ok())
             .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Flags {
+        #[arg(long)]
+        app: Option<App>,
+    }
+
+    #[test]
+    fn an_owner_that_is_a_route_is_refused_in_a_flag_and_readable_in_a_job() {
+        for owner in RESERVED_OWNERS {
+            let app = format!("{owner}/model");
+            let error = Flags::try_parse_from(["x", "--app", &app]).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(&format!("cannot have the owner {owner},")), "{error}");
+            assert!(serde_json::from_value::<App>(app.into()).is_ok());
+        }
+        for app in ["glimpse/demo", "V1/a", "files2/a"] {
+            let flags = Flags::try_parse_from(["x", "--app", app]).unwrap();
+            assert_eq!(flags.app.map(String::from).as_deref(), Some(app));
+        }
+        assert!(Flags::try_parse_from(["x", "--app", "nothing"]).is_err());
     }
 }

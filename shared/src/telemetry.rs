@@ -35,9 +35,20 @@ pub fn filter(text: &str) -> Result<String, String> {
     EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(wrong)
 }
 
+/// A library that logs each certificate that it refuses as an error. The error of the connection says the same.
+const VERIFIER: &str = "rustls_platform_verifier";
+
+/// The filter without the lines of [`VERIFIER`], unless it names it.
+fn quieted(filter: &str) -> String {
+    match filter.contains(VERIFIER) {
+        true => filter.to_owned(),
+        false => format!("{VERIFIER}=off,{filter}"),
+    }
+}
+
 /// Starts logging. The first caller in a process wins.
 pub fn init(config: &LogConfig) {
-    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(quieted(&config.log)).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     let colours = std::io::stderr().is_terminal();
     // An error means that a subscriber is set already, for example by a test.
@@ -47,4 +58,18 @@ pub fn init(config: &LogConfig) {
         }
         LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_repeats_our_errors_is_quiet_unless_it_is_named() {
+        assert_eq!(quieted("info"), "rustls_platform_verifier=off,info");
+        assert_eq!(quieted("warn,rustls_platform_verifier=debug"), "warn,rustls_platform_verifier=debug");
+        for text in ["info", "glimpse_api=debug", "off"] {
+            assert!(filter(&quieted(text)).is_ok(), "{text}");
+        }
+    }
 }

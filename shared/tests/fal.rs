@@ -114,10 +114,25 @@ fn our_names_count_beside_fals() {
         (json!({ "format": "png", "output_format": "webp" }), OutputFormat::Webp),
         (json!({ "format": "png", "output_format": null }), OutputFormat::Png),
         (json!({ "format": null }), OutputFormat::Jpeg),
+        (json!({ "image_format": "png" }), OutputFormat::Png),
+        (json!({ "image_format": "png", "format": "webp" }), OutputFormat::Webp),
+        (json!({ "image_format": "png", "output_format": "jpeg" }), OutputFormat::Jpeg),
     ] {
         assert_eq!(check(members.clone()).unwrap().output_format(), format, "{members}");
     }
     assert_eq!(errors(check(json!({ "format": "gif" }))), error("format", "one_of"));
+    assert_eq!(errors(check(json!({ "image_format": "gif" }))), error("image_format", "one_of"));
+}
+
+#[test]
+fn an_error_shows_what_was_sent() {
+    let input = |body: Value, task| check_of(body, task, 1024).unwrap_err().remove(0).input;
+    let size = json!({ "prompt": "x", "image_size": { "width": 200 } });
+    assert_eq!(input(size, Task::Any), Some(json!({ "width": 200 })));
+    let named = json!({ "prompt": "x", "image_size": { "width": 2048, "height": 1024, "unit": "px" } });
+    assert_eq!(input(named.clone(), Task::Any), Some(named["image_size"].clone()));
+    let body = json!({ "prompt": "x", "seed": 7, "image_size": "square", "strength": 0.5 });
+    assert_eq!(input(body.clone(), Task::ImageToImage), Some(body));
 }
 
 #[test]
@@ -148,12 +163,25 @@ fn what_would_change_the_picture_is_refused_by_its_name() {
         ("model_name", json!("owner/name")),
         ("eta", json!(0.5)),
         ("timesteps", json!({ "method": "array", "array": [999] })),
+        ("ip_adapters", json!([{}])),
+        ("controlnets", json!([{}])),
+        ("embeddings", json!([{ "path": "" }])),
+        ("embeddings", json!([null])),
+        ("ip_adapter_scale", json!(0)),
+        ("noise_strength", json!(0.0)),
+        ("model_name", json!("default")),
+        ("model_name", json!(false)),
+        ("sigmas", json!({ "method": "default", "array": [0] })),
+        ("prediction_type", json!("v_prediction")),
+        ("model_architecture", json!("sd")),
+        ("preserve_aspect_ratio", json!(true)),
     ] {
         assert_eq!(errors(check(json!({ field: value }))), error(field, "feature_not_supported"));
     }
     let unused = json!({
         "embeddings": [], "controlnets": null, "ip_adapter": {}, "prompt_weighting": false, "eta": 0,
-        "model_name": "", "timesteps": { "method": "default", "array": [] },
+        "model_name": "", "timesteps": { "method": "default", "array": [] }, "sigmas": { "method": "default" },
+        "prediction_type": "epsilon", "model_architecture": "sdxl", "preserve_aspect_ratio": false,
     });
     assert!(check(unused).is_ok());
 }

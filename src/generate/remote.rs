@@ -109,7 +109,11 @@ impl Server {
         while let Some(source) = cause.source() {
             cause = source;
         }
-        Failure::Unreachable { server: self.name.clone(), cause: cause.to_string() }
+        let mut cause = cause.to_string();
+        if cause.contains("UnknownIssuer") {
+            cause.push_str("; set SSL_CERT_FILE to the server's ca.pem");
+        }
+        Failure::Unreachable { server: self.name.clone(), cause }
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {

@@ -63,6 +63,8 @@ impl Process {
             if let Some(line) = out.lines().find(|_| out.ends_with('\n')) {
                 return line
                     .strip_prefix("listening on ")
+                    // With a certificate also `and https://ADDR`.
+                    .and_then(|urls| urls.split(' ').next())
                     .expect("the line is `listening on URL`")
                     .to_owned();
             }

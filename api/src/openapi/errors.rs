@@ -131,6 +131,7 @@ fn reason(error: &ApiError) -> &'static str {
         ApiError::MethodUnknown => "The path does not support the method.",
         ApiError::ForThisMachine { .. } => "The API does not listen on a loopback address.",
         ApiError::ForeignHost { .. } => "The `Host` header names another machine.",
+        ApiError::HostUnclear => "The request of HTTP/1.1 has no `Host` header, or several.",
         ApiError::NoWebSocket => "The request is not the handshake of a WebSocket.",
         ApiError::BodyTooLarge { .. } => "The body is larger than `--body-limit`.",
         ApiError::BodyTooSlow => "The body did not arrive in time.",

@@ -1,9 +1,6 @@
 //! fal's routes whose clients wait on the connection of their request.
 
-use glimpse_shared::{
-    event::{Image, Warning},
-    request::Task,
-};
+use glimpse_shared::{event::Image, request::Task};
 use utoipa::{
     ToSchema,
     openapi::{HttpMethod, ObjectBuilder, RefOr, Schema, schema::Type},
@@ -32,20 +29,11 @@ pub(super) const TASKS: [(Task, &str, &str); 3] = [
     (Task::Inpainting, "/inpainting", "Inpainting"),
 ];
 
-/// The `data` of an event of a stream: a preview, or at the end the pictures.
+/// The `data` of an event of a stream before its end: a preview.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "wire/fal.rs writes these members without copying the pictures")]
 struct StreamedPicture {
     image: Image,
-    /// Only in the last event: the seed that gives the pictures again.
-    #[schema(nullable = false)]
-    seed: Option<u64>,
-    /// Only in the last event, and only if there are several.
-    #[schema(nullable = false)]
-    images: Option<Vec<Image>>,
-    /// Only in the last event: the parts of the request that had no effect.
-    #[schema(nullable = false)]
-    warnings: Option<Vec<Warning>>,
 }
 
 pub(super) fn describe(draft: &mut Draft) {
@@ -64,7 +52,7 @@ pub(super) fn describe(draft: &mut Draft) {
             TAG,
             &summary("Sends the previews, then the pictures", task),
         ))
-        .says("The events have only `data:`. The last one has the final picture; then the body ends.")
+        .says("The events have only `data:`. The last one is what the route without `/stream` answers; then the body ends.")
         .body(request)
         .answer(200, events("The previews and the pictures.", event))
         .errors(draft, &ON_FALS, &of_submits())
@@ -84,7 +72,12 @@ pub(super) fn summary(what: &str, task: Task) -> String {
 
 /// The schema of the events of a stream.
 pub(super) fn streamed(draft: &mut Draft) -> RefOr<Schema> {
-    any_of(vec![draft.schema::<StreamedPicture>(), draft.schema::<StreamedError<'_>>()])
+    let events = [
+        draft.schema::<Pictures<'_>>(),
+        draft.schema::<StreamedPicture>(),
+        draft.schema::<StreamedError<'_>>(),
+    ];
+    any_of(events.into())
 }
 
 /// A part of the name of an app.

@@ -2,9 +2,8 @@
 
 use glimpse_shared::request::{
     Task,
-    limits::{NOT_IMPLEMENTED, size_names},
+    limits::{NOT_IMPLEMENTED, asks_for_nothing, size_names},
 };
-use serde_json::json;
 use utoipa::openapi::{
     Object, ObjectBuilder, RefOr, Schema,
     schema::{AnyOfBuilder, SchemaType, Type},
@@ -23,8 +22,7 @@ pub(super) fn body(draft: &mut Draft, task: Task) -> RefOr<Schema> {
     let has_fals_strength = task != Task::Any;
     let fields = picture(draft, &Reading { defaults, has_fals_strength, is_closed: false });
     let fields = own(draft, fields, task);
-    let nothing = nothing(draft);
-    let fields = NOT_IMPLEMENTED.iter().fold(fields, |fields, name| fields.property(*name, nothing.clone()));
+    let fields = NOT_IMPLEMENTED.iter().fold(fields, |fields, name| fields.property(*name, nothing(name)));
     let text = "fal's input for SDXL. If it has both our name and fal's name for a field, ours counts and fal's is not \
                 read. Members that are not listed are ignored.";
     draft.named(schema_name(task), fields.description(Some(text)))
@@ -48,6 +46,7 @@ fn own(draft: &mut Draft, fields: ObjectBuilder, task: Task) -> ObjectBuilder {
     let mut fields = fields
         .property("image_size", image_size(draft))
         .property("format", says(one_of(["jpeg", "png", "webp"]), "As `output_format`"))
+        .property("image_format", says(one_of(["jpeg", "png", "webp"]), "As `format`, which counts"))
         .property("image_url", picture("image", task != Task::Any))
         .property("mask_url", picture("mask", task == Task::Inpainting))
         .property(
@@ -84,11 +83,9 @@ fn image_size(draft: &mut Draft) -> RefOr<Schema> {
 }
 
 /// The values of a field that nothing here implements.
-fn nothing(draft: &mut Draft) -> RefOr<Schema> {
-    let values = [json!(null), json!(false), json!(0), json!(""), json!("default"), json!([]), json!({})];
-    let nothing = Object::builder()
+fn nothing(field: &str) -> ObjectBuilder {
+    Object::builder()
         .schema_type(SchemaType::AnyValue)
-        .enum_values(Some(values))
-        .description(Some("Not implemented: leave it out. Only a value that asks for nothing is accepted"));
-    draft.named("NotImplemented", nothing)
+        .enum_values(Some(asks_for_nothing(field)))
+        .description(Some("Not implemented: leave it out. Only a value that asks for nothing is accepted"))
 }

@@ -100,8 +100,8 @@ fn list(draft: &mut Draft) {
     let jobs = draft.schema::<JobList>();
     let (least, most) = (*LIMITS.start() as u64, *LIMITS.end() as u64);
     let limit = integer(least, most).schema_type(Type::Integer).default(Some(DEFAULT_LIMIT.into()));
-    let route = Route::new("listJobs", TAG, "Lists the jobs of the caller, newest first")
-        .says("Only for callers on the machine of the API. No web page of another origin may read it.")
+    let route = Route::new("listJobs", TAG, "Lists the jobs of all clients, newest first")
+        .says("There are no keys, so all clients are one caller. Only for callers on the machine of the API. No web page of another origin may read it.")
         .query("status", Status::schema(), "Only jobs with this status")
         .query("limit", limit, "How many jobs at most")
         .query("before", uuid(), "Only jobs that are older than this one, for the next page")
@@ -183,6 +183,7 @@ fn kept(draft: &mut Draft) {
     .answer(200, file("The picture.", &PICTURES))
     .answer(206, file("The part of it that was asked for.", &PICTURES))
     .answer(304, empty("The client has it."))
+    .answer(412, empty("It has changed since `If-Unmodified-Since`, or is not the one of `If-Match`."))
     .answer(307, empty("It is in a bucket, at the signed address in `Location`.").header(LOCATION))
     .errors(draft, &ON_OUR_OWN, &[ApiError::RangeUnknown])
     .errors(draft, &ON_OUR_OWN, &of_results());

@@ -39,6 +39,15 @@ pub(super) fn describe(draft: &mut Draft) {
         .answer(503, away)
         .errors(draft, &ON_OUR_OWN, &[ApiError::Ending]);
     draft.add(HttpMethod::Get, "/health/ready", ready);
+    let none = json(
+        "No worker takes jobs, or the store does not work; `detail` says why.",
+        draft.schema::<Health>(),
+    );
+    let route = Route::new("isServing", HEALTH, "Says whether a worker is alive and takes jobs")
+        .answer(200, json("At least one worker takes jobs.", draft.schema::<Health>()))
+        .answer(503, none.header(RETRY_AFTER))
+        .errors(draft, &ON_OUR_OWN, &[ApiError::Ending]);
+    draft.add(HttpMethod::Get, "/health", route);
     for (path, name, summary, media_type) in FILES {
         draft.add(
             HttpMethod::Get,

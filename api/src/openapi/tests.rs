@@ -44,8 +44,8 @@ fn routed() -> BTreeSet<String> {
     for entry in shown.split("RouteId(").skip(1) {
         if let Some((_, path)) = entry.split_once("): \"") {
             let (path, _) = path.split_once('"').unwrap();
-            // axum keeps the fallback as a route, and one route only says 404 in OpenAI's form.
-            if !path.starts_with("/{*__private__") && path != "/v1/images/{*other}" {
+            // axum keeps the fallback as a route, and some routes only say 404 in OpenAI's form.
+            if !path.starts_with("/{*__private__") && !routes::openai::is_elsewhere(path) {
                 paths.insert(path.replace("{*", "{"));
             }
         }

@@ -15,6 +15,7 @@ use axum::{
 use glimpse_shared::results::{Located, Name};
 use tower_http::services::ServeFile;
 
+use super::range;
 use crate::{error::ApiError, state::Api};
 
 /// Pages of other origins may show the picture, also if they are isolated.
@@ -45,16 +46,26 @@ pub(crate) async fn file(
 
 /// A file: the whole, a range, or nothing if the client has it.
 async fn of_directory(path: &FilePath, request: Request, about: About<'_>) -> Result<Response, ApiError> {
-    let response = match ServeFile::new(path).try_call(request).await {
-        Ok(response) => response.map(Body::new),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ApiError::FileUnknown),
-        Err(error) => {
-            tracing::error!(%error, "a picture in --results cannot be read: check the rights of this process' user");
-            return Err(ApiError::ResultsAway);
-        }
+    let (parts, _) = request.into_parts();
+    let ask = |range: Option<HeaderValue>| {
+        let mut request = Request::new(Body::empty());
+        (*request.method_mut(), *request.headers_mut()) = (parts.method.clone(), parts.headers.clone());
+        request.headers_mut().remove(header::RANGE);
+        request.headers_mut().extend(range.map(|range| (header::RANGE, range)));
+        request
     };
+    let mut response = served(path, ask(None)).await?;
+    // Only a whole picture has parts: not one that the client has, and not a head.
+    if response.status() == StatusCode::OK
+        && parts.method == Method::GET
+        && let Some(range) = range::wanted(&parts.headers, response.headers())
+    {
+        response = served(path, ask(Some(range))).await?;
+    }
     match response.status() {
         StatusCode::NOT_FOUND => Err(ApiError::FileUnknown),
+        // An error is not cached.
+        StatusCode::PRECONDITION_FAILED => Ok(response),
         StatusCode::RANGE_NOT_SATISFIABLE => {
             let size = response.headers().get(header::CONTENT_RANGE).cloned();
             let mut refused = ApiError::RangeUnknown.into_response();
@@ -62,6 +73,17 @@ async fn of_directory(path: &FilePath, request: Request, about: About<'_>) -> Re
             Ok(refused)
         }
         _ => about.describe(response),
+    }
+}
+
+async fn served(path: &FilePath, request: Request) -> Result<Response, ApiError> {
+    match ServeFile::new(path).try_call(request).await {
+        Ok(response) => Ok(response.map(Body::new)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ApiError::FileUnknown),
+        Err(error) => {
+            tracing::error!(%error, "a picture in --results cannot be read: check the rights of this process' user");
+            Err(ApiError::ResultsAway)
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whether this process is alive, and whether it can serve requests.
+//! Whether this process is alive, whether it can serve requests, and whether a worker takes jobs.
 
 use std::time::Duration;
 
@@ -37,6 +37,28 @@ pub(crate) async fn live() -> Response {
     json_response(StatusCode::OK, &Health { status: HealthStatus::Live, detail: None })
 }
 
+/// `GET /health`: a worker is alive and takes jobs, and this process accepts requests. If not, the body has the reason.
+pub(crate) async fn service(State(api): State<Api>) -> Result<Response, ApiError> {
+    if api.draining.is_cancelled() {
+        return Err(ApiError::Ending);
+    }
+    let takers = tokio::time::timeout(READY_TIMEOUT, api.admission.all_takers()).await;
+    Ok(match takers.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer within 2 s".to_owned()))) {
+        Ok(0) => {
+            not_ready("No worker takes jobs: start one, or wait until it has loaded its model".to_owned())
+        }
+        Ok(_) => json_response(StatusCode::OK, &Health { status: HealthStatus::Ready, detail: None }),
+        Err(error) => not_ready(error.to_string()),
+    })
+}
+
+fn not_ready(detail: String) -> Response {
+    let body = Health { status: HealthStatus::NotReady, detail: Some(detail) };
+    let mut response = json_response(StatusCode::SERVICE_UNAVAILABLE, &body);
+    response.headers_mut().insert(header::RETRY_AFTER, 2.into());
+    response
+}
+
 /// `GET /health/ready`: the store works, and this process accepts requests. If the store does not work, the body has
 /// the reason.
 pub(crate) async fn ready(State(api): State<Api>) -> Result<Response, ApiError> {
@@ -48,10 +70,7 @@ pub(crate) async fn ready(State(api): State<Api>) -> Result<Response, ApiError> 
         Ok(()) => Ok(json_response(StatusCode::OK, &Health { status: HealthStatus::Ready, detail: None })),
         Err(error) => {
             tracing::warn!(%error, "not ready");
-            let body = Health { status: HealthStatus::NotReady, detail: Some(error.to_string()) };
-            let mut response = json_response(StatusCode::SERVICE_UNAVAILABLE, &body);
-            response.headers_mut().insert(header::RETRY_AFTER, 2.into());
-            Ok(response)
+            Ok(not_ready(error.to_string()))
         }
     }
 }

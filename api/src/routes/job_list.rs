@@ -1,7 +1,7 @@
-//! `GET /v1/jobs`: the jobs of the caller, newest first.
+//! `GET /v1/jobs`: the jobs of all clients, newest first.
 
 use axum::{
-    extract::{Query, State, rejection::QueryRejection},
+    extract::{Query, RawQuery, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
@@ -61,10 +61,12 @@ pub(crate) async fn list(
     State(api): State<Api>,
     headers: HeaderMap,
     query: Result<Query<Filter>, QueryRejection>,
+    RawQuery(sent): RawQuery,
 ) -> Response {
     let listed = async {
         api.for_this_machine(&headers)?;
-        let Query(filter) = query.map_err(|wrong| ApiError::field(unreadable(&wrong)))?;
+        let wrong = |wrong: QueryRejection| ApiError::field(unreadable(&wrong, &sent.unwrap_or_default()));
+        let Query(filter) = query.map_err(wrong)?;
         let listing = filter.listing()?;
         let jobs = ask(api.store.jobs(&listing)).await?;
         let jobs = jobs.ok_or_else(|| ApiError::field(unknown(filter.before.as_deref())))?;
@@ -119,6 +121,11 @@ fn unknown(before: Option<&str>) -> FieldError {
     FieldError::query("before", "job_unknown", msg, before.unwrap_or_default())
 }
 
-fn unreadable(wrong: &QueryRejection) -> FieldError {
-    FieldError::query("query", "query_parsing", wrong.body_text(), "")
+/// A query with a parameter that is there twice, or is no text.
+fn unreadable(wrong: &QueryRejection, sent: &str) -> FieldError {
+    let count = |name: &str| sent.split('&').filter(|pair| pair.split('=').next() == Some(name)).count();
+    match ["status", "limit", "before"].into_iter().find(|name| count(name) > 1) {
+        Some(name) => FieldError::query(name, "query_parsing", "This parameter should be there once", ""),
+        None => FieldError::query("query", "query_parsing", wrong.body_text(), ""),
+    }
 }

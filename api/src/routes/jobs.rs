@@ -82,6 +82,8 @@ struct Submission {
     traceparent: Option<String>,
     webhook: Option<Webhook>,
     fields: Map<String, Value>,
+    /// The body as the errors of missing fields show it.
+    sent: Value,
     size: usize,
 }
 
@@ -90,7 +92,7 @@ impl Submission {
         let api = reader.api();
         let mut headers = Headers::new(headers);
         let key = headers.idempotency_key();
-        let Parsed { fields, digest, size } = parsed(api, body).await?;
+        let Parsed { fields, sent, digest, size } = parsed(api, body).await?;
         let mut members = Members { body: fields, errors: std::mem::take(&mut headers.errors) };
         let app = members.app();
         let start_timeout = members.timeout("start_timeout").unwrap_or(api.config.start_timeout);
@@ -101,14 +103,26 @@ impl Submission {
             // Report all errors at once, even if the app is unknown.
             let offer = ask(api.admission.anything()).await?;
             errors.extend(checked(api, fields, size, offer, OWN.reads).await?.err().unwrap_or_default());
-            return Err(ApiError::Fields(errors));
+            return Err(ApiError::Fields(errors).of_sent(&sent));
         };
         let id = match &key {
             Some(key) => JobId::from_key(&ask(api.store.key_secret()).await?, &app, ANONYMOUS, key),
             None => JobId::new(&app),
         };
         let (keyed, traceparent) = (key.is_some(), headers.traceparent());
-        Ok(Self { app, id, keyed, digest, start_timeout, run_timeout, traceparent, webhook, fields, size })
+        Ok(Self {
+            app,
+            id,
+            keyed,
+            digest,
+            start_timeout,
+            run_timeout,
+            traceparent,
+            webhook,
+            fields,
+            sent,
+            size,
+        })
     }
 
     /// The job of the same key, if there is one: a repeated request gets the same response even if the app has no
@@ -125,7 +139,8 @@ impl Submission {
 
     async fn job(self, api: &Api, served: &Served) -> Result<Job, ApiError> {
         let offer = served.offer.clone();
-        let spec = checked(api, self.fields, self.size, offer, OWN.reads).await?.map_err(ApiError::Fields)?;
+        let checked = checked(api, self.fields, self.size, offer, OWN.reads).await?;
+        let spec = checked.map_err(|errors| ApiError::Fields(errors).of_sent(&self.sent))?;
         Ok(Job {
             needs: served.needs(&spec).map_err(ApiError::Fields)?,
             affinity: spec.affinity(),

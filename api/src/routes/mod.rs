@@ -11,6 +11,7 @@ pub(crate) mod job_list;
 mod jobs;
 pub(crate) mod openai;
 mod page;
+mod range;
 pub(crate) mod view;
 pub(crate) mod webhook;
 pub(crate) mod workers;
@@ -43,6 +44,7 @@ pub(crate) fn every(api: &Api) -> Router<Api> {
     let own = Router::new()
         .merge(page::routes())
         .merge(docs::routes())
+        .route("/health", get(health::service))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/.well-known/jwks.json", get(webhook::keys))

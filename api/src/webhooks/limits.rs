@@ -19,7 +19,7 @@ impl Default for WebhookLimits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
-            timeout: Duration::from_secs(15),
+            timeout: Duration::from_secs(6),
             at_once: 64,
             pause: Duration::from_secs(1),
         }

@@ -32,8 +32,8 @@ pub(crate) struct Connected {
     pub(crate) pictures: fn(&CompletedParts<'_>, prompt: &str) -> Response,
     /// Writes a preview, whose picture is in JSON, to a stream.
     pub(crate) preview: fn(image: Bytes, &mut Out),
-    /// The last event of a stream: the pictures.
-    pub(crate) last: fn(&CompletedParts<'_>) -> Vec<u8>,
+    /// The last event of a stream: the pictures of a job and its prompt.
+    pub(crate) last: fn(&CompletedParts<'_>, prompt: &str) -> String,
     /// The last event of a stream that is cut by an error.
     pub(crate) cut: fn(&ApiError) -> String,
 }
@@ -46,11 +46,16 @@ pub(crate) trait PictureStream: Send + Sync + 'static {
     /// Writes an event that it shows.
     fn preview(&self, frame: &Frame, out: &mut Out);
 
-    /// The last bytes: the pictures of a `completed` event.
+    /// The last bytes: the pictures of a `completed` event. `prompt` is that of the request.
     ///
     /// # Errors
     /// When the event cannot be read.
-    fn last(&self, api: &Api, json: Bytes) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
+    fn last(
+        &self,
+        api: &Api,
+        json: Bytes,
+        prompt: &str,
+    ) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
 
     /// The last bytes of a stream that is cut by an error.
     fn cut(&self, error: &ApiError) -> String;
@@ -67,10 +72,10 @@ impl PictureStream for Connected {
         }
     }
 
-    async fn last(&self, api: &Api, json: Bytes) -> Result<Bytes, ApiError> {
-        let last = self.last;
+    async fn last(&self, api: &Api, json: Bytes, prompt: &str) -> Result<Bytes, ApiError> {
+        let (last, prompt) = (self.last, prompt.to_owned());
         let size = json.len();
-        let event = move || picture::of_completed(&json).map(|completed| last(&completed).into());
+        let event = move || picture::of_completed(&json).map(|completed| last(&completed, &prompt).into());
         api.answers.run_if_large(size, event).await?.ok_or_else(ApiError::unreadable)
     }
 

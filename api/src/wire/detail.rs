@@ -85,9 +85,11 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         ApiError::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
         ApiError::NoWebSocket => StatusCode::UPGRADE_REQUIRED,
         ApiError::EncodingUnknown => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        ApiError::BodyNotGzip | ApiError::BodyCut | ApiError::StillRunning | ApiError::TargetUnknown => {
-            StatusCode::BAD_REQUEST
-        }
+        ApiError::BodyNotGzip
+        | ApiError::BodyCut
+        | ApiError::HostUnclear
+        | ApiError::StillRunning
+        | ApiError::TargetUnknown => StatusCode::BAD_REQUEST,
         ApiError::QueueFull { .. }
         | ApiError::StreamsFull { .. }
         | ApiError::FetchesFull { .. }

@@ -1,7 +1,5 @@
 //! fal's wire.
 
-use std::io::Write;
-
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode},
     response::Response,
@@ -117,17 +115,16 @@ pub(crate) struct Pictures<'a> {
     warnings: Option<&'a RawValue>,
 }
 
+impl<'a> Pictures<'a> {
+    fn of(completed: &'a CompletedParts<'a>, prompt: &'a str) -> Self {
+        let CompletedParts { images, seed, timings, warnings } = completed;
+        let image = images.first();
+        Self { images, image, seed: *seed, prompt, timings: *timings, warnings: *warnings }
+    }
+}
+
 fn pictures(completed: &CompletedParts<'_>, prompt: &str) -> Response {
-    let CompletedParts { images, seed, timings, warnings } = completed;
-    let pictures = Pictures {
-        images,
-        image: images.first(),
-        seed: *seed,
-        prompt,
-        timings: *timings,
-        warnings: *warnings,
-    };
-    json_response(StatusCode::OK, &pictures)
+    json_response(StatusCode::OK, &Pictures::of(completed, prompt))
 }
 
 fn preview(image: Bytes, out: &mut Out) {
@@ -136,22 +133,9 @@ fn preview(image: Bytes, out: &mut Out) {
     out.push(&b"}\n\n"[..]);
 }
 
-/// The first picture, as in a preview; the seed; all pictures, if there is more than one; the warnings.
-fn last(completed: &CompletedParts<'_>) -> Vec<u8> {
-    let length: usize = completed.images.iter().map(|image| image.get().len()).sum();
-    let mut event = Vec::with_capacity(2 * length + 1024);
-    let first = completed.images.first().map_or("null", |image| image.get());
-    // Writing to a vector cannot fail.
-    let _ = write!(event, "data: {{\"image\":{first},\"seed\":{}", completed.seed);
-    if completed.images.len() > 1 {
-        let all: Vec<_> = completed.images.iter().map(|image| image.get()).collect();
-        let _ = write!(event, ",\"images\":[{}]", all.join(","));
-    }
-    if let Some(warnings) = completed.warnings {
-        let _ = write!(event, ",\"warnings\":{}", warnings.get());
-    }
-    event.extend_from_slice(b"}\n\n");
-    event
+/// The answer of a client that waits for the pictures alone.
+fn last(completed: &CompletedParts<'_>, prompt: &str) -> String {
+    format!("data: {}\n\n", ascii_json(&Pictures::of(completed, prompt)))
 }
 
 /// The `data` of the last event of a stream that is cut by an error. The connection closes early too.

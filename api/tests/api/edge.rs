@@ -188,3 +188,37 @@ async fn a_silent_stream_gets_a_comment_every_fifteen_seconds() {
     assert_eq!(comment.unwrap(), ": keep-alive");
     assert_eq!(fal.block().await.unwrap(), ": keep-alive");
 }
+
+#[tokio::test]
+async fn a_request_of_http1_names_one_host() {
+    let stack = Stack::start().await;
+    for (head, status) in [
+        ("GET /health/live HTTP/1.1\r\n\r\n", 400),
+        ("GET /health/live HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400),
+        ("GET /v1/models HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400),
+        ("GET http://a/health/live HTTP/1.1\r\n\r\n", 400),
+        ("GET http://a/health/live HTTP/1.1\r\nhost: b\r\n\r\n", 200),
+    ] {
+        let mut client = stack.client().await;
+        client.send(head.as_bytes()).await.unwrap();
+        let answer = client.answer("GET").await;
+        assert_eq!(answer.status, status, "{head}: {}", answer.text());
+        assert!(answer.header("x-request-id").is_some());
+    }
+    // The host of the target counts, here for the queue and for absolute addresses.
+    let body = r#"{"prompt":"a heart"}"#;
+    for (target, host) in
+        [("http://queue.example", "other.example"), ("http://other.example/queue", "queue.example")]
+    {
+        let mut client = stack.client().await;
+        let head = format!(
+            "POST {target}/glimpse/demo HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        client.send(head.as_bytes()).await.unwrap();
+        let answer = client.answer("POST").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let url = answer.json()["status_url"].as_str().unwrap().to_owned();
+        assert!(url.starts_with(&format!("{target}/glimpse/demo/requests/")), "{url}");
+    }
+}

@@ -84,6 +84,11 @@ async fn the_status_stream_tells_each_change_and_each_line_once() {
     let mut ended = stack.client().await.stream("GET", &path, &[], "").await;
     let [only] = &ended.rest().await[..] else { panic!("one event, then the end") };
     assert_eq!(data(only), expected);
+    let mut ended = stack.client().await.stream("GET", &format!("{path}?logs=1"), &[], "").await;
+    let [only] = &ended.rest().await[..] else { panic!("one event, then the end") };
+    let polled = status(&stack, id, "?logs=1").await.json();
+    assert_eq!(messages(&data(only)), ["Queued", &by, "Completed"]);
+    assert_eq!(data(only), polled, "the lines are those of a status");
 }
 
 #[tokio::test]

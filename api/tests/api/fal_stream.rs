@@ -15,6 +15,17 @@ fn shown(name: &str) -> String {
     format!(r#"{{"url":"{url}","content_type":"image/jpeg","width":128,"height":128}}"#)
 }
 
+/// The last event of a stream with these pictures.
+fn last(prompt: &str, names: &[&str]) -> String {
+    let images: Vec<_> = names.iter().map(|name| shown(name)).collect();
+    let timings = r#"{"inference":1.5,"decode":0.25}"#;
+    format!(
+        r#"data: {{"images":[{}],"image":{},"seed":1,"prompt":"{prompt}","timings":{timings}}}"#,
+        images.join(","),
+        images[0]
+    )
+}
+
 #[tokio::test]
 async fn previews_come_as_data_alone_and_the_last_event_is_the_result() {
     let stack = Stack::start().await;
@@ -38,8 +49,7 @@ async fn previews_come_as_data_alone_and_the_last_event_is_the_result() {
         assert_eq!(stream.block().await.unwrap(), expected);
     }
     worker.complete(lease).await;
-    let last = format!(r#"data: {{"image":{},"seed":1}}"#, shown("final 0"));
-    assert_eq!(stream.rest().await, [last]);
+    assert_eq!(stream.rest().await, [last("a heart", &["final 0"])]);
 }
 
 #[tokio::test]
@@ -48,9 +58,10 @@ async fn several_pictures_are_all_in_the_last_event() {
     let _worker = stack.diligent_worker();
     let body = r#"{"prompt":"a heart","seed":1,"num_images":2,"preview_every":0,"unknown":true}"#;
     let mut stream = stack.client().await.stream("POST", PATH, &[], body).await;
-    let (first, second) = (shown("final 0"), shown("final 1"));
-    let expected = format!(r#"data: {{"image":{first},"seed":1,"images":[{first},{second}]}}"#);
-    assert_eq!(stream.rest().await, [expected]);
+    assert_eq!(stream.rest().await, [last("a heart", &["final 0", "final 1"])]);
+    // It is what a client gets that waits for the pictures alone.
+    let run = stack.post("/glimpse/demo", body).await;
+    assert_eq!(format!("data: {}", run.text()), last("a heart", &["final 0", "final 1"]));
 }
 
 #[tokio::test]
@@ -150,7 +161,7 @@ async fn a_lost_worker_does_not_end_the_stream() {
     stack.store.reap(stack.store.now().await.unwrap()).await.unwrap();
     second.make_next().await;
     let blocks = stream.rest().await;
-    assert_eq!(blocks.last().unwrap(), &format!(r#"data: {{"image":{},"seed":1}}"#, shown("final 0")));
+    assert_eq!(blocks.last().unwrap(), &last("a heart", &["final 0"]));
 }
 
 #[tokio::test]

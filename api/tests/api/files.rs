@@ -139,6 +139,42 @@ async fn a_range_of_a_kept_picture_is_served() {
         assert!(refused.json()["detail"].is_string());
         assert_eq!(refused.header("cache-control"), None, "an error is not cached");
     }
+    for range in [format!("bytes=0-{}", "9".repeat(30)), format!("bytes=-{}", "9".repeat(30))] {
+        let all = kept.ask("GET", &path, &[("range", &range)]).await;
+        assert_eq!((all.status, &all.body[..]), (206, PICTURE), "{range}");
+        assert_eq!(all.header("content-range"), Some(&*format!("bytes 0-{}/{size}", size - 1)));
+    }
+    let huge = kept.ask("GET", &path, &[("range", &format!("bytes={}-", "9".repeat(30)))]).await;
+    assert_eq!(huge.status, 416);
+    for range in ["bytes=5-2", "bytes=0-1,3-4", "pages=0-2", "bytes=a-b", "bytes"] {
+        let whole = kept.ask("GET", &path, &[("range", range)]).await;
+        assert_eq!((whole.status, &whole.body[..]), (200, PICTURE), "{range}");
+    }
+    let head = kept.ask("HEAD", &path, &[("range", "bytes=0-2")]).await;
+    assert_eq!((head.status, head.header("content-length")), (200, Some(&*size.to_string())));
+}
+
+#[tokio::test]
+async fn a_range_of_another_picture_is_the_whole_picture() {
+    let kept = Kept::start().await;
+    let path = kept.put(PICTURE).await.url();
+    let whole = kept.stack.get(&path).await;
+    let (etag, modified) = (whole.header("etag").unwrap(), whole.header("last-modified").unwrap());
+    for (known, status) in [
+        (etag.to_owned(), 206),
+        (modified.to_owned(), 206),
+        (format!("W/{etag}"), 200),
+        ("\"other\"".to_owned(), 200),
+        ("Thu, 01 Jan 1970 00:00:00 GMT".to_owned(), 200),
+    ] {
+        for (range, partial) in [("bytes=0-2", 206), ("bytes=9999-", 416)] {
+            let answer = kept.ask("GET", &path, &[("range", range), ("if-range", &known)]).await;
+            let expected = if status == 206 { partial } else { 200 };
+            assert_eq!(answer.status, expected, "{known} {range}");
+        }
+    }
+    let old = kept.ask("GET", &path, &[("if-match", "\"other\"")]).await;
+    assert_eq!((old.status, old.header("cache-control")), (412, None));
 }
 
 #[tokio::test]

@@ -40,7 +40,9 @@ async fn last_of_fal(stream: &mut Stream) -> String {
 }
 
 fn result() -> String {
-    format!(r#"data: {{"image":{},"seed":1}}"#, serde_json::to_string(&picture("final 0")).unwrap())
+    let image = serde_json::to_string(&picture("final 0")).unwrap();
+    let timings = r#"{"inference":1.5,"decode":0.25}"#;
+    format!(r#"data: {{"images":[{image}],"image":{image},"seed":1,"prompt":"a heart","timings":{timings}}}"#)
 }
 
 async fn assert_cancelled_soon(stack: &Stack, id: JobId, how: &str) {

@@ -105,7 +105,7 @@ async fn many_streams_share_a_connection() {
         for stream in streams {
             assert_eq!(stream.headers()["content-type"], "text/event-stream; charset=utf-8");
             let events = text(stream).await;
-            assert!(events.ends_with(",\"seed\":1}\n\n"), "{events}");
+            assert!(events.ends_with("\"timings\":{\"inference\":1.5,\"decode\":0.25}}\n\n"), "{events}");
         }
         let run = http2.ask("POST", "/glimpse/demo", BODY).await;
         assert_eq!(run.status(), 200);
@@ -181,7 +181,7 @@ async fn a_shutdown_serves_a_stream_to_its_end() {
         assert!(stream.frame().await.unwrap().is_ok());
         worker.complete(lease).await;
         let events = text(stream).await;
-        assert!(events.ends_with(",\"seed\":1}\n\n"), "{events}");
+        assert!(events.ends_with("\"timings\":{\"inference\":1.5,\"decode\":0.25}}\n\n"), "{events}");
         stack.shut_down().await;
     }
 }

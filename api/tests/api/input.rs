@@ -62,6 +62,17 @@ fn assert_wrong(answer: &Answer, what: &str, loc: &Value, kind: &str) {
 }
 
 #[tokio::test]
+async fn a_missing_field_shows_the_body_that_was_sent() {
+    let stack = Stack::start().await;
+    let own = json!({ "app": "glimpse/demo", "start_timeout": 5, "seed": 1 });
+    let fal = json!({ "prompt": "x", "seed": 1, "strength": 0.5 });
+    for (path, body) in [("/v1/jobs", &own), ("/glimpse/demo/image-to-image", &fal)] {
+        let answer = stack.post(path, &body.to_string()).await;
+        assert_eq!((answer.status, &answer.json()["detail"][0]["input"]), (422, body), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_field_is_named_on_every_route() {
     let stack = Stack::start().await;
     for (path, app) in ROUTES {

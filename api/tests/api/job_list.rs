@@ -88,3 +88,13 @@ async fn other_machines_get_403() {
     assert_eq!(refused.status, 403);
     assert!(refused.text().contains("--listen 127.0.0.1:8081"), "{}", refused.text());
 }
+
+#[tokio::test]
+async fn a_repeated_parameter_is_named() {
+    let stack = Stack::start().await;
+    for name in ["limit", "status", "before"] {
+        let answer = stack.get(&format!("/v1/jobs?{name}=1&{name}=2")).await;
+        assert_eq!(answer.status, 422);
+        assert_eq!(answer.json()["detail"][0]["loc"], serde_json::json!(["query", name]));
+    }
+}

@@ -103,6 +103,79 @@ async fn transparent_pixels_of_the_mask_are_edited() {
 }
 
 #[tokio::test]
+async fn nested_values_come_in_brackets() {
+    let image = || File("image", opaque());
+    let both = vec![("a".to_owned(), 0.5), ("7".to_owned(), 2.0)];
+    for parts in [
+        [
+            Text("loras[][path]", "a"),
+            Text("loras[][path]", "7"),
+            Text("loras[][scale]", "0.5"),
+            Text("loras[][scale]", "2"),
+        ],
+        [
+            Text("loras[][path]", "a"),
+            Text("loras[][scale]", "0.5"),
+            Text("loras[][path]", "7"),
+            Text("loras[][scale]", "2"),
+        ],
+        [
+            Text("loras[0][path]", "a"),
+            Text("loras[0][scale]", "0.5"),
+            Text("loras[1][path]", "7"),
+            Text("loras[1][scale]", "2"),
+        ],
+    ] {
+        let mut all = vec![Text("prompt", "x"), image(), Text("foo[a]", "b"), Text("foo[", "c")];
+        all.extend(parts);
+        let spec = asked(&all).await;
+        let loras: Vec<_> = spec.loras().iter().map(|lora| (lora.name().to_string(), lora.scale())).collect();
+        assert_eq!(loras, both);
+    }
+    let stack = Stack::start().await;
+    for (param, parts) in [
+        ("loras", vec![Text("loras[", "a")]),
+        ("loras", vec![Text("loras[][]", "a")]),
+        ("loras", vec![Text("loras[][path]", "a"), Text("loras[a]", "b")]),
+        ("loras", vec![Text("loras[][path]", "a"), Text("loras[][path]", "b"), Text("loras[][scale]", "1")]),
+        ("loras[0].scale", vec![Text("loras[][path]", "a"), Text("loras[][scale]", "50")]),
+        ("prompt", vec![Text("prompt[a]", "b")]),
+        ("image", vec![Text("image[a]", "b")]),
+        ("seed", vec![Text("seed[]", "1")]),
+    ] {
+        let mut all = vec![Text("prompt", "x")];
+        all.extend(parts);
+        all.push(image());
+        let answer = answer(&stack, &all).await;
+        assert_eq!(
+            (answer.status, &answer.json()["error"]["param"]),
+            (400, &json!(param)),
+            "{}",
+            answer.text()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_switch_may_be_written_as_other_languages_write_it() {
+    let stack = Stack::start().await;
+    let _worker = stack.diligent_worker();
+    for (word, kind) in [
+        ("True", "text/event-stream"),
+        ("1", "text/event-stream"),
+        ("False", "application/json"),
+        ("0", "application/json"),
+    ] {
+        let parts =
+            [Text("prompt", "x"), Text("strength", "1"), File("image", opaque()), Text("stream", word)];
+        let mut client = stack.client().await;
+        send(&mut client, &form(&parts)).await;
+        let answer = client.answer("POST").await;
+        assert!(answer.header("content-type").unwrap().starts_with(kind), "{word}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn without_a_mask_the_pictures_own_alpha_is_the_mask() {
     let spec = asked(&[Text("prompt", "x"), File("image[]", png(0))]).await;
     assert_eq!((white(&spec), spec.strength()), (Some([true, false]), 0.9999));

@@ -131,3 +131,24 @@ async fn limits_and_unknown_routes_have_the_same_form() {
         assert_eq!(answer.json()["error"]["type"], "invalid_request_error");
     }
 }
+
+#[tokio::test]
+async fn what_only_openai_has_is_not_found_in_its_form() {
+    let stack = Stack::start().await;
+    for (method, path) in [
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/embeddings"),
+        ("GET", "/v1/files/abc/content"),
+        ("POST", "/v1/responses"),
+        ("DELETE", "/v1/vector_stores/abc"),
+        ("POST", "/v1/images/variations"),
+    ] {
+        let answer = stack.ask(method, path, "{}").await;
+        assert_eq!(answer.status, 404, "{path}");
+        let error = &answer.json()["error"];
+        assert_eq!(error["type"], "invalid_request_error", "{path}: {}", answer.text());
+        assert!(error["message"].as_str().unwrap().contains(path));
+    }
+    // The others have our own form.
+    assert!(stack.get("/v1/nothing").await.json()["detail"].is_string());
+}

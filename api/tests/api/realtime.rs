@@ -194,6 +194,47 @@ async fn an_error_has_fals_form_and_the_connection_stays_open() {
 }
 
 #[tokio::test]
+async fn what_json_does_not_have_is_an_error_that_names_it() {
+    let stack = Stack::start().await;
+    let mut client = Realtime::connect(&stack, "").await;
+    let bytes = |name: &str, kind: u8| {
+        let prompt = &b"\xa6prompt\xa1x\xaarequest_id\xa1r"[..];
+        let length = [0xa0 | name.len() as u8];
+        let value = if kind == 0xc4 { &b"\xc4\x03\xff\xd8\xff"[..] } else { &b"\xa3\xff\xd8\xff"[..] };
+        [&b"\x83"[..], prompt, &length, name.as_bytes(), value].concat()
+    };
+    for kind in [0xc4, 0xa3] {
+        for name in ["negative_prompt", "seed", "loras"] {
+            client.0.send(Message::binary(bytes(name, kind))).await.unwrap();
+            let error = client.json().await;
+            assert_eq!(error["detail"][0]["loc"], json!(["body", name]), "{error}");
+            assert_eq!((&error["error"], &error["request_id"]), (&json!("VALIDATION_ERROR"), &json!("r")));
+        }
+        client.0.send(Message::binary(bytes("request_id", kind))).await.unwrap();
+        assert_eq!(client.json().await["detail"][0]["loc"], json!(["body", "request_id"]));
+        // A picture may be bytes: these are no whole JPEG.
+        client.0.send(Message::binary(bytes("image", kind))).await.unwrap();
+        assert_eq!(client.json().await["detail"][0]["type"], "image_load_error");
+    }
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let input = std::collections::BTreeMap::from([("guidance_scale", number)]);
+        client.send(input).await;
+        let error = client.json().await;
+        assert_eq!(error["detail"][0]["loc"], json!(["body", "guidance_scale"]), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_shows_the_input_as_it_was_sent() {
+    let stack = Stack::start().await;
+    let mut client = Realtime::connect(&stack, "").await;
+    for input in [json!({ "request_id": "x" }), json!({ "seed": 1 })] {
+        client.send(&input).await;
+        assert_eq!(client.json().await["detail"][0]["input"], input);
+    }
+}
+
+#[tokio::test]
 async fn inputs_wait_and_the_oldest_are_dropped_for_new_ones() {
     let stack = Stack::start().await;
     let mut worker = stack.worker();
@@ -365,4 +406,19 @@ async fn a_client_that_does_not_answer_pings_is_gone() {
         tokio::task::yield_now().await;
     }
     stack.until(lease.job.id, Status::Cancelled).await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_reads_why_the_connection_ends() {
+    for stack in [Stack::start().await, Stack::secure().await] {
+        for size in [(4 << 20) + 1, 5 << 20, 16 << 20, 40 << 20] {
+            for turn in 0..3 {
+                let mut client = Realtime::connect(&stack, "").await;
+                // It reads only after it has sent everything.
+                let sent = client.0.send(Message::binary(vec![0; size])).await;
+                assert!(sent.is_ok(), "{size} bytes, turn {turn}: {sent:?}");
+                assert_eq!(client.closed().await, CloseCode::Size, "{size} bytes, turn {turn}");
+            }
+        }
+    }
 }

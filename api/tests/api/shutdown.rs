@@ -67,7 +67,7 @@ async fn within_the_grace_a_fal_stream_is_served_to_its_end() {
     assert!(stream.block().await.unwrap().starts_with("data: "));
     worker.complete(lease).await;
     let rest = stream.rest().await;
-    assert!(rest[0].ends_with(r#","seed":1}"#));
+    assert!(rest[0].ends_with(r#""timings":{"inference":1.5,"decode":0.25}}"#));
     stack.shut_down().await;
 }
 

@@ -9,6 +9,7 @@ use glimpse_shared::{
     event::FailureCode,
     id::JobId,
     job::Job,
+    store::Rules,
     webhook::{Webhook, WebhookForm},
 };
 use glimpse_test_support::{WebhookAnswer, WebhookCall, WebhookReceiver};
@@ -22,7 +23,7 @@ use crate::support::{
 };
 
 /// The time from a failed try to the next one.
-const FIRST_WAIT: Duration = Duration::from_secs(5);
+const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// The lease of a try.
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -269,6 +270,15 @@ async fn an_answer_without_end_and_a_silent_receiver_hold_nothing_up() {
     assert_eq!(paths[3..], ["/silent", "/silent"]);
 }
 
+#[test]
+fn a_receiver_that_never_answers_is_called_again_within_ten_seconds() {
+    let (limits, rules) = (WebhookLimits::default(), Rules::default());
+    assert_eq!(rules.webhook_first_wait, FIRST_WAIT);
+    // The rest is for the store and the lookup of the name.
+    let begins_again = limits.timeout + rules.webhook_first_wait + limits.pause;
+    assert!(begins_again <= Duration::from_secs(9), "{begins_again:?}");
+}
+
 #[tokio::test]
 async fn private_and_malformed_addresses_are_422() {
     let stack = Stack::start().await;
@@ -276,6 +286,10 @@ async fn private_and_malformed_addresses_are_422() {
     let refusals = [
         (format!("http://127.0.0.1:{port}/"), "forbidden_address"),
         (format!("https://localhost:{port}/"), "forbidden_address"),
+        (format!("http://localhost.:{port}/"), "forbidden_address"),
+        ("http://LOCALHOST./".to_owned(), "forbidden_address"),
+        ("http://hook.localhost/".to_owned(), "forbidden_address"),
+        ("http://hook.localhost./".to_owned(), "forbidden_address"),
         ("http://10.0.0.1/".to_owned(), "forbidden_address"),
         ("http://192.168.1.1/hook".to_owned(), "forbidden_address"),
         ("http://169.254.169.254/latest/meta-data/".to_owned(), "forbidden_address"),

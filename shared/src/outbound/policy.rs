@@ -124,9 +124,16 @@ impl AddressPolicy {
         // octal, hexadecimal, missing parts).
         match host.trim_matches(['[', ']']).parse::<IpAddr>() {
             Ok(address) if !is_public(address) => Err(Forbidden),
+            Err(_) if is_this_machine(host) => Err(Forbidden),
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a name is this machine's by RFC 6761, whatever a lookup says. The URL parser has written it in lower case.
+fn is_this_machine(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 fn is_anonymous(url: &Url) -> bool {

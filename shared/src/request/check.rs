@@ -14,7 +14,7 @@ use super::{
     sampling::Sampling,
     size::{GRID, SIDE, Size},
     spec::ImageSpec,
-    wire_fields::WireFields,
+    wire_fields::{NamedSize, WireFields},
 };
 
 /// The largest seed: what a JSON number holds exactly.
@@ -101,8 +101,8 @@ impl ImageSpec {
         let (width, height) = (fields.side("width"), fields.side("height"));
         let original = fields.original(num_inference_steps, names, fetched);
         let most = offer.max_pixels.min(MAX_PIXELS);
-        let size = match (wire.size, &original) {
-            (Some((size, _)), _) => size,
+        let size = match (&wire.size, &original) {
+            (Some(named), _) => named.size,
             (None, Some(original)) => {
                 let own = Size { width: original.image.width(), height: original.image.height() };
                 own.made_from(width, height, most)
@@ -111,7 +111,7 @@ impl ImageSpec {
                 Size { width: width.unwrap_or(native.width), height: height.unwrap_or(native.height) }
             }
         };
-        fields.area(size, most, wire.size.map(|(_, field)| field));
+        fields.area(size, most, wire.size);
         let spec = Self {
             prompt,
             negative_prompt,
@@ -176,7 +176,7 @@ impl Fields {
 
     /// Each side may be valid, but their product must be within the limit of the rules and of the workers. `named` is
     /// the field that gave both sides.
-    fn area(&mut self, size: Size, most: u64, named: Option<&'static str>) {
+    fn area(&mut self, size: Size, most: u64, named: Option<NamedSize>) {
         let sides_wrong = self
             .errors
             .iter()
@@ -189,7 +189,7 @@ impl Fields {
                 size.pixels()
             );
             let (field, input) = match named {
-                Some(named) => (named, json!({ "width": width, "height": height })),
+                Some(named) => (named.field, named.sent),
                 None => (field, side.into()),
             };
             self.out_of_bounds(field, "less_than_equal", msg, &input, json!({ "le": most }));

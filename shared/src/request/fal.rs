@@ -6,8 +6,9 @@ use super::{
     dialect::Task,
     field_error::Loc,
     fields::Fields,
+    output::OutputFormat,
     size::{SIDE, Size},
-    wire_fields::WireFields,
+    wire_fields::{NamedSize, WireFields},
 };
 use crate::event::{Warning, WarningCode};
 
@@ -27,7 +28,7 @@ const NAMED_FOR: u32 = 1024;
 pub const FAL_STRENGTH: f64 = 0.95;
 
 /// Fields of fal's SDXL endpoints that change the picture and that nothing here implements.
-pub const NOT_IMPLEMENTED: [&str; 26] = [
+pub const NOT_IMPLEMENTED: [&str; 27] = [
     "embeddings",
     "controlnets",
     "controlnet",
@@ -54,6 +55,16 @@ pub const NOT_IMPLEMENTED: [&str; 26] = [
     "noise_strength",
     "crop_output",
     "refiner",
+    "preserve_aspect_ratio",
+];
+
+/// Those of them that are switches: `false` asks for nothing.
+const SWITCHES: [&str; 5] = [
+    "controlnet_guess_mode",
+    "prompt_weighting",
+    "rescale_betas_snr_zero",
+    "crop_output",
+    "preserve_aspect_ratio",
 ];
 
 /// The names that `image_size` may have.
@@ -65,21 +76,19 @@ impl Fields {
     /// Reads fal's own fields. `native` is the app's own size.
     pub(super) fn fal(&mut self, native: Size) -> WireFields {
         for field in NOT_IMPLEMENTED {
-            if let Some(value) = self.take(field).filter(|value| !is_nothing(value)) {
+            if let Some(value) = self.take(field).filter(|value| !asks_for_nothing(field).contains(value)) {
                 let msg =
                     "This server does not implement it, and the picture would be another one: leave it out";
                 self.wrong(field, "feature_not_supported", msg, &value);
             }
         }
-        let size = self.take_beside("image_size", &["width", "height"]);
-        let size = size.and_then(|value| self.image_size(value, native));
-        let format = match self.take_beside("format", &["output_format"]) {
-            Some(value) => {
-                self.body.insert("format".to_owned(), value);
-                self.output_format("format")
-            }
-            None => None,
-        };
+        let size = self.take_beside("image_size", &["width", "height"]).and_then(|sent| {
+            let size = self.image_size(&sent, native)?;
+            Some(NamedSize { size, field: "image_size", sent })
+        });
+        let format = self.format_by("format", &["output_format"]);
+        let image_format = self.format_by("image_format", &["output_format"]);
+        let format = format.or(image_format);
         let data_uris = self.boolean("sync_mode").unwrap_or(false);
         // There is no safety model.
         self.boolean("enable_safety_checker");
@@ -90,15 +99,21 @@ impl Fields {
             }],
             _ => Vec::new(),
         };
-        let size = size.map(|size| (size, "image_size"));
         WireFields { size, format, data_uris, warnings, ..WireFields::default() }
     }
 
+    /// The format of the pictures, by a name of fal's for it.
+    fn format_by(&mut self, field: &str, ours: &[&str]) -> Option<OutputFormat> {
+        let value = self.take_beside(field, ours)?;
+        self.body.insert(field.to_owned(), value);
+        self.output_format(field)
+    }
+
     /// A name, or an object with both sides.
-    fn image_size(&mut self, value: Value, native: Size) -> Option<Size> {
+    fn image_size(&mut self, value: &Value, native: Size) -> Option<Size> {
         let field = "image_size";
         let members = match value {
-            Value::Object(members) => members,
+            Value::Object(members) => members.clone(),
             other => {
                 let named = SIZES.iter().find(|(name, _)| other.as_str() == Some(name));
                 if named.is_none() {
@@ -107,7 +122,7 @@ impl Fields {
                         "Input should be one of {}, or an object with width and height",
                         names.join(", ")
                     );
-                    self.out_of_bounds(field, "one_of", msg, &other, json!({ "expected": names }));
+                    self.out_of_bounds(field, "one_of", msg, other, json!({ "expected": names }));
                 }
                 return named.map(|(_, size)| size.for_native(native));
             }
@@ -121,8 +136,7 @@ impl Fields {
 
     fn required_side(&mut self, field: &str) -> Option<u32> {
         if self.body.get(field).is_none_or(Value::is_null) {
-            let members = Value::Object(self.body.clone());
-            self.wrong(field, "missing", "Field required", &members);
+            self.missing(field);
             return None;
         }
         self.side(field)
@@ -145,14 +159,22 @@ impl Task {
     }
 }
 
-/// Whether a value asks for nothing: clients send the defaults of fields that they do not use.
-fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(on) => !on,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => matches!(&text[..], "" | "default"),
-        Value::Array(values) => values.iter().all(is_nothing),
-        Value::Object(members) => members.values().all(is_nothing),
+/// The values of a field in [`NOT_IMPLEMENTED`] that change no picture: clients send the defaults of fields that they do
+/// not use. `null` is one of them for every field.
+pub fn asks_for_nothing(field: &str) -> Vec<Value> {
+    let mut values = vec![json!(null), json!(""), json!([]), json!({})];
+    if SWITCHES.contains(&field) {
+        values.push(json!(false));
     }
+    // Defaults of fal-ai/lora that say what every request here does.
+    match field {
+        "prediction_type" => values.push(json!("epsilon")),
+        "model_architecture" => values.push(json!("sdxl")),
+        "eta" => values.extend([json!(0), json!(0.0)]),
+        "sigmas" | "timesteps" => {
+            values.extend([json!({ "method": "default" }), json!({ "method": "default", "array": [] })]);
+        }
+        _ => {}
+    }
+    values
 }

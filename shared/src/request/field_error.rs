@@ -3,7 +3,7 @@
 use std::io;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::{
     ToSchema,
     openapi::{Array, Object, schema::SchemaType, schema::Type},
@@ -90,6 +90,11 @@ impl FieldError {
         self
     }
 
+    /// Whether it is about the body, and not about a header or the query.
+    pub fn is_of_body(&self) -> bool {
+        matches!(self.loc.first(), Some(Loc::Name(name)) if name == "body")
+    }
+
     /// The name of the top-level field.
     pub fn field(&self) -> String {
         match self.loc.get(1) {
@@ -116,6 +121,14 @@ pub(super) fn shown(input: &Value) -> Value {
             Value::Null
         }
         other => other.clone(),
+    }
+}
+
+/// A whole body or an object in it as an error returns it: all its members, or nothing if it is long.
+pub fn sent(members: &Map<String, Value>) -> Value {
+    match serde_json::to_writer(AtMost(MOST), members) {
+        Ok(()) => Value::Object(members.clone()),
+        Err(_) => Value::Null,
     }
 }
 

@@ -2,13 +2,15 @@
 
 use serde_json::{Map, Number, Value, json};
 
-use super::field_error::{FieldError, Loc};
+use super::field_error::{FieldError, Loc, sent};
 
 /// The unread members, and the errors of the read ones. A reader returns `None` for a member that is absent, `null` or
 /// invalid; for an invalid member it records an error.
 pub(super) struct Fields {
     /// The object's location in the body.
     at: Vec<Loc>,
+    /// The whole object, for the errors of members that are missing.
+    sent: Value,
     pub(super) body: Map<String, Value>,
     pub(super) errors: Vec<FieldError>,
 }
@@ -30,7 +32,7 @@ impl Fields {
 
     /// The members of an object within the body.
     pub(super) fn at(at: Vec<Loc>, body: Map<String, Value>) -> Self {
-        Self { at, body, errors: Vec::new() }
+        Self { at, sent: sent(&body), body, errors: Vec::new() }
     }
 
     pub(super) fn take(&mut self, field: &str) -> Option<Value> {
@@ -63,12 +65,17 @@ impl Fields {
         }
     }
 
+    /// A member that is required is not there.
+    pub(super) fn missing(&mut self, field: &str) {
+        let sent = self.sent.clone();
+        self.wrong(field, "missing", "Field required", &sent);
+    }
+
     /// A required text; returns the empty text if it is absent or invalid.
     pub(super) fn required_text(&mut self, field: &str, least: usize, most: usize) -> String {
         if self.body.get(field).is_none_or(Value::is_null) {
-            let body = Value::Object(self.body.clone());
             self.body.remove(field);
-            self.wrong(field, "missing", "Field required", &body);
+            self.missing(field);
             return String::new();
         }
         self.text(field, least, most).unwrap_or_default()

@@ -36,7 +36,7 @@ mod wire_fields;
 
 pub use check::{MAX_IMAGES, MAX_PIXELS, MAX_SEED, MIN_PIXELS};
 pub use dialect::{Defaults, Dialect, Endpoint, Names, Task, Unknown};
-pub use field_error::{FieldError, Loc};
+pub use field_error::{FieldError, Loc, sent};
 pub use image_request::{ImageRequest, LoraRequest};
 pub use input_image::{InputFormat, InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES};
 pub use lora::Lora;

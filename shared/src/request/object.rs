@@ -2,7 +2,6 @@
 
 use std::{cell::Cell, fmt};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value, json};
 
@@ -71,21 +70,20 @@ fn offset(body: &[u8], line: usize, column: usize) -> usize {
 
 /// Builds a value, and counts every value in it against the limit.
 #[derive(Clone, Copy)]
-pub(super) struct Counted<'a>(pub(super) &'a Cell<usize>);
+struct Counted<'a>(&'a Cell<usize>);
 
-impl Counted<'_> {
-    fn count<E: Error>(self) -> Result<(), E> {
-        let left = self.0.get().checked_sub(1);
-        self.0.set(left.ok_or_else(|| E::custom(format_args!("more than {MOST_VALUES} values")))?);
-        Ok(())
-    }
+/// Counts one value. `left` is how many more there may be.
+pub(super) fn count<E: Error>(left: &Cell<usize>) -> Result<(), E> {
+    let fewer = left.get().checked_sub(1);
+    left.set(fewer.ok_or_else(|| E::custom(format_args!("more than {MOST_VALUES} values")))?);
+    Ok(())
 }
 
 impl<'de> DeserializeSeed<'de> for Counted<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Value, D::Error> {
-        self.count()?;
+        count(self.0)?;
         json.deserialize_any(self)
     }
 }
@@ -121,11 +119,6 @@ impl<'de> Visitor<'de> for Counted<'_> {
         Ok(value.into())
     }
 
-    /// JSON has no bytes, but other formats have.
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Value, E> {
-        Ok(format!("data:;base64,{}", STANDARD.encode(bytes)).into())
-    }
-
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
         while let Some(value) = seq.next_element_seed(self)? {
@@ -137,7 +130,7 @@ impl<'de> Visitor<'de> for Counted<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
         while let Some(name) = map.next_key()? {
-            self.count()?;
+            count(self.0)?;
             members.insert(name, map.next_value_seed(self)?);
         }
         Ok(Value::Object(members))

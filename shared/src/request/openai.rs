@@ -8,7 +8,7 @@ use super::{
     output::OutputFormat,
     partials::Partials,
     size::{GRID, SIDE, Size},
-    wire_fields::WireFields,
+    wire_fields::{NamedSize, WireFields},
 };
 
 /// The largest `output_compression`, which means no loss.
@@ -17,7 +17,10 @@ pub const MAX_COMPRESSION: u64 = 100;
 impl Fields {
     /// Reads OpenAI's own fields.
     pub(super) fn openai(&mut self) -> WireFields {
-        let size = self.take_beside("size", &["width", "height"]).and_then(|value| self.openai_size(&value));
+        let size = self.take_beside("size", &["width", "height"]).and_then(|sent| {
+            let size = self.openai_size(&sent)?;
+            Some(NamedSize { size, field: "size", sent })
+        });
         let num_images = self.take_beside("n", &["num_images"]).and_then(|value| {
             self.body.insert("n".to_owned(), value);
             self.integer("n", 1, MAX_IMAGES)
@@ -27,7 +30,7 @@ impl Fields {
         let streams = self.boolean("stream").unwrap_or(false);
         let partials = self.integer("partial_images", 0, Partials::MOST.into()).unwrap_or(0) as u32;
         WireFields {
-            size: size.map(|size| (size, "size")),
+            size,
             num_images,
             format: Some(OutputFormat::Png),
             data_uris: false,

@@ -97,13 +97,13 @@ impl Fields {
         let strength_given = self.body.get("strength").cloned().filter(|value| !value.is_null());
         let strength = self.float("strength", Least::Above(0.0), MAX_STRENGTH);
         if image.is_none() && matches!(names.task(), Some(Task::ImageToImage | Task::Inpainting)) {
-            self.picture_missing("image_url");
+            self.missing("image_url");
         }
         if mask.is_none() && names.task() == Some(Task::Inpainting) {
-            self.picture_missing("mask_url");
+            self.missing("mask_url");
         }
         if image.is_none() && names.are_of_edits() {
-            self.picture_missing("image");
+            self.missing("image");
             return None;
         }
         let Some(image) = image else {
@@ -122,7 +122,8 @@ impl Fields {
         let holes = image.as_ref().and_then(|(_, alpha)| alpha.as_ref()).is_some_and(|alpha| alpha.has_holes);
         let default = if mask.is_some() || holes { STRENGTH_OF_MASK } else { STRENGTH };
         let default = names.task().and_then(Task::strength).unwrap_or(default);
-        let strength = strength.unwrap_or(default);
+        // The default never leaves a request without a step. A strength that the client chose is not changed.
+        let strength = strength.unwrap_or_else(|| default.max(f64::from(steps).recip()));
         if Original::steps(strength, steps) == 0 {
             let msg = "Leaves no step: num_inference_steps times strength should be at least 1";
             self.wrong("strength", "too_few_steps", msg, &strength.into());
@@ -141,11 +142,6 @@ impl Fields {
             None => own_alpha.filter(|alpha| alpha.has_holes).map(|alpha| alpha.mask),
         };
         Some(Original { image, mask, strength })
-    }
-
-    fn picture_missing(&mut self, field: &str) {
-        let body = Value::Object(self.body.clone());
-        self.wrong(field, "missing", "Field required", &body);
     }
 
     /// Takes a field by our name or by fal's, and returns it with that name. If both are given, ours counts.

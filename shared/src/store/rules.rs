@@ -84,7 +84,7 @@ impl Default for Rules {
             reap_within: Duration::from_secs(5),
             worker_known: Duration::from_secs(60),
             webhook_lease: Duration::from_secs(30),
-            webhook_first_wait: Duration::from_secs(5),
+            webhook_first_wait: Duration::from_secs(2),
             webhook_longest_wait: Duration::from_secs(3600),
             webhook_tries: 15,
             webhook_ttl: Duration::from_secs(24 * 3600),

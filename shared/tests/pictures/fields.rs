@@ -69,6 +69,11 @@ fn strength_is_a_share_of_the_steps() {
         (json!({ "strength": 0.05 }), 0.05, 1),
         (json!({ "strength": 1, "num_inference_steps": 1 }), 1.0, 1),
         (json!({ "num_inference_steps": 4 }), 0.3, 1),
+        // A default that would leave no step runs one.
+        (json!({ "num_inference_steps": 3 }), 1.0 / 3.0, 1),
+        (json!({ "num_inference_steps": 2 }), 0.5, 1),
+        (json!({ "num_inference_steps": 1 }), 1.0, 1),
+        (json!({ "num_inference_steps": 1, "mask": png(64, 64) }), 1.0, 1),
     ] {
         let spec = check(of(members.clone())).unwrap();
         assert_eq!((spec.strength(), spec.steps_to_take()), (strength, steps), "{members}");
@@ -79,8 +84,7 @@ fn strength_is_a_share_of_the_steps() {
         (json!({ "strength": 1.01 }), "less_than_equal"),
         (json!({ "strength": "1" }), "float_type"),
         (json!({ "strength": 0.04 }), "too_few_steps"),
-        (json!({ "num_inference_steps": 3 }), "too_few_steps"),
-        (json!({ "num_inference_steps": 1, "mask": png(64, 64) }), "too_few_steps"),
+        (json!({ "num_inference_steps": 3, "strength": 0.3 }), "too_few_steps"),
     ] {
         assert_eq!(wrong(of(members.clone()), Names::Own), [("strength".to_owned(), kind)], "{members}");
     }

@@ -11,16 +11,12 @@ use axum::{
         uri::{PathAndQuery, Uri},
     },
 };
-use glimpse_shared::id::JobId;
+use glimpse_shared::id::{JobId, RESERVED_OWNERS};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::proxy;
 use crate::{origin::origin, state::Api};
-
-/// Paths that are the same on every host.
-const ANYWHERE: [&str; 10] =
-    ["", "v1", "files", "health", "playground", "docs", "openapi.json", "queue", "api", ".well-known"];
 
 /// Marks a request to the queue's own host.
 #[derive(Clone, Copy)]
@@ -59,7 +55,9 @@ pub(crate) fn addressed(mut request: Request) -> Request {
 
 /// Whether a path is the same on every host.
 fn is_everywhere(path: &str) -> bool {
-    ANYWHERE.contains(&path.split('/').nth(1).unwrap_or_default())
+    let first = path.split('/').nth(1).unwrap_or_default();
+    // No app has one of these owners.
+    matches!(first, "" | ".well-known") || RESERVED_OWNERS.contains(&first)
 }
 
 fn is_queue_host(headers: &HeaderMap) -> bool {

@@ -65,19 +65,22 @@ impl Line {
 /// first start.
 pub(super) fn lines(state: &JobState, failure: Option<&ApiError>, now: Micros) -> Vec<Line> {
     let mut lines = vec![Line::queued(state.created_at)];
-    let worker = state.worker.as_ref();
-    if let Some(at) = state.started_at {
-        lines.push(Line::started(at, 1, worker.filter(|_| state.attempt == 1)));
-    }
+    lines.extend(first_start(state));
     if let Some(at) = state.finished_at.filter(|_| state.status.is_terminal()) {
         lines.push(Line::ended(at, failure));
         return lines;
     }
     if state.attempt > 1 {
-        lines.push(Line::started(now, state.attempt, worker));
+        lines.push(Line::started(now, state.attempt, state.worker.as_ref()));
     }
     if let Some(step) = state.step {
         lines.push(Line::step(now, step, state.steps));
     }
     lines
+}
+
+/// The line of the first start, if there was one.
+pub(super) fn first_start(state: &JobState) -> Option<Line> {
+    let worker = state.worker.as_ref().filter(|_| state.attempt == 1);
+    state.started_at.map(|at| Line::started(at, 1, worker))
 }

@@ -12,7 +12,7 @@ use glimpse_shared::{
 
 use super::{
     address::{QueueAddress, RequestUrls},
-    log::Line,
+    log::{Line, first_start},
     queue::{RequestPath, known, request},
     status::{Logs, RequestStatus},
 };
@@ -44,6 +44,7 @@ pub(super) async fn follow(
             urls: address.request(&app, id),
             logs: Logs::wanted(query).then(Vec::new),
             created_at: state.created_at,
+            queued: false,
             started: false,
             position: None,
         };
@@ -68,6 +69,8 @@ struct Statuses {
     /// The lines that are not sent yet; `None` if they were not asked for.
     logs: Option<Vec<Line>>,
     created_at: Micros,
+    /// Whether the line of the submit was said.
+    queued: bool,
     /// Whether a worker had the job before.
     started: bool,
     /// The position that the client knows.
@@ -78,6 +81,14 @@ impl Statuses {
     fn say(&mut self, line: impl FnOnce() -> Line) {
         if let Some(logs) = &mut self.logs {
             logs.push(line());
+        }
+    }
+
+    /// The line of the submit, if it was not said.
+    fn say_queued(&mut self) {
+        if !std::mem::replace(&mut self.queued, true) {
+            let at = self.created_at;
+            self.say(|| Line::queued(at));
         }
     }
 
@@ -98,8 +109,7 @@ impl Statuses {
                 self.in_progress(out);
             }
             EventKind::Queued => {
-                let at = self.created_at;
-                self.say(|| Line::queued(at));
+                self.say_queued();
                 // The event may be old.
                 let state = ask(self.api.store.status(self.id)).await.ok().flatten();
                 let told = match frame.event() {
@@ -111,6 +121,7 @@ impl Statuses {
                 Self::send(&RequestStatus::in_queue(self.id, self.urls.clone(), position), out);
             }
             EventKind::Started => {
+                self.say_queued();
                 self.started = true;
                 if let Some(Event::Started { attempt, worker }) = frame.event() {
                     self.say(|| Line::started(now, attempt, Some(&worker)));
@@ -131,6 +142,13 @@ impl Statuses {
         let state = ask(self.api.store.status(self.id)).await.ok().flatten();
         let state = state.filter(|state| state.status.is_terminal());
         let at = state.as_ref().and_then(|state| state.finished_at).unwrap_or_else(Micros::system);
+        // The log of a job that has ended may have only its end, but the client gets the lines of a status.
+        self.say_queued();
+        if !self.started
+            && let Some(line) = state.as_ref().and_then(first_start)
+        {
+            self.say(|| line);
+        }
         self.say(|| Line::ended(at, failure.as_ref()));
         let (urls, logs) = (self.urls.clone(), self.logs.take());
         Self::send(&RequestStatus::completed(self.id, urls, state.as_ref(), failure.as_ref(), logs), out);

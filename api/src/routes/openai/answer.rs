@@ -171,7 +171,7 @@ impl PictureStream for Answer {
     }
 
     /// One event for each picture.
-    async fn last(&self, api: &Api, json: Bytes) -> Result<Bytes, ApiError> {
+    async fn last(&self, api: &Api, json: Bytes, _: &str) -> Result<Bytes, ApiError> {
         let answer = self.clone();
         let (length, finals) = (json.len(), picture::finals(api, json).await?);
         let files = read(api, finals.pictures).await?;

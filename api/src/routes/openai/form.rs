@@ -1,5 +1,7 @@
 //! Reads a request in `multipart/form-data`, as a JSON request with pictures in data URIs: then all wires check the same.
 
+use std::collections::BTreeSet;
+
 use axum::{
     body::Bytes,
     extract::multipart::{Multipart, MultipartError, MultipartRejection},
@@ -8,6 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use glimpse_shared::request::{FieldError, Loc, parse_object};
 use serde_json::{Map, Number, Value};
 
+use super::nested::{self, Name, Step};
 use crate::{error::ApiError, intake::Parsed, state::Api};
 
 /// The most parts of a request.
@@ -27,6 +30,29 @@ const TEXTS: [&str; 12] = [
     "scheduler",
     "preview_source",
     "user",
+    "path",
+];
+
+/// The fields whose value is a switch: clients write it as `True` and `1` too.
+const SWITCHES: [&str; 1] = ["stream"];
+
+/// The other fields that are read. Malformed names of fields that are not read are ignored with them.
+const OTHERS: [&str; 15] = [
+    "n",
+    "num_images",
+    "num_inference_steps",
+    "width",
+    "height",
+    "guidance_scale",
+    "guidance_rescale",
+    "clip_skip",
+    "loras",
+    "strength",
+    "seed",
+    "preview_every",
+    "output_compression",
+    "partial_images",
+    "markup",
 ];
 
 /// The fields of pictures.
@@ -46,8 +72,7 @@ pub(super) async fn parsed(
         if parts.len() == MOST_PARTS {
             return Err(malformed(format!("The form has more than {MOST_PARTS} parts")));
         }
-        // The clients write a list as `image[]`.
-        let name = part.name().unwrap_or_default().trim_end_matches("[]").to_owned();
+        let name = Name::read(part.name().unwrap_or_default());
         let is_file = part.file_name().is_some();
         let content = part.bytes().await.map_err(|error| cut(&error))?;
         size += content.len();
@@ -59,57 +84,100 @@ pub(super) async fn parsed(
 }
 
 struct Part {
-    name: String,
+    /// The field alone, if its brackets are malformed.
+    name: Result<Name, String>,
     is_file: bool,
     content: Bytes,
 }
 
 fn members(parts: Vec<Part>) -> Result<Map<String, Value>, Box<FieldError>> {
-    let mut fields = Map::new();
-    for part in parts {
-        let is_picture = PICTURES.contains(&part.name.as_str());
-        if is_picture && fields.contains_key(&part.name) {
-            let msg = "One picture can be edited at a time";
-            return Err(FieldError::body(&part.name, "too_many_images", msg, &Value::Null).into());
+    let (mut fields, mut lists) = (Map::new(), BTreeSet::new());
+    for Part { name, is_file, content } in parts {
+        let name = match name {
+            Ok(name) => name,
+            Err(field) if is_read(&field) => return Err(brackets(&field)),
+            Err(_) => continue,
+        };
+        let field = &*name.field;
+        let is_picture = PICTURES.contains(&field);
+        if is_picture && !name.is_flat() {
+            return Err(brackets(field));
         }
-        let value = match part.is_file {
-            true if is_picture => data_uri(&part.content),
-            true if part.name == "markup" => {
+        if is_picture && fields.contains_key(field) {
+            let msg = "One picture can be edited at a time";
+            return Err(FieldError::body(field, "too_many_images", msg, &Value::Null).into());
+        }
+        let value = match is_file {
+            true if is_picture => data_uri(&content),
+            true if field == "markup" => {
                 let msg =
                     "This server does not implement it, and the picture would be another one: leave it out";
                 return Err(FieldError::body("markup", "feature_not_supported", msg, &Value::Null).into());
             }
             // As all unknown fields.
             true => continue,
-            false => part.value()?,
+            false => value(&name, &content)?,
         };
-        fields.insert(part.name, value);
+        if is_picture {
+            // The clients write its list as `image[]`.
+            fields.insert(field.to_owned(), value);
+            continue;
+        }
+        if name.steps.first() == Some(&Step::Each) && name.steps.len() > 1 {
+            lists.insert(field.to_owned());
+        }
+        if nested::put(&mut fields, &name, value).is_err() && is_read(field) {
+            return Err(brackets(field));
+        }
+    }
+    for field in lists.into_iter().filter(|field| is_read(field)) {
+        let list = fields.get(&field).unwrap_or(&Value::Null);
+        if nested::check_entries(list).is_err() {
+            let msg = "It is not clear to which entry a value belongs: give all entries the same members, number them as \
+                       name[0][member], or write the whole list in JSON";
+            return Err(FieldError::body(&field, "form_brackets", msg, list).into());
+        }
     }
     Ok(fields)
 }
 
-impl Part {
-    /// The value of a part that is not a file.
-    fn value(&self) -> Result<Value, Box<FieldError>> {
-        let name = &*self.name;
-        let Ok(text) = std::str::from_utf8(&self.content) else {
-            let msg = "Input should be a valid string in UTF-8";
-            return Err(FieldError::body(name, "string_unicode", msg, &Value::Null).into());
-        };
-        let is_text = TEXTS.contains(&name) || PICTURES.contains(&name);
-        Ok(match text.trim() {
-            _ if is_text => text.into(),
-            "true" => true.into(),
-            "false" => false.into(),
-            "null" => Value::Null,
-            list if list.starts_with(['[', '{']) => {
-                // With the limit on the number of values.
-                let object = parse_object(format!("{{\"list\":{list}}}").as_bytes());
-                object.ok().and_then(|mut object| object.remove("list")).unwrap_or_else(|| text.into())
-            }
-            other => other.parse::<Number>().map_or_else(|_| text.into(), Value::Number),
-        })
-    }
+/// Whether a field is known.
+fn is_read(field: &str) -> bool {
+    PICTURES.contains(&field)
+        || TEXTS.contains(&field)
+        || SWITCHES.contains(&field)
+        || OTHERS.contains(&field)
+}
+
+/// The names of the parts of a field are malformed, or contradict each other.
+fn brackets(field: &str) -> Box<FieldError> {
+    let msg = "The name of its parts should be name, name[], name[0], name[member], or these one after the other, and the \
+               same for all of its parts";
+    FieldError::body(field, "form_brackets", msg, &Value::Null).into()
+}
+
+/// The value of a part that is not a file.
+fn value(name: &Name, content: &[u8]) -> Result<Value, Box<FieldError>> {
+    let Ok(text) = std::str::from_utf8(content) else {
+        let msg = "Input should be a valid string in UTF-8";
+        return Err(FieldError::body(&name.field, "string_unicode", msg, &Value::Null).into());
+    };
+    let last = name.last();
+    let is_text = TEXTS.contains(&last) || PICTURES.contains(&last);
+    Ok(match text.trim() {
+        _ if is_text => text.into(),
+        "true" => true.into(),
+        "false" => false.into(),
+        "True" | "1" if SWITCHES.contains(&last) => true.into(),
+        "False" | "0" if SWITCHES.contains(&last) => false.into(),
+        "null" => Value::Null,
+        list if list.starts_with(['[', '{']) => {
+            // With the limit on the number of values.
+            let object = parse_object(format!("{{\"list\":{list}}}").as_bytes());
+            object.ok().and_then(|mut object| object.remove("list")).unwrap_or_else(|| text.into())
+        }
+        other => other.parse::<Number>().map_or_else(|_| text.into(), Value::Number),
+    })
 }
 
 /// The bytes decide the format of a picture, so the media type does not matter.

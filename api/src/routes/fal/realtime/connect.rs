@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use super::session::Session;
 use crate::{
+    connection::RawConnection,
     error::ApiError,
     reader::Reader,
     state::{Api, in_time},
@@ -41,6 +42,7 @@ pub(in crate::routes::fal) async fn connect(
     reader: Reader,
     path: Result<Path<(String, String)>, PathRejection>,
     Extension(task): Extension<Task>,
+    Extension(raw): Extension<RawConnection>,
     query: Result<Query<Options>, QueryRejection>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -58,7 +60,7 @@ pub(in crate::routes::fal) async fn connect(
     let limit = usize::try_from(LARGEST_MESSAGE.min(api.config.body_limit)).unwrap_or(usize::MAX);
     // The shutdown waits for it, also after the HTTP connection has ended.
     let open = api.connections.token();
-    let session = Session { reader, owner, name, task, headers, buffering };
+    let session = Session { reader, owner, name, task, headers, buffering, raw };
     let upgrade = upgrade.max_message_size(limit).max_frame_size(limit);
     Ok(upgrade.on_upgrade(move |socket| async move {
         session.run(socket).await;

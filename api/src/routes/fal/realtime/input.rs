@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use glimpse_shared::request::{FieldError, parse_msgpack, parse_object};
+use glimpse_shared::request::{FieldError, parse_msgpack, parse_object, sent};
 use serde_json::{Map, Value};
 
 use crate::{error::ApiError, state::Api};
@@ -28,6 +28,10 @@ pub(super) struct Input {
     pub(super) body: Bytes,
     /// The client's name for it, which its answer repeats.
     pub(super) request_id: Option<Value>,
+    /// The input as the errors of missing fields show it.
+    pub(super) sent: Value,
+    /// One entry for each value that JSON does not have.
+    pub(super) errors: Vec<FieldError>,
 }
 
 impl Message {
@@ -39,13 +43,15 @@ impl Message {
         let Self { format, bytes } = self;
         let size = bytes.len();
         let parse = move || {
-            let mut fields = match format {
-                Format::Msgpack => parse_msgpack(&bytes),
-                Format::Json => parse_object(&bytes),
-            }?;
+            let (mut fields, errors) = match format {
+                Format::Msgpack => parse_msgpack(&bytes)?,
+                Format::Json => (parse_object(&bytes)?, Vec::new()),
+            };
+            let sent = sent(&fields);
             let request_id = fields.remove("request_id").filter(|id| !id.is_null());
             adapt(&mut fields);
-            Ok::<_, Vec<FieldError>>(Input { body: Value::Object(fields).to_string().into(), request_id })
+            let body = Value::Object(fields).to_string().into();
+            Ok::<_, Vec<FieldError>>(Input { body, request_id, sent, errors })
         };
         api.requests.run_if_large(size, parse).await?.map_err(ApiError::Fields)
     }

@@ -30,8 +30,8 @@ use super::{
     output,
 };
 use crate::{
-    accept::Entered, config::OnDisconnect, error::ApiError, reader::Reader, routes::fal::enter::enter,
-    waiting::end_of,
+    accept::Entered, config::OnDisconnect, connection::RawConnection, error::ApiError, reader::Reader,
+    routes::fal::enter::enter, waiting::end_of,
 };
 
 /// The interval of pings: proxies close silent connections.
@@ -44,6 +44,9 @@ const IDLE: Duration = Duration::from_secs(300);
 const WRITE: Duration = Duration::from_secs(60);
 /// The timeout for the client's answer to the end of the connection.
 const CLOSE: Duration = Duration::from_secs(1);
+/// How much of a message above the limit is read and discarded, in bytes, and for how long.
+const DISCARDED: u64 = 64 << 20;
+const DISCARDING: Duration = Duration::from_secs(5);
 /// How many messages wait for the client in this process. No job starts while there are more.
 const UNSENT: usize = 2;
 
@@ -56,6 +59,8 @@ pub(super) struct Session {
     pub(super) headers: HeaderMap,
     /// How many inputs may wait.
     pub(super) buffering: usize,
+    /// The connection below the WebSocket.
+    pub(super) raw: RawConnection,
 }
 
 /// Why a connection ends.
@@ -71,17 +76,25 @@ impl Session {
     pub(super) async fn run(self, socket: WebSocket) {
         let (sink, mut messages) = socket.split();
         let (outgoing, unsent) = mpsc::channel(UNSENT);
-        let _writer = AbortOnDropHandle::new(tokio::spawn(write(sink, unsent)));
+        let mut writer = AbortOnDropHandle::new(tokio::spawn(write(sink, unsent)));
         let end = self.serve(&mut messages, &outgoing).await;
+        if let End::Told(close_code::SIZE, reason) = end {
+            let frame = CloseFrame { code: close_code::SIZE, reason: reason.into() };
+            let told = async {
+                let _ = outgoing.send(Message::Close(Some(frame))).await;
+                drop(outgoing);
+                let _ = (&mut writer).await;
+            };
+            if timeout(CLOSE, told).await.is_ok() {
+                // The client may send the rest of its message before it reads why.
+                self.raw.end(DISCARDED, DISCARDING).await;
+            }
+            return;
+        }
         let told = async {
             if let End::Told(code, reason) = end {
                 let frame = CloseFrame { code, reason: reason.into() };
                 let _ = outgoing.send(Message::Close(Some(frame))).await;
-                if code == close_code::SIZE {
-                    // The rest of the message is not read, so closing the socket resets it: the client needs time to
-                    // read why.
-                    tokio::time::sleep(CLOSE).await;
-                }
             }
             // Reading also sends the answer to a client's own close.
             while let Some(Ok(_)) = messages.next().await {}
@@ -168,13 +181,17 @@ impl Session {
     /// What an input gives: its pictures and how long they took, or an error.
     async fn answer(&self, message: input::Message) -> Vec<Message> {
         let (format, begun) = (message.format, Instant::now());
-        let Input { body, request_id } = match message.parsed(self.reader.api()).await {
+        let Input { body, request_id, sent, errors } = match message.parsed(self.reader.api()).await {
             Ok(input) => input,
             Err(error) => return vec![output::fault(&error, None)],
         };
-        match self.pictures(format, body, request_id.clone()).await {
+        let made = match errors.is_empty() {
+            true => self.pictures(format, body, request_id.clone()).await,
+            false => Err(ApiError::Fields(errors)),
+        };
+        match made {
             Ok(pictures) => vec![pictures, output::timing(begun.elapsed())],
-            Err(error) => vec![output::fault(&error, request_id.as_ref())],
+            Err(error) => vec![output::fault(&error.of_sent(&sent), request_id.as_ref())],
         }
     }
 
