@@ -12,6 +12,9 @@ use crate::{
     webhooks::{WebhookKey, WebhookLimits},
 };
 
+/// The largest `--body-limit`, in bytes.
+pub(crate) const LARGEST_BODY: u64 = 1 << 30;
+
 /// The flags of the API.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Config {
@@ -40,7 +43,7 @@ pub struct Config {
 
     /// Largest body of a request, in bytes, at most 1 GiB; a larger one gets 413. Pictures in data URIs count.
     #[arg(long, env = "GLIMPSE_BODY_LIMIT", value_name = "BYTES", default_value_t = 16 << 20,
-        value_parser = clap::value_parser!(u64).range(..=1 << 30))]
+        value_parser = clap::value_parser!(u64).range(..=LARGEST_BODY))]
     pub body_limit: u64,
 
     /// Fetches pictures that requests give as URLs (`image`, `mask`), only from public hosts. Without this flag,

@@ -34,8 +34,10 @@ pub enum Event {
         /// The attempt that made it.
         attempt: u32,
         /// The 0-based index of the last denoising step.
+        #[schema(maximum = 49)]
         step: u32,
         /// The number of steps.
+        #[schema(maximum = 50)]
         steps: u32,
         /// A JPEG of the first picture of the job.
         image: Image,
@@ -46,10 +48,13 @@ pub enum Event {
         /// The attempt that made it.
         attempt: u32,
         /// Its place among the job's partial pictures, from 0.
+        #[schema(maximum = 2)]
         index: u32,
         /// The 0-based index of the last denoising step.
+        #[schema(maximum = 49)]
         step: u32,
         /// The number of steps.
+        #[schema(maximum = 50)]
         steps: u32,
         /// A JPEG of the first picture of the job.
         image: Image,
@@ -57,8 +62,10 @@ pub enum Event {
     /// The pictures are finished.
     Completed {
         /// The final pictures.
+        #[schema(max_items = 4)]
         images: Vec<Image>,
         /// The seed that gives these pictures again.
+        #[schema(maximum = 9007199254740992i64)]
         seed: u64,
         /// How long each part took.
         timings: Timings,
@@ -179,8 +186,10 @@ pub struct Image {
     /// The media type.
     pub content_type: String,
     /// Pixels.
+    #[schema(maximum = 2048)]
     pub width: u32,
     /// Pixels.
+    #[schema(maximum = 2048)]
     pub height: u32,
 }
 

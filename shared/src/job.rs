@@ -208,6 +208,7 @@ pub struct WorkerRecord {
     pub features: Vec<String>,
     /// The names of its LoRAs, at most [`MAX_LISTED_LORAS`], in alphabetical order.
     #[serde(default)]
+    #[schema(max_items = 200)]
     pub loras: Vec<String>,
     /// The device: `cpu`, `cuda:0`, …
     pub device: String,
@@ -229,8 +230,10 @@ pub struct WorkerRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
     /// The newest step, from 0.
+    #[schema(maximum = 49)]
     pub step: u32,
     /// The number of steps.
+    #[schema(maximum = 50)]
     pub steps: u32,
 }
 

@@ -11,7 +11,7 @@ use utoipa::openapi::{
 
 use super::{
     draft::Draft,
-    field::{boolean, member, name, one_of, string},
+    field::{boolean, member, one_of, picture_uri, required_picture_uri},
     picture::{Reading, picture, side},
 };
 use crate::wire::FAL;
@@ -40,7 +40,7 @@ fn schema_name(task: Task) -> &'static str {
 fn own(draft: &mut Draft, fields: ObjectBuilder, task: Task) -> ObjectBuilder {
     let says = |field: ObjectBuilder, text: &str| field.description(Some(text));
     let picture = |own: &str, is_required: bool| {
-        let uri = if is_required { string().min_length(Some(1)) } else { name() };
+        let uri = if is_required { required_picture_uri() } else { picture_uri() };
         says(uri, &format!("As `{own}`, which counts if both are given"))
     };
     let mut fields = fields

@@ -7,6 +7,8 @@ use utoipa::openapi::{
     schema::{SchemaType, Type},
 };
 
+use crate::config::LARGEST_BODY;
+
 fn nullable(of: Type) -> ObjectBuilder {
     Object::builder().schema_type(SchemaType::from_iter([of, Type::Null]))
 }
@@ -41,9 +43,27 @@ pub(super) fn text(least: usize, most: usize) -> ObjectBuilder {
     nullable(Type::String).min_length(Some(least)).max_length(Some(most))
 }
 
-/// An optional text that is not empty and whose other rules are not rules of its length.
-pub(super) fn name() -> ObjectBuilder {
-    nullable(Type::String).min_length(Some(1))
+/// An optional text of this form.
+pub(super) fn of_form(pattern: &str) -> ObjectBuilder {
+    nullable(Type::String).min_length(Some(1)).pattern(Some(pattern))
+}
+
+/// An optional picture.
+pub(super) fn picture_uri() -> ObjectBuilder {
+    of_form(PICTURE)
+}
+
+/// A required picture.
+pub(super) fn required_picture_uri() -> ObjectBuilder {
+    string().min_length(Some(1)).pattern(Some(PICTURE))
+}
+
+/// A data URI, or the URL of a picture.
+const PICTURE: &str = r"^\s*([Dd][Aa][Tt][Aa]:|[Hh][Tt][Tt][Pp][Ss]?://)";
+
+/// An optional text that has no effect. Only the limit of bodies bounds it.
+pub(super) fn ignored() -> ObjectBuilder {
+    nullable(Type::String).max_length(Some(LARGEST_BODY as usize))
 }
 
 /// An optional whole number.

@@ -1,16 +1,17 @@
 //! OpenAI's routes for pictures.
 
 use glimpse_shared::request::{
-    Endpoint, Partials, Unknown,
+    Endpoint, MAX_INPUT_IMAGE_BYTES, Partials, Unknown,
     limits::{MAX_COMPRESSION, MAX_IMAGES, MAX_STEPS},
 };
-use utoipa::openapi::{HttpMethod, Object, ObjectBuilder, RefOr, Schema, schema::Type};
+use utoipa::openapi::{HttpMethod, ObjectBuilder, RefOr, Schema};
 
 use super::{
     answer::{any_of, event, events, json},
     draft::Draft,
     errors::{ON_OPENAIS, of_submits, of_the_store, of_waiting},
-    field::{boolean, integer, name, one_of, string},
+    field::{boolean, ignored, integer, of_form, one_of, string},
+    operators::APP,
     picture::{Reading, picture},
     route::Route,
 };
@@ -41,7 +42,11 @@ pub(super) fn describe(draft: &mut Draft) {
     let model = draft.schema::<Model<'_>>();
     let unknown = ApiError::AppUnknown { app: String::new(), served: Vec::new() };
     let route = Route::new("getModel", TAG, "Says whether an app is served")
-        .path("id", string().min_length(Some(1)), "The name of the app; its slash may be escaped or not")
+        .path(
+            "id",
+            string().min_length(Some(1)).max_length(Some(131)),
+            "The name of the app; its slash may be escaped or not",
+        )
         .answer(200, json("The app.", model))
         .errors(draft, &ON_OPENAIS, &[unknown])
         .errors(draft, &ON_OPENAIS, &of_the_store());
@@ -75,7 +80,7 @@ fn body(draft: &mut Draft, endpoint: Endpoint) -> RefOr<Schema> {
         return draft.named("OpenAiRequest", fields);
     }
     let file = |text: &str| {
-        let bytes = Object::builder().schema_type(Type::String).min_length(Some(1));
+        let bytes = string().min_length(Some(1)).max_length(Some(MAX_INPUT_IMAGE_BYTES));
         bytes.content_media_type("application/octet-stream").description(Some(text))
     };
     let fields = fields
@@ -88,11 +93,11 @@ fn body(draft: &mut Draft, endpoint: Endpoint) -> RefOr<Schema> {
 /// OpenAI's own fields.
 fn own(fields: ObjectBuilder) -> ObjectBuilder {
     let says = |field: ObjectBuilder, text: &str| field.description(Some(text));
-    let size = says(name(), "`WIDTHxHEIGHT` in pixels, multiples of 8, or `auto`");
+    let size = says(of_form("^(auto|[0-9]+x[0-9]+)$"), "`WIDTHxHEIGHT` in pixels, multiples of 8, or `auto`");
     let format = says(one_of(["jpeg", "png", "webp"]), "How the final pictures are encoded");
     let partial_images = says(integer(0, Partials::MOST.into()), "How many partial pictures a stream has");
     fields
-        .property("model", says(name().min_length(Some(0)), "The app; without it the only one"))
+        .property("model", says(of_form(APP), "The app; without it the only one"))
         .property("n", says(integer(1, MAX_IMAGES), "As `num_images`"))
         .property("size", size.examples(["auto", "512x512"]))
         .property(
@@ -109,6 +114,6 @@ fn own(fields: ObjectBuilder) -> ObjectBuilder {
         )
         .property("stream", says(boolean(), "Whether the answer is a stream of events"))
         .property("partial_images", partial_images)
-        .property("quality", says(name().min_length(Some(0)), "Has no effect"))
-        .property("user", says(name().min_length(Some(0)), "Has no effect"))
+        .property("quality", says(ignored(), "Has no effect"))
+        .property("user", says(ignored(), "Has no effect"))
 }

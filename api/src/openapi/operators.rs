@@ -16,8 +16,8 @@ use crate::{
 
 pub(super) const TAG: &str = "fleet";
 
-/// What [`App`](glimpse_shared::id::App) accepts, in a query.
-const APP: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}/[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
+/// What [`App`](glimpse_shared::id::App) accepts, in a query and in a field.
+pub(super) const APP: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}/[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
 
 pub(super) fn describe(draft: &mut Draft) {
     workers(draft);

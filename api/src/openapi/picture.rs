@@ -18,7 +18,9 @@ use utoipa::openapi::{
 
 use super::{
     draft::Draft,
-    field::{boolean, closed, integer, member, name, number, number_above, one_of, string, text},
+    field::{
+        boolean, closed, integer, member, number, number_above, of_form, one_of, picture_uri, string, text,
+    },
 };
 
 /// What the fields of a wire have as defaults.
@@ -109,10 +111,11 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
             .into(),
         ),
         ("loras", loras(draft, reading.is_closed)),
-        ("image", says(name(), PICTURE).into()),
+        ("image", says(picture_uri(), PICTURE).into()),
         (
             "mask",
-            says(name(), "A picture of any size, as `image`: white is repainted. Only with `image`").into(),
+            says(picture_uri(), "A picture of any size, as `image`: white is repainted. Only with `image`")
+                .into(),
         ),
         ("strength", or(number_above(0.0, MAX_STRENGTH), strength, &strength_text).into()),
         (
@@ -120,7 +123,7 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
             says(integer(0, MAX_SEED), "Without it a random number below 2^32; the result says it").into(),
         ),
         ("num_images", or(integer(1, MAX_IMAGES), 1, "How many pictures").into()),
-        ("scheduler", says(name(), SCHEDULER).examples(["DPM++ 2M Karras"]).into()),
+        ("scheduler", says(of_form("[A-Za-z]"), SCHEDULER).examples(["DPM++ 2M Karras"]).into()),
         ("scheduler_config", scheduler_config(draft)),
         ("preset", says(one_of(PRESETS.iter().map(|preset| preset.name)), PRESET).into()),
         (

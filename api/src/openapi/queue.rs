@@ -41,9 +41,13 @@ pub(super) fn describe(draft: &mut Draft) {
     }
     let state = draft.schema::<RequestStatus>();
     let route = statuses(of_request(draft, "getRequestStatus", "Says where a request is"), &state);
-    draft.add(HttpMethod::Get, &format!("{REQUEST}/status"), route.query("logs", string(), LOGS));
+    draft.add(
+        HttpMethod::Get,
+        &format!("{REQUEST}/status"),
+        route.query("logs", string().enum_values(Some(["1", "true"])), LOGS),
+    );
     let route = of_request(draft, "followRequest", "Sends the status of a request as it changes")
-        .query("logs", string(), LOGS)
+        .query("logs", string().enum_values(Some(["1", "true"])), LOGS)
         .answer(200, events("Each event has the log lines since the last one.", event(state)))
         .errors(draft, &ON_FALS, &[ApiError::StreamsFull { limit: 0 }]);
     draft.add(HttpMethod::Get, &format!("{REQUEST}/status/stream"), route);

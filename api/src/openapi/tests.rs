@@ -167,7 +167,7 @@ fn every_json_body_and_answer_has_a_schema() {
     }
 }
 
-/// Numbers have both bounds, texts a shortest length, lists a longest one. The fields that nothing implements have no
+/// Numbers have both bounds, texts a longest length or a form, lists a longest length. The fields that nothing implements have no
 /// type, and the values of booleans and of enums are bounds.
 #[test]
 fn every_field_of_a_body_has_its_bounds() {
@@ -187,7 +187,7 @@ fn every_field_of_a_body_has_its_bounds() {
             let bounded = match () {
                 () if has("enum") || has("$ref") || has("pattern") || is("boolean") => true,
                 () if is("integer") || is("number") => least && has("maximum"),
-                () if is("string") => has("minLength"),
+                () if is("string") => has("maxLength"),
                 () if is("array") => has("maxItems") && has("items"),
                 () => false,
             };

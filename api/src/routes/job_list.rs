@@ -36,6 +36,7 @@ pub(crate) struct Filter {
 /// Jobs, newest first.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct JobList {
+    #[schema(max_items = 100)]
     jobs: Vec<JobEntry>,
 }
 

@@ -113,9 +113,10 @@ pub(crate) struct JobView<'a> {
 /// The final pictures of a job.
 #[derive(Serialize, ToSchema)]
 struct JobResult<'a> {
-    #[schema(value_type = Vec<Image>)]
+    #[schema(value_type = Vec<Image>, max_items = 4)]
     images: Vec<&'a RawValue>,
     /// The seed that gives these pictures again.
+    #[schema(maximum = 9007199254740992i64)]
     seed: u64,
 }
 

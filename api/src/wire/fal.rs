@@ -97,12 +97,13 @@ fn report(error: &ApiError) -> Response {
 /// The answer with the pictures of a request.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Pictures<'a> {
-    #[schema(value_type = Vec<Image>)]
+    #[schema(value_type = Vec<Image>, max_items = 4)]
     images: &'a [&'a RawValue],
     /// The first of `images`.
     #[schema(value_type = Image)]
     image: Option<&'a &'a RawValue>,
     /// The seed that gives these pictures again.
+    #[schema(maximum = 9007199254740992i64)]
     seed: u64,
     #[serde(skip_serializing_if = "str::is_empty")]
     prompt: &'a str,

@@ -129,7 +129,7 @@ async fn nested_values_come_in_brackets() {
         let mut all = vec![Text("prompt", "x"), image(), Text("foo[a]", "b"), Text("foo[", "c")];
         all.extend(parts);
         let spec = asked(&all).await;
-        let loras: Vec<_> = spec.loras().iter().map(|lora| (lora.name().to_string(), lora.scale())).collect();
+        let loras: Vec<_> = spec.loras().iter().map(|lora| (lora.path().to_string(), lora.scale())).collect();
         assert_eq!(loras, both);
     }
     let stack = Stack::start().await;

@@ -58,10 +58,12 @@ struct About<'a> {
 pub(crate) struct Whole<'a> {
     /// Seconds since the Unix epoch.
     created: u64,
+    #[schema(max_items = 4)]
     data: Vec<Picture<'a>>,
     #[serde(flatten)]
     about: About<'a>,
     /// The seed that gives these pictures again.
+    #[schema(maximum = 9007199254740992i64)]
     seed: u64,
     /// The parts of the request that had no effect.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,7 +93,7 @@ pub(crate) struct PictureEvent<'a> {
     about: About<'a>,
     /// The index of a partial picture, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, maximum = 2)]
     partial_image_index: Option<u32>,
 }
 

@@ -17,7 +17,7 @@ use crate::{error::ApiError, intake::Parsed, state::Api};
 const MOST_PARTS: usize = 64;
 
 /// The fields whose value is a text even if it looks like a number.
-const TEXTS: [&str; 12] = [
+const TEXTS: [&str; 14] = [
     "prompt",
     "negative_prompt",
     "model",
@@ -27,6 +27,7 @@ const TEXTS: [&str; 12] = [
     "output_format",
     "quality",
     "preset",
+    "prompt_syntax",
     "scheduler",
     "preview_source",
     "user",
@@ -34,10 +35,10 @@ const TEXTS: [&str; 12] = [
 ];
 
 /// The fields whose value is a switch: clients write it as `True` and `1` too.
-const SWITCHES: [&str; 1] = ["stream"];
+const SWITCHES: [&str; 2] = ["stream", "long_prompt"];
 
 /// The other fields that are read. Malformed names of fields that are not read are ignored with them.
-const OTHERS: [&str; 15] = [
+const OTHERS: [&str; 16] = [
     "n",
     "num_images",
     "num_inference_steps",
@@ -47,6 +48,7 @@ const OTHERS: [&str; 15] = [
     "guidance_rescale",
     "clip_skip",
     "loras",
+    "scheduler_config",
     "strength",
     "seed",
     "preview_every",
