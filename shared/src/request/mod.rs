@@ -34,7 +34,7 @@ pub use field_error::{FieldError, Loc, sent};
 pub use image_request::{ImageRequest, LoraRequest};
 pub use input_image::{InputFormat, InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES};
 pub use lora::{Lora, LoraName, NoLoraName};
-pub use msgpack::parse_msgpack;
+pub use msgpack::{Unpacked, parse_msgpack};
 pub use object::parse_object;
 pub use output::{OutputFormat, PreviewSource};
 pub use partials::Partials;
