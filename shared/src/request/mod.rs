@@ -41,7 +41,7 @@ pub use image_request::{ImageRequest, LoraRequest};
 pub use input_image::{InputFormat, InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES};
 pub use lora::Lora;
 pub use lora_path::{HubLora, LoraName, LoraPath, LoraSource, LoraUrl, NoLoraPath};
-pub use msgpack::parse_msgpack;
+pub use msgpack::{Unpacked, parse_msgpack};
 pub use object::parse_object;
 pub use offer::Offer;
 pub use output::{OutputFormat, PreviewSource};

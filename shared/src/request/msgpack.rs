@@ -23,13 +23,16 @@ const DEEPEST: usize = 128;
 /// The fields that may be bytes: the file of a picture.
 const PICTURES: [&str; 4] = ["image", "mask", "image_url", "mask_url"];
 
+/// The object of a message, and one entry for each value that JSON does not have.
+pub type Unpacked = (Map<String, Value>, Vec<FieldError>);
+
 /// Parses a message into an object, with the limits of [`super::parse_object`]. The bytes of a picture become a data URI,
 /// as a picture in JSON has it. The second value has one entry for each value that JSON does not have: bytes elsewhere,
 /// a text that is not UTF-8, NaN and the infinities. In the object these are `null`.
 ///
 /// # Errors
 /// One entry with `loc` = `["body"]` if the bytes are not one value, or are not a map whose keys are strings.
-pub fn parse_msgpack(message: &[u8]) -> Result<(Map<String, Value>, Vec<FieldError>), Vec<FieldError>> {
+pub fn parse_msgpack(message: &[u8]) -> Result<Unpacked, Vec<FieldError>> {
     let document = Document { left: Cell::new(MOST_VALUES), wrong: RefCell::default() };
     let parsed = parse(message, &document).map_err(|error| {
         vec![FieldError {
