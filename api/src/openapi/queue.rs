@@ -1,6 +1,6 @@
 //! fal's queue.
 
-use utoipa::openapi::{HttpMethod, RefOr, Schema};
+use utoipa::openapi::{HttpMethod, ObjectBuilder, RefOr, Schema};
 
 use super::{
     answer::{Answer, event, events, json},
@@ -41,13 +41,9 @@ pub(super) fn describe(draft: &mut Draft) {
     }
     let state = draft.schema::<RequestStatus>();
     let route = statuses(of_request(draft, "getRequestStatus", "Says where a request is"), &state);
-    draft.add(
-        HttpMethod::Get,
-        &format!("{REQUEST}/status"),
-        route.query("logs", string().enum_values(Some(["1", "true"])), LOGS),
-    );
+    draft.add(HttpMethod::Get, &format!("{REQUEST}/status"), route.query("logs", logs(), LOGS));
     let route = of_request(draft, "followRequest", "Sends the status of a request as it changes")
-        .query("logs", string().enum_values(Some(["1", "true"])), LOGS)
+        .query("logs", logs(), LOGS)
         .answer(200, events("Each event has the log lines since the last one.", event(state)))
         .errors(draft, &ON_FALS, &[ApiError::StreamsFull { limit: 0 }]);
     draft.add(HttpMethod::Get, &format!("{REQUEST}/status/stream"), route);
@@ -65,6 +61,11 @@ pub(super) fn describe(draft: &mut Draft) {
 }
 
 const LOGS: &str = "`1` or `true` for log lines";
+
+/// fal's JavaScript client always sends `0` or `1`, its Python client `false` or `true`.
+fn logs() -> ObjectBuilder {
+    string().enum_values(Some(["0", "1", "false", "true"]))
+}
 
 fn with_request(route: Route) -> Route {
     route

@@ -32,6 +32,17 @@ async fn the_document_is_the_file_for_the_server_that_the_client_reached() {
     assert_eq!(served, file);
 }
 
+#[test]
+fn what_fals_clients_send_for_logs_is_in_the_document() {
+    let document = file();
+    for path in ["status", "status/stream"] {
+        let path = format!("/queue/{{owner}}/{{app}}/requests/{{id}}/{path}");
+        let parameters = document["paths"][path]["get"]["parameters"].as_array().unwrap();
+        let logs = parameters.iter().find(|parameter| parameter["name"] == "logs").unwrap();
+        assert_eq!(logs["schema"]["enum"], json!(["0", "1", "false", "true"]));
+    }
+}
+
 #[tokio::test]
 async fn the_page_about_the_routes_loads_nothing_from_elsewhere() {
     let stack = Stack::start().await;
