@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use glimpse_shared::{
     job::WorkerRecord,
     needs::{Capabilities, NeededFeature, Needs, features_of},
-    request::{FieldError, ImageSpec},
+    request::{FieldError, ImageSpec, Loc, Lora},
 };
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ impl<'a> Asked<'a> {
             format!("No worker of this app reads {}: leave it out, or update the workers", words(feature))
         };
         let mut errors: Vec<_> =
-            missing.map(|needed| self.feature_error(needed, msg(needed.feature))).collect();
+            missing.flat_map(|needed| self.feature_errors(needed, &msg(needed.feature))).collect();
         // A worker that says nothing is of a release that did not say it.
         let all_say = each.iter().all(|each| !each.features.is_empty());
         let files = self.spec.loras().iter().any(|lora| lora.path().source().is_none());
@@ -113,13 +113,11 @@ impl<'a> Asked<'a> {
             errors.push(FieldError::body("scheduler", "one_of", msg, &scheduler.into()).with_ctx(ctx));
         }
         if none || !reading.is_empty() {
-            errors.extend(self.features.iter().map(|needed| {
+            errors.extend(self.features.iter().flat_map(|needed| {
                 let feature = words(needed.feature);
                 let picture = self.picture(Part::Features);
-                self.feature_error(
-                    needed,
-                    format!("No worker of this app reads {feature} for a picture of {picture}"),
-                )
+                let msg = format!("No worker of this app reads {feature} for a picture of {picture}");
+                self.feature_errors(needed, &msg)
             }));
         }
         errors
@@ -156,14 +154,27 @@ impl<'a> Asked<'a> {
         FieldError::body(field, "less_than_equal", msg, &side.into()).with_ctx(json!({ "le": most }))
     }
 
-    fn feature_error(&self, needed: &NeededFeature, msg: String) -> FieldError {
-        let input = match needed.field {
-            "scheduler_config" => Value::Object(self.spec.scheduler_config().clone()),
-            "loras" => json!(self.spec.loras()),
-            "prompt_syntax" => json!(self.spec.prompt_syntax()),
-            _ => json!(self.spec.long_prompt()),
-        };
-        FieldError::body(needed.field, "feature_not_supported", msg, &input)
+    /// One entry for the field that needs a feature, or one per LoRA from such a source.
+    fn feature_errors(&self, needed: &NeededFeature, msg: &str) -> Vec<FieldError> {
+        let from =
+            |lora: &Lora| lora.path().source().is_some_and(|source| source.feature() == needed.feature);
+        let loras = self.spec.loras().iter().enumerate().filter(|(_, lora)| from(lora));
+        let mut errors: Vec<_> = loras
+            .map(|(index, lora)| {
+                let at = [Loc::Name("loras".to_owned()), Loc::Index(index), Loc::Name("path".to_owned())];
+                FieldError::within_body(at, "feature_not_supported", msg, &lora.path().full_text().into())
+            })
+            .collect();
+        if errors.is_empty() {
+            let input = match needed.field {
+                "scheduler_config" => Value::Object(self.spec.scheduler_config().clone()),
+                "loras" => json!(self.spec.loras()),
+                "prompt_syntax" => json!(self.spec.prompt_syntax()),
+                _ => json!(self.spec.long_prompt()),
+            };
+            errors.push(FieldError::body(needed.field, "feature_not_supported", msg, &input));
+        }
+        errors
     }
 }
 

@@ -203,7 +203,7 @@ fn scheduler_config(draft: &mut Draft) -> RefOr<Schema> {
 
 fn loras(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {
     let hub_id = if is_closed { "" } else { "; `OWNER/NAME` means `hf://OWNER/NAME`" };
-    let path = string().min_length(Some(1)).max_length(Some(MAX_LORA_URL_BYTES));
+    let path = string().min_length(Some(1)).pattern(Some(format!("^.{{1,{MAX_LORA_URL_BYTES}}}$")));
     let path = path.description(Some(format!(
         "A file of the workers' `--lora-dir`, of at most {MAX_LORA_NAME_CHARS} characters; parts are divided by `/`. \
          With `--allow-lora-urls` also an http or https URL of at most {MAX_LORA_URL_BYTES} bytes, and with \

@@ -89,6 +89,15 @@ fn encoded(url: &str) -> String {
     url.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
+/// Waits until the system's clock shows another second, as timestamps of calls do.
+async fn next_second() {
+    let second = || glimpse_shared::id::Micros::system().rfc3339()[..19].to_owned();
+    let now = second();
+    while second() == now {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// The public key of a stack.
 async fn public_key(stack: &Stack) -> Vec<u8> {
     let answer = stack.get("/.well-known/jwks.json").await;
@@ -216,6 +225,9 @@ async fn a_receiver_that_does_not_acknowledge_is_called_again_with_the_same_body
     let mut wait = FIRST_WAIT;
     for number in 1..count {
         calls(&receiver, number).await;
+        if number == 1 {
+            next_second().await;
+        }
         let passed = calls_after(&stack, &receiver, number + 1).await;
         assert!(passed >= wait, "call {number} came after {passed:?}, not {wait:?}");
         wait *= 2;
@@ -226,7 +238,6 @@ async fn a_receiver_that_does_not_acknowledge_is_called_again_with_the_same_body
     assert!(calls.iter().all(|call| call.body == calls[0].body && call.path == "/hook"));
     let ids: Vec<_> = calls.iter().map(|call| call.header("x-fal-webhook-request-id")).collect();
     assert!(ids.iter().all(|id| *id == ids[0]));
-    // The calls took longer than a second.
     assert!(times[0] < times[count - 1], "{times:?}");
     let signature = |call: &WebhookCall| call.header("x-fal-webhook-signature").to_owned();
     assert_ne!(signature(&calls[0]), signature(&calls[count - 1]));

@@ -1,6 +1,10 @@
 //! Finds what changes a prompt from step to step, which is not supported.
 
-use super::{PromptError, Side, networks::shown, positions};
+use super::{
+    error::PromptError,
+    side::Side,
+    words::{positions, shown},
+};
 
 /// An open bracket.
 struct Open {

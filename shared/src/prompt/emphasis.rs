@@ -1,6 +1,9 @@
 //! Emphasis: `(a)`, `((a))`, `(a:1.3)`, `[a]`, escapes and `BREAK`.
 
-use super::{PromptError, networks::shown, positions};
+use super::{
+    error::PromptError,
+    words::{positions, shown},
+};
 
 /// The weight of round brackets without a number; square brackets divide by it.
 const BRACKET: f64 = 1.1;

@@ -5,12 +5,17 @@
 
 mod editing;
 mod emphasis;
+mod error;
 mod networks;
+mod side;
+mod words;
 
 use serde::{Deserialize, Serialize};
 
 pub use emphasis::Part;
+pub use error::PromptError;
 pub use networks::LoraTag;
+pub use side::Side;
 
 /// How a prompt is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,16 +35,6 @@ impl PromptSyntax {
     }
 }
 
-/// Which of the two prompts of a request a text is. Only the positive one may have `<…>` tags, and only in that one
-/// `AND` is a word of the syntax.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// What to draw.
-    Positive,
-    /// What not to draw.
-    Negative,
-}
-
 /// A prompt in the syntax of AUTOMATIC1111's web UI.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prompt {
@@ -47,35 +42,6 @@ pub struct Prompt {
     pub parts: Vec<Part>,
     /// Its LoRAs, in order.
     pub loras: Vec<LoraTag>,
-}
-
-/// Why a prompt cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PromptError {
-    /// `[a:b:0.5]`, `[a:0.5]` or `[a::0.5]`.
-    #[error(
-        "Prompt editing ({0}) is not supported. To write a bracket or a colon as text, put a backslash before the bracket"
-    )]
-    Editing(String),
-    /// `[a|b]`.
-    #[error(
-        "Alternating words ({0}) are not supported. To write a bracket as text, put a backslash before it"
-    )]
-    Alternation(String),
-    /// `AND`.
-    #[error(
-        "AND, which divides a prompt into several, is not supported. Write it in small letters to use it as a word"
-    )]
-    And,
-    /// `(a:1.2.3)`.
-    #[error("The weight {0} is not a number")]
-    Weight(String),
-    /// A tag of another kind than `lora`.
-    #[error("<{0}:…> is not supported: a prompt may name only LoRAs, as <lora:NAME:SCALE>")]
-    Network(String),
-    /// A LoRA with a scale that is not a number.
-    #[error("<{0}> is not a LoRA: write it as <lora:NAME:SCALE>")]
-    Lora(String),
 }
 
 impl Prompt {
@@ -91,18 +57,4 @@ impl Prompt {
         editing::check(&text, side)?;
         Ok(Self { parts: emphasis::parts(&text)?, loras })
     }
-}
-
-/// Whether a character is one of a word, as in a regular expression.
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
-}
-
-/// The byte positions at which `word` stands alone.
-fn positions<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
-    text.match_indices(word).map(|(at, _)| at).filter(move |at| {
-        let before = text[..*at].chars().next_back();
-        let after = text[at + word.len()..].chars().next();
-        !before.is_some_and(is_word) && !after.is_some_and(is_word)
-    })
 }

@@ -1,6 +1,9 @@
 //! Tags for LoRAs in a prompt: `<lora:NAME>`, `<lora:NAME:SCALE>`, `<lora:NAME:SCALE OF TEXT:SCALE OF UNET>`.
 
-use super::{PromptError, is_word};
+use super::{
+    error::PromptError,
+    words::{is_word, shown},
+};
 
 /// A LoRA that a prompt names.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,9 +15,6 @@ pub struct LoraTag {
     /// The scale in the UNet, if the tag has another one for it.
     pub unet_scale: Option<f64>,
 }
-
-/// Longest part of a tag in a message, in characters.
-const SHOWN: usize = 60;
 
 /// The prompt without its tags, and the LoRAs that they name.
 pub(super) fn taken_out(prompt: &str) -> Result<(String, Vec<LoraTag>), PromptError> {
@@ -61,14 +61,6 @@ fn lora(kind: &str, arguments: &str) -> Result<LoraTag, PromptError> {
         return Err(wrong());
     }
     Ok(LoraTag { name: name.to_owned(), scale, unet_scale })
-}
-
-/// The beginning of a text, for a message.
-pub(super) fn shown(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 #[cfg(test)]
