@@ -178,6 +178,10 @@ fn texts(schema: &Value) -> Vec<(Value, bool)> {
     if let Some(most) = most.filter(|most| *most < 1 << 20) {
         tries.extend([(text(least.unwrap_or(0)), true), (text(most), true), (text(most + 1), false)]);
     }
+    if let Some(most) = schema["pattern"].as_str().and_then(|pattern| pattern.strip_prefix("^.{1,")) {
+        let most = most.trim_end_matches("}$").parse().expect("the most of it");
+        tries.extend([(json!(""), false), (json!("a/b"), true), (text(most + 1), false)]);
+    }
     // The patterns of pictures, schedulers and sizes do not say all that their values need.
     if schema["pattern"].as_str().is_some_and(|pattern| pattern.contains(r"]{0,63}/[")) {
         let part = "a".repeat(64);

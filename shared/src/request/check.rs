@@ -5,6 +5,9 @@ use serde_json::{Map, Value, json};
 use crate::prompt::PromptSyntax;
 
 use super::{
+    bounds::{
+        MAX_CLIP_SKIP, MAX_IMAGES, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_SEED, MAX_STEPS, default,
+    },
     dialect::{Dialect, Names, Unknown},
     field_error::FieldError,
     fields::{Fields, Least},
@@ -16,41 +19,6 @@ use super::{
     spec::ImageSpec,
     wire_fields::{NamedSize, WireFields},
 };
-
-/// The largest seed: what a JSON number holds exactly.
-pub const MAX_SEED: u64 = 1 << 53;
-
-/// The smallest picture, width times height.
-pub const MIN_PIXELS: u64 = 64 * 64;
-
-/// The largest picture that any app makes, width times height.
-pub const MAX_PIXELS: u64 = 2048 * 1024;
-
-/// The most pictures of one request.
-pub const MAX_IMAGES: u64 = 4;
-
-/// Defaults of a request: diffusers' example for SDXL, as fal streams it.
-pub mod default {
-    /// What not to draw.
-    pub const NEGATIVE_PROMPT: &str = "blurry, low quality";
-    /// Denoising steps.
-    pub const NUM_INFERENCE_STEPS: u32 = 20;
-    /// The strength of the guidance by the prompt.
-    pub const GUIDANCE_SCALE: f64 = 5.0;
-    /// Steps between two previews.
-    pub const PREVIEW_EVERY: u32 = 5;
-}
-
-/// The longest prompt, in characters.
-pub const MAX_PROMPT_CHARS: usize = 10_000;
-/// The most denoising steps.
-pub const MAX_STEPS: u64 = 50;
-/// The strongest guidance by the prompt.
-pub const MAX_GUIDANCE: f64 = 30.0;
-/// The largest `guidance_rescale`.
-pub const MAX_RESCALE: f64 = 1.0;
-/// The most layers of the text encoders that may be skipped.
-pub const MAX_CLIP_SKIP: u64 = 12;
 
 impl ImageSpec {
     /// Checks a request against the rules and against what the app's workers offer. Takes the members that it knows

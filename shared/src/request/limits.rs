@@ -1,7 +1,7 @@
 //! The numbers of a request's rules and its defaults, for a description of the rules.
 
 pub use super::{
-    check::{
+    bounds::{
         MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_IMAGES, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_SEED,
         MAX_STEPS, default,
     },

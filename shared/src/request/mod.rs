@@ -4,6 +4,7 @@
 //! table of `docs/protocol.md`.
 
 mod alpha;
+mod bounds;
 mod check;
 mod data_uri;
 mod dialect;
@@ -34,7 +35,7 @@ mod spec;
 mod webp;
 mod wire_fields;
 
-pub use check::{MAX_IMAGES, MAX_PIXELS, MAX_SEED, MIN_PIXELS};
+pub use bounds::{MAX_IMAGES, MAX_PIXELS, MAX_SEED, MIN_PIXELS};
 pub use dialect::{Defaults, Dialect, Endpoint, Names, Task, Unknown};
 pub use field_error::{FieldError, Loc, sent};
 pub use image_request::{ImageRequest, LoraRequest};

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    check::MAX_IMAGES,
+    bounds::MAX_IMAGES,
     fields::Fields,
     output::OutputFormat,
     partials::Partials,

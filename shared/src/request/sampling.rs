@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    check::{MAX_GUIDANCE, MAX_STEPS, default},
+    bounds::{MAX_GUIDANCE, MAX_STEPS, default},
     field_error::{FieldError, Loc},
     fields::{Fields, Least},
     offer::Offer,
