@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use glimpse_shared::{
     job::WorkerRecord,
-    needs::{Capabilities, NeededFeature, Needs, features_of},
+    needs::{Capabilities, NeededFeature, Needs, REQUIRED, WITHOUT, Word, features_of},
     request::{FieldError, ImageSpec, Loc, Lora},
 };
 use serde_json::{Value, json};
@@ -42,11 +42,17 @@ impl Each {
 /// At least one entry: one per field that no worker offers, or none together with the other fields.
 pub(crate) fn needs(each: &[Each], spec: &ImageSpec) -> Result<Needs, Vec<FieldError>> {
     let asked = Asked::of(spec);
-    let missing = asked.missing(each);
+    let mut missing = asked.missing(each);
+    missing.extend(asked.required(each));
     if !missing.is_empty() {
         return Err(missing);
     }
     let needs = Needs::of(spec);
+    let apart = asked.without(each).into_iter().fold(needs.clone(), Needs::and);
+    if each.iter().any(|each| each.meets(&apart)) {
+        return Ok(apart);
+    }
+    // Only workers of a release that did not say what they take.
     if each.iter().any(|each| each.meets(&needs)) {
         return Ok(needs);
     }
@@ -70,7 +76,8 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     fn of(spec: &'a ImageSpec) -> Self {
-        let pixels = u64::from(spec.width()) * u64::from(spec.height());
+        let (width, height) = spec.largest();
+        let pixels = u64::from(width) * u64::from(height);
         Self { spec, pixels, features: features_of(spec).collect() }
     }
 
@@ -91,6 +98,36 @@ impl<'a> Asked<'a> {
             errors.push(FieldError::body("loras", "feature_not_supported", msg, &input));
         }
         errors
+    }
+
+    /// Whether the request lacks an image, and whether it lacks a mask, each with the field's name.
+    fn lacks(&self) -> [(&'static str, bool); 2] {
+        [("image", self.spec.image().is_none()), ("mask", self.spec.mask().is_none())]
+    }
+
+    /// The pictures that all workers require and the request does not have.
+    fn required(&self, each: &[Each]) -> Vec<FieldError> {
+        let [by_image, by_mask] = REQUIRED;
+        let all = |requires: &dyn Fn(&Each) -> bool| !each.is_empty() && each.iter().all(requires);
+        let required = [all(&|each| each.has(by_image) || each.has(by_mask)), all(&|each| each.has(by_mask))];
+        let lacking =
+            self.lacks().into_iter().zip(required).filter(|((_, lacks), required)| *lacks && *required);
+        lacking
+            .map(|((field, _), _)| {
+                let msg = format!("Every worker of this app has a model that needs a {field}: add one");
+                FieldError::body(field, "missing", msg, &Value::Null)
+            })
+            .collect()
+    }
+
+    /// What the job needs of its worker where some workers require a picture that it lacks.
+    fn without(&self, each: &[Each]) -> Vec<Word> {
+        let requires = |feature: &&str| each.iter().any(|each| each.has(feature));
+        if !REQUIRED.iter().any(|feature| requires(&feature)) {
+            return Vec::new();
+        }
+        let lacking = self.lacks().into_iter().zip(WITHOUT).filter(|((_, lacks), _)| *lacks);
+        lacking.map(|(_, word)| Word::feature(word)).collect()
     }
 
     /// The fields of a request that some workers offer, but none all of them: those without which one worker would do;
@@ -135,7 +172,8 @@ impl<'a> Asked<'a> {
     fn picture(&self, but: Part) -> String {
         let others = self.others(but);
         let with = if others.is_empty() { String::new() } else { format!(" with {}", others.join(" and ")) };
-        format!("{}x{}{with}", self.spec.width(), self.spec.height())
+        let (width, height) = self.spec.largest();
+        format!("{width}x{height}{with}")
     }
 
     fn others(&self, but: Part) -> Vec<String> {
@@ -145,7 +183,7 @@ impl<'a> Asked<'a> {
     }
 
     fn size_error(&self, most: u64) -> FieldError {
-        let (width, height, pixels) = (self.spec.width(), self.spec.height(), self.pixels);
+        let ((width, height), pixels) = (self.spec.largest(), self.pixels);
         let (field, side) = if width >= height { ("width", width) } else { ("height", height) };
         let msg = format!(
             "With {} a picture should have at most {most} pixels, {width}x{height} has {pixels}",
@@ -170,6 +208,11 @@ impl<'a> Asked<'a> {
                 "scheduler_config" => Value::Object(self.spec.scheduler_config().clone()),
                 "loras" => json!(self.spec.loras()),
                 "prompt_syntax" => json!(self.spec.prompt_syntax()),
+                "denoising_end" => json!(self.spec.denoising_end()),
+                "aesthetic_score" => json!(self.spec.aesthetic_score()),
+                "negative_aesthetic_score" => json!(self.spec.negative_aesthetic_score()),
+                "padding_mask_crop" => json!(self.spec.padding_mask_crop()),
+                "hires" => json!(self.spec.hires()),
                 _ => json!(self.spec.long_prompt()),
             };
             errors.push(FieldError::body(needed.field, "feature_not_supported", msg, &input));

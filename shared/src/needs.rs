@@ -13,6 +13,12 @@ use crate::request::{ImageSpec, Lora, LoraSource};
 /// The feature of a worker that reads `scheduler_config`.
 pub const SCHEDULER_CONFIG: &str = "scheduler_config";
 
+/// The feature of a worker that takes requests without an image, and of one that takes those without a mask. A job needs
+/// them only in an app where some worker requires an image or a mask.
+pub const WITHOUT: [&str; 2] = ["no_image", "no_mask"];
+/// The feature of a worker that requires an image, and of one that requires an image and a mask.
+pub const REQUIRED: [&str; 2] = ["image_required", "mask_required"];
+
 /// One thing that a job can need, as `kind:value`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Word(String);
@@ -58,6 +64,11 @@ pub fn features_of(spec: &ImageSpec) -> impl Iterator<Item = NeededFeature> {
         (SCHEDULER_CONFIG, "scheduler_config", !spec.scheduler_config().is_empty()),
         ("prompt_syntax", "prompt_syntax", !spec.prompt_syntax().is_plain()),
         ("long_prompt", "long_prompt", spec.long_prompt()),
+        ("refiner", "denoising_end", spec.denoising_end().is_some()),
+        ("aesthetic_score", "aesthetic_score", spec.aesthetic_score().is_some()),
+        ("aesthetic_score", "negative_aesthetic_score", spec.negative_aesthetic_score().is_some()),
+        ("padding_mask_crop", "padding_mask_crop", spec.padding_mask_crop().is_some()),
+        ("hires", "hires", spec.hires().is_some()),
         ("lora_scales", "loras", spec.loras().iter().any(Lora::has_scales_of_parts)),
         (LoraSource::Hub.feature(), "loras", from(LoraSource::Hub)),
         (LoraSource::Urls.feature(), "loras", from(LoraSource::Urls)),
@@ -86,7 +97,15 @@ impl Needs {
     pub fn of(spec: &ImageSpec) -> Self {
         let scheduler = spec.scheduler().map(Word::scheduler);
         let features = features_of(spec).map(|needed| Word::feature(needed.feature));
-        Self::new(u64::from(spec.width()) * u64::from(spec.height()), scheduler.into_iter().chain(features))
+        let (width, height) = spec.largest();
+        Self::new(u64::from(width) * u64::from(height), scheduler.into_iter().chain(features))
+    }
+
+    /// The same needs and a word.
+    #[must_use]
+    pub fn and(mut self, word: Word) -> Self {
+        self.words.insert(word);
+        self
     }
 
     /// The size of the picture, in pixels.

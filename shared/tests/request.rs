@@ -1,7 +1,7 @@
 //! The rules of a request, at their limits.
 
 use glimpse_shared::request::{
-    Defaults, FieldError, ImageSpec, Lora, LoraPath, LoraSource, MAX_SEED, Offer, OutputFormat,
+    Defaults, FieldError, ImageSpec, Loc, Lora, LoraPath, LoraSource, MAX_SEED, Offer, OutputFormat,
     PreviewSource, Unknown, parse_object,
 };
 use serde_json::{Value, json};
@@ -395,4 +395,45 @@ fn a_prompt_in_a1111_syntax_names_loras_and_is_checked() {
     }
     let errors = check(json!({ "prompt": "x", "prompt_syntax": "comfy", "long_prompt": 1 })).unwrap_err();
     assert_eq!(errors.iter().map(FieldError::field).collect::<Vec<_>>(), ["prompt_syntax", "long_prompt"]);
+}
+
+#[test]
+fn a_job_in_parts_has_bounds() {
+    let spec = check(json!({ "prompt": "x", "denoising_end": 0.8, "aesthetic_score": 7 })).unwrap();
+    assert_eq!((spec.denoising_end(), spec.aesthetic_score()), (Some(0.8), Some(7.0)));
+    assert_eq!((spec.negative_aesthetic_score(), spec.hires(), spec.steps_to_take()), (None, None, 20));
+    let spec = check(json!({ "prompt": "x", "width": 328, "height": 96, "hires": {} })).unwrap();
+    let hires = spec.hires().unwrap();
+    assert_eq!((hires.scale(), hires.strength(), hires.steps()), (1.5, 0.3, 20));
+    assert_eq!(
+        (spec.largest(), spec.steps_to_take()),
+        ((496, 144), 26),
+        "328 * 1.5 is 492, between two multiples"
+    );
+    let stored = serde_json::to_value(&spec).unwrap();
+    assert_eq!(serde_json::from_value::<ImageSpec>(stored).unwrap(), spec);
+    let plain = serde_json::to_value(check(json!({ "prompt": "x" })).unwrap()).unwrap();
+    assert!(plain.get("parts").is_none(), "workers of the release before read it: {plain}");
+    let one = check(json!({ "prompt": "x", "hires": { "steps": 2 } })).unwrap();
+    assert_eq!(one.steps_to_take(), 21, "the default strength leaves a step");
+    for (field, members) in [
+        ("denoising_end", json!({ "denoising_end": 0 })),
+        ("denoising_end", json!({ "denoising_end": 1 })),
+        ("aesthetic_score", json!({ "aesthetic_score": 11 })),
+        ("negative_aesthetic_score", json!({ "negative_aesthetic_score": -1 })),
+        ("padding_mask_crop", json!({ "padding_mask_crop": 32 })),
+        ("hires", json!({ "hires": 2 })),
+        ("hires", json!({ "hires": {}, "denoising_end": 0.5 })),
+        ("scale", json!({ "hires": { "scale": 0.5 } })),
+        ("scale", json!({ "hires": { "scale": 4 }, "width": 512, "height": 512 })),
+        ("strength", json!({ "hires": { "strength": 0.1, "steps": 3 } })),
+        ("steps", json!({ "hires": { "steps": 51 } })),
+        ("size", json!({ "hires": { "size": 2 } })),
+    ] {
+        let mut body = json!({ "prompt": "x" });
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let errors = check(body).unwrap_err();
+        let last = errors[0].loc.last().cloned();
+        assert_eq!((errors.len(), last), (1, Some(Loc::Name(field.to_owned()))), "{members}: {errors:?}");
+    }
 }

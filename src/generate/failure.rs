@@ -65,7 +65,7 @@ impl Failure {
 /// Fields of a request with a differently named flag.
 const OTHERS: [(&str, &str); 2] = [("num_inference_steps", "steps"), ("loras", "lora")];
 /// Fields with a flag of the same name (with hyphens).
-const FLAGS: [&str; 19] = [
+const FLAGS: [&str; 24] = [
     "negative_prompt",
     "width",
     "height",
@@ -77,6 +77,11 @@ const FLAGS: [&str; 19] = [
     "image",
     "mask",
     "strength",
+    "denoising_end",
+    "aesthetic_score",
+    "negative_aesthetic_score",
+    "padding_mask_crop",
+    "hires",
     "seed",
     "num_images",
     "scheduler",

@@ -84,6 +84,21 @@ pub struct Args {
     /// How much of the picture may change, above 0 to 1. [default: 0.3, with a mask 0.9999]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, requires = "image", value_parser = finite)]
     strength: Option<f64>,
+    /// Where the model's refiner goes on (see --refiner), as a share of the noise: above 0 to 0.999.
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = finite)]
+    denoising_end: Option<f64>,
+    /// What a refiner is told of the picture, 0 to 10. [default: 6]
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = finite)]
+    aesthetic_score: Option<f64>,
+    /// What a refiner is told of what the picture is not to be, 0 to 10. [default: 2.5]
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = finite)]
+    negative_aesthetic_score: Option<f64>,
+    /// Repaints only the part around the mask, with this margin in pixels, and pastes it back: 0 to 256.
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true, requires = "mask")]
+    padding_mask_crop: Option<i64>,
+    /// A second pass at a larger size, such as `{"scale":1.5,"strength":0.4,"steps":20}`.
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    hires: Option<Value>,
     /// How the prompts are read: plain, or a1111 (emphasis, BREAK and `<lora:NAME:SCALE>` as in AUTOMATIC1111's web UI).
     /// [default: plain]
     #[arg(long, value_name = "SYNTAX", value_parser = prompt_syntax)]
@@ -202,6 +217,11 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         image,
         mask,
         strength: args.strength,
+        denoising_end: args.denoising_end,
+        aesthetic_score: args.aesthetic_score,
+        negative_aesthetic_score: args.negative_aesthetic_score,
+        padding_mask_crop: args.padding_mask_crop,
+        hires: args.hires,
         seed: args.seed,
         num_images: args.num_images,
         scheduler: args.scheduler,

@@ -22,8 +22,8 @@ use glimpse_worker::{
     config::FleetConfig,
     engine::Engine,
     pipeline::{
-        Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, PreviewKind, Rgb,
-        StepProgress,
+        Description, Inputs, Interrupt, Pipeline, PipelineError, PipelineWarning, PreviewKind, RequiredInput,
+        Rgb, StepProgress,
     },
     runner::{Ended, Worker},
 };
@@ -142,6 +142,8 @@ impl Pipeline for Script {
             multiple: 8,
             max_pixels: 1 << 20,
             schedulers: Vec::new(),
+            required: RequiredInput::Nothing,
+            refines: false,
             device: "script".to_owned(),
         }
     }

@@ -42,6 +42,11 @@ pub struct ModelConfig {
     #[arg(long, env = "GLIMPSE_VAE", value_name = "DIR_FILE_OR_HUB_ID")]
     pub vae: Option<PathBuf>,
 
+    /// A refiner for the last steps of requests with `denoising_end`: a folder, a file or its name on the Hub, as
+    /// `--model`. Both models are in the device's memory. [default: none]
+    #[arg(long, env = "GLIMPSE_REFINER", value_name = "DIR_FILE_OR_HUB_ID")]
+    pub refiner: Option<PathBuf>,
+
     /// The folder of LoRA files that requests may name. [default: none]
     #[arg(long, env = "GLIMPSE_LORA_DIR", value_name = "DIR")]
     pub lora_dir: Option<PathBuf>,
@@ -178,6 +183,8 @@ impl ModelConfig {
         };
         let (vae, taesd) = (autoencoder(&self.vae)?, autoencoder(&self.taesd)?);
         (options.model, options.vae, options.taesd) = (path(model, ModelKind::Pipeline)?, vae, taesd);
+        let refiner = self.refiner.as_deref().map(|named| path(named, ModelKind::Refiner));
+        options.refiner = refiner.transpose()?;
         options.config.clone_from(&self.config);
         options.max_pixels = self.max_pixels;
         options.low_memory = self.low_memory;

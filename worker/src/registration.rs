@@ -1,11 +1,11 @@
 //! The worker's registration and heartbeats: `/v1/workers` shows them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
-    needs::SCHEDULER_CONFIG,
+    needs::{REQUIRED, SCHEDULER_CONFIG, WITHOUT},
     results::Results,
     store::SharedStore,
 };
@@ -15,7 +15,7 @@ use crate::{
     in_hand::{InHand, State},
     lease::Backoff,
     loras::{LoraDir, Loras},
-    pipeline::Description,
+    pipeline::{Description, RequiredInput},
     steps_done::StepsDone,
 };
 
@@ -33,6 +33,7 @@ pub fn record(
     let mut features = ["image", "mask", SCHEDULER_CONFIG, "prompt_syntax", "long_prompt", "lora_scales"]
         .map(str::to_owned)
         .to_vec();
+    features.extend(of_parts(offers).map(str::to_owned));
     features.extend(loras.folder.as_ref().map(|_| "loras".to_owned()));
     features.extend(loras.sources().into_iter().map(|source| source.feature().to_owned()));
     WorkerRecord {
@@ -50,6 +51,18 @@ pub fn record(
         progress: None,
         results: results.map(|results| results.place().kind()),
     }
+}
+
+/// The features of jobs in parts, and those that say which pictures a request has to have.
+fn of_parts(offers: &Description) -> impl Iterator<Item = &'static str> {
+    let ([no_image, no_mask], [image_required, mask_required]) = (WITHOUT, REQUIRED);
+    let pictures: &[&str] = match offers.required {
+        RequiredInput::Nothing => &[no_image, no_mask, "hires"],
+        RequiredInput::Image => &[no_mask, image_required, "aesthetic_score"],
+        RequiredInput::Mask => &[mask_required],
+    };
+    let refiner: &[&str] = if offers.refines { &["refiner", "aesthetic_score"] } else { &[] };
+    pictures.iter().chain(refiner).chain(&["padding_mask_crop"]).copied().collect::<BTreeSet<_>>().into_iter()
 }
 
 /// Lowers the record's largest picture to what the pipeline can still make. Returns whether it was lowered.

@@ -1,10 +1,10 @@
 //! Converts a checked request to the pipeline's inputs.
 
-use glimpse_shared::request::{ImageSpec, InputImage, Lora, LoraPath};
+use glimpse_shared::request::{ImageSpec, InputImage, Lora, LoraPath, limits::SCORES};
 
 use crate::{
     loras::{Downloaded, LoraDir},
-    pipeline::{Inputs, LoraChoice, PipelineError, Rgb, SchedulerChoice},
+    pipeline::{Hires, Inputs, LoraChoice, PipelineError, Rgb, SchedulerChoice},
 };
 
 /// The pipeline's inputs for a request, with the LoRAs of `folder` and those that were downloaded for it. Decodes
@@ -31,6 +31,16 @@ pub fn inputs(
         image: spec.image().map(|image| decode("image", image)).transpose()?,
         mask: spec.mask().map(|mask| decode("mask", mask)).transpose()?,
         strength: spec.strength(),
+        denoising_end: spec.denoising_end(),
+        refined: spec.denoising_end().is_some(),
+        aesthetic_score: spec.aesthetic_score().unwrap_or(SCORES[0]),
+        negative_aesthetic_score: spec.negative_aesthetic_score().unwrap_or(SCORES[1]),
+        padding_mask_crop: spec.padding_mask_crop(),
+        hires: spec.hires().map(|hires| Hires {
+            scale: hires.scale(),
+            strength: hires.strength(),
+            steps: hires.steps() as usize,
+        }),
         loras: spec.loras().iter().map(|lora| find(lora, folder, downloaded)).collect::<Result<_, _>>()?,
         ..Inputs::new(spec.prompt(), spec.width(), spec.height())
     })

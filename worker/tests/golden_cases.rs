@@ -6,6 +6,12 @@ mod golden;
 #[path = "support/marked.rs"]
 mod marked;
 #[cfg(test)]
+#[path = "support/parts.rs"]
+mod parts;
+#[cfg(test)]
+#[path = "golden/parts.rs"]
+mod parts_cases;
+#[cfg(test)]
 mod support;
 
 use candle_core::DType;

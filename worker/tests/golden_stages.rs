@@ -155,7 +155,7 @@ fn every_module_of_the_unet() {
         timesteps: vec![numbers(&taps["unet.timestep"])[0] as f32],
         encoder_hidden_states: taps["unet.encoder_hidden_states"].clone(),
         text_embeds: taps["unet.text_embeds"].clone(),
-        time_ids: vec![std::array::from_fn(|i| time_ids[i] as f32)],
+        time_ids: vec![time_ids.iter().map(|id| *id as f32).collect()],
     };
     let seen = compare("unet", &taps, |taps| {
         unet.forward_observed(&inputs, taps).expect("a prediction");

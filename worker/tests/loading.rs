@@ -325,7 +325,7 @@ fn models_that_only_look_like_sdxl_are_refused_by_key() {
             json!(["DownBlock2D", "SimpleCrossAttnDownBlock2D", "DownBlock2D"]),
         ),
         ("unet/config.json", "resnet_time_scale_shift", json!("scale_shift")),
-        ("unet/config.json", "in_channels", json!(9)),
+        ("unet/config.json", "in_channels", json!(8)),
         ("unet/config.json", "cross_attention_dim", json!(48)),
         ("unet/config.json", "act_fn", json!("mish")),
         ("vae/config.json", "latents_mean", json!([0.1, 0.2, 0.3, 0.4])),

@@ -279,8 +279,6 @@ fn a_file_of_another_model_is_refused_by_name() {
         ("stable-diffusion-3-medium", "not supported"),
         ("Flux-1-dev", "not supported"),
         ("lumina-2", "not supported"),
-        ("stable-diffusion-xl-v1-refiner", "a refiner"),
-        ("stable-diffusion-xl-v1-inpainting", "an inpainting model"),
         ("stable-diffusion-xl-v1-edit", "an editing model"),
         ("stable-diffusion-xl-v1-base/lora", "--lora-dir"),
         ("stable-diffusion-xl-v1-base/control-lora", "not a checkpoint"),

@@ -4,13 +4,16 @@
 #[path = "support/pipeline.rs"]
 mod fixture;
 #[cfg(test)]
+#[path = "support/parts.rs"]
+mod parts;
+#[cfg(test)]
 mod support;
 
 use std::collections::BTreeMap;
 
 use fixture::pipeline;
 use glimpse_worker::noise::GeneratorKind;
-use glimpse_worker::pipeline::{Inputs, Pipeline, Rgb, SchedulerChoice, SdxlPipeline};
+use glimpse_worker::pipeline::{Hires, Inputs, LoadOptions, Pipeline, Rgb, SchedulerChoice, SdxlPipeline};
 use glimpse_worker::schedulers::SCHEDULERS;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -123,6 +126,59 @@ fn an_inpainting_job_resumes_from_a_checkpoint() {
     for (step, checkpoint) in checkpoints {
         assert!(end_of(&pipeline, &inputs, &checkpoint) == (step, whole.clone()), "after {step} steps");
     }
+}
+
+#[cfg(test)]
+fn check_all(pipeline: &SdxlPipeline, inputs: &Inputs, steps: usize) {
+    let (checkpoints, whole) = run(pipeline, inputs);
+    assert_eq!(checkpoints.len(), steps);
+    for (step, checkpoint) in checkpoints {
+        assert!(end_of(pipeline, inputs, &checkpoint) == (step, whole.clone()), "after {step} steps");
+    }
+}
+
+#[test]
+fn a_job_with_a_refiner_resumes_before_at_and_after_the_hand_over() {
+    let folder = parts::refiner();
+    let refiner = Some(folder.path().to_owned());
+    let options = LoadOptions { refiner, ..parts::with_taesd(&support::parity().join("model")) };
+    let pipeline = SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));
+    let chosen = [
+        ("EulerAncestralDiscreteScheduler", 7),
+        ("UniPCMultistepScheduler", 7),
+        ("HeunDiscreteScheduler", 14),
+    ];
+    for (class, steps) in chosen {
+        let inputs =
+            Inputs { refined: true, denoising_end: Some(0.6), ..inputs(&json!({ "_class_name": class })) };
+        check_all(&pipeline, &inputs, steps);
+    }
+}
+
+#[test]
+fn a_job_with_a_second_pass_resumes_in_both() {
+    let hires = Some(Hires { scale: 1.5, strength: 0.7, steps: 5 });
+    for class in ["EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler"] {
+        let inputs = Inputs { hires, ..inputs(&json!({ "_class_name": class })) };
+        check_all(&pipeline(), &inputs, 10);
+    }
+}
+
+#[test]
+fn a_job_of_an_inpainting_model_resumes() {
+    let folder = parts::nine();
+    let pipeline = SdxlPipeline::load(parts::with_taesd(folder.path())).unwrap_or_else(|e| panic!("{e}"));
+    let picture = |value: fn(usize) -> u8| {
+        Some(Rgb { width: 32, height: 40, data: (0..3 * 32 * 40).map(value).collect() })
+    };
+    let inputs = Inputs {
+        image: picture(|i| (i * 7 % 251) as u8),
+        mask: picture(|i| if i < 1800 { 255 } else { 0 }),
+        padding_mask_crop: Some(4),
+        strength: 0.8,
+        ..inputs(&json!({ "_class_name": "EulerAncestralDiscreteScheduler" }))
+    };
+    check_all(&pipeline, &inputs, 5);
 }
 
 #[test]

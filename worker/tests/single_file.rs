@@ -93,10 +93,7 @@ fn a_file_that_is_no_checkpoint_is_called_what_it_looks_like() {
             "looks like a checkpoint of Stable Diffusion 1",
         ),
         (&["cond_stage_model.model.x", "model.diffusion_model.out.2.weight"], "Stable Diffusion 2"),
-        (
-            &["conditioner.embedders.0.model.x", "model.diffusion_model.out.2.weight"],
-            "looks like an SDXL refiner",
-        ),
+        (&["conditioner.embedders.0.model.x", "model.diffusion_model.out.2.weight"], "has no autoencoder"),
         (&["first_stage_model.decoder.conv_in.weight"], "looks like an autoencoder"),
         (&["decoder.conv_in.weight", "encoder.conv_in.weight"], "looks like an autoencoder"),
         (&["model.diffusion_model.input_blocks.0.0.weight"], "looks like a UNet without text encoders"),

@@ -4,10 +4,11 @@
 use glimpse_shared::request::{
     Defaults, PreviewSource,
     limits::{
-        FAL_STRENGTH, GRID, KeyRule, MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_IMAGES, MAX_LISTED,
-        MAX_LORA_NAME_CHARS, MAX_LORA_SCALE, MAX_LORA_URL_BYTES, MAX_LORAS, MAX_PIXELS, MAX_PROMPT_CHARS,
-        MAX_RESCALE, MAX_SEED, MAX_SIGMA, MAX_STEPS, MAX_STRENGTH, MAX_TIMESTEP, PRESETS, SCHEDULER_KEYS,
-        SIDE, STRENGTH, STRENGTH_OF_MASK, default,
+        FAL_STRENGTH, GRID, HIRES_SCALE, KeyRule, MAX_CLIP_SKIP, MAX_DENOISING_END, MAX_GUIDANCE,
+        MAX_HIRES_SCALE, MAX_IMAGES, MAX_LISTED, MAX_LORA_NAME_CHARS, MAX_LORA_SCALE, MAX_LORA_URL_BYTES,
+        MAX_LORAS, MAX_MASK_PADDING, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_SCORE, MAX_SEED,
+        MAX_SIGMA, MAX_STEPS, MAX_STRENGTH, MAX_TIMESTEP, PRESETS, SCHEDULER_KEYS, SCORES, SIDE, STRENGTH,
+        STRENGTH_OF_MASK, default,
     },
 };
 use serde_json::{Value, json};
@@ -119,6 +120,30 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
         ),
         ("strength", or(number_above(0.0, MAX_STRENGTH), strength, &strength_text).into()),
         (
+            "denoising_end",
+            says(
+                number_above(0.0, MAX_DENOISING_END),
+                "The share of the noise after which the worker's refiner (`--refiner`) goes on. Not with `mask`. \
+                 Without it there is no refiner",
+            )
+            .into(),
+        ),
+        ("aesthetic_score", or(number(0.0, MAX_SCORE), SCORES[0], "What a refiner is told of the picture").into()),
+        (
+            "negative_aesthetic_score",
+            or(number(0.0, MAX_SCORE), SCORES[1], "What a refiner is told of what the picture is not to be").into(),
+        ),
+        (
+            "padding_mask_crop",
+            says(
+                integer(0, MAX_MASK_PADDING),
+                "A margin in pixels: the part of `image` around the mask is repainted in the size `width` x `height` \
+                 and pasted back, so that the result has the size of `image`. Only with a `mask` of that size",
+            )
+            .into(),
+        ),
+        ("hires", hires(draft)),
+        (
             "seed",
             says(integer(0, MAX_SEED), "Without it a random number below 2^32; the result says it").into(),
         ),
@@ -199,6 +224,24 @@ fn scheduler_config(draft: &mut Draft) -> RefOr<Schema> {
     let keys = SCHEDULER_KEYS.into_iter();
     let object = keys.fold(object, |object, (key, rule)| object.property(key, schema(rule)));
     draft.named("SchedulerConfig", says(closed(object), SCHEDULER_CONFIG))
+}
+
+fn hires(draft: &mut Draft) -> RefOr<Schema> {
+    let object = Object::builder()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .property("scale", or(number(1.0, MAX_HIRES_SCALE), HIRES_SCALE, "How much larger each side becomes"))
+        .property(
+            "strength",
+            or(
+                number_above(0.0, MAX_STRENGTH),
+                STRENGTH,
+                "The share of the steps that are run, at least one",
+            ),
+        )
+        .property("steps", says(integer(1, MAX_STEPS), "Denoising steps; `num_inference_steps` if absent"));
+    let text = "A second pass: the pictures are enlarged by the Lanczos filter, and image-to-image goes on from there \
+                with the same seed. Not with `image` or `denoising_end`";
+    draft.named("Hires", says(closed(object), text))
 }
 
 fn loras(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {

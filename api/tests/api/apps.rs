@@ -23,7 +23,11 @@ async fn an_app_says_what_it_offers_and_how_long_it_takes() {
     let mut app = json!({
         "app": "glimpse/demo", "native_width": one.native_width, "native_height": one.native_height,
         "max_pixels": one.max_pixels, "schedulers": ["DDIMScheduler", "EulerDiscreteScheduler"],
-        "features": ["image", "long_prompt", "lora_scales", "loras", "mask", "prompt_syntax", "scheduler_config"], "loras": ["charcoal", "ink"], "workers": 2,
+        "features": [
+            "aesthetic_score", "hires", "image", "long_prompt", "lora_scales", "loras", "mask", "padding_mask_crop",
+            "prompt_syntax", "refiner", "scheduler_config"
+        ],
+        "loras": ["charcoal", "ink"], "workers": 2,
         "waiting": 0,
     });
     let answer = stack.get("/v1/apps").await;

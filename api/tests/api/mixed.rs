@@ -131,6 +131,9 @@ async fn a_field_that_no_worker_reads_is_422() {
         (r#""long_prompt":true"#, "long_prompt"),
         (r#""loras":[{"path":"ink"}]"#, "loras"),
         (r#""scheduler_config":{"eta":0.5}"#, "scheduler_config"),
+        (r#""denoising_end":0.8"#, "denoising_end"),
+        (r#""aesthetic_score":7"#, "aesthetic_score"),
+        (r#""hires":{"scale":2}"#, "hires"),
     ] {
         let body = format!("{{\"app\":\"glimpse/demo\",\"prompt\":\"a\",{members}}}");
         let answer = later.post("/v1/jobs", &body).await;
@@ -138,6 +141,39 @@ async fn a_field_that_no_worker_reads_is_422() {
         let error = &answer.json()["detail"][0];
         assert_eq!((&error["loc"][1], &error["type"]), (&json!(field), &json!("feature_not_supported")));
     }
+}
+
+#[tokio::test]
+async fn a_worker_that_requires_a_picture_gets_no_job_without_one() {
+    let stack = mixed().await;
+    let [large, small] = workers();
+    let with = |worker: &WorkerRecord, features: &[&str]| WorkerRecord {
+        features: features.iter().map(|feature| (*feature).to_owned()).collect(),
+        ..worker.clone()
+    };
+    let inpainting = with(&large, &["image", "mask", "mask_required"]);
+    let any = with(&small, &["image", "mask", "no_image", "no_mask"]);
+    for worker in [&inpainting, &any] {
+        stack.store.heartbeat(worker).await.unwrap();
+    }
+    let later = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
+    let plain = r#"{"app":"glimpse/demo","prompt":"a"}"#;
+    assert_eq!(later.post("/v1/jobs", plain).await.status, 202);
+    assert_eq!(later.store.try_claim(&claim(&inpainting, 1)).await.unwrap(), None);
+    let got = later.store.try_claim(&claim(&any, 1)).await.unwrap().unwrap();
+    assert_eq!(got.job.needs.words().count(), 2);
+    // With inpainting workers alone, the request is wrong.
+    stack.store.heartbeat(&with(&small, &["image", "mask", "mask_required"])).await.unwrap();
+    let later = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
+    let answer = later.post("/v1/jobs", plain).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    let fields: Vec<_> =
+        answer.json()["detail"].as_array().unwrap().iter().map(|error| error["loc"][1].clone()).collect();
+    assert_eq!(fields, ["image", "mask"]);
+    // A worker of a release that does not say it may be sent anything.
+    stack.store.heartbeat(&with(&small, &["image", "mask"])).await.unwrap();
+    let later = Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await;
+    assert_eq!(later.post("/v1/jobs", plain).await.status, 202);
 }
 
 #[tokio::test]

@@ -179,7 +179,7 @@ fn texts(schema: &Value) -> Vec<(Value, bool)> {
         tries.extend([(text(least.unwrap_or(0)), true), (text(most), true), (text(most + 1), false)]);
     }
     if let Some(most) = schema["pattern"].as_str().and_then(|pattern| pattern.strip_prefix("^.{1,")) {
-        let most = most.trim_end_matches("}$").parse().expect("the most of it");
+        let most: u64 = most.trim_end_matches("}$").parse().expect("the most of it");
         tries.extend([(json!(""), false), (json!("a/b"), true), (text(most + 1), false)]);
     }
     // The patterns of pictures, schedulers and sizes do not say all that their values need.
@@ -239,7 +239,17 @@ fn lists(document: &Value, schema: &Value) -> Vec<(Value, bool)> {
 }
 
 /// The types of errors about fields that do not fit together, or to what the workers offer.
-const FIT: [&str; 5] = ["too_few_steps", "not_descending", "excluded", "steps_differ", "not_offered"];
+const FIT: [&str; 9] = [
+    "too_few_steps",
+    "not_descending",
+    "excluded",
+    "steps_differ",
+    "not_offered",
+    "unexpected_image",
+    "unexpected_mask",
+    "missing_mask",
+    "mask_size",
+];
 
 #[cfg(test)]
 /// Whether a route found nothing wrong with a field. It may still find that the fields do not fit together.

@@ -72,6 +72,10 @@ impl Server {
                     "scheduler_config",
                     "prompt_syntax",
                     "long_prompt",
+                    "refiner",
+                    "aesthetic_score",
+                    "padding_mask_crop",
+                    "hires",
                 ]
                 .map(str::to_owned)
                 .to_vec(),

@@ -80,6 +80,7 @@ impl ImageSpec {
             }
         };
         fields.area(size, most, wire.size);
+        let parts = fields.parts(num_inference_steps, original.as_ref(), size, most, defaults.unknown);
         let spec = Self {
             prompt,
             negative_prompt,
@@ -93,6 +94,7 @@ impl ImageSpec {
             long_prompt: fields.boolean("long_prompt").unwrap_or_default(),
             loras,
             original: original.map(Box::new),
+            parts,
             seed: fields.integer("seed", 0, MAX_SEED).unwrap_or_else(|| rand::random::<u32>().into()),
             num_images: fields.integer("num_images", 1, MAX_IMAGES).or(wire.num_images).unwrap_or(1) as u32,
             scheduler,

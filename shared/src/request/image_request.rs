@@ -51,6 +51,21 @@ pub struct ImageRequest {
     /// The share of the steps that are run, above 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
+    /// Where the refiner goes on, above 0 to 0.999.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denoising_end: Option<f64>,
+    /// 0 to 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aesthetic_score: Option<f64>,
+    /// 0 to 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_aesthetic_score: Option<f64>,
+    /// The margin around the mask in pixels, 0 to 256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub padding_mask_crop: Option<i64>,
+    /// A second pass at a larger size: a JSON object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hires: Option<Value>,
     /// 0 to 2^53.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,

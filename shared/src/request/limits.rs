@@ -9,6 +9,7 @@ pub use super::{
     lora::{MAX_LORA_SCALE, MAX_LORAS},
     lora_path::{MAX_LORA_NAME_CHARS, MAX_LORA_URL_BYTES},
     openai::MAX_COMPRESSION,
+    parts::{HIRES_SCALE, MAX_DENOISING_END, MAX_HIRES_SCALE, MAX_MASK_PADDING, MAX_SCORE, SCORES},
     pictures::{MAX_STRENGTH, STRENGTH, STRENGTH_OF_MASK},
     presets::{PRESETS, Preset},
     scheduler_config::{KeyRule, MAX_LISTED, MAX_SIGMA, MAX_TIMESTEP, SCHEDULER_KEYS},

@@ -9,7 +9,9 @@ use super::{
     lora::Lora,
     output::{OutputFormat, PreviewSource},
     partials::Partials,
+    parts::{Hires, Parts},
     pictures::Original,
+    size::Size,
 };
 use crate::{event::Warning, prompt::PromptSyntax};
 
@@ -34,6 +36,8 @@ pub struct ImageSpec {
     pub(super) loras: Vec<Lora>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) original: Option<Box<Original>>,
+    #[serde(default, skip_serializing_if = "Parts::are_none")]
+    pub(super) parts: Parts,
     pub(super) seed: u64,
     pub(super) num_images: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,9 +152,42 @@ impl ImageSpec {
         self.original.as_ref().map_or(1.0, |original| original.strength)
     }
 
-    /// How many of the [`num_inference_steps`](ImageSpec::num_inference_steps) are run: at least 1.
+    /// How many steps are run: at least 1 of the [`num_inference_steps`](ImageSpec::num_inference_steps), and those of
+    /// [`hires`](ImageSpec::hires).
     pub fn steps_to_take(&self) -> u32 {
-        Original::steps(self.strength(), self.num_inference_steps)
+        Original::steps(self.strength(), self.num_inference_steps) + self.parts.steps()
+    }
+
+    /// Where the refiner goes on: above 0, below 1. `None` without a refiner.
+    pub fn denoising_end(&self) -> Option<f64> {
+        self.parts.denoising_end
+    }
+
+    /// What a refiner is told of the picture: 0 to 10.
+    pub fn aesthetic_score(&self) -> Option<f64> {
+        self.parts.aesthetic_score
+    }
+
+    /// What a refiner is told of the negative prompt's picture: 0 to 10.
+    pub fn negative_aesthetic_score(&self) -> Option<f64> {
+        self.parts.negative_aesthetic_score
+    }
+
+    /// The margin around the mask, in pixels: that part of the input picture is repainted in the size of this request,
+    /// and pasted back. Only with a mask of the picture's size.
+    pub fn padding_mask_crop(&self) -> Option<u32> {
+        self.parts.padding_mask_crop
+    }
+
+    /// A second pass at a larger size.
+    pub fn hires(&self) -> Option<Hires> {
+        self.parts.hires
+    }
+
+    /// Width and height of the largest picture that the job computes, in pixels.
+    pub fn largest(&self) -> (u32, u32) {
+        let Size { width, height } = self.parts.largest(Size { width: self.width, height: self.height });
+        (width, height)
     }
 
     /// The seed: 0 to 2^53. The same seed gives the same pictures.

@@ -162,3 +162,25 @@ fn the_sources_of_a_request_are_found() {
     let both = [PictureSource::Inline, PictureSource::Url("HTTP://a/b")];
     assert_eq!(picture_sources(body, Names::Fal(Task::Any)), both);
 }
+
+#[test]
+fn the_part_around_a_mask_needs_a_mask_of_the_pictures_size() {
+    let of = |members: Value| {
+        let mut body = json!({ "prompt": "x", "image": png(96, 64) });
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        check(body)
+    };
+    let spec =
+        of(json!({ "mask": png(96, 64), "padding_mask_crop": 32, "width": 128, "height": 128 })).unwrap();
+    assert_eq!((spec.padding_mask_crop(), spec.width(), spec.height()), (Some(32), 128, 128));
+    for (members, field) in [
+        (json!({ "padding_mask_crop": 32 }), "padding_mask_crop"),
+        (json!({ "mask": png(64, 64), "padding_mask_crop": 32 }), "padding_mask_crop"),
+        (json!({ "mask": png(96, 64), "padding_mask_crop": 257 }), "padding_mask_crop"),
+        (json!({ "mask": png(96, 64), "denoising_end": 0.5 }), "denoising_end"),
+        (json!({ "hires": {} }), "hires"),
+    ] {
+        let errors = of(members.clone()).unwrap_err();
+        assert_eq!(errors.iter().map(|error| error.field()).collect::<Vec<_>>(), [field], "{members}");
+    }
+}

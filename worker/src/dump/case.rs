@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use glimpse_shared::prompt::PromptSyntax;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::noise::GeneratorKind;
-use crate::pipeline::{HeightWidth, Inputs, LoraChoice, Rgb, SchedulerChoice};
+use crate::pipeline::{HeightWidth, Hires, InputLatents, Inputs, LoraChoice, Rgb, SchedulerChoice};
 use crate::sdxl::{Precision, quote_non_finite};
 
 /// A request. Unknown fields are in `other`.
@@ -57,6 +57,13 @@ pub struct Case {
     strength: Option<f64>,
     #[serde(default, deserialize_with = "null_is_default")]
     loras: Vec<LoraField>,
+    denoising_start: Option<f64>,
+    denoising_end: Option<f64>,
+    refiner: Option<RefinerField>,
+    aesthetic_score: Option<f64>,
+    negative_aesthetic_score: Option<f64>,
+    padding_mask_crop: Option<u32>,
+    hires: Option<HiresField>,
     /// Information about the result; not part of the request.
     #[serde(rename = "info")]
     _info: Option<Value>,
@@ -109,6 +116,22 @@ struct LoraField {
     text_scale: Option<f64>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefinerField {
+    path: PathBuf,
+    aesthetic_score: Option<f64>,
+    negative_aesthetic_score: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HiresField {
+    scale: f64,
+    strength: f64,
+    steps: usize,
+}
+
 /// The name of a request, and the request or what is wrong with it.
 pub type Named = (String, Result<Case, String>);
 
@@ -136,15 +159,40 @@ impl Case {
         if self.weights == Weights::Fp16 { Precision::Half } else { Precision::Full }
     }
 
-    /// A picture of the request, from its safetensors file in `folder`.
-    fn image(&self, folder: &Path, tensor: &str) -> Result<Rgb, String> {
+    /// The refiner's checkpoint; `folder` has the files of the cases. A path is relative to the folder of the cases, if
+    /// something of that name exists there.
+    pub fn refiner(&self, folder: &Path) -> Option<PathBuf> {
+        let path = &self.refiner.as_ref()?.path;
+        let beside = folder.with_file_name("").join(path);
+        Some(if beside.exists() { beside } else { path.clone() })
+    }
+
+    /// A tensor of the request, from its safetensors file in `folder`; `None` if it has none of that name.
+    fn tensor(&self, folder: &Path, tensor: &str) -> Result<Option<Tensor>, String> {
         let path = folder.join(format!("{}.safetensors", self.name));
         let missing = |e: candle_core::Error| format!("field \"pipeline\": {}: {e}", path.display());
         let tensors = candle_core::safetensors::load(&path, &Device::Cpu).map_err(missing)?;
-        let image = tensors.get(tensor).ok_or(format!("field \"pipeline\": no {tensor}"))?;
-        let (_, height, width, _) = image.dims4().map_err(missing)?;
-        let data = image.flatten_all().and_then(|t| t.to_vec1()).map_err(missing)?;
+        Ok(tensors.get(tensor).cloned())
+    }
+
+    /// A picture of the request.
+    fn image(&self, folder: &Path, tensor: &str) -> Result<Rgb, String> {
+        let wrong = |e: candle_core::Error| format!("field \"pipeline\": {tensor}: {e}");
+        let image = self.tensor(folder, tensor)?.ok_or(format!("field \"pipeline\": no {tensor}"))?;
+        let (_, height, width, _) = image.dims4().map_err(wrong)?;
+        let data = image.flatten_all().and_then(|t| t.to_vec1()).map_err(wrong)?;
         Ok(Rgb { width: width as u32, height: height as u32, data })
+    }
+
+    /// The latents of the request, which replace the picture.
+    fn latents(&self, folder: &Path) -> Result<Option<InputLatents>, String> {
+        let Some(latents) = self.tensor(folder, "input_latents")? else { return Ok(None) };
+        let read = || -> candle_core::Result<InputLatents> {
+            let (b, c, h, w) = latents.dims4()?;
+            let values = latents.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+            Ok(InputLatents { shape: [b, c, h, w], values })
+        };
+        read().map(Some).map_err(|e| format!("input_latents: {e}"))
     }
 
     /// The pipeline's inputs for the request; `folder` has the files of the cases.
@@ -156,10 +204,19 @@ impl Case {
             return Err(format!("field {field:?} is not supported"));
         }
         let given = |tensor: &str| self.image(folder, tensor).map(Some);
+        let latents = match self.pipeline {
+            Kind::Img2img => self.latents(folder)?,
+            Kind::Txt2img if self.denoising_start.is_some() => self.latents(folder)?,
+            _ => None,
+        };
         let (image, mask) = match self.pipeline {
+            _ if latents.is_some() => (None, None),
             Kind::Txt2img => (None, None),
             Kind::Img2img => (given("input_image_u8")?, None),
             Kind::Inpaint => (given("input_image_u8")?, given("input_mask_u8")?),
+        };
+        let score = |of: fn(&RefinerField) -> Option<f64>, own: Option<f64>, default: f64| {
+            self.refiner.as_ref().and_then(of).or(own).unwrap_or(default)
         };
         // A path is relative to the folder of the cases, if the file exists there.
         let lora = |lora: &LoraField| {
@@ -207,6 +264,22 @@ impl Case {
             mask,
             loras: self.loras.iter().map(lora).collect(),
             strength: self.strength.unwrap_or(plain.strength),
+            latents,
+            denoising_start: self.denoising_start,
+            denoising_end: self.denoising_end,
+            refined: self.refiner.is_some(),
+            aesthetic_score: score(|r| r.aesthetic_score, self.aesthetic_score, plain.aesthetic_score),
+            negative_aesthetic_score: score(
+                |r| r.negative_aesthetic_score,
+                self.negative_aesthetic_score,
+                plain.negative_aesthetic_score,
+            ),
+            padding_mask_crop: self.padding_mask_crop,
+            hires: self.hires.as_ref().map(|HiresField { scale, strength, steps }| Hires {
+                scale: *scale,
+                strength: *strength,
+                steps: *steps,
+            }),
             ..plain
         })
     }

@@ -83,9 +83,10 @@ impl DumpArgs {
             let run = || -> Result<(), Box<dyn std::error::Error>> {
                 let case = case?;
                 let inputs = case.inputs(&folder)?;
-                let pipeline = match pipelines.entry(case.precision() == Precision::Half) {
+                let refiner = case.refiner(&folder);
+                let pipeline = match pipelines.entry((case.precision() == Precision::Half, refiner.clone())) {
                     Entry::Occupied(loaded) => loaded.into_mut(),
-                    Entry::Vacant(slot) => slot.insert(self.load(device, case.precision())?),
+                    Entry::Vacant(slot) => slot.insert(self.load(device, case.precision(), refiner)?),
                 };
                 let tensors = run::run(pipeline, &inputs, &case.preview_steps)?;
                 Ok(candle_core::safetensors::save(&tensors, self.out.join(format!("{name}.safetensors")))?)
@@ -98,7 +99,12 @@ impl DumpArgs {
         Ok(failed)
     }
 
-    fn load(&self, device: &Device, precision: Precision) -> Result<SdxlPipeline, LoadError> {
+    fn load(
+        &self,
+        device: &Device,
+        precision: Precision,
+        refiner: Option<PathBuf>,
+    ) -> Result<SdxlPipeline, LoadError> {
         SdxlPipeline::load(LoadOptions {
             config: self.config.clone(),
             vae: self.vae.clone(),
@@ -106,6 +112,7 @@ impl DumpArgs {
             device: device.clone(),
             dtype: self.dtype.into(),
             precision,
+            refiner,
             max_pixels: u64::MAX,
             ..LoadOptions::cpu(&self.model)
         })

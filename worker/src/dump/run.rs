@@ -32,14 +32,22 @@ pub fn run(
         keep(&mut out, "encoder_noise", &image.noise)?;
         keep(&mut out, "image_latents", &image.latents)?;
     }
+    if let Some(masked) = denoising.masked() {
+        keep(&mut out, "mask", &masked.narrow(1, 0, 1)?)?;
+        keep(&mut out, "masked_image_latents", &masked.narrow(1, 1, masked.dim(1)? - 1)?)?;
+    }
 
     let mut draws = 0;
     for step in 0..pipeline.progress(&denoising).steps {
         let before = denoising.newest_noise().map(Tensor::id);
+        let first_part = !denoising.is_second();
         pipeline.step(&mut [&mut denoising])?;
         if let Some(noise) = denoising.newest_noise().filter(|n| Some(n.id()) != before) {
             keep(&mut out, &format!("step_noise.{draws}"), noise)?;
             draws += 1;
+        }
+        if first_part && denoising.is_second() {
+            keep(&mut out, "second_add_time_ids", &time_ids(&denoising)?)?;
         }
         let noise_pred = denoising.noise_pred()?;
         let newest = [
@@ -63,9 +71,13 @@ pub fn run(
             }
         }
     }
+    if denoising.is_part() {
+        // The latents still have noise.
+        return Ok(out);
+    }
     keep(&mut out, "image", &pipeline.decode(denoising.latents())?)?;
     let pictures = pipeline.finish(denoising)?;
-    let (height, width) = (inputs.height as usize, inputs.width as usize);
+    let (height, width) = pictures.first().map_or((0, 0), |p| (p.height as usize, p.width as usize));
     let bytes: Vec<u8> = pictures.iter().flat_map(|p| p.data.clone()).collect();
     let bytes = Tensor::from_vec(bytes, (pictures.len(), height, width, 3), &Device::Cpu)?;
     out.insert("image_u8".into(), bytes);
@@ -86,22 +98,27 @@ fn prompts(out: &mut Tensors, denoising: &SdxlDenoising, pictures: usize) -> can
         for (i, ids) in encoded.input_ids.iter().flatten().enumerate() {
             let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
             let ids = Tensor::new(ids, &Device::Cpu)?.unsqueeze(0)?;
-            out.insert(format!("{half}input_ids_{}", i + 1), ids);
+            // The one of a refiner is SDXL's second.
+            let number = i + 3 - encoded.input_ids.iter().flatten().count();
+            out.insert(format!("{half}input_ids_{number}"), ids);
         }
         keep(out, &format!("{half}prompt_embeds"), &encoded.embeds.repeat((pictures, 1, 1))?)?;
         keep(out, &format!("{half}pooled_prompt_embeds"), &encoded.pooled.repeat((pictures, 1))?)?;
     }
+    keep(out, "add_time_ids", &time_ids(denoising)?)
+}
+
+fn time_ids(denoising: &SdxlDenoising) -> candle_core::Result<Tensor> {
     let rows = denoising.time_ids();
-    let time_ids = Tensor::new(rows.as_flattened(), &Device::Cpu)?.reshape((rows.len(), 6))?;
-    keep(out, "add_time_ids", &time_ids)
+    Tensor::new(rows.concat(), &Device::Cpu)?.reshape((rows.len(), ()))
 }
 
 fn tables(out: &mut Tensors, denoising: &SdxlDenoising) -> candle_core::Result<()> {
     let table = |values: &[f64]| Tensor::new(values, &Device::Cpu)?.to_dtype(DType::F32);
-    let (sampler, first) = (denoising.sampler(), denoising.first_step());
-    out.insert("timesteps".into(), table(&sampler.timesteps()[first..])?);
+    let (sampler, first, end) = (denoising.sampler(), denoising.first_step(), denoising.end());
+    out.insert("timesteps".into(), table(&denoising.timesteps())?);
     if let Some(sigmas) = sampler.sigmas() {
-        out.insert("sigmas".into(), table(&sigmas[first..])?);
+        out.insert("sigmas".into(), table(&sigmas[first..=end])?);
     }
     Ok(())
 }

@@ -9,6 +9,8 @@ use crate::sdxl::Precision;
 pub enum ModelKind {
     /// A whole SDXL model in the diffusers layout.
     Pipeline,
+    /// A refiner in the diffusers layout. Its autoencoder is not read.
+    Refiner,
     /// A VAE or a TAESD, with its files at the root.
     Autoencoder,
 }
@@ -25,6 +27,17 @@ pub fn wanted(
     let mut choice = Choice { files, precision, wanted: BTreeSet::new() };
     match component {
         ModelKind::Autoencoder => choice.part("", "diffusion_pytorch_model")?,
+        ModelKind::Refiner => {
+            for name in ["model_index.json", "scheduler/scheduler_config.json"] {
+                choice.file(name)?;
+            }
+            for name in ["vocab.json", "merges.txt", "tokenizer_config.json"] {
+                choice.file(&format!("tokenizer_2/{name}"))?;
+            }
+            let _ = choice.file("tokenizer_2/special_tokens_map.json");
+            choice.part("text_encoder_2/", "model")?;
+            choice.part("unet/", "diffusion_pytorch_model")?;
+        }
         ModelKind::Pipeline => {
             choice.file("model_index.json")?;
             choice.file("scheduler/scheduler_config.json")?;

@@ -6,7 +6,7 @@ pub(super) const INSTEAD: &str = "use a checkpoint of SDXL base with epsilon or 
 /// What an architecture's name says about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Architecture {
-    /// SDXL base, or an unknown name: the tensors decide.
+    /// SDXL base, its refiner, a model for inpainting, or an unknown name: the tensors decide.
     Open,
     /// SDXL with v prediction.
     VPrediction,
@@ -48,10 +48,7 @@ const OTHERS: [&str; 29] = [
 ];
 
 /// Relatives of SDXL base, by a word of the name.
-const RELATIVES: [(&str, &str); 11] = [
-    ("refiner", "a refiner"),
-    ("inpaint", "an inpainting model"),
-    ("inpainting", "an inpainting model"),
+const RELATIVES: [(&str, &str); 8] = [
     ("edit", "an editing model"),
     ("ip2p", "an editing model"),
     ("pix2pix", "an editing model"),
@@ -125,6 +122,8 @@ mod tests {
             "stable-diffusion-xl-v1-base/checkpoint",
             "illustrious special edition",
             "playground-v2-1024px-aesthetic",
+            "stable-diffusion-xl-v1-inpainting",
+            "stable-diffusion-xl-v1-refiner",
         ] {
             assert_eq!(Architecture::of(name), Architecture::Open, "{name}");
         }

@@ -15,12 +15,17 @@ use crate::schedulers::SamplerState;
 
 /// The prefix of the names of the sampler's tensors.
 const SAMPLER: &str = "sampler.";
+/// The number of a checkpoint in the second part of a job.
+const SECOND: &str = "second";
 
 impl SdxlDenoising {
     /// The checkpoint for [`SdxlDenoising::restore`].
     pub(super) fn save(&self) -> Result<Vec<u8>, PipelineError> {
-        let numbers = [("step", self.step), ("draws", self.noise.draws), ("steps", self.steps())];
-        serialize(&self.latents, self.sampler.state(), numbers)
+        let mut numbers = vec![("step", self.step), ("draws", self.noise.draws), ("steps", self.steps())];
+        if self.before > 0 {
+            numbers.push((SECOND, 1));
+        }
+        serialize(&self.latents, self.sampler.state(), &numbers)
     }
 
     /// Resumes a new job from a checkpoint.
@@ -34,8 +39,12 @@ impl SdxlDenoising {
             texts.get(key).and_then(|n| n.parse().ok()).ok_or_else(|| format!("it has no {key}"))
         };
         let (step, draws, steps) = (number("step")?, number("draws")?, number("steps")?);
+        if texts.contains_key(SECOND) {
+            self.skip_to_second()?;
+        }
         // Besides the first draws there is at most one draw per call of the UNet.
-        if steps != self.steps() || !(self.step..=steps).contains(&step) || draws > self.noise.draws + steps {
+        let most = self.noise.draws + self.before + steps;
+        if steps != self.steps() || !(self.first..=self.end).contains(&step) || draws > most {
             return Err(format!("it is for step {step} of {steps}, and this job has {} steps", self.steps()));
         }
         let device = self.latents.device().clone();
@@ -73,7 +82,7 @@ impl SdxlDenoising {
 fn serialize(
     latents: &Tensor,
     sampler: SamplerState,
-    numbers: [(&str, usize); 3],
+    numbers: &[(&str, usize)],
 ) -> Result<Vec<u8>, PipelineError> {
     let state = sampler.into_iter();
     let mut tensors: Vec<_> = state.map(|(name, tensor)| (format!("{SAMPLER}{name}"), tensor)).collect();
@@ -89,8 +98,8 @@ fn serialize(
     });
     let broken = |e: safetensors::SafeTensorError| PipelineError::fault(format!("checkpoint: {e}"));
     let views = views.collect::<Result<Vec<_>, _>>().map_err(broken)?;
-    let numbers = numbers.map(|(key, number)| (key.to_owned(), number.to_string()));
-    safetensors::serialize(views, Some(HashMap::from(numbers))).map_err(broken)
+    let numbers = numbers.iter().map(|(key, number)| ((*key).to_owned(), number.to_string()));
+    safetensors::serialize(views, Some(numbers.collect())).map_err(broken)
 }
 
 fn tensor(view: &TensorView<'_>, device: &Device) -> Result<Tensor, String> {
@@ -129,7 +138,7 @@ mod tests {
         for step in 0..6 {
             sample = sampler.step(step, latents, &sample, &mut noise).unwrap().sample;
             let numbers = [("step", step), ("draws", 1), ("steps", 10)];
-            largest = serialize(&sample, sampler.state(), numbers).unwrap().len().max(largest);
+            largest = serialize(&sample, sampler.state(), &numbers).unwrap().len().max(largest);
         }
         largest
     }

@@ -7,32 +7,32 @@ use glimpse_shared::prompt::{Prompt, PromptSyntax, Side};
 
 use super::chunks::{Chunk, MAX_CHUNKS, a1111, plain};
 use super::error::PipelineError;
-use super::inputs::Inputs;
+use super::inputs::{HeightWidth, Inputs, SizeRule};
 use super::interrupt::Interrupt;
 use super::residence::Residence;
 use super::warning::PipelineWarning;
 use crate::sdxl::clip::ClipTextModel;
 use crate::sdxl::tokenizer::ClipTokenizer;
 
-/// The tokenizers and text encoders of a checkpoint.
+/// The tokenizers and text encoders of a checkpoint: as many of both, two of SDXL base and one of a refiner.
 #[derive(Debug)]
 pub(super) struct TextEncoders {
-    pub(super) tokenizers: [ClipTokenizer; 2],
-    pub(super) encoders: [ClipTextModel; 2],
+    pub(super) tokenizers: Vec<ClipTokenizer>,
+    pub(super) encoders: Vec<ClipTextModel>,
     /// Where the weights of both encoders are.
     pub(super) residence: Rc<Residence>,
     /// A missing negative prompt is encoded as zeros, not as the empty text.
     pub(super) force_zeros_for_empty_prompt: bool,
 }
 
-/// One prompt, encoded by both encoders.
+/// One prompt, encoded by all encoders.
 #[derive(Debug, Clone)]
 pub struct EncodedPrompt {
-    /// Padded ids of both tokenizers, T each; `None` if zeros replace the prompt.
-    pub input_ids: Option<[Vec<u32>; 2]>,
-    /// Hidden states of both encoders, [1, T, D1 + D2]. T is a multiple of what the encoders read at once.
+    /// Padded ids of each tokenizer, T each; `None` if zeros replace the prompt.
+    pub input_ids: Option<Vec<Vec<u32>>>,
+    /// Hidden states of all encoders, [1, T, D1 + D2]. T is a multiple of what the encoders read at once.
     pub embeds: Tensor,
-    /// Pooled embedding of the second encoder, of the first chunk: [1, P].
+    /// Pooled embedding of the last encoder, of the first chunk: [1, P].
     pub pooled: Tensor,
 }
 
@@ -112,23 +112,24 @@ impl TextEncoders {
         };
         let bad = |message: String| PipelineError::bad(field, message);
         if inputs.prompt_syntax.is_plain() && !inputs.long_prompt {
-            let tokens = |i: usize| self.tokenizers[i].encode(prompts[i]).map_err(bad);
-            let [first, second] = [tokens(0)?, tokens(1)?];
-            let by = [first.truncated, second.truncated];
+            let tokens = |(tokenizer, prompt): (&ClipTokenizer, &str)| tokenizer.encode(prompt).map_err(bad);
+            let all = self.tokenizers.iter().zip(prompts).map(tokens).collect::<Result<Vec<_>, _>>()?;
+            // A single encoder is the whole model.
+            let by = [0, 1].map(|i| all.get(i).or(all.first()).and_then(|tokens| tokens.truncated.clone()));
             let warning =
                 by.iter().any(Option::is_some).then_some(PipelineWarning::PromptTruncated { field, by });
             let chunk = |ids| vec![Chunk { ids, weights: None }];
-            return Ok(Tokens { chunks: [chunk(first.ids), chunk(second.ids)], warning });
+            return Ok(Tokens { chunks: all.into_iter().map(|tokens| chunk(tokens.ids)).collect(), warning });
         }
-        let chunks = |i: usize| {
+        let chunks = |(tokenizer, prompt): (&ClipTokenizer, &str)| {
             let chunks = match inputs.prompt_syntax {
-                PromptSyntax::Plain => plain(&self.tokenizers[i], prompts[i]).map_err(bad)?,
+                PromptSyntax::Plain => plain(tokenizer, prompt).map_err(bad)?,
                 PromptSyntax::A1111 => {
-                    let prompt = Prompt::parse(prompts[i], side).map_err(|error| bad(error.to_string()))?;
-                    a1111(&self.tokenizers[i], &prompt.parts).map_err(bad)?
+                    let prompt = Prompt::parse(prompt, side).map_err(|error| bad(error.to_string()))?;
+                    a1111(tokenizer, &prompt.parts).map_err(bad)?
                 }
             };
-            let (count, size) = (chunks.len(), self.tokenizers[i].length() - 2);
+            let (count, size) = (chunks.len(), tokenizer.length() - 2);
             if count > MAX_CHUNKS {
                 return Err(bad(format!(
                     "is too long: it has {count} chunks of {size} tokens, and at most {MAX_CHUNKS} are read"
@@ -136,7 +137,7 @@ impl TextEncoders {
             }
             Ok(chunks)
         };
-        let mut chunks = [chunks(0)?, chunks(1)?];
+        let mut chunks = self.tokenizers.iter().zip(prompts).map(chunks).collect::<Result<Vec<_>, _>>()?;
         let most = chunks.iter().map(Vec::len).max().unwrap_or(1);
         for (chunks, tokenizer) in chunks.iter_mut().zip(&self.tokenizers) {
             chunks.resize(most, Chunk::empty(tokenizer));
@@ -156,7 +157,7 @@ impl TextEncoders {
         if missing == 0 {
             return Ok(());
         }
-        let chunks = self.tokenizers.each_ref().map(|tokenizer| vec![Chunk::empty(tokenizer)]);
+        let chunks = self.tokenizers.iter().map(|tokenizer| vec![Chunk::empty(tokenizer)]).collect();
         let empty = self.encode_one(chunks, skip, interrupt)?;
         for _ in 0..missing / empty.embeds.dim(1)? {
             prompt.embeds = Tensor::cat(&[&prompt.embeds, &empty.embeds], 1)?;
@@ -167,10 +168,10 @@ impl TextEncoders {
         Ok(())
     }
 
-    /// Encodes chunks, as many for both encoders.
+    /// Encodes chunks, as many for each encoder.
     fn encode_one(
         &self,
-        chunks: [Vec<Chunk>; 2],
+        chunks: Vec<Vec<Chunk>>,
         skip: usize,
         interrupt: Interrupt<'_>,
     ) -> Result<EncodedPrompt, PipelineError> {
@@ -191,7 +192,8 @@ impl TextEncoders {
             halves.push(Tensor::cat(&hidden, 1)?);
             pooled = first;
         }
-        let ids = chunks.map(|chunks| chunks.into_iter().flat_map(|chunk| chunk.ids).collect());
+        let ids = chunks.into_iter().map(|chunks| chunks.into_iter().flat_map(|chunk| chunk.ids).collect());
+        let ids = ids.collect();
         let pooled = pooled.ok_or_else(|| PipelineError::fault("a prompt without chunks"))?;
         Ok(EncodedPrompt { input_ids: Some(ids), embeds: Tensor::cat(&halves, 2)?, pooled })
     }
@@ -214,9 +216,9 @@ fn emphasized(states: &Tensor, weights: &[f64]) -> Result<Tensor, PipelineError>
     Ok(restored.to_device(states.device())?)
 }
 
-/// One prompt in both tokenizers: as many chunks.
+/// One prompt in each tokenizer: as many chunks.
 struct Tokens {
-    chunks: [Vec<Chunk>; 2],
+    chunks: Vec<Vec<Chunk>>,
     warning: Option<PipelineWarning>,
 }
 
@@ -228,15 +230,16 @@ pub(super) struct Conditioning {
     /// Pooled embeddings, [G B, P].
     pub(super) pooled: Tensor,
     /// Size conditioning, G B rows.
-    pub(super) time_ids: Vec<[f32; 6]>,
+    pub(super) time_ids: Vec<Vec<f32>>,
 }
 
 impl Conditioning {
-    /// Repeats the prompt for each picture.
+    /// Repeats the prompt for each picture. `size` is that of the pictures.
     pub(super) fn new(
         inputs: &Inputs,
-        positive: &EncodedPrompt,
-        negative: Option<&EncodedPrompt>,
+        (positive, negative): (&EncodedPrompt, Option<&EncodedPrompt>),
+        size: HeightWidth,
+        sizes: SizeRule,
         dtype: DType,
     ) -> Result<Self, PipelineError> {
         let pictures = inputs.num_images_per_prompt;
@@ -245,17 +248,19 @@ impl Conditioning {
             let all: Vec<_> = halves.iter().flat_map(|h| std::iter::repeat_n(part(h), pictures)).collect();
             Tensor::cat(&all, 0)?.to_dtype(dtype)
         };
-        let (own, avoided) = inputs.time_ids();
+        let (own, avoided) = inputs.time_ids(size, sizes);
         // As diffusers: the rows alternate between negative and positive, although the embeddings have all
         // negatives first.
         let pair = if negative.is_some() { vec![avoided, own] } else { vec![own] };
         Ok(Self {
             embeds: repeated(|h| &h.embeds)?,
             pooled: repeated(|h| &h.pooled)?,
-            time_ids: match &inputs.image {
-                None => pair.repeat(pictures),
+            time_ids: match sizes {
+                SizeRule::TextToImage => std::iter::repeat_n(pair, pictures).flatten().collect(),
                 // Image-to-image has all negatives first.
-                Some(_) => pair.iter().flat_map(|row| std::iter::repeat_n(*row, pictures)).collect(),
+                SizeRule::ImageToImage | SizeRule::Scores => {
+                    pair.into_iter().flat_map(|row| std::iter::repeat_n(row, pictures)).collect()
+                }
             },
         })
     }

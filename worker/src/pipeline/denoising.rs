@@ -3,9 +3,12 @@
 use candle_core::{D, DType, Device, Tensor};
 
 use super::conditioning::{Conditioning, EncodedPrompt};
+use super::crop::Paste;
 use super::error::PipelineError;
 use super::lora_set::LoraSet;
+use super::second::{Model, Second};
 use super::warning::PipelineWarning;
+use super::window::Window;
 use crate::noise::Generator;
 use crate::schedulers::{Noise, Sampler, Stepped};
 use crate::sdxl::ops::{self, FiniteWatch};
@@ -18,8 +21,18 @@ pub struct SdxlDenoising {
     pub(super) step: usize,
     /// The first step; above 0 if the job starts from a picture.
     pub(super) first: usize,
+    /// The step after the last one.
+    pub(super) end: usize,
+    /// Number of steps of the first part, if this is the second.
+    pub(super) before: usize,
+    /// What follows these steps.
+    pub(super) second: Option<Second>,
+    pub(super) model: Model,
     pub(super) encoded: Option<EncodedImage>,
     pub(super) repaint: Option<Repaint>,
+    /// The channels after the latents of a UNet with mask input, [B, 1 + C, h, w].
+    pub(super) masked: Option<Tensor>,
+    pub(super) paste: Option<Paste>,
     pub(super) sampler: Box<dyn Sampler>,
     pub(super) noise: SeededNoise,
     pub(super) guidance: Option<Guidance>,
@@ -59,10 +72,16 @@ pub(super) struct Repaint {
 }
 
 impl Repaint {
-    /// The latents before step `step`. The part that stays is replaced by the picture's latents with noise of that
+    /// The latents before step `step` of those before `end`. The part that stays is replaced by the picture's latents with noise of that
     /// step.
-    fn keep(&self, latents: &Tensor, step: usize, sampler: &dyn Sampler) -> candle_core::Result<Tensor> {
-        let own = match step < sampler.timesteps().len() {
+    fn keep(
+        &self,
+        latents: &Tensor,
+        step: usize,
+        end: usize,
+        sampler: &dyn Sampler,
+    ) -> candle_core::Result<Tensor> {
+        let own = match step < end {
             true => sampler.add_noise(step, &self.image, &self.noise)?,
             false => self.image.clone(),
         };
@@ -80,7 +99,7 @@ pub(super) struct LastStep {
 }
 
 /// Noise of the latents' shape from the job's own generator.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SeededNoise {
     pub(super) generator: Generator,
     pub(super) shape: [usize; 4],
@@ -142,6 +161,10 @@ impl SdxlDenoising {
     /// The UNet's inputs for the next step.
     pub(super) fn unet_inputs(&self, dtype: DType) -> candle_core::Result<UnetInputs> {
         let scaled = (&self.latents * self.sampler.input_scale(self.step))?;
+        let scaled = match &self.masked {
+            Some(masked) => Tensor::cat(&[&scaled, masked], 1)?,
+            None => scaled,
+        };
         let sample = match self.guidance {
             Some(_) => Tensor::cat(&[&scaled, &scaled], 0)?,
             None => scaled,
@@ -177,7 +200,7 @@ impl SdxlDenoising {
             self.check_finite()?;
         }
         self.latents = match &self.repaint {
-            Some(repaint) => repaint.keep(&stepped.sample, self.step + 1, self.sampler.as_ref())?,
+            Some(repaint) => repaint.keep(&stepped.sample, self.step + 1, self.end, self.sampler.as_ref())?,
             None => stepped.sample,
         };
         self.last = Some(LastStep {
@@ -244,7 +267,7 @@ impl SdxlDenoising {
     }
 
     /// The UNet's size conditioning: G B rows.
-    pub fn time_ids(&self) -> &[[f32; 6]] {
+    pub fn time_ids(&self) -> &[Vec<f32>] {
         &self.conditioning.time_ids
     }
 
@@ -256,6 +279,36 @@ impl SdxlDenoising {
     /// The sampler's first step; above 0 if the job started from a picture.
     pub fn first_step(&self) -> usize {
         self.first
+    }
+
+    /// The step after the sampler's last one; below the number of its steps if the job ends before that.
+    pub fn end(&self) -> usize {
+        self.end
+    }
+
+    /// Whether the job is in its second part: with a refiner, or at a larger size.
+    pub fn is_second(&self) -> bool {
+        self.before > 0
+    }
+
+    /// Whether the job ends with latents that still have noise.
+    pub fn is_part(&self) -> bool {
+        self.second.is_none() && self.end < self.sampler.timesteps().len()
+    }
+
+    /// The UNet's timesteps in all steps that are not taken yet, and in those of the same part.
+    pub fn timesteps(&self) -> Vec<f64> {
+        let mut all = self.sampler.timesteps()[self.first..self.end].to_vec();
+        if let Some(second) = &self.second {
+            let (sampler, Window { first, end }) = second.sampler();
+            all.extend(&sampler.timesteps()[first..end]);
+        }
+        all
+    }
+
+    /// The channels after the latents, of a UNet with mask input: mask and masked picture, [B, 1 + C, h, w].
+    pub fn masked(&self) -> Option<&Tensor> {
+        self.masked.as_ref()
     }
 
     /// The sampler.

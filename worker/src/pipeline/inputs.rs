@@ -12,6 +12,11 @@ use crate::noise::GeneratorKind;
 /// The most pictures of one job: their latents are computed at once.
 const MAX_PICTURES: usize = 64;
 
+/// The largest margin around a mask, in pixels.
+const MAX_MARGIN: u32 = 4096;
+/// The largest growth of a second pass.
+const MAX_SCALE: f64 = 8.0;
+
 /// A size, or the top left corner of a crop, in pixels: one of the pairs in SDXL's size conditioning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeightWidth {
@@ -52,6 +57,38 @@ impl LoraChoice {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         Self { name, path, scale, unet_scale: None, text_scale: None }
     }
+}
+
+/// Latents in place of an input picture, such as those of a base model for a refiner.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputLatents {
+    /// B or 1, C, h, w.
+    pub shape: [usize; 4],
+    /// In the UNet's scale.
+    pub values: Vec<f32>,
+}
+
+/// A second pass at a larger size: the decoded pictures are resized by the Lanczos filter, and image-to-image goes on
+/// from there, with a new generator of the same seed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hires {
+    /// Each side times this, rounded to a multiple of what a latent is wide.
+    pub scale: f64,
+    /// 0..1: the share of the steps that are run.
+    pub strength: f64,
+    /// Number of steps of the second pass.
+    pub steps: usize,
+}
+
+/// How sizes are told to a UNet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SizeRule {
+    /// As in `StableDiffusionXLPipeline`.
+    TextToImage,
+    /// As in `StableDiffusionXLImg2ImgPipeline` and `…InpaintPipeline`.
+    ImageToImage,
+    /// The same for a refiner: an aesthetic score is in place of the target size.
+    Scores,
 }
 
 /// The inputs of one job.
@@ -111,6 +148,24 @@ pub struct Inputs {
     pub loras: Vec<LoraChoice>,
     /// 0..1: the share of the steps that are run on the input picture. A larger value keeps less of it.
     pub strength: f64,
+    /// Latents in place of [`Inputs::image`].
+    pub latents: Option<InputLatents>,
+    /// 0..1: the share of the noise that is gone already. The steps after it are run, in place of those of
+    /// [`Inputs::strength`], and no noise is added.
+    pub denoising_start: Option<f64>,
+    /// 0..1: the share of the noise after which the job ends, or after which the refiner goes on.
+    pub denoising_end: Option<f64>,
+    /// Whether the refiner runs the steps after [`Inputs::denoising_end`]; else the job ends with latents.
+    pub refined: bool,
+    /// Conditioning of a refiner: the score of a picture of this kind, about 1 to 10.
+    pub aesthetic_score: f64,
+    /// [`Inputs::aesthetic_score`] of the negative half.
+    pub negative_aesthetic_score: f64,
+    /// Inpainting in the part of the picture around the mask, with this margin in pixels. The part is enlarged to
+    /// `width` x `height`, and pasted back into the picture of its own size.
+    pub padding_mask_crop: Option<u32>,
+    /// A second pass at a larger size.
+    pub hires: Option<Hires>,
 }
 
 impl Inputs {
@@ -143,12 +198,25 @@ impl Inputs {
             mask: None,
             loras: Vec::new(),
             strength: 0.3,
+            latents: None,
+            denoising_start: None,
+            denoising_end: None,
+            refined: false,
+            aesthetic_score: 6.0,
+            negative_aesthetic_score: 2.5,
+            padding_mask_crop: None,
+            hires: None,
         }
     }
 
     /// Whether there is guidance: each step then needs two predictions of the UNet.
     pub fn guided(&self) -> bool {
         self.guidance_scale > 1.0
+    }
+
+    /// Whether the job starts from a picture or from latents.
+    pub fn is_image_to_image(&self) -> bool {
+        self.image.is_some() || self.latents.is_some()
     }
 
     /// Checks the inputs that do not depend on the text encoders or the sampler.
@@ -183,33 +251,93 @@ impl Inputs {
         if self.mask.is_some() && self.image.is_none() {
             return Err(PipelineError::bad("mask", "needs an image"));
         }
-        if self.image.is_some() && !(0.0..=1.0).contains(&self.strength) {
+        if self.is_image_to_image() && !(0.0..=1.0).contains(&self.strength) {
             return Err(PipelineError::bad("strength", "is not in 0..1"));
+        }
+        self.check_parts()
+    }
+
+    /// Checks what divides a job, or a picture, into parts.
+    fn check_parts(&self) -> Result<(), PipelineError> {
+        for (field, share) in
+            [("denoising_start", self.denoising_start), ("denoising_end", self.denoising_end)]
+        {
+            if share.is_some_and(|share| !(share > 0.0 && share < 1.0)) {
+                return Err(PipelineError::bad(field, "is not above 0 and below 1"));
+            }
+        }
+        if self.denoising_start.is_some()
+            && self.denoising_start >= self.denoising_end
+            && self.denoising_end.is_some()
+        {
+            return Err(PipelineError::bad("denoising_start", "is not below denoising_end"));
+        }
+        if self.denoising_start.is_some() && (self.mask.is_some() || !self.is_image_to_image()) {
+            return Err(PipelineError::bad("denoising_start", "needs a picture or latents, and no mask"));
+        }
+        if self.latents.is_some() && (self.image.is_some() || self.mask.is_some()) {
+            return Err(PipelineError::bad("latents", "are in place of a picture, and have no mask"));
+        }
+        if self.refined && self.denoising_end.is_none() {
+            return Err(PipelineError::bad("denoising_end", "is missing: it says where the refiner goes on"));
+        }
+        let scores = [self.aesthetic_score, self.negative_aesthetic_score];
+        if !scores.iter().all(|score| score.is_finite()) {
+            return Err(PipelineError::bad("aesthetic_score", "is not a finite number"));
+        }
+        if let Some(margin) = self.padding_mask_crop {
+            let (Some(image), Some(mask)) = (&self.image, &self.mask) else {
+                return Err(PipelineError::bad("padding_mask_crop", "needs an image and a mask"));
+            };
+            if (image.width, image.height) != (mask.width, mask.height) {
+                return Err(PipelineError::bad("padding_mask_crop", "needs a mask of the image's size"));
+            }
+            if margin > MAX_MARGIN {
+                return Err(PipelineError::bad("padding_mask_crop", format!("is above {MAX_MARGIN}")));
+            }
+        }
+        let Some(Hires { scale, strength, steps }) = self.hires else { return Ok(()) };
+        if self.is_image_to_image() || self.denoising_end.is_some() {
+            return Err(PipelineError::bad("hires", "is for text-to-image, without an image or a refiner"));
+        }
+        if !(1.0..=MAX_SCALE).contains(&scale) || !(strength > 0.0 && strength <= 1.0) || steps == 0 {
+            let message = format!("needs a scale from 1 to {MAX_SCALE}, a strength above 0 to 1, and steps");
+            return Err(PipelineError::bad("hires", message));
         }
         Ok(())
     }
 
-    /// The six numbers of SDXL's size conditioning, for the positive and the negative half.
-    pub(super) fn time_ids(&self) -> ([f32; 6], [f32; 6]) {
-        let own = HeightWidth { height: self.height, width: self.width };
+    /// The numbers of SDXL's size conditioning, for the positive and the negative half; `own` is the pictures' size.
+    pub(super) fn time_ids(&self, own: HeightWidth, rule: SizeRule) -> (Vec<f32>, Vec<f32>) {
+        let original = self.original_size.unwrap_or(own);
+        let target = self.target_size.unwrap_or(own);
         let six = |o: HeightWidth, c: HeightWidth, t: HeightWidth| {
-            [o.height, o.width, c.height, c.width, t.height, t.width].map(|n| n as f32)
+            [o.height, o.width, c.height, c.width, t.height, t.width].map(|n| n as f32).to_vec()
         };
-        let positive = six(
-            self.original_size.unwrap_or(own),
-            self.crops_coords_top_left,
-            self.target_size.unwrap_or(own),
-        );
-        let negative = match (self.negative_original_size, self.negative_target_size) {
-            (Some(original), Some(target)) => six(original, self.negative_crops_coords_top_left, target),
-            // Image-to-image: each missing negative size is the positive one.
-            (original, target) if self.image.is_some() => six(
-                original.or(self.original_size).unwrap_or(own),
-                self.negative_crops_coords_top_left,
-                target.or(self.target_size).unwrap_or(own),
-            ),
-            _ => positive,
+        let five = |o: HeightWidth, c: HeightWidth, score: f64| {
+            let mut row = [o.height, o.width, c.height, c.width].map(|n| n as f32).to_vec();
+            row.push(score as f32);
+            row
+        };
+        // Image-to-image: each missing negative size is the positive one.
+        let avoided = self.negative_original_size.unwrap_or(original);
+        let (crop, avoided_crop) = (self.crops_coords_top_left, self.negative_crops_coords_top_left);
+        if rule == SizeRule::Scores {
+            let positive = five(original, crop, self.aesthetic_score);
+            return (positive, five(avoided, avoided_crop, self.negative_aesthetic_score));
+        }
+        let positive = six(original, crop, target);
+        let negative = match (rule, self.negative_original_size, self.negative_target_size) {
+            (SizeRule::TextToImage, Some(original), Some(target)) => six(original, avoided_crop, target),
+            (SizeRule::TextToImage, ..) => positive.clone(),
+            // As diffusers: the negative crop has no effect here.
+            (_, _, avoided_target) => six(avoided, crop, avoided_target.unwrap_or(target)),
         };
         (positive, negative)
+    }
+
+    /// The size of the pictures.
+    pub(super) fn size(&self) -> HeightWidth {
+        HeightWidth { height: self.height, width: self.width }
     }
 }

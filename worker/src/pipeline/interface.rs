@@ -31,6 +31,18 @@ pub enum PreviewKind {
     Denoised,
 }
 
+/// What every request needs for a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RequiredInput {
+    /// Nothing but a prompt.
+    #[default]
+    Nothing,
+    /// An input picture, for a refiner.
+    Image,
+    /// An input picture and a mask, for a UNet with mask input.
+    Mask,
+}
+
 /// What a pipeline can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
@@ -44,6 +56,10 @@ pub struct Description {
     pub max_pixels: u64,
     /// The supported values of [`super::SchedulerChoice::name`].
     pub schedulers: Vec<String>,
+    /// What every request needs.
+    pub required: RequiredInput,
+    /// Whether there is a refiner for the last steps.
+    pub refines: bool,
     /// The device, for messages.
     pub device: String,
 }

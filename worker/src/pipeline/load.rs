@@ -8,8 +8,10 @@ use super::adapters::{Adapters, Modules};
 use super::autoencoder::Autoencoder;
 use super::component::component;
 use super::conditioning::TextEncoders;
+use super::inputs::SizeRule;
 use super::memory::Memory;
 use super::options::LoadOptions;
+use super::refiner::Refiner;
 use super::residence::Residence;
 use super::sdxl::SdxlPipeline;
 use super::source::{Source, TEXT_ENCODERS, TOKENIZERS};
@@ -43,42 +45,35 @@ impl SdxlPipeline {
 
     fn of(source: &Source<'_>, options: LoadOptions) -> Result<Self, LoadError> {
         allow_tf32(options.dtype != DType::F32);
-        let marks = source.marks()?;
-        let config = source.config();
-        let index = config.settings("model_index.json", "a model in the diffusers layout")?;
-        check_index(&index)?;
-        let scheduler = config.component("scheduler").settings("scheduler_config.json", "a scheduler")?;
-        let built_in = matches!(config, ConfigFiles::SdxlBase(_));
-        let scheduler = SchedulerConfig::read(marks.apply(&scheduler, built_in)?)?;
-        let [first, second] = [text_encoder(source, &options, 0)?, text_encoder(source, &options, 1)?];
-        let lengths = [first.tokenizer.length(), second.tokenizer.length()];
-        if lengths[0] != lengths[1] {
-            // The hidden states of both encoders are joined token by token.
-            let message = format!("is {}, but that of the first tokenizer is {}", lengths[1], lengths[0]);
-            let path = config.component(TOKENIZERS[1]).path("tokenizer_config.json");
-            return Err(LoadError::Setting { path, key: "model_max_length".into(), message });
-        }
-        let movable = [first.movable, second.movable].concat();
-        let residence = Rc::new(Residence::new(movable, options.device.clone()));
+        // The refiner's own autoencoder is not read.
+        let refiner = options.refiner.clone().map(|model| {
+            let vae = Some(model.clone());
+            LoadOptions { model, config: None, vae, refiner: None, ..options.clone() }
+        });
+        let refiner = refiner.as_ref().map(Source::open).transpose()?;
+        let head = Head::read(source, &options)?;
+        let second = refiner.as_ref().map(|refiner| Head::read(refiner, &options)).transpose()?;
+        let movable = head.movable.iter().chain(second.iter().flat_map(|head| &head.movable));
+        let residence = Rc::new(Residence::new(movable.cloned().collect(), options.device.clone()));
         if options.low_memory {
             // Before the UNet comes to the device.
             residence.rest()?;
         }
-        let text = TextEncoders {
-            residence: residence.clone(),
-            tokenizers: [first.tokenizer, second.tokenizer],
-            encoders: [first.encoder, second.encoder],
-            force_zeros_for_empty_prompt: index.or("force_zeros_for_empty_prompt", true)?,
-        };
-        let (unet, unet_settings) = component(&config.component("unet"), UnetConfig::read)?;
-        check_widths(&unet_settings, &unet, &text)?;
+        let Head { scheduler, scores, modules: encoders, .. } = &head;
+        let (scheduler, scores, encoders) = (scheduler.clone(), *scores, encoders.clone());
+        let text = head.encoders(&residence);
+        let (unet, settings, modules) = unet(source, &text, scores, &options)?;
         let vae = Autoencoder::load(source, &options, residence.clone())?;
-        check_latents(&unet_settings, &unet, vae.config())?;
-        let files = source.unet(&unet, options.dtype)?;
-        let unet = Unet::new(&files, unet, options.dtype)?.recorded(options.cuda_graph);
-        let encoders = [first.modules, second.modules];
+        let nine = 2 * vae.config().latent_channels + 1;
+        check_latents(&settings, unet.config(), vae.config(), &[nine])?;
         let device = options.device.clone();
-        let adapters = Adapters::new(files.modules(), encoders, unet.config(), device, residence.clone());
+        let adapters = Adapters::new(modules, encoders, unet.config(), device, residence.clone());
+        let refiner = match (refiner, second) {
+            (Some(source), Some(head)) => {
+                Some(load_refiner(&source, head, &residence, vae.config(), &options)?)
+            }
+            _ => None,
+        };
         let memory = Memory::new(residence, options.max_pixels);
 
         let (taesd, settings) = source.taesd()?;
@@ -88,13 +83,109 @@ impl SdxlPipeline {
             return Err(settings
                 .wrong("latent_channels", "or the number of levels differs from that of the model's VAE"));
         }
-        Ok(Self { text, unet, vae, taesd, scheduler, adapters, memory, options })
+        Ok(Self { text, unet, vae, taesd, scheduler, adapters, memory, scores, refiner, options })
     }
 }
 
-/// Checks that `model_index.json` names SDXL's class for each component.
-fn check_index(index: &Settings) -> Result<(), LoadError> {
-    index.only("_class_name", &["StableDiffusionXLPipeline".into()])?;
+/// What is read of a model before its UNet.
+struct Head {
+    scheduler: SchedulerConfig,
+    /// Whether the UNet is told aesthetic scores.
+    scores: bool,
+    force_zeros_for_empty_prompt: bool,
+    tokenizers: Vec<ClipTokenizer>,
+    text: Vec<ClipTextModel>,
+    /// The modules of both text encoders; none of one that the model does not have.
+    modules: [Modules; 2],
+    movable: Vec<Weight>,
+}
+
+impl Head {
+    fn read(source: &Source<'_>, options: &LoadOptions) -> Result<Self, LoadError> {
+        let marks = source.marks()?;
+        let config = source.config();
+        let index = config.settings("model_index.json", "a model in the diffusers layout")?;
+        let indices = check_index(&index)?;
+        let scheduler = config.component("scheduler").settings("scheduler_config.json", "a scheduler")?;
+        let scheduler = SchedulerConfig::read(marks.apply(&scheduler, config.are_built_in())?)?;
+        let (mut tokenizers, mut text, mut modules) =
+            (Vec::new(), Vec::new(), [Modules::new(), Modules::new()]);
+        let mut movable = Vec::new();
+        for index in indices.iter().copied() {
+            let encoder = text_encoder(source, options, index)?;
+            tokenizers.push(encoder.tokenizer);
+            text.push(encoder.encoder);
+            modules[index] = encoder.modules;
+            movable.extend(encoder.movable);
+        }
+        if let [first, second] = &tokenizers[..]
+            && first.length() != second.length()
+        {
+            // The hidden states of both encoders are joined token by token.
+            let message =
+                format!("is {}, but that of the first tokenizer is {}", second.length(), first.length());
+            let path = config.component(TOKENIZERS[1]).path("tokenizer_config.json");
+            return Err(LoadError::Setting { path, key: "model_max_length".into(), message });
+        }
+        Ok(Self {
+            scheduler,
+            scores: index.or("requires_aesthetics_score", false)?,
+            force_zeros_for_empty_prompt: index.or("force_zeros_for_empty_prompt", true)?,
+            tokenizers,
+            text,
+            modules,
+            movable,
+        })
+    }
+
+    fn encoders(self, residence: &Rc<Residence>) -> TextEncoders {
+        TextEncoders {
+            tokenizers: self.tokenizers,
+            encoders: self.text,
+            residence: residence.clone(),
+            force_zeros_for_empty_prompt: self.force_zeros_for_empty_prompt,
+        }
+    }
+}
+
+/// The UNet of a model with these text encoders, its settings and its modules.
+fn unet(
+    source: &Source<'_>,
+    text: &TextEncoders,
+    scores: bool,
+    options: &LoadOptions,
+) -> Result<(Unet, Settings, Modules), LoadError> {
+    let (mut config, settings) = component(&source.config().component("unet"), UnetConfig::read)?;
+    config.in_channels = source.in_channels().unwrap_or(config.in_channels);
+    check_widths(&settings, &config, text, if scores { 5 } else { 6 })?;
+    let files = source.unet(&config, options.dtype)?;
+    let unet = Unet::new(&files, config, options.dtype)?.recorded(options.cuda_graph);
+    Ok((unet, settings, files.modules()))
+}
+
+fn load_refiner(
+    source: &Source<'_>,
+    head: Head,
+    residence: &Rc<Residence>,
+    vae: &VaeConfig,
+    options: &LoadOptions,
+) -> Result<Refiner, LoadError> {
+    let (scheduler, scores) = (head.scheduler.clone(), head.scores);
+    let text = head.encoders(residence);
+    let (unet, settings, _) = unet(source, &text, scores, options)?;
+    check_latents(&settings, unet.config(), vae, &[])?;
+    let sizes = if scores { SizeRule::Scores } else { SizeRule::ImageToImage };
+    Ok(Refiner { text, unet, scheduler, sizes })
+}
+
+/// Checks that `model_index.json` names SDXL's class for each component. Returns which of the text encoders there are.
+fn check_index(index: &Settings) -> Result<&'static [usize], LoadError> {
+    let pipelines =
+        ["StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"];
+    index.only("_class_name", &pipelines.map(Into::into))?;
+    let absent = serde_json::json!([null, null]);
+    let lacks = |key| Ok::<_, LoadError>(index.required::<serde_json::Value>(key)? == absent);
+    let first = !lacks(TEXT_ENCODERS[0])?;
     for (key, library, class) in [
         ("text_encoder", "transformers", "CLIPTextModel"),
         ("text_encoder_2", "transformers", "CLIPTextModelWithProjection"),
@@ -104,35 +195,52 @@ fn check_index(index: &Settings) -> Result<(), LoadError> {
         ("vae", "diffusers", "AutoencoderKL"),
     ] {
         index.required::<serde_json::Value>(key)?;
+        if !first && [TEXT_ENCODERS[0], TOKENIZERS[0]].contains(&key) {
+            index.only(key, &[absent.clone()])?;
+            continue;
+        }
         let fast = format!("{class}Fast");
         index.only(key, &[serde_json::json!([library, class]), serde_json::json!([library, fast])])?;
     }
-    Ok(())
+    Ok(if first { &[0, 1] } else { &[1] })
 }
 
-/// Checks that the widths of the UNet and of the text encoders agree.
-fn check_widths(settings: &Settings, unet: &UnetConfig, text: &TextEncoders) -> Result<(), LoadError> {
-    let [first, second] = [0, 1].map(|i| text.encoders[i].config());
-    let width = first.hidden_size + second.hidden_size;
+/// Checks that the widths of the UNet and of the text encoders agree. `ids` is how many numbers the UNet is told about
+/// sizes.
+fn check_widths(
+    settings: &Settings,
+    unet: &UnetConfig,
+    text: &TextEncoders,
+    ids: usize,
+) -> Result<(), LoadError> {
+    let width: usize = text.encoders.iter().map(|encoder| encoder.config().hidden_size).sum();
     if unet.cross_attention_dim != width {
         let message = format!("is {}, but the text encoders give {width}", unet.cross_attention_dim);
         return Err(settings.wrong("cross_attention_dim", message));
     }
-    let added = 6 * unet.addition_time_embed_dim + second.projection_dim;
+    let pooled = text.encoders.last().map_or(0, |encoder| encoder.config().projection_dim);
+    let added = ids * unet.addition_time_embed_dim + pooled;
     if unet.projection_class_embeddings_input_dim != added {
         let message = format!(
-            "is {}, but six time ids of width {} and the pooled text of width {} need {added}",
-            unet.projection_class_embeddings_input_dim, unet.addition_time_embed_dim, second.projection_dim
+            "is {}, but {ids} time ids of width {} and the pooled text of width {pooled} need {added}",
+            unet.projection_class_embeddings_input_dim, unet.addition_time_embed_dim
         );
         return Err(settings.wrong("projection_class_embeddings_input_dim", message));
     }
     Ok(())
 }
 
-/// Checks that the channels of the UNet and of the autoencoder agree.
-fn check_latents(settings: &Settings, unet: &UnetConfig, vae: &VaeConfig) -> Result<(), LoadError> {
-    for (key, channels) in [("in_channels", unet.in_channels), ("out_channels", unet.out_channels)] {
-        if channels != vae.latent_channels {
+/// Checks that the channels of the UNet and of the autoencoder agree. `more` are other numbers of input channels.
+fn check_latents(
+    settings: &Settings,
+    unet: &UnetConfig,
+    vae: &VaeConfig,
+    more: &[usize],
+) -> Result<(), LoadError> {
+    for (key, channels, more) in
+        [("in_channels", unet.in_channels, more), ("out_channels", unet.out_channels, &[])]
+    {
+        if channels != vae.latent_channels && !more.contains(&channels) {
             let message =
                 format!("is {channels}, but latents of the autoencoder have {}", vae.latent_channels);
             return Err(settings.wrong(key, message));

@@ -19,6 +19,8 @@ pub struct LoadOptions {
     pub vae: Option<PathBuf>,
     /// A folder with an `AutoencoderTiny` or with TAESD's original files. `None`: `taesd` in the model's folder.
     pub taesd: Option<PathBuf>,
+    /// A refiner for the last steps of requests that name them: a folder or a file as `model`.
+    pub refiner: Option<PathBuf>,
     /// The device of the tensors.
     pub device: Device,
     /// The dtype of the models. Samplers are always f32, and the VAE is f32 if it has `force_upcast`.
@@ -44,6 +46,7 @@ impl LoadOptions {
             config: None,
             vae: None,
             taesd: None,
+            refiner: None,
             device: Device::Cpu,
             dtype: DType::F32,
             precision: Precision::Full,

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use candle_core::{Device, Tensor};
-use image::{RgbImage, imageops};
 
+use super::resample::{Filter, Part, resize};
 use crate::sdxl::ops;
 
 /// An RGB picture with 8 bits per channel, rows from the top.
@@ -30,26 +30,53 @@ impl Rgb {
         if (self.width, self.height) == (width, height) {
             return Cow::Borrowed(self);
         }
-        let Some(own) = RgbImage::from_raw(self.width, self.height, self.data.clone()) else {
-            return Cow::Borrowed(self);
-        };
-        let data = imageops::resize(&own, width, height, imageops::FilterType::Lanczos3).into_raw();
-        Cow::Owned(Self { width, height, data })
+        Cow::Owned(self.resized_by(width, height, Filter::Lanczos))
+    }
+
+    /// The picture in another size.
+    pub(super) fn resized_by(&self, width: u32, height: u32, filter: Filter) -> Self {
+        self.part_resized((0.0, 0.0, self.width.into(), self.height.into()), width, height, filter)
+    }
+
+    /// A part of the picture in another size.
+    pub(super) fn part_resized(&self, part: Part, width: u32, height: u32, filter: Filter) -> Self {
+        let (own, to) = ((self.width as usize, self.height as usize), (width as usize, height as usize));
+        Self { width, height, data: resize(&self.data, own, part, to, filter) }
+    }
+
+    /// The bytes of a pixel.
+    pub(super) fn pixel(&self, x: u32, y: u32) -> [u8; 3] {
+        let at = 3 * (y as usize * self.width as usize + x as usize);
+        [self.data[at], self.data[at + 1], self.data[at + 2]]
+    }
+
+    /// The brightness of a pixel, as in Pillow's convert("L"): ITU-R 601-2, in 16-bit fractions.
+    pub(super) fn luma(&self, x: u32, y: u32) -> u8 {
+        let [r, g, b] = self.pixel(x, y).map(u32::from);
+        ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
+    }
+
+    /// Whether a pixel of a mask is white: from one half on.
+    fn is_white(&self, x: u32, y: u32) -> bool {
+        f32::from(self.luma(x, y)) / 255.0 >= 0.5
+    }
+
+    /// The picture with grey, the middle of an encoder's inputs, where a mask of its size is white: [1, 3, H, W].
+    pub(super) fn hidden(&self, mask: &Self, device: &Device) -> candle_core::Result<Tensor> {
+        let (width, height) = (self.width, self.height);
+        let kept =
+            (0..height).flat_map(|y| (0..width).map(move |x| if mask.is_white(x, y) { 0f32 } else { 1.0 }));
+        let kept = Tensor::from_iter(kept, device)?.reshape((1, 1, height as usize, width as usize))?;
+        self.to_tensor(device)?.broadcast_mul(&kept)
     }
 
     /// The picture as a mask of latents, [1, 1, h, w]: 1 for white or 0 for black for each `scale` x `scale` pixels.
     pub(super) fn mask(&self, scale: usize, device: &Device) -> candle_core::Result<Tensor> {
-        let (width, height) = (self.width as usize, self.height as usize);
+        let (width, height) = (self.width as usize / scale, self.height as usize / scale);
         // The upper left pixel decides, as in torch's nearest interpolation.
-        let corners = (0..height / scale).flat_map(|y| (0..width / scale).map(move |x| (x, y)));
-        let values = corners.map(|(x, y)| {
-            let at = 3 * (y * scale * width + x * scale);
-            // Luma as in Pillow's convert("L"): ITU-R 601-2, in 16-bit fractions. White from one half on.
-            let [r, g, b] = [0, 1, 2].map(|channel| u32::from(self.data[at + channel]));
-            let luma = (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16;
-            if luma as f32 / 255.0 < 0.5 { 0f32 } else { 1.0 }
-        });
-        Tensor::from_iter(values, device)?.reshape((1, 1, height / scale, width / scale))
+        let corners = (0..height).flat_map(|y| (0..width).map(move |x| (x * scale, y * scale)));
+        let values = corners.map(|(x, y)| if self.is_white(x as u32, y as u32) { 1f32 } else { 0.0 });
+        Tensor::from_iter(values, device)?.reshape((1, 1, height, width))
     }
 
     /// The picture as the input of an encoder: [1, 3, H, W] in -1..1.

@@ -10,19 +10,22 @@ use super::conditioning::{Conditioning, EncodedPrompts, TextEncoders};
 use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
 use super::device;
 use super::error::PipelineError;
-use super::inputs::Inputs;
-use super::interface::{Description, Pipeline, PreviewKind, StepProgress};
+use super::inputs::{Inputs, SizeRule};
+use super::interface::{Description, Pipeline, PreviewKind, RequiredInput, StepProgress};
 use super::interrupt::Interrupt;
 use super::memory::{JobSize, Memory};
 use super::native;
 use super::options::LoadOptions;
 use super::picture::Rgb;
+use super::refiner::Refiner;
+use super::second::{Model, Second};
 use super::start::Start;
 use super::warning::PipelineWarning;
+use super::window::Window;
 use crate::noise::Generator;
-use crate::schedulers::{SCHEDULERS, SchedulerConfig};
+use crate::schedulers::{SCHEDULERS, Sampler, SchedulerConfig};
 use crate::sdxl::LoadError;
-use crate::sdxl::ops::FiniteWatch;
+use crate::sdxl::ops::{self, FiniteWatch};
 use crate::sdxl::taesd::Taesd;
 use crate::sdxl::unet::{Unet, UnetInputs};
 
@@ -39,6 +42,10 @@ pub struct SdxlPipeline {
     pub(super) scheduler: SchedulerConfig,
     pub(super) adapters: Adapters,
     pub(super) memory: Memory,
+    /// Whether the UNet is told aesthetic scores, as that of a refiner.
+    pub(super) scores: bool,
+    /// A second model for the last steps.
+    pub(super) refiner: Option<Refiner>,
     pub(super) options: LoadOptions,
 }
 
@@ -72,11 +79,43 @@ impl SdxlPipeline {
         tracing::info!("warming up with a picture of {width}x{height}");
         let mut inputs = Inputs::new("", width, height);
         inputs.num_inference_steps = 1;
+        let picture = || Some(Rgb { width, height, data: vec![255; 3 * width as usize * height as usize] });
+        inputs.strength = 1.0;
+        (inputs.image, inputs.mask) = match self.required_input() {
+            RequiredInput::Nothing => (None, None),
+            RequiredInput::Image => (picture(), None),
+            RequiredInput::Mask => (picture(), picture()),
+        };
+        if let Some(refiner) = &self.refiner {
+            self.warm_refiner(refiner, &inputs)?;
+        }
         let mut denoising = self.begin(&inputs)?;
         self.step(&mut [&mut denoising])?;
         self.preview(&denoising, PreviewKind::Latents)?;
         self.finish(denoising)?;
         Ok(())
+    }
+
+    /// One step of the refiner from noise.
+    fn warm_refiner(&self, refiner: &Refiner, inputs: &Inputs) -> Result<(), PipelineError> {
+        let sampler = self.sampler_of(&refiner.scheduler, inputs, inputs.num_inference_steps)?;
+        let encoded = refiner.text.encode(inputs, Interrupt::never())?;
+        let prompts = (&encoded.positive, encoded.negative.as_ref());
+        let given = Conditioning::new(inputs, prompts, inputs.size(), refiner.sizes, self.options.dtype)?;
+        let (vae, rows) = (self.vae.config(), given.time_ids.len());
+        let (height, width) = (inputs.height as usize / vae.scale(), inputs.width as usize / vae.scale());
+        let shape = (rows, vae.latent_channels, height, width);
+        let prediction = refiner.unet.forward(&UnetInputs {
+            sample: Tensor::ones(shape, self.options.dtype, &self.options.device)?,
+            timesteps: vec![sampler.timesteps()[0] as f32; rows],
+            encoder_hidden_states: given.embeds,
+            text_embeds: given.pooled,
+            time_ids: given.time_ids,
+        })?;
+        match ops::is_finite(&prediction)? {
+            true => Ok(()),
+            false => Err(PipelineError::fault("the refiner's prediction is not finite")),
+        }
     }
 
     /// Decodes latents [B, C, h, w] with the autoencoder: [B, 3, H, W], about -1..1, not clamped.
@@ -107,21 +146,22 @@ impl SdxlPipeline {
         let size =
             JobSize { width: inputs.width, height: inputs.height, pictures: inputs.num_images_per_prompt };
         self.memory.check(size)?;
-        let sampler = self
-            .scheduler_of(inputs)?
-            .sampler(inputs.num_inference_steps)
-            .map_err(|e| PipelineError::bad("num_inference_steps", without_folder(&e)))?;
+        self.check_required(inputs)?;
+        let sampler = self.sampler_of(&self.scheduler, inputs, inputs.num_inference_steps)?;
+        let window = Window::of(inputs, sampler.as_ref(), Self::train_timesteps(&self.scheduler)?)?;
         let loras = self.adapters.load(&inputs.loras, interrupt)?;
         self.memory.retried("the LoRAs", || self.adapters.activate(&loras, interrupt))?;
         let EncodedPrompts { positive, negative, warnings } =
             self.memory.retried("the prompts", || self.text.encode(inputs, interrupt))?;
         let warnings = warnings.into_iter().chain(loras.warnings()).collect();
-        let conditioning = Conditioning::new(inputs, &positive, negative.as_ref(), self.options.dtype)?;
+        let prompts = (&positive, negative.as_ref());
+        let sizes = self.sizes(inputs);
+        let conditioning = Conditioning::new(inputs, prompts, inputs.size(), sizes, self.options.dtype)?;
         let mut noise = SeededNoise {
             generator: Generator::new(inputs.generator.unwrap_or(self.options.generator), inputs.seed),
             shape: [
                 inputs.num_images_per_prompt,
-                self.unet.config().in_channels,
+                self.vae.config().latent_channels,
                 inputs.height as usize / scale,
                 inputs.width as usize / scale,
             ],
@@ -129,17 +169,25 @@ impl SdxlPipeline {
             newest: None,
             draws: 0,
         };
+        let second = self.second(inputs, prompts, &noise, interrupt)?;
         interrupt.check()?;
-        let Start { first, latents, encoded, repaint } =
-            self.memory.named(size.alone(), Start::new(inputs, &self.vae, sampler.as_ref(), &mut noise))?;
+        let takes_mask = self.required_input() == RequiredInput::Mask;
+        let start = Start::new(inputs, &self.vae, sampler.as_ref(), window.first, takes_mask, &mut noise);
+        let Start { latents, encoded, repaint, masked, paste } = self.memory.named(size.alone(), start)?;
         let guidance = inputs
             .guided()
             .then_some(Guidance { scale: inputs.guidance_scale, rescale: inputs.guidance_rescale });
         Ok(SdxlDenoising {
-            step: first,
-            first,
+            step: window.first,
+            first: window.first,
+            end: window.end,
+            before: 0,
+            second,
+            model: Model::Own,
             encoded,
             repaint,
+            masked,
+            paste,
             sampler,
             noise,
             guidance,
@@ -155,13 +203,60 @@ impl SdxlPipeline {
     }
 
     /// The size of pictures whose latents have this height and width.
-    fn size(&self, latents: &[usize], pictures: usize) -> JobSize {
+    pub(super) fn size(&self, latents: &[usize], pictures: usize) -> JobSize {
         let side = |axis: usize| (latents[axis] * self.vae.config().scale()) as u32;
         JobSize { width: side(1), height: side(0), pictures }
     }
 
-    fn scheduler_of(&self, inputs: &Inputs) -> Result<SchedulerConfig, PipelineError> {
-        let Some(choice) = &inputs.scheduler else { return Ok(self.scheduler.clone()) };
+    /// What every request needs for this model.
+    fn required_input(&self) -> RequiredInput {
+        match (self.unet.config().in_channels > self.vae.config().latent_channels, self.scores) {
+            (true, _) => RequiredInput::Mask,
+            (false, true) => RequiredInput::Image,
+            (false, false) => RequiredInput::Nothing,
+        }
+    }
+
+    fn check_required(&self, inputs: &Inputs) -> Result<(), PipelineError> {
+        match self.required_input() {
+            RequiredInput::Mask if inputs.mask.is_none() => {
+                let message = "is missing: this model is for inpainting, and needs an image and a mask";
+                Err(PipelineError::bad("mask", message))
+            }
+            RequiredInput::Image if !inputs.is_image_to_image() => {
+                let message = "is missing: this model is a refiner, and needs an image";
+                Err(PipelineError::bad("image", message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How sizes are told to the model's own UNet.
+    fn sizes(&self, inputs: &Inputs) -> SizeRule {
+        match (self.scores, inputs.is_image_to_image()) {
+            (true, _) => SizeRule::Scores,
+            (false, true) => SizeRule::ImageToImage,
+            (false, false) => SizeRule::TextToImage,
+        }
+    }
+
+    pub(super) fn train_timesteps(scheduler: &SchedulerConfig) -> Result<usize, PipelineError> {
+        scheduler.train_timesteps().map_err(|e| PipelineError::bad("scheduler", without_folder(&e)))
+    }
+
+    /// The sampler of `steps` steps, with the changes of the request.
+    pub(super) fn sampler_of(
+        &self,
+        scheduler: &SchedulerConfig,
+        inputs: &Inputs,
+        steps: usize,
+    ) -> Result<Box<dyn Sampler>, PipelineError> {
+        let chosen = Self::scheduler_of(scheduler, inputs)?;
+        chosen.sampler(steps).map_err(|e| PipelineError::bad("num_inference_steps", without_folder(&e)))
+    }
+
+    fn scheduler_of(scheduler: &SchedulerConfig, inputs: &Inputs) -> Result<SchedulerConfig, PipelineError> {
+        let Some(choice) = &inputs.scheduler else { return Ok(scheduler.clone()) };
         let mut changes = choice.changes.clone();
         let wrong = |error: LoadError| match &error {
             LoadError::Setting { key, message, .. } if choice.changes.contains_key(key) => {
@@ -176,7 +271,7 @@ impl SdxlPipeline {
             }
             changes.insert("_class_name".into(), name.clone().into());
         }
-        self.scheduler.with(&changes).map_err(wrong)
+        scheduler.with(&changes).map_err(wrong)
     }
 }
 
@@ -210,20 +305,28 @@ impl Pipeline for SdxlPipeline {
     }
 
     fn step(&self, batch: &mut [&mut SdxlDenoising]) -> Result<(), PipelineError> {
-        // One UNet call per size, length of the prompts and set of LoRAs, in the order of the jobs.
+        // One UNet call per size, length of the prompts, set of LoRAs and UNet, in the order of the jobs.
         let mut waiting: Vec<&mut SdxlDenoising> = Vec::new();
         for denoising in batch.iter_mut() {
             if self.progress(denoising).is_done() {
                 return Err(PipelineError::fault("a job was asked to step beyond its last step"));
             }
+            self.go_on(denoising)?;
             waiting.push(denoising);
         }
         while let Some(first) = waiting.first() {
             let (size, loras) = (first.latents.dims()[2..].to_vec(), first.loras.clone());
-            let tokens = first.conditioning.embeds.dim(1)?;
+            let (tokens, model) = (first.conditioning.embeds.dim(1)?, first.model);
             let (mut group, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| {
-                d.latents.dims()[2..] == size && d.conditioning.embeds.dims()[1] == tokens && d.loras == loras
+                d.latents.dims()[2..] == size
+                    && d.conditioning.embeds.dims()[1] == tokens
+                    && d.loras == loras
+                    && d.model == model
             });
+            let unet = match (model, &self.refiner) {
+                (Model::Refiner, Some(refiner)) => &refiner.unet,
+                _ => &self.unet,
+            };
             waiting = others;
             self.memory.retried("the LoRAs", || self.adapters.activate(&loras, Interrupt::never()))?;
             let pictures = group.iter().map(|d| d.noise.shape[0]).sum();
@@ -231,7 +334,7 @@ impl Pipeline for SdxlPipeline {
                 .iter()
                 .map(|d| d.unet_inputs(self.options.dtype))
                 .collect::<candle_core::Result<Vec<_>>>()?;
-            let predict = || Ok(self.unet.forward(&join(&all_inputs)?)?);
+            let predict = || Ok(unet.forward(&join(&all_inputs)?)?);
             let predictions = self.memory.fit(self.size(&size, pictures), predict)?;
             let mut row = 0;
             for (denoising, unet_inputs) in group.iter_mut().zip(&all_inputs) {
@@ -271,15 +374,20 @@ impl Pipeline for SdxlPipeline {
             let decoded =
                 self.memory.named(size.alone(), self.decode(&denoising.latents.narrow(0, i, 1)?))?;
             let decoded = Rgb::from_tensor(&decoded)?;
-            pictures.extend(decoded.ok_or_else(|| denoising.loras.not_finite("the decoded picture"))?);
+            let decoded = decoded.ok_or_else(|| denoising.loras.not_finite("the decoded picture"))?;
+            pictures.extend(decoded.into_iter().map(|picture| match &denoising.paste {
+                Some(paste) => paste.back(&picture),
+                None => picture,
+            }));
         }
         self.memory.finished(size);
         Ok(pictures)
     }
 
     fn progress(&self, denoising: &SdxlDenoising) -> StepProgress {
-        let SdxlDenoising { step, first, sampler, .. } = denoising;
-        StepProgress { step: step - first, steps: sampler.timesteps().len() - first }
+        let SdxlDenoising { step, first, end, before, second, .. } = denoising;
+        let after = second.as_ref().map_or(0, Second::steps);
+        StepProgress { step: before + step - first, steps: before + end - first + after }
     }
 
     fn describe(&self) -> Description {
@@ -294,6 +402,8 @@ impl Pipeline for SdxlPipeline {
             multiple: scale as u32,
             max_pixels,
             schedulers: self.scheduler.offered().map(str::to_owned).collect(),
+            required: self.required_input(),
+            refines: self.refiner.is_some(),
             device: device::describe(&self.options.device),
         }
     }

@@ -58,6 +58,7 @@ impl<'a> Source<'a> {
         let config = match (&options.config, &weights) {
             (Some(folder), _) => ConfigFiles::Folder(folder.clone()),
             (None, WeightSource::Folder(folder)) => ConfigFiles::Folder(folder.clone()),
+            (None, WeightSource::File(shards)) if shards.is_refiner() => ConfigFiles::SdxlRefiner(""),
             (None, WeightSource::File(_)) => ConfigFiles::SdxlBase(""),
         };
         Ok(Self { options, config, weights })
@@ -105,11 +106,20 @@ impl<'a> Source<'a> {
                 self.folder(&folder.join(TEXT_ENCODERS[index]), "model", dtype)?
             }
             WeightSource::File(shards) => {
-                let naming = if index == 0 { sgm::text_encoder() } else { sgm::text_encoder_2(config) };
+                let naming = match index {
+                    0 => sgm::text_encoder(),
+                    _ => sgm::text_encoder_2(config, shards.is_refiner()),
+                };
                 WeightFiles::new(shards.clone(), naming, dtype, &self.options.device)
             }
         };
         Ok(files.logged_as(["text encoder 1", "text encoder 2"][index]))
+    }
+
+    /// The input channels of the UNet in a single file: nine for inpainting, which no configuration says.
+    pub(super) fn in_channels(&self) -> Option<usize> {
+        let WeightSource::File(shards) = &self.weights else { return None };
+        shards.shape(sgm::CONV_IN).and_then(|shape| shape.get(1).copied())
     }
 
     /// The weights of the UNet.

@@ -83,12 +83,20 @@ impl SchedulerConfig {
         Ok(Self { settings, class })
     }
 
+    /// Number of timesteps of the training.
+    ///
+    /// # Errors
+    /// If the setting is not a number.
+    pub fn train_timesteps(&self) -> Result<usize, LoadError> {
+        self.settings.or("num_train_timesteps", 1000)
+    }
+
     /// Builds the sampler of a job.
     ///
     /// # Errors
     /// If the class cannot take `steps` steps.
     pub fn sampler(&self, steps: usize) -> Result<Box<dyn Sampler>, LoadError> {
-        let train: usize = self.settings.or("num_train_timesteps", 1000)?;
+        let train = self.train_timesteps()?;
         if !(1..=train).contains(&steps) {
             return Err(self
                 .settings

@@ -14,10 +14,12 @@ pub enum ConfigFiles {
     Folder(PathBuf),
     /// SDXL base 1.0 (<https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0>), or one component of it.
     SdxlBase(&'static str),
+    /// SDXL refiner 1.0 (<https://huggingface.co/stabilityai/stable-diffusion-xl-refiner-1.0>), or one component of it.
+    SdxlRefiner(&'static str),
 }
 
-/// The path of a built-in file in error messages.
-const BUILT_IN: &str = "(built-in SDXL base 1.0)";
+/// The paths of built-in files in error messages.
+const BUILT_IN: [&str; 2] = ["(built-in SDXL base 1.0)", "(built-in SDXL refiner 1.0)"];
 
 macro_rules! built_in {
     ($($name:literal)*) => {
@@ -41,13 +43,25 @@ const FILES: &[(&str, &str)] = built_in! {
     "vae/config.json"
 };
 
+/// Path and text of each built-in file of the refiner that the base does not have.
+const OF_REFINER: &[(&str, &str)] = &[
+    ("model_index.json", include_str!("refiner/model_index.json")),
+    ("unet/config.json", include_str!("refiner/unet/config.json")),
+];
+
 impl ConfigFiles {
+    /// Whether the files are built in, and not those of a folder.
+    pub fn are_built_in(&self) -> bool {
+        !matches!(self, Self::Folder(_))
+    }
+
     /// The files of one component.
     #[must_use]
     pub fn component(&self, name: &'static str) -> Self {
         match self {
             Self::Folder(folder) => Self::Folder(folder.join(name)),
             Self::SdxlBase(_) => Self::SdxlBase(name),
+            Self::SdxlRefiner(_) => Self::SdxlRefiner(name),
         }
     }
 
@@ -55,7 +69,8 @@ impl ConfigFiles {
     pub fn path(&self, name: &str) -> PathBuf {
         match self {
             Self::Folder(folder) => folder.join(name),
-            Self::SdxlBase(component) => Path::new(BUILT_IN).join(component).join(name),
+            Self::SdxlBase(component) => Path::new(BUILT_IN[0]).join(component).join(name),
+            Self::SdxlRefiner(component) => Path::new(BUILT_IN[1]).join(component).join(name),
         }
     }
 
@@ -74,10 +89,12 @@ impl ConfigFiles {
     pub fn find(&self, name: &str) -> Result<Option<String>, LoadError> {
         match self {
             Self::Folder(folder) => foreign::read_text(&folder.join(name)),
-            Self::SdxlBase(component) => {
+            Self::SdxlBase(component) | Self::SdxlRefiner(component) => {
+                let own = if matches!(self, Self::SdxlRefiner(_)) { OF_REFINER } else { &[] };
                 let built_in = |component: &str| {
                     let path = Path::new(component).join(name);
-                    FILES.iter().find(|(file, _)| Path::new(file) == path).map(|(_, text)| (*text).to_owned())
+                    let mut files = own.iter().chain(FILES);
+                    files.find(|(file, _)| Path::new(file) == path).map(|(_, text)| (*text).to_owned())
                 };
                 // Both tokenizers have CLIP's vocabulary.
                 Ok(built_in(component)
@@ -108,6 +125,12 @@ mod tests {
         }
         let merges = |component| base.component(component).text("merges.txt", "a test").expect("there");
         assert_eq!(merges("tokenizer"), merges("tokenizer_2"));
+        let refiner = ConfigFiles::SdxlRefiner("");
+        let width = |files: &ConfigFiles| {
+            let unet = files.component("unet").settings("config.json", "a test").expect("there");
+            unet.required::<usize>("cross_attention_dim").expect("a number")
+        };
+        assert_eq!([width(&base), width(&refiner)], [2048, 1280]);
         let missing = base.component("vae").text("vocab.json", "a test").expect_err("not there").to_string();
         assert!(missing.contains("built-in SDXL base 1.0)/vae/vocab.json"), "{missing}");
     }

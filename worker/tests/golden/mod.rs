@@ -24,7 +24,7 @@ use tensors::load;
 fn limit(name: &str, last: usize) -> Option<f64> {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     match stem {
-        "input_ids_" | "negative_input_ids_" | "add_time_ids" => None,
+        "input_ids_" | "negative_input_ids_" | "add_time_ids" | "second_add_time_ids" => None,
         "timesteps" | "sigmas" | "alphas_cumprod" => Some(2e-6),
         "noise" | "init_latents" | "step_noise" | "encoder_noise" => Some(1e-5),
         "latents" if name == format!("latents.{last}") => Some(1e-3),
@@ -81,7 +81,17 @@ pub(crate) fn check_changed(
     let actual = run(&pipeline, &inputs, &case.preview_steps).unwrap_or_else(|e| panic!("{e}"));
     let expected = load(folder.join("cases").join(format!("{name}.safetensors")));
     let last = expected.keys().filter_map(|k| k.strip_prefix("latents.")?.parse().ok()).max().unwrap_or(0);
-    let given = ["alphas_cumprod", "input_image_u8", "input_mask_u8", "encoder_input"];
+    let given = [
+        "alphas_cumprod",
+        "input_image_u8",
+        "input_mask_u8",
+        "input_latents",
+        "encoder_input",
+        "first_image_u8",
+        "second_unet_in",
+    ];
+    // A second pass begins with pictures of 8 bits, of which some are rounded to another level.
+    let slack = if expected.contains_key("first_image_u8") { 10.0 } else { 1.0 };
     let mut names: Vec<_> = expected.keys().filter(|k| !given.contains(&k.as_str())).collect();
     names.sort();
     for name in names {
@@ -95,7 +105,7 @@ pub(crate) fn check_changed(
         } else {
             let limit = if dtype == DType::F32 { limit(name, last) } else { half_limit(dtype, name) };
             match limit {
-                Some(limit) => assert_close(name, actual, expected, limit),
+                Some(limit) => assert_close(name, actual, expected, slack * limit),
                 None => assert_eq!(numbers(actual), numbers(expected), "{name}"),
             }
         }

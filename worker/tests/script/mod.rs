@@ -205,6 +205,8 @@ fn offers() -> Description {
         multiple: 8,
         max_pixels: 1 << 20,
         schedulers: vec!["EulerDiscreteScheduler".to_owned()],
+        required: glimpse_worker::pipeline::RequiredInput::Nothing,
+        refines: false,
         device: "script".to_owned(),
     }
 }

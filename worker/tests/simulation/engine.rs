@@ -26,6 +26,8 @@ pub fn offers(number: u64) -> Description {
         multiple: 8,
         max_pixels: if number.is_multiple_of(2) { 1 << 20 } else { 64 * 64 },
         schedulers: Vec::new(),
+        required: glimpse_worker::pipeline::RequiredInput::Nothing,
+        refines: false,
         device: "simulated".to_owned(),
     }
 }

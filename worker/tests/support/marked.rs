@@ -1,8 +1,12 @@
 //! Weight files with marks.
 
+#[path = "folders.rs"]
+mod folders;
+
 use std::collections::HashMap;
 use std::path::Path;
 
+pub(crate) use folders::copy;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -21,17 +25,4 @@ pub(crate) fn mark(from: &Path, to: &Path, tensors: &[(&str, Dtype, &[usize])], 
         metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let marked = safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata)).expect("a file");
     std::fs::write(to, marked).expect("written");
-}
-
-/// Copies a folder and its subfolders, only the files whose names are `wanted`.
-pub(crate) fn copy(from: &Path, to: &Path, wanted: &dyn Fn(&str) -> bool) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to, wanted);
-        } else if wanted(&entry.file_name().to_string_lossy()) {
-            std::fs::copy(entry.path(), to).expect("copied");
-        }
-    }
 }

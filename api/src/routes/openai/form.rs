@@ -38,7 +38,7 @@ const TEXTS: [&str; 14] = [
 const SWITCHES: [&str; 2] = ["stream", "long_prompt"];
 
 /// The other fields that are read. Malformed names of fields that are not read are ignored with them.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 21] = [
     "n",
     "num_images",
     "num_inference_steps",
@@ -50,6 +50,11 @@ const OTHERS: [&str; 16] = [
     "loras",
     "scheduler_config",
     "strength",
+    "denoising_end",
+    "aesthetic_score",
+    "negative_aesthetic_score",
+    "padding_mask_crop",
+    "hires",
     "seed",
     "preview_every",
     "output_compression",

@@ -24,6 +24,10 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
             "scheduler_config",
             "prompt_syntax",
             "long_prompt",
+            "refiner",
+            "aesthetic_score",
+            "padding_mask_crop",
+            "hires",
         ]
         .map(str::to_owned)
         .to_vec(),

@@ -11,7 +11,7 @@ mod vae;
 
 pub use names::{Modules, rename};
 pub use text::{text_encoder, text_encoder_2};
-pub use unet::{unet, unet_modules};
+pub use unet::{CONV_IN, unet, unet_modules};
 pub use vae::vae;
 
 /// The prefix of the autoencoder in a checkpoint. In a file of its own it has no prefix.

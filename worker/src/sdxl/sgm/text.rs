@@ -12,8 +12,8 @@ pub fn text_encoder() -> Naming {
     })
 }
 
-/// The naming of the second text encoder.
-pub fn text_encoder_2(config: &ClipConfig) -> Naming {
+/// The naming of the second text encoder, which is the only one of a refiner.
+pub fn text_encoder_2(config: &ClipConfig, of_refiner: bool) -> Naming {
     let mut modules = Modules::new();
     for (transformers, open_clip) in [
         ("text_model.embeddings.token_embedding", "token_embedding"),
@@ -43,7 +43,8 @@ pub fn text_encoder_2(config: &ClipConfig) -> Naming {
             );
         }
     }
-    Naming::new("conditioner.embedders.1.model.", move |name| Stored {
+    let prefix = if of_refiner { "conditioner.embedders.0.model." } else { "conditioner.embedders.1.model." };
+    Naming::new(prefix, move |name| Stored {
         name: rename(&modules, name).unwrap_or_else(|| name.to_owned()),
         view: view(name),
     })

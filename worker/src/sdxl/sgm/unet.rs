@@ -17,6 +17,9 @@ const RESNET: [(&str, &str); 6] = [
     ("conv_shortcut", "skip_connection"),
 ];
 
+/// The first convolution of the UNet.
+pub const CONV_IN: &str = "model.diffusion_model.input_blocks.0.0.weight";
+
 /// The naming of the UNet.
 pub fn unet(config: &UnetConfig) -> Naming {
     by_table(PREFIX, unet_modules(config), |_| View::Whole)

@@ -35,8 +35,9 @@ pub struct UnetInputs {
     pub encoder_hidden_states: Tensor,
     /// Pooled text embedding of the second encoder: [B, P].
     pub text_embeds: Tensor,
-    /// Original size, top left corner of the crop, and target size, in pixels, height first: B rows.
-    pub time_ids: Vec<[f32; 6]>,
+    /// Original size, top left corner of the crop, and target size, in pixels, height first: B rows of six numbers. A
+    /// refiner has an aesthetic score in place of the target size: five numbers.
+    pub time_ids: Vec<Vec<f32>>,
 }
 
 /// The UNet.
@@ -181,8 +182,8 @@ impl Unet {
         taps.see(format_args!("time_proj"), &time);
         let time = self.time_embedding.forward(&time)?;
         taps.see(format_args!("time_embedding"), &time);
-        // Each of the six numbers is embedded separately: [6 B, A] -> [B, 6 A].
-        let ids = self.add_time_proj.forward(inputs.time_ids.as_flattened(), self.dtype, device)?;
+        // Each of the N numbers is embedded separately: [N B, A] -> [B, N A].
+        let ids = self.add_time_proj.forward(&inputs.time_ids.concat(), self.dtype, device)?;
         taps.see(format_args!("add_time_proj"), &ids);
         let ids = ids.reshape((batch, ()))?;
         let added = self.add_embedding.forward(&Tensor::cat(&[&inputs.text_embeds, &ids], 1)?)?;

@@ -6,6 +6,8 @@ use super::shard::Shards;
 const UNET: &str = "model.diffusion_model.";
 /// The second text encoder of an SDXL checkpoint in one file.
 const ENCODER_2: &str = "conditioner.embedders.1.";
+/// The text encoder of a refiner in one file.
+const REFINER_ENCODER: &str = "conditioner.embedders.0.model.";
 /// The autoencoder of a checkpoint in one file.
 const VAE: &str = "first_stage_model.";
 
@@ -23,7 +25,7 @@ const LORA: [&str; 9] = [
 ];
 
 /// Files without a whole SDXL checkpoint, by the starts of names: the first kind that matches counts.
-const KINDS: [(&[&str], &str); 12] = [
+const KINDS: [(&[&str], &str); 11] = [
     (
         &["cond_stage_model.transformer."],
         "looks like a checkpoint of Stable Diffusion 1: only SDXL is supported, use a checkpoint of SDXL",
@@ -31,10 +33,6 @@ const KINDS: [(&[&str], &str); 12] = [
     (
         &["cond_stage_model."],
         "looks like a checkpoint of Stable Diffusion 2: only SDXL is supported, use a checkpoint of SDXL",
-    ),
-    (
-        &["conditioner.embedders.0.model."],
-        "looks like an SDXL refiner, which is not supported: use a checkpoint of SDXL base",
     ),
     (
         &["control_model.", "controlnet_", "input_hint_block."],
@@ -83,9 +81,9 @@ const OTHER: &str =
 
 impl Shards {
     /// Why the files cannot be a whole checkpoint with SGM's names, as text after the file's name. `None` if the UNet
-    /// and the second text encoder are there. `own_vae` says whether the checkpoint needs an autoencoder.
+    /// and the second text encoder, or a refiner's, are there. `own_vae` says whether the checkpoint needs an autoencoder.
     pub fn not_a_checkpoint(&self, own_vae: bool) -> Option<&'static str> {
-        if self.has_any(UNET) && self.has_any(ENCODER_2) {
+        if self.has_any(UNET) && (self.has_any(ENCODER_2) || self.is_refiner()) {
             let lacks_vae = own_vae && !self.has_any(VAE);
             return lacks_vae
                 .then_some("has no autoencoder (no tensors first_stage_model): name one with --vae");
@@ -100,6 +98,11 @@ impl Shards {
         let prefixes = ["", UNET, "diffusion_model."];
         let has = |start: &&str| prefixes.iter().any(|prefix| self.has_any(&format!("{prefix}{start}")));
         Some(KINDS.iter().find(|(starts, _)| starts.iter().any(has)).map_or(OTHER, |(_, message)| *message))
+    }
+
+    /// Whether the files are a refiner with SGM's names.
+    pub fn is_refiner(&self) -> bool {
+        self.has_any(REFINER_ENCODER)
     }
 
     /// Whether the files have an autoencoder, in a checkpoint or alone.
