@@ -123,7 +123,7 @@ impl<'a> Asked<'a> {
     /// What the job needs of its worker where some workers require a picture that it lacks.
     fn without(&self, each: &[Each]) -> Vec<Word> {
         let requires = |feature: &&str| each.iter().any(|each| each.has(feature));
-        if !REQUIRED.iter().any(|feature| requires(&feature)) {
+        if !REQUIRED.iter().any(requires) {
             return Vec::new();
         }
         let lacking = self.lacks().into_iter().zip(WITHOUT).filter(|((_, lacks), _)| *lacks);

@@ -1,6 +1,9 @@
 //! Compares whole requests with diffusers.
 
 #[cfg(test)]
+#[path = "support/folders.rs"]
+mod folders;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 #[path = "support/marked.rs"]
@@ -15,9 +18,10 @@ mod parts_cases;
 mod support;
 
 use candle_core::DType;
+use folders::copy;
 use glimpse_worker::pipeline::{LoadOptions, Pipeline, SdxlPipeline};
 use golden::{check, check_changed};
-use marked::{copy, mark};
+use marked::mark;
 use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
 use support::parity;

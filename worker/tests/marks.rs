@@ -1,6 +1,9 @@
 //! The marks of a model's file are used, or the file is refused.
 
 #[cfg(test)]
+#[path = "support/folders.rs"]
+mod folders;
+#[cfg(test)]
 #[path = "support/log.rs"]
 mod log;
 #[cfg(test)]
@@ -13,9 +16,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::slice;
 
+use folders::copy;
 use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, PipelineError, SchedulerChoice, SdxlPipeline};
 use log::logged;
-use marked::{copy, mark};
+use marked::mark;
 use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
 use support::parity;

@@ -4,6 +4,9 @@
 #[path = "support/pipeline.rs"]
 mod fixture;
 #[cfg(test)]
+#[path = "support/folders.rs"]
+mod folders;
+#[cfg(test)]
 #[path = "support/parts.rs"]
 mod parts;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use glimpse_shared::request::{
-    Fetched, InputFormat, InputImage, Names, NotFetched, PictureSource, Task, picture_sources,
+    Fetched, FieldError, InputFormat, InputImage, Names, NotFetched, PictureSource, Task, picture_sources,
 };
 use image::ImageFormat;
 use serde_json::{Value, json};
@@ -181,6 +181,6 @@ fn the_part_around_a_mask_needs_a_mask_of_the_pictures_size() {
         (json!({ "hires": {} }), "hires"),
     ] {
         let errors = of(members.clone()).unwrap_err();
-        assert_eq!(errors.iter().map(|error| error.field()).collect::<Vec<_>>(), [field], "{members}");
+        assert_eq!(errors.iter().map(FieldError::field).collect::<Vec<_>>(), [field], "{members}");
     }
 }

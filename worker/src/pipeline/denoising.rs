@@ -1,16 +1,16 @@
 //! The state of one running job.
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Tensor};
 
 use super::conditioning::{Conditioning, EncodedPrompt};
 use super::crop::Paste;
 use super::error::PipelineError;
 use super::lora_set::LoraSet;
 use super::second::{Model, Second};
+pub(super) use super::seeded_noise::SeededNoise;
 use super::warning::PipelineWarning;
 use super::window::Window;
-use crate::noise::Generator;
-use crate::schedulers::{Noise, Sampler, Stepped};
+use crate::schedulers::{Sampler, Stepped};
 use crate::sdxl::ops::{self, FiniteWatch};
 use crate::sdxl::unet::UnetInputs;
 
@@ -96,36 +96,6 @@ pub(super) struct LastStep {
     /// In the UNet's dtype.
     unet_out: Tensor,
     denoised: Tensor,
-}
-
-/// Noise of the latents' shape from the job's own generator.
-#[derive(Debug, Clone)]
-pub(super) struct SeededNoise {
-    pub(super) generator: Generator,
-    pub(super) shape: [usize; 4],
-    pub(super) device: Device,
-    /// The newest draw, for dumps.
-    pub(super) newest: Option<Tensor>,
-    /// Number of draws in the latents' shape so far.
-    pub(super) draws: usize,
-}
-
-impl SeededNoise {
-    /// A draw for the given number of pictures.
-    pub(super) fn draw_for(&mut self, pictures: usize) -> candle_core::Result<Tensor> {
-        let [_, channels, height, width] = self.shape;
-        let values = self.generator.normal(pictures * channels * height * width);
-        Tensor::from_vec(values, (pictures, channels, height, width), &self.device)
-    }
-}
-
-impl Noise for SeededNoise {
-    fn draw(&mut self) -> candle_core::Result<Tensor> {
-        let noise = self.draw_for(self.shape[0])?;
-        self.newest = Some(noise.clone());
-        self.draws += 1;
-        Ok(noise)
-    }
 }
 
 /// Classifier-free guidance (Ho and Salimans 2022).

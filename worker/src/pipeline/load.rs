@@ -196,7 +196,7 @@ fn check_index(index: &Settings) -> Result<&'static [usize], LoadError> {
     ] {
         index.required::<serde_json::Value>(key)?;
         if !first && [TEXT_ENCODERS[0], TOKENIZERS[0]].contains(&key) {
-            index.only(key, &[absent.clone()])?;
+            index.only(key, std::slice::from_ref(&absent))?;
             continue;
         }
         let fast = format!("{class}Fast");

@@ -1,7 +1,5 @@
 //! The pipeline of SDXL.
 
-use std::time::Instant;
-
 use candle_core::{DType, Tensor};
 
 use super::adapters::Adapters;
@@ -10,7 +8,7 @@ use super::conditioning::{Conditioning, EncodedPrompts, TextEncoders};
 use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
 use super::device;
 use super::error::PipelineError;
-use super::inputs::{Inputs, SizeRule};
+use super::inputs::Inputs;
 use super::interface::{Description, Pipeline, PreviewKind, RequiredInput, StepProgress};
 use super::interrupt::Interrupt;
 use super::memory::{JobSize, Memory};
@@ -23,14 +21,10 @@ use super::start::Start;
 use super::warning::PipelineWarning;
 use super::window::Window;
 use crate::noise::Generator;
-use crate::schedulers::{SCHEDULERS, Sampler, SchedulerConfig};
-use crate::sdxl::LoadError;
-use crate::sdxl::ops::{self, FiniteWatch};
+use crate::schedulers::SchedulerConfig;
+use crate::sdxl::ops::FiniteWatch;
 use crate::sdxl::taesd::Taesd;
 use crate::sdxl::unet::{Unet, UnetInputs};
-
-/// The side of a warm-up picture on a CPU, in pixels, before rounding up to a multiple.
-const WARM_SIDE: u32 = 64;
 
 /// A loaded checkpoint.
 #[derive(Debug)]
@@ -50,74 +44,6 @@ pub struct SdxlPipeline {
 }
 
 impl SdxlPipeline {
-    /// Runs one short job to load kernels and allocate memory, so that the first real job is not slower than the
-    /// others. Only a GPU needs a picture in the model's own size for that, or in the largest size that fits.
-    ///
-    /// # Errors
-    /// As for any job, for example if the model's numbers are not finite.
-    pub fn warm(&self) -> Result<(), PipelineError> {
-        let begun = Instant::now();
-        let mut size = self.warm_size();
-        while let Err(error) = self.warm_with(size) {
-            let smaller = self.warm_size();
-            if !matches!(error, PipelineError::OutOfMemory { .. }) || smaller == size {
-                return Err(error);
-            }
-            size = smaller;
-        }
-        tracing::info!("warmed up in {:.1} s", begun.elapsed().as_secs_f64());
-        Ok(())
-    }
-
-    fn warm_size(&self) -> (u32, u32) {
-        let Description { native_width, native_height, multiple, .. } = self.describe();
-        let most = if self.options.device.is_cpu() { WARM_SIDE.next_multiple_of(multiple) } else { u32::MAX };
-        (native_width.min(most), native_height.min(most))
-    }
-
-    fn warm_with(&self, (width, height): (u32, u32)) -> Result<(), PipelineError> {
-        tracing::info!("warming up with a picture of {width}x{height}");
-        let mut inputs = Inputs::new("", width, height);
-        inputs.num_inference_steps = 1;
-        let picture = || Some(Rgb { width, height, data: vec![255; 3 * width as usize * height as usize] });
-        inputs.strength = 1.0;
-        (inputs.image, inputs.mask) = match self.required_input() {
-            RequiredInput::Nothing => (None, None),
-            RequiredInput::Image => (picture(), None),
-            RequiredInput::Mask => (picture(), picture()),
-        };
-        if let Some(refiner) = &self.refiner {
-            self.warm_refiner(refiner, &inputs)?;
-        }
-        let mut denoising = self.begin(&inputs)?;
-        self.step(&mut [&mut denoising])?;
-        self.preview(&denoising, PreviewKind::Latents)?;
-        self.finish(denoising)?;
-        Ok(())
-    }
-
-    /// One step of the refiner from noise.
-    fn warm_refiner(&self, refiner: &Refiner, inputs: &Inputs) -> Result<(), PipelineError> {
-        let sampler = self.sampler_of(&refiner.scheduler, inputs, inputs.num_inference_steps)?;
-        let encoded = refiner.text.encode(inputs, Interrupt::never())?;
-        let prompts = (&encoded.positive, encoded.negative.as_ref());
-        let given = Conditioning::new(inputs, prompts, inputs.size(), refiner.sizes, self.options.dtype)?;
-        let (vae, rows) = (self.vae.config(), given.time_ids.len());
-        let (height, width) = (inputs.height as usize / vae.scale(), inputs.width as usize / vae.scale());
-        let shape = (rows, vae.latent_channels, height, width);
-        let prediction = refiner.unet.forward(&UnetInputs {
-            sample: Tensor::ones(shape, self.options.dtype, &self.options.device)?,
-            timesteps: vec![sampler.timesteps()[0] as f32; rows],
-            encoder_hidden_states: given.embeds,
-            text_embeds: given.pooled,
-            time_ids: given.time_ids,
-        })?;
-        match ops::is_finite(&prediction)? {
-            true => Ok(()),
-            false => Err(PipelineError::fault("the refiner's prediction is not finite")),
-        }
-    }
-
     /// Decodes latents [B, C, h, w] with the autoencoder: [B, 3, H, W], about -1..1, not clamped.
     ///
     /// # Errors
@@ -206,72 +132,6 @@ impl SdxlPipeline {
     pub(super) fn size(&self, latents: &[usize], pictures: usize) -> JobSize {
         let side = |axis: usize| (latents[axis] * self.vae.config().scale()) as u32;
         JobSize { width: side(1), height: side(0), pictures }
-    }
-
-    /// What every request needs for this model.
-    fn required_input(&self) -> RequiredInput {
-        match (self.unet.config().in_channels > self.vae.config().latent_channels, self.scores) {
-            (true, _) => RequiredInput::Mask,
-            (false, true) => RequiredInput::Image,
-            (false, false) => RequiredInput::Nothing,
-        }
-    }
-
-    fn check_required(&self, inputs: &Inputs) -> Result<(), PipelineError> {
-        match self.required_input() {
-            RequiredInput::Mask if inputs.mask.is_none() => {
-                let message = "is missing: this model is for inpainting, and needs an image and a mask";
-                Err(PipelineError::bad("mask", message))
-            }
-            RequiredInput::Image if !inputs.is_image_to_image() => {
-                let message = "is missing: this model is a refiner, and needs an image";
-                Err(PipelineError::bad("image", message))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// How sizes are told to the model's own UNet.
-    fn sizes(&self, inputs: &Inputs) -> SizeRule {
-        match (self.scores, inputs.is_image_to_image()) {
-            (true, _) => SizeRule::Scores,
-            (false, true) => SizeRule::ImageToImage,
-            (false, false) => SizeRule::TextToImage,
-        }
-    }
-
-    pub(super) fn train_timesteps(scheduler: &SchedulerConfig) -> Result<usize, PipelineError> {
-        scheduler.train_timesteps().map_err(|e| PipelineError::bad("scheduler", without_folder(&e)))
-    }
-
-    /// The sampler of `steps` steps, with the changes of the request.
-    pub(super) fn sampler_of(
-        &self,
-        scheduler: &SchedulerConfig,
-        inputs: &Inputs,
-        steps: usize,
-    ) -> Result<Box<dyn Sampler>, PipelineError> {
-        let chosen = Self::scheduler_of(scheduler, inputs)?;
-        chosen.sampler(steps).map_err(|e| PipelineError::bad("num_inference_steps", without_folder(&e)))
-    }
-
-    fn scheduler_of(scheduler: &SchedulerConfig, inputs: &Inputs) -> Result<SchedulerConfig, PipelineError> {
-        let Some(choice) = &inputs.scheduler else { return Ok(scheduler.clone()) };
-        let mut changes = choice.changes.clone();
-        let wrong = |error: LoadError| match &error {
-            LoadError::Setting { key, message, .. } if choice.changes.contains_key(key) => {
-                PipelineError::bad("scheduler_config", format!("{key} {message}"))
-            }
-            _ => PipelineError::bad("scheduler", without_folder(&error)),
-        };
-        if let Some(name) = &choice.name {
-            if !SCHEDULERS.contains(&name.as_str()) {
-                let message = format!("{name:?} is not one of {}", SCHEDULERS.join(", "));
-                return Err(PipelineError::bad("scheduler", message));
-            }
-            changes.insert("_class_name".into(), name.clone().into());
-        }
-        scheduler.with(&changes).map_err(wrong)
     }
 }
 
@@ -406,17 +266,6 @@ impl Pipeline for SdxlPipeline {
             refines: self.refiner.is_some(),
             device: device::describe(&self.options.device),
         }
-    }
-}
-
-/// An error about a setting without the server's folder, because clients read it.
-fn without_folder(error: &LoadError) -> String {
-    match error {
-        LoadError::Setting { path, key, message } => {
-            let file = path.file_name().unwrap_or_default().display();
-            format!("{file}: \"{key}\" {message}")
-        }
-        other => other.to_string(),
     }
 }
 

@@ -1,12 +1,8 @@
 //! Weight files with marks.
 
-#[path = "folders.rs"]
-mod folders;
-
 use std::collections::HashMap;
 use std::path::Path;
 
-pub(crate) use folders::copy;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 

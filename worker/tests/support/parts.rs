@@ -1,16 +1,13 @@
 //! Models of jobs in parts: an inpainting model with nine channels, and a refiner, made of the fixtures' checkpoint and
 //! of `parity/parts`.
 
-#[path = "folders.rs"]
-mod folders;
-
 use std::path::Path;
 
 use candle_core::{DType, Device};
-use folders::copy;
 use glimpse_worker::pipeline::LoadOptions;
 use tempfile::TempDir;
 
+use super::folders::copy;
 use super::support::parity;
 
 /// The fixtures' checkpoint with a UNet for inpainting, in float32 and float16.
