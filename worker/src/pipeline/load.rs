@@ -62,10 +62,9 @@ impl SdxlPipeline {
         let Head { scheduler, scores, modules: encoders, .. } = &head;
         let (scheduler, scores, encoders) = (scheduler.clone(), *scores, encoders.clone());
         let text = head.encoders(&residence);
-        let (unet, settings, modules) = unet(source, &text, scores, &options)?;
         let vae = Autoencoder::load(source, &options, residence.clone())?;
         let nine = 2 * vae.config().latent_channels + 1;
-        check_latents(&settings, unet.config(), vae.config(), &[nine])?;
+        let (unet, modules) = unet(source, &text, (vae.config(), &[nine]), scores, &options)?;
         let device = options.device.clone();
         let adapters = Adapters::new(modules, encoders, unet.config(), device, residence.clone());
         let refiner = match (refiner, second) {
@@ -148,19 +147,22 @@ impl Head {
     }
 }
 
-/// The UNet of a model with these text encoders, its settings and its modules.
+/// The UNet of a model with these text encoders, and its modules. It has the channels of the autoencoder's latents, or
+/// one of the other numbers of input channels.
 fn unet(
     source: &Source<'_>,
     text: &TextEncoders,
+    (vae, more): (&VaeConfig, &[usize]),
     scores: bool,
     options: &LoadOptions,
-) -> Result<(Unet, Settings, Modules), LoadError> {
+) -> Result<(Unet, Modules), LoadError> {
     let (mut config, settings) = component(&source.config().component("unet"), UnetConfig::read)?;
     config.in_channels = source.in_channels().unwrap_or(config.in_channels);
     check_widths(&settings, &config, text, if scores { 5 } else { 6 })?;
+    check_latents(&settings, &config, vae, more)?;
     let files = source.unet(&config, options.dtype)?;
     let unet = Unet::new(&files, config, options.dtype)?.recorded(options.cuda_graph);
-    Ok((unet, settings, files.modules()))
+    Ok((unet, files.modules()))
 }
 
 fn load_refiner(
@@ -172,8 +174,7 @@ fn load_refiner(
 ) -> Result<Refiner, LoadError> {
     let (scheduler, scores) = (head.scheduler.clone(), head.scores);
     let text = head.encoders(residence);
-    let (unet, settings, _) = unet(source, &text, scores, options)?;
-    check_latents(&settings, unet.config(), vae, &[])?;
+    let (unet, _) = unet(source, &text, (vae, &[]), scores, options)?;
     let sizes = if scores { SizeRule::Scores } else { SizeRule::ImageToImage };
     Ok(Refiner { text, unet, scheduler, sizes })
 }
