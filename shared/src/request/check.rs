@@ -80,7 +80,7 @@ impl ImageSpec {
             }
         };
         fields.area(size, most, wire.size);
-        let parts = fields.parts(num_inference_steps, original.as_ref(), size, most, defaults.unknown);
+        let parts = fields.parts(num_inference_steps, original.as_ref(), size, most);
         let spec = Self {
             prompt,
             negative_prompt,

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    dialect::Unknown,
     field_error::{FieldError, Loc},
     fields::{Fields, Least},
     pictures::{MAX_STRENGTH, Original, STRENGTH},
@@ -91,14 +90,7 @@ impl Parts {
 
 impl Fields {
     /// Reads the parts. `steps` is `num_inference_steps`, `size` that of the picture, and `most` the largest in pixels.
-    pub(super) fn parts(
-        &mut self,
-        steps: u32,
-        original: Option<&Original>,
-        size: Size,
-        most: u64,
-        unknown: Unknown,
-    ) -> Parts {
+    pub(super) fn parts(&mut self, steps: u32, original: Option<&Original>, size: Size, most: u64) -> Parts {
         let mask = original.and_then(|original| original.mask.as_ref());
         let denoising_end = self.float("denoising_end", Least::Above(0.0), MAX_DENOISING_END);
         if let (Some(share), Some(_)) = (denoising_end, mask) {
@@ -122,7 +114,7 @@ impl Fields {
             }
             (None, ..) => {}
         }
-        let hires = self.hires(steps, size, most, unknown);
+        let hires = self.hires(steps, size, most);
         if let Some(hires) = hires.filter(|_| original.is_some() || denoising_end.is_some()) {
             let msg = "Input should come without an image and without denoising_end";
             self.wrong("hires", "unexpected_image", msg, &json!(hires));
@@ -131,7 +123,7 @@ impl Fields {
         Parts { denoising_end, aesthetic_score, negative_aesthetic_score, padding_mask_crop, hires }
     }
 
-    fn hires(&mut self, steps: u32, size: Size, most: u64, unknown: Unknown) -> Option<Hires> {
+    fn hires(&mut self, steps: u32, size: Size, most: u64) -> Option<Hires> {
         let field = "hires";
         let at = vec![Loc::Name(field.to_owned())];
         let members = match self.take(field)? {
@@ -167,9 +159,8 @@ impl Fields {
             );
             fields.out_of_bounds("scale", "less_than_equal", msg, &hires.scale.into(), json!({ "le": most }));
         }
-        if unknown == Unknown::Refused {
-            fields.refuse_rest();
-        }
+        // Also on fal's routes, where fal has no such field.
+        fields.refuse_rest();
         self.errors.append(&mut fields.errors);
         Some(hires)
     }
