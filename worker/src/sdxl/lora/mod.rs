@@ -1,5 +1,5 @@
 //! LoRA files: changes of a checkpoint's weights, with the tensor names of peft, diffusers, kohya's scripts, LyCORIS,
-//! ComfyUI and OneTrainer. [`names`] has the names, [`delta`] the forms.
+//! ComfyUI and OneTrainer. `names` has the names, `delta` the forms.
 
 mod alphas;
 mod assemble;
