@@ -11,6 +11,8 @@ mod checkpoint;
 mod chunks;
 mod component;
 mod conditioning;
+mod control_choice;
+mod controlnets;
 mod denoising;
 mod device;
 mod driver_status;
@@ -36,6 +38,7 @@ mod start;
 mod warning;
 
 pub use conditioning::EncodedPrompt;
+pub use control_choice::ControlChoice;
 pub use denoising::{EncodedImage, SdxlDenoising};
 pub use device::{DeviceName, describe as describe_device, parse_device};
 pub use error::PipelineError;

@@ -59,6 +59,13 @@ impl Rgb {
         rows.permute((0, 3, 1, 2))?.contiguous()
     }
 
+    /// The picture as the input of a ControlNet: [1, 3, H, W] in 0..1.
+    pub(super) fn to_unit_tensor(&self, device: &Device) -> candle_core::Result<Tensor> {
+        let values: Vec<f32> = self.data.iter().map(|byte| f32::from(*byte) / 255.0).collect();
+        let rows = Tensor::from_vec(values, (1, self.height as usize, self.width as usize, 3), device)?;
+        rows.permute((0, 3, 1, 2))?.contiguous()
+    }
+
     /// Converts a decoder's output, [B, 3, H, W] in -1..1, see [`ops::pixels`]. `None` if a number is not finite.
     ///
     /// # Errors
