@@ -20,6 +20,7 @@ mod error;
 mod inputs;
 mod interface;
 mod interrupt;
+mod lanczos;
 mod load;
 #[cfg(test)]
 #[path = "../../tests/support/log.rs"]

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use candle_core::{Device, Tensor};
-use image::{RgbImage, imageops};
 
+use super::lanczos;
 use crate::sdxl::ops;
 
 /// An RGB picture with 8 bits per channel, rows from the top.
@@ -25,15 +25,14 @@ impl Rgb {
         bytes > 0 && self.data.len() as u64 == bytes
     }
 
-    /// The picture in another size, with the Lanczos filter, as diffusers' `VaeImageProcessor.resize`.
+    /// The picture in another size, with the Lanczos filter, as diffusers' `VaeImageProcessor.resize`. The picture must
+    /// be whole.
     pub(super) fn resized(&self, width: u32, height: u32) -> Cow<'_, Self> {
         if (self.width, self.height) == (width, height) {
             return Cow::Borrowed(self);
         }
-        let Some(own) = RgbImage::from_raw(self.width, self.height, self.data.clone()) else {
-            return Cow::Borrowed(self);
-        };
-        let data = imageops::resize(&own, width, height, imageops::FilterType::Lanczos3).into_raw();
+        let sides = |width: u32, height: u32| (width as usize, height as usize);
+        let data = lanczos::resize(&self.data, sides(self.width, self.height), sides(width, height));
         Cow::Owned(Self { width, height, data })
     }
 
