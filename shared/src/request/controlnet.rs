@@ -130,10 +130,6 @@ impl Fields {
         let entries = match self.take(field) {
             None => return Vec::new(),
             Some(Value::Array(entries)) => entries,
-            // fal's clients send `{}` and `""` where they use none.
-            Some(nothing) if names.are_fal() && [json!({}), json!("")].contains(&nothing) => {
-                return Vec::new();
-            }
             Some(other) => {
                 self.wrong(field, "list_type", "Input should be a valid list", &other);
                 return Vec::new();
