@@ -1,23 +1,25 @@
 """What a checkpoint makes with ControlNets.
 
-    python make_controlnets.py FIXTURES        # e.g. worker/tests/parity; needs what make_fixtures.py needs
+    python make_controlnets.py FIXTURES        # e.g. worker/tests/parity; needs opencv-python-headless and
+                                               # make_fixtures.py's needs
 
 Writes into FIXTURES/controlnets: two small ControlNets with random weights, `edges` (as large as the checkpoint's UNet
 asks for) and `small` (without attention and without text, blue first); `cases.json` and `cases/`, requests with them;
-`sgm_names.json`, SGM's name of each tensor of `edges`, from which diffusers reads them again.
+`sgm_names.json`, SGM's name of each tensor of `edges`, from which diffusers reads them again; and `canny.safetensors`,
+what OpenCV's `Canny` makes of pictures (`edges.NUMBER.LOW.HIGH` of `picture.NUMBER`).
 """
 
 import json
-import re
 import sys
 from pathlib import Path
 
+import cv2
 import make_fixtures as mf
 import numpy as np
 import torch
 from diffusers import ControlNetModel
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 GAINS = [(r"controlnet_(down|mid)_block", 0.6), (r"controlnet_cond_embedding\.conv_out", 0.5),
          (r"controlnet_cond_embedding", 1.6), *mf.UNET_GAINS]
@@ -141,11 +143,27 @@ def cases(fixtures, out):
     mf.dump_json(out / "cases.json", index)
 
 
+def canny(out):
+    random = np.random.RandomState(5)
+    noise = random.randint(0, 256, (23, 31, 3)).astype(np.uint8)
+    soft = np.clip((cv2.GaussianBlur(noise, (5, 5), 0).astype(int) - 128) * 3 + 128, 0, 255).astype(np.uint8)
+    pictures = [noise, soft, picture(40, 33, 3), mf.test_image(36, 50, 2), noise[:1], noise[:, :1], noise[:2, :3]]
+    tensors = {}
+    for number, rgb in enumerate(pictures):
+        tensors[f"picture.{number}"] = torch.from_numpy(np.ascontiguousarray(rgb))
+        for low, high in ((100, 200), (30, 500), (250, 250), (0, 0)):
+            edges = cv2.Canny(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY), low, high)
+            tensors[f"edges.{number}.{low}.{high}"] = torch.from_numpy(edges)
+    save_file(tensors, out / "canny.safetensors")
+    print("canny:", {name: round(float((tensor > 0).float().mean()), 2) for name, tensor in tensors.items() if "edges" in name})
+
+
 def main(fixtures):
     out = Path(fixtures) / "controlnets"
     out.mkdir(exist_ok=True)
     torch.set_num_threads(2)
     mf.quiet()
+    canny(out)
     nets(fixtures, out)
     cases(fixtures, out)
 

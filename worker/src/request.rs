@@ -5,7 +5,7 @@ use glimpse_shared::request::{ControlNet, ImageSpec, InputImage, Lora, LoraPath}
 use crate::{
     controlnet_dir::ControlNetDir,
     loras::{Downloaded, LoraDir},
-    pipeline::{ControlChoice, Inputs, LoraChoice, PipelineError, Rgb, SchedulerChoice},
+    pipeline::{ControlChoice, EdgeThresholds, Inputs, LoraChoice, PipelineError, Rgb, SchedulerChoice},
 };
 
 /// The pipeline's inputs for a request, with the LoRAs of `folder`, those that were downloaded for it, and the
@@ -84,6 +84,7 @@ fn control(controlnet: &ControlNet, folder: Option<&ControlNetDir>) -> Result<Co
         name,
         path,
         image: decode("controlnets", controlnet.image())?,
+        edges: controlnet.canny().map(|canny| EdgeThresholds { low: canny.low(), high: canny.high() }),
         scale: controlnet.scale(),
         start: controlnet.start(),
         end: controlnet.end(),

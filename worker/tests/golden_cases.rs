@@ -1,6 +1,9 @@
 //! Compares whole requests with diffusers.
 
 #[cfg(test)]
+#[path = "golden/controlnets.rs"]
+mod controlnets;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 #[path = "support/marked.rs"]

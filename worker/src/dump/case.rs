@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::noise::GeneratorKind;
-use crate::pipeline::{ControlChoice, HeightWidth, Inputs, LoraChoice, Rgb, SchedulerChoice};
+use crate::pipeline::{ControlChoice, EdgeThresholds, HeightWidth, Inputs, LoraChoice, Rgb, SchedulerChoice};
 use crate::sdxl::{Precision, quote_non_finite};
 
 /// A request. Unknown fields are in `other`.
@@ -121,6 +121,8 @@ struct ControlField {
     scale: Option<f64>,
     start: Option<f64>,
     end: Option<f64>,
+    /// Low and high threshold of Canny's edges.
+    canny: Option<[u16; 2]>,
 }
 
 /// The name of a request, and the request or what is wrong with it.
@@ -189,6 +191,7 @@ impl Case {
             let image = self.image(folder, &control.image)?;
             let plain = ControlChoice::of(folder.with_file_name("").join(&control.path), image);
             Ok(ControlChoice {
+                edges: control.canny.map(|[low, high]| EdgeThresholds { low, high }),
                 scale: control.scale.unwrap_or(plain.scale),
                 start: control.start.unwrap_or(plain.start),
                 end: control.end.unwrap_or(plain.end),

@@ -1,7 +1,9 @@
 //! The ControlNets of a job's inputs.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
+use super::canny::{self, EdgeThresholds};
 use super::error::PipelineError;
 use super::picture::Rgb;
 
@@ -14,6 +16,8 @@ pub struct ControlChoice {
     pub path: PathBuf,
     /// The picture. Another size than the job's is resized as by diffusers' `VaeImageProcessor`.
     pub image: Rgb,
+    /// How the edges of the resized picture are found, if the ControlNet is to see these.
+    pub edges: Option<EdgeThresholds>,
     /// The factor of its residuals: diffusers' `controlnet_conditioning_scale`.
     pub scale: f64,
     /// 0..1: the share of the steps before it begins.
@@ -27,7 +31,7 @@ impl ControlChoice {
     pub fn of(path: impl Into<PathBuf>, image: Rgb) -> Self {
         let path = path.into();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { name, path, image, scale: 1.0, start: 0.0, end: 1.0 }
+        Self { name, path, image, edges: None, scale: 1.0, start: 0.0, end: 1.0 }
     }
 
     /// Checks what does not depend on the file.
@@ -43,6 +47,15 @@ impl ControlChoice {
             return bad("start and end are not in 0..1, or start is not below end");
         }
         Ok(())
+    }
+
+    /// The picture that the ControlNet sees, in the job's size.
+    pub(super) fn picture(&self, width: u32, height: u32) -> Cow<'_, Rgb> {
+        let resized = self.image.resized(width, height);
+        match self.edges {
+            None => resized,
+            Some(thresholds) => Cow::Owned(canny::edges(&resized, thresholds)),
+        }
     }
 
     /// Whether it counts in the 0-based step of so many, by diffusers' rule of `control_guidance_start` and

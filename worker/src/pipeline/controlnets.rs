@@ -59,7 +59,7 @@ impl ControlNets {
             interrupt.check()?;
             let in_use: Vec<Rc<ControlNet>> = controls.iter().map(|control| control.net.clone()).collect();
             let net = self.open(choice, base, &in_use)?;
-            let picture = choice.image.resized(inputs.width, inputs.height);
+            let picture = choice.picture(inputs.width, inputs.height);
             let picture = picture.to_unit_tensor(&self.device)?.to_dtype(self.dtype)?;
             controls.push(Control { choice: choice.clone(), hint: net.hint(&picture)?, net });
         }

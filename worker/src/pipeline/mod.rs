@@ -7,6 +7,7 @@
 mod adapters;
 mod architecture;
 mod autoencoder;
+mod canny;
 mod checkpoint;
 mod chunks;
 mod component;
@@ -38,6 +39,7 @@ mod source;
 mod start;
 mod warning;
 
+pub use canny::EdgeThresholds;
 pub use conditioning::EncodedPrompt;
 pub use control_choice::ControlChoice;
 pub use denoising::{EncodedImage, SdxlDenoising};
