@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use glimpse_shared::{
     job::WorkerRecord,
-    needs::{Capabilities, NeededFeature, Needs, features_of},
+    needs::{CONTROLNETS, Capabilities, NeededFeature, Needs, features_of},
     request::{FieldError, ImageSpec, Loc, Lora},
 };
 use serde_json::{Value, json};
@@ -78,7 +78,15 @@ impl<'a> Asked<'a> {
     fn missing(&self, each: &[Each]) -> Vec<FieldError> {
         let missing = self.features.iter().filter(|needed| !each.iter().any(|each| each.has(needed.feature)));
         let msg = |feature: &str| {
-            format!("No worker of this app reads {}: leave it out, or update the workers", words(feature))
+            match feature {
+            CONTROLNETS => {
+                "No worker of this app has ControlNets: leave them out, or start a worker with --controlnet-dir"
+                    .to_owned()
+            }
+            feature => {
+                format!("No worker of this app reads {}: leave it out, or update the workers", words(feature))
+            }
+        }
         };
         let mut errors: Vec<_> =
             missing.flat_map(|needed| self.feature_errors(needed, &msg(needed.feature))).collect();
@@ -169,6 +177,8 @@ impl<'a> Asked<'a> {
             let input = match needed.field {
                 "scheduler_config" => Value::Object(self.spec.scheduler_config().clone()),
                 "loras" => json!(self.spec.loras()),
+                // Without the pictures.
+                CONTROLNETS => self.spec.controlnets().iter().map(|net| net.path().as_str()).collect(),
                 "prompt_syntax" => json!(self.spec.prompt_syntax()),
                 _ => json!(self.spec.long_prompt()),
             };

@@ -13,6 +13,9 @@ use crate::request::{ImageSpec, Lora, LoraSource};
 /// The feature of a worker that reads `scheduler_config`.
 pub const SCHEDULER_CONFIG: &str = "scheduler_config";
 
+/// The feature of a worker with a folder of ControlNets.
+pub const CONTROLNETS: &str = "controlnets";
+
 /// One thing that a job can need, as `kind:value`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Word(String);
@@ -61,6 +64,7 @@ pub fn features_of(spec: &ImageSpec) -> impl Iterator<Item = NeededFeature> {
         ("lora_scales", "loras", spec.loras().iter().any(Lora::has_scales_of_parts)),
         (LoraSource::Hub.feature(), "loras", from(LoraSource::Hub)),
         (LoraSource::Urls.feature(), "loras", from(LoraSource::Urls)),
+        (CONTROLNETS, "controlnets", !spec.controlnets().is_empty()),
     ]
     .into_iter()
     .filter(|(.., needed)| *needed)

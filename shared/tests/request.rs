@@ -1,5 +1,6 @@
 //! The rules of a request, at their limits.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use glimpse_shared::request::{
     Defaults, FieldError, ImageSpec, Lora, LoraPath, LoraSource, MAX_SEED, Offer, OutputFormat,
     PreviewSource, Unknown, parse_object,
@@ -353,6 +354,58 @@ fn a_spec_survives_the_store() {
     .unwrap();
     let stored = serde_json::to_string(&spec).unwrap();
     assert_eq!(serde_json::from_str::<ImageSpec>(&stored).unwrap(), spec);
+}
+
+#[cfg(test)]
+/// A picture as a data URI.
+fn png() -> String {
+    let mut file = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(3, 2).write_to(&mut file, image::ImageFormat::Png).unwrap();
+    format!("data:image/png;base64,{}", STANDARD.encode(file.into_inner()))
+}
+
+#[test]
+fn controlnets_are_read_with_their_pictures_and_windows() {
+    let net = |members: Value| {
+        let mut net = json!({ "path": "canny", "image": png() });
+        net.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        net
+    };
+    let spec = check(json!({ "prompt": "x", "controlnets": [
+        net(json!({ "scale": 0, "start": 0.25, "end": 0.75 })),
+        net(json!({ "path": "a/b.safetensors", "scale": 2, "preprocess": "canny", "low_threshold": 50 })),
+    ] }))
+    .unwrap();
+    let [first, second] = spec.controlnets() else { panic!("two") };
+    assert_eq!((first.scale(), first.start(), first.end(), first.canny()), (0.0, 0.25, 0.75, None));
+    let canny = second.canny().unwrap();
+    assert_eq!((second.scale(), canny.low(), canny.high()), (2.0, 50, 200));
+    let stored = serde_json::to_string(&spec).unwrap();
+    assert_eq!(serde_json::from_str::<ImageSpec>(&stored).unwrap(), spec);
+    let plain = check(json!({ "prompt": "x", "controlnets": [] })).unwrap();
+    assert!(!serde_json::to_string(&plain).unwrap().contains("controlnets"), "as a release before wrote it");
+    assert!(plain.affinity().is_none() && spec.affinity().is_some());
+    for (members, field, kind) in [
+        (json!({ "path": "../x" }), "path", "controlnet_name"),
+        (json!({ "path": "hf://owner/name" }), "path", "controlnet_name"),
+        (json!({ "path": null }), "path", "missing"),
+        (json!({ "image": null }), "image", "missing"),
+        (json!({ "image": "x" }), "image", "image_load_error"),
+        (json!({ "scale": -0.1 }), "scale", "greater_than_equal"),
+        (json!({ "start": 1 }), "start", "empty_window"),
+        (json!({ "start": 0.6, "end": 0.5 }), "end", "empty_window"),
+        (json!({ "preprocess": "depth" }), "preprocess", "one_of"),
+        (json!({ "low_threshold": 1 }), "low_threshold", "missing_preprocess"),
+        (json!({ "preprocess": "canny", "low_threshold": 201 }), "low_threshold", "thresholds"),
+        (json!({ "preprocess": "canny", "high_threshold": 2041 }), "high_threshold", "less_than_equal"),
+        (json!({ "conditioning_scale": 1 }), "conditioning_scale", "extra_forbidden"),
+    ] {
+        let errors = check(json!({ "prompt": "x", "controlnets": [net(members)] })).unwrap_err();
+        let found: Vec<_> = errors.iter().map(|error| (error.field(), error.kind)).collect();
+        assert_eq!(found, [(format!("controlnets[0].{field}"), kind)]);
+    }
+    let four = json!({ "prompt": "x", "controlnets": vec![net(json!({})); 4] });
+    assert_eq!(check(four).unwrap_err()[0].kind, "sequence_too_long");
 }
 
 #[test]

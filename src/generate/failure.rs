@@ -63,7 +63,8 @@ impl Failure {
 }
 
 /// Fields of a request with a differently named flag.
-const OTHERS: [(&str, &str); 2] = [("num_inference_steps", "steps"), ("loras", "lora")];
+const OTHERS: [(&str, &str); 3] =
+    [("num_inference_steps", "steps"), ("loras", "lora"), ("controlnets", "controlnet")];
 /// Fields with a flag of the same name (with hyphens).
 const FLAGS: [&str; 19] = [
     "negative_prompt",

@@ -29,6 +29,7 @@ pub async fn make(
     previews: Option<&PreviewDir>,
 ) -> Result<Made, Failure> {
     let loras = config.loras().map_err(Failure::BadInput)?;
+    let controlnets = config.controlnets().map_err(Failure::BadInput)?;
     let path = model::or_demo(config.model.clone()).map_err(Failure::BadInput)?;
     let loading = config.clone();
     let (engine, offers) = Engine::start(move || loading.load(&path))
@@ -57,7 +58,7 @@ pub async fn make(
     let downloaded = Arc::new(downloaded);
     let (files, folder) = (downloaded.clone(), loras.folder);
     engine.order(Order {
-        prepare: Box::new(move || request::inputs(&asked, folder.as_ref(), &files)),
+        prepare: Box::new(move || request::inputs(&asked, folder.as_ref(), &files, controlnets.as_ref())),
         resume: None,
         checkpoints: Checkpoints::never(),
         last_step: Box::new(|| ()),

@@ -23,7 +23,7 @@ use glimpse_worker::config::ModelConfig;
 use serde_json::Value;
 
 use failure::Failure;
-use input::LoraArg;
+use input::{ControlNetArg, LoraArg};
 use made::Made;
 use output::{Output, PreviewDir};
 use progress::Progress;
@@ -95,6 +95,10 @@ pub struct Args {
     /// `hf://OWNER/NAME`. [default scale: 1]
     #[arg(long = "lora", value_name = "NAME[:SCALE]")]
     loras: Vec<LoraArg>,
+    /// A ControlNet of the ControlNet folder, its picture and its scale (0 to 2); may be repeated. `=canny:PICTURE`
+    /// finds the edges of the picture first. [default scale: 1]
+    #[arg(long = "controlnet", value_name = "NAME=[canny:]PICTURE[:SCALE]")]
+    controlnets: Vec<ControlNetArg>,
     /// How far guidance is rescaled against overexposure, 0 to 1. [default: 0]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = finite)]
     guidance_rescale: Option<f64>,
@@ -181,9 +185,11 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
     // Standard input and named pipes may never end.
     let read = tokio::task::spawn_blocking(move || -> Result<_, Failure> {
         let picture = |flag, path: Option<PathBuf>| path.map(|path| input::picture(flag, &path)).transpose();
-        Ok((input::prompt(args.prompt)?, picture("image", args.image)?, picture("mask", args.mask)?))
+        let controlnets = args.controlnets.into_iter().map(ControlNetArg::read).collect::<Result<_, _>>()?;
+        let (image, mask) = (picture("image", args.image)?, picture("mask", args.mask)?);
+        Ok((input::prompt(args.prompt)?, image, mask, controlnets))
     });
-    let (prompt, image, mask) = tokio::select! {
+    let (prompt, image, mask, controlnets) = tokio::select! {
         read = read => read.map_err(Failure::unforeseen)??,
         signal = shutdown.requested() => return Err(Failure::Interrupted(signal)),
     };
@@ -199,6 +205,7 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         prompt_syntax: args.prompt_syntax,
         long_prompt: args.long_prompt.then_some(true),
         loras: args.loras.into_iter().map(|LoraArg(lora)| lora).collect(),
+        controlnets,
         image,
         mask,
         strength: args.strength,

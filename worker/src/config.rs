@@ -15,6 +15,7 @@ use glimpse_shared::{
 };
 
 use crate::{
+    controlnet_dir::ControlNetDir,
     hub::{self, HubError, HubOptions, ModelKind},
     loras::{Downloader, LoraDir, Loras, Shelf, UrlLimits, UrlLoader},
     noise::GeneratorKind,
@@ -81,6 +82,23 @@ pub struct ModelConfig {
         value_parser = clap::value_parser!(u64).range(1..=1 << 20)
     )]
     pub lora_cache_size: u64,
+
+    /// The folder of ControlNets that requests may name: folders in the diffusers layout and `.safetensors` files.
+    /// [default: none]
+    #[arg(long, env = "GLIMPSE_CONTROLNET_DIR", value_name = "DIR")]
+    pub controlnet_dir: Option<PathBuf>,
+
+    /// How many ControlNets stay loaded after their jobs. Each takes about 2.5 GB on a GPU. The least recently used
+    /// goes when another one is loaded, and all of them go if the device has too little memory for it.
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        env = "GLIMPSE_CONTROLNETS_KEPT",
+        value_name = "N",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u8).range(1..=64)
+    )]
+    pub controlnets_kept: u8,
 
     /// A TAESD for previews: a folder with an `AutoencoderTiny` or with `taesdxl_decoder.safetensors`, that file, or
     /// a name on the Hub. Required, unless the model's folder (with `--config`, that folder) has a folder `taesd`.
@@ -181,6 +199,7 @@ impl ModelConfig {
         options.config.clone_from(&self.config);
         options.max_pixels = self.max_pixels;
         options.low_memory = self.low_memory;
+        options.controlnets_kept = self.controlnets_kept.into();
         options.device = device;
         options.cuda_graph = self.cuda_graph;
         options.generator = self.generator.into();
@@ -204,6 +223,17 @@ impl ModelConfig {
         };
         let folder = self.lora_dir.as_ref().map(open).transpose()?;
         Ok(Loras { folder, downloader: self.downloader()?.map(Arc::new) })
+    }
+
+    /// Opens the folder of `--controlnet-dir`.
+    ///
+    /// # Errors
+    /// If it does not exist.
+    pub fn controlnets(&self) -> Result<Option<ControlNetDir>, String> {
+        let open = |folder: &PathBuf| {
+            ControlNetDir::open(folder).map_err(|e| format!("--controlnet-dir {}: {e}", folder.display()))
+        };
+        self.controlnet_dir.as_ref().map(open).transpose()
     }
 
     fn downloader(&self) -> Result<Option<Downloader>, String> {

@@ -5,12 +5,13 @@ use std::time::Duration;
 use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
-    needs::SCHEDULER_CONFIG,
+    needs::{CONTROLNETS, SCHEDULER_CONFIG},
     results::Results,
     store::SharedStore,
 };
 
 use crate::{
+    controlnet_dir::ControlNetDir,
     engine::Engine,
     in_hand::{InHand, State},
     lease::Backoff,
@@ -28,6 +29,7 @@ pub fn record(
     app: App,
     offers: &Description,
     loras: &Loras,
+    controlnets: Option<&ControlNetDir>,
     results: Option<&Results>,
 ) -> WorkerRecord {
     let mut features = ["image", "mask", SCHEDULER_CONFIG, "prompt_syntax", "long_prompt", "lora_scales"]
@@ -35,6 +37,7 @@ pub fn record(
         .to_vec();
     features.extend(loras.folder.as_ref().map(|_| "loras".to_owned()));
     features.extend(loras.sources().into_iter().map(|source| source.feature().to_owned()));
+    features.extend(controlnets.map(|_| CONTROLNETS.to_owned()));
     WorkerRecord {
         id,
         app,

@@ -1,21 +1,23 @@
 //! Converts a checked request to the pipeline's inputs.
 
-use glimpse_shared::request::{ImageSpec, InputImage, Lora, LoraPath};
+use glimpse_shared::request::{ControlNet, ImageSpec, InputImage, Lora, LoraPath};
 
 use crate::{
+    controlnet_dir::ControlNetDir,
     loras::{Downloaded, LoraDir},
-    pipeline::{Inputs, LoraChoice, PipelineError, Rgb, SchedulerChoice},
+    pipeline::{ControlChoice, EdgeThresholds, Inputs, LoraChoice, PipelineError, Rgb, SchedulerChoice},
 };
 
-/// The pipeline's inputs for a request, with the LoRAs of `folder` and those that were downloaded for it. Decodes
-/// pictures, which takes long: do not call it on an async thread.
+/// The pipeline's inputs for a request, with the LoRAs of `folder`, those that were downloaded for it, and the
+/// ControlNets of `controlnets`. Decodes pictures, which takes long: do not call it on an async thread.
 ///
 /// # Errors
-/// [`PipelineError::BadRequest`] if a picture is damaged or a LoRA is not found.
+/// [`PipelineError::BadRequest`] if a picture is damaged or a LoRA or ControlNet is not found.
 pub fn inputs(
     spec: &ImageSpec,
     folder: Option<&LoraDir>,
     downloaded: &Downloaded,
+    controlnets: Option<&ControlNetDir>,
 ) -> Result<Inputs, PipelineError> {
     Ok(Inputs {
         negative_prompt: Some(spec.negative_prompt().to_owned()),
@@ -32,6 +34,11 @@ pub fn inputs(
         mask: spec.mask().map(|mask| decode("mask", mask)).transpose()?,
         strength: spec.strength(),
         loras: spec.loras().iter().map(|lora| find(lora, folder, downloaded)).collect::<Result<_, _>>()?,
+        controlnets: spec
+            .controlnets()
+            .iter()
+            .map(|controlnet| control(controlnet, controlnets))
+            .collect::<Result<_, _>>()?,
         ..Inputs::new(spec.prompt(), spec.width(), spec.height())
     })
 }
@@ -65,5 +72,21 @@ fn find(lora: &Lora, folder: Option<&LoraDir>, downloaded: &Downloaded) -> Resul
         scale: lora.scale(),
         unet_scale: lora.unet_scale(),
         text_scale: lora.text_scale(),
+    })
+}
+
+fn control(controlnet: &ControlNet, folder: Option<&ControlNetDir>) -> Result<ControlChoice, PipelineError> {
+    let name = controlnet.path().to_string();
+    let bad = |message: String| PipelineError::bad("controlnets", message);
+    let folder = folder.ok_or_else(|| bad("this worker has no ControlNets (--controlnet-dir)".to_owned()))?;
+    let path = folder.find(controlnet.path()).map_err(|why| bad(format!("{name}: {why}")))?;
+    Ok(ControlChoice {
+        name,
+        path,
+        image: decode("controlnets", controlnet.image())?,
+        edges: controlnet.canny().map(|canny| EdgeThresholds { low: canny.low(), high: canny.high() }),
+        scale: controlnet.scale(),
+        start: controlnet.start(),
+        end: controlnet.end(),
     })
 }

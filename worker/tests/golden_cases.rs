@@ -1,6 +1,9 @@
 //! Compares whole requests with diffusers.
 
 #[cfg(test)]
+#[path = "golden/controlnets.rs"]
+mod controlnets;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 #[path = "support/marked.rs"]
@@ -8,10 +11,14 @@ mod marked;
 #[cfg(test)]
 mod support;
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use candle_core::DType;
 use glimpse_worker::pipeline::{LoadOptions, Pipeline, SdxlPipeline};
 use golden::{check, check_changed};
 use marked::{copy, mark};
+use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
 use support::parity;
@@ -110,6 +117,48 @@ fn a_model_of_edm_gives_the_numbers_of_diffusers() {
     }
 }
 
+cases! { "controlnets":
+    control_one
+    control_two
+    control_img2img
+    control_inpaint
+    control_heun
+    control_unguided
+    control_batch2
+    control_fp16weights
+    control_resized
+}
+
+/// The same ControlNet in one file without a configuration, with diffusers' names and with SGM's.
+#[test]
+fn a_controlnet_in_one_file_gives_the_numbers_of_its_folder() {
+    let folder = parity().join("controlnets");
+    let weights = folder.join("edges/diffusion_pytorch_model.fp16.safetensors");
+    let names: HashMap<String, String> =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("sgm_names.json")).expect("the names"))
+            .expect("JSON");
+    let plain = |name: &str| name.to_owned();
+    let sgm = |name: &str| names[name].clone();
+    let prefixed = |name: &str| format!("control_model.{}", names[name]);
+    let namings: [&dyn Fn(&str) -> String; 3] = [&plain, &sgm, &prefixed];
+    for naming in namings {
+        let file = tempfile::Builder::new().suffix(".safetensors").tempfile().expect("a file");
+        renamed(&weights, file.path(), naming);
+        check_changed(&folder, "control_one", model(), |inputs| {
+            inputs.controlnets[0].path = file.path().to_owned();
+        });
+    }
+}
+
+/// Writes the tensors of a file under other names.
+#[cfg(test)]
+fn renamed(from: &Path, to: &Path, name: &dyn Fn(&str) -> String) {
+    let bytes = std::fs::read(from).expect("weights");
+    let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let views = tensors.iter().map(|(old, view)| (name(old), view));
+    safetensors::serialize_to_file(views, None, to).expect("written");
+}
+
 cases! { "loras":
     forms_dora
     forms_mixed
@@ -149,4 +198,5 @@ fn half_precision_costs_no_more_than_it_costs_diffusers() {
             check(&parity(), name, LoadOptions { dtype, ..model() });
         }
     }
+    check(&parity().join("controlnets"), "control_one", LoadOptions { dtype: DType::F16, ..model() });
 }

@@ -17,6 +17,7 @@ use utoipa::openapi::{
 };
 
 use super::{
+    controlnet::controlnets,
     draft::Draft,
     field::{
         boolean, closed, integer, member, number, number_above, of_form, one_of, picture_uri, string, text,
@@ -111,6 +112,7 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
             .into(),
         ),
         ("loras", loras(draft, reading.is_closed)),
+        ("controlnets", controlnets(draft, reading.is_closed)),
         ("image", says(picture_uri(), PICTURE).into()),
         (
             "mask",

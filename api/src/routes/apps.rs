@@ -34,7 +34,7 @@ struct ListedApp {
     #[schema(value_type = Vec<String>)]
     schedulers: BTreeSet<String>,
     /// What requests may have: `image`, `mask`, `loras`, `lora_scales`, `scheduler_config`,
-    /// `prompt_syntax`, `long_prompt`.
+    /// `prompt_syntax`, `long_prompt`, `controlnets`.
     #[schema(value_type = Vec<String>)]
     features: BTreeSet<String>,
     /// Names of LoRAs.

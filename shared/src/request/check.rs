@@ -66,6 +66,7 @@ impl ImageSpec {
             Names::Fal(_) => fields.fal(native),
             Names::OpenAi(_) => fields.openai(),
         };
+        let controlnets = fields.controlnets(defaults.unknown, names, fetched);
         let (width, height) = (fields.side("width"), fields.side("height"));
         let original = fields.original(num_inference_steps, names, fetched);
         let most = offer.max_pixels.min(MAX_PIXELS);
@@ -92,6 +93,7 @@ impl ImageSpec {
             prompt_syntax,
             long_prompt: fields.boolean("long_prompt").unwrap_or_default(),
             loras,
+            controlnets,
             original: original.map(Box::new),
             seed: fields.integer("seed", 0, MAX_SEED).unwrap_or_else(|| rand::random::<u32>().into()),
             num_images: fields.integer("num_images", 1, MAX_IMAGES).or(wire.num_images).unwrap_or(1) as u32,

@@ -5,6 +5,8 @@ pub use super::{
         MAX_CLIP_SKIP, MAX_GUIDANCE, MAX_IMAGES, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_SEED,
         MAX_STEPS, default,
     },
+    canny::{HIGH_THRESHOLD, LOW_THRESHOLD, MAX_THRESHOLD},
+    controlnet::{MAX_CONTROLNET_SCALE, MAX_CONTROLNETS},
     fal::{FAL_STRENGTH, NOT_IMPLEMENTED, asks_for_nothing, size_names},
     lora::{MAX_LORA_SCALE, MAX_LORAS},
     lora_path::{MAX_LORA_NAME_CHARS, MAX_LORA_URL_BYTES},

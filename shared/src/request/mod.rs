@@ -5,7 +5,9 @@
 
 mod alpha;
 mod bounds;
+mod canny;
 mod check;
+mod controlnet;
 mod data_uri;
 mod dialect;
 mod fal;
@@ -36,9 +38,11 @@ mod webp;
 mod wire_fields;
 
 pub use bounds::{MAX_IMAGES, MAX_PIXELS, MAX_SEED, MIN_PIXELS};
+pub use canny::Canny;
+pub use controlnet::{ControlNet, ControlNetName};
 pub use dialect::{Defaults, Dialect, Endpoint, Names, Task, Unknown};
 pub use field_error::{FieldError, Loc, sent};
-pub use image_request::{ImageRequest, LoraRequest};
+pub use image_request::{ControlNetRequest, ImageRequest, LoraRequest};
 pub use input_image::{InputFormat, InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES};
 pub use lora::Lora;
 pub use lora_path::{HubLora, LoraName, LoraPath, LoraSource, LoraUrl, NoLoraPath};

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
+    controlnet::ControlNet,
     input_image::InputImage,
     lora::Lora,
     output::{OutputFormat, PreviewSource},
@@ -32,6 +33,8 @@ pub struct ImageSpec {
     pub(super) long_prompt: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) loras: Vec<Lora>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) controlnets: Vec<ControlNet>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) original: Option<Box<Original>>,
     pub(super) seed: u64,
@@ -110,10 +113,15 @@ impl ImageSpec {
         &self.loras
     }
 
-    /// What a worker should have loaded for this request: a digest of its LoRAs, in their order and with their scales;
-    /// `None` without LoRAs. See [`Job::affinity`](crate::job::Job::affinity).
+    /// ControlNets, at most 3.
+    pub fn controlnets(&self) -> &[ControlNet] {
+        &self.controlnets
+    }
+
+    /// What a worker should have loaded for this request: a digest of its LoRAs, in their order and with their scales,
+    /// and of the names of its ControlNets; `None` without both. See [`Job::affinity`](crate::job::Job::affinity).
     pub fn affinity(&self) -> Option<String> {
-        if self.loras.is_empty() {
+        if self.loras.is_empty() && self.controlnets.is_empty() {
             return None;
         }
         let mut hash = Sha256::new();
@@ -128,6 +136,11 @@ impl ImageSpec {
                     hash.update(scale.to_le_bytes());
                 }
             }
+        }
+        for controlnet in &self.controlnets {
+            hash.update([3]);
+            hash.update(controlnet.path().as_str());
+            hash.update([0]);
         }
         Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }

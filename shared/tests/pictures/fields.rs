@@ -162,3 +162,14 @@ fn the_sources_of_a_request_are_found() {
     let both = [PictureSource::Inline, PictureSource::Url("HTTP://a/b")];
     assert_eq!(picture_sources(body, Names::Fal(Task::Any)), both);
 }
+
+#[test]
+fn the_pictures_of_controlnets_are_sources_too() {
+    let body = json!({ "prompt": "x", "controlnets": [
+        { "image": "data:,", "image_url": "http://not/read" }, { "image_url": "http://a/b" }, 7, { "path": "x" },
+    ] });
+    let body = body.as_object().unwrap();
+    assert_eq!(picture_sources(body, Names::Own), [PictureSource::Inline]);
+    let both = [PictureSource::Inline, PictureSource::Url("http://a/b")];
+    assert_eq!(picture_sources(body, Names::Fal(Task::Any)), both);
+}

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::noise::GeneratorKind;
-use crate::pipeline::{HeightWidth, Inputs, LoraChoice, Rgb, SchedulerChoice};
+use crate::pipeline::{ControlChoice, EdgeThresholds, HeightWidth, Inputs, LoraChoice, Rgb, SchedulerChoice};
 use crate::sdxl::{Precision, quote_non_finite};
 
 /// A request. Unknown fields are in `other`.
@@ -57,6 +57,8 @@ pub struct Case {
     strength: Option<f64>,
     #[serde(default, deserialize_with = "null_is_default")]
     loras: Vec<LoraField>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    controlnets: Vec<ControlField>,
     /// Information about the result; not part of the request.
     #[serde(rename = "info")]
     _info: Option<Value>,
@@ -107,6 +109,20 @@ struct LoraField {
     scale: Option<f64>,
     unet_scale: Option<f64>,
     text_scale: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ControlField {
+    /// A folder or a file, from the folder of the `cases.json`.
+    path: PathBuf,
+    /// The name of its picture's tensor.
+    image: String,
+    scale: Option<f64>,
+    start: Option<f64>,
+    end: Option<f64>,
+    /// Low and high threshold of Canny's edges.
+    canny: Option<[u16; 2]>,
 }
 
 /// The name of a request, and the request or what is wrong with it.
@@ -171,6 +187,17 @@ impl Case {
                 ..LoraChoice::file(path, lora.scale.unwrap_or(1.0))
             }
         };
+        let control = |control: &ControlField| -> Result<ControlChoice, String> {
+            let image = self.image(folder, &control.image)?;
+            let plain = ControlChoice::of(folder.with_file_name("").join(&control.path), image);
+            Ok(ControlChoice {
+                edges: control.canny.map(|[low, high]| EdgeThresholds { low, high }),
+                scale: control.scale.unwrap_or(plain.scale),
+                start: control.start.unwrap_or(plain.start),
+                end: control.end.unwrap_or(plain.end),
+                ..plain
+            })
+        };
         let size = |pair: [u32; 2]| HeightWidth { height: pair[0], width: pair[1] };
         let plain = Inputs::new(&self.prompt, self.width, self.height);
         let mut changes = self.scheduler.clone();
@@ -206,6 +233,7 @@ impl Case {
             image,
             mask,
             loras: self.loras.iter().map(lora).collect(),
+            controlnets: self.controlnets.iter().map(control).collect::<Result<_, _>>()?,
             strength: self.strength.unwrap_or(plain.strength),
             ..plain
         })

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use glimpse_shared::{job::MAX_LISTED_LORAS, request::LoraName};
 
+use crate::inside::{self, NotInside};
+
 /// The ending of a LoRA's file.
 const ENDING: &str = ".safetensors";
 
@@ -51,22 +53,12 @@ impl LoraDir {
         const FOLDER: &str = "a folder and not a file: name a .safetensors file in it";
         let name = name.as_str();
         let named = if name.ends_with(ENDING) { name.to_owned() } else { format!("{name}{ENDING}") };
-        // From the top, so that the answer does not say whether a file outside of the folder exists.
-        let path = self.0.join(named);
-        let mut above: Vec<&Path> = path.ancestors().take_while(|above| *above != self.0).collect();
-        above.reverse();
-        let mut real = self.0.clone();
-        for step in above {
-            real = match step.canonicalize() {
-                Ok(real) if real.starts_with(&self.0) => real,
-                Ok(_) => return Err("a link that leads out of the folder of LoRAs, which is not allowed"),
-                Err(_) if step.is_symlink() => {
-                    return Err("a link that leads nowhere: remove it or correct it");
-                }
-                Err(_) if self.0.join(name).is_dir() => return Err(FOLDER),
-                Err(_) => return Err("not found"),
-            };
-        }
+        let real = inside::find(&self.0, &named).map_err(|why| match why {
+            NotInside::LeadsOut => "a link that leads out of the folder of LoRAs, which is not allowed",
+            NotInside::LeadsNowhere => "a link that leads nowhere: remove it or correct it",
+            NotInside::Absent if self.0.join(name).is_dir() => FOLDER,
+            NotInside::Absent => "not found",
+        })?;
         match std::fs::metadata(&real) {
             Ok(status) if status.is_file() => Ok(real),
             Ok(status) if status.is_dir() => Err(FOLDER),

@@ -3,6 +3,7 @@
 use candle_core::{D, DType, Device, Tensor};
 
 use super::conditioning::{Conditioning, EncodedPrompt};
+use super::controlnets::ControlSet;
 use super::error::PipelineError;
 use super::lora_set::LoraSet;
 use super::warning::PipelineWarning;
@@ -31,6 +32,7 @@ pub struct SdxlDenoising {
     /// Watches the latents of all steps.
     pub(super) finite: FiniteWatch,
     pub(super) loras: LoraSet,
+    pub(super) controls: ControlSet,
     pub(super) warnings: Vec<PipelineWarning>,
 }
 

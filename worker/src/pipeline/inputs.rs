@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use glimpse_shared::prompt::PromptSyntax;
 use serde_json::{Map, Value};
 
+use super::control_choice::ControlChoice;
 use super::error::PipelineError;
 use super::picture::Rgb;
 use crate::noise::GeneratorKind;
@@ -109,6 +110,8 @@ pub struct Inputs {
     pub mask: Option<Rgb>,
     /// The LoRAs of this job; their changes are summed.
     pub loras: Vec<LoraChoice>,
+    /// The ControlNets of this job; their residuals are summed.
+    pub controlnets: Vec<ControlChoice>,
     /// 0..1: the share of the steps that are run on the input picture. A larger value keeps less of it.
     pub strength: f64,
 }
@@ -142,6 +145,7 @@ impl Inputs {
             image: None,
             mask: None,
             loras: Vec::new(),
+            controlnets: Vec::new(),
             strength: 0.3,
         }
     }
@@ -180,6 +184,7 @@ impl Inputs {
                 return Err(PipelineError::bad(field, "does not have as many bytes as its size needs"));
             }
         }
+        self.controlnets.iter().try_for_each(ControlChoice::check)?;
         if self.mask.is_some() && self.image.is_none() {
             return Err(PipelineError::bad("mask", "needs an image"));
         }

@@ -8,6 +8,7 @@ use super::adapters::{Adapters, Modules};
 use super::autoencoder::Autoencoder;
 use super::component::component;
 use super::conditioning::TextEncoders;
+use super::controlnets::ControlNets;
 use super::memory::Memory;
 use super::options::LoadOptions;
 use super::residence::Residence;
@@ -80,6 +81,8 @@ impl SdxlPipeline {
         let device = options.device.clone();
         let adapters = Adapters::new(files.modules(), encoders, unet.config(), device, residence.clone());
         let memory = Memory::new(residence, options.max_pixels);
+        let LoadOptions { dtype, ref device, precision, controlnets_kept, .. } = options;
+        let controlnets = ControlNets::new(dtype, device.clone(), precision, controlnets_kept);
 
         let (taesd, settings) = source.taesd()?;
         if taesd.config().latent_channels != vae.config().latent_channels
@@ -88,7 +91,7 @@ impl SdxlPipeline {
             return Err(settings
                 .wrong("latent_channels", "or the number of levels differs from that of the model's VAE"));
         }
-        Ok(Self { text, unet, vae, taesd, scheduler, adapters, memory, options })
+        Ok(Self { text, unet, vae, taesd, scheduler, adapters, controlnets, memory, options })
     }
 }
 

@@ -7,10 +7,13 @@
 mod adapters;
 mod architecture;
 mod autoencoder;
+mod canny;
 mod checkpoint;
 mod chunks;
 mod component;
 mod conditioning;
+mod control_choice;
+mod controlnets;
 mod denoising;
 mod device;
 mod driver_status;
@@ -18,6 +21,7 @@ mod error;
 mod inputs;
 mod interface;
 mod interrupt;
+mod lanczos;
 mod load;
 #[cfg(test)]
 #[path = "../../tests/support/log.rs"]
@@ -35,7 +39,9 @@ mod source;
 mod start;
 mod warning;
 
+pub use canny::EdgeThresholds;
 pub use conditioning::EncodedPrompt;
+pub use control_choice::ControlChoice;
 pub use denoising::{EncodedImage, SdxlDenoising};
 pub use device::{DeviceName, describe as describe_device, parse_device};
 pub use error::PipelineError;

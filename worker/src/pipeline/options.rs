@@ -34,6 +34,8 @@ pub struct LoadOptions {
     /// Whether to need less device memory, for more time and slightly other pictures: the text encoders rest in host
     /// memory between prompts, and the VAE works in tiles.
     pub low_memory: bool,
+    /// The most ControlNets that stay loaded after their jobs.
+    pub controlnets_kept: usize,
 }
 
 impl LoadOptions {
@@ -51,6 +53,7 @@ impl LoadOptions {
             max_pixels: 2048 * 1024,
             cuda_graph: false,
             low_memory: false,
+            controlnets_kept: 3,
         }
     }
 }

@@ -7,6 +7,7 @@ use candle_core::{DType, Tensor};
 use super::adapters::Adapters;
 use super::autoencoder::Autoencoder;
 use super::conditioning::{Conditioning, EncodedPrompts, TextEncoders};
+use super::controlnets::ControlNets;
 use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
 use super::device;
 use super::error::PipelineError;
@@ -22,6 +23,7 @@ use super::warning::PipelineWarning;
 use crate::noise::Generator;
 use crate::schedulers::{SCHEDULERS, SchedulerConfig};
 use crate::sdxl::LoadError;
+use crate::sdxl::controlnet::Base;
 use crate::sdxl::ops::FiniteWatch;
 use crate::sdxl::taesd::Taesd;
 use crate::sdxl::unet::{Unet, UnetInputs};
@@ -38,6 +40,7 @@ pub struct SdxlPipeline {
     pub(super) taesd: Taesd,
     pub(super) scheduler: SchedulerConfig,
     pub(super) adapters: Adapters,
+    pub(super) controlnets: ControlNets,
     pub(super) memory: Memory,
     pub(super) options: LoadOptions,
 }
@@ -116,6 +119,10 @@ impl SdxlPipeline {
         let EncodedPrompts { positive, negative, warnings } =
             self.memory.retried("the prompts", || self.text.encode(inputs, interrupt))?;
         let warnings = warnings.into_iter().chain(loras.warnings()).collect();
+        let base =
+            Base { unet: self.unet.config(), latent_channels: self.vae.config().latent_channels, scale };
+        let controls =
+            self.memory.retried("the ControlNets", || self.controlnets.load(inputs, base, interrupt))?;
         let conditioning = Conditioning::new(inputs, &positive, negative.as_ref(), self.options.dtype)?;
         let mut noise = SeededNoise {
             generator: Generator::new(inputs.generator.unwrap_or(self.options.generator), inputs.seed),
@@ -150,6 +157,7 @@ impl SdxlPipeline {
             last: None,
             finite: FiniteWatch::default(),
             loras,
+            controls,
             warnings,
         })
     }
@@ -210,7 +218,8 @@ impl Pipeline for SdxlPipeline {
     }
 
     fn step(&self, batch: &mut [&mut SdxlDenoising]) -> Result<(), PipelineError> {
-        // One UNet call per size, length of the prompts and set of LoRAs, in the order of the jobs.
+        // One UNet call per size, length of the prompts and set of LoRAs, in the order of the jobs. A job with ControlNets
+        // has one of its own.
         let mut waiting: Vec<&mut SdxlDenoising> = Vec::new();
         for denoising in batch.iter_mut() {
             if self.progress(denoising).is_done() {
@@ -220,9 +229,13 @@ impl Pipeline for SdxlPipeline {
         }
         while let Some(first) = waiting.first() {
             let (size, loras) = (first.latents.dims()[2..].to_vec(), first.loras.clone());
+            let (controls, at) = (first.controls.clone(), self.progress(first));
             let tokens = first.conditioning.embeds.dim(1)?;
             let (mut group, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| {
-                d.latents.dims()[2..] == size && d.conditioning.embeds.dims()[1] == tokens && d.loras == loras
+                d.latents.dims()[2..] == size
+                    && d.conditioning.embeds.dims()[1] == tokens
+                    && d.loras == loras
+                    && d.controls.goes_with(&controls)
             });
             waiting = others;
             self.memory.retried("the LoRAs", || self.adapters.activate(&loras, Interrupt::never()))?;
@@ -231,7 +244,11 @@ impl Pipeline for SdxlPipeline {
                 .iter()
                 .map(|d| d.unet_inputs(self.options.dtype))
                 .collect::<candle_core::Result<Vec<_>>>()?;
-            let predict = || Ok(self.unet.forward(&join(&all_inputs)?)?);
+            let predict = || {
+                let inputs = join(&all_inputs)?;
+                let residuals = controls.residuals(&inputs, at.step, at.steps)?;
+                Ok(self.unet.forward_with(&inputs, residuals.as_ref())?)
+            };
             let predictions = self.memory.fit(self.size(&size, pictures), predict)?;
             let mut row = 0;
             for (denoising, unet_inputs) in group.iter_mut().zip(&all_inputs) {

@@ -5,6 +5,7 @@
 
 pub mod clip;
 mod config_files;
+pub mod controlnet;
 mod error;
 mod foreign;
 mod layers;

@@ -81,7 +81,8 @@ pub(crate) fn check_changed(
     let actual = run(&pipeline, &inputs, &case.preview_steps).unwrap_or_else(|e| panic!("{e}"));
     let expected = load(folder.join("cases").join(format!("{name}.safetensors")));
     let last = expected.keys().filter_map(|k| k.strip_prefix("latents.")?.parse().ok()).max().unwrap_or(0);
-    let given = ["alphas_cumprod", "input_image_u8", "input_mask_u8", "encoder_input"];
+    let given =
+        ["alphas_cumprod", "input_image_u8", "input_mask_u8", "encoder_input", "control_u8", "control_2_u8"];
     let mut names: Vec<_> = expected.keys().filter(|k| !given.contains(&k.as_str())).collect();
     names.sort();
     for name in names {

@@ -338,6 +338,7 @@ pub fn run_keeping(
         engine,
         offers: offers(),
         loras,
+        controlnets: None,
         results,
         checkpoint_every,
         drain_grace,

@@ -24,6 +24,7 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
             "scheduler_config",
             "prompt_syntax",
             "long_prompt",
+            "controlnets",
         ]
         .map(str::to_owned)
         .to_vec(),
