@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use glimpse_shared::prompt::PromptSyntax;
 use serde_json::{Map, Value};
 
+use super::embedding_choice::EmbeddingChoice;
 use super::error::PipelineError;
 use super::picture::Rgb;
 use crate::noise::GeneratorKind;
@@ -109,6 +110,8 @@ pub struct Inputs {
     pub mask: Option<Rgb>,
     /// The LoRAs of this job; their changes are summed.
     pub loras: Vec<LoraChoice>,
+    /// The embeddings of this job.
+    pub embeddings: Vec<EmbeddingChoice>,
     /// 0..1: the share of the steps that are run on the input picture. A larger value keeps less of it.
     pub strength: f64,
 }
@@ -142,6 +145,7 @@ impl Inputs {
             image: None,
             mask: None,
             loras: Vec::new(),
+            embeddings: Vec::new(),
             strength: 0.3,
         }
     }

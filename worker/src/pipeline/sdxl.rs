@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::adapters::Adapters;
 use super::autoencoder::Autoencoder;
-use super::conditioning::{Conditioning, EncodedPrompts, TextEncoders};
+use super::conditioning::{Conditioning, EncodedPrompts};
 use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
 use super::device;
 use super::error::PipelineError;
@@ -18,6 +18,7 @@ use super::native;
 use super::options::LoadOptions;
 use super::picture::Rgb;
 use super::start::Start;
+use super::text_encoders::TextEncoders;
 use super::warning::PipelineWarning;
 use crate::noise::Generator;
 use crate::schedulers::{SCHEDULERS, SchedulerConfig};
@@ -113,9 +114,10 @@ impl SdxlPipeline {
             .map_err(|e| PipelineError::bad("num_inference_steps", without_folder(&e)))?;
         let loras = self.adapters.load(&inputs.loras, interrupt)?;
         self.memory.retried("the LoRAs", || self.adapters.activate(&loras, interrupt))?;
-        let EncodedPrompts { positive, negative, warnings } =
-            self.memory.retried("the prompts", || self.text.encode(inputs, interrupt))?;
-        let warnings = warnings.into_iter().chain(loras.warnings()).collect();
+        let mut readings = self.text.readings(inputs, &loras, interrupt)?;
+        let EncodedPrompts { positive, negative, mut warnings } =
+            self.memory.retried("the prompts", || self.text.encode(inputs, &readings, interrupt))?;
+        warnings.append(&mut readings.warnings);
         let conditioning = Conditioning::new(inputs, &positive, negative.as_ref(), self.options.dtype)?;
         let mut noise = SeededNoise {
             generator: Generator::new(inputs.generator.unwrap_or(self.options.generator), inputs.seed),

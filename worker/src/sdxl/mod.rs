@@ -5,6 +5,7 @@
 
 pub mod clip;
 mod config_files;
+pub mod embedding;
 mod error;
 mod foreign;
 mod layers;
