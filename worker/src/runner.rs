@@ -115,7 +115,7 @@ impl Worker {
         let (done, end) = oneshot::channel();
         let spec = lease.job.spec.clone();
         let download = self.loras.download(&spec);
-        let (asked, folder) = (spec.clone(), self.loras.folder.clone());
+        let (asked, folder) = (spec.clone(), self.loras.clone());
         let checkpoints = Checkpoints::every(self.checkpoint_every);
         let source = match spec.preview_source() {
             PreviewSource::Latents => PreviewKind::Latents,
@@ -127,7 +127,7 @@ impl Worker {
         let order = move |loras: Arc<Downloaded>| Order {
             prepare: Box::new(move || {
                 begins.reach(Stage::Running);
-                request::inputs(&asked, folder.as_ref(), &loras)
+                request::inputs(&asked, &folder, &loras)
             }),
             resume,
             checkpoints: subscribed,

@@ -179,7 +179,7 @@ fn texts(schema: &Value) -> Vec<(Value, bool)> {
         tries.extend([(text(least.unwrap_or(0)), true), (text(most), true), (text(most + 1), false)]);
     }
     if let Some(most) = schema["pattern"].as_str().and_then(|pattern| pattern.strip_prefix("^.{1,")) {
-        let most = most.trim_end_matches("}$").parse().expect("the most of it");
+        let most: u64 = most.trim_end_matches("}$").parse().expect("the most of it");
         tries.extend([(json!(""), false), (json!("a/b"), true), (text(most + 1), false)]);
     }
     // The patterns of pictures, schedulers and sizes do not say all that their values need.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
+    embedding::Embedding,
     input_image::InputImage,
     lora::Lora,
     output::{OutputFormat, PreviewSource},
@@ -32,9 +33,13 @@ pub struct ImageSpec {
     pub(super) long_prompt: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) loras: Vec<Lora>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) embeddings: Vec<Embedding>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) original: Option<Box<Original>>,
     pub(super) seed: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) seeds: Vec<u64>,
     pub(super) num_images: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) scheduler: Option<String>,
@@ -110,6 +115,11 @@ impl ImageSpec {
         &self.loras
     }
 
+    /// Words of the prompts that are not the model's own, at most 8.
+    pub fn embeddings(&self) -> &[Embedding] {
+        &self.embeddings
+    }
+
     /// What a worker should have loaded for this request: a digest of its LoRAs, in their order and with their scales;
     /// `None` without LoRAs. See [`Job::affinity`](crate::job::Job::affinity).
     pub fn affinity(&self) -> Option<String> {
@@ -156,6 +166,12 @@ impl ImageSpec {
     /// The seed: 0 to 2^53. The same seed gives the same pictures.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// The seed of each picture, as many as there are pictures; empty if one generator makes all of them. The first is
+    /// [`ImageSpec::seed`].
+    pub fn seeds(&self) -> &[u64] {
+        &self.seeds
     }
 
     /// How many pictures: 1 to 4.

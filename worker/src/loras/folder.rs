@@ -1,4 +1,4 @@
-//! The folder of the LoRA files that requests may name.
+//! A folder of files that requests may name: of LoRAs, or of embeddings.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ impl LoraDir {
     pub fn open(folder: &Path) -> std::io::Result<Self> {
         let error = |kind, message: String| std::io::Error::new(kind, message);
         let real = folder.canonicalize().map_err(|e| {
-            let todo = "create the folder, or name the one with your LoRA files";
+            let todo = "create the folder, or name the one with your files";
             let reason = if e.kind() == ErrorKind::NotFound { "not found".to_owned() } else { e.to_string() };
             error(e.kind(), format!("{reason}: {todo}"))
         })?;
@@ -59,7 +59,7 @@ impl LoraDir {
         for step in above {
             real = match step.canonicalize() {
                 Ok(real) if real.starts_with(&self.0) => real,
-                Ok(_) => return Err("a link that leads out of the folder of LoRAs, which is not allowed"),
+                Ok(_) => return Err("a link that leads out of its folder, which is not allowed"),
                 Err(_) if step.is_symlink() => {
                     return Err("a link that leads nowhere: remove it or correct it");
                 }

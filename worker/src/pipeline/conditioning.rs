@@ -261,9 +261,9 @@ impl Conditioning {
             embeds: repeated(|h| &h.embeds)?,
             pooled: repeated(|h| &h.pooled)?,
             time_ids: match &inputs.image {
-                None => pair.repeat(pictures),
-                // Image-to-image has all negatives first.
-                Some(_) => pair.iter().flat_map(|row| std::iter::repeat_n(*row, pictures)).collect(),
+                None if inputs.seeds.is_empty() => pair.repeat(pictures),
+                // Image-to-image has all negatives first, and so has a picture that is made as if it were alone.
+                _ => pair.iter().flat_map(|row| std::iter::repeat_n(*row, pictures)).collect(),
             },
         })
     }

@@ -83,9 +83,11 @@ pub struct Inputs {
     pub height: u32,
     /// The seed of the noise.
     pub seed: u64,
+    /// A seed for each picture, which is then made as if it were alone; empty if [`Inputs::seed`] is that of all.
+    pub seeds: Vec<u64>,
     /// The generator of the noise; the pipeline's own if `None`.
     pub generator: Option<GeneratorKind>,
-    /// Number of pictures. Picture k has the k-th part of one draw of noise.
+    /// Number of pictures. Without [`Inputs::seeds`] picture k has the k-th part of one draw of noise.
     pub num_images_per_prompt: usize,
     /// Number of last layers of the text encoders to skip, besides the last layer.
     pub clip_skip: Option<usize>,
@@ -132,6 +134,7 @@ impl Inputs {
             width,
             height,
             seed: 0,
+            seeds: Vec::new(),
             generator: None,
             num_images_per_prompt: 1,
             clip_skip: None,
@@ -172,6 +175,11 @@ impl Inputs {
         if !(1..=MAX_PICTURES).contains(&self.num_images_per_prompt) {
             let message = format!("{} is not in 1 to {MAX_PICTURES}", self.num_images_per_prompt);
             return Err(PipelineError::bad("num_images", message));
+        }
+        if !self.seeds.is_empty() && self.seeds.len() != self.num_images_per_prompt {
+            let (seeds, pictures) = (self.seeds.len(), self.num_images_per_prompt);
+            let message = format!("there are {seeds} of them for {pictures} pictures: name one for each");
+            return Err(PipelineError::bad("seeds", message));
         }
         if !self.guidance_scale.is_finite() {
             return Err(PipelineError::bad("guidance_scale", "is not a finite number"));

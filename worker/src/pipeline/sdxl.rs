@@ -119,8 +119,10 @@ impl SdxlPipeline {
             self.memory.retried("the prompts", || self.text.encode(inputs, &readings, interrupt))?;
         warnings.append(&mut readings.warnings);
         let conditioning = Conditioning::new(inputs, &positive, negative.as_ref(), self.options.dtype)?;
+        let kind = inputs.generator.unwrap_or(self.options.generator);
+        let seeds = if inputs.seeds.is_empty() { vec![inputs.seed] } else { inputs.seeds.clone() };
         let mut noise = SeededNoise {
-            generator: Generator::new(inputs.generator.unwrap_or(self.options.generator), inputs.seed),
+            generators: seeds.iter().map(|seed| Generator::new(kind, *seed)).collect(),
             shape: [
                 inputs.num_images_per_prompt,
                 self.unet.config().in_channels,
@@ -223,18 +225,31 @@ impl Pipeline for SdxlPipeline {
         while let Some(first) = waiting.first() {
             let (size, loras) = (first.latents.dims()[2..].to_vec(), first.loras.clone());
             let tokens = first.conditioning.embeds.dim(1)?;
-            let (mut group, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| {
-                d.latents.dims()[2..] == size && d.conditioning.embeds.dims()[1] == tokens && d.loras == loras
+            let apart = first.noise.are_apart();
+            let (mut group, mut others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| {
+                d.latents.dims()[2..] == size
+                    && d.conditioning.embeds.dims()[1] == tokens
+                    && d.loras == loras
+                    && d.noise.are_apart() == apart
             });
+            if apart {
+                others.splice(0..0, group.split_off(1));
+            }
             waiting = others;
             self.memory.retried("the LoRAs", || self.adapters.activate(&loras, Interrupt::never()))?;
-            let pictures = group.iter().map(|d| d.noise.shape[0]).sum();
+            let pictures = if apart { 1 } else { group.iter().map(|d| d.noise.shape[0]).sum() };
             let all_inputs = group
                 .iter()
                 .map(|d| d.unet_inputs(self.options.dtype))
                 .collect::<candle_core::Result<Vec<_>>>()?;
-            let predict = || Ok(self.unet.forward(&join(&all_inputs)?)?);
-            let predictions = self.memory.fit(self.size(&size, pictures), predict)?;
+            let joined = join(&all_inputs)?;
+            let parts = if apart { group[0].parts(&joined)? } else { vec![joined] };
+            let mut predicted = Vec::with_capacity(parts.len());
+            for part in &parts {
+                let predict = || Ok(self.unet.forward(part)?);
+                predicted.push(self.memory.fit(self.size(&size, pictures), predict)?);
+            }
+            let predictions = group[0].joined(&predicted)?;
             let mut row = 0;
             for (denoising, unet_inputs) in group.iter_mut().zip(&all_inputs) {
                 let rows = unet_inputs.timesteps.len();

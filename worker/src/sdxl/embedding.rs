@@ -11,6 +11,11 @@ use super::weights::{ReadError, Shards};
 /// The text encoders, for messages.
 const ENCODERS: [&str; 2] = ["first text encoder", "second text encoder"];
 
+/// The most vectors of a word, more than any text encoder reads.
+const MAX_VECTORS: usize = 1024;
+/// The largest width of a vector, more than that of any text encoder.
+const MAX_WIDTH: usize = 16384;
+
 /// The place of a tensor in an embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EmbeddingPart {
@@ -55,15 +60,22 @@ impl Vectors {
             EmbeddingPart::Either => &mut self.either,
             EmbeddingPart::Output => return Ok(()),
         };
+        let shape = shards.shape(name).unwrap_or_default();
+        // Before the numbers are read: a file may be large.
+        let is_right = matches!(shape, [.., width] if (1..=MAX_WIDTH).contains(width))
+            && match shape {
+                [_] => true,
+                [n, _] => (1..=MAX_VECTORS).contains(n),
+                _ => false,
+            };
+        if !is_right {
+            let most = format!("of at most {MAX_VECTORS} tokens");
+            return Err(ReadError::Unusable(format!(
+                "has shape {shape:?}, and should be [tokens, width] {most}"
+            )));
+        }
         let tensor = shards.tensor(name)?;
-        *place = Some(match tensor.dims() {
-            [width] if *width > 0 => tensor.unsqueeze(0)?,
-            [n, width] if *n > 0 && *width > 0 => tensor,
-            shape => {
-                let why = format!("has shape {shape:?}, and should be [tokens, width]");
-                return Err(ReadError::Unusable(why));
-            }
-        });
+        *place = Some(if tensor.rank() == 1 { tensor.unsqueeze(0)? } else { tensor });
         Ok(())
     }
 
