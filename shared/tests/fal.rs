@@ -155,7 +155,6 @@ fn what_has_no_effect_is_accepted_and_an_expansion_is_warned_of() {
 #[test]
 fn what_would_change_the_picture_is_refused_by_its_name() {
     for (field, value) in [
-        ("embeddings", json!([{ "path": "https://example.com/a", "tokens": ["<s0>"] }])),
         ("ip_adapters", json!([{ "path": "ip" }])),
         ("ip_adapter", json!({ "path": "ip" })),
         ("prompt_weighting", json!(true)),
@@ -163,8 +162,6 @@ fn what_would_change_the_picture_is_refused_by_its_name() {
         ("eta", json!(0.5)),
         ("timesteps", json!({ "method": "array", "array": [999] })),
         ("ip_adapters", json!([{}])),
-        ("embeddings", json!([{ "path": "" }])),
-        ("embeddings", json!([null])),
         ("ip_adapter_scale", json!(0)),
         ("noise_strength", json!(0.0)),
         ("model_name", json!("default")),
@@ -215,6 +212,41 @@ fn a_controlnet_has_fals_names_and_ours() {
     ] {
         assert_eq!(errors(net(members)), error(&format!("controlnets.0.{field}"), kind), "{field}");
     }
+}
+
+#[test]
+fn an_embedding_has_fals_tokens() {
+    let embeddings = |members: Value| json!({ "embeddings": [members] });
+    let url = "https://example.com/a.safetensors?token=x";
+    for (members, path, tokens) in [
+        (json!({ "path": url, "tokens": ["<a>", "<b>", "<c>"] }), url, &["<a>", "<b>", "<c>"][..]),
+        (json!({ "path": "owner/name", "tokens": ["<a>"] }), "hf://owner/name", &["<a>"]),
+        (json!({ "path": "ink", "token": "ink style", "tokens": null }), "ink", &["ink style"]),
+        (json!({ "path": "ink" }), "ink", &["<s0>", "<s1>"]),
+    ] {
+        let spec = check(embeddings(members)).unwrap();
+        let embedding = &spec.embeddings()[0];
+        assert_eq!(
+            (embedding.path().full_text(), embedding.tokens()),
+            (path.to_owned(), &tokens.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>()[..])
+        );
+    }
+    for (members, place, kind) in [
+        (json!({ "path": "", "tokens": ["<a>"] }), "path", "string_too_short"),
+        (json!({ "path": "../x", "tokens": ["<a>"] }), "path", "embedding_name"),
+        (json!({ "path": "x", "tokens": "<a>" }), "tokens", "list_type"),
+        (json!({ "path": "x", "tokens": [] }), "tokens", "sequence_length"),
+        (json!({ "path": "x", "tokens": ["<a>", 7] }), "tokens", "string_type"),
+        (json!({ "path": "x", "tokens": ["<a>", "<A>"] }), "tokens", "excluded"),
+        (json!({ "path": "x", "tokens": [" <a>"] }), "tokens", "embedding_token"),
+    ] {
+        let place = format!("embeddings.0.{place}");
+        assert_eq!(errors(check(embeddings(members.clone()))), error(&place, kind), "{members}");
+    }
+    assert_eq!(
+        errors(check(json!({ "embeddings": [null] }))),
+        error("embeddings.0", "model_attributes_type")
+    );
 }
 
 #[test]

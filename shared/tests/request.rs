@@ -449,3 +449,95 @@ fn a_prompt_in_a1111_syntax_names_loras_and_is_checked() {
     let errors = check(json!({ "prompt": "x", "prompt_syntax": "comfy", "long_prompt": 1 })).unwrap_err();
     assert_eq!(errors.iter().map(FieldError::field).collect::<Vec<_>>(), ["prompt_syntax", "long_prompt"]);
 }
+
+#[test]
+fn an_embedding_is_a_file_and_a_token() {
+    let body = |embeddings: Value| json!({ "prompt": "x", "embeddings": embeddings });
+    let tokens =
+        |embedding: Value| check(body(json!([embedding]))).unwrap().embeddings()[0].tokens().to_vec();
+    assert_eq!(tokens(json!({ "path": "ink", "token": "<my ink>" })), ["<my ink>"]);
+    for (path, token) in [
+        ("styles/Ink.safetensors", "Ink"),
+        ("ink", "ink"),
+        ("hf://owner/name", "name"),
+        ("hf://owner/name/in/ink.safetensors", "ink"),
+        ("https://example.com/a/ink.safetensors?token=secret", "ink"),
+    ] {
+        assert_eq!(tokens(json!({ "path": path })), [token], "{path}");
+    }
+    let long = "x".repeat(65);
+    for (embedding, place, kind) in [
+        (json!({ "path": "x", "token": "" }), "token", "string_too_short"),
+        (json!({ "path": "x", "token": long }), "token", "string_too_long"),
+        (json!({ "path": long }), "token", "embedding_token"),
+        (json!({ "path": "x", "token": " a" }), "token", "embedding_token"),
+        (json!({ "path": "x", "token": "a\n" }), "token", "embedding_token"),
+        (json!({ "path": "../x", "token": "a" }), "path", "embedding_name"),
+        (json!({ "path": "http://", "token": "a" }), "path", "embedding_name"),
+        (json!({ "path": "x", "tokens": ["a"] }), "tokens", "extra_forbidden"),
+        (json!({ "token": "a" }), "path", "missing"),
+    ] {
+        let errors = check(body(json!([embedding]))).unwrap_err();
+        let loc = json!(["body", "embeddings", 0, place]);
+        assert_eq!((errors.len(), json!(errors[0].loc), errors[0].kind), (1, loc, kind), "{embedding}");
+    }
+    let twice = json!([{ "path": "a", "token": "Ink" }, { "path": "b", "token": "ink" }]);
+    let errors = check(body(twice)).unwrap_err();
+    assert_eq!((errors.len(), errors[0].kind, errors[0].field()), (1, "excluded", "embeddings".into()));
+    let nine = json!((0..9).map(|i| json!({ "path": format!("{i}") })).collect::<Vec<_>>());
+    assert_eq!(check(body(nine)).unwrap_err()[0].kind, "sequence_too_long");
+}
+
+#[test]
+fn each_picture_may_have_its_own_seed() {
+    let with = |members: Value| {
+        let mut body = json!({ "prompt": "x" });
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        check(body)
+    };
+    for members in [json!({ "seeds": [7, 3] }), json!({ "seeds": [7, 3], "num_images": 2, "seed": null })] {
+        let spec = with(members).unwrap();
+        assert_eq!((spec.seed(), spec.seeds(), spec.num_images()), (7, &[7, 3][..], 2));
+    }
+    let one = with(json!({ "seed": 7, "num_images": 2 })).unwrap();
+    assert_eq!((one.seed(), one.seeds(), one.num_images()), (7, &[][..], 2));
+    for (members, field, kind) in [
+        (json!({ "seeds": [7, 3], "seed": 7 }), "seed", "excluded"),
+        (json!({ "seeds": [7, 3], "num_images": 3 }), "seeds", "sequence_length"),
+        (json!({ "seeds": [] }), "seeds", "sequence_length"),
+        (json!({ "seeds": [1, 2, 3, 4, 5] }), "seeds", "sequence_length"),
+        (json!({ "seeds": 7 }), "seeds", "list_type"),
+        (json!({ "seeds": [7, null] }), "seeds", "int_type"),
+        (json!({ "seeds": [7, 0.5] }), "seeds", "int_from_float"),
+        (json!({ "seeds": [MAX_SEED + 1] }), "seeds", "less_than_equal"),
+    ] {
+        let errors = with(members.clone()).unwrap_err();
+        assert_eq!(
+            (errors.len(), errors[0].field(), errors[0].kind),
+            (1, field.to_owned(), kind),
+            "{members}"
+        );
+    }
+}
+
+/// Workers of the release before ignore these fields, and read the stored jobs of requests without them.
+#[test]
+fn embeddings_and_seeds_need_workers_that_know_them() {
+    let spec = |members: &str| {
+        check(serde_json::from_str(&format!(r#"{{"prompt":"x"{members}}}"#)).unwrap()).unwrap()
+    };
+    let features = |members: &str| -> Vec<&str> {
+        glimpse_shared::needs::features_of(&spec(members)).map(|needed| needed.feature).collect()
+    };
+    assert_eq!(features(r#","embeddings":[{"path":"a"}]"#), ["embeddings"]);
+    assert_eq!(
+        features(r#","embeddings":[{"path":"https://a/b"},{"path":"hf://a/b/c.safetensors"}]"#),
+        ["embedding_hub", "embedding_urls"]
+    );
+    assert_eq!(features(r#","seeds":[1]"#), ["seeds"]);
+    let plain = serde_json::to_value(spec("")).unwrap();
+    assert!(plain.get("embeddings").is_none() && plain.get("seeds").is_none());
+    let both = spec(r#","embeddings":[{"path":"a","token":"b c"}],"seeds":[1,2]"#);
+    let stored = serde_json::to_string(&both).unwrap();
+    assert_eq!(serde_json::from_str::<ImageSpec>(&stored).unwrap(), both);
+}

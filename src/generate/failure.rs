@@ -63,10 +63,14 @@ impl Failure {
 }
 
 /// Fields of a request with a differently named flag.
-const OTHERS: [(&str, &str); 3] =
-    [("num_inference_steps", "steps"), ("loras", "lora"), ("controlnets", "controlnet")];
+const OTHERS: [(&str, &str); 4] = [
+    ("num_inference_steps", "steps"),
+    ("loras", "lora"),
+    ("controlnets", "controlnet"),
+    ("embeddings", "embedding"),
+];
 /// Fields with a flag of the same name (with hyphens).
-const FLAGS: [&str; 19] = [
+const FLAGS: [&str; 20] = [
     "negative_prompt",
     "width",
     "height",
@@ -79,6 +83,7 @@ const FLAGS: [&str; 19] = [
     "mask",
     "strength",
     "seed",
+    "seeds",
     "num_images",
     "scheduler",
     "scheduler_config",

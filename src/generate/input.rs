@@ -7,7 +7,9 @@ use std::{
     str::FromStr,
 };
 
-use glimpse_shared::request::{ControlNetRequest, InputImage, LoraRequest, MAX_INPUT_IMAGE_BYTES};
+use glimpse_shared::request::{
+    ControlNetRequest, EmbeddingRequest, InputImage, LoraRequest, MAX_INPUT_IMAGE_BYTES,
+};
 
 use super::failure::Failure;
 
@@ -122,5 +124,44 @@ impl ControlNetArg {
             preprocess: self.canny.then(|| "canny".to_owned()),
             ..ControlNetRequest::default()
         })
+    }
+}
+
+/// Parses `NAME[=WORD]`. What follows a `?` belongs to the URL.
+#[derive(Debug, Clone)]
+pub struct EmbeddingArg(pub EmbeddingRequest);
+
+impl FromStr for EmbeddingArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let split = match text.contains("://") && text.contains('?') {
+            true => None,
+            false => text.split_once('='),
+        };
+        let (path, token) = match split {
+            Some((path, token)) => (path, Some(token.to_owned())),
+            None => (text, None),
+        };
+        Ok(Self(EmbeddingRequest { path: path.to_owned(), token }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_embedding_has_a_word_after_an_equals_sign() {
+        for (text, path, token) in [
+            ("ink", "ink", None),
+            ("styles/ink=<my ink>", "styles/ink", Some("<my ink>")),
+            ("ink=a=b", "ink", Some("a=b")),
+            ("hf://owner/name=ink", "hf://owner/name", Some("ink")),
+            ("https://example.com/ink?token=x", "https://example.com/ink?token=x", None),
+        ] {
+            let EmbeddingArg(embedding) = text.parse().unwrap();
+            assert_eq!((&embedding.path[..], embedding.token.as_deref()), (path, token), "{text}");
+        }
     }
 }

@@ -47,12 +47,16 @@ pub struct ModelConfig {
     #[arg(long, env = "GLIMPSE_LORA_DIR", value_name = "DIR")]
     pub lora_dir: Option<PathBuf>,
 
-    /// Loads LoRAs from the Hugging Face Hub when a request names one (`hf://OWNER/NAME`), with `HF_TOKEN` if it is
+    /// The folder of embeddings (textual inversion) that requests may name. [default: none]
+    #[arg(long, env = "GLIMPSE_EMBEDDING_DIR", value_name = "DIR")]
+    pub embedding_dir: Option<PathBuf>,
+
+    /// Loads LoRAs and embeddings from the Hugging Face Hub when a request names one (`hf://OWNER/NAME`), with `HF_TOKEN` if it is
     /// set.
     #[arg(long, env = "GLIMPSE_ALLOW_LORA_HUB", value_parser = FalseyValueParser::new())]
     pub allow_lora_hub: bool,
 
-    /// Loads LoRAs from the http and https URLs of requests, only from public addresses. At most 2 GiB each.
+    /// Loads LoRAs and embeddings from the http and https URLs of requests, only from public addresses. At most 2 GiB each.
     #[arg(long, env = "GLIMPSE_ALLOW_LORA_URLS", value_parser = FalseyValueParser::new())]
     pub allow_lora_urls: bool,
 
@@ -213,16 +217,20 @@ impl ModelConfig {
         Ok(pipeline)
     }
 
-    /// Opens the folder of `--lora-dir`, and that of downloaded LoRAs if any are allowed.
+    /// Opens the folders of `--lora-dir` and `--embedding-dir`, and that of downloaded files if any are allowed.
     ///
     /// # Errors
-    /// If the one does not exist, or the other cannot be created.
+    /// If one of the first does not exist, or the other cannot be created.
     pub fn loras(&self) -> Result<Loras, String> {
-        let open = |folder: &PathBuf| {
-            LoraDir::open(folder).map_err(|e| format!("--lora-dir {}: {e}", folder.display()))
+        let open = |flag: &str, folder: &Option<PathBuf>| {
+            let open = |folder: &PathBuf| {
+                LoraDir::open(folder).map_err(|e| format!("{flag} {}: {e}", folder.display()))
+            };
+            folder.as_ref().map(open).transpose()
         };
-        let folder = self.lora_dir.as_ref().map(open).transpose()?;
-        Ok(Loras { folder, downloader: self.downloader()?.map(Arc::new) })
+        let folder = open("--lora-dir", &self.lora_dir)?;
+        let embeddings = open("--embedding-dir", &self.embedding_dir)?;
+        Ok(Loras { folder, embeddings, downloader: self.downloader()?.map(Arc::new) })
     }
 
     /// Opens the folder of `--controlnet-dir`.

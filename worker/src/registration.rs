@@ -5,7 +5,8 @@ use std::time::Duration;
 use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
-    needs::{CONTROLNETS, SCHEDULER_CONFIG},
+    needs::{CONTROLNETS, SCHEDULER_CONFIG, SEEDS},
+    request::EMBEDDINGS,
     results::Results,
     store::SharedStore,
 };
@@ -32,11 +33,18 @@ pub fn record(
     controlnets: Option<&ControlNetDir>,
     results: Option<&Results>,
 ) -> WorkerRecord {
-    let mut features = ["image", "mask", SCHEDULER_CONFIG, "prompt_syntax", "long_prompt", "lora_scales"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut features =
+        ["image", "mask", SCHEDULER_CONFIG, "prompt_syntax", "long_prompt", "lora_scales", SEEDS]
+            .map(str::to_owned)
+            .to_vec();
     features.extend(loras.folder.as_ref().map(|_| "loras".to_owned()));
-    features.extend(loras.sources().into_iter().map(|source| source.feature().to_owned()));
+    features.extend(loras.embeddings.as_ref().map(|_| EMBEDDINGS.to_owned()));
+    features.extend(
+        loras
+            .sources()
+            .into_iter()
+            .flat_map(|source| [source.feature(), source.feature_of_embeddings()].map(str::to_owned)),
+    );
     features.extend(controlnets.map(|_| CONTROLNETS.to_owned()));
     WorkerRecord {
         id,

@@ -119,8 +119,7 @@ impl Worker {
         let (done, end) = oneshot::channel();
         let spec = lease.job.spec.clone();
         let download = self.loras.download(&spec);
-        let (asked, folder, controlnets) =
-            (spec.clone(), self.loras.folder.clone(), self.controlnets.clone());
+        let (asked, folder, controlnets) = (spec.clone(), self.loras.clone(), self.controlnets.clone());
         let checkpoints = Checkpoints::every(self.checkpoint_every);
         let source = match spec.preview_source() {
             PreviewSource::Latents => PreviewKind::Latents,
@@ -132,7 +131,7 @@ impl Worker {
         let order = move |loras: Arc<Downloaded>| Order {
             prepare: Box::new(move || {
                 begins.reach(Stage::Running);
-                request::inputs(&asked, folder.as_ref(), &loras, controlnets.as_ref())
+                request::inputs(&asked, &folder, &loras, controlnets.as_ref())
             }),
             resume,
             checkpoints: subscribed,

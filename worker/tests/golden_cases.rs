@@ -75,6 +75,43 @@ cases! { "prompts":
     long_prompt
 }
 
+cases! { "embeddings":
+    one_vector
+    several_vectors
+    two_embeddings
+    with_lora
+    one_encoder
+    truncated
+    several_tokens
+    other_case
+    a1111
+    a1111_not_cut
+}
+
+/// Newer configurations name the end token. Then the pooled embedding does not depend on the ids of other tokens.
+#[test]
+fn the_end_token_is_found_by_its_id_if_the_configuration_names_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy(&parity().join("model"), folder.path(), &|_| true);
+    for encoder in ["text_encoder", "text_encoder_2"] {
+        let file = folder.path().join(encoder).join("config.json");
+        let text = std::fs::read_to_string(&file).expect("a configuration");
+        let mut config: Map<String, Value> = serde_json::from_str(&text).expect("JSON");
+        config.insert("eos_token_id".into(), json!(999));
+        std::fs::write(&file, Value::Object(config).to_string()).expect("written");
+    }
+    let options = LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(folder.path()) };
+    check(&parity().join("embeddings"), "eos_token", options);
+}
+
+/// The vectors are rounded to float16 as the table of the text encoder is.
+#[test]
+fn embeddings_in_half_precision_cost_no_more_than_it_costs_diffusers() {
+    for name in ["several_vectors", "two_embeddings"] {
+        check(&parity().join("embeddings"), name, LoadOptions { dtype: DType::F16, ..model() });
+    }
+}
+
 cases! { "samplers":
     deis5_karras
     pndm5

@@ -33,8 +33,8 @@ struct ListedApp {
     max_pixels: u64,
     #[schema(value_type = Vec<String>)]
     schedulers: BTreeSet<String>,
-    /// What requests may have: `image`, `mask`, `loras`, `lora_scales`, `scheduler_config`,
-    /// `prompt_syntax`, `long_prompt`, `controlnets`.
+    /// What requests may have: `image`, `mask`, `loras`, `lora_scales`, `embeddings`, `controlnets`, `seeds`,
+    /// `scheduler_config`, `prompt_syntax`, `long_prompt`.
     #[schema(value_type = Vec<String>)]
     features: BTreeSet<String>,
     /// Names of LoRAs.

@@ -130,6 +130,9 @@ async fn a_field_that_no_worker_reads_is_422() {
         (r#""prompt_syntax":"a1111""#, "prompt_syntax"),
         (r#""long_prompt":true"#, "long_prompt"),
         (r#""loras":[{"path":"ink"}]"#, "loras"),
+        (r#""embeddings":[{"path":"ink"}]"#, "embeddings"),
+        (r#""embeddings":[{"path":"https://example.com/a.safetensors"}]"#, "embeddings"),
+        (r#""seeds":[1,2]"#, "seeds"),
         (r#""scheduler_config":{"eta":0.5}"#, "scheduler_config"),
     ] {
         let body = format!("{{\"app\":\"glimpse/demo\",\"prompt\":\"a\",{members}}}");

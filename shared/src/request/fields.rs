@@ -181,6 +181,36 @@ impl Fields {
         chosen.map(|(_, value)| *value)
     }
 
+    /// The objects of a list, at most `most`; records the errors of the others.
+    pub(super) fn objects(&mut self, field: &str, most: usize) -> Vec<Self> {
+        let entries = match self.take(field) {
+            None => return Vec::new(),
+            Some(Value::Array(entries)) => entries,
+            Some(other) => {
+                self.wrong(field, "list_type", "Input should be a valid list", &other);
+                return Vec::new();
+            }
+        };
+        if entries.len() > most {
+            let msg = format!("List should have at most {most} items");
+            let ctx = json!({ "max_length": most });
+            self.out_of_bounds(field, "sequence_too_long", msg, &Value::Array(entries), ctx);
+            return Vec::new();
+        }
+        let mut objects = Vec::with_capacity(entries.len());
+        for (index, entry) in entries.into_iter().enumerate() {
+            let at = vec![Loc::Name(field.to_owned()), Loc::Index(index)];
+            match entry {
+                Value::Object(members) => objects.push(Self::at(at, members)),
+                entry => {
+                    let msg = "Input should be a valid dictionary or object to extract fields from";
+                    self.errors.push(FieldError::within_body(at, "model_attributes_type", msg, &entry));
+                }
+            }
+        }
+        objects
+    }
+
     pub(super) fn refuse_rest(&mut self) {
         for (field, value) in std::mem::take(&mut self.body) {
             self.wrong(&field, "extra_forbidden", "Extra inputs are not permitted", &value);

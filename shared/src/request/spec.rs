@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     controlnet::ControlNet,
+    embedding::Embedding,
     input_image::InputImage,
     lora::Lora,
     output::{OutputFormat, PreviewSource},
@@ -35,9 +36,13 @@ pub struct ImageSpec {
     pub(super) loras: Vec<Lora>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) controlnets: Vec<ControlNet>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) embeddings: Vec<Embedding>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) original: Option<Box<Original>>,
     pub(super) seed: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) seeds: Vec<u64>,
     pub(super) num_images: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) scheduler: Option<String>,
@@ -118,6 +123,11 @@ impl ImageSpec {
         &self.controlnets
     }
 
+    /// Words of the prompts that are not the model's own, at most 8.
+    pub fn embeddings(&self) -> &[Embedding] {
+        &self.embeddings
+    }
+
     /// What a worker should have loaded for this request: a digest of its LoRAs, in their order and with their scales,
     /// and of the names of its ControlNets; `None` without both. See [`Job::affinity`](crate::job::Job::affinity).
     pub fn affinity(&self) -> Option<String> {
@@ -169,6 +179,12 @@ impl ImageSpec {
     /// The seed: 0 to 2^53. The same seed gives the same pictures.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// The seed of each picture, as many as there are pictures; empty if one generator makes all of them. The first is
+    /// [`ImageSpec::seed`].
+    pub fn seeds(&self) -> &[u64] {
+        &self.seeds
     }
 
     /// How many pictures: 1 to 4.

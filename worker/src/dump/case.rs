@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::noise::GeneratorKind;
-use crate::pipeline::{ControlChoice, EdgeThresholds, HeightWidth, Inputs, LoraChoice, Rgb, SchedulerChoice};
+use crate::pipeline::{
+    ControlChoice, EdgeThresholds, EmbeddingChoice, HeightWidth, Inputs, LoraChoice, Rgb, SchedulerChoice,
+};
 use crate::sdxl::{Precision, quote_non_finite};
 
 /// A request. Unknown fields are in `other`.
@@ -59,6 +61,8 @@ pub struct Case {
     loras: Vec<LoraField>,
     #[serde(default, deserialize_with = "null_is_default")]
     controlnets: Vec<ControlField>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    embeddings: Vec<EmbeddingField>,
     /// Information about the result; not part of the request.
     #[serde(rename = "info")]
     _info: Option<Value>,
@@ -125,6 +129,14 @@ struct ControlField {
     canny: Option<[u16; 2]>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmbeddingField {
+    path: PathBuf,
+    token: Option<String>,
+    tokens: Option<Vec<String>>,
+}
+
 /// The name of a request, and the request or what is wrong with it.
 pub type Named = (String, Result<Case, String>);
 
@@ -178,14 +190,20 @@ impl Case {
             Kind::Inpaint => (given("input_image_u8")?, given("input_mask_u8")?),
         };
         // A path is relative to the folder of the cases, if the file exists there.
-        let lora = |lora: &LoraField| {
-            let beside = folder.with_file_name("").join(&lora.path);
-            let path = if beside.is_file() { beside } else { lora.path.clone() };
-            LoraChoice {
-                unet_scale: lora.unet_scale,
-                text_scale: lora.text_scale,
-                ..LoraChoice::file(path, lora.scale.unwrap_or(1.0))
-            }
+        let file = |path: &PathBuf| {
+            let beside = folder.with_file_name("").join(path);
+            if beside.is_file() { beside } else { path.clone() }
+        };
+        let lora = |lora: &LoraField| LoraChoice {
+            unet_scale: lora.unet_scale,
+            text_scale: lora.text_scale,
+            ..LoraChoice::file(file(&lora.path), lora.scale.unwrap_or(1.0))
+        };
+        let embedding = |embedding: &EmbeddingField| {
+            let EmbeddingField { path, token, tokens } = embedding;
+            let choice = EmbeddingChoice::file(file(path));
+            let named = tokens.clone().or_else(|| Some(vec![token.clone()?]));
+            EmbeddingChoice { tokens: named.unwrap_or(choice.tokens), ..choice }
         };
         let control = |control: &ControlField| -> Result<ControlChoice, String> {
             let image = self.image(folder, &control.image)?;
@@ -234,6 +252,7 @@ impl Case {
             mask,
             loras: self.loras.iter().map(lora).collect(),
             controlnets: self.controlnets.iter().map(control).collect::<Result<_, _>>()?,
+            embeddings: self.embeddings.iter().map(embedding).collect(),
             strength: self.strength.unwrap_or(plain.strength),
             ..plain
         })

@@ -1,4 +1,4 @@
-//! The folder of the LoRA files that requests may name.
+//! A folder of files that requests may name: of LoRAs, or of embeddings.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ impl LoraDir {
     pub fn open(folder: &Path) -> std::io::Result<Self> {
         let error = |kind, message: String| std::io::Error::new(kind, message);
         let real = folder.canonicalize().map_err(|e| {
-            let todo = "create the folder, or name the one with your LoRA files";
+            let todo = "create the folder, or name the one with your files";
             let reason = if e.kind() == ErrorKind::NotFound { "not found".to_owned() } else { e.to_string() };
             error(e.kind(), format!("{reason}: {todo}"))
         })?;
@@ -54,7 +54,7 @@ impl LoraDir {
         let name = name.as_str();
         let named = if name.ends_with(ENDING) { name.to_owned() } else { format!("{name}{ENDING}") };
         let real = inside::find(&self.0, &named).map_err(|why| match why {
-            NotInside::LeadsOut => "a link that leads out of the folder of LoRAs, which is not allowed",
+            NotInside::LeadsOut => "a link that leads out of its folder, which is not allowed",
             NotInside::LeadsNowhere => "a link that leads nowhere: remove it or correct it",
             NotInside::Absent if self.0.join(name).is_dir() => FOLDER,
             NotInside::Absent => "not found",

@@ -1,29 +1,16 @@
 //! Encodes prompts to the UNet's conditioning, as `encode_prompt` of diffusers' `StableDiffusionXLPipeline`.
 
-use std::rc::Rc;
-
 use candle_core::{DType, Device, Tensor};
 use glimpse_shared::prompt::{Prompt, PromptSyntax, Side};
 
 use super::chunks::{Chunk, MAX_CHUNKS, a1111, plain};
+use super::embeddings::Readings;
 use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::interrupt::Interrupt;
-use super::residence::Residence;
+use super::text_encoders::TextEncoders;
 use super::warning::PipelineWarning;
-use crate::sdxl::clip::ClipTextModel;
-use crate::sdxl::tokenizer::ClipTokenizer;
-
-/// The tokenizers and text encoders of a checkpoint.
-#[derive(Debug)]
-pub(super) struct TextEncoders {
-    pub(super) tokenizers: [ClipTokenizer; 2],
-    pub(super) encoders: [ClipTextModel; 2],
-    /// Where the weights of both encoders are.
-    pub(super) residence: Rc<Residence>,
-    /// A missing negative prompt is encoded as zeros, not as the empty text.
-    pub(super) force_zeros_for_empty_prompt: bool,
-}
+use crate::sdxl::ops;
 
 /// One prompt, encoded by both encoders.
 #[derive(Debug, Clone)]
@@ -49,14 +36,25 @@ impl TextEncoders {
     pub(super) fn encode(
         &self,
         inputs: &Inputs,
+        readings: &Readings,
         interrupt: Interrupt<'_>,
     ) -> Result<EncodedPrompts, PipelineError> {
-        self.residence.visited(|| self.encode_here(inputs, interrupt))
+        let encoded = self.residence.visited(|| self.encode_here(inputs, readings, interrupt))?;
+        if readings.has_embeddings() {
+            for prompt in [Some(&encoded.positive), encoded.negative.as_ref()].into_iter().flatten() {
+                if !(ops::is_finite(&prompt.embeds)? && ops::is_finite(&prompt.pooled)?) {
+                    let message = "with them the encoded prompt is not finite: use other files";
+                    return Err(PipelineError::bad("embeddings", message));
+                }
+            }
+        }
+        Ok(encoded)
     }
 
     fn encode_here(
         &self,
         inputs: &Inputs,
+        readings: &Readings,
         interrupt: Interrupt<'_>,
     ) -> Result<EncodedPrompts, PipelineError> {
         let or_first = |second: &Option<String>, first: &str| match second.as_deref() {
@@ -70,9 +68,9 @@ impl TextEncoders {
             return Err(PipelineError::bad("clip_skip", message));
         }
         let prompt_2 = or_first(&inputs.prompt_2, &inputs.prompt);
-        let tokens = self.tokens(inputs, Side::Positive, [&inputs.prompt, &prompt_2])?;
+        let tokens = self.tokens(inputs, readings, Side::Positive, [&inputs.prompt, &prompt_2])?;
         let mut warnings = Vec::from_iter(tokens.warning);
-        let mut positive = self.encode_one(tokens.chunks, skip, interrupt)?;
+        let mut positive = self.encode_one(tokens.chunks, readings, skip, interrupt)?;
         if !inputs.guided() {
             return Ok(EncodedPrompts { positive, negative: None, warnings });
         }
@@ -93,26 +91,32 @@ impl TextEncoders {
             negative => {
                 let first = negative.as_deref().unwrap_or("");
                 let second = or_first(&inputs.negative_prompt_2, first);
-                let tokens = self.tokens(inputs, Side::Negative, [first, &second])?;
+                let tokens = self.tokens(inputs, readings, Side::Negative, [first, &second])?;
                 warnings.extend(tokens.warning);
                 // `clip_skip` applies only to the prompt.
-                self.encode_one(tokens.chunks, 0, interrupt)?
+                self.encode_one(tokens.chunks, readings, 0, interrupt)?
             }
         };
-        self.lengthen(&mut positive, &negative, skip, interrupt)?;
-        self.lengthen(&mut negative, &positive, 0, interrupt)?;
+        self.lengthen(&mut positive, &negative, readings, skip, interrupt)?;
+        self.lengthen(&mut negative, &positive, readings, 0, interrupt)?;
         Ok(EncodedPrompts { positive, negative: Some(negative), warnings })
     }
 
     /// The chunks of a prompt: one, unless the request's syntax or `long_prompt` allows several.
-    fn tokens(&self, inputs: &Inputs, side: Side, prompts: [&str; 2]) -> Result<Tokens, PipelineError> {
+    fn tokens(
+        &self,
+        inputs: &Inputs,
+        readings: &Readings,
+        side: Side,
+        prompts: [&str; 2],
+    ) -> Result<Tokens, PipelineError> {
         let field = match side {
             Side::Positive => "prompt",
             Side::Negative => "negative_prompt",
         };
         let bad = |message: String| PipelineError::bad(field, message);
         if inputs.prompt_syntax.is_plain() && !inputs.long_prompt {
-            let tokens = |i: usize| self.tokenizers[i].encode(prompts[i]).map_err(bad);
+            let tokens = |i: usize| readings.encoders[i].tokenizer.encode(prompts[i]).map_err(bad);
             let [first, second] = [tokens(0)?, tokens(1)?];
             let by = [first.truncated, second.truncated];
             let warning =
@@ -121,11 +125,12 @@ impl TextEncoders {
             return Ok(Tokens { chunks: [chunk(first.ids), chunk(second.ids)], warning });
         }
         let chunks = |i: usize| {
+            let reading = &readings.encoders[i];
             let chunks = match inputs.prompt_syntax {
-                PromptSyntax::Plain => plain(&self.tokenizers[i], prompts[i]).map_err(bad)?,
+                PromptSyntax::Plain => plain(&reading.tokenizer, prompts[i]).map_err(bad)?,
                 PromptSyntax::A1111 => {
                     let prompt = Prompt::parse(prompts[i], side).map_err(|error| bad(error.to_string()))?;
-                    a1111(&self.tokenizers[i], &prompt.parts).map_err(bad)?
+                    a1111(reading, &prompt.parts).map_err(bad)?
                 }
             };
             let (count, size) = (chunks.len(), self.tokenizers[i].length() - 2);
@@ -149,6 +154,7 @@ impl TextEncoders {
         &self,
         prompt: &mut EncodedPrompt,
         other: &EncodedPrompt,
+        readings: &Readings,
         skip: usize,
         interrupt: Interrupt<'_>,
     ) -> Result<(), PipelineError> {
@@ -157,7 +163,7 @@ impl TextEncoders {
             return Ok(());
         }
         let chunks = self.tokenizers.each_ref().map(|tokenizer| vec![Chunk::empty(tokenizer)]);
-        let empty = self.encode_one(chunks, skip, interrupt)?;
+        let empty = self.encode_one(chunks, readings, skip, interrupt)?;
         for _ in 0..missing / empty.embeds.dim(1)? {
             prompt.embeds = Tensor::cat(&[&prompt.embeds, &empty.embeds], 1)?;
             if let (Some(ids), Some(more)) = (&mut prompt.input_ids, &empty.input_ids) {
@@ -171,15 +177,17 @@ impl TextEncoders {
     fn encode_one(
         &self,
         chunks: [Vec<Chunk>; 2],
+        readings: &Readings,
         skip: usize,
         interrupt: Interrupt<'_>,
     ) -> Result<EncodedPrompt, PipelineError> {
         let (mut pooled, mut halves) = (None, Vec::with_capacity(2));
-        for (chunks, encoder) in chunks.iter().zip(&self.encoders) {
+        let encoders = self.encoders.iter().zip(&readings.encoders);
+        for (chunks, (encoder, reading)) in chunks.iter().zip(encoders) {
             let (mut hidden, mut first) = (Vec::with_capacity(chunks.len()), None);
             for chunk in chunks {
                 interrupt.check()?;
-                let encoded = encoder.forward(&chunk.ids)?;
+                let encoded = encoder.forward_with(&chunk.ids, reading.more.as_ref())?;
                 // The input of the last layer, or of the layer `skip` layers earlier, without the final norm.
                 let states = &encoded.hidden_states[encoded.hidden_states.len() - 2 - skip];
                 hidden.push(match &chunk.weights {
@@ -253,9 +261,9 @@ impl Conditioning {
             embeds: repeated(|h| &h.embeds)?,
             pooled: repeated(|h| &h.pooled)?,
             time_ids: match &inputs.image {
-                None => pair.repeat(pictures),
-                // Image-to-image has all negatives first.
-                Some(_) => pair.iter().flat_map(|row| std::iter::repeat_n(*row, pictures)).collect(),
+                None if inputs.seeds.is_empty() => pair.repeat(pictures),
+                // Image-to-image has all negatives first, and so has a picture that is made as if it were alone.
+                _ => pair.iter().flat_map(|row| std::iter::repeat_n(*row, pictures)).collect(),
             },
         })
     }

@@ -81,10 +81,11 @@ pub(super) struct LastStep {
     denoised: Tensor,
 }
 
-/// Noise of the latents' shape from the job's own generator.
+/// Noise of the latents' shape from the job's own generators.
 #[derive(Debug)]
 pub(super) struct SeededNoise {
-    pub(super) generator: Generator,
+    /// One for all pictures, or one for each.
+    pub(super) generators: Vec<Generator>,
     pub(super) shape: [usize; 4],
     pub(super) device: Device,
     /// The newest draw, for dumps.
@@ -94,17 +95,29 @@ pub(super) struct SeededNoise {
 }
 
 impl SeededNoise {
-    /// A draw for the given number of pictures.
-    pub(super) fn draw_for(&mut self, pictures: usize) -> candle_core::Result<Tensor> {
+    /// A draw for one picture by each generator: [generators, C, h, w].
+    pub(super) fn draw_for_a_picture(&mut self) -> candle_core::Result<Tensor> {
+        self.draw_for(1)
+    }
+
+    /// A draw of each generator for so many pictures.
+    fn draw_for(&mut self, pictures: usize) -> candle_core::Result<Tensor> {
         let [_, channels, height, width] = self.shape;
-        let values = self.generator.normal(pictures * channels * height * width);
-        Tensor::from_vec(values, (pictures, channels, height, width), &self.device)
+        let count = pictures * channels * height * width;
+        let values: Vec<f32> = self.generators.iter_mut().flat_map(|one| one.normal(count)).collect();
+        let rows = pictures * self.generators.len();
+        Tensor::from_vec(values, (rows, channels, height, width), &self.device)
+    }
+
+    /// Whether each picture is made as if it were alone.
+    pub(super) fn are_apart(&self) -> bool {
+        self.generators.len() > 1
     }
 }
 
 impl Noise for SeededNoise {
     fn draw(&mut self) -> candle_core::Result<Tensor> {
-        let noise = self.draw_for(self.shape[0])?;
+        let noise = self.draw_for(self.shape[0] / self.generators.len().max(1))?;
         self.newest = Some(noise.clone());
         self.draws += 1;
         Ok(noise)
@@ -156,6 +169,42 @@ impl SdxlDenoising {
             text_embeds: self.conditioning.pooled.clone(),
             time_ids: self.conditioning.time_ids.clone(),
         })
+    }
+
+    /// [`SdxlDenoising::unet_inputs`] divided into those of each picture, if each is made as if it were alone: a UNet's
+    /// numbers depend on how many rows it has. All of them are one part otherwise.
+    pub(super) fn parts(&self, inputs: &UnetInputs) -> candle_core::Result<Vec<UnetInputs>> {
+        let pictures = self.noise.shape[0];
+        if !self.noise.are_apart() {
+            return Ok(vec![inputs.clone()]);
+        }
+        let rows = |picture: usize| (picture..inputs.timesteps.len()).step_by(pictures);
+        let part = |tensor: &Tensor, picture: usize| {
+            let rows: candle_core::Result<Vec<_>> =
+                rows(picture).map(|row| tensor.narrow(0, row, 1)).collect();
+            Tensor::cat(&rows?, 0)
+        };
+        (0..pictures)
+            .map(|picture| {
+                Ok(UnetInputs {
+                    sample: part(&inputs.sample, picture)?,
+                    timesteps: rows(picture).map(|row| inputs.timesteps[row]).collect(),
+                    encoder_hidden_states: part(&inputs.encoder_hidden_states, picture)?,
+                    text_embeds: part(&inputs.text_embeds, picture)?,
+                    time_ids: rows(picture).map(|row| inputs.time_ids[row]).collect(),
+                })
+            })
+            .collect()
+    }
+
+    /// The predictions of [`SdxlDenoising::parts`] in the order of the undivided inputs: [G B, C, h, w].
+    pub(super) fn joined(&self, parts: &[Tensor]) -> candle_core::Result<Tensor> {
+        if let [whole] = parts {
+            return Ok(whole.clone());
+        }
+        let halves = parts.first().map_or(Ok(0), |part| part.dim(0))?;
+        let rows = (0..halves).flat_map(|half| parts.iter().map(move |part| part.narrow(0, half, 1)));
+        Tensor::cat(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)
     }
 
     /// Takes a step with the UNet's prediction, [G B, C, h, w] in the UNet's dtype. A GPU is not waited for.

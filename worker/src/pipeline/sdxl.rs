@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::adapters::Adapters;
 use super::autoencoder::Autoencoder;
-use super::conditioning::{Conditioning, EncodedPrompts, TextEncoders};
+use super::conditioning::{Conditioning, EncodedPrompts};
 use super::controlnets::ControlNets;
 use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
 use super::device;
@@ -19,6 +19,7 @@ use super::native;
 use super::options::LoadOptions;
 use super::picture::Rgb;
 use super::start::Start;
+use super::text_encoders::TextEncoders;
 use super::warning::PipelineWarning;
 use crate::noise::Generator;
 use crate::schedulers::{SCHEDULERS, SchedulerConfig};
@@ -116,16 +117,19 @@ impl SdxlPipeline {
             .map_err(|e| PipelineError::bad("num_inference_steps", without_folder(&e)))?;
         let loras = self.adapters.load(&inputs.loras, interrupt)?;
         self.memory.retried("the LoRAs", || self.adapters.activate(&loras, interrupt))?;
-        let EncodedPrompts { positive, negative, warnings } =
-            self.memory.retried("the prompts", || self.text.encode(inputs, interrupt))?;
-        let warnings = warnings.into_iter().chain(loras.warnings()).collect();
+        let mut readings = self.text.readings(inputs, &loras, interrupt)?;
+        let EncodedPrompts { positive, negative, mut warnings } =
+            self.memory.retried("the prompts", || self.text.encode(inputs, &readings, interrupt))?;
+        warnings.append(&mut readings.warnings);
         let base =
             Base { unet: self.unet.config(), latent_channels: self.vae.config().latent_channels, scale };
         let controls =
             self.memory.retried("the ControlNets", || self.controlnets.load(inputs, base, interrupt))?;
         let conditioning = Conditioning::new(inputs, &positive, negative.as_ref(), self.options.dtype)?;
+        let kind = inputs.generator.unwrap_or(self.options.generator);
+        let seeds = if inputs.seeds.is_empty() { vec![inputs.seed] } else { inputs.seeds.clone() };
         let mut noise = SeededNoise {
-            generator: Generator::new(inputs.generator.unwrap_or(self.options.generator), inputs.seed),
+            generators: seeds.iter().map(|seed| Generator::new(kind, *seed)).collect(),
             shape: [
                 inputs.num_images_per_prompt,
                 self.unet.config().in_channels,
@@ -231,25 +235,35 @@ impl Pipeline for SdxlPipeline {
             let (size, loras) = (first.latents.dims()[2..].to_vec(), first.loras.clone());
             let (controls, at) = (first.controls.clone(), self.progress(first));
             let tokens = first.conditioning.embeds.dim(1)?;
-            let (mut group, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| {
+            let apart = first.noise.are_apart();
+            let (mut group, mut others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| {
                 d.latents.dims()[2..] == size
                     && d.conditioning.embeds.dims()[1] == tokens
                     && d.loras == loras
                     && d.controls.goes_with(&controls)
+                    && d.noise.are_apart() == apart
             });
+            if apart {
+                others.splice(0..0, group.split_off(1));
+            }
             waiting = others;
             self.memory.retried("the LoRAs", || self.adapters.activate(&loras, Interrupt::never()))?;
-            let pictures = group.iter().map(|d| d.noise.shape[0]).sum();
+            let pictures = if apart { 1 } else { group.iter().map(|d| d.noise.shape[0]).sum() };
             let all_inputs = group
                 .iter()
                 .map(|d| d.unet_inputs(self.options.dtype))
                 .collect::<candle_core::Result<Vec<_>>>()?;
-            let predict = || {
-                let inputs = join(&all_inputs)?;
-                let residuals = controls.residuals(&inputs, at.step, at.steps)?;
-                Ok(self.unet.forward_with(&inputs, residuals.as_ref())?)
-            };
-            let predictions = self.memory.fit(self.size(&size, pictures), predict)?;
+            let joined = join(&all_inputs)?;
+            let parts = if apart { group[0].parts(&joined)? } else { vec![joined] };
+            let mut predicted = Vec::with_capacity(parts.len());
+            for part in &parts {
+                let predict = || {
+                    let residuals = controls.residuals(part, at.step, at.steps)?;
+                    Ok(self.unet.forward_with(part, residuals.as_ref())?)
+                };
+                predicted.push(self.memory.fit(self.size(&size, pictures), predict)?);
+            }
+            let predictions = group[0].joined(&predicted)?;
             let mut row = 0;
             for (denoising, unet_inputs) in group.iter_mut().zip(&all_inputs) {
                 let rows = unet_inputs.timesteps.len();

@@ -43,7 +43,10 @@ impl Start {
         }
         // diffusers draws the posterior's noise before that of the latents.
         let encoded = encode_image(vae, &image.resized(inputs.width, inputs.height), noise)?;
-        let repeated = encoded.latents.repeat((inputs.num_images_per_prompt, 1, 1, 1))?;
+        let repeated = match encoded.latents.dim(0)? {
+            1 => encoded.latents.repeat((inputs.num_images_per_prompt, 1, 1, 1))?,
+            _ => encoded.latents.clone(),
+        };
         let drawn = noise.draw()?;
         let noised = |sampler: &dyn Sampler| sampler.add_noise(first, &repeated, &drawn);
         let (latents, repaint) = match &inputs.mask {
@@ -56,7 +59,7 @@ impl Start {
                 };
                 // diffusers also encodes the masked picture, for UNets with mask input. Only its draw matters here: it
                 // advances the generator.
-                noise.draw_for(1)?;
+                noise.draw_for_a_picture()?;
                 let scale = vae.config().scale();
                 let mask = mask.resized(inputs.width, inputs.height).mask(scale, &noise.device)?;
                 (latents, Some(Repaint { mask, image: repeated, noise: drawn }))
@@ -72,8 +75,8 @@ fn encode_image(
     noise: &mut SeededNoise,
 ) -> Result<EncodedImage, PipelineError> {
     let Posterior { mean, logvar } = vae.encode(&image.to_tensor(&noise.device)?)?;
-    let draw = noise.draw_for(1)?;
-    let point = (&mean + ((&logvar * 0.5)?.exp()? * &draw)?)?;
+    let draw = noise.draw_for_a_picture()?;
+    let point = mean.broadcast_add(&(&logvar * 0.5)?.exp()?.broadcast_mul(&draw)?)?;
     let latents = vae.config().normalisation.to_unet(&point)?;
     Ok(EncodedImage { mean, logvar, noise: draw, latents })
 }
