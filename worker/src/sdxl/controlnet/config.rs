@@ -1,5 +1,6 @@
 //! A ControlNet's `config.json`.
 
+use super::kinds;
 use crate::sdxl::error::LoadError;
 use crate::sdxl::ops::Activation;
 use crate::sdxl::resnet::NormConfig;
@@ -186,7 +187,7 @@ fn hint_channels(s: &Settings, scale: usize) -> Result<Vec<usize>, LoadError> {
 /// Refuses settings of other models. They would change the picture, so they are not ignored.
 fn refuse_settings_of_other_models(s: &Settings) -> Result<(), LoadError> {
     if s.get::<String>("_class_name")?.as_deref() == Some("ControlNetUnionModel") {
-        return Err(s.wrong("_class_name", super::kinds::UNION));
+        return Err(s.wrong("_class_name", kinds::UNION));
     }
     s.only("_class_name", &["ControlNetModel".into()])?;
     s.only("conditioning_channels", &[PICTURE_CHANNELS.into()])?;

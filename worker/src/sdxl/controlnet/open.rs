@@ -6,7 +6,8 @@ use std::rc::Rc;
 use candle_core::{DType, Device};
 
 use super::config::{Base, ControlNetConfig};
-use super::{ControlNet, kinds, shapes};
+use super::net::ControlNet;
+use super::{kinds, shapes};
 use crate::sdxl::config_files::ConfigFiles;
 use crate::sdxl::error::LoadError;
 use crate::sdxl::foreign::not_a_file;

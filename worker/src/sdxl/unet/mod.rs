@@ -4,6 +4,7 @@
 mod blocks;
 mod config;
 mod embeddings;
+mod inputs;
 #[cfg(feature = "cuda")]
 mod recording;
 #[cfg(any(feature = "cuda", test))]
@@ -14,6 +15,7 @@ mod transformer;
 
 pub(super) use blocks::{Conditions, DownBlock, MidBlock};
 pub use config::{Level, UnetConfig};
+pub use inputs::UnetInputs;
 pub use residuals::Residuals;
 pub(super) use step_embedding::StepEmbedding;
 
@@ -27,21 +29,6 @@ use super::layers::{Conv2d, GroupNorm};
 use super::ops::KeptUploads;
 use super::taps::Taps;
 use super::weights::WeightFiles;
-
-/// The inputs of one call, for B pictures. Tensors have the UNet's dtype and device.
-#[derive(Debug, Clone)]
-pub struct UnetInputs {
-    /// Latents, times the sampler's input scale: [B, C, h, w].
-    pub sample: Tensor,
-    /// B timesteps. The pictures of one call may have different timesteps.
-    pub timesteps: Vec<f32>,
-    /// Text embeddings of both encoders, concatenated: [B, T, D].
-    pub encoder_hidden_states: Tensor,
-    /// Pooled text embedding of the second encoder: [B, P].
-    pub text_embeds: Tensor,
-    /// Original size, top left corner of the crop, and target size, in pixels, height first: B rows.
-    pub time_ids: Vec<[f32; 6]>,
-}
 
 /// The UNet.
 #[derive(Debug)]

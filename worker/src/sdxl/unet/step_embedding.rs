@@ -3,9 +3,9 @@
 
 use candle_core::{DType, Tensor};
 
-use super::UnetInputs;
 use super::config::UnetConfig;
 use super::embeddings::{TimestepEmbedding, Timesteps};
+use super::inputs::UnetInputs;
 use crate::sdxl::error::LoadError;
 use crate::sdxl::ops::Activation;
 use crate::sdxl::taps::Taps;

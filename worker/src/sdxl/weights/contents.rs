@@ -38,7 +38,8 @@ const KINDS: [(&[&str], &str); 12] = [
     ),
     (
         &["control_model.", "controlnet_", "input_hint_block."],
-        "looks like a ControlNet and not like a checkpoint: ControlNets are not supported",
+        "looks like a ControlNet and not like a checkpoint: put it into the folder of --controlnet-dir and name it in a \
+         request",
     ),
     (
         &["double_blocks.", "joint_blocks.", "transformer_blocks.", "single_blocks."],
