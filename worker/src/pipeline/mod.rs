@@ -33,6 +33,7 @@ mod residence;
 mod sdxl;
 mod source;
 mod start;
+mod text_source;
 mod warning;
 
 pub use conditioning::EncodedPrompt;
