@@ -43,6 +43,11 @@ pub struct ModelConfig {
     #[arg(long, env = "GLIMPSE_VAE", value_name = "DIR_FILE_OR_HUB_ID")]
     pub vae: Option<PathBuf>,
 
+    /// Other text encoders than the model's, such as for a file that has a UNet alone: a folder with `text_encoder` and
+    /// `text_encoder_2`, or with `clip_l.safetensors` and `clip_g.safetensors`, a checkpoint file, or a model on the Hub.
+    #[arg(long, env = "GLIMPSE_TEXT_ENCODERS", value_name = "DIR_FILE_OR_HUB_ID")]
+    pub text_encoders: Option<PathBuf>,
+
     /// The folder of LoRA files that requests may name. [default: none]
     #[arg(long, env = "GLIMPSE_LORA_DIR", value_name = "DIR")]
     pub lora_dir: Option<PathBuf>,
@@ -200,6 +205,9 @@ impl ModelConfig {
         };
         let (vae, taesd) = (autoencoder(&self.vae)?, autoencoder(&self.taesd)?);
         (options.model, options.vae, options.taesd) = (path(model, ModelKind::Pipeline)?, vae, taesd);
+        let text =
+            self.text_encoders.as_deref().map(|named| path(named, ModelKind::TextEncoders)).transpose()?;
+        options.text_encoders = text;
         options.config.clone_from(&self.config);
         options.max_pixels = self.max_pixels;
         options.low_memory = self.low_memory;

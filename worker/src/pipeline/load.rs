@@ -12,7 +12,7 @@ use super::memory::Memory;
 use super::options::LoadOptions;
 use super::residence::Residence;
 use super::sdxl::SdxlPipeline;
-use super::source::{Source, TEXT_ENCODERS, TOKENIZERS};
+use super::source::{Source, TOKENIZERS};
 use super::text_encoders::TextEncoders;
 use crate::schedulers::SchedulerConfig;
 use crate::sdxl::clip::{ClipConfig, ClipTextModel};
@@ -38,7 +38,7 @@ impl SdxlPipeline {
     /// # Errors
     /// If a JSON file or a tokenizer is wrong, or the device fails.
     pub fn random(config: ConfigFiles, seed: u64, options: LoadOptions) -> Result<Self, LoadError> {
-        let options = LoadOptions { config: None, vae: None, taesd: None, ..options };
+        let options = LoadOptions { config: None, vae: None, text_encoders: None, taesd: None, ..options };
         Self::of(&Source::random(&options, config, seed), options.clone())
     }
 
@@ -154,7 +154,7 @@ struct TextEncoder {
 
 fn text_encoder(source: &Source<'_>, options: &LoadOptions, index: usize) -> Result<TextEncoder, LoadError> {
     let files = source.config();
-    let (config, settings) = component(&files.component(TEXT_ENCODERS[index]), ClipConfig::read)?;
+    let (config, settings) = component(&source.text_config(index), ClipConfig::read)?;
     let tokenizer = ClipTokenizer::open(&files.component(TOKENIZERS[index]))?;
     if tokenizer.length() > config.max_position_embeddings {
         return Err(settings.wrong("max_position_embeddings", "is below the tokenizer's model_max_length"));

@@ -40,6 +40,7 @@ mod sdxl;
 mod source;
 mod start;
 mod text_encoders;
+mod text_source;
 mod warning;
 
 pub use canny::EdgeThresholds;

@@ -17,6 +17,9 @@ pub struct LoadOptions {
     pub config: Option<PathBuf>,
     /// Another autoencoder than the model's: a folder with `config.json`, or a `.safetensors` file.
     pub vae: Option<PathBuf>,
+    /// Other text encoders than the model's: a folder with `text_encoder` and `text_encoder_2`, or with
+    /// `clip_l.safetensors` and `clip_g.safetensors`, or a checkpoint with SGM's names.
+    pub text_encoders: Option<PathBuf>,
     /// A folder with an `AutoencoderTiny` or with TAESD's original files. `None`: `taesd` in the model's folder.
     pub taesd: Option<PathBuf>,
     /// The device of the tensors.
@@ -45,6 +48,7 @@ impl LoadOptions {
             model: model.into(),
             config: None,
             vae: None,
+            text_encoders: None,
             taesd: None,
             device: Device::Cpu,
             dtype: DType::F32,
