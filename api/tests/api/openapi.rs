@@ -186,7 +186,7 @@ fn texts(schema: &Value) -> Vec<(Value, bool)> {
     }
     if let Some(most) = schema["pattern"].as_str().and_then(|pattern| pattern.strip_prefix("^.{1,")) {
         let most: u64 = most.trim_end_matches("}$").parse().expect("the most of it");
-        tries.extend([(json!(""), false), (json!("a/b"), true), (text(most + 1), false)]);
+        tries.extend([(json!(""), false), (json!("a/b.safetensors"), true), (text(most + 1), false)]);
     }
     // The patterns of pictures, schedulers and sizes do not say all that their values need.
     if schema["pattern"].as_str().is_some_and(|pattern| pattern.contains(r"]{0,63}/[")) {
