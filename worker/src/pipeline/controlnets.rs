@@ -1,6 +1,7 @@
 //! The loaded ControlNets, and those of one job.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -12,7 +13,6 @@ use super::control_choice::ControlChoice;
 use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::interrupt::Interrupt;
-use super::lora_files::message;
 use crate::sdxl::controlnet::{Base, ControlNet, OpenedControlNet};
 use crate::sdxl::unet::{Residuals, UnetInputs};
 use crate::sdxl::{LoadError, Precision};
@@ -78,8 +78,12 @@ impl ControlNets {
             LoadError::Changed { .. } => PipelineError::fault(format!("{name}: {}", message(&error, path))),
             error => PipelineError::bad("controlnets", format!("{name}: {}", message(&error, path))),
         };
-        let stamp =
-            stamp(path).map_err(|source| failed(LoadError::Unreadable { path: path.clone(), source }))?;
+        let stamp = stamp(path).map_err(|source| {
+            failed(match source.kind() {
+                ErrorKind::NotFound => LoadError::Missing { path: path.clone(), what: "a ControlNet" },
+                _ => LoadError::Unreadable { path: path.clone(), source },
+            })
+        })?;
         let mut loaded = self.loaded.borrow_mut();
         // Not those of a file that was replaced.
         loaded.retain(|(kept, _)| {
@@ -112,6 +116,21 @@ impl ControlNets {
         let net = Rc::new(net);
         loaded.push((stamp, net.clone()));
         Ok(net)
+    }
+}
+
+/// An error message without the operator's folders, because clients read it.
+fn message(error: &LoadError, path: &Path) -> String {
+    match error {
+        LoadError::Missing { path: missing, .. } if missing == path => "not found".to_owned(),
+        LoadError::Missing { path: missing, .. } => {
+            format!("has no {}", missing.file_name().unwrap_or_default().display())
+        }
+        error => {
+            let text = error.to_string().replace(&format!("{}/", path.display()), "");
+            let text = text.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&text);
+            text.replace(&path.display().to_string(), &path.file_name().unwrap_or_default().to_string_lossy())
+        }
     }
 }
 

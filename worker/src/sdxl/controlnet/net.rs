@@ -31,7 +31,7 @@ pub struct ControlNet {
 /// The middle block, whole or only its first residual block.
 #[derive(Debug)]
 enum Mid {
-    Whole(MidBlock),
+    Whole(Box<MidBlock>),
     Resnet(ResnetBlock2D),
 }
 
@@ -46,7 +46,7 @@ impl ControlNet {
         let (first, last) = (&c.levels[0], &c.levels[c.levels.len() - 1]);
         let zero = |name: &str, channels| Conv2d::new(&root.at(name), channels, channels, 1);
         let mid_block = match config.middle {
-            Middle::Whole => Mid::Whole(MidBlock::new(&root, last, c)?),
+            Middle::Whole => Mid::Whole(Box::new(MidBlock::new(&root, last, c)?)),
             Middle::Resnet => {
                 let (vars, channels) = (root.at("mid_block.resnets.0"), last.channels);
                 let time = Some(c.time_embed_dim);
