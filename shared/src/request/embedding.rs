@@ -58,7 +58,14 @@ impl Fields {
     pub(super) fn embeddings(&mut self, unknown: Unknown, names: Names) -> Vec<Embedding> {
         let field = "embeddings";
         let mut embeddings: Vec<Embedding> = Vec::new();
-        for mut fields in self.objects(field, MAX_EMBEDDINGS) {
+        for entry in self.objects(field, MAX_EMBEDDINGS) {
+            let mut fields = match entry {
+                Ok(fields) => fields,
+                Err(error) => {
+                    self.errors.push(*error);
+                    continue;
+                }
+            };
             let path = fields.embedding_path(names);
             let tokens = fields.tokens(path.as_ref(), names);
             if unknown == Unknown::Refused {

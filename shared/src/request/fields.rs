@@ -181,8 +181,8 @@ impl Fields {
         chosen.map(|(_, value)| *value)
     }
 
-    /// The objects of a list, at most `most`; records the errors of the others.
-    pub(super) fn objects(&mut self, field: &str, most: usize) -> Vec<Self> {
+    /// The entries of a list of objects, at most `most`: an error for each that is none.
+    pub(super) fn objects(&mut self, field: &str, most: usize) -> Vec<Result<Self, Box<FieldError>>> {
         let entries = match self.take(field) {
             None => return Vec::new(),
             Some(Value::Array(entries)) => entries,
@@ -197,18 +197,17 @@ impl Fields {
             self.out_of_bounds(field, "sequence_too_long", msg, &Value::Array(entries), ctx);
             return Vec::new();
         }
-        let mut objects = Vec::with_capacity(entries.len());
-        for (index, entry) in entries.into_iter().enumerate() {
+        let object = |(index, entry)| {
             let at = vec![Loc::Name(field.to_owned()), Loc::Index(index)];
             match entry {
-                Value::Object(members) => objects.push(Self::at(at, members)),
+                Value::Object(members) => Ok(Self::at(at, members)),
                 entry => {
                     let msg = "Input should be a valid dictionary or object to extract fields from";
-                    self.errors.push(FieldError::within_body(at, "model_attributes_type", msg, &entry));
+                    Err(FieldError::within_body(at, "model_attributes_type", msg, &entry).into())
                 }
             }
-        }
-        objects
+        };
+        entries.into_iter().enumerate().map(object).collect()
     }
 
     pub(super) fn refuse_rest(&mut self) {

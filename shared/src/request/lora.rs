@@ -59,7 +59,14 @@ impl Fields {
     /// Reads `loras`: returns the valid ones, and records the errors of the others.
     pub(super) fn loras(&mut self, offer: &Offer, unknown: Unknown, names: Names) -> Vec<Lora> {
         let mut loras = Vec::new();
-        for mut fields in self.objects("loras", MAX_LORAS) {
+        for entry in self.objects("loras", MAX_LORAS) {
+            let mut fields = match entry {
+                Ok(fields) => fields,
+                Err(error) => {
+                    self.errors.push(*error);
+                    continue;
+                }
+            };
             let path = fields.lora_path(offer, names);
             let mut number = |field| fields.float(field, Least::From(-MAX_LORA_SCALE), MAX_LORA_SCALE);
             let scale = number("scale").unwrap_or(1.0);

@@ -180,7 +180,8 @@ impl TextEncoders {
                 || others.iter().any(|other| other.tokens().iter().any(|other| is_same(other, token)))
         };
         let is_double = others.iter().any(|other| is_same(&other.token, &word.token));
-        !is_double && !(is_plain && tokens.iter().any(is_taken))
+        let is_clear = !is_plain || !tokens.iter().any(is_taken);
+        is_clear && !is_double
     }
 
     /// The widths of both text encoders.
