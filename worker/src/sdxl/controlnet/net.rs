@@ -32,7 +32,7 @@ pub struct ControlNet {
 #[derive(Debug)]
 enum Mid {
     Whole(Box<MidBlock>),
-    Resnet(ResnetBlock2D),
+    Resnet(Box<ResnetBlock2D>),
 }
 
 impl ControlNet {
@@ -50,7 +50,7 @@ impl ControlNet {
             Middle::Resnet => {
                 let (vars, channels) = (root.at("mid_block.resnets.0"), last.channels);
                 let time = Some(c.time_embed_dim);
-                Mid::Resnet(ResnetBlock2D::new(&vars, channels, channels, time, c.norm)?)
+                Mid::Resnet(Box::new(ResnetBlock2D::new(&vars, channels, channels, time, c.norm)?))
             }
         };
         let skips = c.skips();
