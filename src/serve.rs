@@ -125,7 +125,7 @@ async fn start(args: &mut Args) -> Result<(Listening, Worker, Option<Check>), Er
         format!("cannot listen on {}: {error}; choose another HOST:PORT with --listen", args.api.listen)
     })?;
     glimpse_api::raise_connection_limit();
-    let loras = args.model.loras()?;
+    let (loras, controlnets) = (args.model.loras()?, args.model.controlnets()?);
     args.api.results = args.results.open().await?;
     let opened = starting::open(args.model.clone(), model).await?;
     let (store, mut check): (SharedStore, _) = match redis {
@@ -146,6 +146,7 @@ async fn start(args: &mut Args) -> Result<(Listening, Worker, Option<Check>), Er
         engine,
         offers,
         loras,
+        controlnets,
         results: args.api.results.clone(),
         checkpoint_every: args.fleet.checkpoint_every,
         drain_grace: args.fleet.drain_grace(),

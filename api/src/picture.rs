@@ -36,6 +36,9 @@ pub(crate) struct CompletedParts<'a> {
     pub(crate) images: Vec<&'a RawValue>,
     /// The seed that gives these pictures again.
     pub(crate) seed: u64,
+    /// The seed of each picture: a list, absent if the request gave none.
+    #[serde(borrow, default)]
+    pub(crate) seeds: Option<&'a RawValue>,
     /// How long each part took, in seconds.
     #[serde(borrow, default)]
     pub(crate) timings: Option<&'a RawValue>,
@@ -129,6 +132,8 @@ pub(crate) struct Finals {
     pub(crate) pictures: Vec<Image>,
     /// The seed that gives these pictures again.
     pub(crate) seed: u64,
+    /// The seed of each picture, if the request gave them.
+    pub(crate) seeds: Option<Box<RawValue>>,
     /// The parts of the request that had no effect.
     pub(crate) warnings: Option<Box<RawValue>>,
 }
@@ -144,6 +149,7 @@ pub(crate) async fn finals(api: &Api, json: Bytes) -> Result<Finals, ApiError> {
         Some(Finals {
             pictures: completed.images.iter().map(picture).collect::<Option<_>>()?,
             seed: completed.seed,
+            seeds: completed.seeds.map(ToOwned::to_owned),
             warnings: completed.warnings.map(ToOwned::to_owned),
         })
     });

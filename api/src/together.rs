@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use glimpse_shared::{
     job::WorkerRecord,
-    needs::{Capabilities, NeededFeature, Needs, REQUIRED, WITHOUT, Word, features_of},
-    request::{FieldError, ImageSpec, Loc, Lora},
+    needs::{CONTROLNETS, Capabilities, NeededFeature, Needs, REQUIRED, SEEDS, WITHOUT, Word, features_of},
+    request::{EMBEDDINGS, Embedding, FieldError, ImageSpec, Loc, Lora, LoraPath, LoraSource},
 };
 use serde_json::{Value, json};
 
@@ -85,7 +85,29 @@ impl<'a> Asked<'a> {
     fn missing(&self, each: &[Each]) -> Vec<FieldError> {
         let missing = self.features.iter().filter(|needed| !each.iter().any(|each| each.has(needed.feature)));
         let msg = |feature: &str| {
-            format!("No worker of this app reads {}: leave it out, or update the workers", words(feature))
+            match feature {
+            CONTROLNETS => {
+                "No worker of this app has ControlNets: leave them out, or start a worker with --controlnet-dir"
+                    .to_owned()
+            }
+            EMBEDDINGS => {
+                "No worker of this app has embeddings: leave them out, or start a worker with --embedding-dir"
+                    .to_owned()
+            }
+            feature => match LoraSource::ALL.into_iter().find(|from| from.feature_of_embeddings() == feature)
+            {
+                Some(from) => format!(
+                    "No worker of this app loads embeddings from {from}: an operator allows it with {}",
+                    from.flag()
+                ),
+                None => {
+                    format!(
+                        "No worker of this app reads {}: leave it out, or update the workers",
+                        words(feature)
+                    )
+                }
+            },
+        }
         };
         let mut errors: Vec<_> =
             missing.flat_map(|needed| self.feature_errors(needed, &msg(needed.feature))).collect();
@@ -197,16 +219,25 @@ impl<'a> Asked<'a> {
         let from =
             |lora: &Lora| lora.path().source().is_some_and(|source| source.feature() == needed.feature);
         let loras = self.spec.loras().iter().enumerate().filter(|(_, lora)| from(lora));
-        let mut errors: Vec<_> = loras
-            .map(|(index, lora)| {
-                let at = [Loc::Name("loras".to_owned()), Loc::Index(index), Loc::Name("path".to_owned())];
-                FieldError::within_body(at, "feature_not_supported", msg, &lora.path().full_text().into())
-            })
-            .collect();
+        let error = |field: &str, index: usize, path: &LoraPath| {
+            let at = [Loc::Name(field.to_owned()), Loc::Index(index), Loc::Name("path".to_owned())];
+            FieldError::within_body(at, "feature_not_supported", msg, &path.full_text().into())
+        };
+        let mut errors: Vec<_> = loras.map(|(index, lora)| error("loras", index, lora.path())).collect();
+        let elsewhere = |embedding: &Embedding| {
+            embedding.path().source().is_some() && embedding.feature() == needed.feature
+        };
+        let embeddings = self.spec.embeddings().iter().enumerate();
+        let embeddings = embeddings.filter(|(_, embedding)| elsewhere(embedding));
+        errors.extend(embeddings.map(|(index, embedding)| error(EMBEDDINGS, index, embedding.path())));
         if errors.is_empty() {
             let input = match needed.field {
                 "scheduler_config" => Value::Object(self.spec.scheduler_config().clone()),
                 "loras" => json!(self.spec.loras()),
+                // Without the pictures.
+                CONTROLNETS => self.spec.controlnets().iter().map(|net| net.path().as_str()).collect(),
+                EMBEDDINGS => json!(self.spec.embeddings()),
+                SEEDS => json!(self.spec.seeds()),
                 "prompt_syntax" => json!(self.spec.prompt_syntax()),
                 "denoising_end" => json!(self.spec.denoising_end()),
                 "aesthetic_score" => json!(self.spec.aesthetic_score()),

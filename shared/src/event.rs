@@ -67,6 +67,10 @@ pub enum Event {
         /// The seed that gives these pictures again.
         #[schema(maximum = 9007199254740992i64)]
         seed: u64,
+        /// The seed of each picture, if the request gave them. The first is `seed`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schema(max_items = 4)]
+        seeds: Vec<u64>,
         /// How long each part took.
         timings: Timings,
         /// The parts of the request that had no effect.

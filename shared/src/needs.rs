@@ -8,10 +8,16 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::request::{ImageSpec, Lora, LoraSource};
+use crate::request::{EMBEDDINGS, ImageSpec, Lora, LoraSource};
 
 /// The feature of a worker that reads `scheduler_config`.
 pub const SCHEDULER_CONFIG: &str = "scheduler_config";
+
+/// The feature of a worker with a folder of ControlNets.
+pub const CONTROLNETS: &str = "controlnets";
+
+/// The feature of a worker that gives each picture its own seed.
+pub const SEEDS: &str = "seeds";
 
 /// The feature of a worker that takes requests without an image, and of one that takes those without a mask. A job needs
 /// them only in an app where some worker requires an image or a mask.
@@ -59,6 +65,7 @@ pub struct NeededFeature {
 
 /// The features that a request needs and that workers of the release before do not have: they would ignore the field.
 pub fn features_of(spec: &ImageSpec) -> impl Iterator<Item = NeededFeature> {
+    let embeds = |feature| spec.embeddings().iter().any(|embedding| embedding.feature() == feature);
     let from = |source| spec.loras().iter().any(|lora| lora.path().source() == Some(source));
     [
         (SCHEDULER_CONFIG, "scheduler_config", !spec.scheduler_config().is_empty()),
@@ -72,6 +79,19 @@ pub fn features_of(spec: &ImageSpec) -> impl Iterator<Item = NeededFeature> {
         ("lora_scales", "loras", spec.loras().iter().any(Lora::has_scales_of_parts)),
         (LoraSource::Hub.feature(), "loras", from(LoraSource::Hub)),
         (LoraSource::Urls.feature(), "loras", from(LoraSource::Urls)),
+        (CONTROLNETS, "controlnets", !spec.controlnets().is_empty()),
+        (EMBEDDINGS, EMBEDDINGS, embeds(EMBEDDINGS)),
+        (
+            LoraSource::Hub.feature_of_embeddings(),
+            EMBEDDINGS,
+            embeds(LoraSource::Hub.feature_of_embeddings()),
+        ),
+        (
+            LoraSource::Urls.feature_of_embeddings(),
+            EMBEDDINGS,
+            embeds(LoraSource::Urls.feature_of_embeddings()),
+        ),
+        (SEEDS, SEEDS, !spec.seeds().is_empty()),
     ]
     .into_iter()
     .filter(|(.., needed)| *needed)

@@ -32,6 +32,7 @@ fn every_event_has_its_json() {
             Event::Completed {
                 images: vec![image()],
                 seed: 7,
+                seeds: Vec::new(),
                 timings: Timings { inference: 1.5, decode: 0.25 },
                 warnings: Vec::new(),
             },
@@ -43,6 +44,7 @@ fn every_event_has_its_json() {
             Event::Completed {
                 images: Vec::new(),
                 seed: 7,
+                seeds: vec![7, 3],
                 timings: Timings { inference: 1.5, decode: 0.25 },
                 warnings: vec![Warning {
                     code: WarningCode::PromptTruncated,
@@ -50,7 +52,8 @@ fn every_event_has_its_json() {
                 }],
             },
             concat!(
-                r#"{"type":"completed","images":[],"seed":7,"timings":{"inference":1.5,"decode":0.25},"#,
+                r#"{"type":"completed","images":[],"seed":7,"seeds":[7,3],"#,
+                r#""timings":{"inference":1.5,"decode":0.25},"#,
                 r#""warnings":[{"code":"prompt_truncated","message":"the end has no effect"}]}"#
             )
             .to_owned(),

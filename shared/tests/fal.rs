@@ -155,8 +155,6 @@ fn what_has_no_effect_is_accepted_and_an_expansion_is_warned_of() {
 #[test]
 fn what_would_change_the_picture_is_refused_by_its_name() {
     for (field, value) in [
-        ("embeddings", json!([{ "path": "https://example.com/a", "tokens": ["<s0>"] }])),
-        ("controlnets", json!([{ "path": "canny", "image_url": "https://example.com/a" }])),
         ("ip_adapters", json!([{ "path": "ip" }])),
         ("ip_adapter", json!({ "path": "ip" })),
         ("prompt_weighting", json!(true)),
@@ -164,9 +162,6 @@ fn what_would_change_the_picture_is_refused_by_its_name() {
         ("eta", json!(0.5)),
         ("timesteps", json!({ "method": "array", "array": [999] })),
         ("ip_adapters", json!([{}])),
-        ("controlnets", json!([{}])),
-        ("embeddings", json!([{ "path": "" }])),
-        ("embeddings", json!([null])),
         ("ip_adapter_scale", json!(0)),
         ("noise_strength", json!(0.0)),
         ("model_name", json!("default")),
@@ -184,6 +179,74 @@ fn what_would_change_the_picture_is_refused_by_its_name() {
         "prediction_type": "epsilon", "model_architecture": "sdxl", "preserve_aspect_ratio": false,
     });
     assert!(check(unused).is_ok());
+}
+
+#[test]
+fn a_controlnet_has_fals_names_and_ours() {
+    let net = |members: Value| {
+        let mut net = json!({ "path": "diffusers/canny", "image_url": png() });
+        net.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        check(json!({ "controlnets": [net] }))
+    };
+    let spec = net(json!({})).unwrap();
+    let read = &spec.controlnets()[0];
+    assert_eq!((read.path().as_str(), read.image().width()), ("diffusers/canny", 64));
+    assert_eq!((read.scale(), read.start(), read.end(), read.canny()), (1.0, 0.0, 1.0, None));
+    let theirs =
+        json!({ "conditioning_scale": 0.5, "start_percentage": 0.1, "end_percentage": 0.8, "variant": "x" });
+    let spec = net(theirs).unwrap();
+    let read = &spec.controlnets()[0];
+    assert_eq!((read.scale(), read.start(), read.end()), (0.5, 0.1, 0.8));
+    let both =
+        net(json!({ "scale": 0.25, "conditioning_scale": 0.5, "end": 0.9, "end_percentage": 0.8 })).unwrap();
+    assert_eq!((both.controlnets()[0].scale(), both.controlnets()[0].end()), (0.25, 0.9));
+    for (members, field, kind) in [
+        (json!({ "path": "https://example.com/a" }), "path", "controlnet_name"),
+        (json!({ "image_url": null }), "image_url", "missing"),
+        (json!({ "image_url": "https://example.com/a" }), "image_url", "feature_not_supported"),
+        (json!({ "conditioning_scale": 2.5 }), "conditioning_scale", "less_than_equal"),
+        (json!({ "end_percentage": 0 }), "end_percentage", "greater_than"),
+        (json!({ "start_percentage": 0.5, "end_percentage": 0.5 }), "end_percentage", "empty_window"),
+        (json!({ "mask_url": png() }), "mask_url", "feature_not_supported"),
+        (json!({ "ip_adapter_index": 0 }), "ip_adapter_index", "feature_not_supported"),
+    ] {
+        assert_eq!(errors(net(members)), error(&format!("controlnets.0.{field}"), kind), "{field}");
+    }
+}
+
+#[test]
+fn an_embedding_has_fals_tokens() {
+    let embeddings = |members: Value| json!({ "embeddings": [members] });
+    let url = "https://example.com/a.safetensors?token=x";
+    for (members, path, tokens) in [
+        (json!({ "path": url, "tokens": ["<a>", "<b>", "<c>"] }), url, &["<a>", "<b>", "<c>"][..]),
+        (json!({ "path": "owner/name", "tokens": ["<a>"] }), "hf://owner/name", &["<a>"]),
+        (json!({ "path": "ink", "token": "ink style", "tokens": null }), "ink", &["ink style"]),
+        (json!({ "path": "ink" }), "ink", &["<s0>", "<s1>"]),
+    ] {
+        let spec = check(embeddings(members)).unwrap();
+        let embedding = &spec.embeddings()[0];
+        assert_eq!(
+            (embedding.path().full_text(), embedding.tokens()),
+            (path.to_owned(), &tokens.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>()[..])
+        );
+    }
+    for (members, place, kind) in [
+        (json!({ "path": "", "tokens": ["<a>"] }), "path", "string_too_short"),
+        (json!({ "path": "../x", "tokens": ["<a>"] }), "path", "embedding_name"),
+        (json!({ "path": "x", "tokens": "<a>" }), "tokens", "list_type"),
+        (json!({ "path": "x", "tokens": [] }), "tokens", "sequence_length"),
+        (json!({ "path": "x", "tokens": ["<a>", 7] }), "tokens", "string_type"),
+        (json!({ "path": "x", "tokens": ["<a>", "<A>"] }), "tokens", "excluded"),
+        (json!({ "path": "x", "tokens": [" <a>"] }), "tokens", "embedding_token"),
+    ] {
+        let place = format!("embeddings.0.{place}");
+        assert_eq!(errors(check(embeddings(members.clone()))), error(&place, kind), "{members}");
+    }
+    assert_eq!(
+        errors(check(json!({ "embeddings": [null] }))),
+        error("embeddings.0", "model_attributes_type")
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The rules of a request, at their limits.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use glimpse_shared::request::{
     Defaults, FieldError, ImageSpec, Loc, Lora, LoraPath, LoraSource, MAX_SEED, Offer, OutputFormat,
     PreviewSource, Unknown, parse_object,
@@ -355,6 +356,58 @@ fn a_spec_survives_the_store() {
     assert_eq!(serde_json::from_str::<ImageSpec>(&stored).unwrap(), spec);
 }
 
+#[cfg(test)]
+/// A picture as a data URI.
+fn png() -> String {
+    let mut file = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(3, 2).write_to(&mut file, image::ImageFormat::Png).unwrap();
+    format!("data:image/png;base64,{}", STANDARD.encode(file.into_inner()))
+}
+
+#[test]
+fn controlnets_are_read_with_their_pictures_and_windows() {
+    let net = |members: Value| {
+        let mut net = json!({ "path": "canny", "image": png() });
+        net.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        net
+    };
+    let spec = check(json!({ "prompt": "x", "controlnets": [
+        net(json!({ "scale": 0, "start": 0.25, "end": 0.75 })),
+        net(json!({ "path": "a/b.safetensors", "scale": 2, "preprocess": "canny", "low_threshold": 50 })),
+    ] }))
+    .unwrap();
+    let [first, second] = spec.controlnets() else { panic!("two") };
+    assert_eq!((first.scale(), first.start(), first.end(), first.canny()), (0.0, 0.25, 0.75, None));
+    let canny = second.canny().unwrap();
+    assert_eq!((second.scale(), canny.low(), canny.high()), (2.0, 50, 200));
+    let stored = serde_json::to_string(&spec).unwrap();
+    assert_eq!(serde_json::from_str::<ImageSpec>(&stored).unwrap(), spec);
+    let plain = check(json!({ "prompt": "x", "controlnets": [] })).unwrap();
+    assert!(!serde_json::to_string(&plain).unwrap().contains("controlnets"), "as a release before wrote it");
+    assert!(plain.affinity().is_none() && spec.affinity().is_some());
+    for (members, field, kind) in [
+        (json!({ "path": "../x" }), "path", "controlnet_name"),
+        (json!({ "path": "hf://owner/name" }), "path", "controlnet_name"),
+        (json!({ "path": null }), "path", "missing"),
+        (json!({ "image": null }), "image", "missing"),
+        (json!({ "image": "x" }), "image", "image_load_error"),
+        (json!({ "scale": -0.1 }), "scale", "greater_than_equal"),
+        (json!({ "start": 1 }), "start", "empty_window"),
+        (json!({ "start": 0.6, "end": 0.5 }), "end", "empty_window"),
+        (json!({ "preprocess": "depth" }), "preprocess", "one_of"),
+        (json!({ "low_threshold": 1 }), "low_threshold", "missing_preprocess"),
+        (json!({ "preprocess": "canny", "low_threshold": 201 }), "low_threshold", "thresholds"),
+        (json!({ "preprocess": "canny", "high_threshold": 2041 }), "high_threshold", "less_than_equal"),
+        (json!({ "conditioning_scale": 1 }), "conditioning_scale", "extra_forbidden"),
+    ] {
+        let errors = check(json!({ "prompt": "x", "controlnets": [net(members)] })).unwrap_err();
+        let found: Vec<_> = errors.iter().map(|error| (error.loc.last(), error.kind)).collect();
+        assert_eq!(found, [(Some(&Loc::Name(field.to_owned())), kind)]);
+    }
+    let four = json!({ "prompt": "x", "controlnets": vec![net(json!({})); 4] });
+    assert_eq!(check(four).unwrap_err()[0].kind, "sequence_too_long");
+}
+
 #[test]
 fn a_spec_of_an_older_release_is_read() {
     let stored = json!({
@@ -436,4 +489,96 @@ fn a_job_in_parts_has_bounds() {
         let last = errors[0].loc.last().cloned();
         assert_eq!((errors.len(), last), (1, Some(Loc::Name(field.to_owned()))), "{members}: {errors:?}");
     }
+}
+
+#[test]
+fn an_embedding_is_a_file_and_a_token() {
+    let body = |embeddings: Value| json!({ "prompt": "x", "embeddings": embeddings });
+    let tokens =
+        |embedding: Value| check(body(json!([embedding]))).unwrap().embeddings()[0].tokens().to_vec();
+    assert_eq!(tokens(json!({ "path": "ink", "token": "<my ink>" })), ["<my ink>"]);
+    for (path, token) in [
+        ("styles/Ink.safetensors", "Ink"),
+        ("ink", "ink"),
+        ("hf://owner/name", "name"),
+        ("hf://owner/name/in/ink.safetensors", "ink"),
+        ("https://example.com/a/ink.safetensors?token=secret", "ink"),
+    ] {
+        assert_eq!(tokens(json!({ "path": path })), [token], "{path}");
+    }
+    let long = "x".repeat(65);
+    for (embedding, place, kind) in [
+        (json!({ "path": "x", "token": "" }), "token", "string_too_short"),
+        (json!({ "path": "x", "token": long }), "token", "string_too_long"),
+        (json!({ "path": long }), "token", "embedding_token"),
+        (json!({ "path": "x", "token": " a" }), "token", "embedding_token"),
+        (json!({ "path": "x", "token": "a\n" }), "token", "embedding_token"),
+        (json!({ "path": "../x", "token": "a" }), "path", "embedding_name"),
+        (json!({ "path": "http://", "token": "a" }), "path", "embedding_name"),
+        (json!({ "path": "x", "tokens": ["a"] }), "tokens", "extra_forbidden"),
+        (json!({ "token": "a" }), "path", "missing"),
+    ] {
+        let errors = check(body(json!([embedding]))).unwrap_err();
+        let loc = json!(["body", "embeddings", 0, place]);
+        assert_eq!((errors.len(), json!(errors[0].loc), errors[0].kind), (1, loc, kind), "{embedding}");
+    }
+    let twice = json!([{ "path": "a", "token": "Ink" }, { "path": "b", "token": "ink" }]);
+    let errors = check(body(twice)).unwrap_err();
+    assert_eq!((errors.len(), errors[0].kind, errors[0].field()), (1, "excluded", "embeddings".into()));
+    let nine = json!((0..9).map(|i| json!({ "path": format!("{i}") })).collect::<Vec<_>>());
+    assert_eq!(check(body(nine)).unwrap_err()[0].kind, "sequence_too_long");
+}
+
+#[test]
+fn each_picture_may_have_its_own_seed() {
+    let with = |members: Value| {
+        let mut body = json!({ "prompt": "x" });
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        check(body)
+    };
+    for members in [json!({ "seeds": [7, 3] }), json!({ "seeds": [7, 3], "num_images": 2, "seed": null })] {
+        let spec = with(members).unwrap();
+        assert_eq!((spec.seed(), spec.seeds(), spec.num_images()), (7, &[7, 3][..], 2));
+    }
+    let one = with(json!({ "seed": 7, "num_images": 2 })).unwrap();
+    assert_eq!((one.seed(), one.seeds(), one.num_images()), (7, &[][..], 2));
+    for (members, field, kind) in [
+        (json!({ "seeds": [7, 3], "seed": 7 }), "seed", "excluded"),
+        (json!({ "seeds": [7, 3], "num_images": 3 }), "seeds", "sequence_length"),
+        (json!({ "seeds": [] }), "seeds", "sequence_length"),
+        (json!({ "seeds": [1, 2, 3, 4, 5] }), "seeds", "sequence_length"),
+        (json!({ "seeds": 7 }), "seeds", "list_type"),
+        (json!({ "seeds": [7, null] }), "seeds", "int_type"),
+        (json!({ "seeds": [7, 0.5] }), "seeds", "int_from_float"),
+        (json!({ "seeds": [MAX_SEED + 1] }), "seeds", "less_than_equal"),
+    ] {
+        let errors = with(members.clone()).unwrap_err();
+        assert_eq!(
+            (errors.len(), errors[0].field(), errors[0].kind),
+            (1, field.to_owned(), kind),
+            "{members}"
+        );
+    }
+}
+
+/// Workers of the release before ignore these fields, and read the stored jobs of requests without them.
+#[test]
+fn embeddings_and_seeds_need_workers_that_know_them() {
+    let spec = |members: &str| {
+        check(serde_json::from_str(&format!(r#"{{"prompt":"x"{members}}}"#)).unwrap()).unwrap()
+    };
+    let features = |members: &str| -> Vec<&str> {
+        glimpse_shared::needs::features_of(&spec(members)).map(|needed| needed.feature).collect()
+    };
+    assert_eq!(features(r#","embeddings":[{"path":"a"}]"#), ["embeddings"]);
+    assert_eq!(
+        features(r#","embeddings":[{"path":"https://a/b"},{"path":"hf://a/b/c.safetensors"}]"#),
+        ["embedding_hub", "embedding_urls"]
+    );
+    assert_eq!(features(r#","seeds":[1]"#), ["seeds"]);
+    let plain = serde_json::to_value(spec("")).unwrap();
+    assert!(plain.get("embeddings").is_none() && plain.get("seeds").is_none());
+    let both = spec(r#","embeddings":[{"path":"a","token":"b c"}],"seeds":[1,2]"#);
+    let stored = serde_json::to_string(&both).unwrap();
+    assert_eq!(serde_json::from_str::<ImageSpec>(&stored).unwrap(), both);
 }

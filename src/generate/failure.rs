@@ -63,9 +63,14 @@ impl Failure {
 }
 
 /// Fields of a request with a differently named flag.
-const OTHERS: [(&str, &str); 2] = [("num_inference_steps", "steps"), ("loras", "lora")];
+const OTHERS: [(&str, &str); 4] = [
+    ("num_inference_steps", "steps"),
+    ("loras", "lora"),
+    ("controlnets", "controlnet"),
+    ("embeddings", "embedding"),
+];
 /// Fields with a flag of the same name (with hyphens).
-const FLAGS: [&str; 24] = [
+const FLAGS: [&str; 25] = [
     "negative_prompt",
     "width",
     "height",
@@ -83,6 +88,7 @@ const FLAGS: [&str; 24] = [
     "padding_mask_crop",
     "hires",
     "seed",
+    "seeds",
     "num_images",
     "scheduler",
     "scheduler_config",

@@ -1,13 +1,15 @@
-//! The inputs of `glimpse generate`: the prompt, pictures, and the names of LoRAs.
+//! The inputs of `glimpse generate`: the prompt, pictures, and the names of LoRAs and ControlNets.
 
 use std::{
     fs::File,
     io::{Read, stdin},
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
-use glimpse_shared::request::{InputImage, LoraRequest, MAX_INPUT_IMAGE_BYTES};
+use glimpse_shared::request::{
+    ControlNetRequest, EmbeddingRequest, InputImage, LoraRequest, MAX_INPUT_IMAGE_BYTES,
+};
 
 use super::failure::Failure;
 
@@ -79,5 +81,87 @@ impl FromStr for LoraArg {
             return Err(format!("{scale} is not a finite number"));
         }
         Ok(Self(LoraRequest { path: path.to_owned(), scale: Some(scale) }))
+    }
+}
+
+/// Parses `NAME=[canny:]PICTURE[:SCALE]`. What follows the last colon is a scale if it is a number.
+#[derive(Debug, Clone)]
+pub struct ControlNetArg {
+    name: String,
+    picture: PathBuf,
+    scale: Option<f64>,
+    canny: bool,
+}
+
+impl FromStr for ControlNetArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, rest) = text.split_once('=').ok_or("should be NAME=PICTURE or NAME=PICTURE:SCALE")?;
+        let (rest, canny) = rest.strip_prefix("canny:").map_or((rest, false), |rest| (rest, true));
+        let scaled = rest.rsplit_once(':').and_then(|(picture, scale)| {
+            let scale = scale.parse().ok().filter(|scale: &f64| scale.is_finite())?;
+            Some((picture, scale))
+        });
+        let (picture, scale) = scaled.map_or((rest, None), |(picture, scale)| (picture, Some(scale)));
+        if name.is_empty() || picture.is_empty() {
+            return Err("should be NAME=PICTURE or NAME=PICTURE:SCALE".to_owned());
+        }
+        Ok(Self { name: name.to_owned(), picture: picture.into(), scale, canny })
+    }
+}
+
+impl ControlNetArg {
+    /// The ControlNet with its picture.
+    ///
+    /// # Errors
+    /// As [`picture`].
+    pub fn read(self) -> Result<ControlNetRequest, Failure> {
+        Ok(ControlNetRequest {
+            path: self.name,
+            image: picture("controlnet", &self.picture)?,
+            scale: self.scale,
+            preprocess: self.canny.then(|| "canny".to_owned()),
+            ..ControlNetRequest::default()
+        })
+    }
+}
+
+/// Parses `NAME[=WORD]`. What follows a `?` belongs to the URL.
+#[derive(Debug, Clone)]
+pub struct EmbeddingArg(pub EmbeddingRequest);
+
+impl FromStr for EmbeddingArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let split = match text.contains("://") && text.contains('?') {
+            true => None,
+            false => text.split_once('='),
+        };
+        let (path, token) = match split {
+            Some((path, token)) => (path, Some(token.to_owned())),
+            None => (text, None),
+        };
+        Ok(Self(EmbeddingRequest { path: path.to_owned(), token }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_embedding_has_a_word_after_an_equals_sign() {
+        for (text, path, token) in [
+            ("ink", "ink", None),
+            ("styles/ink=<my ink>", "styles/ink", Some("<my ink>")),
+            ("ink=a=b", "ink", Some("a=b")),
+            ("hf://owner/name=ink", "hf://owner/name", Some("ink")),
+            ("https://example.com/ink?token=x", "https://example.com/ink?token=x", None),
+        ] {
+            let EmbeddingArg(embedding) = text.parse().unwrap();
+            assert_eq!((&embedding.path[..], embedding.token.as_deref()), (path, token), "{text}");
+        }
     }
 }

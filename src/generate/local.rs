@@ -29,6 +29,7 @@ pub async fn make(
     previews: Option<&PreviewDir>,
 ) -> Result<Made, Failure> {
     let loras = config.loras().map_err(Failure::BadInput)?;
+    let controlnets = config.controlnets().map_err(Failure::BadInput)?;
     let path = model::or_demo(config.model.clone()).map_err(Failure::BadInput)?;
     let loading = config.clone();
     let (engine, offers) = Engine::start(move || loading.load(&path))
@@ -37,7 +38,7 @@ pub async fn make(
     let spec = check(request, &offers, &loras)?;
     let downloaded = match loras.download(&spec) {
         Some(download) => download.await.map_err(|error| match error {
-            LoraError::Bad(_) => Failure::BadInput(error.to_string()),
+            LoraError::Bad(_) | LoraError::BadEmbedding(_) => Failure::BadInput(error.to_string()),
             LoraError::Fault(_) => Failure::Job(error.to_string()),
         })?,
         None => Downloaded::default(),
@@ -55,9 +56,9 @@ pub async fn make(
     };
     // The files stay until the pictures are made.
     let downloaded = Arc::new(downloaded);
-    let (files, folder) = (downloaded.clone(), loras.folder);
+    let files = downloaded.clone();
     engine.order(Order {
-        prepare: Box::new(move || request::inputs(&asked, folder.as_ref(), &files)),
+        prepare: Box::new(move || request::inputs(&asked, &loras, &files, controlnets.as_ref())),
         resume: None,
         checkpoints: Checkpoints::never(),
         last_step: Box::new(|| ()),
@@ -93,7 +94,12 @@ pub async fn make(
         image.decode().ok_or_else(|| Failure::unforeseen("the picture is not a data URI"))
     });
     let warnings = made.warnings.iter().map(reporter::warning).collect();
-    Ok(Made { encoded: encoded.collect::<Result<_, _>>()?, seed: spec.seed(), warnings })
+    Ok(Made {
+        encoded: encoded.collect::<Result<_, _>>()?,
+        seed: spec.seed(),
+        seeds: spec.seeds().to_vec(),
+        warnings,
+    })
 }
 
 fn write_preview(

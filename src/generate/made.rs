@@ -8,6 +8,8 @@ pub struct Made {
     pub encoded: Vec<Vec<u8>>,
     /// The seed that reproduces them.
     pub seed: u64,
+    /// The seed of each picture, if the request gave them.
+    pub seeds: Vec<u64>,
     /// The parts of the request that had no effect.
     pub warnings: Vec<Warning>,
 }

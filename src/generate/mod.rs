@@ -23,7 +23,7 @@ use glimpse_worker::config::ModelConfig;
 use serde_json::Value;
 
 use failure::Failure;
-use input::LoraArg;
+use input::{ControlNetArg, EmbeddingArg, LoraArg};
 use made::Made;
 use output::{Output, PreviewDir};
 use progress::Progress;
@@ -60,6 +60,15 @@ pub struct Args {
     /// The seed; the same seed gives the same picture. [default: random, printed at the end]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<i64>,
+    /// A seed for each picture, separated by commas: each is then the picture of this seed alone.
+    #[arg(
+        long,
+        value_name = "N,…",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        conflicts_with = "seed"
+    )]
+    seeds: Vec<i64>,
     /// What to avoid. [default: blurry, low quality]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     negative_prompt: Option<String>,
@@ -110,6 +119,15 @@ pub struct Args {
     /// `hf://OWNER/NAME`. [default scale: 1]
     #[arg(long = "lora", value_name = "NAME[:SCALE]")]
     loras: Vec<LoraArg>,
+    /// A ControlNet of the ControlNet folder, its picture and its scale (0 to 2); may be repeated. `=canny:PICTURE`
+    /// finds the edges of the picture first. [default scale: 1]
+    #[arg(long = "controlnet", value_name = "NAME=[canny:]PICTURE[:SCALE]")]
+    controlnets: Vec<ControlNetArg>,
+    /// An embedding (textual inversion) and its word in the prompts; may be repeated. A file of the folder of embeddings,
+    /// or where it is allowed a URL or `hf://OWNER/NAME`. A URL with a query has no word here. [default word: the name of
+    /// the file]
+    #[arg(long = "embedding", value_name = "NAME[=WORD]")]
+    embeddings: Vec<EmbeddingArg>,
     /// How far guidance is rescaled against overexposure, 0 to 1. [default: 0]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = finite)]
     guidance_rescale: Option<f64>,
@@ -191,14 +209,17 @@ pub async fn run(args: Args, shutdown: &Shutdown) -> ExitCode {
 }
 
 async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
-    let output = Output::new(args.output, args.output_format, args.num_images)?;
+    let count = args.num_images.or(Some(args.seeds.len() as i64).filter(|count| *count > 0));
+    let output = Output::new(args.output, args.output_format, count)?;
     let previews = args.preview_dir.map(PreviewDir::new).transpose()?;
     // Standard input and named pipes may never end.
     let read = tokio::task::spawn_blocking(move || -> Result<_, Failure> {
         let picture = |flag, path: Option<PathBuf>| path.map(|path| input::picture(flag, &path)).transpose();
-        Ok((input::prompt(args.prompt)?, picture("image", args.image)?, picture("mask", args.mask)?))
+        let controlnets = args.controlnets.into_iter().map(ControlNetArg::read).collect::<Result<_, _>>()?;
+        let (image, mask) = (picture("image", args.image)?, picture("mask", args.mask)?);
+        Ok((input::prompt(args.prompt)?, image, mask, controlnets))
     });
-    let (prompt, image, mask) = tokio::select! {
+    let (prompt, image, mask, controlnets) = tokio::select! {
         read = read => read.map_err(Failure::unforeseen)??,
         signal = shutdown.requested() => return Err(Failure::Interrupted(signal)),
     };
@@ -214,6 +235,7 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         prompt_syntax: args.prompt_syntax,
         long_prompt: args.long_prompt.then_some(true),
         loras: args.loras.into_iter().map(|LoraArg(lora)| lora).collect(),
+        controlnets,
         image,
         mask,
         strength: args.strength,
@@ -222,7 +244,9 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         negative_aesthetic_score: args.negative_aesthetic_score,
         padding_mask_crop: args.padding_mask_crop,
         hires: args.hires,
+        embeddings: args.embeddings.into_iter().map(|EmbeddingArg(embedding)| embedding).collect(),
         seed: args.seed,
+        seeds: args.seeds,
         num_images: args.num_images,
         scheduler: args.scheduler,
         scheduler_config: args.scheduler_config,
@@ -243,12 +267,13 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         },
     };
     progress.end();
-    let Made { encoded, seed, warnings } = made?;
+    let Made { encoded, seed, seeds, warnings } = made?;
     let places = output.write(&encoded)?;
     for warning in warnings {
         say(format_args!("glimpse: warning: {}", warning.message));
     }
-    for place in places {
+    for (i, place) in places.into_iter().enumerate() {
+        let seed = seeds.get(i).unwrap_or(&seed);
         say(format_args!("{place} (seed {seed})"));
     }
     Ok(())

@@ -240,7 +240,7 @@ impl Server {
     /// The pictures of a completed job. Those that are not in the event are asked for by the job's id: the server may
     /// have told another address for them than the one that this client reaches it at.
     async fn made(&self, job: &str, completed: Completed) -> Result<Made, Failure> {
-        let Completed { images, seed, warnings } = completed;
+        let Completed { images, seed, seeds, warnings } = completed;
         let mut encoded = Vec::with_capacity(images.len());
         for (index, image) in images.iter().enumerate() {
             encoded.push(match image.decode() {
@@ -248,7 +248,7 @@ impl Server {
                 None => self.picture(job, index).await?,
             });
         }
-        Ok(Made { encoded, seed, warnings })
+        Ok(Made { encoded, seed, seeds, warnings })
     }
 
     async fn picture(&self, job: &str, index: usize) -> Result<Vec<u8>, Failure> {
@@ -280,6 +280,7 @@ impl Server {
 struct Completed {
     images: Vec<Image>,
     seed: u64,
+    seeds: Vec<u64>,
     warnings: Vec<Warning>,
 }
 
@@ -298,12 +299,12 @@ fn take(
                 folder.write(step, &decode(&image)?)?;
             }
         }
-        Event::Completed { images, seed, warnings, .. } => {
+        Event::Completed { images, seed, seeds, warnings, .. } => {
             progress.show(steps, steps);
             if images.is_empty() {
                 return Err(Failure::unforeseen("the job completed without a picture"));
             }
-            return Ok(Some(Completed { images, seed, warnings }));
+            return Ok(Some(Completed { images, seed, seeds, warnings }));
         }
         Event::Failed { code, message } => {
             return Err(Failure::Job(format!("{}: {message}", code.as_str())));

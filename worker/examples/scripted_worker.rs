@@ -178,6 +178,7 @@ async fn run(flags: Flags, shutdown: Shutdown) -> Result<Ended, Error> {
         engine,
         offers,
         loras: glimpse_worker::loras::Loras::default(),
+        controlnets: None,
         results: None,
         checkpoint_every: flags.fleet.checkpoint_every,
         drain_grace: flags.fleet.drain_grace(),

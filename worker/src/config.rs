@@ -15,6 +15,7 @@ use glimpse_shared::{
 };
 
 use crate::{
+    controlnet_dir::ControlNetDir,
     hub::{self, HubError, HubOptions, ModelKind},
     loras::{Downloader, LoraDir, Loras, Shelf, UrlLimits, UrlLoader},
     noise::GeneratorKind,
@@ -47,16 +48,25 @@ pub struct ModelConfig {
     #[arg(long, env = "GLIMPSE_REFINER", value_name = "DIR_FILE_OR_HUB_ID")]
     pub refiner: Option<PathBuf>,
 
+    /// Other text encoders than the model's, such as for a file that has a UNet alone: a folder with `text_encoder` and
+    /// `text_encoder_2`, or with `clip_l.safetensors` and `clip_g.safetensors`, a checkpoint file, or a model on the Hub.
+    #[arg(long, env = "GLIMPSE_TEXT_ENCODERS", value_name = "DIR_FILE_OR_HUB_ID")]
+    pub text_encoders: Option<PathBuf>,
+
     /// The folder of LoRA files that requests may name. [default: none]
     #[arg(long, env = "GLIMPSE_LORA_DIR", value_name = "DIR")]
     pub lora_dir: Option<PathBuf>,
 
-    /// Loads LoRAs from the Hugging Face Hub when a request names one (`hf://OWNER/NAME`), with `HF_TOKEN` if it is
+    /// The folder of embeddings (textual inversion) that requests may name. [default: none]
+    #[arg(long, env = "GLIMPSE_EMBEDDING_DIR", value_name = "DIR")]
+    pub embedding_dir: Option<PathBuf>,
+
+    /// Loads LoRAs and embeddings from the Hugging Face Hub when a request names one (`hf://OWNER/NAME`), with `HF_TOKEN` if it is
     /// set.
     #[arg(long, env = "GLIMPSE_ALLOW_LORA_HUB", value_parser = FalseyValueParser::new())]
     pub allow_lora_hub: bool,
 
-    /// Loads LoRAs from the http and https URLs of requests, only from public addresses. At most 2 GiB each.
+    /// Loads LoRAs and embeddings from the http and https URLs of requests, only from public addresses. At most 2 GiB each.
     #[arg(long, env = "GLIMPSE_ALLOW_LORA_URLS", value_parser = FalseyValueParser::new())]
     pub allow_lora_urls: bool,
 
@@ -86,6 +96,23 @@ pub struct ModelConfig {
         value_parser = clap::value_parser!(u64).range(1..=1 << 20)
     )]
     pub lora_cache_size: u64,
+
+    /// The folder of ControlNets that requests may name: folders in the diffusers layout and `.safetensors` files.
+    /// [default: none]
+    #[arg(long, env = "GLIMPSE_CONTROLNET_DIR", value_name = "DIR")]
+    pub controlnet_dir: Option<PathBuf>,
+
+    /// How many ControlNets stay loaded after their jobs. Each takes about 2.5 GB on a GPU. The least recently used
+    /// goes when another one is loaded, and all of them go if the device has too little memory for it.
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        env = "GLIMPSE_CONTROLNETS_KEPT",
+        value_name = "N",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u8).range(1..=64)
+    )]
+    pub controlnets_kept: u8,
 
     /// A TAESD for previews: a folder with an `AutoencoderTiny` or with `taesdxl_decoder.safetensors`, that file, or
     /// a name on the Hub. Required, unless the model's folder (with `--config`, that folder) has a folder `taesd`.
@@ -185,9 +212,13 @@ impl ModelConfig {
         (options.model, options.vae, options.taesd) = (path(model, ModelKind::Pipeline)?, vae, taesd);
         let refiner = self.refiner.as_deref().map(|named| path(named, ModelKind::Refiner));
         options.refiner = refiner.transpose()?;
+        let text =
+            self.text_encoders.as_deref().map(|named| path(named, ModelKind::TextEncoders)).transpose()?;
+        options.text_encoders = text;
         options.config.clone_from(&self.config);
         options.max_pixels = self.max_pixels;
         options.low_memory = self.low_memory;
+        options.controlnets_kept = self.controlnets_kept.into();
         options.device = device;
         options.cuda_graph = self.cuda_graph;
         options.generator = self.generator.into();
@@ -201,16 +232,31 @@ impl ModelConfig {
         Ok(pipeline)
     }
 
-    /// Opens the folder of `--lora-dir`, and that of downloaded LoRAs if any are allowed.
+    /// Opens the folders of `--lora-dir` and `--embedding-dir`, and that of downloaded files if any are allowed.
     ///
     /// # Errors
-    /// If the one does not exist, or the other cannot be created.
+    /// If one of the first does not exist, or the other cannot be created.
     pub fn loras(&self) -> Result<Loras, String> {
-        let open = |folder: &PathBuf| {
-            LoraDir::open(folder).map_err(|e| format!("--lora-dir {}: {e}", folder.display()))
+        let open = |flag: &str, folder: &Option<PathBuf>| {
+            let open = |folder: &PathBuf| {
+                LoraDir::open(folder).map_err(|e| format!("{flag} {}: {e}", folder.display()))
+            };
+            folder.as_ref().map(open).transpose()
         };
-        let folder = self.lora_dir.as_ref().map(open).transpose()?;
-        Ok(Loras { folder, downloader: self.downloader()?.map(Arc::new) })
+        let folder = open("--lora-dir", &self.lora_dir)?;
+        let embeddings = open("--embedding-dir", &self.embedding_dir)?;
+        Ok(Loras { folder, embeddings, downloader: self.downloader()?.map(Arc::new) })
+    }
+
+    /// Opens the folder of `--controlnet-dir`.
+    ///
+    /// # Errors
+    /// If it does not exist.
+    pub fn controlnets(&self) -> Result<Option<ControlNetDir>, String> {
+        let open = |folder: &PathBuf| {
+            ControlNetDir::open(folder).map_err(|e| format!("--controlnet-dir {}: {e}", folder.display()))
+        };
+        self.controlnet_dir.as_ref().map(open).transpose()
     }
 
     fn downloader(&self) -> Result<Option<Downloader>, String> {

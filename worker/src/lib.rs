@@ -7,12 +7,14 @@
 pub mod checkpoints;
 pub mod claim;
 pub mod config;
+pub mod controlnet_dir;
 pub mod dump;
 pub mod encoded;
 pub mod engine;
 pub mod health;
 pub mod hub;
 pub mod in_hand;
+mod inside;
 pub mod kept;
 pub mod lease;
 pub mod loras;

@@ -94,7 +94,7 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
     };
     let url = cli.redis.redis_url.as_ref().unwrap_or_else(|| missing("--redis-url"));
     let model = cli.model.model.clone().unwrap_or_else(|| missing("--model"));
-    let loras = cli.model.loras()?;
+    let (loras, controlnets) = (cli.model.loras()?, cli.model.controlnets()?);
     let app = cli.fleet.app.clone().unwrap_or_else(|| missing("--app"));
     let results = cli.results.open().await?;
 
@@ -121,6 +121,7 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
         engine,
         offers,
         loras,
+        controlnets,
         results,
         checkpoint_every: cli.fleet.checkpoint_every,
         drain_grace: cli.fleet.drain_grace(),

@@ -5,12 +5,14 @@ use std::{collections::BTreeSet, time::Duration};
 use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
-    needs::{REQUIRED, SCHEDULER_CONFIG, WITHOUT},
+    needs::{CONTROLNETS, REQUIRED, SCHEDULER_CONFIG, SEEDS, WITHOUT},
+    request::EMBEDDINGS,
     results::Results,
     store::SharedStore,
 };
 
 use crate::{
+    controlnet_dir::ControlNetDir,
     engine::Engine,
     in_hand::{InHand, State},
     lease::Backoff,
@@ -28,14 +30,23 @@ pub fn record(
     app: App,
     offers: &Description,
     loras: &Loras,
+    controlnets: Option<&ControlNetDir>,
     results: Option<&Results>,
 ) -> WorkerRecord {
-    let mut features = ["image", "mask", SCHEDULER_CONFIG, "prompt_syntax", "long_prompt", "lora_scales"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut features =
+        ["image", "mask", SCHEDULER_CONFIG, "prompt_syntax", "long_prompt", "lora_scales", SEEDS]
+            .map(str::to_owned)
+            .to_vec();
     features.extend(of_parts(offers).map(str::to_owned));
     features.extend(loras.folder.as_ref().map(|_| "loras".to_owned()));
-    features.extend(loras.sources().into_iter().map(|source| source.feature().to_owned()));
+    features.extend(loras.embeddings.as_ref().map(|_| EMBEDDINGS.to_owned()));
+    features.extend(
+        loras
+            .sources()
+            .into_iter()
+            .flat_map(|source| [source.feature(), source.feature_of_embeddings()].map(str::to_owned)),
+    );
+    features.extend(controlnets.map(|_| CONTROLNETS.to_owned()));
     WorkerRecord {
         id,
         app,

@@ -109,7 +109,7 @@ async fn publish(held: &mut Held, outbox: &Outbox, preview: RawPreview) {
 
 async fn finish(held: Held, made: Made, results: Option<&Results>) {
     let spec = &held.lease().job.spec;
-    let (format, seed) = (spec.output_format(), spec.seed());
+    let (format, seed, seeds) = (spec.output_format(), spec.seed(), spec.seeds().to_vec());
     let quality = spec.jpeg_quality().unwrap_or(FINAL_QUALITY);
     let results = results.filter(|_| !spec.data_uris());
     let begun = std::time::Instant::now();
@@ -128,7 +128,10 @@ async fn finish(held: Held, made: Made, results: Option<&Results>) {
     let asked = held.lease().job.spec.warnings().iter().cloned();
     let warnings: Vec<_> = asked.chain(made.warnings.iter().map(warning)).collect();
     let warned = warnings.len();
-    let ending = |images| Ending::completed(images, seed, timings, warnings.clone());
+    let ending = |images| match &seeds[..] {
+        [] => Ending::completed(images, seed, timings, warnings.clone()),
+        seeds => Ending::completed_of_each(images, seeds.to_vec(), timings, warnings.clone()),
+    };
     let finish = match results {
         Some(results) => kept::finish(held, results, &pictures, ending).await,
         None => held.finish(&ending(pictures.iter().map(Encoded::image).collect())).await,

@@ -1,22 +1,30 @@
 //! Converts a checked request to the pipeline's inputs.
 
-use glimpse_shared::request::{ImageSpec, InputImage, Lora, LoraPath, limits::SCORES};
+use std::path::PathBuf;
+
+use glimpse_shared::request::{ControlNet, Embedding, ImageSpec, InputImage, Lora, LoraPath, limits::SCORES};
 
 use crate::{
-    loras::{Downloaded, LoraDir},
-    pipeline::{Hires, Inputs, LoraChoice, PipelineError, Rgb, SchedulerChoice},
+    controlnet_dir::ControlNetDir,
+    loras::{Downloaded, LoraDir, Loras},
+    pipeline::{
+        ControlChoice, EdgeThresholds, EmbeddingChoice, Hires, Inputs, LoraChoice, PipelineError, Rgb,
+        SchedulerChoice,
+    },
 };
 
-/// The pipeline's inputs for a request, with the LoRAs of `folder` and those that were downloaded for it. Decodes
-/// pictures, which takes long: do not call it on an async thread.
+/// The pipeline's inputs for a request, with the LoRAs and embeddings of `files`, those that were downloaded for it, and
+/// the ControlNets of `controlnets`. Decodes pictures, which takes long: do not call it on an async thread.
 ///
 /// # Errors
-/// [`PipelineError::BadRequest`] if a picture is damaged or a LoRA is not found.
+/// [`PipelineError::BadRequest`] if a picture is damaged, or a LoRA, an embedding or a ControlNet is not found.
 pub fn inputs(
     spec: &ImageSpec,
-    folder: Option<&LoraDir>,
+    files: &Loras,
     downloaded: &Downloaded,
+    controlnets: Option<&ControlNetDir>,
 ) -> Result<Inputs, PipelineError> {
+    let embeddings = spec.embeddings().iter();
     Ok(Inputs {
         negative_prompt: Some(spec.negative_prompt().to_owned()),
         prompt_syntax: spec.prompt_syntax(),
@@ -26,6 +34,7 @@ pub fn inputs(
         guidance_rescale: spec.guidance_rescale(),
         clip_skip: spec.clip_skip().map(|layers| layers as usize),
         seed: spec.seed(),
+        seeds: spec.seeds().to_vec(),
         num_images_per_prompt: spec.num_images() as usize,
         scheduler: scheduler(spec),
         image: spec.image().map(|image| decode("image", image)).transpose()?,
@@ -41,7 +50,13 @@ pub fn inputs(
             strength: hires.strength(),
             steps: hires.steps() as usize,
         }),
-        loras: spec.loras().iter().map(|lora| find(lora, folder, downloaded)).collect::<Result<_, _>>()?,
+        loras: spec.loras().iter().map(|lora| find(lora, files, downloaded)).collect::<Result<_, _>>()?,
+        embeddings: embeddings.map(|one| find_embedding(one, files, downloaded)).collect::<Result<_, _>>()?,
+        controlnets: spec
+            .controlnets()
+            .iter()
+            .map(|controlnet| control(controlnet, controlnets))
+            .collect::<Result<_, _>>()?,
         ..Inputs::new(spec.prompt(), spec.width(), spec.height())
     })
 }
@@ -56,24 +71,61 @@ fn decode(field: &'static str, image: &InputImage) -> Result<Rgb, PipelineError>
     Ok(Rgb { width: decoded.width(), height: decoded.height(), data: decoded.into_raw() })
 }
 
-fn find(lora: &Lora, folder: Option<&LoraDir>, downloaded: &Downloaded) -> Result<LoraChoice, PipelineError> {
-    let shown = lora.path().to_string();
-    let path = match lora.path() {
-        LoraPath::File(name) => {
-            let folder =
-                folder.ok_or_else(|| PipelineError::bad("loras", "this worker has no LoRAs (--lora-dir)"))?;
-            folder.file(name).map_err(|why| PipelineError::bad("loras", format!("{name}: {why}")))?
-        }
-        path @ (LoraPath::Hub(_) | LoraPath::Url(_)) => {
-            let missing = || PipelineError::Fault { message: format!("{shown} was not downloaded") };
-            downloaded.file(path).ok_or_else(missing)?.to_owned()
-        }
-    };
+fn find(lora: &Lora, files: &Loras, downloaded: &Downloaded) -> Result<LoraChoice, PipelineError> {
+    let none = "this worker has no LoRAs (--lora-dir)";
     Ok(LoraChoice {
-        name: shown,
-        path,
+        name: lora.path().to_string(),
+        path: file("loras", lora.path(), files.folder.as_ref().ok_or(none), downloaded)?,
         scale: lora.scale(),
         unet_scale: lora.unet_scale(),
         text_scale: lora.text_scale(),
     })
+}
+
+fn control(controlnet: &ControlNet, folder: Option<&ControlNetDir>) -> Result<ControlChoice, PipelineError> {
+    let name = controlnet.path().to_string();
+    let bad = |message: String| PipelineError::bad("controlnets", message);
+    let folder = folder.ok_or_else(|| bad("this worker has no ControlNets (--controlnet-dir)".to_owned()))?;
+    let path = folder.find(controlnet.path()).map_err(|why| bad(format!("{name}: {why}")))?;
+    Ok(ControlChoice {
+        name,
+        path,
+        image: decode("controlnets", controlnet.image())?,
+        edges: controlnet.canny().map(|canny| EdgeThresholds { low: canny.low(), high: canny.high() }),
+        scale: controlnet.scale(),
+        start: controlnet.start(),
+        end: controlnet.end(),
+    })
+}
+fn find_embedding(
+    embedding: &Embedding,
+    files: &Loras,
+    downloaded: &Downloaded,
+) -> Result<EmbeddingChoice, PipelineError> {
+    let none = "this worker has no embeddings (--embedding-dir)";
+    let folder = files.embeddings.as_ref().ok_or(none);
+    Ok(EmbeddingChoice {
+        name: embedding.path().to_string(),
+        path: file("embeddings", embedding.path(), folder, downloaded)?,
+        tokens: embedding.tokens().to_vec(),
+    })
+}
+
+/// The file of a path, in the folder or among those that were downloaded.
+fn file(
+    field: &'static str,
+    path: &LoraPath,
+    folder: Result<&LoraDir, &str>,
+    downloaded: &Downloaded,
+) -> Result<PathBuf, PipelineError> {
+    match path {
+        LoraPath::File(name) => {
+            let folder = folder.map_err(|why| PipelineError::bad(field, why))?;
+            folder.file(name).map_err(|why| PipelineError::bad(field, format!("{name}: {why}")))
+        }
+        LoraPath::Hub(_) | LoraPath::Url(_) => {
+            let missing = || PipelineError::Fault { message: format!("{path} was not downloaded") };
+            Ok(downloaded.file(path).ok_or_else(missing)?.to_owned())
+        }
+    }
 }

@@ -17,6 +17,7 @@ use tokio::{
 use crate::{
     checkpoints::Checkpoints,
     claim::Claims,
+    controlnet_dir::ControlNetDir,
     engine::{Engine, Made, Order},
     in_hand::{InHand, Seat, Stage, State},
     lease::{Held, Stop},
@@ -44,6 +45,8 @@ pub struct Worker {
     pub offers: Description,
     /// From where it loads LoRAs.
     pub loras: Loras,
+    /// Where it finds ControlNets; `None`: it has none.
+    pub controlnets: Option<ControlNetDir>,
     /// Where finished pictures are kept; `None`: inside the events.
     pub results: Option<Results>,
     /// The interval of checkpoints; 0 for none.
@@ -60,8 +63,9 @@ impl Worker {
         let in_hand = InHand::default();
         let grace = tokio::spawn(drain_after(drain, in_hand.clone(), self.drain_grace));
 
-        let (loras, results) = (&self.loras, self.results.as_ref());
-        let record = registration::record(self.id.clone(), self.app.clone(), &self.offers, loras, results);
+        let (loras, controlnets) = (&self.loras, self.controlnets.as_ref());
+        let (id, app, results) = (self.id.clone(), self.app.clone(), self.results.as_ref());
+        let record = registration::record(id, app, &self.offers, loras, controlnets, results);
         tokio::select! {
             biased;
             // The store may be unavailable for a long time. A drain before the registration has no job to finish.
@@ -115,7 +119,7 @@ impl Worker {
         let (done, end) = oneshot::channel();
         let spec = lease.job.spec.clone();
         let download = self.loras.download(&spec);
-        let (asked, folder) = (spec.clone(), self.loras.folder.clone());
+        let (asked, folder, controlnets) = (spec.clone(), self.loras.clone(), self.controlnets.clone());
         let checkpoints = Checkpoints::every(self.checkpoint_every);
         let source = match spec.preview_source() {
             PreviewSource::Latents => PreviewKind::Latents,
@@ -127,7 +131,7 @@ impl Worker {
         let order = move |loras: Arc<Downloaded>| Order {
             prepare: Box::new(move || {
                 begins.reach(Stage::Running);
-                request::inputs(&asked, folder.as_ref(), &loras)
+                request::inputs(&asked, &folder, &loras, controlnets.as_ref())
             }),
             resume,
             checkpoints: subscribed,

@@ -1,6 +1,9 @@
 //! Compares whole requests with diffusers.
 
 #[cfg(test)]
+#[path = "golden/controlnets.rs"]
+mod controlnets;
+#[cfg(test)]
 #[path = "support/folders.rs"]
 mod folders;
 #[cfg(test)]
@@ -17,11 +20,15 @@ mod parts_cases;
 #[cfg(test)]
 mod support;
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use candle_core::DType;
 use folders::copy;
 use glimpse_worker::pipeline::{LoadOptions, Pipeline, SdxlPipeline};
 use golden::{check, check_changed};
 use marked::mark;
+use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
 use support::parity;
@@ -78,6 +85,43 @@ cases! { "prompts":
     long_prompt
 }
 
+cases! { "embeddings":
+    one_vector
+    several_vectors
+    two_embeddings
+    with_lora
+    one_encoder
+    truncated
+    several_tokens
+    other_case
+    a1111
+    a1111_not_cut
+}
+
+/// Newer configurations name the end token. Then the pooled embedding does not depend on the ids of other tokens.
+#[test]
+fn the_end_token_is_found_by_its_id_if_the_configuration_names_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy(&parity().join("model"), folder.path(), &|_| true);
+    for encoder in ["text_encoder", "text_encoder_2"] {
+        let file = folder.path().join(encoder).join("config.json");
+        let text = std::fs::read_to_string(&file).expect("a configuration");
+        let mut config: Map<String, Value> = serde_json::from_str(&text).expect("JSON");
+        config.insert("eos_token_id".into(), json!(999));
+        std::fs::write(&file, Value::Object(config).to_string()).expect("written");
+    }
+    let options = LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(folder.path()) };
+    check(&parity().join("embeddings"), "eos_token", options);
+}
+
+/// The vectors are rounded to float16 as the table of the text encoder is.
+#[test]
+fn embeddings_in_half_precision_cost_no_more_than_it_costs_diffusers() {
+    for name in ["several_vectors", "two_embeddings"] {
+        check(&parity().join("embeddings"), name, LoadOptions { dtype: DType::F16, ..model() });
+    }
+}
+
 cases! { "samplers":
     deis5_karras
     pndm5
@@ -120,6 +164,48 @@ fn a_model_of_edm_gives_the_numbers_of_diffusers() {
     }
 }
 
+cases! { "controlnets":
+    control_one
+    control_two
+    control_img2img
+    control_inpaint
+    control_heun
+    control_unguided
+    control_batch2
+    control_fp16weights
+    control_resized
+}
+
+/// The same ControlNet in one file without a configuration, with diffusers' names and with SGM's.
+#[test]
+fn a_controlnet_in_one_file_gives_the_numbers_of_its_folder() {
+    let folder = parity().join("controlnets");
+    let weights = folder.join("edges/diffusion_pytorch_model.fp16.safetensors");
+    let names: HashMap<String, String> =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("sgm_names.json")).expect("the names"))
+            .expect("JSON");
+    let plain = |name: &str| name.to_owned();
+    let sgm = |name: &str| names[name].clone();
+    let prefixed = |name: &str| format!("control_model.{}", names[name]);
+    let namings: [&dyn Fn(&str) -> String; 3] = [&plain, &sgm, &prefixed];
+    for naming in namings {
+        let file = tempfile::Builder::new().suffix(".safetensors").tempfile().expect("a file");
+        renamed(&weights, file.path(), naming);
+        check_changed(&folder, "control_one", model(), |inputs| {
+            inputs.controlnets[0].path = file.path().to_owned();
+        });
+    }
+}
+
+/// Writes the tensors of a file under other names.
+#[cfg(test)]
+fn renamed(from: &Path, to: &Path, name: &dyn Fn(&str) -> String) {
+    let bytes = std::fs::read(from).expect("weights");
+    let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let views = tensors.iter().map(|(old, view)| (name(old), view));
+    safetensors::serialize_to_file(views, None, to).expect("written");
+}
+
 cases! { "loras":
     forms_dora
     forms_mixed
@@ -159,4 +245,5 @@ fn half_precision_costs_no_more_than_it_costs_diffusers() {
             check(&parity(), name, LoadOptions { dtype, ..model() });
         }
     }
+    check(&parity().join("controlnets"), "control_one", LoadOptions { dtype: DType::F16, ..model() });
 }

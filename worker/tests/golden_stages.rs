@@ -12,6 +12,9 @@ mod support;
 #[cfg(test)]
 #[path = "support/tensors.rs"]
 mod tensors;
+#[cfg(test)]
+#[path = "stages/transformers.rs"]
+mod transformers;
 
 use candle_core::{DType, Device, Tensor};
 use close::assert_close;

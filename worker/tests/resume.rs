@@ -240,3 +240,62 @@ fn a_checkpoint_that_no_sampler_wrote_is_ignored() {
     });
     assert_eq!(end_of(&pipeline, &endless, &without).0, 0);
 }
+
+/// The pictures of the request with each seed alone.
+#[cfg(test)]
+fn alone(pipeline: &SdxlPipeline, inputs: &Inputs) -> Vec<Rgb> {
+    let one =
+        |seed: &u64| Inputs { seed: *seed, seeds: Vec::new(), num_images_per_prompt: 1, ..inputs.clone() };
+    inputs.seeds.iter().flat_map(|seed| run(pipeline, &one(seed)).1).collect()
+}
+
+#[test]
+fn each_seed_gives_its_own_picture_bit_for_bit() {
+    let pipeline = pipeline();
+    let gradient = |f: fn(u32, u32) -> u8| {
+        let data = (0..40).flat_map(|y| (0..32).flat_map(move |x| [f(x, y); 3])).collect();
+        Some(Rgb { width: 32, height: 40, data })
+    };
+    for (class, generator) in [
+        ("EulerDiscreteScheduler", GeneratorKind::Cuda),
+        ("EulerAncestralDiscreteScheduler", GeneratorKind::Cpu),
+        ("EulerAncestralDiscreteScheduler", GeneratorKind::Cuda),
+        ("DPMSolverSDEScheduler", GeneratorKind::Cuda),
+        ("UniPCMultistepScheduler", GeneratorKind::Cuda),
+        ("DDPMScheduler", GeneratorKind::Cpu),
+    ] {
+        let mut inputs = inputs(&json!({ "_class_name": class }));
+        inputs.num_inference_steps = 4;
+        (inputs.generator, inputs.num_images_per_prompt) = (Some(generator), 3);
+        inputs.seeds = vec![11, 5, 11];
+        let (checkpoints, pictures) = run(&pipeline, &inputs);
+        assert!(pictures == alone(&pipeline, &inputs), "{class}");
+        assert!(pictures[0] == pictures[2] && pictures[0] != pictures[1]);
+        let batch = Inputs { seeds: Vec::new(), seed: 11, ..inputs.clone() };
+        assert!(run(&pipeline, &batch).1[1] != pictures[1], "one generator draws other noise");
+        for (step, checkpoint) in checkpoints {
+            assert!(
+                end_of(&pipeline, &inputs, &checkpoint) == (step, pictures.clone()),
+                "{class} after {step}"
+            );
+        }
+        inputs.image = gradient(|x, y| (x * 5 + y * 2) as u8);
+        inputs.strength = 0.8;
+        assert!(run(&pipeline, &inputs).1 == alone(&pipeline, &inputs), "{class} from a picture");
+        inputs.mask = gradient(|x, _| if x < 16 { 255 } else { 0 });
+        assert!(run(&pipeline, &inputs).1 == alone(&pipeline, &inputs), "{class} with a mask");
+        (inputs.image, inputs.mask) = (None, None);
+        inputs.guidance_rescale = 0.7;
+        assert!(run(&pipeline, &inputs).1 == alone(&pipeline, &inputs), "{class} with rescaled guidance");
+        inputs.guidance_scale = 1.0;
+        assert!(run(&pipeline, &inputs).1 == alone(&pipeline, &inputs), "{class} without guidance");
+    }
+}
+
+#[test]
+fn there_is_a_seed_for_each_picture_or_none() {
+    let mut inputs = inputs(&json!({ "_class_name": "EulerDiscreteScheduler" }));
+    inputs.seeds = vec![1];
+    let error = pipeline().begin(&inputs).expect_err("two pictures").to_string();
+    assert!(error.starts_with("seeds: there are 1 of them for 2 pictures"), "{error}");
+}

@@ -182,6 +182,83 @@ fn another_autoencoder_replaces_the_models_own() {
     assert!(0 < apart && apart < own.len() / 10, "{apart} of {}", own.len());
 }
 
+/// A file with the tensors whose names begin with `prefix`, without it.
+#[cfg(test)]
+fn alone(file: &Path, prefix: &str, as_prefix: &str) -> (TempDir, PathBuf) {
+    changed(file, |all| {
+        let kept = all
+            .iter()
+            .filter_map(|(n, t)| Some((format!("{as_prefix}{}", n.strip_prefix(prefix)?), t.clone())));
+        *all = kept.collect();
+    })
+}
+
+#[test]
+fn a_unet_alone_takes_text_encoders_and_an_autoencoder_from_elsewhere() {
+    let load = |options| SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));
+    let whole = single().model;
+    let own = picture(&load(single()));
+    let elsewhere =
+        || LoadOptions { text_encoders: Some(whole.clone()), vae: Some(whole.clone()), ..single() };
+    let unet = "model.diffusion_model.";
+    for prefix in [unet, "diffusion_model.", ""] {
+        let (_folder, model) = alone(&whole, unet, prefix);
+        assert!(picture(&load(LoadOptions { model: model.clone(), ..elsewhere() })) == own, "{prefix:?}");
+
+        let message = complaint(LoadOptions { model: model.clone(), vae: None, ..elsewhere() });
+        assert!(message.contains("--vae"), "{message}");
+        let message = complaint(LoadOptions { model, text_encoders: None, ..elsewhere() });
+        assert!(message.contains("--text-encoders"), "{message}");
+    }
+    // diffusers' names: a file of `unet` in a folder.
+    let folder = parity().join("model");
+    let taesd = Some(parity().join("taesdxl"));
+    let own = picture(&load(LoadOptions { taesd: taesd.clone(), ..LoadOptions::cpu(folder.clone()) }));
+    let options = LoadOptions {
+        config: Some(folder.clone()),
+        text_encoders: Some(folder.clone()),
+        vae: Some(folder.join("vae")),
+        taesd,
+        ..LoadOptions::cpu(folder.join("unet/diffusion_pytorch_model.safetensors"))
+    };
+    assert!(picture(&load(options)) == own);
+}
+
+#[test]
+fn text_encoders_may_be_a_file_each() {
+    let load = |options| SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));
+    let model = parity().join("model");
+    let options = || LoadOptions { taesd: Some(parity().join("taesdxl")), ..LoadOptions::cpu(model.clone()) };
+    let own = picture(&load(options()));
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, part) in [("clip_l", "text_encoder"), ("clip_g", "text_encoder_2")] {
+        let message = complaint(LoadOptions { text_encoders: Some(folder.path().into()), ..options() });
+        assert!(message.contains("clip_"), "{message}");
+        let file = folder.path().join(format!("{name}.safetensors"));
+        fs::copy(model.join(part).join("model.safetensors"), file).expect("copied");
+    }
+    let named = LoadOptions { text_encoders: Some(folder.path().into()), ..options() };
+    assert!(picture(&load(named)) == own);
+    for wrong in
+        [model.join("unet"), model.join("unet/diffusion_pytorch_model.safetensors"), model.join("no")]
+    {
+        let message = complaint(LoadOptions { text_encoders: Some(wrong.clone()), ..options() });
+        assert!(message.starts_with(&wrong.display().to_string()), "{message}");
+    }
+}
+
+#[test]
+fn the_projection_of_the_text_may_be_a_linear_layer() {
+    let load = |options| SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));
+    let whole = single().model;
+    let (_folder, model) = changed(&whole, |all| {
+        let name = "conditioner.embedders.1.model.text_projection";
+        let turned = all.remove(name).and_then(|t| t.t().ok()?.contiguous().ok()).expect("a projection");
+        all.insert(format!("{name}.weight"), turned);
+    });
+    assert!(picture(&load(LoadOptions { model, ..single() })) == picture(&load(single())));
+}
+
 #[test]
 fn unknown_tensors_are_ignored() {
     let load = |options| SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));

@@ -14,6 +14,7 @@
 //! bound is not the bound of the check.
 
 mod answer;
+mod controlnet;
 mod draft;
 mod errors;
 mod fal;

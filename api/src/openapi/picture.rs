@@ -4,11 +4,11 @@
 use glimpse_shared::request::{
     Defaults, PreviewSource,
     limits::{
-        FAL_STRENGTH, GRID, HIRES_SCALE, KeyRule, MAX_CLIP_SKIP, MAX_DENOISING_END, MAX_GUIDANCE,
-        MAX_HIRES_SCALE, MAX_IMAGES, MAX_LISTED, MAX_LORA_NAME_CHARS, MAX_LORA_SCALE, MAX_LORA_URL_BYTES,
-        MAX_LORAS, MAX_MASK_PADDING, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_SCORE, MAX_SEED,
-        MAX_SIGMA, MAX_STEPS, MAX_STRENGTH, MAX_TIMESTEP, PRESETS, SCHEDULER_KEYS, SCORES, SIDE, STRENGTH,
-        STRENGTH_OF_MASK, default,
+        FAL_STRENGTH, GRID, HIRES_SCALE, KeyRule, MAX_CLIP_SKIP, MAX_DENOISING_END, MAX_EMBEDDINGS,
+        MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_LISTED, MAX_LORA_NAME_CHARS, MAX_LORA_SCALE,
+        MAX_LORA_URL_BYTES, MAX_LORAS, MAX_MASK_PADDING, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE,
+        MAX_SCORE, MAX_SEED, MAX_SIGMA, MAX_STEPS, MAX_STRENGTH, MAX_TIMESTEP, MAX_TOKEN_CHARS, MAX_TOKENS,
+        PRESETS, SCHEDULER_KEYS, SCORES, SIDE, STRENGTH, STRENGTH_OF_MASK, default,
     },
 };
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use utoipa::openapi::{
 };
 
 use super::{
+    controlnet::controlnets,
     draft::Draft,
     field::{
         boolean, closed, integer, member, number, number_above, of_form, one_of, picture_uri, string, text,
@@ -112,6 +113,8 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
             .into(),
         ),
         ("loras", loras(draft, reading.is_closed)),
+        ("controlnets", controlnets(draft, reading.is_closed)),
+        ("embeddings", embeddings(draft, reading.is_closed)),
         ("image", says(picture_uri(), PICTURE).into()),
         (
             "mask",
@@ -147,6 +150,7 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
             "seed",
             says(integer(0, MAX_SEED), "Without it a random number below 2^32; the result says it").into(),
         ),
+        ("seeds", seeds()),
         ("num_images", or(integer(1, MAX_IMAGES), 1, "How many pictures").into()),
         ("scheduler", says(of_form("[A-Za-z]"), SCHEDULER).examples(["DPM++ 2M Karras"]).into()),
         ("scheduler_config", scheduler_config(draft)),
@@ -267,6 +271,46 @@ fn loras(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {
     list.max_items = Some(MAX_LORAS);
     list.description = Some("Changes to the model".to_owned());
     list.default = Some(json!([]));
+    list.into()
+}
+
+fn embeddings(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {
+    let path = string().min_length(Some(1)).pattern(Some(format!("^.{{1,{MAX_LORA_URL_BYTES}}}$")));
+    let path = path
+        .description(Some("A file of the workers' `--embedding-dir`; or what `path` of a LoRA may be too"));
+    let (token, default) =
+        (text(1, MAX_TOKEN_CHARS), if is_closed { "the name of the file" } else { "`tokens`" });
+    let token = says(token, &format!("What stands in a prompt for all its vectors; without it {default}"));
+    let embedding = member(Object::builder(), "path", path).property("token", token);
+    let embedding = embedding.description(Some("A word of the prompts that is not the model's own"));
+    let embedding = match is_closed {
+        true => draft.named("Embedding", closed(embedding)),
+        false => {
+            let token = string().min_length(Some(1)).max_length(Some(MAX_TOKEN_CHARS));
+            let mut tokens = Array::new(token);
+            tokens.schema_type = SchemaType::from_iter([Type::Array, Type::Null]);
+            (tokens.min_items, tokens.max_items) = (Some(1), Some(MAX_TOKENS));
+            tokens.default = Some(json!(["<s0>", "<s1>"]));
+            tokens.description = Some("A token for each vector, or one for all".to_owned());
+            draft.named("EmbeddingOfFal", embedding.property("tokens", tokens))
+        }
+    };
+    let mut list = Array::new(embedding);
+    list.schema_type = SchemaType::from_iter([Type::Array, Type::Null]);
+    list.max_items = Some(MAX_EMBEDDINGS);
+    list.description =
+        Some("Words of the prompts that are not the model's own (textual inversion)".to_owned());
+    list.default = Some(json!([]));
+    list.into()
+}
+
+fn seeds() -> RefOr<Schema> {
+    let seed = Object::builder().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(MAX_SEED));
+    let mut list = Array::new(seed);
+    list.schema_type = SchemaType::from_iter([Type::Array, Type::Null]);
+    (list.min_items, list.max_items) = (Some(1), Some(MAX_IMAGES as usize));
+    let text = "A seed for each picture, which is then that of this seed alone. Not together with `seed`";
+    list.description = Some(text.to_owned());
     list.into()
 }
 

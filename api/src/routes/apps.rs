@@ -33,9 +33,9 @@ struct ListedApp {
     max_pixels: u64,
     #[schema(value_type = Vec<String>)]
     schedulers: BTreeSet<String>,
-    /// What requests may have: `image`, `mask`, `loras`, `lora_scales`, `scheduler_config`,
-    /// `prompt_syntax`, `long_prompt`, `refiner`, `aesthetic_score`, `padding_mask_crop`, `hires`; and what the models
-    /// need (`mask_required`, `image_required`) or do not need (`no_mask`, `no_image`).
+    /// What requests may have: `image`, `mask`, `loras`, `lora_scales`, `embeddings`, `controlnets`, `seeds`,
+    /// `scheduler_config`, `prompt_syntax`, `long_prompt`, `refiner`, `aesthetic_score`, `padding_mask_crop`, `hires`;
+    /// and what the models need (`mask_required`, `image_required`) or do not need (`no_mask`, `no_image`).
     #[schema(value_type = Vec<String>)]
     features: BTreeSet<String>,
     /// Names of LoRAs.

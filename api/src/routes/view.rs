@@ -118,6 +118,10 @@ struct JobResult<'a> {
     /// The seed that gives these pictures again.
     #[schema(maximum = 9007199254740992i64)]
     seed: u64,
+    /// The seed of each picture, if the request gave them. The first is `seed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<u64>>, nullable = false)]
+    seeds: Option<&'a RawValue>,
 }
 
 /// Why a job failed.
@@ -146,7 +150,10 @@ pub(super) fn view(state: &JobState, end: Option<&Frame>, workers: Option<usize>
         started_at: state.started_at.map(|at| at.rfc3339()),
         finished_at: state.finished_at.map(|at| at.rfc3339()),
         warnings: completed.as_ref().and_then(|completed| completed.warnings),
-        result: completed.map(|completed| JobResult { images: completed.images, seed: completed.seed }),
+        result: completed.map(|completed| {
+            let picture::CompletedParts { images, seed, seeds, .. } = completed;
+            JobResult { images, seed, seeds }
+        }),
         error: match end.filter(|_| state.status == Status::Failed).and_then(|end| end.event()) {
             Some(Event::Failed { code, message }) => Some(JobError { code, message }),
             _ => None,

@@ -105,6 +105,10 @@ pub(crate) struct Pictures<'a> {
     /// The seed that gives these pictures again.
     #[schema(maximum = 9007199254740992i64)]
     seed: u64,
+    /// The seed of each picture, if the request gave them. The first is `seed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<u64>>, nullable = false)]
+    seeds: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "str::is_empty")]
     prompt: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,9 +122,10 @@ pub(crate) struct Pictures<'a> {
 
 impl<'a> Pictures<'a> {
     fn of(completed: &'a CompletedParts<'a>, prompt: &'a str) -> Self {
-        let CompletedParts { images, seed, timings, warnings } = completed;
+        let CompletedParts { images, seed, seeds, timings, warnings } = completed;
         let image = images.first();
-        Self { images, image, seed: *seed, prompt, timings: *timings, warnings: *warnings }
+        let (seed, seeds, timings, warnings) = (*seed, *seeds, *timings, *warnings);
+        Self { images, image, seed, seeds, prompt, timings, warnings }
     }
 }
 

@@ -1,9 +1,13 @@
 //! LoRAs by URL and Hub id: accepted where a worker of the app loads them.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use glimpse_shared::job::WorkerRecord;
 use serde_json::{Value, json};
 
-use crate::support::{Stack, demo, record};
+use crate::{
+    pictures::png,
+    support::{Stack, demo, record},
+};
 
 const URL: &str = "https://example.com/a.safetensors?token=x";
 const HUB: &str = "hf://owner/name";
@@ -47,6 +51,29 @@ async fn an_app_without_such_workers_refuses_them_on_every_route() {
         let answer = stack.post("/v1/images/generations", &openai.to_string()).await;
         assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("loras[0].path")));
     }
+}
+
+#[tokio::test]
+async fn a_controlnet_needs_a_worker_that_has_them() {
+    let stack = Stack::start().await;
+    let uri = format!("data:image/png;base64,{}", STANDARD.encode(png(64, 64)));
+    let body =
+        json!({ "app": "glimpse/demo", "prompt": "x", "controlnets": [{ "path": "canny", "image": uri }] });
+    let answer = stack.post("/v1/jobs", &body.to_string()).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let stack = Stack::start().await;
+    let mut old = record("worker", &demo());
+    old.features.retain(|feature| feature != "controlnets");
+    for worker in stack.store.workers().await.unwrap() {
+        let mut record = worker.record.clone();
+        record.features.clone_from(&old.features);
+        stack.store.heartbeat(&record).await.unwrap();
+    }
+    let answer = stack.post("/v1/jobs", &body.to_string()).await;
+    let error = &answer.json()["detail"][0];
+    assert_eq!((answer.status, &error["loc"]), (422, &json!(["body", "controlnets"])), "{}", answer.text());
+    assert_eq!((&error["type"], &error["input"]), (&json!("feature_not_supported"), &json!(["canny"])));
+    assert!(error["msg"].as_str().unwrap().contains("--controlnet-dir"), "{error}");
 }
 
 #[tokio::test]

@@ -70,8 +70,14 @@ struct Submit {
     members: Value,
 }
 
+#[cfg(test)]
+/// A picture as a data URI.
+fn picture() -> String {
+    format!("data:image/png;base64,{}", STANDARD.encode(png(64, 64)))
+}
+
 fn submits() -> [Submit; 4] {
-    let uri = format!("data:image/png;base64,{}", STANDARD.encode(png(64, 64)));
+    let uri = picture();
     [
         Submit { path: "/v1/jobs", members: json!({ "app": "glimpse/demo", "prompt": "a", "image": uri }) },
         Submit { path: "/queue/{owner}/{app}", members: json!({ "prompt": "a", "image_url": uri }) },
@@ -180,7 +186,7 @@ fn texts(schema: &Value) -> Vec<(Value, bool)> {
     }
     if let Some(most) = schema["pattern"].as_str().and_then(|pattern| pattern.strip_prefix("^.{1,")) {
         let most: u64 = most.trim_end_matches("}$").parse().expect("the most of it");
-        tries.extend([(json!(""), false), (json!("a/b"), true), (text(most + 1), false)]);
+        tries.extend([(json!(""), false), (json!("a/b.safetensors"), true), (text(most + 1), false)]);
     }
     // The patterns of pictures, schedulers and sizes do not say all that their values need.
     if schema["pattern"].as_str().is_some_and(|pattern| pattern.contains(r"]{0,63}/[")) {
@@ -195,7 +201,11 @@ fn texts(schema: &Value) -> Vec<(Value, bool)> {
 /// A valid value of a member that is not tried.
 fn sample(document: &Value, schema: &Value) -> Value {
     let schema = resolved(document, schema);
-    if has_type(schema, "string") { json!("a") } else { schema["minimum"].clone() }
+    match schema["pattern"].as_str() {
+        Some(pattern) if pattern.contains("[Dd][Aa][Tt][Aa]") => json!(picture()),
+        _ if has_type(schema, "string") => json!("a"),
+        _ => schema["minimum"].clone(),
+    }
 }
 
 fn objects(document: &Value, schema: &Value) -> Vec<(Value, bool)> {
@@ -239,7 +249,7 @@ fn lists(document: &Value, schema: &Value) -> Vec<(Value, bool)> {
 }
 
 /// The types of errors about fields that do not fit together, or to what the workers offer.
-const FIT: [&str; 9] = [
+const FIT: [&str; 12] = [
     "too_few_steps",
     "not_descending",
     "excluded",
@@ -249,6 +259,9 @@ const FIT: [&str; 9] = [
     "unexpected_mask",
     "missing_mask",
     "mask_size",
+    "empty_window",
+    "missing_preprocess",
+    "thresholds",
 ];
 
 #[cfg(test)]

@@ -177,7 +177,7 @@ mod tests {
         expect("a fox", &[("a fox", 1000)]);
         expect("a (red) fox", &[("a ", 1000), ("red", 1100), (" fox", 1000)]);
         expect("((a)) [b]", &[("a", 1210), (" ", 1000), ("b", 909)]);
-        expect("(a:1.3)(b : -.5 )", &[("a", 1300), ("b", -500)]);
+        expect("(a:1.3)(b : -.5 )", &[("a", 1300), ("b ", -500)]);
         expect("(a (b:2) c:0.5)", &[("a ", 500), ("b", 1000), (" c", 500)]);
         expect("(a [b] c)", &[("a ", 1100), ("b", 1000), (" c", 1100)]);
         // What is not closed weighs to the end; what is not opened is text.

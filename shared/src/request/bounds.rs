@@ -32,5 +32,11 @@ pub const MAX_STEPS: u64 = 50;
 pub const MAX_GUIDANCE: f64 = 30.0;
 /// The largest `guidance_rescale`.
 pub const MAX_RESCALE: f64 = 1.0;
+/// The most embeddings of one request.
+pub const MAX_EMBEDDINGS: usize = 8;
+/// The longest token of an embedding, in characters.
+pub const MAX_TOKEN_CHARS: usize = 64;
+/// The most tokens of one embedding: what a text encoder reads.
+pub const MAX_TOKENS: usize = 75;
 /// The most layers of the text encoders that may be skipped.
 pub const MAX_CLIP_SKIP: u64 = 12;

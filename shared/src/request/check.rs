@@ -5,9 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::prompt::PromptSyntax;
 
 use super::{
-    bounds::{
-        MAX_CLIP_SKIP, MAX_IMAGES, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_SEED, MAX_STEPS, default,
-    },
+    bounds::{MAX_CLIP_SKIP, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_STEPS, default},
     dialect::{Dialect, Names, Unknown},
     field_error::FieldError,
     fields::{Fields, Least},
@@ -15,6 +13,7 @@ use super::{
     output::{OutputFormat, PreviewSource},
     pictures::Fetched,
     sampling::Sampling,
+    seeds::Seeds,
     size::{GRID, SIDE, Size},
     spec::ImageSpec,
     wire_fields::{NamedSize, WireFields},
@@ -57,6 +56,7 @@ impl ImageSpec {
             .one_of("prompt_syntax", &[("plain", PromptSyntax::Plain), ("a1111", PromptSyntax::A1111)])
             .unwrap_or_default();
         let mut loras = fields.loras(offer, defaults.unknown, names);
+        let embeddings = fields.embeddings(defaults.unknown, names);
         if prompt_syntax == PromptSyntax::A1111 {
             fields.a1111_prompts([&prompt, &negative_prompt], &mut loras);
         }
@@ -66,6 +66,7 @@ impl ImageSpec {
             Names::Fal(_) => fields.fal(native),
             Names::OpenAi(_) => fields.openai(),
         };
+        let controlnets = fields.controlnets(defaults.unknown, names, fetched);
         let (width, height) = (fields.side("width"), fields.side("height"));
         let original = fields.original(num_inference_steps, names, fetched);
         let most = offer.max_pixels.min(MAX_PIXELS);
@@ -81,6 +82,7 @@ impl ImageSpec {
         };
         fields.area(size, most, wire.size);
         let parts = fields.parts(num_inference_steps, original.as_ref(), size, most);
+        let Seeds { first: seed, each: seeds, num_images } = fields.seeds(wire.num_images);
         let spec = Self {
             prompt,
             negative_prompt,
@@ -93,10 +95,13 @@ impl ImageSpec {
             prompt_syntax,
             long_prompt: fields.boolean("long_prompt").unwrap_or_default(),
             loras,
+            controlnets,
+            embeddings,
             original: original.map(Box::new),
             parts,
-            seed: fields.integer("seed", 0, MAX_SEED).unwrap_or_else(|| rand::random::<u32>().into()),
-            num_images: fields.integer("num_images", 1, MAX_IMAGES).or(wire.num_images).unwrap_or(1) as u32,
+            seed,
+            seeds,
+            num_images,
             scheduler,
             scheduler_config: config,
             preview_every: fields

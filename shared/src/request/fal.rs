@@ -28,9 +28,7 @@ const NAMED_FOR: u32 = 1024;
 pub const FAL_STRENGTH: f64 = 0.95;
 
 /// Fields of fal's SDXL endpoints that change the picture and that nothing here implements.
-pub const NOT_IMPLEMENTED: [&str; 27] = [
-    "embeddings",
-    "controlnets",
+pub const NOT_IMPLEMENTED: [&str; 25] = [
     "controlnet",
     "control_image_url",
     "controlnet_conditioning_scale",

@@ -181,6 +181,35 @@ impl Fields {
         chosen.map(|(_, value)| *value)
     }
 
+    /// The entries of a list of objects, at most `most`: an error for each that is none.
+    pub(super) fn objects(&mut self, field: &str, most: usize) -> Vec<Result<Self, Box<FieldError>>> {
+        let entries = match self.take(field) {
+            None => return Vec::new(),
+            Some(Value::Array(entries)) => entries,
+            Some(other) => {
+                self.wrong(field, "list_type", "Input should be a valid list", &other);
+                return Vec::new();
+            }
+        };
+        if entries.len() > most {
+            let msg = format!("List should have at most {most} items");
+            let ctx = json!({ "max_length": most });
+            self.out_of_bounds(field, "sequence_too_long", msg, &Value::Array(entries), ctx);
+            return Vec::new();
+        }
+        let object = |(index, entry)| {
+            let at = vec![Loc::Name(field.to_owned()), Loc::Index(index)];
+            match entry {
+                Value::Object(members) => Ok(Self::at(at, members)),
+                entry => {
+                    let msg = "Input should be a valid dictionary or object to extract fields from";
+                    Err(FieldError::within_body(at, "model_attributes_type", msg, &entry).into())
+                }
+            }
+        };
+        entries.into_iter().enumerate().map(object).collect()
+    }
+
     pub(super) fn refuse_rest(&mut self) {
         for (field, value) in std::mem::take(&mut self.body) {
             self.wrong(&field, "extra_forbidden", "Extra inputs are not permitted", &value);

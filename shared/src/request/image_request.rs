@@ -42,6 +42,12 @@ pub struct ImageRequest {
     /// Changes to the model, at most 8.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub loras: Vec<LoraRequest>,
+    /// ControlNets, at most 3.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub controlnets: Vec<ControlNetRequest>,
+    /// Words of the prompts that are not the model's own, at most 8.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub embeddings: Vec<EmbeddingRequest>,
     /// The input picture: a data URI, or a URL if the server fetches pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -69,6 +75,9 @@ pub struct ImageRequest {
     /// 0 to 2^53.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
+    /// One for each picture, 1 to 4.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<i64>,
     /// How many pictures, 1 to 4.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_images: Option<i64>,
@@ -100,4 +109,35 @@ pub struct LoraRequest {
     /// -10 to 10; 1 if the request does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
+}
+
+/// A ControlNet of a request, unchecked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ControlNetRequest {
+    /// A folder or a file under the workers' folder of ControlNets.
+    pub path: String,
+    /// Its picture: a data URI, or a URL if the server fetches pictures.
+    pub image: String,
+    /// 0 to 2; 1 if the request does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// The share of the steps before it begins; 0 if the request does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<f64>,
+    /// The share of the steps after which it has ended; 1 if the request does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<f64>,
+    /// How its picture is made from the sent one: `canny`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<String>,
+}
+
+/// An embedding of a request, unchecked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct EmbeddingRequest {
+    /// A file under the workers' folder of embeddings, an http or https URL, or `hf://OWNER/NAME[@REVISION][/FILE]`.
+    pub path: String,
+    /// What stands in a prompt for it; the name of its file if the request does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }

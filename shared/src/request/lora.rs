@@ -1,13 +1,12 @@
 //! The LoRAs of a request: their paths and scales.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::prompt::{LoraTag, Prompt, Side};
 
 use super::{
     dialect::{Names, Unknown},
-    field_error::{FieldError, Loc},
     fields::{Fields, Least},
     lora_path::{LoraName, LoraPath, LoraSource, fals_hub_id},
     offer::Offer,
@@ -59,30 +58,15 @@ impl Lora {
 impl Fields {
     /// Reads `loras`: returns the valid ones, and records the errors of the others.
     pub(super) fn loras(&mut self, offer: &Offer, unknown: Unknown, names: Names) -> Vec<Lora> {
-        let field = "loras";
-        let entries = match self.take(field) {
-            None => return Vec::new(),
-            Some(Value::Array(entries)) => entries,
-            Some(other) => {
-                self.wrong(field, "list_type", "Input should be a valid list", &other);
-                return Vec::new();
-            }
-        };
-        if entries.len() > MAX_LORAS {
-            let msg = format!("List should have at most {MAX_LORAS} items");
-            let ctx = json!({ "max_length": MAX_LORAS });
-            self.out_of_bounds(field, "sequence_too_long", msg, &Value::Array(entries), ctx);
-            return Vec::new();
-        }
-        let mut loras = Vec::with_capacity(entries.len());
-        for (index, entry) in entries.into_iter().enumerate() {
-            let at = vec![Loc::Name(field.to_owned()), Loc::Index(index)];
-            let Value::Object(members) = entry else {
-                let msg = "Input should be a valid dictionary or object to extract fields from";
-                self.errors.push(FieldError::within_body(at, "model_attributes_type", msg, &entry));
-                continue;
+        let mut loras = Vec::new();
+        for entry in self.objects("loras", MAX_LORAS) {
+            let mut fields = match entry {
+                Ok(fields) => fields,
+                Err(error) => {
+                    self.errors.push(*error);
+                    continue;
+                }
             };
-            let mut fields = Fields::at(at, members);
             let path = fields.lora_path(offer, names);
             let mut number = |field| fields.float(field, Least::From(-MAX_LORA_SCALE), MAX_LORA_SCALE);
             let scale = number("scale").unwrap_or(1.0);

@@ -5,9 +5,12 @@
 
 mod alpha;
 mod bounds;
+mod canny;
 mod check;
+mod controlnet;
 mod data_uri;
 mod dialect;
+mod embedding;
 mod fal;
 mod field_error;
 mod fields;
@@ -31,15 +34,19 @@ mod presets;
 mod sampling;
 mod scheduler_config;
 mod scheduler_names;
+mod seeds;
 mod size;
 mod spec;
 mod webp;
 mod wire_fields;
 
 pub use bounds::{MAX_IMAGES, MAX_PIXELS, MAX_SEED, MIN_PIXELS};
+pub use canny::Canny;
+pub use controlnet::{ControlNet, ControlNetName};
 pub use dialect::{Defaults, Dialect, Endpoint, Names, Task, Unknown};
+pub use embedding::{EMBEDDINGS, Embedding};
 pub use field_error::{FieldError, Loc, sent};
-pub use image_request::{ImageRequest, LoraRequest};
+pub use image_request::{ControlNetRequest, EmbeddingRequest, ImageRequest, LoraRequest};
 pub use input_image::{InputFormat, InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES};
 pub use lora::Lora;
 pub use lora_path::{HubLora, LoraName, LoraPath, LoraSource, LoraUrl, NoLoraPath};

@@ -21,8 +21,10 @@ pub const STRENGTH_OF_MASK: f64 = 0.9999;
 /// The largest share of the steps.
 pub const MAX_STRENGTH: f64 = 1.0;
 
+/// The field of a picture, and fal's name for it.
+pub(super) const IMAGE: (&str, &str) = ("image", "image_url");
 /// Each field of a picture, and fal's name for it.
-const FIELDS: [(&str, &str); 2] = [("image", "image_url"), ("mask", "mask_url")];
+const FIELDS: [(&str, &str); 2] = [IMAGE, ("mask", "mask_url")];
 
 /// The picture inputs of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,12 +54,18 @@ pub enum PictureSource<'a> {
 
 /// The sources of a request's pictures, unchecked. The caller fetches URLs before the check.
 pub fn picture_sources(body: &Map<String, Value>, names: Names) -> Vec<PictureSource<'_>> {
-    let given = |name: &str| body.get(name).filter(|value| !value.is_null());
-    let values = FIELDS
-        .iter()
-        .filter_map(|(own, fal)| given(own).or_else(|| names.are_fal().then(|| given(fal)).flatten()));
+    let values = FIELDS.iter().filter_map(|field| given(body, *field, names));
+    let entries = body.get("controlnets").and_then(Value::as_array).into_iter().flatten();
+    let controls = entries.filter_map(Value::as_object).filter_map(|entry| given(entry, IMAGE, names));
+    let values = values.chain(controls);
     let texts = values.filter_map(Value::as_str);
     texts.map(|text| if is_url(text) { PictureSource::Url(text) } else { PictureSource::Inline }).collect()
+}
+
+/// A field by our name or by fal's. If both are given, ours counts.
+fn given<'a>(members: &'a Map<String, Value>, (own, fal): (&str, &str), names: Names) -> Option<&'a Value> {
+    let given = |name: &str| members.get(name).filter(|value| !value.is_null());
+    given(own).or_else(|| names.are_fal().then(|| given(fal)).flatten())
 }
 
 fn is_url(text: &str) -> bool {
@@ -145,7 +153,7 @@ impl Fields {
     }
 
     /// Takes a field by our name or by fal's, and returns it with that name. If both are given, ours counts.
-    fn either(
+    pub(super) fn either(
         &mut self,
         (own, fal): (&'static str, &'static str),
         names: Names,
@@ -159,7 +167,7 @@ impl Fields {
     }
 
     /// Reads a picture, and decodes it once to check it. Returns its alpha channel too, if `with_alpha`.
-    fn picture(
+    pub(super) fn picture(
         &mut self,
         (field, value): (&'static str, Value),
         fetched: &Fetched,

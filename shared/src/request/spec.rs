@@ -5,6 +5,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
+    controlnet::ControlNet,
+    embedding::Embedding,
     input_image::InputImage,
     lora::Lora,
     output::{OutputFormat, PreviewSource},
@@ -34,11 +36,17 @@ pub struct ImageSpec {
     pub(super) long_prompt: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) loras: Vec<Lora>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) controlnets: Vec<ControlNet>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) embeddings: Vec<Embedding>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) original: Option<Box<Original>>,
     #[serde(default, skip_serializing_if = "Parts::are_none")]
     pub(super) parts: Parts,
     pub(super) seed: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) seeds: Vec<u64>,
     pub(super) num_images: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) scheduler: Option<String>,
@@ -114,10 +122,20 @@ impl ImageSpec {
         &self.loras
     }
 
-    /// What a worker should have loaded for this request: a digest of its LoRAs, in their order and with their scales;
-    /// `None` without LoRAs. See [`Job::affinity`](crate::job::Job::affinity).
+    /// ControlNets, at most 3.
+    pub fn controlnets(&self) -> &[ControlNet] {
+        &self.controlnets
+    }
+
+    /// Words of the prompts that are not the model's own, at most 8.
+    pub fn embeddings(&self) -> &[Embedding] {
+        &self.embeddings
+    }
+
+    /// What a worker should have loaded for this request: a digest of its LoRAs, in their order and with their scales,
+    /// and of the names of its ControlNets; `None` without both. See [`Job::affinity`](crate::job::Job::affinity).
     pub fn affinity(&self) -> Option<String> {
-        if self.loras.is_empty() {
+        if self.loras.is_empty() && self.controlnets.is_empty() {
             return None;
         }
         let mut hash = Sha256::new();
@@ -132,6 +150,11 @@ impl ImageSpec {
                     hash.update(scale.to_le_bytes());
                 }
             }
+        }
+        for controlnet in &self.controlnets {
+            hash.update([3]);
+            hash.update(controlnet.path().as_str());
+            hash.update([0]);
         }
         Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
@@ -193,6 +216,12 @@ impl ImageSpec {
     /// The seed: 0 to 2^53. The same seed gives the same pictures.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// The seed of each picture, as many as there are pictures; empty if one generator makes all of them. The first is
+    /// [`ImageSpec::seed`].
+    pub fn seeds(&self) -> &[u64] {
+        &self.seeds
     }
 
     /// How many pictures: 1 to 4.

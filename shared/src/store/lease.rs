@@ -119,7 +119,19 @@ pub struct Ending {
 impl Ending {
     /// The job has its pictures.
     pub fn completed(images: Vec<Image>, seed: u64, timings: Timings, warnings: Vec<Warning>) -> Self {
-        Self::of(Status::Completed, &Event::Completed { images, seed, timings, warnings })
+        let seeds = Vec::new();
+        Self::of(Status::Completed, &Event::Completed { images, seed, seeds, timings, warnings })
+    }
+
+    /// The job has its pictures, each with its own seed. `seeds` has as many as there are pictures.
+    pub fn completed_of_each(
+        images: Vec<Image>,
+        seeds: Vec<u64>,
+        timings: Timings,
+        warnings: Vec<Warning>,
+    ) -> Self {
+        let seed = seeds.first().copied().unwrap_or_default();
+        Self::of(Status::Completed, &Event::Completed { images, seed, seeds, timings, warnings })
     }
 
     /// The job failed.

@@ -39,7 +39,13 @@ fn event() -> impl Strategy<Value = Event> {
             |(images, seed, inference, decode, messages)| {
                 let warning = |message| Warning { code: WarningCode::PromptTruncated, message };
                 let warnings = messages.into_iter().map(warning).collect();
-                Event::Completed { images, seed, timings: Timings { inference, decode }, warnings }
+                Event::Completed {
+                    images,
+                    seed,
+                    seeds: Vec::new(),
+                    timings: Timings { inference, decode },
+                    warnings,
+                }
             }
         ),
         (prop::sample::select(codes.to_vec()), any::<String>())

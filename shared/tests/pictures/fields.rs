@@ -184,3 +184,14 @@ fn the_part_around_a_mask_needs_a_mask_of_the_pictures_size() {
         assert_eq!(errors.iter().map(FieldError::field).collect::<Vec<_>>(), [field], "{members}");
     }
 }
+
+#[test]
+fn the_pictures_of_controlnets_are_sources_too() {
+    let body = json!({ "prompt": "x", "controlnets": [
+        { "image": "data:,", "image_url": "http://not/read" }, { "image_url": "http://a/b" }, 7, { "path": "x" },
+    ] });
+    let body = body.as_object().unwrap();
+    assert_eq!(picture_sources(body, Names::Own), [PictureSource::Inline]);
+    let both = [PictureSource::Inline, PictureSource::Url("http://a/b")];
+    assert_eq!(picture_sources(body, Names::Fal(Task::Any)), both);
+}

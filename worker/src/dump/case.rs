@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::noise::GeneratorKind;
-use crate::pipeline::{HeightWidth, Hires, InputLatents, Inputs, LoraChoice, Rgb, SchedulerChoice};
+use crate::pipeline::{
+    ControlChoice, EdgeThresholds, EmbeddingChoice, HeightWidth, Hires, InputLatents, Inputs, LoraChoice,
+    Rgb, SchedulerChoice,
+};
 use crate::sdxl::{Precision, quote_non_finite};
 
 /// A request. Unknown fields are in `other`.
@@ -57,6 +60,10 @@ pub struct Case {
     strength: Option<f64>,
     #[serde(default, deserialize_with = "null_is_default")]
     loras: Vec<LoraField>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    controlnets: Vec<ControlField>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    embeddings: Vec<EmbeddingField>,
     denoising_start: Option<f64>,
     denoising_end: Option<f64>,
     refiner: Option<RefinerField>,
@@ -130,6 +137,28 @@ struct HiresField {
     scale: f64,
     strength: f64,
     steps: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ControlField {
+    /// A folder or a file, from the folder of the `cases.json`.
+    path: PathBuf,
+    /// The name of its picture's tensor.
+    image: String,
+    scale: Option<f64>,
+    start: Option<f64>,
+    end: Option<f64>,
+    /// Low and high threshold of Canny's edges.
+    canny: Option<[u16; 2]>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmbeddingField {
+    path: PathBuf,
+    token: Option<String>,
+    tokens: Option<Vec<String>>,
 }
 
 /// The name of a request, and the request or what is wrong with it.
@@ -219,14 +248,31 @@ impl Case {
             self.refiner.as_ref().and_then(of).or(own).unwrap_or(default)
         };
         // A path is relative to the folder of the cases, if the file exists there.
-        let lora = |lora: &LoraField| {
-            let beside = folder.with_file_name("").join(&lora.path);
-            let path = if beside.is_file() { beside } else { lora.path.clone() };
-            LoraChoice {
-                unet_scale: lora.unet_scale,
-                text_scale: lora.text_scale,
-                ..LoraChoice::file(path, lora.scale.unwrap_or(1.0))
-            }
+        let file = |path: &PathBuf| {
+            let beside = folder.with_file_name("").join(path);
+            if beside.is_file() { beside } else { path.clone() }
+        };
+        let lora = |lora: &LoraField| LoraChoice {
+            unet_scale: lora.unet_scale,
+            text_scale: lora.text_scale,
+            ..LoraChoice::file(file(&lora.path), lora.scale.unwrap_or(1.0))
+        };
+        let embedding = |embedding: &EmbeddingField| {
+            let EmbeddingField { path, token, tokens } = embedding;
+            let choice = EmbeddingChoice::file(file(path));
+            let named = tokens.clone().or_else(|| Some(vec![token.clone()?]));
+            EmbeddingChoice { tokens: named.unwrap_or(choice.tokens), ..choice }
+        };
+        let control = |control: &ControlField| -> Result<ControlChoice, String> {
+            let image = self.image(folder, &control.image)?;
+            let plain = ControlChoice::of(folder.with_file_name("").join(&control.path), image);
+            Ok(ControlChoice {
+                edges: control.canny.map(|[low, high]| EdgeThresholds { low, high }),
+                scale: control.scale.unwrap_or(plain.scale),
+                start: control.start.unwrap_or(plain.start),
+                end: control.end.unwrap_or(plain.end),
+                ..plain
+            })
         };
         let size = |pair: [u32; 2]| HeightWidth { height: pair[0], width: pair[1] };
         let plain = Inputs::new(&self.prompt, self.width, self.height);
@@ -263,6 +309,8 @@ impl Case {
             image,
             mask,
             loras: self.loras.iter().map(lora).collect(),
+            controlnets: self.controlnets.iter().map(control).collect::<Result<_, _>>()?,
+            embeddings: self.embeddings.iter().map(embedding).collect(),
             strength: self.strength.unwrap_or(plain.strength),
             latents,
             denoising_start: self.denoising_start,

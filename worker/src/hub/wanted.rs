@@ -13,6 +13,8 @@ pub enum ModelKind {
     Refiner,
     /// A VAE or a TAESD, with its files at the root.
     Autoencoder,
+    /// The text encoders of an SDXL model in the diffusers layout.
+    TextEncoders,
 }
 
 /// The files that a load reads: configurations, vocabularies, and the weights in one precision.
@@ -38,6 +40,7 @@ pub fn wanted(
             choice.part("text_encoder_2/", "model")?;
             choice.part("unet/", "diffusion_pytorch_model")?;
         }
+        ModelKind::TextEncoders => choice.text_encoders()?,
         ModelKind::Pipeline => {
             choice.file("model_index.json")?;
             choice.file("scheduler/scheduler_config.json")?;
@@ -48,9 +51,7 @@ pub fn wanted(
                 // This file is optional.
                 let _ = choice.file(&format!("{folder}/special_tokens_map.json"));
             }
-            for folder in ["text_encoder/", "text_encoder_2/"] {
-                choice.part(folder, "model")?;
-            }
+            choice.text_encoders()?;
             for folder in ["unet/", "vae/"] {
                 choice.part(folder, "diffusion_pytorch_model")?;
             }
@@ -74,6 +75,10 @@ impl Choice<'_> {
         }
         self.wanted.insert(name.to_owned());
         Ok(())
+    }
+
+    fn text_encoders(&mut self) -> Result<(), String> {
+        ["text_encoder/", "text_encoder_2/"].iter().try_for_each(|folder| self.part(folder, "model"))
     }
 
     fn part(&mut self, folder: &str, stem: &str) -> Result<(), String> {

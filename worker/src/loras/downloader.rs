@@ -1,4 +1,4 @@
-//! The download of a request's LoRAs, into the folder of downloaded LoRAs.
+//! The download of a request's LoRAs and embeddings, into the folder of downloaded LoRAs.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -30,6 +30,12 @@ pub struct Downloader {
 pub struct Downloaded(HashMap<LoraPath, (PathBuf, Pin)>);
 
 impl Downloaded {
+    /// These files and others.
+    pub fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
     /// The file of a path.
     pub fn file(&self, path: &LoraPath) -> Option<&Path> {
         self.0.get(path).map(|(file, _)| &**file)

@@ -1,4 +1,4 @@
-//! Why a LoRA could not be downloaded.
+//! Why a LoRA or an embedding could not be downloaded.
 
 use glimpse_shared::request::LoraPath;
 
@@ -11,6 +11,9 @@ pub enum LoraError {
     /// The request is at fault: the job fails without a retry.
     #[error("{0}")]
     Bad(String),
+    /// The same, of an embedding.
+    #[error("{0}")]
+    BadEmbedding(String),
     /// This attempt failed: the job may be tried again, by another worker.
     #[error("{0}")]
     Fault(String),
@@ -21,7 +24,16 @@ impl LoraError {
     pub fn of(self, path: &LoraPath) -> Self {
         match self {
             Self::Bad(why) => Self::Bad(format!("{path}: {why}")),
+            Self::BadEmbedding(why) => Self::BadEmbedding(format!("{path}: {why}")),
             Self::Fault(why) => Self::Fault(format!("{path}: {why}")),
+        }
+    }
+
+    /// The same, of an embedding.
+    pub fn of_embedding(self) -> Self {
+        match self {
+            Self::Bad(why) => Self::BadEmbedding(why),
+            other => other,
         }
     }
 
@@ -70,6 +82,7 @@ impl From<LoraError> for PipelineError {
     fn from(error: LoraError) -> Self {
         match error {
             LoraError::Bad(why) => Self::bad("loras", why),
+            LoraError::BadEmbedding(why) => Self::bad("embeddings", why),
             LoraError::Fault(message) => Self::Fault { message },
         }
     }

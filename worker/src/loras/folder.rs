@@ -1,9 +1,11 @@
-//! The folder of the LoRA files that requests may name.
+//! A folder of files that requests may name: of LoRAs, or of embeddings.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use glimpse_shared::{job::MAX_LISTED_LORAS, request::LoraName};
+
+use crate::inside::{self, NotInside};
 
 /// The ending of a LoRA's file.
 const ENDING: &str = ".safetensors";
@@ -20,7 +22,7 @@ impl LoraDir {
     pub fn open(folder: &Path) -> std::io::Result<Self> {
         let error = |kind, message: String| std::io::Error::new(kind, message);
         let real = folder.canonicalize().map_err(|e| {
-            let todo = "create the folder, or name the one with your LoRA files";
+            let todo = "create the folder, or name the one with your files";
             let reason = if e.kind() == ErrorKind::NotFound { "not found".to_owned() } else { e.to_string() };
             error(e.kind(), format!("{reason}: {todo}"))
         })?;
@@ -51,22 +53,12 @@ impl LoraDir {
         const FOLDER: &str = "a folder and not a file: name a .safetensors file in it";
         let name = name.as_str();
         let named = if name.ends_with(ENDING) { name.to_owned() } else { format!("{name}{ENDING}") };
-        // From the top, so that the answer does not say whether a file outside of the folder exists.
-        let path = self.0.join(named);
-        let mut above: Vec<&Path> = path.ancestors().take_while(|above| *above != self.0).collect();
-        above.reverse();
-        let mut real = self.0.clone();
-        for step in above {
-            real = match step.canonicalize() {
-                Ok(real) if real.starts_with(&self.0) => real,
-                Ok(_) => return Err("a link that leads out of the folder of LoRAs, which is not allowed"),
-                Err(_) if step.is_symlink() => {
-                    return Err("a link that leads nowhere: remove it or correct it");
-                }
-                Err(_) if self.0.join(name).is_dir() => return Err(FOLDER),
-                Err(_) => return Err("not found"),
-            };
-        }
+        let real = inside::find(&self.0, &named).map_err(|why| match why {
+            NotInside::LeadsOut => "a link that leads out of its folder, which is not allowed",
+            NotInside::LeadsNowhere => "a link that leads nowhere: remove it or correct it",
+            NotInside::Absent if self.0.join(name).is_dir() => FOLDER,
+            NotInside::Absent => "not found",
+        })?;
         match std::fs::metadata(&real) {
             Ok(status) if status.is_file() => Ok(real),
             Ok(status) if status.is_dir() => Err(FOLDER),

@@ -1,4 +1,4 @@
-//! Checks while a file arrives that it is a LoRA.
+//! Checks while a file arrives that it is a LoRA or an embedding. The pipeline refuses the one in the place of the other.
 
 use std::fs::File;
 use std::io;
@@ -7,6 +7,7 @@ use std::path::Path;
 
 use safetensors::tensor::Metadata;
 
+use crate::sdxl::embedding::EmbeddingPart;
 use crate::sdxl::lora::is_lora_tensor;
 
 /// The most bytes of a LoRA: 2 GiB.
@@ -101,7 +102,9 @@ impl HeaderCheck {
         let text = read(file, LENGTH, end - LENGTH)?;
         let header: Metadata = serde_json::from_slice(&text)
             .map_err(|_| "is not a LoRA: its header is not that of a safetensors file".to_owned())?;
-        if !header.offset_keys().iter().any(|name| is_lora_tensor(name)) {
+        let names = header.offset_keys();
+        let is_embedding = names.len() == 1 || names.iter().any(|name| EmbeddingPart::parse(name).is_some());
+        if !is_embedding && !names.iter().any(|name| is_lora_tensor(name)) {
             return Err(
                 "is not a LoRA: no tensor has the name of a LoRA's, of peft or kohya's scripts".to_owned()
             );

@@ -24,35 +24,42 @@ pub use folder::LoraDir;
 pub use shelf::Shelf;
 pub use url::{UrlLimits, UrlLoader};
 
-/// From where a worker loads LoRAs.
+/// From where a worker loads LoRAs and embeddings.
 #[derive(Debug, Clone, Default)]
 pub struct Loras {
     /// The folder of LoRA files, if any.
     pub folder: Option<LoraDir>,
+    /// The folder of embeddings, if any.
+    pub embeddings: Option<LoraDir>,
     /// The downloads, if any are allowed.
     pub downloader: Option<Arc<Downloader>>,
 }
 
 impl Loras {
-    /// From where it loads LoRAs besides its folder.
+    /// From where it loads them besides its folders.
     pub fn sources(&self) -> BTreeSet<LoraSource> {
         self.downloader.iter().flat_map(|downloader| downloader.sources()).collect()
     }
 
-    /// The download of a request's LoRAs; `None` if all of them are files of the folder. It ends early if the future is
+    /// The download of a request's LoRAs and embeddings; `None` if all of them are files of the folders. It ends early if the future is
     /// dropped.
     pub fn download(&self, spec: &ImageSpec) -> Option<BoxFuture<'static, Result<Downloaded, LoraError>>> {
-        let paths = spec.loras().iter().map(|lora| lora.path());
-        let paths: Vec<LoraPath> = paths.filter(|path| path.source().is_some()).cloned().collect();
-        if paths.is_empty() {
+        let elsewhere = |paths: Vec<&LoraPath>| -> Vec<LoraPath> {
+            paths.into_iter().filter(|path| path.source().is_some()).cloned().collect()
+        };
+        let loras = elsewhere(spec.loras().iter().map(|lora| lora.path()).collect());
+        let embeddings = elsewhere(spec.embeddings().iter().map(|embedding| embedding.path()).collect());
+        if loras.is_empty() && embeddings.is_empty() {
             return None;
         }
         let downloader = self.downloader.clone();
         Some(Box::pin(async move {
-            match downloader {
-                Some(downloader) => downloader.download(paths).await,
-                None => Err(LoraError::Bad("this worker loads LoRAs of its --lora-dir only".to_owned())),
-            }
+            let Some(downloader) = downloader else {
+                return Err(LoraError::Bad("this worker loads LoRAs of its --lora-dir only".to_owned()));
+            };
+            let of_loras = downloader.clone().download(loras).await?;
+            let of_embeddings = downloader.download(embeddings).await.map_err(LoraError::of_embedding)?;
+            Ok(of_loras.and(of_embeddings))
         }))
     }
 }

@@ -3,6 +3,7 @@
 
 use glimpse_shared::prompt::Part;
 
+use super::embeddings::Reading;
 use crate::sdxl::tokenizer::ClipTokenizer;
 
 /// The most chunks of a prompt. The UNet's cross-attention costs as many times as much.
@@ -38,17 +39,33 @@ pub(super) fn plain(tokenizer: &ClipTokenizer, text: &str) -> Result<Vec<Chunk>,
     Ok(if chunks.is_empty() { vec![Chunk::empty(tokenizer)] } else { chunks })
 }
 
-/// The chunks of a prompt in AUTOMATIC1111's syntax. There is at least one. Each part is tokenized by itself.
+/// The chunks of a prompt in AUTOMATIC1111's syntax. There is at least one. Each part is tokenized by itself. The vectors of
+/// an embedding are in one chunk.
 ///
 /// # Errors
 /// The tokenizer's message, if it fails.
-pub(super) fn a1111(tokenizer: &ClipTokenizer, parts: &[Part]) -> Result<Vec<Chunk>, String> {
+pub(super) fn a1111(reading: &Reading, parts: &[Part]) -> Result<Vec<Chunk>, String> {
+    let tokenizer = &reading.tokenizer;
     let mut filling = Filling::new(tokenizer);
     for part in parts {
         match part {
             Part::Break => filling.close(),
             Part::Text(text, weight) => {
-                tokenizer.words(text)?.into_iter().for_each(|token| filling.push(token, *weight));
+                let tokens = tokenizer.words(text)?;
+                let mut rest = &tokens[..];
+                while let Some((token, others)) = rest.split_first() {
+                    filling.make_room(*token);
+                    let word = reading.words.iter().find(|word| rest.starts_with(&word.name));
+                    rest = match word {
+                        None => others,
+                        Some(word) => &rest[word.name.len()..],
+                    };
+                    let ids = word.map_or(std::slice::from_ref(token), |word| &word.ids);
+                    if filling.open.len() + ids.len() > filling.size {
+                        filling.close();
+                    }
+                    filling.open.extend(ids.iter().map(|id| (*id, *weight)));
+                }
             }
         }
     }
@@ -76,7 +93,8 @@ impl<'a> Filling<'a> {
         Self { tokenizer, size, chunks: Vec::new(), open: Vec::new(), comma: None }
     }
 
-    fn push(&mut self, token: u32, weight: f64) {
+    /// Ends a chunk that is full. `token` is the next one.
+    fn make_room(&mut self, token: u32) {
         let full = self.open.len() == self.size;
         if Some(token) == self.tokenizer.comma() {
             self.comma = Some(self.open.len());
@@ -89,7 +107,6 @@ impl<'a> Filling<'a> {
         if self.open.len() == self.size {
             self.close();
         }
-        self.open.push((token, weight));
     }
 
     fn close(&mut self) {

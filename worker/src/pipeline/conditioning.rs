@@ -1,29 +1,16 @@
 //! Encodes prompts to the UNet's conditioning, as `encode_prompt` of diffusers' `StableDiffusionXLPipeline`.
 
-use std::rc::Rc;
-
 use candle_core::{DType, Device, Tensor};
 use glimpse_shared::prompt::{Prompt, PromptSyntax, Side};
 
 use super::chunks::{Chunk, MAX_CHUNKS, a1111, plain};
+use super::embeddings::{Reading, Readings};
 use super::error::PipelineError;
 use super::inputs::{HeightWidth, Inputs, SizeRule};
 use super::interrupt::Interrupt;
-use super::residence::Residence;
+use super::text_encoders::TextEncoders;
 use super::warning::PipelineWarning;
-use crate::sdxl::clip::ClipTextModel;
-use crate::sdxl::tokenizer::ClipTokenizer;
-
-/// The tokenizers and text encoders of a checkpoint: as many of both, two of SDXL base and one of a refiner.
-#[derive(Debug)]
-pub(super) struct TextEncoders {
-    pub(super) tokenizers: Vec<ClipTokenizer>,
-    pub(super) encoders: Vec<ClipTextModel>,
-    /// Where the weights of both encoders are.
-    pub(super) residence: Rc<Residence>,
-    /// A missing negative prompt is encoded as zeros, not as the empty text.
-    pub(super) force_zeros_for_empty_prompt: bool,
-}
+use crate::sdxl::ops;
 
 /// One prompt, encoded by all encoders.
 #[derive(Debug, Clone)]
@@ -49,14 +36,25 @@ impl TextEncoders {
     pub(super) fn encode(
         &self,
         inputs: &Inputs,
+        readings: &Readings,
         interrupt: Interrupt<'_>,
     ) -> Result<EncodedPrompts, PipelineError> {
-        self.residence.visited(|| self.encode_here(inputs, interrupt))
+        let encoded = self.residence.visited(|| self.encode_here(inputs, readings, interrupt))?;
+        if readings.has_embeddings() {
+            for prompt in [Some(&encoded.positive), encoded.negative.as_ref()].into_iter().flatten() {
+                if !(ops::is_finite(&prompt.embeds)? && ops::is_finite(&prompt.pooled)?) {
+                    let message = "with them the encoded prompt is not finite: use other files";
+                    return Err(PipelineError::bad("embeddings", message));
+                }
+            }
+        }
+        Ok(encoded)
     }
 
     fn encode_here(
         &self,
         inputs: &Inputs,
+        readings: &Readings,
         interrupt: Interrupt<'_>,
     ) -> Result<EncodedPrompts, PipelineError> {
         let or_first = |second: &Option<String>, first: &str| match second.as_deref() {
@@ -70,9 +68,9 @@ impl TextEncoders {
             return Err(PipelineError::bad("clip_skip", message));
         }
         let prompt_2 = or_first(&inputs.prompt_2, &inputs.prompt);
-        let tokens = self.tokens(inputs, Side::Positive, [&inputs.prompt, &prompt_2])?;
+        let tokens = self.tokens(inputs, readings, Side::Positive, [&inputs.prompt, &prompt_2])?;
         let mut warnings = Vec::from_iter(tokens.warning);
-        let mut positive = self.encode_one(tokens.chunks, skip, interrupt)?;
+        let mut positive = self.encode_one(tokens.chunks, readings, skip, interrupt)?;
         if !inputs.guided() {
             return Ok(EncodedPrompts { positive, negative: None, warnings });
         }
@@ -93,27 +91,33 @@ impl TextEncoders {
             negative => {
                 let first = negative.as_deref().unwrap_or("");
                 let second = or_first(&inputs.negative_prompt_2, first);
-                let tokens = self.tokens(inputs, Side::Negative, [first, &second])?;
+                let tokens = self.tokens(inputs, readings, Side::Negative, [first, &second])?;
                 warnings.extend(tokens.warning);
                 // `clip_skip` applies only to the prompt.
-                self.encode_one(tokens.chunks, 0, interrupt)?
+                self.encode_one(tokens.chunks, readings, 0, interrupt)?
             }
         };
-        self.lengthen(&mut positive, &negative, skip, interrupt)?;
-        self.lengthen(&mut negative, &positive, 0, interrupt)?;
+        self.lengthen(&mut positive, &negative, readings, skip, interrupt)?;
+        self.lengthen(&mut negative, &positive, readings, 0, interrupt)?;
         Ok(EncodedPrompts { positive, negative: Some(negative), warnings })
     }
 
     /// The chunks of a prompt: one, unless the request's syntax or `long_prompt` allows several.
-    fn tokens(&self, inputs: &Inputs, side: Side, prompts: [&str; 2]) -> Result<Tokens, PipelineError> {
+    fn tokens(
+        &self,
+        inputs: &Inputs,
+        readings: &Readings,
+        side: Side,
+        prompts: [&str; 2],
+    ) -> Result<Tokens, PipelineError> {
         let field = match side {
             Side::Positive => "prompt",
             Side::Negative => "negative_prompt",
         };
         let bad = |message: String| PipelineError::bad(field, message);
         if inputs.prompt_syntax.is_plain() && !inputs.long_prompt {
-            let tokens = |(tokenizer, prompt): (&ClipTokenizer, &str)| tokenizer.encode(prompt).map_err(bad);
-            let all = self.tokenizers.iter().zip(prompts).map(tokens).collect::<Result<Vec<_>, _>>()?;
+            let tokens = |(reading, prompt): (&Reading, &str)| reading.tokenizer.encode(prompt).map_err(bad);
+            let all = readings.encoders.iter().zip(prompts).map(tokens).collect::<Result<Vec<_>, _>>()?;
             // A single encoder is the whole model.
             let by = [0, 1].map(|i| all.get(i).or(all.first()).and_then(|tokens| tokens.truncated.clone()));
             let warning =
@@ -121,15 +125,15 @@ impl TextEncoders {
             let chunk = |ids| vec![Chunk { ids, weights: None }];
             return Ok(Tokens { chunks: all.into_iter().map(|tokens| chunk(tokens.ids)).collect(), warning });
         }
-        let chunks = |(tokenizer, prompt): (&ClipTokenizer, &str)| {
+        let chunks = |(reading, prompt): (&Reading, &str)| {
             let chunks = match inputs.prompt_syntax {
-                PromptSyntax::Plain => plain(tokenizer, prompt).map_err(bad)?,
+                PromptSyntax::Plain => plain(&reading.tokenizer, prompt).map_err(bad)?,
                 PromptSyntax::A1111 => {
                     let prompt = Prompt::parse(prompt, side).map_err(|error| bad(error.to_string()))?;
-                    a1111(tokenizer, &prompt.parts).map_err(bad)?
+                    a1111(reading, &prompt.parts).map_err(bad)?
                 }
             };
-            let (count, size) = (chunks.len(), tokenizer.length() - 2);
+            let (count, size) = (chunks.len(), reading.tokenizer.length() - 2);
             if count > MAX_CHUNKS {
                 return Err(bad(format!(
                     "is too long: it has {count} chunks of {size} tokens, and at most {MAX_CHUNKS} are read"
@@ -137,7 +141,7 @@ impl TextEncoders {
             }
             Ok(chunks)
         };
-        let mut chunks = self.tokenizers.iter().zip(prompts).map(chunks).collect::<Result<Vec<_>, _>>()?;
+        let mut chunks = readings.encoders.iter().zip(prompts).map(chunks).collect::<Result<Vec<_>, _>>()?;
         let most = chunks.iter().map(Vec::len).max().unwrap_or(1);
         for (chunks, tokenizer) in chunks.iter_mut().zip(&self.tokenizers) {
             chunks.resize(most, Chunk::empty(tokenizer));
@@ -150,6 +154,7 @@ impl TextEncoders {
         &self,
         prompt: &mut EncodedPrompt,
         other: &EncodedPrompt,
+        readings: &Readings,
         skip: usize,
         interrupt: Interrupt<'_>,
     ) -> Result<(), PipelineError> {
@@ -158,7 +163,7 @@ impl TextEncoders {
             return Ok(());
         }
         let chunks = self.tokenizers.iter().map(|tokenizer| vec![Chunk::empty(tokenizer)]).collect();
-        let empty = self.encode_one(chunks, skip, interrupt)?;
+        let empty = self.encode_one(chunks, readings, skip, interrupt)?;
         for _ in 0..missing / empty.embeds.dim(1)? {
             prompt.embeds = Tensor::cat(&[&prompt.embeds, &empty.embeds], 1)?;
             if let (Some(ids), Some(more)) = (&mut prompt.input_ids, &empty.input_ids) {
@@ -172,15 +177,17 @@ impl TextEncoders {
     fn encode_one(
         &self,
         chunks: Vec<Vec<Chunk>>,
+        readings: &Readings,
         skip: usize,
         interrupt: Interrupt<'_>,
     ) -> Result<EncodedPrompt, PipelineError> {
         let (mut pooled, mut halves) = (None, Vec::with_capacity(2));
-        for (chunks, encoder) in chunks.iter().zip(&self.encoders) {
+        let encoders = self.encoders.iter().zip(&readings.encoders);
+        for (chunks, (encoder, reading)) in chunks.iter().zip(encoders) {
             let (mut hidden, mut first) = (Vec::with_capacity(chunks.len()), None);
             for chunk in chunks {
                 interrupt.check()?;
-                let encoded = encoder.forward(&chunk.ids)?;
+                let encoded = encoder.forward_with(&chunk.ids, reading.more.as_ref())?;
                 // The input of the last layer, or of the layer `skip` layers earlier, without the final norm.
                 let states = &encoded.hidden_states[encoded.hidden_states.len() - 2 - skip];
                 hidden.push(match &chunk.weights {
@@ -256,11 +263,11 @@ impl Conditioning {
             embeds: repeated(|h| &h.embeds)?,
             pooled: repeated(|h| &h.pooled)?,
             time_ids: match sizes {
-                SizeRule::TextToImage => std::iter::repeat_n(pair, pictures).flatten().collect(),
-                // Image-to-image has all negatives first.
-                SizeRule::ImageToImage | SizeRule::Scores => {
-                    pair.into_iter().flat_map(|row| std::iter::repeat_n(row, pictures)).collect()
+                SizeRule::TextToImage if inputs.seeds.is_empty() => {
+                    std::iter::repeat_n(pair, pictures).flatten().collect()
                 }
+                // Image-to-image has all negatives first, and so has a picture that is made as if it were alone.
+                _ => pair.into_iter().flat_map(|row| std::iter::repeat_n(row, pictures)).collect(),
             },
         })
     }

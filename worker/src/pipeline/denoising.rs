@@ -3,6 +3,7 @@
 use candle_core::{D, DType, Tensor};
 
 use super::conditioning::{Conditioning, EncodedPrompt};
+use super::controlnets::ControlSet;
 use super::crop::Paste;
 use super::error::PipelineError;
 use super::lora_set::LoraSet;
@@ -44,6 +45,7 @@ pub struct SdxlDenoising {
     /// Watches the latents of all steps.
     pub(super) finite: FiniteWatch,
     pub(super) loras: LoraSet,
+    pub(super) controls: ControlSet,
     pub(super) warnings: Vec<PipelineWarning>,
 }
 
@@ -147,6 +149,42 @@ impl SdxlDenoising {
             text_embeds: self.conditioning.pooled.clone(),
             time_ids: self.conditioning.time_ids.clone(),
         })
+    }
+
+    /// [`SdxlDenoising::unet_inputs`] divided into those of each picture, if each is made as if it were alone: a UNet's
+    /// numbers depend on how many rows it has. All of them are one part otherwise.
+    pub(super) fn parts(&self, inputs: &UnetInputs) -> candle_core::Result<Vec<UnetInputs>> {
+        let pictures = self.noise.shape[0];
+        if !self.noise.are_apart() {
+            return Ok(vec![inputs.clone()]);
+        }
+        let rows = |picture: usize| (picture..inputs.timesteps.len()).step_by(pictures);
+        let part = |tensor: &Tensor, picture: usize| {
+            let rows: candle_core::Result<Vec<_>> =
+                rows(picture).map(|row| tensor.narrow(0, row, 1)).collect();
+            Tensor::cat(&rows?, 0)
+        };
+        (0..pictures)
+            .map(|picture| {
+                Ok(UnetInputs {
+                    sample: part(&inputs.sample, picture)?,
+                    timesteps: rows(picture).map(|row| inputs.timesteps[row]).collect(),
+                    encoder_hidden_states: part(&inputs.encoder_hidden_states, picture)?,
+                    text_embeds: part(&inputs.text_embeds, picture)?,
+                    time_ids: rows(picture).map(|row| inputs.time_ids[row].clone()).collect(),
+                })
+            })
+            .collect()
+    }
+
+    /// The predictions of [`SdxlDenoising::parts`] in the order of the undivided inputs: [G B, C, h, w].
+    pub(super) fn joined(&self, parts: &[Tensor]) -> candle_core::Result<Tensor> {
+        if let [whole] = parts {
+            return Ok(whole.clone());
+        }
+        let halves = parts.first().map_or(Ok(0), |part| part.dim(0))?;
+        let rows = (0..halves).flat_map(|half| parts.iter().map(move |part| part.narrow(0, half, 1)));
+        Tensor::cat(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)
     }
 
     /// Takes a step with the UNet's prediction, [G B, C, h, w] in the UNet's dtype. A GPU is not waited for.

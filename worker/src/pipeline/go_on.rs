@@ -3,16 +3,17 @@
 use candle_core::Tensor;
 
 use super::conditioning::{Conditioning, EncodedPrompt, EncodedPrompts};
+use super::controlnets::ControlSet;
 use super::denoising::{SdxlDenoising, SeededNoise};
 use super::error::PipelineError;
 use super::inputs::{HeightWidth, Hires, Inputs, SizeRule};
 use super::interrupt::Interrupt;
+use super::lora_set::LoraSet;
 use super::memory::JobSize;
 use super::picture::Rgb;
 use super::sdxl::SdxlPipeline;
 use super::second::{Model, Second};
 use super::window::Window;
-use crate::noise::Generator;
 use crate::sdxl::vae::Posterior;
 
 impl SdxlDenoising {
@@ -23,6 +24,8 @@ impl SdxlDenoising {
         (self.step, self.first, self.end) = (window.first, window.first, window.end);
         (self.model, self.sampler, self.conditioning) = (model, sampler, conditioning);
         self.noise = noise.unwrap_or_else(|| self.noise.clone());
+        // They are for the first part's UNet and size.
+        self.controls = ControlSet::default();
         self.latents = latents;
     }
 
@@ -45,11 +48,12 @@ impl SdxlPipeline {
         &self,
         inputs: &Inputs,
         prompts: (&EncodedPrompt, Option<&EncodedPrompt>),
+        loras: &LoraSet,
         noise: &SeededNoise,
         interrupt: Interrupt<'_>,
     ) -> Result<Option<Second>, PipelineError> {
         if let Some(share) = inputs.denoising_end.filter(|_| inputs.refined) {
-            return self.refined(inputs, share, interrupt).map(Some);
+            return self.refined(inputs, share, loras, interrupt).map(Some);
         }
         let Some(hires) = inputs.hires else { return Ok(None) };
         let Hires { strength, steps, .. } = hires;
@@ -60,13 +64,8 @@ impl SdxlPipeline {
             Conditioning::new(inputs, prompts, size, SizeRule::ImageToImage, self.options.dtype)?;
         let [pictures, channels, ..] = noise.shape;
         let scale = self.vae.config().scale();
-        let noise = SeededNoise {
-            generator: Generator::new(inputs.generator.unwrap_or(self.options.generator), inputs.seed),
-            shape: [pictures, channels, size.height as usize / scale, size.width as usize / scale],
-            device: noise.device.clone(),
-            newest: None,
-            draws: 0,
-        };
+        let shape = [pictures, channels, size.height as usize / scale, size.width as usize / scale];
+        let noise = SeededNoise::new(inputs, self.options.generator, shape, noise.device.clone());
         Ok(Some(Second { model: Model::Own, sampler, window, conditioning, noise: Some(noise) }))
     }
 
@@ -74,6 +73,7 @@ impl SdxlPipeline {
         &self,
         inputs: &Inputs,
         share: f64,
+        loras: &LoraSet,
         interrupt: Interrupt<'_>,
     ) -> Result<Second, PipelineError> {
         let Some(refiner) = &self.refiner else {
@@ -85,8 +85,10 @@ impl SdxlPipeline {
         }
         let sampler = self.sampler_of(&refiner.scheduler, inputs, inputs.num_inference_steps)?;
         let window = Window::after(share, sampler.as_ref(), Self::train_timesteps(&refiner.scheduler)?)?;
+        let readings = refiner.text.readings(inputs, loras, interrupt)?;
+        let encode = || refiner.text.encode(inputs, &readings, interrupt);
         let EncodedPrompts { positive, negative, .. } =
-            self.memory.retried("the refiner's prompts", || refiner.text.encode(inputs, interrupt))?;
+            self.memory.retried("the refiner's prompts", encode)?;
         let prompts = (&positive, negative.as_ref());
         let conditioning =
             Conditioning::new(inputs, prompts, inputs.size(), refiner.sizes, self.options.dtype)?;

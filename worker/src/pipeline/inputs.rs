@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use glimpse_shared::prompt::PromptSyntax;
 use serde_json::{Map, Value};
 
+use super::control_choice::ControlChoice;
+use super::embedding_choice::EmbeddingChoice;
 use super::error::PipelineError;
 use super::picture::Rgb;
 use crate::noise::GeneratorKind;
@@ -114,9 +116,11 @@ pub struct Inputs {
     pub height: u32,
     /// The seed of the noise.
     pub seed: u64,
+    /// A seed for each picture, which is then made as if it were alone; empty if [`Inputs::seed`] is that of all.
+    pub seeds: Vec<u64>,
     /// The generator of the noise; the pipeline's own if `None`.
     pub generator: Option<GeneratorKind>,
-    /// Number of pictures. Picture k has the k-th part of one draw of noise.
+    /// Number of pictures. Without [`Inputs::seeds`] picture k has the k-th part of one draw of noise.
     pub num_images_per_prompt: usize,
     /// Number of last layers of the text encoders to skip, besides the last layer.
     pub clip_skip: Option<usize>,
@@ -141,6 +145,10 @@ pub struct Inputs {
     pub mask: Option<Rgb>,
     /// The LoRAs of this job; their changes are summed.
     pub loras: Vec<LoraChoice>,
+    /// The ControlNets of this job; their residuals are summed.
+    pub controlnets: Vec<ControlChoice>,
+    /// The embeddings of this job.
+    pub embeddings: Vec<EmbeddingChoice>,
     /// 0..1: the share of the steps that are run on the input picture. A larger value keeps less of it.
     pub strength: f64,
     /// Latents in place of [`Inputs::image`].
@@ -179,6 +187,7 @@ impl Inputs {
             width,
             height,
             seed: 0,
+            seeds: Vec::new(),
             generator: None,
             num_images_per_prompt: 1,
             clip_skip: None,
@@ -192,6 +201,8 @@ impl Inputs {
             image: None,
             mask: None,
             loras: Vec::new(),
+            controlnets: Vec::new(),
+            embeddings: Vec::new(),
             strength: 0.3,
             latents: None,
             denoising_start: None,
@@ -232,6 +243,11 @@ impl Inputs {
             let message = format!("{} is not in 1 to {MAX_PICTURES}", self.num_images_per_prompt);
             return Err(PipelineError::bad("num_images", message));
         }
+        if !self.seeds.is_empty() && self.seeds.len() != self.num_images_per_prompt {
+            let (seeds, pictures) = (self.seeds.len(), self.num_images_per_prompt);
+            let message = format!("there are {seeds} of them for {pictures} pictures: name one for each");
+            return Err(PipelineError::bad("seeds", message));
+        }
         if !self.guidance_scale.is_finite() {
             return Err(PipelineError::bad("guidance_scale", "is not a finite number"));
         }
@@ -243,6 +259,7 @@ impl Inputs {
                 return Err(PipelineError::bad(field, "does not have as many bytes as its size needs"));
             }
         }
+        self.controlnets.iter().try_for_each(ControlChoice::check)?;
         if self.mask.is_some() && self.image.is_none() {
             return Err(PipelineError::bad("mask", "needs an image"));
         }

@@ -7,14 +7,16 @@ use candle_core::DType;
 use super::adapters::{Adapters, Modules};
 use super::autoencoder::Autoencoder;
 use super::component::component;
-use super::conditioning::TextEncoders;
+use super::controlnets::ControlNets;
 use super::inputs::SizeRule;
 use super::memory::Memory;
 use super::options::LoadOptions;
 use super::refiner::Refiner;
 use super::residence::Residence;
 use super::sdxl::SdxlPipeline;
-use super::source::{Source, TEXT_ENCODERS, TOKENIZERS};
+use super::source::{Source, TOKENIZERS};
+use super::text_encoders::TextEncoders;
+use super::text_source::TEXT_ENCODERS;
 use crate::schedulers::SchedulerConfig;
 use crate::sdxl::clip::{ClipConfig, ClipTextModel};
 use crate::sdxl::ops::allow_tf32;
@@ -39,7 +41,14 @@ impl SdxlPipeline {
     /// # Errors
     /// If a JSON file or a tokenizer is wrong, or the device fails.
     pub fn random(config: ConfigFiles, seed: u64, options: LoadOptions) -> Result<Self, LoadError> {
-        let options = LoadOptions { config: None, vae: None, taesd: None, ..options };
+        let options = LoadOptions {
+            config: None,
+            vae: None,
+            text_encoders: None,
+            refiner: None,
+            taesd: None,
+            ..options
+        };
         Self::of(&Source::random(&options, config, seed), options.clone())
     }
 
@@ -48,7 +57,7 @@ impl SdxlPipeline {
         // The refiner's own autoencoder is not read.
         let refiner = options.refiner.clone().map(|model| {
             let vae = Some(model.clone());
-            LoadOptions { model, config: None, vae, refiner: None, ..options.clone() }
+            LoadOptions { model, config: None, vae, text_encoders: None, refiner: None, ..options.clone() }
         });
         let refiner = refiner.as_ref().map(Source::open).transpose()?;
         let head = Head::read(source, &options)?;
@@ -74,6 +83,8 @@ impl SdxlPipeline {
             _ => None,
         };
         let memory = Memory::new(residence, options.max_pixels);
+        let LoadOptions { dtype, ref device, precision, controlnets_kept, .. } = options;
+        let controlnets = ControlNets::new(dtype, device.clone(), precision, controlnets_kept);
 
         let (taesd, settings) = source.taesd()?;
         if taesd.config().latent_channels != vae.config().latent_channels
@@ -82,7 +93,19 @@ impl SdxlPipeline {
             return Err(settings
                 .wrong("latent_channels", "or the number of levels differs from that of the model's VAE"));
         }
-        Ok(Self { text, unet, vae, taesd, scheduler, adapters, memory, scores, refiner, options })
+        Ok(Self {
+            text,
+            unet,
+            vae,
+            taesd,
+            scheduler,
+            adapters,
+            controlnets,
+            memory,
+            scores,
+            refiner,
+            options,
+        })
     }
 }
 
@@ -260,7 +283,7 @@ struct TextEncoder {
 
 fn text_encoder(source: &Source<'_>, options: &LoadOptions, index: usize) -> Result<TextEncoder, LoadError> {
     let files = source.config();
-    let (config, settings) = component(&files.component(TEXT_ENCODERS[index]), ClipConfig::read)?;
+    let (config, settings) = component(&source.text_config(index), ClipConfig::read)?;
     let tokenizer = ClipTokenizer::open(&files.component(TOKENIZERS[index]))?;
     if tokenizer.length() > config.max_position_embeddings {
         return Err(settings.wrong("max_position_embeddings", "is below the tokenizer's model_max_length"));

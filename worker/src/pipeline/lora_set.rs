@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use super::error::PipelineError;
 use super::lora_files::Stamp;
-use super::warning::PipelineWarning;
 use crate::sdxl::lora::{LoraFile, LoraTarget};
 
 /// The strengths of a LoRA.
@@ -70,15 +69,6 @@ impl LoraSet {
                 format!("{}: {what} is not finite: use a smaller scale or another file", names.join(", ")),
             ),
         }
-    }
-
-    /// What of the files has no effect.
-    pub(super) fn warnings(&self) -> impl Iterator<Item = PipelineWarning> {
-        let with_words = self.0.iter().filter(|entry| !entry.file.embeddings().is_empty());
-        with_words.map(|entry| PipelineWarning::LoraEmbeddingsIgnored {
-            lora: entry.name.clone(),
-            words: entry.file.embeddings().iter().map(|embedding| embedding.name.clone()).collect(),
-        })
     }
 }
 

@@ -17,6 +17,9 @@ pub struct LoadOptions {
     pub config: Option<PathBuf>,
     /// Another autoencoder than the model's: a folder with `config.json`, or a `.safetensors` file.
     pub vae: Option<PathBuf>,
+    /// Other text encoders than the model's: a folder with `text_encoder` and `text_encoder_2`, or with
+    /// `clip_l.safetensors` and `clip_g.safetensors`, or a checkpoint with SGM's names.
+    pub text_encoders: Option<PathBuf>,
     /// A folder with an `AutoencoderTiny` or with TAESD's original files. `None`: `taesd` in the model's folder.
     pub taesd: Option<PathBuf>,
     /// A refiner for the last steps of requests that name them: a folder or a file as `model`.
@@ -36,6 +39,8 @@ pub struct LoadOptions {
     /// Whether to need less device memory, for more time and slightly other pictures: the text encoders rest in host
     /// memory between prompts, and the VAE works in tiles.
     pub low_memory: bool,
+    /// The most ControlNets that stay loaded after their jobs.
+    pub controlnets_kept: usize,
 }
 
 impl LoadOptions {
@@ -45,6 +50,7 @@ impl LoadOptions {
             model: model.into(),
             config: None,
             vae: None,
+            text_encoders: None,
             taesd: None,
             refiner: None,
             device: Device::Cpu,
@@ -54,6 +60,7 @@ impl LoadOptions {
             max_pixels: 2048 * 1024,
             cuda_graph: false,
             low_memory: false,
+            controlnets_kept: 3,
         }
     }
 }

@@ -25,7 +25,8 @@ impl Rgb {
         bytes > 0 && self.data.len() as u64 == bytes
     }
 
-    /// The picture in another size, with the Lanczos filter, as diffusers' `VaeImageProcessor.resize`.
+    /// The picture in another size, with the Lanczos filter, as diffusers' `VaeImageProcessor.resize`. The picture must
+    /// be whole.
     pub(super) fn resized(&self, width: u32, height: u32) -> Cow<'_, Self> {
         if (self.width, self.height) == (width, height) {
             return Cow::Borrowed(self);
@@ -82,6 +83,13 @@ impl Rgb {
     /// The picture as the input of an encoder: [1, 3, H, W] in -1..1.
     pub(super) fn to_tensor(&self, device: &Device) -> candle_core::Result<Tensor> {
         let values: Vec<f32> = self.data.iter().map(|byte| f32::from(*byte) / 255.0 * 2.0 - 1.0).collect();
+        let rows = Tensor::from_vec(values, (1, self.height as usize, self.width as usize, 3), device)?;
+        rows.permute((0, 3, 1, 2))?.contiguous()
+    }
+
+    /// The picture as the input of a ControlNet: [1, 3, H, W] in 0..1.
+    pub(super) fn to_unit_tensor(&self, device: &Device) -> candle_core::Result<Tensor> {
+        let values: Vec<f32> = self.data.iter().map(|byte| f32::from(*byte) / 255.0).collect();
         let rows = Tensor::from_vec(values, (1, self.height as usize, self.width as usize, 3), device)?;
         rows.permute((0, 3, 1, 2))?.contiguous()
     }

@@ -1,7 +1,7 @@
 //! A refiner: a second model for the last steps, as `StableDiffusionXLImg2ImgPipeline` with SDXL's refiner.
 
-use super::conditioning::TextEncoders;
 use super::inputs::SizeRule;
+use super::text_encoders::TextEncoders;
 use crate::schedulers::SchedulerConfig;
 use crate::sdxl::unet::Unet;
 

@@ -4,7 +4,8 @@ use candle_core::{DType, Tensor};
 
 use super::adapters::Adapters;
 use super::autoencoder::Autoencoder;
-use super::conditioning::{Conditioning, EncodedPrompts, TextEncoders};
+use super::conditioning::{Conditioning, EncodedPrompts};
+use super::controlnets::ControlNets;
 use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
 use super::device;
 use super::error::PipelineError;
@@ -18,10 +19,11 @@ use super::picture::Rgb;
 use super::refiner::Refiner;
 use super::second::{Model, Second};
 use super::start::Start;
+use super::text_encoders::TextEncoders;
 use super::warning::PipelineWarning;
 use super::window::Window;
-use crate::noise::Generator;
 use crate::schedulers::SchedulerConfig;
+use crate::sdxl::controlnet::Base;
 use crate::sdxl::ops::FiniteWatch;
 use crate::sdxl::taesd::Taesd;
 use crate::sdxl::unet::{Unet, UnetInputs};
@@ -35,6 +37,7 @@ pub struct SdxlPipeline {
     pub(super) taesd: Taesd,
     pub(super) scheduler: SchedulerConfig,
     pub(super) adapters: Adapters,
+    pub(super) controlnets: ControlNets,
     pub(super) memory: Memory,
     /// Whether the UNet is told aesthetic scores, as that of a refiner.
     pub(super) scores: bool,
@@ -77,25 +80,26 @@ impl SdxlPipeline {
         let window = Window::of(inputs, sampler.as_ref(), Self::train_timesteps(&self.scheduler)?)?;
         let loras = self.adapters.load(&inputs.loras, interrupt)?;
         self.memory.retried("the LoRAs", || self.adapters.activate(&loras, interrupt))?;
-        let EncodedPrompts { positive, negative, warnings } =
-            self.memory.retried("the prompts", || self.text.encode(inputs, interrupt))?;
-        let warnings = warnings.into_iter().chain(loras.warnings()).collect();
+        let mut readings = self.text.readings(inputs, &loras, interrupt)?;
+        let EncodedPrompts { positive, negative, mut warnings } =
+            self.memory.retried("the prompts", || self.text.encode(inputs, &readings, interrupt))?;
+        warnings.append(&mut readings.warnings);
+        let base =
+            Base { unet: self.unet.config(), latent_channels: self.vae.config().latent_channels, scale };
+        let controls =
+            self.memory.retried("the ControlNets", || self.controlnets.load(inputs, base, interrupt))?;
         let prompts = (&positive, negative.as_ref());
         let sizes = self.sizes(inputs);
         let conditioning = Conditioning::new(inputs, prompts, inputs.size(), sizes, self.options.dtype)?;
-        let mut noise = SeededNoise {
-            generator: Generator::new(inputs.generator.unwrap_or(self.options.generator), inputs.seed),
-            shape: [
-                inputs.num_images_per_prompt,
-                self.vae.config().latent_channels,
-                inputs.height as usize / scale,
-                inputs.width as usize / scale,
-            ],
-            device: self.options.device.clone(),
-            newest: None,
-            draws: 0,
-        };
-        let second = self.second(inputs, prompts, &noise, interrupt)?;
+        let shape = [
+            inputs.num_images_per_prompt,
+            self.vae.config().latent_channels,
+            inputs.height as usize / scale,
+            inputs.width as usize / scale,
+        ];
+        let device = self.options.device.clone();
+        let mut noise = SeededNoise::new(inputs, self.options.generator, shape, device);
+        let second = self.second(inputs, prompts, &loras, &noise, interrupt)?;
         interrupt.check()?;
         let takes_mask = self.required_input() == RequiredInput::Mask;
         let start = Start::new(inputs, &self.vae, sampler.as_ref(), window.first, takes_mask, &mut noise);
@@ -124,6 +128,7 @@ impl SdxlPipeline {
             last: None,
             finite: FiniteWatch::default(),
             loras,
+            controls,
             warnings,
         })
     }
@@ -165,7 +170,8 @@ impl Pipeline for SdxlPipeline {
     }
 
     fn step(&self, batch: &mut [&mut SdxlDenoising]) -> Result<(), PipelineError> {
-        // One UNet call per size, length of the prompts, set of LoRAs and UNet, in the order of the jobs.
+        // One UNet call per size, length of the prompts, set of LoRAs and UNet, in the order of the jobs. A job with
+        // ControlNets has one of its own.
         let mut waiting: Vec<&mut SdxlDenoising> = Vec::new();
         for denoising in batch.iter_mut() {
             if self.progress(denoising).is_done() {
@@ -177,25 +183,42 @@ impl Pipeline for SdxlPipeline {
         while let Some(first) = waiting.first() {
             let (size, loras) = (first.latents.dims()[2..].to_vec(), first.loras.clone());
             let (tokens, model) = (first.conditioning.embeds.dim(1)?, first.model);
-            let (mut group, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| {
+            let controls = first.controls.clone();
+            let at = StepProgress { step: first.step - first.first, steps: first.end - first.first };
+            let apart = first.noise.are_apart();
+            let (mut group, mut others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| {
                 d.latents.dims()[2..] == size
                     && d.conditioning.embeds.dims()[1] == tokens
                     && d.loras == loras
                     && d.model == model
+                    && d.controls.goes_with(&controls)
+                    && d.noise.are_apart() == apart
             });
+            if apart {
+                others.splice(0..0, group.split_off(1));
+            }
             let unet = match (model, &self.refiner) {
                 (Model::Refiner, Some(refiner)) => &refiner.unet,
                 _ => &self.unet,
             };
             waiting = others;
             self.memory.retried("the LoRAs", || self.adapters.activate(&loras, Interrupt::never()))?;
-            let pictures = group.iter().map(|d| d.noise.shape[0]).sum();
+            let pictures = if apart { 1 } else { group.iter().map(|d| d.noise.shape[0]).sum() };
             let all_inputs = group
                 .iter()
                 .map(|d| d.unet_inputs(self.options.dtype))
                 .collect::<candle_core::Result<Vec<_>>>()?;
-            let predict = || Ok(unet.forward(&join(&all_inputs)?)?);
-            let predictions = self.memory.fit(self.size(&size, pictures), predict)?;
+            let joined = join(&all_inputs)?;
+            let parts = if apart { group[0].parts(&joined)? } else { vec![joined] };
+            let mut predicted = Vec::with_capacity(parts.len());
+            for part in &parts {
+                let predict = || {
+                    let residuals = controls.residuals(part, at.step, at.steps)?;
+                    Ok(unet.forward_with(part, residuals.as_ref())?)
+                };
+                predicted.push(self.memory.fit(self.size(&size, pictures), predict)?);
+            }
+            let predictions = group[0].joined(&predicted)?;
             let mut row = 0;
             for (denoising, unet_inputs) in group.iter_mut().zip(&all_inputs) {
                 let rows = unet_inputs.timesteps.len();

@@ -42,6 +42,6 @@ impl Second {
     /// [B, C, h, w].
     pub(super) fn draws(&mut self) -> candle_core::Result<Option<[Tensor; 2]>> {
         let Some(noise) = &mut self.noise else { return Ok(None) };
-        Ok(Some([noise.draw_for(noise.shape[0])?, noise.draw()?]))
+        Ok(Some([noise.draw_for_all()?, noise.draw()?]))
     }
 }

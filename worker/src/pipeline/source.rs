@@ -8,14 +8,13 @@ use candle_core::DType;
 use super::component::component;
 use super::marks::Marks;
 use super::options::LoadOptions;
+use super::text_source::{TEXT_ENCODERS, TextSource};
 use crate::sdxl::clip::ClipConfig;
 use crate::sdxl::taesd::{Taesd, TaesdConfig};
 use crate::sdxl::unet::UnetConfig;
 use crate::sdxl::vae::{self, VaeConfig};
 use crate::sdxl::{ConfigFiles, LoadError, Naming, Settings, Shards, WeightFiles, not_a_file, sgm};
 
-/// The folders of the text encoders.
-pub(super) const TEXT_ENCODERS: [&str; 2] = ["text_encoder", "text_encoder_2"];
 /// The folders of the tokenizers.
 pub(super) const TOKENIZERS: [&str; 2] = ["tokenizer", "tokenizer_2"];
 
@@ -33,6 +32,7 @@ pub(super) struct Source<'a> {
     options: &'a LoadOptions,
     config: ConfigFiles,
     weights: WeightSource,
+    text: TextSource,
 }
 
 #[derive(Clone)]
@@ -61,12 +61,19 @@ impl<'a> Source<'a> {
             (None, WeightSource::File(shards)) if shards.is_refiner() => ConfigFiles::SdxlRefiner(""),
             (None, WeightSource::File(_)) => ConfigFiles::SdxlBase(""),
         };
-        Ok(Self { options, config, weights })
+        let text = match (&options.text_encoders, &weights) {
+            (Some(path), _) => TextSource::open(path)?,
+            (None, WeightSource::Folder(folder)) => TextSource::Folder(folder.clone()),
+            (None, WeightSource::File(shards)) => TextSource::Checkpoint(shards.clone()),
+        };
+        Ok(Self { options, config, weights, text })
     }
 
     /// Random weights in the shape that `config` describes. The options' paths are not used.
     pub(super) fn random(options: &'a LoadOptions, config: ConfigFiles, seed: u64) -> Self {
-        Self { options, config, weights: WeightSource::File(Rc::new(Shards::random(seed))) }
+        let shards = Rc::new(Shards::random(seed));
+        let text = TextSource::Checkpoint(shards.clone());
+        Self { options, config, weights: WeightSource::File(shards), text }
     }
 
     /// The JSON files and tokenizers.
@@ -83,7 +90,9 @@ impl<'a> Source<'a> {
             WeightSource::File(shards) if shards.is_random() => Ok(Marks::default()),
             WeightSource::File(shards) => {
                 let marks = Marks::read(shards)?;
-                match shards.not_a_checkpoint(self.options.vae.is_none()) {
+                match shards
+                    .not_a_checkpoint(self.options.text_encoders.is_none(), self.options.vae.is_none())
+                {
                     Some(message) => Err(malformed(shards.path(), message)),
                     None => Ok(marks),
                 }
@@ -94,6 +103,12 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The configuration of a text encoder, 0 or 1. A folder of `--text-encoders` has its own.
+    pub(super) fn text_config(&self, index: usize) -> ConfigFiles {
+        let own = self.options.text_encoders.as_ref().and_then(|_| self.text.config(index));
+        own.unwrap_or_else(|| self.config.component(TEXT_ENCODERS[index]))
+    }
+
     /// The weights of a text encoder, 0 or 1.
     pub(super) fn text_encoder(
         &self,
@@ -101,18 +116,8 @@ impl<'a> Source<'a> {
         config: &ClipConfig,
         dtype: DType,
     ) -> Result<Rc<WeightFiles>, LoadError> {
-        let files = match &self.weights {
-            WeightSource::Folder(folder) => {
-                self.folder(&folder.join(TEXT_ENCODERS[index]), "model", dtype)?
-            }
-            WeightSource::File(shards) => {
-                let naming = match index {
-                    0 => sgm::text_encoder(),
-                    _ => sgm::text_encoder_2(config, shards.is_refiner()),
-                };
-                WeightFiles::new(shards.clone(), naming, dtype, &self.options.device)
-            }
-        };
+        let LoadOptions { precision, device, .. } = self.options;
+        let files = self.text.weights(index, config, *precision, dtype, device)?;
         Ok(files.logged_as(["text encoder 1", "text encoder 2"][index]))
     }
 
@@ -127,7 +132,7 @@ impl<'a> Source<'a> {
         let files = match &self.weights {
             WeightSource::Folder(folder) => self.folder(&folder.join("unet"), STEM, dtype)?,
             WeightSource::File(shards) => {
-                WeightFiles::new(shards.clone(), sgm::unet(config), dtype, &self.options.device)
+                WeightFiles::new(shards.clone(), sgm::unet(config, shards), dtype, &self.options.device)
             }
         };
         Ok(files.logged_as("the UNet"))

@@ -51,7 +51,10 @@ impl Start {
             return Ok(plain((noise.draw()? * sampler.init_noise_sigma())?));
         };
         let pictures = inputs.num_images_per_prompt;
-        let repeated = |image: &EncodedImage| image.latents.repeat((pictures, 1, 1, 1));
+        let repeated = |image: &EncodedImage| match image.latents.dim(0)? {
+            1 => image.latents.repeat((pictures, 1, 1, 1)),
+            _ => Ok(image.latents.clone()),
+        };
         // Inpainting with strength 1 starts from pure noise.
         let from_noise = mask.is_some() && inputs.strength == 1.0;
         // diffusers draws the posterior's noise before that of the latents.
@@ -77,7 +80,7 @@ impl Start {
             return Ok(Self { encoded: start.encoded.or(Some(hidden)), masked: Some(masked), ..start });
         }
         // diffusers encodes the masked picture here too. Only its draw matters: it advances the generator.
-        noise.draw_for(1)?;
+        noise.draw_for_a_picture()?;
         let repaint = own.map(|image| Repaint { mask: small, image, noise: drawn });
         Ok(Self { repaint, ..start })
     }
@@ -127,8 +130,8 @@ fn encode_image(
     noise: &mut SeededNoise,
 ) -> Result<EncodedImage, PipelineError> {
     let Posterior { mean, logvar } = vae.encode(image)?;
-    let draw = noise.draw_for(1)?;
-    let point = (&mean + ((&logvar * 0.5)?.exp()? * &draw)?)?;
+    let draw = noise.draw_for_a_picture()?;
+    let point = mean.broadcast_add(&(&logvar * 0.5)?.exp()?.broadcast_mul(&draw)?)?;
     let latents = vae.config().normalisation.to_unet(&point)?;
     Ok(EncodedImage { mean, logvar, noise: draw, latents })
 }

@@ -9,6 +9,7 @@ use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::interface::{Description, Pipeline, PreviewKind, RequiredInput};
 use super::interrupt::Interrupt;
+use super::lora_set::LoraSet;
 use super::picture::Rgb;
 use super::refiner::Refiner;
 use super::sdxl::SdxlPipeline;
@@ -68,7 +69,8 @@ impl SdxlPipeline {
     /// One step of the refiner from noise.
     pub(super) fn warm_refiner(&self, refiner: &Refiner, inputs: &Inputs) -> Result<(), PipelineError> {
         let sampler = self.sampler_of(&refiner.scheduler, inputs, inputs.num_inference_steps)?;
-        let encoded = refiner.text.encode(inputs, Interrupt::never())?;
+        let readings = refiner.text.readings(inputs, &LoraSet::default(), Interrupt::never())?;
+        let encoded = refiner.text.encode(inputs, &readings, Interrupt::never())?;
         let prompts = (&encoded.positive, encoded.negative.as_ref());
         let given = Conditioning::new(inputs, prompts, inputs.size(), refiner.sizes, self.options.dtype)?;
         let (vae, rows) = (self.vae.config(), given.time_ids.len());

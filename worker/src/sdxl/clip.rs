@@ -1,7 +1,7 @@
 //! The CLIP text encoder (Radford et al. 2021): transformers' `CLIPTextModel` and `CLIPTextModelWithProjection`
 //! (`models/clip/modeling_clip.py`).
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 
 use super::error::LoadError;
 use super::layers::{LayerNorm, Linear};
@@ -119,6 +119,18 @@ pub struct TextEncoding {
     pub pooled: Tensor,
 }
 
+/// More tokens than an encoder's table has: those of a request's embeddings.
+#[derive(Debug, Clone)]
+pub struct MoreTokens {
+    /// The id of the first one; the others follow.
+    pub first: u32,
+    /// Their vectors, [n, hidden].
+    pub vectors: Tensor,
+    /// Whether the pooled embedding is taken at the end token in any case. Otherwise it is taken where transformers
+    /// takes it: with `eos_token_id` 2 at the highest id, and that of such a token is higher than that of the end token.
+    pub pooled_at_end: bool,
+}
+
 /// A CLIP text encoder, with or without projection.
 #[derive(Debug)]
 pub struct ClipTextModel {
@@ -169,14 +181,26 @@ impl ClipTextModel {
         &self.config
     }
 
+    /// The dtype of the weights.
+    pub fn dtype(&self) -> DType {
+        self.token_embedding.get().dtype()
+    }
+
     /// Encodes the ids of one prompt, at most `max_position_embeddings`.
     ///
     /// # Errors
     /// If there are more ids than positions or the device fails.
     pub fn forward(&self, ids: &[u32]) -> candle_core::Result<TextEncoding> {
-        let (token_embedding, position_embedding) =
-            (self.token_embedding.get(), self.position_embedding.get());
-        let tokens = token_embedding.index_select(&Tensor::new(ids, token_embedding.device())?, 0)?;
+        self.forward_with(ids, None)
+    }
+
+    /// [`ClipTextModel::forward`] with tokens that the encoder's own table does not have.
+    ///
+    /// # Errors
+    /// As [`ClipTextModel::forward`].
+    pub fn forward_with(&self, ids: &[u32], more: Option<&MoreTokens>) -> candle_core::Result<TextEncoding> {
+        let position_embedding = self.position_embedding.get();
+        let tokens = self.tokens(ids, more)?;
         let mut x = (tokens + position_embedding.narrow(0, 0, ids.len())?)?.unsqueeze(0)?;
         let mut hidden_states = Vec::with_capacity(self.layers.len() + 1);
         for layer in &self.layers {
@@ -185,7 +209,7 @@ impl ClipTextModel {
         }
         let last_hidden_state = self.final_layer_norm.forward(&x)?;
         hidden_states.push(x);
-        let pooled = last_hidden_state.narrow(1, self.end_position(ids), 1)?.squeeze(1)?;
+        let pooled = last_hidden_state.narrow(1, self.end_position(ids, more), 1)?.squeeze(1)?;
         let pooled = match &self.text_projection {
             Some(projection) => projection.forward(&pooled)?,
             None => pooled,
@@ -194,11 +218,28 @@ impl ClipTextModel {
         Ok(TextEncoding { hidden_states, last_hidden_state, pooled })
     }
 
+    /// The rows of the table, [T, hidden].
+    fn tokens(&self, ids: &[u32], more: Option<&MoreTokens>) -> candle_core::Result<Tensor> {
+        let table = self.token_embedding.get();
+        let Some(MoreTokens { first, vectors, .. }) = more else {
+            return table.index_select(&Tensor::new(ids, table.device())?, 0);
+        };
+        let own: Vec<u32> = ids.iter().map(|id| if id < first { *id } else { 0 }).collect();
+        let rows = table.index_select(&Tensor::new(own, table.device())?, 0)?;
+        let vectors = vectors.to_device(table.device())?.to_dtype(table.dtype())?;
+        // The row of each id among both.
+        let both = ids.iter().enumerate();
+        let both: Vec<u32> =
+            both.map(|(i, id)| id.checked_sub(*first).map_or(i as u32, |at| ids.len() as u32 + at)).collect();
+        Tensor::cat(&[&rows, &vectors], 0)?.index_select(&Tensor::new(both, table.device())?, 0)
+    }
+
     /// The position of the end token. Configurations older than transformers 4.31 have `eos_token_id` 2, although the
     /// end token is the highest id. This reads them as transformers does.
-    fn end_position(&self, ids: &[u32]) -> usize {
+    fn end_position(&self, ids: &[u32], more: Option<&MoreTokens>) -> usize {
+        let skipped = more.filter(|more| more.pooled_at_end).map_or(u32::MAX, |more| more.first);
         let end = match self.config.eos_token_id {
-            2 => ids.iter().max().copied().unwrap_or(0),
+            2 => ids.iter().filter(|id| **id < skipped).max().copied().unwrap_or(0),
             id => id,
         };
         ids.iter().position(|id| *id == end).unwrap_or(0)

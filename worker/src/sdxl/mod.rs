@@ -5,6 +5,8 @@
 
 pub mod clip;
 mod config_files;
+pub mod controlnet;
+pub mod embedding;
 mod error;
 mod foreign;
 mod layers;

@@ -1,8 +1,10 @@
 //! CLIP's byte-pair encoding from `vocab.json` and `merges.txt`, as transformers' `CLIPTokenizer`
 //! (`models/clip/tokenization_clip.py`).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tokenizers::models::bpe::BPE;
@@ -56,10 +58,13 @@ impl std::fmt::Display for Truncated {
 }
 
 /// One of the two tokenizers of a checkpoint.
+#[derive(Clone)]
 pub struct ClipTokenizer {
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     /// The same one, for which the padding token is a word like others.
-    words: Tokenizer,
+    words: Arc<Tokenizer>,
+    /// The tokens of [`ClipTokenizer::with_tokens`], in the order of their ids.
+    added: Vec<String>,
     folder: PathBuf,
     comma: Option<u32>,
     length: usize,
@@ -147,7 +152,60 @@ impl ClipTokenizer {
         if length < 2 {
             return Err(config.wrong("model_max_length", "leaves no room for the start and end tokens"));
         }
-        Ok(Self { tokenizer, words, folder, comma, length, start: start_id, end: end_id, pad: pad_id })
+        let (tokenizer, words) = (Arc::new(tokenizer), Arc::new(words));
+        let (start, end, pad) = (start_id, end_id, pad_id);
+        Ok(Self { tokenizer, words, added: Vec::new(), folder, comma, length, start, end, pad })
+    }
+
+    /// This tokenizer with more tokens, as `add_tokens` of transformers adds them: each is found in the text of a prompt
+    /// before its words, in any case of its letters. Their ids begin at [`ClipTokenizer::count`].
+    ///
+    /// # Errors
+    /// If a token exists already, as diffusers' `load_textual_inversion` checks it, or the tokenizer fails.
+    pub fn with_tokens(&self, tokens: &[String]) -> Result<Self, String> {
+        let mut tokenizer = Tokenizer::clone(&self.tokenizer);
+        for (token, id) in tokens.iter().zip(self.count()..) {
+            for clash in [token.clone(), format!("{token}_1")] {
+                if tokenizer.token_to_id(&clash).is_some() {
+                    return Err(format!("the model knows the token {clash:?} already: choose another one"));
+                }
+            }
+            tokenizer.add_tokens([AddedToken::from(token.as_str(), false)]).map_err(|e| e.to_string())?;
+            if tokenizer.token_to_id(token) != Some(id) {
+                return Err(format!("the tokenizer cannot add the token {token:?}: choose another one"));
+            }
+        }
+        Ok(Self { tokenizer: Arc::new(tokenizer), added: tokens.to_vec(), ..self.clone() })
+    }
+
+    /// Whether the vocabulary has a token.
+    pub fn knows(&self, token: &str) -> bool {
+        self.tokenizer.token_to_id(token).is_some()
+    }
+
+    /// Number of ids, of which the highest is one less.
+    pub fn count(&self) -> u32 {
+        self.tokenizer.get_vocab_size(true) as u32
+    }
+
+    /// A prompt in which each added token of several vectors is followed by the others: `x x_1 x_2` instead of `x`. As
+    /// diffusers' `maybe_convert_prompt`, which finds a token in any case of its letters, and replaces it only in its
+    /// own case.
+    fn expanded<'a>(&self, prompt: &'a str) -> Result<Cow<'a, str>, String> {
+        let mut prompt = Cow::Borrowed(prompt);
+        if self.added.is_empty() {
+            return Ok(prompt);
+        }
+        let encoding = self.tokenizer.encode(prompt.as_ref(), false).map_err(|e| e.to_string())?;
+        for token in self.added.iter().filter(|token| encoding.get_tokens().contains(token)) {
+            let next = |i: &usize| {
+                let next = format!("{token}_{i}");
+                self.added.contains(&next).then_some(next)
+            };
+            let all: Vec<String> = [token.clone()].into_iter().chain((1..).map_while(|i| next(&i))).collect();
+            prompt = prompt.replace(token, &all.join(" ")).into();
+        }
+        Ok(prompt)
     }
 
     /// Number of ids of an encoded prompt: `model_max_length`.
@@ -166,6 +224,7 @@ impl ClipTokenizer {
     /// # Errors
     /// The tokenizer's message, if it fails.
     pub fn encode(&self, prompt: &str) -> Result<TokenIds, String> {
+        let prompt = &*self.expanded(prompt)?;
         let encoding = self.tokenizer.encode_fast(prompt, false).map_err(|e| e.to_string())?;
         let words = encoding.get_ids();
         let untruncated = words.len() + 2;
@@ -182,7 +241,8 @@ impl ClipTokenizer {
     /// # Errors
     /// The tokenizer's message, if it fails.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>, String> {
-        let encoding = self.tokenizer.encode_fast(text, false).map_err(|e| e.to_string())?;
+        let encoding =
+            self.tokenizer.encode_fast(&*self.expanded(text)?, false).map_err(|e| e.to_string())?;
         Ok(encoding.get_ids().to_vec())
     }
 

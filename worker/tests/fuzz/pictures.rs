@@ -73,7 +73,10 @@ fn a_changed_request_is_made_or_refused() {
             let most = BASE + PER_BYTE * text.len() + PER_PIXEL * pixels;
             fuzz::within(&case, most, || {
                 let _ = (spec.steps_to_take(), spec.affinity(), spec.has_preview_after(1));
-                let Ok(inputs) = request::inputs(&spec, None, &Default::default()) else { return };
+                let Ok(inputs) = request::inputs(&spec, &Default::default(), &Default::default(), None)
+                else {
+                    return;
+                };
                 let Ok(mut job) = pipeline.begin(&inputs) else { return };
                 let _ = pipeline.step(&mut [&mut job]);
             });

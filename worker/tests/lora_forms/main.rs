@@ -4,6 +4,7 @@
 
 #[path = "../support/close.rs"]
 mod close;
+mod embeddings;
 #[path = "../support/pipeline.rs"]
 mod fixture;
 mod names;

@@ -27,7 +27,7 @@ fn play(store: &SharedStore, folder: &Path) -> (Running, Orders) {
     let limits = UrlLimits { pause: Duration::ZERO, ..UrlLimits::default() };
     let shelf = Shelf::open(folder, 1 << 20).unwrap();
     let downloader = Downloader::new(shelf, None, Some(UrlLoader::new(policy, limits)));
-    play_with(store, "w", GRACE, Loras { folder: None, downloader: Some(downloader.into()) })
+    play_with(store, "w", GRACE, Loras { downloader: Some(downloader.into()), ..Loras::default() })
 }
 
 async fn status(store: &SharedStore, id: glimpse_shared::id::JobId) -> Status {

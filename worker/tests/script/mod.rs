@@ -340,6 +340,7 @@ pub fn run_keeping(
         engine,
         offers: offers(),
         loras,
+        controlnets: None,
         results,
         checkpoint_every,
         drain_grace,

@@ -65,6 +65,10 @@ pub(crate) struct Whole<'a> {
     /// The seed that gives these pictures again.
     #[schema(maximum = 9007199254740992i64)]
     seed: u64,
+    /// The seed of each picture, if the request gave them. The first is `seed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<u64>>, nullable = false)]
+    seeds: Option<&'a RawValue>,
     /// The parts of the request that had no effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Warning>>, nullable = false)]
@@ -111,7 +115,7 @@ impl Answer {
     pub(super) async fn whole(&self, api: &Api, json: Bytes) -> Result<Response, ApiError> {
         let answer = self.clone();
         let length = json.len();
-        let Finals { pictures, seed, warnings } = picture::finals(api, json).await?;
+        let Finals { pictures, seed, seeds, warnings } = picture::finals(api, json).await?;
         let size = pictures.first().map(picture::size).unwrap_or_default();
         let told = match &self.pictures_at {
             Some(first) => Told::Addresses(addresses(first, pictures)),
@@ -123,7 +127,8 @@ impl Answer {
                 Told::Addresses(all) => all.iter().map(|address| Picture::Url(address)).collect(),
             };
             let (created, about) = (now(), answer.about(&size));
-            let whole = Whole { created, data, about, seed, warnings: warnings.as_deref() };
+            let whole =
+                Whole { created, data, about, seed, seeds: seeds.as_deref(), warnings: warnings.as_deref() };
             json_response(StatusCode::OK, &whole)
         };
         api.answers.run_if_large(length, response).await

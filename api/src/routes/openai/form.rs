@@ -17,7 +17,7 @@ use crate::{error::ApiError, intake::Parsed, state::Api};
 const MOST_PARTS: usize = 64;
 
 /// The fields whose value is a text even if it looks like a number.
-const TEXTS: [&str; 14] = [
+const TEXTS: [&str; 15] = [
     "prompt",
     "negative_prompt",
     "model",
@@ -32,13 +32,14 @@ const TEXTS: [&str; 14] = [
     "preview_source",
     "user",
     "path",
+    "token",
 ];
 
 /// The fields whose value is a switch: clients write it as `True` and `1` too.
 const SWITCHES: [&str; 2] = ["stream", "long_prompt"];
 
 /// The other fields that are read. Malformed names of fields that are not read are ignored with them.
-const OTHERS: [&str; 21] = [
+const OTHERS: [&str; 23] = [
     "n",
     "num_images",
     "num_inference_steps",
@@ -48,6 +49,7 @@ const OTHERS: [&str; 21] = [
     "guidance_rescale",
     "clip_skip",
     "loras",
+    "embeddings",
     "scheduler_config",
     "strength",
     "denoising_end",
@@ -56,6 +58,7 @@ const OTHERS: [&str; 21] = [
     "padding_mask_crop",
     "hires",
     "seed",
+    "seeds",
     "preview_every",
     "output_compression",
     "partial_images",

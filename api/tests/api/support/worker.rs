@@ -28,6 +28,7 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
             "aesthetic_score",
             "padding_mask_crop",
             "hires",
+            "controlnets",
         ]
         .map(str::to_owned)
         .to_vec(),

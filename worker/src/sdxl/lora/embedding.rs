@@ -1,30 +1,32 @@
-//! Embeddings that OneTrainer stores in a LoRA file: the words that were trained with it.
+//! Embeddings in a LoRA file: the words that were trained with it.
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
-
+use crate::sdxl::embedding::{EmbeddingPart, Vectors};
 use crate::sdxl::weights::{ReadError, Shards};
 
 /// The start of their names: `bundle_emb.WORD.clip_l`.
 const PREFIX: &str = "bundle_emb.";
+/// Before the only vectors of a word, in A1111's form: `bundle_emb.WORD.string_to_param.*`.
+const ONLY: &str = ".string_to_param.";
 
 /// The vectors of one word.
 #[derive(Debug, Clone)]
 pub struct Embedding {
     /// The word.
     pub name: String,
-    /// The vectors for the first text encoder, [tokens, width], on the CPU; finite.
-    pub clip_l: Option<Tensor>,
-    /// The vectors for the second one.
-    pub clip_g: Option<Tensor>,
+    /// Its vectors.
+    pub vectors: Vectors,
 }
 
 /// The word and the part of an embedding's name.
-pub(super) fn parse(name: &str) -> Option<(&str, &str)> {
-    let (word, part) = name.strip_prefix(PREFIX)?.rsplit_once('.')?;
-    // `_out`: added to the encoder's output, not to its input.
-    matches!(part, "clip_l" | "clip_g" | "clip_l_out" | "clip_g_out").then_some((word, part))
+pub(super) fn parse(name: &str) -> Option<(&str, EmbeddingPart)> {
+    let rest = name.strip_prefix(PREFIX)?;
+    if let Some((word, _)) = rest.rsplit_once(ONLY) {
+        return Some((word, EmbeddingPart::Either));
+    }
+    let (word, part) = rest.rsplit_once('.')?;
+    Some((word, EmbeddingPart::parse(part)?))
 }
 
 /// All embeddings of a file, in the order of their words.
@@ -32,25 +34,10 @@ pub(super) fn parse(name: &str) -> Option<(&str, &str)> {
 /// # Errors
 /// A tensor's name, and why it cannot be read.
 pub(super) fn read(shards: &Shards) -> Result<Vec<Embedding>, (String, ReadError)> {
-    let mut all: BTreeMap<&str, Embedding> = BTreeMap::new();
+    let mut all: BTreeMap<&str, Vectors> = BTreeMap::new();
     for name in shards.names(PREFIX) {
         let Some((word, part)) = parse(name) else { continue };
-        let blank = || Embedding { name: word.to_owned(), clip_l: None, clip_g: None };
-        let embedding = all.entry(word).or_insert_with(blank);
-        let place = match part {
-            "clip_l" => &mut embedding.clip_l,
-            "clip_g" => &mut embedding.clip_g,
-            _ => continue,
-        };
-        let tensor = shards.tensor(name).map_err(|error| (name.to_owned(), error))?;
-        *place = Some(match tensor.dims() {
-            [_] => tensor.unsqueeze(0).map_err(|error| (name.to_owned(), error.into()))?,
-            [_, _] => tensor,
-            shape => {
-                let why = format!("has shape {shape:?}, and should be [tokens, width]");
-                return Err((name.to_owned(), ReadError::Unusable(why)));
-            }
-        });
+        all.entry(word).or_default().put(part, shards, name).map_err(|error| (name.to_owned(), error))?;
     }
-    Ok(all.into_values().collect())
+    Ok(all.into_iter().map(|(name, vectors)| Embedding { name: name.to_owned(), vectors }).collect())
 }

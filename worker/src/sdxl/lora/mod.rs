@@ -1,5 +1,5 @@
 //! LoRA files: changes of a checkpoint's weights, with the tensor names of peft, diffusers, kohya's scripts, LyCORIS,
-//! ComfyUI and OneTrainer. [`names`] has the names, [`delta`] the forms.
+//! ComfyUI and OneTrainer. `names` has the names, `delta` the forms.
 
 mod alphas;
 mod assemble;
@@ -103,7 +103,7 @@ impl LoraFile {
         self.changes.iter().map(|((component, module), change)| (*component, module, change))
     }
 
-    /// The words that were trained with the LoRA. The pipeline does not use them yet.
+    /// The words that were trained with the LoRA.
     pub fn embeddings(&self) -> &[Embedding] {
         &self.embeddings
     }
@@ -116,7 +116,7 @@ impl LoraFile {
 
     /// Size in memory, in bytes.
     pub fn size(&self) -> usize {
-        let embeddings = self.embeddings.iter().flat_map(|e| e.clip_l.iter().chain(&e.clip_g));
+        let embeddings = self.embeddings.iter().flat_map(|e| e.vectors.tensors());
         let embeddings: usize = embeddings.map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum();
         self.changes.values().map(Change::size).sum::<usize>() + embeddings
     }

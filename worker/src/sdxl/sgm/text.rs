@@ -2,7 +2,7 @@
 
 use super::names::{Modules, rename};
 use crate::sdxl::clip::ClipConfig;
-use crate::sdxl::weights::{Naming, Stored, View};
+use crate::sdxl::weights::{Naming, Shards, Stored, View};
 
 /// The naming of the first text encoder.
 pub fn text_encoder() -> Naming {
@@ -12,16 +12,26 @@ pub fn text_encoder() -> Naming {
     })
 }
 
-/// The naming of the second text encoder, which is the only one of a refiner.
-pub fn text_encoder_2(config: &ClipConfig, of_refiner: bool) -> Naming {
+/// The second text encoder's names in a checkpoint, and those of a refiner, which has no other.
+const SECOND: &str = "conditioner.embedders.1.model.";
+const OF_REFINER: &str = "conditioner.embedders.0.model.";
+/// The second text encoder's projection as a linear layer, [outputs, inputs], as converters write it.
+const LINEAR_PROJECTION: &str = "text_projection.weight";
+
+/// The naming of the second text encoder in the files `shards`, which is the only one of a refiner.
+pub fn text_encoder_2(config: &ClipConfig, shards: &Shards) -> Naming {
+    let prefix = if shards.is_refiner() { OF_REFINER } else { SECOND };
+    let is_linear = shards.has_any(&format!("{prefix}{LINEAR_PROJECTION}"));
     let mut modules = Modules::new();
     for (transformers, open_clip) in [
         ("text_model.embeddings.token_embedding", "token_embedding"),
         ("text_model.embeddings.position_embedding.weight", "positional_embedding"),
         ("text_model.final_layer_norm", "ln_final"),
-        ("text_projection.weight", "text_projection"),
     ] {
         modules.insert(transformers.to_owned(), open_clip.to_owned());
+    }
+    if !is_linear {
+        modules.insert(LINEAR_PROJECTION.to_owned(), "text_projection".to_owned());
     }
     for i in 0..config.num_hidden_layers {
         for (transformers, open_clip) in [
@@ -43,19 +53,18 @@ pub fn text_encoder_2(config: &ClipConfig, of_refiner: bool) -> Naming {
             );
         }
     }
-    let prefix = if of_refiner { "conditioner.embedders.0.model." } else { "conditioner.embedders.1.model." };
     Naming::new(prefix, move |name| Stored {
         name: rename(&modules, name).unwrap_or_else(|| name.to_owned()),
-        view: view(name),
+        view: view(name, is_linear),
     })
 }
 
-/// open_clip has queries, keys and values in one tensor, and a transposed projection.
-fn view(name: &str) -> View {
+/// open_clip has queries, keys and values in one tensor, and a transposed projection, unless that `is_linear`.
+fn view(name: &str, is_linear: bool) -> View {
     let third = ["q_proj", "k_proj", "v_proj"].iter().position(|part| name.contains(part));
     match third {
         Some(index) => View::Part { index, of: 3 },
-        None if name == "text_projection.weight" => View::Transposed,
+        None if name == LINEAR_PROJECTION && !is_linear => View::Transposed,
         None => View::Whole,
     }
 }

@@ -2,10 +2,10 @@
 
 use super::names::{Modules, by_table};
 use crate::sdxl::unet::UnetConfig;
-use crate::sdxl::weights::{Naming, View};
+use crate::sdxl::weights::{Naming, Shards, View};
 
-/// The prefix of the UNet in a checkpoint.
-const PREFIX: &str = "model.diffusion_model.";
+/// The prefix of the UNet in a checkpoint, and those in files of a UNet alone.
+const PREFIXES: [&str; 3] = ["model.diffusion_model.", "diffusion_model.", ""];
 
 /// diffusers' and SGM's names of the layers of a residual block.
 const RESNET: [(&str, &str); 6] = [
@@ -20,9 +20,14 @@ const RESNET: [(&str, &str); 6] = [
 /// The first convolution of the UNet.
 pub const CONV_IN: &str = "model.diffusion_model.input_blocks.0.0.weight";
 
-/// The naming of the UNet.
-pub fn unet(config: &UnetConfig) -> Naming {
-    by_table(PREFIX, unet_modules(config), |_| View::Whole)
+/// The naming of the UNet in the files `shards`. A UNet alone may have diffusers' names.
+pub fn unet(config: &UnetConfig, shards: &Shards) -> Naming {
+    let with = |start: &str| PREFIXES.into_iter().find(|prefix| shards.has_any(&format!("{prefix}{start}")));
+    if let Some(prefix) = with("down_blocks.") {
+        return by_table(prefix, Modules::new(), |_| View::Whole);
+    }
+    let prefix = with("input_blocks.").unwrap_or(PREFIXES[0]);
+    by_table(prefix, unet_modules(config), |_| View::Whole)
 }
 
 /// The table of the UNet's modules.

@@ -14,11 +14,11 @@ use crate::sdxl::weights::Vars;
 
 /// The common inputs of all blocks.
 #[derive(Debug)]
-pub(super) struct Conditions<'a> {
+pub(in crate::sdxl) struct Conditions<'a> {
     /// The time embedding after its activation: [B, E].
-    pub(super) time: &'a Tensor,
+    pub(in crate::sdxl) time: &'a Tensor,
     /// The text embeddings: [B, T, D].
-    pub(super) text: &'a Tensor,
+    pub(in crate::sdxl) text: &'a Tensor,
 }
 
 /// A residual block, and the transformer after it if the level has attention.
@@ -83,14 +83,14 @@ fn transformer(level: &Level, layers: usize, config: &UnetConfig) -> Transformer
 
 /// A down block.
 #[derive(Debug)]
-pub(super) struct DownBlock {
+pub(in crate::sdxl) struct DownBlock {
     name: String,
     layers: Vec<Layer>,
     downsampler: Option<Conv2d>,
 }
 
 impl DownBlock {
-    pub(super) fn new(root: &Vars, index: usize, config: &UnetConfig) -> Result<Self, LoadError> {
+    pub(in crate::sdxl) fn new(root: &Vars, index: usize, config: &UnetConfig) -> Result<Self, LoadError> {
         let vars = root.at("down_blocks").at(index);
         let level = &config.levels[index];
         let before = config.levels[index.saturating_sub(1)].channels;
@@ -108,7 +108,7 @@ impl DownBlock {
     }
 
     /// Pushes the skip tensors for the up blocks onto `skips`.
-    pub(super) fn forward(
+    pub(in crate::sdxl) fn forward(
         &self,
         x: Tensor,
         given: &Conditions<'_>,
@@ -132,13 +132,13 @@ impl DownBlock {
 
 /// The middle block: residual block, transformer, residual block.
 #[derive(Debug)]
-pub(super) struct MidBlock {
+pub(in crate::sdxl) struct MidBlock {
     first: Layer,
     last: ResnetBlock2D,
 }
 
 impl MidBlock {
-    pub(super) fn new(root: &Vars, level: &Level, config: &UnetConfig) -> Result<Self, LoadError> {
+    pub(in crate::sdxl) fn new(root: &Vars, level: &Level, config: &UnetConfig) -> Result<Self, LoadError> {
         let vars = root.at("mid_block");
         let (channels, time) = (level.channels, Some(config.time_embed_dim));
         Ok(Self {
@@ -147,7 +147,7 @@ impl MidBlock {
         })
     }
 
-    pub(super) fn forward(
+    pub(in crate::sdxl) fn forward(
         &self,
         x: &Tensor,
         given: &Conditions<'_>,

@@ -160,6 +160,16 @@ impl UnetConfig {
         s.warn_unread();
         Ok(config)
     }
+
+    /// Channels of the skip tensors, in order.
+    pub fn skips(&self) -> Vec<usize> {
+        let mut skips = vec![self.levels[0].channels];
+        for (i, level) in self.levels.iter().enumerate() {
+            let downsampled = usize::from(i + 1 < self.levels.len());
+            skips.extend(std::iter::repeat_n(level.channels, level.layers + downsampled));
+        }
+        skips
+    }
 }
 
 /// Refuses settings of other models. They would change the picture, so they are not ignored.

@@ -94,7 +94,7 @@ impl Naming {
     }
 
     /// The place of the tensor with diffusers' name.
-    pub(super) fn stored(&self, name: &str) -> Stored {
+    pub(in crate::sdxl) fn stored(&self, name: &str) -> Stored {
         (self.stored)(name)
     }
 }

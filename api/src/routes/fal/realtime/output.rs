@@ -23,14 +23,15 @@ pub(super) fn pictures(
     request_id: Option<&Value>,
 ) -> Result<Message, ApiError> {
     let parts = picture::of_completed(completed).ok_or(ApiError::Defect)?;
+    let (seed, seeds) = (parts.seed, value(parts.seeds));
     let (timings, warnings) = (value(parts.timings), value(parts.warnings));
     match files {
         None => {
             let images = parts.images;
-            Ok(json(&Pictures { images, seed: parts.seed, prompt, timings, warnings, request_id }))
+            Ok(json(&Pictures { images, seed, seeds, prompt, timings, warnings, request_id }))
         }
         Some(images) => {
-            let pictures = Pictures { images, seed: parts.seed, prompt, timings, warnings, request_id };
+            let pictures = Pictures { images, seed, seeds, prompt, timings, warnings, request_id };
             let bytes = rmp_serde::to_vec_named(&pictures).map_err(|error| {
                 tracing::error!(%error, "pictures cannot be written in msgpack");
                 ApiError::Defect
@@ -53,6 +54,8 @@ fn json<T: Serialize>(value: &T) -> Message {
 struct Pictures<'a, I> {
     images: Vec<I>,
     seed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seeds: Option<Value>,
     #[serde(skip_serializing_if = "str::is_empty")]
     prompt: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,74 @@
+//! The ControlNets of a request.
+
+use glimpse_shared::request::limits::{
+    HIGH_THRESHOLD, LOW_THRESHOLD, MAX_CONTROLNET_SCALE, MAX_CONTROLNETS, MAX_LORA_NAME_CHARS, MAX_THRESHOLD,
+};
+use serde_json::json;
+use utoipa::openapi::{
+    Array, Object, ObjectBuilder, RefOr, Schema,
+    schema::{SchemaType, Type},
+};
+
+use super::{
+    draft::Draft,
+    field::{
+        closed, integer, member, number, number_above, one_of, picture_uri, required_picture_uri, string,
+    },
+};
+
+/// The field `controlnets`. `is_closed`: members that no field knows are refused, and fal's names are not known.
+pub(super) fn controlnets(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {
+    let says = |field: ObjectBuilder, text: &str| field.description(Some(text));
+    let path = string().min_length(Some(1)).pattern(Some(format!("^.{{1,{MAX_LORA_NAME_CHARS}}}$")));
+    let path = says(
+        path,
+        "A folder or a file of the workers' `--controlnet-dir`; parts are divided by `/`. `.safetensors` may be left out",
+    );
+    let scale = || number(0.0, MAX_CONTROLNET_SCALE);
+    let (start, end) = (|| number(0.0, 1.0), || number_above(0.0, 1.0));
+    let picture = "Its picture, of any size, in the same forms as the request's `image`";
+    let net = member(Object::builder(), "path", path)
+        .property("scale", says(scale(), "The factor of what it adds to the UNet").default(Some(json!(1.0))))
+        .property("start", says(start(), "The share of the steps before it begins").default(Some(json!(0.0))))
+        .property(
+            "end",
+            says(end(), "The share of the steps after which it has ended; above the start")
+                .default(Some(json!(1.0))),
+        )
+        .property(
+            "preprocess",
+            says(one_of(["canny"]), "Finds the edges of the picture first, as OpenCV's `Canny` does"),
+        )
+        .property(
+            "low_threshold",
+            says(integer(0, MAX_THRESHOLD), "Of `canny`; at most the high one")
+                .default(Some(json!(LOW_THRESHOLD))),
+        )
+        .property(
+            "high_threshold",
+            says(integer(0, MAX_THRESHOLD), "Of `canny`").default(Some(json!(HIGH_THRESHOLD))),
+        )
+        .description(Some("A ControlNet and its picture"));
+    let net = match is_closed {
+        true => {
+            draft.named("ControlNet", closed(member(net, "image", says(required_picture_uri(), picture))))
+        }
+        false => {
+            let like = |own: &str| format!("As `{own}`, which counts if both are given");
+            let net = member(net, "image_url", says(required_picture_uri(), picture))
+                .property("image", says(picture_uri(), "Instead of `image_url`"))
+                .property("conditioning_scale", says(scale(), &like("scale")))
+                .property("start_percentage", says(start(), &like("start")))
+                .property("end_percentage", says(end(), &like("end")));
+            draft.named("ControlNetOfFal", net)
+        }
+    };
+    let mut list = Array::new(net);
+    list.schema_type = SchemaType::from_iter([Type::Array, Type::Null]);
+    list.max_items = Some(MAX_CONTROLNETS);
+    list.description = Some(
+        "ControlNets, whose additions are summed, where a worker has them (`--controlnet-dir`)".to_owned(),
+    );
+    list.default = Some(json!([]));
+    list.into()
+}

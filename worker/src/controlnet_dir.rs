@@ -1,0 +1,74 @@
+//! The folder of ControlNets that requests may name.
+
+use std::path::{Path, PathBuf};
+
+use glimpse_shared::request::ControlNetName;
+
+use crate::inside::{self, NotInside};
+
+/// The ending of a file.
+const ENDING: &str = ".safetensors";
+
+/// A folder with ControlNets: folders in the diffusers layout, and files.
+#[derive(Debug, Clone)]
+pub struct ControlNetDir(PathBuf);
+
+impl ControlNetDir {
+    /// Opens a folder.
+    ///
+    /// # Errors
+    /// If it does not exist or is not a folder.
+    pub fn open(folder: &Path) -> Result<Self, String> {
+        let real = folder
+            .canonicalize()
+            .map_err(|error| format!("{error}: create the folder, or name the one with your ControlNets"))?;
+        match real.is_dir() {
+            true => Ok(Self(real)),
+            false => Err("is a file: name the folder that it is in, and the file in a request".to_owned()),
+        }
+    }
+
+    /// The folder or the file of a name; `.safetensors` is added to that of a file if it is missing.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn find(&self, name: &ControlNetName) -> Result<PathBuf, &'static str> {
+        let name = name.as_str();
+        let found = match inside::find(&self.0, name) {
+            Err(NotInside::Absent) => inside::find(&self.0, &format!("{name}{ENDING}")),
+            found => found,
+        };
+        found.map_err(|why| match why {
+            NotInside::LeadsOut => "a link that leads out of the folder of ControlNets, which is not allowed",
+            NotInside::LeadsNowhere => "a link that leads nowhere: remove it or correct it",
+            NotInside::Absent => "not found",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_and_files_inside_are_found_and_nothing_outside() {
+        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir_all(inside.path().join("xinsir/canny")).unwrap();
+        std::fs::write(inside.path().join("depth.safetensors"), "x").unwrap();
+        std::os::unix::fs::symlink(outside.path(), inside.path().join("out")).unwrap();
+        let folder = ControlNetDir::open(inside.path()).unwrap();
+        let find = |name: &str| folder.find(&ControlNetName::parse(name.to_owned()).unwrap());
+        for name in ["xinsir/canny", "depth", "depth.safetensors"] {
+            assert!(find(name).is_ok(), "{name}");
+        }
+        for (name, part) in [("out", "leads out"), ("out/x", "leads out"), ("none", "not found")] {
+            assert!(find(name).unwrap_err().contains(part), "{name}");
+        }
+        for name in ["../x", "/etc", "a/../../b", "hf://owner/name", "https://example.com/x", ""] {
+            assert!(ControlNetName::parse(name.to_owned()).is_none(), "{name}");
+        }
+        let file = inside.path().join("depth.safetensors");
+        assert!(ControlNetDir::open(&file).unwrap_err().contains("is a file"));
+        assert!(ControlNetDir::open(&inside.path().join("none")).is_err());
+    }
+}

@@ -1,0 +1,14 @@
+//! ControlNets: diffusers' `ControlNetModel` (`models/controlnets/controlnet.py`; Zhang et al. 2023, "Adding Conditional
+//! Control to Text-to-Image Diffusion Models"). One has the first half of a UNet, an encoder for its picture, and 1x1
+//! convolutions whose outputs are added to the tensors of the checkpoint's UNet.
+
+mod config;
+mod hint;
+mod kinds;
+mod net;
+mod open;
+mod shapes;
+
+pub use config::{Base, ChannelOrder, ControlNetConfig};
+pub use net::ControlNet;
+pub use open::OpenedControlNet;

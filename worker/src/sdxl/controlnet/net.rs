@@ -1,0 +1,125 @@
+//! A loaded ControlNet.
+
+use std::rc::Rc;
+
+use candle_core::{DType, Tensor};
+
+use super::config::{ControlNetConfig, Middle};
+use super::hint::HintEncoder;
+use crate::sdxl::error::LoadError;
+use crate::sdxl::layers::Conv2d;
+use crate::sdxl::ops::KeptUploads;
+use crate::sdxl::resnet::ResnetBlock2D;
+use crate::sdxl::taps::Taps;
+use crate::sdxl::unet::{Conditions, DownBlock, MidBlock, Residuals, StepEmbedding, UnetInputs};
+use crate::sdxl::weights::WeightFiles;
+
+/// A ControlNet.
+#[derive(Debug)]
+pub struct ControlNet {
+    embedding: StepEmbedding,
+    conv_in: Conv2d,
+    hint: HintEncoder,
+    down_blocks: Vec<DownBlock>,
+    mid_block: Mid,
+    /// One for each skip tensor.
+    skips: Vec<Conv2d>,
+    mid: Conv2d,
+    in_channels: usize,
+}
+
+/// The middle block, whole or only its first residual block.
+#[derive(Debug)]
+enum Mid {
+    Whole(Box<MidBlock>),
+    Resnet(Box<ResnetBlock2D>),
+}
+
+impl ControlNet {
+    /// Loads a ControlNet.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape, or the device fails.
+    pub fn new(files: &Rc<WeightFiles>, config: &ControlNetConfig, dtype: DType) -> Result<Self, LoadError> {
+        let root = files.root();
+        let c = &config.half;
+        let (first, last) = (&c.levels[0], &c.levels[c.levels.len() - 1]);
+        let zero = |name: &str, channels| Conv2d::new(&root.at(name), channels, channels, 1);
+        let mid_block = match config.middle {
+            Middle::Whole => Mid::Whole(Box::new(MidBlock::new(&root, last, c)?)),
+            Middle::Resnet => {
+                let (vars, channels) = (root.at("mid_block.resnets.0"), last.channels);
+                let time = Some(c.time_embed_dim);
+                Mid::Resnet(Box::new(ResnetBlock2D::new(&vars, channels, channels, time, c.norm)?))
+            }
+        };
+        let skips = c.skips();
+        let net = Self {
+            embedding: StepEmbedding::new(&root, c, config.added, dtype)?,
+            conv_in: Conv2d::new(&root.at("conv_in"), c.in_channels, first.channels, c.conv_in_kernel)?,
+            hint: HintEncoder::new(&root.at("controlnet_cond_embedding"), config, first.channels)?,
+            down_blocks: (0..c.levels.len())
+                .map(|i| DownBlock::new(&root, i, c))
+                .collect::<Result<_, _>>()?,
+            mid_block,
+            skips: skips
+                .into_iter()
+                .enumerate()
+                .map(|(i, channels)| zero(&format!("controlnet_down_blocks.{i}"), channels))
+                .collect::<Result<_, _>>()?,
+            mid: zero("controlnet_mid_block", last.channels)?,
+            in_channels: c.in_channels,
+        };
+        files.finish(|_| false)?;
+        Ok(net)
+    }
+
+    /// Encodes the picture: [1, 3, H, W] in 0..1, RGB, of the model's dtype gives [1, C, h, w]. It is the same in all
+    /// steps.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn hint(&self, picture: &Tensor) -> candle_core::Result<Tensor> {
+        self.hint.forward(picture)
+    }
+
+    /// What to add to the tensors of the UNet for the same inputs, times `scale`. `hint` is of [`ControlNet::hint`]. Of
+    /// the input's channels only the latents count: those of a UNet that reads a mask too are not passed on.
+    ///
+    /// # Errors
+    /// If the shapes do not match or the device fails.
+    pub fn forward(&self, inputs: &UnetInputs, hint: &Tensor, scale: f64) -> candle_core::Result<Residuals> {
+        let taps = &mut Taps::none();
+        let time = self.embedding.forward(inputs, taps)?;
+        let _kept = KeptUploads::on(inputs.sample.device());
+        let given = Conditions { time: &time, text: &inputs.encoder_hidden_states };
+        let latents = match inputs.sample.dim(1)? {
+            channels if channels > self.in_channels => {
+                inputs.sample.narrow(1, 0, self.in_channels)?.contiguous()?
+            }
+            _ => inputs.sample.clone(),
+        };
+        let mut x = self.conv_in.forward(&latents)?.broadcast_add(hint)?;
+        let mut skips = vec![x.clone()];
+        for block in &self.down_blocks {
+            x = block.forward(x, &given, &mut skips, taps)?;
+        }
+        let x = match &self.mid_block {
+            Mid::Whole(block) => block.forward(&x, &given, taps)?,
+            Mid::Resnet(block) => block.forward(&x, Some(given.time))?,
+        };
+        let scaled = |conv: &Conv2d, x: &Tensor| match scale {
+            1.0 => conv.forward(x),
+            scale => conv.forward(x)? * scale,
+        };
+        Ok(Residuals {
+            skips: self
+                .skips
+                .iter()
+                .zip(&skips)
+                .map(|(conv, skip)| scaled(conv, skip))
+                .collect::<candle_core::Result<_>>()?,
+            mid: scaled(&self.mid, &x)?,
+        })
+    }
+}
