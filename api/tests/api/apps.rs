@@ -24,8 +24,8 @@ async fn an_app_says_what_it_offers_and_how_long_it_takes() {
         "app": "glimpse/demo", "native_width": one.native_width, "native_height": one.native_height,
         "max_pixels": one.max_pixels, "schedulers": ["DDIMScheduler", "EulerDiscreteScheduler"],
         "features": [
-            "aesthetic_score", "hires", "image", "long_prompt", "lora_scales", "loras", "mask", "padding_mask_crop",
-            "prompt_syntax", "refiner", "scheduler_config"
+            "aesthetic_score", "controlnets", "embeddings", "hires", "image", "long_prompt", "lora_scales", "loras",
+            "mask", "padding_mask_crop", "prompt_syntax", "refiner", "scheduler_config", "seeds"
         ],
         "loras": ["charcoal", "ink"], "workers": 2,
         "waiting": 0,

@@ -74,9 +74,9 @@ async fn fals_fields_are_understood_on_fals_routes_alone() {
         assert_eq!(spec.output_format().content_type(), "image/png");
         worker.complete(lease).await;
         assert_eq!(client.answer("POST").await.status, 200, "{path}");
-        let answer = stack.post(&path, r#"{"prompt":"a heart","controlnets":[{"path":"canny"}]}"#).await;
+        let answer = stack.post(&path, r#"{"prompt":"a heart","ip_adapters":[{"path":"ip"}]}"#).await;
         let error = &answer.json()["detail"][0];
-        assert_eq!(error["loc"], json!(["body", "controlnets"]), "{path}");
+        assert_eq!(error["loc"], json!(["body", "ip_adapters"]), "{path}");
         assert_eq!(error["type"], "feature_not_supported");
     }
     let mut own = sent;

@@ -103,7 +103,9 @@ impl HeaderCheck {
         let header: Metadata = serde_json::from_slice(&text)
             .map_err(|_| "is not a LoRA: its header is not that of a safetensors file".to_owned())?;
         let names = header.offset_keys();
-        let is_embedding = names.len() == 1 || names.iter().any(|name| EmbeddingPart::parse(name).is_some());
+        // The single tensor of an embedding has the name of its word; that of a module has dots.
+        let is_word = matches!(&names[..], [name] if !name.contains('.'));
+        let is_embedding = is_word || names.iter().any(|name| EmbeddingPart::parse(name).is_some());
         if !is_embedding && !names.iter().any(|name| is_lora_tensor(name)) {
             return Err(
                 "is not a LoRA: no tensor has the name of a LoRA's, of peft or kohya's scripts".to_owned()

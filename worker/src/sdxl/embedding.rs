@@ -53,7 +53,7 @@ impl Vectors {
     /// Reads a tensor of a file.
     ///
     /// # Errors
-    /// If it cannot be read or is not [n, width] or [width].
+    /// If it cannot be read or has neither two axes, `[n, width]`, nor one, `[width]`.
     pub fn put(&mut self, part: EmbeddingPart, shards: &Shards, name: &str) -> Result<(), ReadError> {
         let place = match part {
             EmbeddingPart::Encoder(encoder) => &mut self.encoders[encoder],

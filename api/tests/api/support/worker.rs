@@ -29,6 +29,8 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
             "padding_mask_crop",
             "hires",
             "controlnets",
+            "embeddings",
+            "seeds",
         ]
         .map(str::to_owned)
         .to_vec(),
