@@ -184,7 +184,9 @@ impl Pipeline for SdxlPipeline {
             let (size, loras) = (first.latents.dims()[2..].to_vec(), first.loras.clone());
             let (tokens, model) = (first.conditioning.embeds.dim(1)?, first.model);
             let controls = first.controls.clone();
-            let at = StepProgress { step: first.step - first.first, steps: first.end - first.first };
+            // As diffusers: the windows of ControlNets count steps after `denoising_end` too.
+            let steps = first.sampler.timesteps().len() - first.first;
+            let at = StepProgress { step: first.step - first.first, steps };
             let apart = first.noise.are_apart();
             let (mut group, mut others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| {
                 d.latents.dims()[2..] == size
