@@ -14,10 +14,11 @@ use super::{
     field::{
         closed, integer, member, number, number_above, one_of, picture_uri, required_picture_uri, string,
     },
+    picture::Members,
 };
 
-/// The field `controlnets`. `is_closed`: members that no field knows are refused, and fal's names are not known.
-pub(super) fn controlnets(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {
+/// The field `controlnets`.
+pub(super) fn controlnets(draft: &mut Draft, members: Members) -> RefOr<Schema> {
     let says = |field: ObjectBuilder, text: &str| field.description(Some(text));
     let path = string().min_length(Some(1)).pattern(Some(format!("^.{{1,{MAX_LORA_NAME_CHARS}}}$")));
     let path = says(
@@ -49,11 +50,11 @@ pub(super) fn controlnets(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {
             says(integer(0, MAX_THRESHOLD), "Of `canny`").default(Some(json!(HIGH_THRESHOLD))),
         )
         .description(Some("A ControlNet and its picture"));
-    let net = match is_closed {
-        true => {
-            draft.named("ControlNet", closed(member(net, "image", says(required_picture_uri(), picture))))
-        }
-        false => {
+    let own = |net| member(net, "image", says(required_picture_uri(), picture));
+    let net = match members {
+        Members::Closed => draft.named("ControlNet", closed(own(net))),
+        Members::Open => draft.named("ControlNetOfOpenAi", own(net)),
+        Members::Fals => {
             let like = |own: &str| format!("As `{own}`, which counts if both are given");
             let net = member(net, "image_url", says(required_picture_uri(), picture))
                 .property("image", says(picture_uri(), "Instead of `image_url`"))

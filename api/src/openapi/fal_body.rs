@@ -12,7 +12,7 @@ use utoipa::openapi::{
 use super::{
     draft::Draft,
     field::{boolean, member, one_of, picture_uri, required_picture_uri},
-    picture::{Reading, picture, side},
+    picture::{Members, Reading, picture, side},
 };
 use crate::wire::FAL;
 
@@ -20,7 +20,7 @@ use crate::wire::FAL;
 pub(super) fn body(draft: &mut Draft, task: Task) -> RefOr<Schema> {
     let defaults = FAL.wire.reads.defaults;
     let has_fals_strength = task != Task::Any;
-    let fields = picture(draft, &Reading { defaults, has_fals_strength, is_closed: false });
+    let fields = picture(draft, &Reading { defaults, has_fals_strength, members: Members::Fals });
     let fields = own(draft, fields, task);
     let fields = NOT_IMPLEMENTED.iter().fold(fields, |fields, name| fields.property(*name, nothing(name)));
     let text = "fal's input for SDXL. If it has both our name and fal's name for a field, ours counts and fal's is not \

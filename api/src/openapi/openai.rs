@@ -12,7 +12,7 @@ use super::{
     errors::{ON_OPENAIS, of_submits, of_the_store, of_waiting},
     field::{boolean, ignored, integer, of_form, one_of, string},
     operators::APP,
-    picture::{Reading, picture},
+    picture::{Members, Reading, picture},
     route::Route,
 };
 use crate::{
@@ -71,8 +71,8 @@ fn waits(draft: &mut Draft, route: Route) -> Route {
 /// The body of a request: our fields, and OpenAI's names.
 fn body(draft: &mut Draft, endpoint: Endpoint) -> RefOr<Schema> {
     let defaults = OPENAI.reads.defaults;
-    let is_closed = defaults.unknown == Unknown::Refused;
-    let fields = own(picture(draft, &Reading { defaults, has_fals_strength: false, is_closed }));
+    let members = if defaults.unknown == Unknown::Refused { Members::Closed } else { Members::Open };
+    let fields = own(picture(draft, &Reading { defaults, has_fals_strength: false, members }));
     let text = "OpenAI's input, with our fields, which count if both say the same. Members that are not listed are \
                 ignored.";
     let fields = fields.description(Some(text));

@@ -16,7 +16,7 @@ use super::{
     draft::Draft,
     errors::{ON_OUR_OWN, of_bodies, of_operators, of_results, of_submits, of_the_store},
     field::{closed, integer, member, number, optional_url, string, uuid},
-    picture::{Reading, picture},
+    picture::{Members, Reading, picture},
     route::Route,
 };
 use crate::{
@@ -68,8 +68,8 @@ fn submit(draft: &mut Draft) {
 /// The body of a submit.
 fn submission(draft: &mut Draft) -> RefOr<Schema> {
     let defaults = OWN.reads.defaults;
-    let is_closed = defaults.unknown == Unknown::Refused;
-    let fields = picture(draft, &Reading { defaults, has_fals_strength: false, is_closed });
+    let members = if defaults.unknown == Unknown::Refused { Members::Closed } else { Members::Open };
+    let fields = picture(draft, &Reading { defaults, has_fals_strength: false, members });
     let seconds = |text: &str| {
         let (least, most) = (SHORTEST.as_secs_f64(), LONGEST.as_secs_f64());
         number(least, most)
@@ -83,7 +83,7 @@ fn submission(draft: &mut Draft) -> RefOr<Schema> {
                 .description(Some("An http or https URL that is called with the job when it has ended")),
         )
         .property("run_timeout", seconds("How long the job may take from its first claim to its end"));
-    draft.named("JobRequest", if is_closed { closed(fields) } else { fields })
+    draft.named("JobRequest", if members == Members::Closed { closed(fields) } else { fields })
 }
 
 /// The name of an app. Not a reference: readers of a flat object look at its members.

@@ -30,8 +30,18 @@ pub(super) struct Reading {
     pub(super) defaults: Defaults,
     /// Whether fal's default of `strength` counts.
     pub(super) has_fals_strength: bool,
-    /// Whether members that no field knows are refused.
-    pub(super) is_closed: bool,
+    pub(super) members: Members,
+}
+
+/// The members of objects in a request, such as a LoRA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Members {
+    /// Ours. Others are refused.
+    Closed,
+    /// Ours. Others are ignored.
+    Open,
+    /// Ours and fal's. Others are ignored.
+    Fals,
 }
 
 /// An object with every field of a picture.
@@ -112,9 +122,9 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
             )
             .into(),
         ),
-        ("loras", loras(draft, reading.is_closed)),
-        ("controlnets", controlnets(draft, reading.is_closed)),
-        ("embeddings", embeddings(draft, reading.is_closed)),
+        ("loras", loras(draft, reading.members)),
+        ("controlnets", controlnets(draft, reading.members)),
+        ("embeddings", embeddings(draft, reading.members)),
         ("image", says(picture_uri(), PICTURE).into()),
         (
             "mask",
@@ -248,8 +258,8 @@ fn hires(draft: &mut Draft) -> RefOr<Schema> {
     draft.named("Hires", says(closed(object), text))
 }
 
-fn loras(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {
-    let hub_id = if is_closed { "" } else { "; `OWNER/NAME` means `hf://OWNER/NAME`" };
+fn loras(draft: &mut Draft, members: Members) -> RefOr<Schema> {
+    let hub_id = if members == Members::Fals { "; `OWNER/NAME` means `hf://OWNER/NAME`" } else { "" };
     let path = string().min_length(Some(1)).pattern(Some(format!("^.{{1,{MAX_LORA_URL_BYTES}}}$")));
     let path = path.description(Some(format!(
         "A file of the workers' `--lora-dir`, of at most {MAX_LORA_NAME_CHARS} characters; parts are divided by `/`. \
@@ -262,9 +272,10 @@ fn loras(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {
         .property("unet_scale", says(scale(), "Its strength in the UNet; `scale` if absent"))
         .property("text_scale", says(scale(), "Its strength in the text encoders; `scale` if absent"))
         .description(Some("A change to the model"));
-    let lora = match is_closed {
-        true => draft.named("Lora", closed(lora)),
-        false => draft.named("LoraOfFal", lora),
+    let lora = match members {
+        Members::Closed => draft.named("Lora", closed(lora)),
+        Members::Open => draft.named("LoraOfOpenAi", lora),
+        Members::Fals => draft.named("LoraOfFal", lora),
     };
     let mut list = Array::new(lora);
     list.schema_type = SchemaType::from_iter([Type::Array, Type::Null]);
@@ -274,18 +285,21 @@ fn loras(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {
     list.into()
 }
 
-fn embeddings(draft: &mut Draft, is_closed: bool) -> RefOr<Schema> {
+fn embeddings(draft: &mut Draft, members: Members) -> RefOr<Schema> {
     let path = string().min_length(Some(1)).pattern(Some(format!("^.{{1,{MAX_LORA_URL_BYTES}}}$")));
     let path = path
         .description(Some("A file of the workers' `--embedding-dir`; or what `path` of a LoRA may be too"));
-    let (token, default) =
-        (text(1, MAX_TOKEN_CHARS), if is_closed { "the name of the file" } else { "`tokens`" });
+    let (token, default) = (
+        text(1, MAX_TOKEN_CHARS),
+        if members == Members::Fals { "`tokens`" } else { "the name of the file" },
+    );
     let token = says(token, &format!("What stands in a prompt for all its vectors; without it {default}"));
     let embedding = member(Object::builder(), "path", path).property("token", token);
     let embedding = embedding.description(Some("A word of the prompts that is not the model's own"));
-    let embedding = match is_closed {
-        true => draft.named("Embedding", closed(embedding)),
-        false => {
+    let embedding = match members {
+        Members::Closed => draft.named("Embedding", closed(embedding)),
+        Members::Open => draft.named("EmbeddingOfOpenAi", embedding),
+        Members::Fals => {
             let token = string().min_length(Some(1)).max_length(Some(MAX_TOKEN_CHARS));
             let mut tokens = Array::new(token);
             tokens.schema_type = SchemaType::from_iter([Type::Array, Type::Null]);

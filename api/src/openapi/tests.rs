@@ -199,3 +199,18 @@ fn every_field_of_a_body_has_its_bounds() {
     }
     assert!(read > 60);
 }
+
+#[test]
+fn only_fals_bodies_have_fals_members() {
+    let document = json();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    for (body, ours) in
+        [("JobRequest", true), ("OpenAiRequest", true), ("OpenAiEditRequest", true), ("FalRequest", false)]
+    {
+        for (field, member) in [("controlnets", "image_url"), ("embeddings", "tokens")] {
+            let items = &schemas[body]["properties"][field]["items"]["$ref"];
+            let name = items.as_str().unwrap().rsplit('/').next().unwrap();
+            assert_eq!(schemas[name]["properties"].get(member).is_none(), ours, "{body} {field}: {name}");
+        }
+    }
+}
