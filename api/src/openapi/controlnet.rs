@@ -14,7 +14,7 @@ use super::{
     field::{
         closed, integer, member, number, number_above, one_of, picture_uri, required_picture_uri, string,
     },
-    picture::Members,
+    members::Members,
 };
 
 /// The field `controlnets`.

@@ -12,7 +12,8 @@ use utoipa::openapi::{
 use super::{
     draft::Draft,
     field::{boolean, member, one_of, picture_uri, required_picture_uri},
-    picture::{Members, Reading, picture, side},
+    members::Members,
+    picture::{Reading, picture, side},
 };
 use crate::wire::FAL;
 

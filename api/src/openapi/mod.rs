@@ -20,6 +20,7 @@ mod errors;
 mod fal;
 mod fal_body;
 mod field;
+mod members;
 mod openai;
 mod operators;
 mod own;

@@ -11,8 +11,9 @@ use super::{
     draft::Draft,
     errors::{ON_OPENAIS, of_submits, of_the_store, of_waiting},
     field::{boolean, ignored, integer, of_form, one_of, string},
+    members::Members,
     operators::APP,
-    picture::{Members, Reading, picture},
+    picture::{Reading, picture},
     route::Route,
 };
 use crate::{

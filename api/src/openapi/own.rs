@@ -16,7 +16,8 @@ use super::{
     draft::Draft,
     errors::{ON_OUR_OWN, of_bodies, of_operators, of_results, of_submits, of_the_store},
     field::{closed, integer, member, number, optional_url, string, uuid},
-    picture::{Members, Reading, picture},
+    members::Members,
+    picture::{Reading, picture},
     route::Route,
 };
 use crate::{

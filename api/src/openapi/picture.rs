@@ -23,6 +23,7 @@ use super::{
     field::{
         boolean, closed, integer, member, number, number_above, of_form, one_of, picture_uri, string, text,
     },
+    members::Members,
 };
 
 /// What the fields of a wire have as defaults.
@@ -31,17 +32,6 @@ pub(super) struct Reading {
     /// Whether fal's default of `strength` counts.
     pub(super) has_fals_strength: bool,
     pub(super) members: Members,
-}
-
-/// The members of objects in a request, such as a LoRA.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Members {
-    /// Ours. Others are refused.
-    Closed,
-    /// Ours. Others are ignored.
-    Open,
-    /// Ours and fal's. Others are ignored.
-    Fals,
 }
 
 /// An object with every field of a picture.
