@@ -84,5 +84,6 @@ def parts(setup: Setup) -> list[Part]:
         measure("batch", 60),
         measure("pixels", 30),
         measure("lora", 40),
+        measure("controlnet", 40),
         script("cold_start", 60),
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 PARTS = [
     "device", "ops", "unet", "parity", "profile", "end_to_end", "cuda_graph", "vae", "taesd", "text", "diffusers",
-    "philox", "memory", "batch", "pixels", "lora", "cold_start",
+    "philox", "memory", "batch", "pixels", "lora", "controlnet", "cold_start",
 ]
 # What the program does for each part; $PART is the second argument, or the first if it is not `measure`.
 PLAYS = """#!/bin/sh

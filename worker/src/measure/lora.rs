@@ -16,7 +16,7 @@ use crate::pipeline::{Inputs, LoraChoice, Pipeline};
 /// The rank of the measured LoRA.
 const RANK: usize = 16;
 
-/// Times the begin of a job whose LoRAs are those of the job before, and of one whose LoRAs are others.
+/// Times the begin of a job whose LoRAs are those of the job before, and of one whose LoRAs are others; then a step.
 pub(super) fn change(bench: &Bench) -> Result<Value, MeasureError> {
     let path = RandomLora::write(bench)?;
     let with = |scale: f64| Inputs { loras: vec![LoraChoice::file(&path.0, scale)], ..bench.inputs() };
@@ -31,6 +31,9 @@ pub(super) fn change(bench: &Bench) -> Result<Value, MeasureError> {
         removed.push(begin(&bench.inputs())?);
     }
     let [same, changed, removed] = [same, changed, removed].map(Times::from);
+    let mut denoising = bench.pipeline.begin(&with(0.5))?;
+    let step = bench.time(10, || bench.pipeline.step(&mut [&mut denoising]))?;
+    let change = changed.median - same.median;
     Ok(bench.report(json!({
         "rank": RANK,
         "modules": path.1,
@@ -38,7 +41,9 @@ pub(super) fn change(bench: &Bench) -> Result<Value, MeasureError> {
         "begin_with_change_ms": changed,
         "begin_without_change_ms": same,
         "begin_with_removal_ms": removed,
-        "change_ms": round(changed.median - same.median),
+        "change_ms": round(change),
+        "change_in_steps": round(change / step.median),
+        "step_ms": step,
     })))
 }
 

@@ -3,6 +3,7 @@
 
 mod bench;
 mod ceilings;
+mod controlnet;
 mod device;
 mod draw;
 mod error;
@@ -46,6 +47,8 @@ pub enum Part {
     Batch(BenchArgs),
     /// A job with another set of LoRAs than the job before.
     Lora(BenchArgs),
+    /// Steps with a ControlNet and without.
+    Controlnet(BenchArgs),
     /// The peak of memory in each phase of a job.
     Memory(BenchArgs),
     /// Loads the model, warms up and makes one picture, as a worker does when it starts.
@@ -83,6 +86,7 @@ impl Part {
             Self::EndToEnd(args) => jobs::end_to_end(&Bench::open(args)?),
             Self::Batch(args) => steps::batch(&Bench::open(args)?),
             Self::Lora(args) => lora::change(&Bench::open(args)?),
+            Self::Controlnet(args) => controlnet::cost(&Bench::open(args)?),
             Self::Memory(args) => memory::peaks(args),
             Self::FirstPicture(args) => jobs::first_picture(args),
             Self::Dump { device, dump } => match dump.dump(&device.open()?) {

@@ -14,7 +14,7 @@ use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::interrupt::Interrupt;
 use crate::sdxl::controlnet::{Base, ControlNet, OpenedControlNet};
-use crate::sdxl::unet::{Residuals, UnetInputs};
+use crate::sdxl::unet::{Residuals, UnetConfig, UnetInputs};
 use crate::sdxl::{LoadError, Precision};
 
 /// One state of a file: inode, time of its last change, length.
@@ -64,6 +64,18 @@ impl ControlNets {
             controls.push(Control { choice: choice.clone(), hint: net.hint(&picture)?, net });
         }
         Ok(ControlSet(Some(Rc::new(controls))))
+    }
+
+    /// Keeps a ControlNet with random weights, as if it had been read from this file, which must exist.
+    ///
+    /// # Errors
+    /// If the file has no metadata, or the device fails.
+    pub(super) fn keep_random(&self, path: &Path, unet: &UnetConfig, seed: u64) -> Result<(), LoadError> {
+        let unreadable = |source| LoadError::Unreadable { path: path.into(), source };
+        let stamp = stamp(path).map_err(unreadable)?;
+        let net = OpenedControlNet::random(unet, seed).load(self.dtype, &self.device)?;
+        self.loaded.borrow_mut().push((stamp, Rc::new(net)));
+        Ok(())
     }
 
     fn open(

@@ -1,5 +1,7 @@
 //! The pipeline of SDXL.
 
+use std::path::Path;
+
 use candle_core::{DType, Tensor};
 
 use super::adapters::Adapters;
@@ -23,6 +25,7 @@ use super::text_encoders::TextEncoders;
 use super::warning::PipelineWarning;
 use super::window::Window;
 use crate::schedulers::SchedulerConfig;
+use crate::sdxl::LoadError;
 use crate::sdxl::controlnet::Base;
 use crate::sdxl::ops::FiniteWatch;
 use crate::sdxl::taesd::Taesd;
@@ -67,6 +70,15 @@ impl SdxlPipeline {
     /// The modules of the UNet's blocks that a LoRA can change, by diffusers' names, and the shapes of their weights.
     pub fn unet_modules(&self) -> Vec<(String, Vec<usize>)> {
         self.adapters.unet_modules()
+    }
+
+    /// Loads a ControlNet with random weights, as large as the UNet allows; jobs name it by this path, which must be a
+    /// file. For measurements without a ControlNet's file.
+    ///
+    /// # Errors
+    /// If the file has no metadata, or the device fails.
+    pub fn random_controlnet(&self, path: &Path, seed: u64) -> Result<(), LoadError> {
+        self.controlnets.keep_random(path, self.unet.config(), seed)
     }
 
     fn begin_new(&self, inputs: &Inputs, interrupt: Interrupt<'_>) -> Result<SdxlDenoising, PipelineError> {

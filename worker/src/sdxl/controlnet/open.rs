@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use candle_core::{DType, Device};
 
-use super::config::{Base, ControlNetConfig};
+use super::config::{Base, ChannelOrder, ControlNetConfig, HINT_CHANNELS, Middle};
 use super::net::ControlNet;
 use super::{kinds, shapes};
 use crate::sdxl::config_files::ConfigFiles;
 use crate::sdxl::error::LoadError;
 use crate::sdxl::foreign::not_a_file;
+use crate::sdxl::unet::UnetConfig;
 use crate::sdxl::weights::{Naming, Precision, Shards, WeightFiles};
 
 /// diffusers' file name for the weights of its models, without the extension.
@@ -50,6 +51,18 @@ impl OpenedControlNet {
             None => shapes::of(&shards, base)?,
         };
         Ok(Self { shards: Rc::new(shards), naming, config })
+    }
+
+    /// A ControlNet with random weights, as large as one for this UNet can be: for measurements.
+    pub fn random(unet: &UnetConfig, seed: u64) -> Self {
+        let config = ControlNetConfig {
+            half: unet.clone(),
+            middle: Middle::Whole,
+            added: true,
+            hint_channels: HINT_CHANNELS.to_vec(),
+            order: ChannelOrder::Rgb,
+        };
+        Self { shards: Rc::new(Shards::random(seed)), naming: Naming::diffusers(), config }
     }
 
     /// Its configuration.
