@@ -96,6 +96,7 @@ pub(crate) async fn enter(
         id: JobId::new(&app),
         app,
         tenant: ANONYMOUS.to_owned(),
+        weight: Default::default(),
         class,
         affinity: spec.affinity(),
         spec,

@@ -17,6 +17,8 @@ macro_rules! suite_tests {
             needs: a_worker_passes_over_what_it_cannot_do, affinity_chooses_from_what_a_worker_can_do,
                 a_job_that_no_worker_can_do_waits_for_its_deadline, a_requeue_and_a_retry_keep_what_a_job_needs,
                 a_long_queue_of_other_jobs_hides_no_job;
+            fair: many_jobs_of_one_tenant_do_not_delay_another, twice_the_weight_is_twice_the_share,
+                an_idle_tenant_saves_nothing_up, one_tenants_jobs_keep_their_order, a_class_comes_before_a_share;
             affinity: a_worker_gets_what_it_has_loaded, a_worker_chooses_from_the_first_few,
                 no_head_is_passed_over_for_ever;
             fence: a_stale_worker_is_rejected_before_the_next_claim,

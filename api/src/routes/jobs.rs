@@ -148,6 +148,7 @@ impl Submission {
             id: self.id,
             app: self.app,
             tenant: ANONYMOUS.to_owned(),
+            weight: Default::default(),
             class: Class::Normal,
             digest: self.digest,
             start_timeout: self.start_timeout,

@@ -23,6 +23,7 @@ use glimpse_shared::{
         transition::{self, Command, Effect, Outcome},
     },
     webhook::{Delivery, Report, Webhook, WebhookForm},
+    weight::Weight,
 };
 use glimpse_test_support::{
     RedisServer, Reply, SOON,
@@ -131,6 +132,7 @@ impl Pair {
             .map(|n| Job {
                 id: JobId::from_parts(&apps[usize::from(n == OTHERS.0)], 1_700_000_000_000, 1000 - n as u64),
                 tenant: TENANTS[n % 2].to_owned(),
+                weight: Weight::try_from([1.0, 0.5, 3.0][n % 3]).unwrap(),
                 affinity: AFFINITIES[n / 2 % 3].map(str::to_owned),
                 needs: needs()[n % 4].clone(),
                 class: if n % 3 == 2 { Class::Low } else { Class::Normal },

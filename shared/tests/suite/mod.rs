@@ -4,6 +4,7 @@ pub mod affinity;
 pub mod checkpoint;
 pub mod dead;
 pub mod ending;
+pub mod fair;
 pub mod fence;
 pub mod follow;
 pub mod list;

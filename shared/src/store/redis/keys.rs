@@ -8,7 +8,8 @@
 //! | `glimpse:{p}:log:<id>` | stream | its events, entry id `<seq>-0`, field `e`: `<seq> <json>` |
 //! | `glimpse:{p}:log:<id>` | channel | the same events; only `<seq> ` for an event above 256 KiB |
 //! | `glimpse:{p}:ckpt:<id>` | string | the newest checkpoint: the worker's bytes |
-//! | `glimpse:{p}:queue:<app>` | zset | queued jobs, scored by class x 2^51 + arrival time in us |
+//! | `glimpse:{p}:queue:<app>` | zset | queued jobs, scored by class x 2^51 + start in the queue's virtual time, in us |
+//! | `glimpse:{p}:fair:<app>:<class>` | hash | the virtual time of one class of a queue: `now`, `last` (the latest finish), and `t:<tenant>`, the finish of the tenant's newest job |
 //! | `glimpse:{p}:wake:<app>:<name>` | list | at most one token: for a worker with the capabilities of this name |
 //! | `glimpse:{p}:wake:<app>` | list | at most one token: for any worker |
 //! | `glimpse:{p}:looking:<app>` | zset | `<name> <pixels> <word> …`: capabilities of workers that claim, scored by their expiry in us |
@@ -165,6 +166,11 @@ impl PartitionKeys {
         format!("{}pace:", self.stem)
     }
 
+    /// The beginning of the names of the virtual times of an app's queue. The scripts add the class.
+    pub(super) fn fair(&self, app: &App) -> String {
+        format!("{}fair:{app}", self.stem)
+    }
+
     pub(super) fn due(&self) -> String {
         format!("{}due", self.stem)
     }
@@ -197,7 +203,7 @@ impl PartitionKeys {
     }
 
     /// The first keys of the scripts that put a new job into its queue.
-    pub(super) fn entering(&self, job: &Job) -> [String; 9] {
+    pub(super) fn entering(&self, job: &Job) -> [String; 10] {
         let (id, app) = (job.id, &job.app);
         [
             self.job(id),
@@ -209,6 +215,7 @@ impl PartitionKeys {
             self.pace(app),
             self.looking(app),
             self.listed(&job.tenant),
+            format!("{}:{}", self.fair(app), job.class.rank()),
         ]
     }
 

@@ -78,6 +78,7 @@ impl Backend {
                 ttl(job) + millis(self.rules.ended_ttl.max(self.rules.dead_ttl).max(self.rules.webhook_ttl)),
             )
             .value(stored_webhook(job))
+            .value(job.charge())
     }
 
     pub(super) async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
@@ -90,6 +91,7 @@ impl Backend {
                 keys.due(),
                 keys.claim(&claim.worker),
                 keys.looking(&claim.app),
+                keys.fair(&claim.app),
             ])
             .now(self.now())
             .text(claim.worker.as_str())

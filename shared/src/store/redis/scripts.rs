@@ -46,6 +46,7 @@ impl Script {
 const SHARED: &str = include_str!("lua/shared.lua");
 const WAITING: &str = include_str!("lua/waiting.lua");
 const PACE: &str = include_str!("lua/pace.lua");
+const FAIR: &str = include_str!("lua/fair.lua");
 const ENTER: &str = include_str!("lua/enter.lua");
 const CHOOSE: &str = include_str!("lua/choose.lua");
 const FENCE: &str = include_str!("lua/fence.lua");
@@ -61,9 +62,9 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = "submit" + WAITING + PACE + ENTER;
-    RETRY = "retry" + WAITING + PACE + ENTER;
-    CLAIM = "claim" + WAITING + CHOOSE;
+    SUBMIT = "submit" + WAITING + PACE + FAIR + ENTER;
+    RETRY = "retry" + WAITING + PACE + FAIR + ENTER;
+    CLAIM = "claim" + WAITING + FAIR + CHOOSE;
     WAKE = "wake" + WAITING;
     RENEW = "renew" + FENCE;
     CHECKPOINT = "checkpoint" + FENCE;

@@ -6,6 +6,7 @@
 pub mod dead;
 mod delivery;
 pub mod ending;
+mod fair;
 mod held;
 mod listed;
 mod queue;

@@ -46,6 +46,7 @@ impl Change<'_> {
 
     /// Creates a job and returns its position.
     pub(super) fn enter(&mut self, job: Job) -> u64 {
+        let start_tag = self.start_tag(&job);
         let record = Record {
             status: Status::Queued,
             attempt: 0,
@@ -56,6 +57,7 @@ impl Change<'_> {
             first_preview: None,
             partials: Default::default(),
             created_at: self.now,
+            start_tag,
             started_at: None,
             finished_at: None,
             lease_until: None,
@@ -114,7 +116,9 @@ impl Change<'_> {
         let suits = |record: &&Record| record.job.affinity.as_deref().unwrap_or_default() == loaded;
         let patient = head.passed < self.rules.passed_over;
         let chosen = waiting.iter().copied().find(suits).filter(|_| patient).unwrap_or(head);
+        let (rank, start, _) = head.place();
         let (head, chosen, place) = (head.job.id, chosen.job.id, chosen.place());
+        self.served(&claim.app, (rank, start));
         self.state.queues.get_mut(&claim.app)?.remove(&place);
         if let Some(record) = self.state.jobs.get_mut(&head).filter(|_| chosen != head) {
             record.passed += 1;

@@ -1,16 +1,17 @@
 -- Puts a new job into its queue; for submit and retry. Included after waiting.lua and pace.lua.
--- First KEYS of both  job, log, queue, due, wake, checkpoint, pace, looking, the tenant's jobs
+-- First KEYS of both  job, log, queue, due, wake, checkpoint, pace, looking, the tenant's jobs,
+--                     the virtual time of the job's class
 -- First ARGV of both  now ('' for the server's), id, limit of the queue, job (JSON), app, digest, class,
 --                     start timeout, run timeout (us), time to live of the unfinished job (ms),
 --                     affinity ('' for none), steps, the dead job that it retries ('' for none),
 --                     its needs ('' for none), its prompt, its tenant, how many jobs of the tenant are listed,
---                     the list's time to live (ms), its webhook ('' for none)
+--                     the list's time to live (ms), its webhook ('' for none), its charge (us)
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5],
-  checkpoint = KEYS[6], pace = KEYS[7], looking = KEYS[8], listed = KEYS[9]}
+  checkpoint = KEYS[6], pace = KEYS[7], looking = KEYS[8], listed = KEYS[9], fair = KEYS[10]}
 local id, limit, json, app, digest = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local affinity, steps, retry_of, needs, prompt = ARGV[11], ARGV[12], ARGV[13], ARGV[14], ARGV[15]
 local tenant, most_listed, listed_ttl = ARGV[16], tonumber(ARGV[17]), tonumber(ARGV[18])
-local webhook = ARGV[19]
+local webhook, charge = ARGV[19], tonumber(ARGV[20])
 local now = clock(ARGV[1])
 local class, start_timeout, run_timeout, ttl = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
 
@@ -23,8 +24,8 @@ end
 
 -- Creates the job and returns its position.
 local function enter()
-  -- The class comes before the arrival time. A score is a double, which holds both exactly.
-  local score = class * 2 ^ 51 + now
+  -- The class comes before the start. A score is a double, which holds both exactly.
+  local score = class * 2 ^ 51 + start_of(keys, class, tenant, charge, now)
   redis.call('HSET', keys.job, 'job', json, 'app', app, 'digest', digest, 'status', 'queued', 'attempt', '0',
     'faults', '0', 'worker', '', 'seq', '1', 'step', '', 'first', '', 'score', int(score),
     'created', int(now), 'started', '', 'finished', '', 'lease', '', 'run', '',
