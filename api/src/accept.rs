@@ -5,13 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use glimpse_shared::{
     id::{App, JobId},
-    job::{ANONYMOUS, Class, Job},
+    job::{Class, Job},
     request::{Dialect, FieldError, OutputFormat},
     webhook::Webhook,
 };
 
 use crate::{
     admission::Served,
+    caller::Caller,
     check::checked,
     config::OnDisconnect,
     error::ApiError,
@@ -22,6 +23,7 @@ use crate::{
 
 /// What a wire reads outside of the body.
 pub(crate) struct Terms {
+    pub(crate) caller: Caller,
     pub(crate) class: Class,
     pub(crate) start_timeout: Duration,
     pub(crate) on_disconnect: OnDisconnect,
@@ -81,7 +83,7 @@ pub(crate) async fn enter(
     dialect: Dialect,
     mut deadline: StoreDeadline,
 ) -> Result<Entered, ApiError> {
-    let Terms { class, start_timeout, on_disconnect, traceparent, webhook, mut errors } = terms;
+    let Terms { caller, class, start_timeout, on_disconnect, traceparent, webhook, mut errors } = terms;
     let Parsed { fields, sent, digest, size } = parsed;
     let spec = match checked(api, fields, size, served.offer.clone(), dialect).await? {
         Ok(spec) if errors.is_empty() => spec,
@@ -95,7 +97,7 @@ pub(crate) async fn enter(
         needs: served.needs(&spec).map_err(ApiError::Fields)?,
         id: JobId::new(&app),
         app,
-        tenant: ANONYMOUS.to_owned(),
+        tenant: caller.tenant().to_owned(),
         class,
         affinity: spec.affinity(),
         spec,

@@ -259,6 +259,10 @@ impl Store for MemoryStore {
         Ok(lock(&self.inner).state.status(id))
     }
 
+    async fn tenant_of(&self, id: JobId) -> StoreResult<Option<String>> {
+        Ok(lock(&self.inner).state.job(id).map(|job| job.tenant.clone()))
+    }
+
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
         let inner = lock(&self.inner);
         Ok(inner.state.status(id).map(|mut state| {

@@ -239,6 +239,11 @@ pub trait Store: Send + Sync + 'static {
     /// A job's state; `None` if the job does not exist.
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>>;
 
+    /// The tenant of a job; `None` if the job does not exist.
+    async fn tenant_of(&self, id: JobId) -> StoreResult<Option<String>> {
+        Ok(self.status(id).await?.map(|state| state.tenant))
+    }
+
     /// A job's state and an event of its log, read together. Only for callers that need the event, because it may have
     /// megabytes of pictures.
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>>;

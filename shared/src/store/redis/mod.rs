@@ -213,6 +213,10 @@ impl Store for RedisStore {
         self.backend.status(id).await
     }
 
+    async fn tenant_of(&self, id: JobId) -> StoreResult<Option<String>> {
+        self.backend.tenant_of(id).await
+    }
+
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
         self.backend.status_with(id, shown).await
     }
