@@ -108,7 +108,8 @@ pub(crate) async fn enter(
         traceparent,
         webhook,
     };
-    let (waited, accepted) = deadline.with(submit_waited(api, job, served.workers, on_disconnect)).await?;
+    let (waited, accepted) =
+        deadline.with(submit_waited(api, job, caller.quota(), served.workers, on_disconnect)).await?;
     match accepted {
         // The client gets an error and does not wait, so the job is handled as after a disconnect.
         Accepted::Unconfirmed { replicas } => Err(unconfirmed(api, waited.id(), replicas)),

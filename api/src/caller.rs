@@ -1,9 +1,9 @@
 //! Who sent a request.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::sync::Arc;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use glimpse_shared::job::ANONYMOUS;
+use glimpse_shared::{job::ANONYMOUS, store::Quota};
 
 use crate::{error::ApiError, keys::Key, state::Api};
 
@@ -32,9 +32,9 @@ impl Caller {
         self.0.as_ref().map(|key| key.tenant())
     }
 
-    /// The most unfinished jobs of its tenant.
-    pub(crate) fn max_concurrent(&self) -> Option<NonZeroU32> {
-        self.0.as_ref()?.max_concurrent()
+    /// What its tenant may have in the store at once.
+    pub(crate) fn quota(&self) -> Quota {
+        Quota { unfinished: self.0.as_ref().and_then(|key| key.max_concurrent()) }
     }
 
     /// Its key.

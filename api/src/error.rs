@@ -96,6 +96,13 @@ pub(crate) enum ApiError {
         /// When the queue may have room.
         retry_after: Duration,
     },
+    /// Retry later, or cancel a job: the key's tenant has as many unfinished jobs as it may.
+    JobsFull {
+        /// How many it may have.
+        limit: u64,
+        /// When one of them may have ended.
+        retry_after: Duration,
+    },
     /// Retry later: this process has reached its limit of streams.
     StreamsFull {
         /// The limit.
@@ -232,6 +239,9 @@ impl ApiError {
             Self::QueueFull { waiting, .. } => {
                 format!("The queue of this app is full ({waiting} jobs); retry later")
             }
+            Self::JobsFull { limit, .. } => {
+                format!("This key may have {limit} unfinished jobs, and has them; retry when one has ended, or cancel one")
+            }
             Self::StreamsFull { limit } => {
                 format!("This server has reached its limit of {limit} clients that wait for a job; retry later")
             }
@@ -261,7 +271,7 @@ impl ApiError {
     /// When a repeated request may succeed; `None` if it should not be repeated.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::QueueFull { retry_after, .. } => Some(*retry_after),
+            Self::QueueFull { retry_after, .. } | Self::JobsFull { retry_after, .. } => Some(*retry_after),
             Self::RateExceeded { rate } => {
                 Some(Duration::from_secs(rate.more_in.as_secs_f64().ceil() as u64))
             }

@@ -54,7 +54,7 @@ pub(crate) async fn submit(
     let job = request.job(&api, &served).await?;
     // If the client disconnects before the response, it does not know the id. With a key it can repeat the submit.
     let orphan = if keyed { OnDisconnect::Detach } else { OnDisconnect::Cancel };
-    let submitted = submit_waited(&api, job.clone(), served.workers, orphan);
+    let submitted = submit_waited(&api, job.clone(), reader.caller().quota(), served.workers, orphan);
     let (mut waited, submitted) = deadline.with(submitted).await?;
     waited.ended();
     match submitted {

@@ -101,6 +101,7 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         | ApiError::StillRunning
         | ApiError::TargetUnknown => StatusCode::BAD_REQUEST,
         ApiError::QueueFull { .. }
+        | ApiError::JobsFull { .. }
         | ApiError::RateExceeded { .. }
         | ApiError::StreamsFull { .. }
         | ApiError::FetchesFull { .. }
