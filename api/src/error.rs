@@ -16,6 +16,8 @@ use glimpse_shared::{
 };
 use serde_json::Value;
 
+use crate::keys::{Rate, Scope};
+
 /// Why a request gets an error. The comment of a variant says what the client can do.
 #[derive(Debug, Clone)]
 pub(crate) enum ApiError {
@@ -40,6 +42,18 @@ pub(crate) enum ApiError {
     ResultsElsewhere,
     /// Retry later: the place where pictures are kept does not answer.
     ResultsAway,
+    /// Send a right key.
+    KeyUnknown,
+    /// Use a key with this scope.
+    ScopeMissing {
+        /// The scope that the route needs.
+        scope: Scope,
+    },
+    /// Retry later: the key's tenant has sent all its requests of this minute.
+    RateExceeded {
+        /// What it has left.
+        rate: Rate,
+    },
     /// There is no such route.
     PathUnknown(String),
     /// Name an address of fal's that stands for a route of ours.
@@ -80,6 +94,13 @@ pub(crate) enum ApiError {
         /// How many jobs are queued.
         waiting: u64,
         /// When the queue may have room.
+        retry_after: Duration,
+    },
+    /// Retry later, or cancel a job: the key's tenant has as many unfinished jobs as it may.
+    JobsFull {
+        /// How many it may have.
+        limit: u64,
+        /// When one of them may have ended.
         retry_after: Duration,
     },
     /// Retry later: this process has reached its limit of streams.
@@ -180,15 +201,25 @@ impl ApiError {
                     .to_owned()
             }
             Self::ResultsAway => "The place where pictures are kept is unavailable; retry later".to_owned(),
+            Self::KeyUnknown => "This route needs a key: send the header Authorization: Bearer KEY with a key that the \
+                                 operator gave you"
+                .to_owned(),
+            Self::ScopeMissing { scope } => {
+                format!("This route needs a key with the scope {}, which this key does not have", scope.as_str())
+            }
+            Self::RateExceeded { rate } => {
+                format!("This key has sent its {} requests of a minute; retry later", rate.limit)
+            }
             Self::PathUnknown(path) => format!("Path {path} not found"),
             Self::TargetUnknown => {
                 "The header X-Fal-Target-Url should be an address of https://fal.run or https://queue.fal.run".to_owned()
             }
             Self::MethodUnknown => "Method Not Allowed".to_owned(),
             Self::ForThisMachine { listens_on } => format!(
-                "This route shows the jobs of all clients, so it is open only if the API listens on a loopback address. \
-                 This one listens on {listens_on}: start another one with --listen 127.0.0.1:8081 and the same \
-                 --redis-url, and send the request to that one"
+                "This route is for operators, so without keys it is open only if the API listens on a loopback address. \
+                 This one listens on {listens_on}: start it with --keys-file and use a key with the scope of this route, \
+                 or start another one with --listen 127.0.0.1:8081 and the same --redis-url, and send the request to \
+                 that one"
             ),
             Self::ForeignHost { listens_on } => format!(
                 "This route is only for this machine, and the Host header names another one. Use http://{listens_on}"
@@ -207,6 +238,9 @@ impl ApiError {
             Self::BodiesFull => "This server is receiving too many request bodies; retry later".to_owned(),
             Self::QueueFull { waiting, .. } => {
                 format!("The queue of this app is full ({waiting} jobs); retry later")
+            }
+            Self::JobsFull { limit, .. } => {
+                format!("This key may have {limit} unfinished jobs, and has them; retry when one has ended, or cancel one")
             }
             Self::StreamsFull { limit } => {
                 format!("This server has reached its limit of {limit} clients that wait for a job; retry later")
@@ -237,7 +271,10 @@ impl ApiError {
     /// When a repeated request may succeed; `None` if it should not be repeated.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::QueueFull { retry_after, .. } => Some(*retry_after),
+            Self::QueueFull { retry_after, .. } | Self::JobsFull { retry_after, .. } => Some(*retry_after),
+            Self::RateExceeded { rate } => {
+                Some(Duration::from_secs(rate.more_in.as_secs_f64().ceil() as u64))
+            }
             Self::StreamsFull { .. } | Self::NoneServed | Self::NoneCapable => Some(Duration::from_secs(10)),
             Self::BodiesFull
             | Self::FetchesFull { .. }

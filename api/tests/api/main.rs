@@ -25,6 +25,7 @@ mod http2;
 mod input;
 mod job_list;
 mod jobs;
+mod keys;
 mod loras;
 mod mixed;
 mod openai;

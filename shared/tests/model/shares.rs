@@ -7,7 +7,7 @@ use glimpse_shared::{
     id::{JobId, Micros},
     job::Job,
     store::{
-        Rules, Submit,
+        Quota, Rules, Submit,
         transition::{Command, Fence, Outcome, State, apply},
     },
     weight::Weight,
@@ -55,7 +55,7 @@ impl Fleet {
     fn submit(&mut self, tenant: &str, weight: f64, steps: u32) {
         self.numbers += 1;
         let job = job_of_tenant(self.numbers, tenant, weight, steps);
-        let submitted = self.send(Command::Submit(Box::new(job)));
+        let submitted = self.send(Command::Submit(Box::new(job), Quota::default()));
         assert!(matches!(submitted, Outcome::Submit(Submit::Submitted { .. })), "{submitted:?}");
         *self.waiting.entry(tenant.to_owned()).or_default() += 1;
     }

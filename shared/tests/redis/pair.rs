@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -17,7 +18,7 @@ use glimpse_shared::{
     job::{Class, Job, Progress, Release, Status, WorkerRecord, WorkerState},
     needs::Capabilities,
     store::{
-        Checkpoint, Claim, Clock, Ending, Lease, Listing, Preview, Rules, Shown, Store, Submit,
+        Checkpoint, Claim, Clock, Ending, Lease, Listing, Preview, Quota, Rules, Shown, Store, Submit,
         memory::{self, MemoryStore},
         redis::RedisStore,
         transition::{self, Command, Effect, Outcome},
@@ -172,11 +173,19 @@ impl Pair {
     pub async fn take(&mut self, step: &Step) {
         match step {
             Step::Submit { job, other_body } => {
+                // Some jobs of one tenant have a quota.
+                let quota = match job % 4 {
+                    3 => Quota::of_jobs(NonZeroU32::MIN.saturating_add(1)),
+                    _ => Quota::default(),
+                };
                 let mut job = self.jobs[*job].clone();
                 if *other_body {
                     job.digest.push_str(" of another body");
                 }
-                let answers = (self.memory.submit(&job).await, self.redis.submit(&job).await);
+                let answers = (
+                    self.memory.submit_within(&job, quota).await,
+                    self.redis.submit_within(&job, quota).await,
+                );
                 let same: (Submit, Submit) = (answers.0.unwrap(), answers.1.unwrap());
                 assert_eq!(same.0, same.1);
             }

@@ -11,6 +11,7 @@ pub mod list;
 pub mod needs;
 pub mod partials;
 pub mod queue;
+pub mod quota;
 pub mod redis;
 mod streams;
 pub mod wake;

@@ -113,7 +113,7 @@ pub async fn live(world: Arc<World>, job: Job, storm: Duration, mut chance: Chan
 async fn submit(wire: &Wire, job: &Job) -> bool {
     loop {
         match wire.submit(job).await {
-            Ok(Submit::Full { .. }) => return false,
+            Ok(Submit::Full { .. } | Submit::Crowded { .. }) => return false,
             Ok(_) => return true,
             Err(_) => sleep(Duration::from_millis(500)).await,
         }

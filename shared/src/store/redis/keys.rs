@@ -19,6 +19,7 @@
 //! | `glimpse:{p}:dead` | zset | dead jobs, scored by the time of their end |
 //! | `glimpse:{p}:hooks` | zset | ended jobs whose webhook must be called, scored by the time of the next try |
 //! | `glimpse:{p}:jobs:<tenant>` | zset | a tenant's newest jobs, scored by `created` |
+//! | `glimpse:{p}:places:<tenant>` | zset | a tenant's unfinished jobs, scored by the time when they were last checked |
 //! | `glimpse:{p}:claim:<worker>` | string | `<number> <job> <attempt> <until>`: the worker's last claim that got a job |
 //! | `glimpse:{p}:cancel` | channel | `<id> <app>` of a running job that is cancelled |
 //! | `glimpse:workers` | hash | worker id -> `<last seen> <record>` |
@@ -33,6 +34,7 @@
 //! - `step`: the step of the attempt's newest preview. `first`: the seq of its first preview.
 //! - `affinity`, and `passed`: how often the job was at the head of its queue and a worker claimed another one.
 //! - `created`, `started`, `finished`, `start`, `run` and `lease`: times and deadlines in us.
+//! - `places`: the key of the tenant's places, without a value for a job that is not counted.
 //! - `webhook`: what is called at the end, as JSON. From the end on: `hook`, the job's time to live in ms after the
 //!   delivery, without a value when it is over; `tries` and `failed`, the newest try and the newest that was reported as
 //!   failed. A job of the previous release has none of them.
@@ -193,6 +195,11 @@ impl PartitionKeys {
         format!("{}jobs:", self.stem)
     }
 
+    /// The unfinished jobs of a tenant.
+    pub(super) fn places(&self, tenant: &str) -> String {
+        format!("{}places:{tenant}", self.stem)
+    }
+
     pub(super) fn claim(&self, worker: &WorkerId) -> String {
         format!("{}claim:{worker}", self.stem)
     }
@@ -203,7 +210,7 @@ impl PartitionKeys {
     }
 
     /// The first keys of the scripts that put a new job into its queue.
-    pub(super) fn entering(&self, job: &Job) -> [String; 10] {
+    pub(super) fn entering(&self, job: &Job) -> [String; 11] {
         let (id, app) = (job.id, &job.app);
         [
             self.job(id),
@@ -215,6 +222,7 @@ impl PartitionKeys {
             self.pace(app),
             self.looking(app),
             self.listed(&job.tenant),
+            self.places(&job.tenant),
             format!("{}:{}", self.fair(app), job.class.rank()),
         ]
     }

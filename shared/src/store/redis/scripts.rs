@@ -51,6 +51,7 @@ const ENTER: &str = include_str!("lua/enter.lua");
 const CHOOSE: &str = include_str!("lua/choose.lua");
 const FENCE: &str = include_str!("lua/fence.lua");
 const GIVE_BACK: &str = include_str!("lua/give_back.lua");
+const PLACES: &str = include_str!("lua/places.lua");
 const SETTLE: &str = include_str!("lua/settle.lua");
 
 macro_rules! scripts {
@@ -62,8 +63,9 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = "submit" + WAITING + PACE + FAIR + ENTER;
-    RETRY = "retry" + WAITING + PACE + FAIR + ENTER;
+    SUBMIT = "submit" + WAITING + PACE + PLACES + FAIR + ENTER;
+    RETRY = "retry" + WAITING + PACE + PLACES + FAIR + ENTER;
+    ACTIVE = "active" + PLACES;
     CLAIM = "claim" + WAITING + FAIR + CHOOSE;
     WAKE = "wake" + WAITING;
     RENEW = "renew" + FENCE;
@@ -195,6 +197,7 @@ pub(super) enum ScriptReply {
     Duplicate,
     Conflict,
     Full { waiting: u64, pace: Option<Duration> },
+    Crowded { unfinished: u64, pace: Option<Duration> },
     Claimed { job: String, attempt: u32, seq: Seq, checkpoint: Option<Checkpoint> },
     None,
     Held { seq: Seq },
@@ -230,6 +233,11 @@ pub(super) fn decode(answer: Value) -> StoreResult<ScriptReply> {
         ["full", waiting, pace] => {
             ScriptReply::Full { waiting: number(waiting)?, pace: Some(Duration::from_micros(number(pace)?)) }
         }
+        ["crowded", unfinished] => ScriptReply::Crowded { unfinished: number(unfinished)?, pace: None },
+        ["crowded", unfinished, pace] => ScriptReply::Crowded {
+            unfinished: number(unfinished)?,
+            pace: Some(Duration::from_micros(number(pace)?)),
+        },
         ["claimed", job, attempt, seq] => ScriptReply::Claimed {
             job: job.to_owned(),
             attempt: number(attempt)?,

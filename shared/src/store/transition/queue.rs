@@ -10,13 +10,19 @@ use crate::{
     event::{Event, Frame},
     id::{App, JobId},
     job::{Job, SeenWorker, Status, WorkerRecord},
-    store::{Claim, Lease, Submit},
+    store::{Claim, Lease, Quota, Submit},
 };
 
 impl Change<'_> {
-    pub(super) fn submit(&mut self, job: Job) -> Submit {
+    pub(super) fn submit(&mut self, job: Job, quota: Quota) -> Submit {
         if let Some(known) = self.state.jobs.get(&job.id) {
             return if known.job.digest == job.digest { Submit::Duplicate } else { Submit::Conflict };
+        }
+        if let Some(most) = quota.unfinished {
+            let unfinished = self.state.unfinished(&job.tenant);
+            if unfinished >= most.get().into() {
+                return Submit::Crowded { unfinished, pace: self.pace(&job.app) };
+            }
         }
         if let Some(waiting) = self.full(&job.app) {
             return Submit::Full { waiting, pace: self.pace(&job.app) };

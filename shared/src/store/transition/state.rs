@@ -8,7 +8,7 @@ use std::{
 use crate::{
     event::Frame,
     id::{App, JobId, Micros, Partition, Seq, WorkerId},
-    job::{Job, JobState, SeenWorker, Status},
+    job::{ANONYMOUS, Job, JobState, SeenWorker, Status},
     needs::Capabilities,
     store::{Checkpoint, Claim, Rules},
 };
@@ -176,6 +176,15 @@ impl State {
     /// The jobs that reap must check.
     pub fn due(&self, now: Micros) -> Vec<JobId> {
         self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    }
+
+    /// How many queued and running jobs a tenant has. None of [`ANONYMOUS`] is counted.
+    pub fn unfinished(&self, tenant: &str) -> u64 {
+        if tenant == ANONYMOUS {
+            return 0;
+        }
+        let of = |id: &JobId| self.jobs.get(id).is_some_and(|record| record.job.tenant == tenant);
+        self.due.iter().filter(|(_, id)| of(id)).count() as u64
     }
 
     /// The delivery of a job's webhook, if it is not over: the time of the next try, and the number of tries.
