@@ -92,6 +92,7 @@ pub(crate) async fn enter(
             return Err(ApiError::Fields(errors).of_sent(&sent));
         }
     };
+    api.policy.check(&app, caller.tenant(), &spec).await?;
     let (prompt, output_format) = (spec.prompt().to_owned(), spec.output_format());
     let job = Job {
         needs: served.needs(&spec).map_err(ApiError::Fields)?,

@@ -8,6 +8,7 @@ use glimpse_shared::{outbound::TrustedHost, results::Results, store::Rules};
 use crate::{
     fetch::FetchLimits,
     keys::KeyFlags,
+    policy::PolicyFlags,
     public_address::{ProxyNet, PublicUrl},
     tls::{Tls, TlsError, TlsFlags},
     webhooks::{WebhookKey, WebhookLimits},
@@ -35,6 +36,10 @@ pub struct Config {
     /// Who may call the API.
     #[command(flatten)]
     pub keys: KeyFlags,
+
+    /// What may be drawn.
+    #[command(flatten)]
+    pub policy: PolicyFlags,
 
     /// Proxies whose `X-Forwarded-Proto` counts, addresses or networks.
     #[arg(

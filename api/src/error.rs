@@ -122,6 +122,8 @@ pub(crate) enum ApiError {
         /// How many replicas should have it.
         wanted: u32,
     },
+    /// Retry later: the operator's endpoint that decides about prompts does not answer.
+    ModerationAway,
     /// Retry later: no app is served, and the request names none.
     NoneServed,
     /// Retry later: no worker of the app can do this job.
@@ -256,6 +258,7 @@ impl ApiError {
             }
             Self::NoneServed => "No worker is registered, so there is no model; retry later".to_owned(),
             Self::StoreAway => "The store is unavailable; retry later".to_owned(),
+            Self::ModerationAway => "The prompt cannot be checked at the moment; retry later".to_owned(),
             Self::Ending => "This server is shutting down; retry the request".to_owned(),
             Self::StillRunning => "Request is still in progress".to_owned(),
             Self::Failed { message, .. } => message.clone(),
@@ -280,6 +283,7 @@ impl ApiError {
             | Self::FetchesFull { .. }
             | Self::Unconfirmed { .. }
             | Self::StoreAway
+            | Self::ModerationAway
             | Self::ResultsAway
             | Self::Ending => Some(Duration::from_secs(2)),
             _ => None,

@@ -22,6 +22,7 @@ use crate::{
     error::ApiError,
     fetch::Fetcher,
     keys::{KeyRing, Rates},
+    policy::Policy,
     positions::Positions,
     webhooks::Webhooks,
 };
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     /// The positions of waiting jobs.
     pub(crate) positions: Positions,
+    /// Decides which prompts are allowed.
+    pub(crate) policy: Policy,
     /// Fetches pictures; `None` if the operator does not allow it.
     pub(crate) fetcher: Option<Fetcher>,
     /// Checks and calls webhooks.
@@ -79,6 +82,7 @@ impl Shared {
         Arc::new(Self {
             admission: Admission::new(store.clone()),
             positions: Positions::new(store.clone()),
+            policy: Policy::new(&config.policy),
             fetcher,
             webhooks: Webhooks::new(&config),
             requests: Blocking::new(),

@@ -98,6 +98,7 @@ pub(super) fn of_submits() -> Vec<ApiError> {
         ApiError::QueueFull { waiting: 0, retry_after: Duration::ZERO },
         ApiError::JobsFull { limit: 0, retry_after: Duration::ZERO },
         ApiError::FetchesFull { limit: 0 },
+        ApiError::ModerationAway,
     ];
     own.into_iter().chain(unconfirmed()).chain(of_bodies()).chain(of_the_store()).collect()
 }
@@ -165,6 +166,7 @@ fn reason(error: &ApiError) -> &'static str {
         ApiError::Unconfirmed { .. } => "The job exists, but too few replicas of the store confirmed it.",
         ApiError::NoneCapable => "No worker of the app can do the job now.",
         ApiError::StoreAway => "The store is unavailable.",
+        ApiError::ModerationAway => "The prompt cannot be checked now (`--moderation-url`).",
         ApiError::Ending => "This process shuts down.",
         ApiError::StillRunning => "The request has not ended yet.",
         ApiError::Failed { code: FailureCode::BadRequest, .. } => "The model cannot do it.",

@@ -147,6 +147,7 @@ impl Submission {
         let offer = served.offer.clone();
         let checked = checked(api, self.fields, self.size, offer, OWN.reads).await?;
         let spec = checked.map_err(|errors| ApiError::Fields(errors).of_sent(&self.sent))?;
+        api.policy.check(&self.app, &self.tenant, &spec).await?;
         Ok(Job {
             needs: served.needs(&spec).map_err(ApiError::Fields)?,
             affinity: spec.affinity(),

@@ -110,6 +110,7 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         | ApiError::NoneServed
         | ApiError::NoneCapable
         | ApiError::StoreAway
+        | ApiError::ModerationAway
         | ApiError::ResultsAway
         | ApiError::Ending => StatusCode::SERVICE_UNAVAILABLE,
         ApiError::Failed { code, .. } => match code {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{definition::Wire, detail};
-use crate::{error::ApiError, json::json_response};
+use crate::{error::ApiError, json::json_response, policy::VIOLATION};
 
 /// OpenAI's routes.
 pub(crate) static OPENAI: Wire = Wire {
@@ -56,6 +56,7 @@ impl Reported {
             _ if status(error) == StatusCode::TOO_MANY_REQUESTS => Some("rate_limit_exceeded"),
             _ => first.map(|field| match field.kind {
                 "missing" => "missing_required_parameter",
+                VIOLATION => VIOLATION,
                 kind if kind.ends_with("_type") => "invalid_type",
                 _ => "invalid_value",
             }),

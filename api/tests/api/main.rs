@@ -34,6 +34,7 @@ mod openai_errors;
 mod openai_stream;
 mod openapi;
 mod pictures;
+mod policy;
 mod positions;
 mod program;
 mod realtime;
