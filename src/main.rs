@@ -1,8 +1,9 @@
-//! `glimpse`: the whole stack in one process (`serve`, the default), its command-line client (`generate`), and the
-//! check and the measurement of a device (`doctor`, `measure`).
+//! `glimpse`: the whole stack in one process (`serve`, the default), its command-line client (`generate`), keys
+//! for clients (`key`), and the check and the measurement of a device (`doctor`, `measure`).
 
 mod doctor;
 mod generate;
+mod key;
 mod measure;
 mod model;
 mod serve;
@@ -34,6 +35,8 @@ enum Command {
     Generate(Box<generate::Args>),
     /// Checks the device: whether it can be used, and whether its operations are right. Says what to do if not.
     Doctor(doctor::Args),
+    /// Makes a key for a client of the API: prints it once, and its entry for --keys-file.
+    Key(key::Args),
     /// Measures a part of a job on one device, with random weights; `scripts/gpu-check` measures all parts.
     Measure(Box<measure::Args>),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
             }
             Command::Generate(args) => generate::run(*args, &shutdown).await,
             Command::Doctor(args) => doctor::run(args, &shutdown).await,
+            Command::Key(args) => key::run(args),
             Command::Measure(args) => measure::run(*args, &shutdown).await,
         }
     });

@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use glimpse_api::{Config as ApiConfig, Listening};
+use glimpse_api::{Config as ApiConfig, Entrance, Listening};
 use glimpse_shared::{
     id::{App, WorkerId},
     reaper,
@@ -20,10 +20,7 @@ use glimpse_worker::{
     runner::{Ended, Worker},
     starting,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{oneshot, watch},
-};
+use tokio::sync::{oneshot, watch};
 
 use crate::model;
 
@@ -111,9 +108,9 @@ async fn serve(mut args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
     Ok(ended)
 }
 
-/// Opens the certificate, the port and the place of the results, checks Redis and loads the model.
+/// Opens the certificate, the keys, the port and the place of the results, checks Redis and loads the model.
 async fn start(args: &mut Args) -> Result<(Listening, Worker, Option<Check>), Error> {
-    let tls = args.api.open_tls()?;
+    let entrance = Entrance::prepare(&args.api).await?;
     let model = model::or_demo(args.model.model.clone())?;
     let app: App = args.fleet.app.clone().map_or_else(|| DEMO_APP.parse(), Ok)?;
     let redis = args.redis.redis_url.as_ref();
@@ -121,9 +118,7 @@ async fn start(args: &mut Args) -> Result<(Listening, Worker, Option<Check>), Er
         .map(|url| RedisStore::connect(url, &args.redis.redis_prefix, args.api.rules(), Clock::Store))
         .transpose()?;
     // Before the model is loaded: a port in use is reported at once.
-    let listener = TcpListener::bind(&args.api.listen).await.map_err(|error| {
-        format!("cannot listen on {}: {error}; choose another HOST:PORT with --listen", args.api.listen)
-    })?;
+    let listening = entrance.bind().await?;
     glimpse_api::raise_connection_limit();
     let (loras, controlnets) = (args.model.loras()?, args.model.controlnets()?);
     args.api.results = args.results.open().await?;
@@ -151,7 +146,7 @@ async fn start(args: &mut Args) -> Result<(Listening, Worker, Option<Check>), Er
         checkpoint_every: args.fleet.checkpoint_every,
         drain_grace: args.fleet.drain_grace(),
     };
-    Ok((Listening::new(listener, tls), worker, check))
+    Ok((listening, worker, check))
 }
 
 /// Waits for a permanent fault of Redis; without Redis, forever.

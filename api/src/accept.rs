@@ -5,13 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use glimpse_shared::{
     id::{App, JobId},
-    job::{ANONYMOUS, Class, Job},
+    job::{Class, Job},
     request::{Dialect, FieldError, OutputFormat},
     webhook::Webhook,
 };
 
 use crate::{
     admission::Served,
+    caller::Caller,
     check::checked,
     config::OnDisconnect,
     error::ApiError,
@@ -22,6 +23,7 @@ use crate::{
 
 /// What a wire reads outside of the body.
 pub(crate) struct Terms {
+    pub(crate) caller: Caller,
     pub(crate) class: Class,
     pub(crate) start_timeout: Duration,
     pub(crate) on_disconnect: OnDisconnect,
@@ -81,7 +83,7 @@ pub(crate) async fn enter(
     dialect: Dialect,
     mut deadline: StoreDeadline,
 ) -> Result<Entered, ApiError> {
-    let Terms { class, start_timeout, on_disconnect, traceparent, webhook, mut errors } = terms;
+    let Terms { caller, class, start_timeout, on_disconnect, traceparent, webhook, mut errors } = terms;
     let Parsed { fields, sent, digest, size } = parsed;
     let spec = match checked(api, fields, size, served.offer.clone(), dialect).await? {
         Ok(spec) if errors.is_empty() => spec,
@@ -90,12 +92,14 @@ pub(crate) async fn enter(
             return Err(ApiError::Fields(errors).of_sent(&sent));
         }
     };
+    api.policy.check(&app, caller.tenant(), &spec).await?;
     let (prompt, output_format) = (spec.prompt().to_owned(), spec.output_format());
     let job = Job {
         needs: served.needs(&spec).map_err(ApiError::Fields)?,
         id: JobId::new(&app),
         app,
-        tenant: ANONYMOUS.to_owned(),
+        weight: caller.weight(),
+        tenant: caller.tenant().to_owned(),
         class,
         affinity: spec.affinity(),
         spec,
@@ -106,7 +110,8 @@ pub(crate) async fn enter(
         traceparent,
         webhook,
     };
-    let (waited, accepted) = deadline.with(submit_waited(api, job, served.workers, on_disconnect)).await?;
+    let (waited, accepted) =
+        deadline.with(submit_waited(api, job, caller.quota(), served.workers, on_disconnect)).await?;
     match accepted {
         // The client gets an error and does not wait, so the job is handled as after a disconnect.
         Accepted::Unconfirmed { replicas } => Err(unconfirmed(api, waited.id(), replicas)),

@@ -70,9 +70,7 @@ impl Bodies {
     pub(crate) async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Bytes, ApiError> {
         let too_large = ApiError::BodyTooLarge { limit: self.limit };
         let declared = body.size_hint().lower();
-        // With `Expect: 100-continue` the client has sent nothing yet.
-        let asks_first = headers.get(header::EXPECT).is_some_and(|value| value.as_bytes() == b"100-continue");
-        if declared > self.limit && asks_first {
+        if declared > self.limit && asks_first(headers) {
             return Err(too_large);
         }
         let mut kept = Ok(Kept { bytes: BytesMut::new(), place: None, class: self.class(declared) });
@@ -96,6 +94,21 @@ impl Bodies {
             }
         }
         kept.map(Bytes::from_owner)
+    }
+
+    /// Reads the body of a request that is refused, and forgets it: a client that is still sending does not read the
+    /// response.
+    pub(crate) async fn discard(&self, headers: &HeaderMap, mut body: Body) {
+        if asks_first(headers) {
+            return;
+        }
+        let mut arrival = ArrivalDeadline::new(Instant::now());
+        while let Ok(Some(Ok(frame))) = timeout_at(arrival.deadline, body.frame()).await {
+            arrival.received(frame.data_ref().map_or(0, Bytes::len) as u64, Instant::now());
+            if arrival.length > self.limit.saturating_add(MAX_DISCARDED) {
+                return;
+            }
+        }
     }
 
     /// The content of a whole body that is compressed with gzip, with the same limits: more is not decompressed. It
@@ -134,6 +147,11 @@ impl Bodies {
         let memory = self.classes[class].memory.clone();
         memory.try_acquire_many_owned(bytes).map_err(|_| ApiError::BodiesFull)
     }
+}
+
+/// Whether the client has sent nothing of its body yet, and waits for an answer: `Expect: 100-continue`.
+fn asks_first(headers: &HeaderMap) -> bool {
+    headers.get(header::EXPECT).is_some_and(|value| value.as_bytes() == b"100-continue")
 }
 
 /// The received part of a body, and its permits.

@@ -7,6 +7,8 @@ use glimpse_shared::{outbound::TrustedHost, results::Results, store::Rules};
 
 use crate::{
     fetch::FetchLimits,
+    keys::KeyFlags,
+    policy::PolicyFlags,
     public_address::{ProxyNet, PublicUrl},
     tls::{Tls, TlsError, TlsFlags},
     webhooks::{WebhookKey, WebhookLimits},
@@ -30,6 +32,14 @@ pub struct Config {
     /// the address that the request names]
     #[arg(long, env = "GLIMPSE_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<PublicUrl>,
+
+    /// Who may call the API.
+    #[command(flatten)]
+    pub keys: KeyFlags,
+
+    /// What may be drawn.
+    #[command(flatten)]
+    pub policy: PolicyFlags,
 
     /// Proxies whose `X-Forwarded-Proto` counts, addresses or networks.
     #[arg(
@@ -164,6 +174,7 @@ impl Default for Config {
             listen: "127.0.0.1:8080".to_owned(),
             tls: TlsFlags::default(),
             public_url: None,
+            keys: KeyFlags::default(),
             trusted_proxies: ProxyNet::loopback(),
             body_limit: 16 << 20,
             allow_image_urls: false,

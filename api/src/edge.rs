@@ -14,30 +14,57 @@ use bytes::Bytes;
 use glimpse_shared::id::JobId;
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    cors::{Any as Every, CorsLayer},
+    cors::{AllowOrigin, Any as Every, CorsLayer},
 };
 use uuid::Uuid;
 
-use crate::{connection::HostUnclear, encoding::Encoding, error::ApiError, state::Api, wire::Wire};
+use crate::{
+    connection::HostUnclear,
+    encoding::Encoding,
+    error::ApiError,
+    guard::{Needs, guard},
+    keys::CorsOrigin,
+    state::Api,
+    wire::Wire,
+};
 
 /// The id of a response; the job's id if the request waited for a job.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The same, by fal's name.
 const FAL_REQUEST_ID: HeaderName = HeaderName::from_static("x-fal-request-id");
 
-/// Routes of a wire, whose bodies are limited and that always get a response.
-pub(crate) fn guarded(routes: Router<Api>, api: &Api, wire: &Wire) -> Router<Api> {
+/// Routes of a wire, which let in who has what they need, whose bodies are limited and that always get a response.
+pub(crate) fn guarded(routes: Router<Api>, api: &Api, wire: &Wire, needs: Needs) -> Router<Api> {
     let routes = routes
         .method_not_allowed_fallback(async || ApiError::MethodUnknown)
         // `whole_body` has our own limit, for all routes.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(api.clone(), whole_body))
+        .layer(middleware::from_fn_with_state((api.clone(), needs), guard))
         .layer(CatchPanicLayer::custom(panicked));
     wire.reported(routes)
 }
 
 /// Routes that web pages of any origin may call.
 pub(crate) fn for_any_page(routes: Router<Api>) -> Router<Api> {
+    for_pages(routes, AllowOrigin::any())
+}
+
+/// Routes that web pages of these origins may call.
+pub(crate) fn for_pages_of(routes: Router<Api>, origins: &[CorsOrigin]) -> Router<Api> {
+    let named = origins.iter().map(|origin| match origin {
+        CorsOrigin::Any => None,
+        CorsOrigin::Of(origin) => Some(origin.clone()),
+    });
+    match named.collect::<Option<Vec<_>>>() {
+        // Then a preflight is a request without a key.
+        Some(named) if named.is_empty() => routes,
+        Some(named) => for_pages(routes, AllowOrigin::list(named)),
+        None => for_any_page(routes),
+    }
+}
+
+fn for_pages(routes: Router<Api>, origins: AllowOrigin) -> Router<Api> {
     // In browsers `*` does not include Authorization. The other headers are for old browsers that do not support `*`.
     let headers = [
         HeaderName::from_static("*"),
@@ -46,7 +73,7 @@ pub(crate) fn for_any_page(routes: Router<Api>) -> Router<Api> {
         HeaderName::from_static("x-fal-target-url"),
     ];
     let cors = CorsLayer::new()
-        .allow_origin(Every)
+        .allow_origin(origins)
         .allow_methods(Every)
         .allow_headers(headers)
         .expose_headers(Every);

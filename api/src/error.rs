@@ -16,6 +16,8 @@ use glimpse_shared::{
 };
 use serde_json::Value;
 
+use crate::keys::{Rate, Scope};
+
 /// Why a request gets an error. The comment of a variant says what the client can do.
 #[derive(Debug, Clone)]
 pub(crate) enum ApiError {
@@ -40,6 +42,18 @@ pub(crate) enum ApiError {
     ResultsElsewhere,
     /// Retry later: the place where pictures are kept does not answer.
     ResultsAway,
+    /// Send a right key.
+    KeyUnknown,
+    /// Use a key with this scope.
+    ScopeMissing {
+        /// The scope that the route needs.
+        scope: Scope,
+    },
+    /// Retry later: the key's tenant has sent all its requests of this minute.
+    RateExceeded {
+        /// What it has left.
+        rate: Rate,
+    },
     /// There is no such route.
     PathUnknown(String),
     /// Name an address of fal's that stands for a route of ours.
@@ -82,6 +96,13 @@ pub(crate) enum ApiError {
         /// When the queue may have room.
         retry_after: Duration,
     },
+    /// Retry later, or cancel a job: the key's tenant has as many unfinished jobs as it may.
+    JobsFull {
+        /// How many it may have.
+        limit: u64,
+        /// When one of them may have ended.
+        retry_after: Duration,
+    },
     /// Retry later: this process has reached its limit of streams.
     StreamsFull {
         /// The limit.
@@ -101,6 +122,8 @@ pub(crate) enum ApiError {
         /// How many replicas should have it.
         wanted: u32,
     },
+    /// Retry later: the operator's endpoint that decides about prompts does not answer.
+    ModerationAway,
     /// Retry later: no app is served, and the request names none.
     NoneServed,
     /// Retry later: no worker of the app can do this job.
@@ -180,15 +203,25 @@ impl ApiError {
                     .to_owned()
             }
             Self::ResultsAway => "The place where pictures are kept is unavailable; retry later".to_owned(),
+            Self::KeyUnknown => "This route needs a key: send the header Authorization: Bearer KEY with a key that the \
+                                 operator gave you"
+                .to_owned(),
+            Self::ScopeMissing { scope } => {
+                format!("This route needs a key with the scope {}, which this key does not have", scope.as_str())
+            }
+            Self::RateExceeded { rate } => {
+                format!("This key has sent its {} requests of a minute; retry later", rate.limit)
+            }
             Self::PathUnknown(path) => format!("Path {path} not found"),
             Self::TargetUnknown => {
                 "The header X-Fal-Target-Url should be an address of https://fal.run or https://queue.fal.run".to_owned()
             }
             Self::MethodUnknown => "Method Not Allowed".to_owned(),
             Self::ForThisMachine { listens_on } => format!(
-                "This route shows the jobs of all clients, so it is open only if the API listens on a loopback address. \
-                 This one listens on {listens_on}: start another one with --listen 127.0.0.1:8081 and the same \
-                 --redis-url, and send the request to that one"
+                "This route is for operators, so without keys it is open only if the API listens on a loopback address. \
+                 This one listens on {listens_on}: start it with --keys-file and use a key with the scope of this route, \
+                 or start another one with --listen 127.0.0.1:8081 and the same --redis-url, and send the request to \
+                 that one"
             ),
             Self::ForeignHost { listens_on } => format!(
                 "This route is only for this machine, and the Host header names another one. Use http://{listens_on}"
@@ -208,6 +241,9 @@ impl ApiError {
             Self::QueueFull { waiting, .. } => {
                 format!("The queue of this app is full ({waiting} jobs); retry later")
             }
+            Self::JobsFull { limit, .. } => {
+                format!("This key may have {limit} unfinished jobs, and has them; retry when one has ended, or cancel one")
+            }
             Self::StreamsFull { limit } => {
                 format!("This server has reached its limit of {limit} clients that wait for a job; retry later")
             }
@@ -222,6 +258,7 @@ impl ApiError {
             }
             Self::NoneServed => "No worker is registered, so there is no model; retry later".to_owned(),
             Self::StoreAway => "The store is unavailable; retry later".to_owned(),
+            Self::ModerationAway => "The prompt cannot be checked at the moment; retry later".to_owned(),
             Self::Ending => "This server is shutting down; retry the request".to_owned(),
             Self::StillRunning => "Request is still in progress".to_owned(),
             Self::Failed { message, .. } => message.clone(),
@@ -237,12 +274,16 @@ impl ApiError {
     /// When a repeated request may succeed; `None` if it should not be repeated.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::QueueFull { retry_after, .. } => Some(*retry_after),
+            Self::QueueFull { retry_after, .. } | Self::JobsFull { retry_after, .. } => Some(*retry_after),
+            Self::RateExceeded { rate } => {
+                Some(Duration::from_secs(rate.more_in.as_secs_f64().ceil() as u64))
+            }
             Self::StreamsFull { .. } | Self::NoneServed | Self::NoneCapable => Some(Duration::from_secs(10)),
             Self::BodiesFull
             | Self::FetchesFull { .. }
             | Self::Unconfirmed { .. }
             | Self::StoreAway
+            | Self::ModerationAway
             | Self::ResultsAway
             | Self::Ending => Some(Duration::from_secs(2)),
             _ => None,

@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
-use glimpse_api::{Config, Listening, TlsError, raise_connection_limit, serve};
+use glimpse_api::{Config, Entrance, EntranceError, Listening, raise_connection_limit, serve};
 use glimpse_shared::{
     environment, reaper,
     results::{ResultsConfig, ResultsError},
@@ -14,7 +14,6 @@ use glimpse_shared::{
     },
     telemetry::{self, LogConfig},
 };
-use tokio::net::TcpListener;
 
 /// Serves the HTTP API of a fleet. It keeps no state, so any number of APIs can share one Redis.
 #[derive(Parser)]
@@ -47,8 +46,8 @@ impl From<ConfigError> for ServeError {
     }
 }
 
-impl From<TlsError> for ServeError {
-    fn from(error: TlsError) -> Self {
+impl From<EntranceError> for ServeError {
+    fn from(error: EntranceError) -> Self {
         Self::Flags(error.to_string())
     }
 }
@@ -112,19 +111,14 @@ async fn run(mut flags: Flags, shutdown: &Shutdown) -> Result<(), ServeError> {
     served.map_err(system("cannot serve any longer"))
 }
 
-/// Opens the certificate, the store, the place of the results and the port, and starts to check Redis.
+/// Opens the certificate, the keys, the store, the place of the results and the port, and starts to check Redis.
 async fn start(flags: &mut Flags) -> Result<(Listening, SharedStore, Check), ServeError> {
-    let tls = flags.api.open_tls()?;
+    let entrance = Entrance::prepare(&flags.api).await?;
     let store = open_store(flags)?;
     flags.api.results = flags.results.open().await?;
     let check = store.check(Process::Api).await?;
     raise_connection_limit();
-    let listen = &flags.api.listen;
-    let listener = TcpListener::bind(listen).await.map_err(|error| {
-        let advice = "choose another HOST:PORT with --listen";
-        ServeError::Flags(format!("cannot listen on {listen}: {error}; {advice}"))
-    })?;
-    Ok((Listening::new(listener, tls), store, check))
+    Ok((entrance.bind().await?, store, check))
 }
 
 /// The store that this process shares with the fleet.

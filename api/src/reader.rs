@@ -1,19 +1,19 @@
 //! Reads jobs for one client. A picture that the fleet keeps outside of events has a URL that begins with the address
 //! under which the client reached this process.
 
-use std::convert::Infallible;
-
 use axum::{extract::FromRequestParts, http::request::Parts};
 use futures::{StreamExt, stream::BoxStream};
 use glimpse_shared::{
-    event::{Event, EventKind, FailureCode, Followed, Frame, ascii_json},
+    error::StoreResult,
+    event::{CancelledBy, Event, EventKind, FailureCode, Followed, Frame, ascii_json},
     id::{JobId, Seq},
     job::JobState,
     results::FILES,
-    store::Shown,
+    store::{Cancel, Shown},
 };
 
 use crate::{
+    caller::Caller,
     error::ApiError,
     origin::origin,
     state::{Api, ask},
@@ -31,12 +31,13 @@ pub(crate) struct Reader {
     api: Api,
     /// The address for the client's absolute URLs.
     origin: String,
+    caller: Caller,
 }
 
 impl Reader {
-    /// A reader for clients that reach this process at `origin`.
-    pub(crate) fn new(api: Api, origin: String) -> Self {
-        Self { api, origin }
+    /// A reader for a client that reaches this process at `origin`.
+    pub(crate) fn new(api: Api, origin: String, caller: Caller) -> Self {
+        Self { api, origin, caller }
     }
 
     /// The shared state.
@@ -49,7 +50,43 @@ impl Reader {
         &self.origin
     }
 
-    /// As `Store::follow`. If this process cannot serve the pictures, the job's end is `failed`.
+    /// The client.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Whether the client sees the job. For the job of another tenant the store is asked as often as for none.
+    async fn sees(&self, id: JobId) -> StoreResult<bool> {
+        match self.caller.only() {
+            None => Ok(true),
+            Some(tenant) => Ok(self.api.store.tenant_of(id).await?.is_some_and(|of| of == tenant)),
+        }
+    }
+
+    /// As `Store::status`; `None` also for the job of another tenant.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub(crate) async fn status(&self, id: JobId) -> Result<Option<JobState>, ApiError> {
+        let status = async { if self.sees(id).await? { self.api.store.status(id).await } else { Ok(None) } };
+        ask(status).await
+    }
+
+    /// As `Store::cancel`, for the client; unknown also for the job of another tenant.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub(crate) async fn cancel(&self, id: JobId) -> Result<Cancel, ApiError> {
+        let cancel = async {
+            match self.sees(id).await? {
+                true => self.api.store.cancel(id, CancelledBy::Client).await,
+                false => Ok(Cancel::Unknown),
+            }
+        };
+        ask(cancel).await
+    }
+
+    /// As `Store::follow`, of a job that the client sees. If this process cannot serve the pictures, the job's end is `failed`.
     pub(crate) fn follow(&self, id: JobId, after: Option<Seq>) -> BoxStream<'static, Followed> {
         let reader = self.clone();
         let events = self.api.store.follow(id, after);
@@ -66,7 +103,22 @@ impl Reader {
         events.map(told).boxed()
     }
 
-    /// As `Store::status_with`.
+    /// As `Store::status_with`; `None` also for the job of another tenant.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub(crate) async fn stored(
+        &self,
+        id: JobId,
+        shown: Shown,
+    ) -> Result<Option<(JobState, Option<Frame>)>, ApiError> {
+        let stored = async {
+            if self.sees(id).await? { self.api.store.status_with(id, shown).await } else { Ok(None) }
+        };
+        ask(stored).await
+    }
+
+    /// As [`Reader::stored`], with absolute URLs of pictures.
     ///
     /// # Errors
     /// If the store does not answer, or this process cannot serve the pictures.
@@ -75,7 +127,7 @@ impl Reader {
         id: JobId,
         shown: Shown,
     ) -> Result<Option<(JobState, Option<Frame>)>, ApiError> {
-        let Some((state, frame)) = ask(self.api.store.status_with(id, shown)).await? else { return Ok(None) };
+        let Some((state, frame)) = self.stored(id, shown).await? else { return Ok(None) };
         Ok(Some((state, frame.map(|frame| self.told(frame)).transpose()?)))
     }
 
@@ -102,9 +154,10 @@ impl Reader {
 }
 
 impl FromRequestParts<Api> for Reader {
-    type Rejection = Infallible;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Infallible> {
-        Ok(Self::new(api.clone(), origin(api, parts)))
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, api).await?;
+        Ok(Self::new(api.clone(), origin(api, parts), caller))
     }
 }

@@ -1,6 +1,6 @@
 //! Accepts connections, and ends them when the process shuts down.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
 use glimpse_shared::store::SharedStore;
@@ -17,6 +17,7 @@ use crate::{
     connection::Peer,
     expiry,
     fetch::Fetcher,
+    listening::{Listening, open_keys},
     routes::{router, webhook_body},
     serving::Connection,
     state::{Api, Shared},
@@ -36,53 +37,12 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The delay before the next accept after an error.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Where a server accepts connections.
-pub struct Listening {
-    listener: TcpListener,
-    tls: Option<Tls>,
-}
-
-impl Listening {
-    /// With a certificate, https is served on the same port as http: the first byte of a connection decides.
-    pub fn new(listener: TcpListener, tls: Option<Tls>) -> Self {
-        Self { listener, tls }
-    }
-
-    /// What it serves, for the line that a program prints when it is ready: `http://ADDR`, with a certificate also
-    /// `and https://ADDR`.
-    ///
-    /// # Errors
-    /// When the system does not say the address.
-    pub fn urls(&self) -> io::Result<String> {
-        let address = self.address()?;
-        Ok(match self.tls {
-            Some(_) => format!("http://{address} and https://{address}"),
-            None => format!("http://{address}"),
-        })
-    }
-
-    /// The address that it listens on.
-    ///
-    /// # Errors
-    /// When the system does not say it.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-impl From<TcpListener> for Listening {
-    /// For http alone.
-    fn from(listener: TcpListener) -> Self {
-        Self::new(listener, None)
-    }
-}
-
 /// Serves the API on `listening` until `shutdown`, then shuts down gracefully: it accepts no new connections,
 /// disconnects followers that can resume, and serves clients of fal's routes until the grace is over. It calls no more
 /// webhooks. It returns as soon as no client is connected and no call is open, at the latest 4 s after the grace.
 ///
 /// # Errors
-/// If the listener's address cannot be read. If `allow_image_urls` is set and the system has no trusted certificates;
+/// If the listener's address or the keys cannot be read. If `allow_image_urls` is set and the system has no trusted certificates;
 /// with this flag rustls must have a provider before the call.
 pub async fn serve(
     listening: impl Into<Listening>,
@@ -90,13 +50,22 @@ pub async fn serve(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let Listening { listener, tls } = listening.into();
+    let Listening { listener, tls, keys } = listening.into();
+    let keys = match keys {
+        Some(keys) => Some(keys),
+        None => open_keys(&config).map_err(io::Error::other)?,
+    };
+    let (keys, hangups) = keys.unzip();
+    let _reloading = keys
+        .clone()
+        .zip(hangups)
+        .map(|(keys, hangups)| AbortOnDropHandle::new(tokio::spawn(keys.reload(hangups))));
     let grace = config.shutdown_grace;
     let fetcher = config
         .allow_image_urls
         .then(|| Fetcher::new(config.fetch_limits, &config.allow_image_hosts))
         .transpose()?;
-    let api = Shared::new(store, config, listener.local_addr()?, fetcher);
+    let api = Shared::new(store, config, keys, listener.local_addr()?, fetcher);
     let _deleting =
         api.config.results.clone().map(|results| AbortOnDropHandle::new(tokio::spawn(expiry::run(results))));
     let _comparing = AbortOnDropHandle::new(tokio::spawn(agreement::run(api.clone())));

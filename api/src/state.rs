@@ -15,8 +15,16 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admission::Admission, blocking::Blocking, body::Bodies, config::Config, error::ApiError, fetch::Fetcher,
-    positions::Positions, webhooks::Webhooks,
+    admission::Admission,
+    blocking::Blocking,
+    body::Bodies,
+    config::Config,
+    error::ApiError,
+    fetch::Fetcher,
+    keys::{KeyRing, Rates},
+    policy::Policy,
+    positions::Positions,
+    webhooks::Webhooks,
 };
 
 /// The timeout of a request for the store, then 503: below the 15 s of `docs/guarantees.md`, and above the store's own
@@ -27,11 +35,17 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(12);
 pub(crate) struct Shared {
     pub(crate) store: SharedStore,
     pub(crate) config: Config,
+    /// The keys of clients; `None`: everybody is served without one.
+    pub(crate) keys: Option<KeyRing>,
+    /// The requests per minute.
+    pub(crate) rates: Rates,
     /// The address that this process listens on.
     listens_on: SocketAddr,
     pub(crate) admission: Admission,
     /// The positions of waiting jobs.
     pub(crate) positions: Positions,
+    /// Decides which prompts are allowed.
+    pub(crate) policy: Policy,
     /// Fetches pictures; `None` if the operator does not allow it.
     pub(crate) fetcher: Option<Fetcher>,
     /// Checks and calls webhooks.
@@ -61,12 +75,14 @@ impl Shared {
     pub(crate) fn new(
         store: SharedStore,
         config: Config,
+        keys: Option<KeyRing>,
         listens_on: SocketAddr,
         fetcher: Option<Fetcher>,
     ) -> Api {
         Arc::new(Self {
             admission: Admission::new(store.clone()),
             positions: Positions::new(store.clone()),
+            policy: Policy::new(&config.policy),
             fetcher,
             webhooks: Webhooks::new(&config),
             requests: Blocking::new(),
@@ -75,6 +91,8 @@ impl Shared {
             streams: Arc::new(Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS))),
             store,
             config,
+            keys,
+            rates: Rates::default(),
             listens_on,
             draining: CancellationToken::new(),
             ending: CancellationToken::new(),
@@ -83,13 +101,23 @@ impl Shared {
         })
     }
 
-    /// Returns an error if other machines can reach this process, or if the request is for another host name: a web
-    /// page can give its own name this machine's address (DNS rebinding).
-    pub(crate) fn for_this_machine(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+    /// Returns an error if other machines can reach this process.
+    pub(crate) fn reached_by_this_machine_alone(&self) -> Result<(), ApiError> {
         let listens_on = self.listens_on;
-        if !listens_on.ip().to_canonical().is_loopback() {
-            return Err(ApiError::ForThisMachine { listens_on });
+        match listens_on.ip().to_canonical().is_loopback() {
+            true => Ok(()),
+            false => Err(ApiError::ForThisMachine { listens_on }),
         }
+    }
+
+    /// Without keys, returns an error if other machines can reach this process, or if the request is for another host
+    /// name: a web page can give its own name this machine's address (DNS rebinding).
+    pub(crate) fn for_this_machine(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        if self.keys.is_some() {
+            return Ok(());
+        }
+        self.reached_by_this_machine_alone()?;
+        let listens_on = self.listens_on;
         match headers.get(header::HOST).is_none_or(is_this_machine) {
             true => Ok(()),
             false => Err(ApiError::ForeignHost { listens_on }),

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use backon::Retryable;
 use glimpse_shared::{
-    event::CancelledBy, id::JobId, job::Job, request::FieldError, retry::policy, store::Submit,
+    event::CancelledBy,
+    id::JobId,
+    job::Job,
+    request::FieldError,
+    retry::policy,
+    store::{Quota, Submit},
 };
 use tokio::{runtime::Handle, sync::oneshot};
 
@@ -40,8 +45,8 @@ pub(crate) enum Accepted {
     Before,
 }
 
-async fn submit(api: &Api, job: &Job, workers: usize) -> Result<Accepted, ApiError> {
-    match ask(api.store.submit(job)).await? {
+async fn submit(api: &Api, job: &Job, quota: Quota, workers: usize) -> Result<Accepted, ApiError> {
+    match ask(api.store.submit_within(job, quota)).await? {
         Submit::Submitted { position } => {
             tracing::info!(job = %job.id, app = %job.app, position, "submitted");
             Ok(Accepted::Now { position })
@@ -52,6 +57,11 @@ async fn submit(api: &Api, job: &Job, workers: usize) -> Result<Accepted, ApiErr
         }
         Submit::Duplicate => Ok(Accepted::Before),
         Submit::Conflict => Err(conflict()),
+        Submit::Crowded { unfinished, pace } => {
+            let limit = quota.unfinished.map_or(unfinished, |most| most.get().into());
+            // One of the tenant's own jobs must end.
+            Err(ApiError::JobsFull { limit, retry_after: retry_after(unfinished, limit, pace, 1) })
+        }
         Submit::Full { waiting, pace } => Err(full(api, waiting, pace, workers)),
     }
 }
@@ -84,13 +94,15 @@ fn retry_after(waiting: u64, limit: u64, pace: Option<Duration>, workers: usize)
     Duration::from_secs((seconds.ceil() as u64).clamp(1, LONGEST_WAIT))
 }
 
-/// Submits a job for a client that waits on this connection. `workers` is the number of workers of its app.
+/// Submits a job for a client that waits on this connection. `quota` is that of its tenant, `workers` the number of
+/// workers of its app.
 ///
 /// If the client disconnects during the submit, the submit continues and then the job is cancelled: a cancel before the
 /// submit would find no job.
 pub(crate) async fn submit_waited(
     api: &Api,
     job: Job,
+    quota: Quota,
     workers: usize,
     on_disconnect: OnDisconnect,
 ) -> Result<(Waited, Accepted), ApiError> {
@@ -102,7 +114,7 @@ pub(crate) async fn submit_waited(
         cancel: on_disconnect == OnDisconnect::Cancel,
     };
     let task = async move {
-        let submitted = submit(&waited.api, &job, workers).await;
+        let submitted = submit(&waited.api, &job, quota, workers).await;
         if !matches!(submitted, Ok(_) | Err(ApiError::StoreAway)) {
             // Refused: there is no job to cancel. After an unanswered submit there may be one.
             waited.ended();

@@ -11,6 +11,7 @@ use crate::{
     needs::{Capabilities, Needs, Word},
     request::{ImageSpec, LoraSource},
     webhook::Webhook,
+    weight::Weight,
 };
 
 /// A job as it is submitted: the data that never change.
@@ -22,6 +23,9 @@ pub struct Job {
     pub app: App,
     /// The tenant that submitted it: [`ANONYMOUS`] without keys.
     pub tenant: String,
+    /// The tenant's weight when it was submitted. A job of the previous release has the usual one.
+    #[serde(default, skip_serializing_if = "Weight::is_one")]
+    pub weight: Weight,
     /// Lower classes are served first.
     pub class: Class,
     /// What to make.
@@ -50,7 +54,7 @@ pub struct Job {
     pub webhook: Option<Webhook>,
 }
 
-/// A priority class. The queue sorts by it first, and then by the arrival time.
+/// A priority class. The queue sorts by it first, and then fairly between tenants; a tenant's own jobs by their arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
@@ -153,6 +157,11 @@ pub struct JobState {
 }
 
 impl Job {
+    /// What the job costs its tenant in the queue, in microseconds. See [`Weight::charge`].
+    pub fn charge(&self) -> u64 {
+        self.weight.charge(&self.spec)
+    }
+
     /// A new job that retries this dead job: the same request and webhook, with another id.
     pub fn retried(&self) -> Self {
         Self { id: self.id.retried(), retry_of: Some(self.id), ..self.clone() }

@@ -17,6 +17,8 @@ macro_rules! suite_tests {
             needs: a_worker_passes_over_what_it_cannot_do, affinity_chooses_from_what_a_worker_can_do,
                 a_job_that_no_worker_can_do_waits_for_its_deadline, a_requeue_and_a_retry_keep_what_a_job_needs,
                 a_long_queue_of_other_jobs_hides_no_job;
+            fair: many_jobs_of_one_tenant_do_not_delay_another, twice_the_weight_is_twice_the_share,
+                an_idle_tenant_saves_nothing_up, one_tenants_jobs_keep_their_order, a_class_comes_before_a_share;
             affinity: a_worker_gets_what_it_has_loaded, a_worker_chooses_from_the_first_few,
                 no_head_is_passed_over_for_ever;
             fence: a_stale_worker_is_rejected_before_the_next_claim,
@@ -39,6 +41,8 @@ macro_rules! suite_tests {
             list: a_tenant_sees_its_own_jobs_newest_first, a_list_goes_on_after_its_last_job,
                 only_the_newest_jobs_are_listed, a_forgotten_job_is_not_listed, positions_are_those_of_the_queue,
                 a_queue_has_a_length_and_a_pace;
+            quota: a_tenant_has_no_more_jobs_than_its_quota, every_way_to_end_gives_the_place_back,
+                a_quota_is_for_all_apps_together, jobs_without_a_key_are_not_counted;
             follow: a_follower_sees_everything_in_order,
                 a_follower_that_returns_misses_and_repeats_nothing, a_late_follower_gets_the_terminal_event_alone,
                 a_job_that_never_was_is_lost, a_cursor_from_the_future_is_a_gap,

@@ -20,8 +20,8 @@ use glimpse_shared::{
     needs::Capabilities,
     reaper,
     store::{
-        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
-        Released, Retry, Rules, Shown, Store, Submit, Waiting, memory::MemoryStore,
+        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Quota,
+        Reaped, Released, Retry, Rules, Shown, Store, Submit, Waiting, memory::MemoryStore,
     },
     webhook::{Delivery, Report, Settled},
 };
@@ -126,8 +126,8 @@ impl Store for Far {
     }
 
     // The other commands have no delay.
-    async fn submit(&self, job: &Job) -> StoreResult<Submit> {
-        self.tick().submit(job).await
+    async fn submit_within(&self, job: &Job, quota: Quota) -> StoreResult<Submit> {
+        self.tick().submit_within(job, quota).await
     }
     async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
         self.tick().try_claim(claim).await

@@ -147,6 +147,9 @@ pub struct Args {
     /// The server to use; without one the picture is generated in this process.
     #[arg(long, env = "GLIMPSE_SERVER", value_name = "URL")]
     server: Option<String>,
+    /// The key for the server, if it has keys; better in the variable, because other users see arguments.
+    #[arg(long, env = "GLIMPSE_KEY", hide_env_values = true, value_name = "KEY")]
+    key: Option<String>,
     /// The server's app; required if the server has several.
     #[arg(long, env = "GLIMPSE_APP", value_name = "OWNER/NAME")]
     app: Option<App>,
@@ -258,6 +261,7 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
     let progress = Progress::new();
     let made = match &args.server {
         Some(server) => {
+            let server = remote::Server::new(server, args.key.as_deref())?;
             remote::make(server, args.app, &request, &progress, previews.as_ref(), shutdown).await
         }
         None => tokio::select! {

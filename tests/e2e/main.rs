@@ -17,6 +17,8 @@ mod https;
 #[cfg(test)]
 mod hub;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod nginx;
 #[cfg(test)]
 mod openapi;

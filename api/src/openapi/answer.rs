@@ -92,14 +92,16 @@ impl Answer {
 }
 
 /// The headers that answers have: their names, types and meanings. Every answer has the first two.
-const HEADERS: [(&str, Type, &str); 4] = [
+const HEADERS: [(&str, Type, &str); 5] = [
     ("X-Request-Id", Type::String, "The id of the job if there is one, else of the request"),
     ("X-Fal-Request-Id", Type::String, "The same as `X-Request-Id`"),
     (RETRY_AFTER, Type::Integer, "Seconds after which to try again"),
     (LOCATION, Type::String, "The path of the job"),
+    (WWW_AUTHENTICATE, Type::String, "The schemes of a key"),
 ];
 
 pub(super) const RETRY_AFTER: &str = "Retry-After";
+pub(super) const WWW_AUTHENTICATE: &str = "WWW-Authenticate";
 pub(super) const LOCATION: &str = "Location";
 
 /// The headers of answers, by their names.

@@ -1,17 +1,18 @@
 //! The errors of the routes. Each has the status and the form that the wire of its route gives it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use glimpse_shared::event::FailureCode;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::{
-    answer::{RETRY_AFTER, json},
+    answer::{RETRY_AFTER, WWW_AUTHENTICATE, json},
     draft::Draft,
     route::Route,
 };
 use crate::{
     error::ApiError,
+    keys::{Rate, Scope},
     wire::{FAL, FieldErrors, OPENAI, OWN, OpenAiError, OtherError, Wire},
 };
 
@@ -48,8 +49,21 @@ impl Route {
             if error.retry_after().is_some() {
                 answer = answer.header(RETRY_AFTER);
             }
+            if matches!(error, ApiError::KeyUnknown) {
+                answer = answer.header(WWW_AUTHENTICATE);
+            }
             route.answer(status, answer)
         })
+    }
+}
+
+impl Route {
+    /// Where the API has keys, the route needs one with this scope.
+    pub(super) fn keyed(self, draft: &mut Draft, form: &ErrorForm, scope: Scope) -> Self {
+        let rate = Rate { limit: NonZeroU32::MIN, left: 0, more_in: Duration::ZERO };
+        let errors =
+            [ApiError::KeyUnknown, ApiError::ScopeMissing { scope }, ApiError::RateExceeded { rate }];
+        self.secured().errors(draft, form, &errors)
     }
 }
 
@@ -82,7 +96,9 @@ pub(super) fn of_submits() -> Vec<ApiError> {
         ApiError::Fields(Vec::new()),
         app_unknown,
         ApiError::QueueFull { waiting: 0, retry_after: Duration::ZERO },
+        ApiError::JobsFull { limit: 0, retry_after: Duration::ZERO },
         ApiError::FetchesFull { limit: 0 },
+        ApiError::ModerationAway,
     ];
     own.into_iter().chain(unconfirmed()).chain(of_bodies()).chain(of_the_store()).collect()
 }
@@ -126,11 +142,14 @@ fn reason(error: &ApiError) -> &'static str {
         }
         ApiError::ResultsAway => "The place where pictures are kept is unavailable.",
         ApiError::NoImage => "The job has no picture yet.",
+        ApiError::KeyUnknown => "The API has keys, and the request has none of them.",
+        ApiError::ScopeMissing { .. } => "The key does not have the scope of the route.",
+        ApiError::RateExceeded { .. } => "The key's tenant has sent all its requests of this minute.",
         ApiError::PathUnknown(_) => "There is no such path.",
         ApiError::TargetUnknown => "`X-Fal-Target-Url` is not an address of fal's.",
         ApiError::MethodUnknown => "The path does not support the method.",
-        ApiError::ForThisMachine { .. } => "The API does not listen on a loopback address.",
-        ApiError::ForeignHost { .. } => "The `Host` header names another machine.",
+        ApiError::ForThisMachine { .. } => "The API has no keys and does not listen on a loopback address.",
+        ApiError::ForeignHost { .. } => "The API has no keys, and the `Host` header names another machine.",
         ApiError::HostUnclear => "The request of HTTP/1.1 has no `Host` header, or several.",
         ApiError::NoWebSocket => "The request is not the handshake of a WebSocket.",
         ApiError::BodyTooLarge { .. } => "The body is larger than `--body-limit`.",
@@ -141,11 +160,13 @@ fn reason(error: &ApiError) -> &'static str {
         ApiError::NoneServed => "No worker is registered.",
         ApiError::BodiesFull => "This process has no memory left for bodies.",
         ApiError::QueueFull { .. } => "The queue of the app is full.",
+        ApiError::JobsFull { .. } => "The key's tenant has as many unfinished jobs as it may.",
         ApiError::StreamsFull { .. } => "This process has reached its limit of clients that wait.",
         ApiError::FetchesFull { .. } => "This process already fetches its maximum of pictures.",
         ApiError::Unconfirmed { .. } => "The job exists, but too few replicas of the store confirmed it.",
         ApiError::NoneCapable => "No worker of the app can do the job now.",
         ApiError::StoreAway => "The store is unavailable.",
+        ApiError::ModerationAway => "The prompt cannot be checked now (`--moderation-url`).",
         ApiError::Ending => "This process shuts down.",
         ApiError::StillRunning => "The request has not ended yet.",
         ApiError::Failed { code: FailureCode::BadRequest, .. } => "The model cannot do it.",

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     config::{LONGEST, SHORTEST},
     error::ApiError,
+    keys::Scope,
     wire::{Pictures, StreamedError},
 };
 
@@ -45,6 +46,7 @@ pub(super) fn describe(draft: &mut Draft) {
             .errors(draft, &ON_FALS, &of_submits())
             .errors(draft, &ON_FALS, &of_waiting())
             .errors(draft, &ON_FALS, &[ApiError::InputEnded]);
+        let run = run.keyed(draft, &ON_FALS, Scope::Jobs);
         draft.add(HttpMethod::Post, &format!("/{{owner}}/{{app}}{path}"), run);
         let event = event(streamed(draft));
         let stream = to_app(Route::new(
@@ -57,6 +59,7 @@ pub(super) fn describe(draft: &mut Draft) {
         .answer(200, events("The previews and the pictures.", event))
         .errors(draft, &ON_FALS, &of_submits())
         .errors(draft, &ON_FALS, &of_waiting());
+        let stream = stream.keyed(draft, &ON_FALS, Scope::Jobs);
         draft.add(HttpMethod::Post, &format!("/{{owner}}/{{app}}{path}/stream"), stream);
     }
 }

@@ -45,7 +45,10 @@ use draft::Draft;
 /// The tags of the routes, and what they have in common.
 const TAGS: [(&str, &str); 7] = [
     (own::TAG, "A job continues without its client, which follows it by its id."),
-    (operators::TAG, "The fleet. No web page of another origin may read these routes."),
+    (
+        operators::TAG,
+        "The fleet, for operators. Without keys no web page of another origin may read these routes.",
+    ),
     (fal::TAG, "fal's routes: a client waits for its pictures on the connection of its request."),
     (queue::TAG, "fal's queue: a client submits a request, and asks for its result later."),
     (openai::TAG, "OpenAI's routes for pictures. Errors are 400 where the other wires have 422."),
@@ -72,6 +75,7 @@ fn described() -> OpenApi {
     openai::describe(&mut draft);
     page::describe(&mut draft);
     let Draft { paths, mut components } = draft;
+    components.security_schemes.extend(route::schemes());
     components.headers.extend(answer::headers().map(|(name, header)| (name.to_owned(), header)));
     let mut info = Info::new("Glimpse", env!("CARGO_PKG_VERSION"));
     info.description = Some(

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     error::ApiError,
+    keys::Scope,
     routes::openai::{
         answer::{PictureEvent, Whole},
         models::{Model, ModelList},
@@ -30,15 +31,18 @@ pub(super) const TAG: &str = "OpenAI";
 pub(super) fn describe(draft: &mut Draft) {
     let generation = body(draft, Endpoint::Generation);
     let route = waits(draft, Route::new("generateImages", TAG, "Makes pictures").body(generation));
+    let route = route.keyed(draft, &ON_OPENAIS, Scope::Jobs);
     draft.add(HttpMethod::Post, "/v1/images/generations", route);
     let edit = body(draft, Endpoint::Edit);
     let route = waits(draft, Route::new("editImage", TAG, "Makes pictures from a picture").form(edit));
+    let route = route.keyed(draft, &ON_OPENAIS, Scope::Jobs);
     draft.add(HttpMethod::Post, "/v1/images/edits", route);
 
     let models = draft.schema::<ModelList<'_>>();
     let route = Route::new("listModels", TAG, "Lists the apps, as models")
         .answer(200, json("The apps.", models))
         .errors(draft, &ON_OPENAIS, &of_the_store());
+    let route = route.keyed(draft, &ON_OPENAIS, Scope::Jobs);
     draft.add(HttpMethod::Get, "/v1/models", route);
     let model = draft.schema::<Model<'_>>();
     let unknown = ApiError::AppUnknown { app: String::new(), served: Vec::new() };
@@ -51,6 +55,7 @@ pub(super) fn describe(draft: &mut Draft) {
         .answer(200, json("The app.", model))
         .errors(draft, &ON_OPENAIS, &[unknown])
         .errors(draft, &ON_OPENAIS, &of_the_store());
+    let route = route.keyed(draft, &ON_OPENAIS, Scope::Jobs);
     draft.add(HttpMethod::Get, "/v1/models/{id}", route);
 }
 

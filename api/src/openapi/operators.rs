@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error::ApiError,
+    keys::Scope,
     routes::{dead::DeadJobs, view::AcceptedJob, workers::WorkerList},
 };
 
@@ -30,6 +31,7 @@ fn workers(draft: &mut Draft) {
     let route = Route::new("listWorkers", TAG, "Lists the live workers")
         .answer(200, json("The workers.", list))
         .errors(draft, &ON_OUR_OWN, &of_the_store());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Admin);
     draft.add(HttpMethod::Get, "/v1/workers", route);
 }
 
@@ -42,6 +44,7 @@ fn dead(draft: &mut Draft) {
             .errors(draft, &ON_OUR_OWN, &of_operators())
             .errors(draft, &ON_OUR_OWN, &[ApiError::Fields(Vec::new())])
             .errors(draft, &ON_OUR_OWN, &of_the_store());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Admin);
     draft.add(HttpMethod::Get, "/v1/dead", route);
 }
 
@@ -58,5 +61,6 @@ fn retry(draft: &mut Draft) {
         .errors(draft, &ON_OUR_OWN, unconfirmed().as_slice())
         .errors(draft, &ON_OUR_OWN, &of_bodies())
         .errors(draft, &ON_OUR_OWN, &of_the_store());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Admin);
     draft.add(HttpMethod::Post, "/v1/dead/{id}/retry", route);
 }

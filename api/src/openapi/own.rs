@@ -23,6 +23,7 @@ use super::{
 use crate::{
     config::{LONGEST, SHORTEST},
     error::ApiError,
+    keys::Scope,
     routes::{
         apps::AppList,
         job_list::{DEFAULT_LIMIT, JobList, LIMITS},
@@ -63,6 +64,7 @@ fn submit(draft: &mut Draft) {
         .answer(202, location("The job is queued."))
         .answer(200, location("The job of the same key."))
         .errors(draft, &ON_OUR_OWN, &of_submits());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
     draft.add(HttpMethod::Post, "/v1/jobs", route);
 }
 
@@ -110,6 +112,7 @@ fn list(draft: &mut Draft) {
         .errors(draft, &ON_OUR_OWN, &of_operators())
         .errors(draft, &ON_OUR_OWN, &[ApiError::Fields(Vec::new())])
         .errors(draft, &ON_OUR_OWN, &of_the_store());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
     draft.add(HttpMethod::Get, "/v1/jobs", route);
 }
 
@@ -118,6 +121,7 @@ fn apps(draft: &mut Draft) {
     let route = Route::new("listApps", TAG, "Says what each app offers")
         .answer(200, json("The apps.", apps))
         .errors(draft, &ON_OUR_OWN, &of_the_store());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
     draft.add(HttpMethod::Get, "/v1/apps", route);
 }
 
@@ -128,6 +132,7 @@ fn status(draft: &mut Draft) {
         .answer(200, json("The job.", job))
         .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown])
         .errors(draft, &ON_OUR_OWN, &of_the_store());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
     draft.add(HttpMethod::Get, "/v1/jobs/{id}", route);
 }
 
@@ -150,6 +155,7 @@ fn follow(draft: &mut Draft) {
         .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown, ApiError::Fields(Vec::new())])
         .errors(draft, &ON_OUR_OWN, &[ApiError::StreamsFull { limit: 0 }])
         .errors(draft, &ON_OUR_OWN, &of_the_store());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
     draft.add(HttpMethod::Get, "/v1/jobs/{id}/events", route);
 }
 
@@ -167,6 +173,7 @@ fn image(draft: &mut Draft) {
             .errors(draft, &ON_OUR_OWN, &[ApiError::Fields(Vec::new())])
             .errors(draft, &ON_OUR_OWN, &of_results())
             .errors(draft, &ON_OUR_OWN, &of_the_store());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
     draft.add(HttpMethod::Get, "/v1/jobs/{id}/image", route);
 }
 
@@ -210,5 +217,6 @@ fn cancel(draft: &mut Draft) {
         .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown])
         .errors(draft, &ON_OUR_OWN, &of_bodies())
         .errors(draft, &ON_OUR_OWN, &of_the_store());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
     draft.add(HttpMethod::Delete, "/v1/jobs/{id}", route);
 }

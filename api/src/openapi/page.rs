@@ -17,10 +17,11 @@ pub(super) const HEALTH: &str = "health";
 pub(super) const TAG: &str = "pages";
 
 /// Each file of a web page: its path, the name of the call, what it is, and its media type.
-const FILES: [(&str, &str, &str, &str); 6] = [
+const FILES: [(&str, &str, &str, &str); 7] = [
     ("/", "getPage", "The page that makes pictures", "text/html"),
     ("/playground/style.css", "getPageStyle", "The style of the page", "text/css"),
     ("/playground/page.js", "getPageScript", "The script of the page", "text/javascript"),
+    ("/playground/keyed.js", "getPageKeys", "The requests of the page, with a key", "text/javascript"),
     ("/docs", "getDocs", "This document for people", "text/html"),
     ("/docs/style.css", "getDocsStyle", "The style of the document for people", "text/css"),
     ("/docs/page.js", "getDocsScript", "The script of the document for people", "text/javascript"),

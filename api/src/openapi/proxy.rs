@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     error::ApiError,
+    keys::Scope,
     routes::fal::{
         proxy::PATH,
         queue::{Cancelled, Submitted},
@@ -34,6 +35,7 @@ pub(super) fn describe(draft: &mut Draft) {
         .errors(draft, &ON_FALS, &[ApiError::TargetUnknown, ApiError::InputEnded])
         .errors(draft, &ON_FALS, &of_submits())
         .errors(draft, &ON_FALS, &of_waiting());
+    let post = post.keyed(draft, &ON_FALS, Scope::Jobs);
     draft.add(HttpMethod::Post, PATH, post);
 
     let (state, pictures) = (draft.schema::<RequestStatus>(), draft.schema::<Pictures<'_>>());
@@ -44,6 +46,7 @@ pub(super) fn describe(draft: &mut Draft) {
         .errors(draft, &ON_FALS, &[ApiError::StreamsFull { limit: 0 }])
         .errors(draft, &ON_FALS, &of_ends())
         .errors(draft, &ON_FALS, &of_the_store());
+    let get = get.keyed(draft, &ON_FALS, Scope::Jobs);
     draft.add(HttpMethod::Get, PATH, get);
 
     let cancelled = draft.schema::<Cancelled>();
@@ -51,6 +54,7 @@ pub(super) fn describe(draft: &mut Draft) {
         .errors(draft, &ON_FALS, &[ApiError::TargetUnknown])
         .errors(draft, &ON_FALS, &of_bodies())
         .errors(draft, &ON_FALS, &of_the_store());
+    let put = put.keyed(draft, &ON_FALS, Scope::Jobs);
     draft.add(HttpMethod::Put, PATH, put);
 }
 

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     error::ApiError,
+    keys::Scope,
     routes::fal::{
         queue::{Cancelled, Submitted},
         status::RequestStatus,
@@ -37,26 +38,31 @@ pub(super) fn describe(draft: &mut Draft) {
             .body(request)
             .answer(200, json("The request is in the queue.", submitted))
             .errors(draft, &ON_FALS, &of_submits());
+        let route = route.keyed(draft, &ON_FALS, Scope::Jobs);
         draft.add(HttpMethod::Post, &format!("/queue/{{owner}}/{{app}}{path}"), route);
     }
     let state = draft.schema::<RequestStatus>();
     let route = statuses(of_request(draft, "getRequestStatus", "Says where a request is"), &state);
-    draft.add(HttpMethod::Get, &format!("{REQUEST}/status"), route.query("logs", logs(), LOGS));
+    let route = route.query("logs", logs(), LOGS).keyed(draft, &ON_FALS, Scope::Jobs);
+    draft.add(HttpMethod::Get, &format!("{REQUEST}/status"), route);
     let route = of_request(draft, "followRequest", "Sends the status of a request as it changes")
         .query("logs", logs(), LOGS)
         .answer(200, events("Each event has the log lines since the last one.", event(state)))
         .errors(draft, &ON_FALS, &[ApiError::StreamsFull { limit: 0 }]);
+    let route = route.keyed(draft, &ON_FALS, Scope::Jobs);
     draft.add(HttpMethod::Get, &format!("{REQUEST}/status/stream"), route);
     let pictures = draft.schema::<Pictures<'_>>();
     let route = of_request(draft, "getRequestResult", "Sends the pictures of a request")
         .answer(200, json("The pictures.", pictures))
         .errors(draft, &ON_FALS, &[ApiError::StillRunning])
         .errors(draft, &ON_FALS, &of_ends());
+    let route = route.keyed(draft, &ON_FALS, Scope::Jobs);
     draft.add(HttpMethod::Get, REQUEST, route);
     let cancelled = draft.schema::<Cancelled>();
     let route = of_cancel(Route::new("cancelRequest", TAG, "Cancels a request"), &cancelled);
     let route =
         with_request(route).errors(draft, &ON_FALS, &of_bodies()).errors(draft, &ON_FALS, &of_the_store());
+    let route = route.keyed(draft, &ON_FALS, Scope::Jobs);
     draft.add(HttpMethod::Put, &format!("{REQUEST}/cancel"), route);
 }
 

@@ -11,6 +11,7 @@ use super::{
     route::Route,
 };
 use crate::error::ApiError;
+use crate::keys::Scope;
 
 pub(super) fn describe(draft: &mut Draft) {
     for (task, path, name) in TASKS {
@@ -29,12 +30,17 @@ pub(super) fn describe(draft: &mut Draft) {
             .errors(draft, &ON_FALS, &[ApiError::Ending])
             .errors(draft, &ON_FALS, &of_the_store())
             .errors(draft, &ON_FALS, &of_bodies());
+        let route = route.keyed(draft, &ON_FALS, Scope::Jobs);
         draft.add(HttpMethod::Get, &format!("/{{owner}}/{{app}}{path}/realtime"), route);
     }
-    let token = string().min_length(Some(32)).max_length(Some(32)).into();
+    let token = string().min_length(Some(32)).max_length(Some(64)).into();
     let route = Route::new("createToken", TAG, "Gives the token that fal's clients ask for")
-        .says("There are no keys, so a realtime connection is open with any token and without one.")
+        .says(
+            "For the query `fal_jwt_token` of a realtime connection, within two minutes. Without keys a connection is open \
+             with any token and without one.",
+        )
         .answer(200, json("A token.", token))
         .errors(draft, &ON_FALS, &of_bodies());
+    let route = route.keyed(draft, &ON_FALS, Scope::Jobs);
     draft.add(HttpMethod::Post, "/tokens", route);
 }

@@ -6,9 +6,26 @@ use utoipa::openapi::{
     Content, ObjectBuilder, RefOr, Required, Schema,
     path::{Operation, OperationBuilder, ParameterBuilder, ParameterIn},
     request_body::RequestBodyBuilder,
+    security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
 };
 
 use super::answer::Answer;
+
+/// The names of the ways to send a key.
+const BEARER: &str = "bearer";
+const KEY: &str = "key";
+
+/// The ways to send a key.
+pub(super) fn schemes() -> [(String, RefOr<SecurityScheme>); 2] {
+    let text = "A key of `--keys-file`. Without keys everybody is served, and a key is ignored.";
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text)).build();
+    let key =
+        ApiKeyValue::with_description("Authorization", "The same, as fal's clients send it: `Key KEY`.");
+    [
+        (BEARER.to_owned(), RefOr::T(SecurityScheme::Http(bearer))),
+        (KEY.to_owned(), RefOr::T(SecurityScheme::ApiKey(ApiKey::Header(key)))),
+    ]
+}
 
 /// A route that is described.
 pub(super) struct Route {
@@ -77,6 +94,14 @@ impl Route {
             .content(media_type, Content::new(Some(schema)))
             .required(Some(Required::True));
         self.operation = self.operation.request_body(Some(body.build()));
+        self
+    }
+
+    /// Where the API has keys, the route needs one.
+    pub(super) fn secured(mut self) -> Self {
+        let one_of = [BEARER, KEY].map(|scheme| SecurityRequirement::new(scheme, [""; 0]));
+        self.operation = self.operation.security(SecurityRequirement::default());
+        self.operation = one_of.into_iter().fold(self.operation, OperationBuilder::security);
         self
     }
 

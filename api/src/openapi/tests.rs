@@ -34,7 +34,7 @@ fn the_file_is_the_document() {
 
 fn api() -> crate::state::Api {
     let store = MemoryStore::new(Rules::default(), Clock::Store);
-    Shared::new(Arc::new(store), Config::default(), SocketAddr::from(([127, 0, 0, 1], 8080)), None)
+    Shared::new(Arc::new(store), Config::default(), None, SocketAddr::from(([127, 0, 0, 1], 8080)), None)
 }
 
 /// The paths of the router, as its `Debug` form lists them: axum has no other list of them.

@@ -1,12 +1,14 @@
 // The page: one job at a time, by the API's own wire. The job's id stands in the address, so that a reload
-// finds the picture again; EventSource resumes by itself where a connection was lost.
+// finds the picture again; the stream of events resumes by itself where a connection was lost.
+
+import { ask, eventsOf, key } from "/playground/keyed.js";
 
 const element = (id) => document.getElementById(id);
 const { prompt, error, apps, app, make, cancel, status, progress, step, time, frame, picture, empty, strip, after,
-        save, seed, warnings, hint } =
+        save, seed, warnings, hint, keys, keyInput } =
   Object.fromEntries(
     ["prompt", "error", "apps", "app", "make", "cancel", "status", "progress", "step", "time", "frame", "picture",
-     "empty", "strip", "after", "save", "seed", "warnings", "hint"].map((id) => [id, element(id)]));
+     "empty", "strip", "after", "save", "seed", "warnings", "hint", "keys", "keyInput"].map((id) => [id, element(id)]));
 
 /** The job that is shown: its id, its events, when it was asked for. */
 let shown = null;
@@ -18,10 +20,12 @@ let served = false;
 async function listApps() {
   let names = [];
   try {
-    const answer = await fetch("/v1/workers");
+    const answer = await ask("/v1/apps");
+    // This server has keys: nothing works without one.
+    keys.hidden = answer.status !== 401 && answer.status !== 403;
     if (answer.ok) {
-      const { workers } = await answer.json();
-      names = [...new Set(workers.filter((one) => one.state !== "draining").map((one) => one.app))].sort();
+      const { apps: offered } = await answer.json();
+      names = offered.filter((one) => one.workers > 0).map((one) => one.app);
     }
   } catch {
     // The server is away: nothing is served, and the next round asks again.
@@ -33,9 +37,11 @@ async function listApps() {
   apps.hidden = names.length < 2;
   served = names.length > 0;
   make.disabled = !served || shown !== null;
-  if (shown === null && !served) {
+  if (!keys.hidden) {
+    say(key.get() === "" ? "This server wants a key." : "This is not a key of this server, or not one for pictures.");
+  } else if (shown === null && !served) {
     say("No worker serves a model yet. This page waits for one.");
-  } else if (shown === null && status.textContent.startsWith("No worker")) {
+  } else if (shown === null && /^(No worker|This)/.test(status.textContent)) {
     say("");
   }
   setTimeout(listApps, served ? 10_000 : 2_000);
@@ -87,7 +93,7 @@ async function submit() {
   begin(null, Date.now());
   say("Sending");
   try {
-    const answer = await fetch("/v1/jobs", {
+    const answer = await ask("/v1/jobs", {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ app: app.value, prompt: prompt.value.trim() }),
@@ -112,7 +118,7 @@ async function submit() {
 
 /** Shows a job that was asked for before the page was loaded. */
 async function reopen(id) {
-  const answer = await fetch(`/v1/jobs/${encodeURIComponent(id)}`).catch(() => null);
+  const answer = await ask(`/v1/jobs/${encodeURIComponent(id)}`).catch(() => null);
   if (!answer?.ok) {
     history.replaceState(null, "", location.pathname);
     return;
@@ -173,7 +179,7 @@ function seconds(milliseconds) {
 }
 
 function follow(id) {
-  const source = new EventSource(`/v1/jobs/${id}/events`);
+  const source = eventsOf(`/v1/jobs/${id}/events`);
   shown.id = id;
   shown.source = source;
   cancel.disabled = false;
@@ -254,12 +260,15 @@ prompt.addEventListener("keydown", (event) => {
   }
 });
 
+keyInput.value = key.get();
+keyInput.addEventListener("change", () => key.set(keyInput.value));
+
 prompt.addEventListener("input", () => complain(""));
 
 cancel.addEventListener("click", async () => {
   cancel.disabled = true;
   say("Cancelling");
-  const answer = await fetch(`/v1/jobs/${shown.id}`, { method: "DELETE" }).catch(() => null);
+  const answer = await ask(`/v1/jobs/${shown.id}`, { method: "DELETE" }).catch(() => null);
   if (!answer?.ok && shown !== null) {
     cancel.disabled = false;
     complain(answer === null ? "The server does not answer." : await reasonOf(answer));

@@ -1,5 +1,5 @@
-//! Lists and retries dead jobs. The id of a job gives control over it, so these routes work only if the API listens on
-//! a loopback address.
+//! Lists and retries dead jobs of all tenants. Without keys the id of a job gives control over it, so these routes then
+//! work only if the API listens on a loopback address.
 
 use axum::{
     extract::{
@@ -12,17 +12,14 @@ use axum::{
 use glimpse_shared::{
     event::FailureCode,
     id::{App, JobId},
-    job::DeadJob,
+    job::{DeadJob, JobState},
     request::FieldError,
     store::Retry,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    jobs::{job_id, known},
-    view::accepted,
-};
+use super::{jobs::job_id, view::accepted};
 use crate::{
     error::ApiError,
     intake::read_query,
@@ -88,6 +85,11 @@ fn app(text: Option<String>) -> Result<Option<App>, ApiError> {
     }
 }
 
+/// The state of a job that must exist, of any tenant.
+async fn status(api: &Api, id: JobId) -> Result<JobState, ApiError> {
+    ask(api.store.status(id)).await?.ok_or(ApiError::JobUnknown)
+}
+
 /// `POST /v1/dead/{id}/retry`: repeated, it returns the same new job.
 pub(crate) async fn retry(
     State(api): State<Api>,
@@ -97,7 +99,7 @@ pub(crate) async fn retry(
     api.for_this_machine(&headers)?;
     let old = job_id(path)?;
     in_time(async {
-        let state = known(&api, old).await?;
+        let state = status(&api, old).await?;
         let app = state.app;
         let mut workers = 0;
         if api.store.status(old.retried()).await?.is_none() {
@@ -117,7 +119,7 @@ pub(crate) async fn retry(
             Retry::Full { waiting, pace } => return Err(full(&api, waiting, pace, workers)),
             Retry::Unknown => return Err(ApiError::JobUnknown),
         }
-        let new = known(&api, old.retried()).await?;
+        let new = status(&api, old.retried()).await?;
         Ok(accepted(StatusCode::ACCEPTED, new.id, &new.app, new.status, new.position))
     })
     .await

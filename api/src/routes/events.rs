@@ -51,7 +51,7 @@ pub(crate) async fn follow(
 ) -> Result<Response, ApiError> {
     let id = job_id(path)?;
     let cursor = cursor(&headers, read_query(query, "after")?.after)?;
-    let state = known(&api, id).await?;
+    let state = known(&reader, id).await?;
     if state.status.is_terminal() && cursor == Some(state.seq) {
         // EventSource reconnects after every end of a body; the status 204 stops it.
         return Ok(StatusCode::NO_CONTENT.into_response());

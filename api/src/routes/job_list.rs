@@ -1,4 +1,4 @@
-//! `GET /v1/jobs`: the jobs of all clients, newest first.
+//! `GET /v1/jobs`: the jobs of the client's tenant, newest first.
 
 use axum::{
     extract::{Query, RawQuery, State, rejection::QueryRejection},
@@ -7,7 +7,7 @@ use axum::{
 };
 use glimpse_shared::{
     id::{App, JobId},
-    job::{ANONYMOUS, Status},
+    job::Status,
     request::FieldError,
     store::{ListedJob, Listing},
 };
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
+    caller::Caller,
     edge::not_for_pages,
     error::ApiError,
     json::json_response,
@@ -60,6 +61,7 @@ impl From<ListedJob> for JobEntry {
 /// an id gives access to its job.
 pub(crate) async fn list(
     State(api): State<Api>,
+    caller: Caller,
     headers: HeaderMap,
     query: Result<Query<Filter>, QueryRejection>,
     RawQuery(sent): RawQuery,
@@ -68,19 +70,20 @@ pub(crate) async fn list(
         api.for_this_machine(&headers)?;
         let wrong = |wrong: QueryRejection| ApiError::field(unreadable(&wrong, &sent.unwrap_or_default()));
         let Query(filter) = query.map_err(wrong)?;
-        let listing = filter.listing()?;
+        let listing = filter.listing(caller.tenant())?;
         let jobs = ask(api.store.jobs(&listing)).await?;
         let jobs = jobs.ok_or_else(|| ApiError::field(unknown(filter.before.as_deref())))?;
         let jobs = jobs.into_iter().map(JobEntry::from).collect();
         Ok::<_, ApiError>(json_response(StatusCode::OK, &JobList { jobs }))
     };
-    not_for_pages(listed.await.into_response())
+    let response = listed.await.into_response();
+    if api.keys.is_some() { response } else { not_for_pages(response) }
 }
 
 impl Filter {
     /// # Errors
     /// One entry per invalid parameter.
-    fn listing(&self) -> Result<Listing, ApiError> {
+    fn listing(&self, tenant: &str) -> Result<Listing, ApiError> {
         let mut errors = Vec::new();
         let mut invalid =
             |name, kind, rule, text: &str| errors.push(FieldError::query(name, kind, rule, text));
@@ -105,7 +108,7 @@ impl Filter {
         });
         match limit {
             Some(limit) if errors.is_empty() => {
-                Ok(Listing { tenant: ANONYMOUS.to_owned(), status, before, limit })
+                Ok(Listing { tenant: tenant.to_owned(), status, before, limit })
             }
             _ => Err(ApiError::Fields(errors)),
         }

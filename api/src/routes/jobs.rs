@@ -13,12 +13,12 @@ use axum::{
 };
 use bytes::Bytes;
 use glimpse_shared::{
-    event::CancelledBy,
     id::{App, JobId},
-    job::{ANONYMOUS, Class, Job, JobState, Status},
+    job::{Class, Job, JobState, Status},
     request::FieldError,
     store::{Cancel, Shown},
     webhook::Webhook,
+    weight::Weight,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -55,7 +55,7 @@ pub(crate) async fn submit(
     let job = request.job(&api, &served).await?;
     // If the client disconnects before the response, it does not know the id. With a key it can repeat the submit.
     let orphan = if keyed { OnDisconnect::Detach } else { OnDisconnect::Cancel };
-    let submitted = submit_waited(&api, job.clone(), served.workers, orphan);
+    let submitted = submit_waited(&api, job.clone(), reader.caller().quota(), served.workers, orphan);
     let (mut waited, submitted) = deadline.with(submitted).await?;
     waited.ended();
     match submitted {
@@ -64,7 +64,7 @@ pub(crate) async fn submit(
         }
         Accepted::Unconfirmed { replicas } => Err(unconfirmed(&api, job.id, replicas)),
         Accepted::Before => {
-            let known = deadline.with(known(&api, job.id)).await?;
+            let known = deadline.with(known(&reader, job.id)).await?;
             Ok(accepted(StatusCode::OK, known.id, &known.app, known.status, known.position))
         }
     }
@@ -73,6 +73,8 @@ pub(crate) async fn submit(
 /// The parts of a submit that do not depend on the app's offer.
 struct Submission {
     app: App,
+    tenant: String,
+    weight: Weight,
     id: JobId,
     /// Whether the id is computed from an `Idempotency-Key`.
     keyed: bool,
@@ -106,12 +108,16 @@ impl Submission {
             return Err(ApiError::Fields(errors).of_sent(&sent));
         };
         let id = match &key {
-            Some(key) => JobId::from_key(&ask(api.store.key_secret()).await?, &app, ANONYMOUS, key),
+            Some(key) => {
+                JobId::from_key(&ask(api.store.key_secret()).await?, &app, reader.caller().tenant(), key)
+            }
             None => JobId::new(&app),
         };
         let (keyed, traceparent) = (key.is_some(), headers.traceparent());
         Ok(Self {
             app,
+            tenant: reader.caller().tenant().to_owned(),
+            weight: reader.caller().weight(),
             id,
             keyed,
             digest,
@@ -141,13 +147,15 @@ impl Submission {
         let offer = served.offer.clone();
         let checked = checked(api, self.fields, self.size, offer, OWN.reads).await?;
         let spec = checked.map_err(|errors| ApiError::Fields(errors).of_sent(&self.sent))?;
+        api.policy.check(&self.app, &self.tenant, &spec).await?;
         Ok(Job {
             needs: served.needs(&spec).map_err(ApiError::Fields)?,
             affinity: spec.affinity(),
             spec,
             id: self.id,
             app: self.app,
-            tenant: ANONYMOUS.to_owned(),
+            weight: self.weight,
+            tenant: self.tenant,
             class: Class::Normal,
             digest: self.digest,
             start_timeout: self.start_timeout,
@@ -165,9 +173,9 @@ pub(crate) fn job_id(path: Result<Path<String>, PathRejection>) -> Result<JobId,
     id.parse().map_err(|_| ApiError::JobUnknown)
 }
 
-/// The state of a job that must exist.
-pub(crate) async fn known(api: &Api, id: JobId) -> Result<JobState, ApiError> {
-    ask(api.store.status(id)).await?.ok_or(ApiError::JobUnknown)
+/// The state of a job that must exist, for who sees it.
+pub(crate) async fn known(reader: &Reader, id: JobId) -> Result<JobState, ApiError> {
+    reader.status(id).await?.ok_or(ApiError::JobUnknown)
 }
 
 /// `GET /v1/jobs/{id}`.
@@ -217,12 +225,13 @@ impl Which {
 /// `GET /v1/jobs/{id}/image`: the newest preview, or a final picture; `?index=` names one, from 0.
 pub(crate) async fn image(
     State(api): State<Api>,
+    reader: Reader,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<Which>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let id = job_id(path)?;
     let index = Which::index(query)?;
-    let known = ask(api.store.status_with(id, Shown::Newest)).await?.ok_or(ApiError::JobUnknown)?;
+    let known = reader.stored(id, Shown::Newest).await?.ok_or(ApiError::JobUnknown)?;
     let newest = known.1.ok_or(ApiError::NoImage)?;
     let size = newest.bytes().len();
     let shown = move || picture::shown(&newest, index).ok_or(ApiError::NoImage);
@@ -238,12 +247,11 @@ pub(crate) async fn image(
 
 /// `DELETE /v1/jobs/{id}`. Idempotent.
 pub(crate) async fn cancel(
-    State(api): State<Api>,
+    reader: Reader,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let id = job_id(path)?;
-    let cancelled = ask(api.store.cancel(id, CancelledBy::Client)).await?;
-    let status = match cancelled {
+    let status = match reader.cancel(id).await? {
         Cancel::Cancelled => Status::Cancelled,
         Cancel::AlreadyDone(status) => status,
         Cancel::Unknown => return Err(ApiError::JobUnknown),

@@ -26,8 +26,10 @@ use tower::ServiceExt;
 pub(crate) use webhook::webhook_body;
 
 use crate::{
-    edge::{for_any_page, guarded, with_ids},
+    edge::{for_any_page, for_pages_of, guarded, with_ids},
     error::ApiError,
+    guard::Needs,
+    keys::Scope,
     state::Api,
     wire::{FAL, OPENAI, OWN},
 };
@@ -41,29 +43,37 @@ pub(crate) fn router(api: Api) -> Router {
 
 /// Every route of the API. `openapi` describes each of them.
 pub(crate) fn every(api: &Api) -> Router<Api> {
-    let own = Router::new()
+    let public = Router::new()
         .merge(page::routes())
         .merge(docs::routes())
         .route("/health", get(health::service))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/.well-known/jwks.json", get(webhook::keys))
+        .route("/files/{name}", get(files::file));
+    let own = Router::new()
         .route("/v1/apps", get(apps::list))
         .route("/v1/jobs", post(jobs::submit).get(job_list::list))
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::cancel))
         .route("/v1/jobs/{id}/events", get(events::follow))
         .route("/v1/jobs/{id}/image", get(jobs::image))
-        .route("/files/{name}", get(files::file))
         .fallback(async |uri: Uri| ApiError::PathUnknown(uri.path().to_owned()));
-    // For operators: no web page of another origin may read them.
+    // Without keys no web page of another origin may read them.
     let operators = Router::new()
         .route("/v1/dead", get(dead::list))
         .route("/v1/dead/{id}/retry", post(dead::retry))
         .route("/v1/workers", get(workers::list));
-    let open = guarded(own, api, &OWN).merge(guarded(fal::routes(), api, &FAL.wire)).merge(guarded(
-        openai::routes(),
-        api,
-        &OPENAI,
-    ));
-    for_any_page(open).merge(guarded(operators, api, &OWN))
+    let jobs = Needs::Scope(Scope::Jobs);
+    let public = guarded(public, api, &OWN, Needs::Nothing);
+    let keyed = guarded(own, api, &OWN, jobs)
+        .merge(guarded(fal::routes(), api, &FAL.wire, jobs))
+        .merge(guarded(openai::routes(), api, &OPENAI, jobs));
+    let operators = guarded(operators, api, &OWN, Needs::Scope(Scope::Admin));
+    match api.keys {
+        // fal's clients run in web pages too.
+        None => for_any_page(public.merge(keyed)).merge(operators),
+        Some(_) => {
+            for_any_page(public).merge(for_pages_of(keyed.merge(operators), &api.config.keys.cors_origin))
+        }
+    }
 }

@@ -13,6 +13,7 @@ use crate::{error::ApiError, public_address::PublicUrl, state::Api};
 const HTML: &str = include_str!("../playground/index.html");
 const STYLE: &str = include_str!("../playground/style.css");
 const SCRIPT: &str = include_str!("../playground/page.js");
+const KEYED: &str = include_str!("../playground/keyed.js");
 
 /// The page may load only the files that this server embeds, and pictures: those in events, and those that it keeps,
 /// also behind a redirect to a bucket.
@@ -28,12 +29,13 @@ fn policy(api: &Api) -> String {
     )
 }
 
-/// The page and its two files.
+/// The page and its files.
 pub(crate) fn routes() -> Router<Api> {
     Router::new()
         .route("/", get(|State(api)| file(api, "text/html; charset=utf-8", HTML)))
         .route("/playground/style.css", get(|State(api)| file(api, "text/css; charset=utf-8", STYLE)))
         .route("/playground/page.js", get(|State(api)| file(api, "text/javascript; charset=utf-8", SCRIPT)))
+        .route("/playground/keyed.js", get(|State(api)| file(api, "text/javascript; charset=utf-8", KEYED)))
 }
 
 /// A file that is embedded in the binary.

@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 
 use super::{fal, jobs};
 use crate::{
+    caller::Caller,
     error::ApiError,
     json::json_response,
     reader::Reader,
@@ -29,7 +30,7 @@ pub(crate) fn webhook_body(
     id: JobId,
     webhook: &Webhook,
 ) -> BoxFuture<'static, Result<Option<Bytes>, ApiError>> {
-    let (reader, form) = (Reader::new(api.clone(), webhook.origin.clone()), webhook.form);
+    let (reader, form) = (Reader::new(api.clone(), webhook.origin.clone(), Caller::anyone()), webhook.form);
     Box::pin(async move {
         match form {
             WebhookForm::Fal => Ok(fal::webhook_body(&reader, id).await?.map(Bytes::from)),

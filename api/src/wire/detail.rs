@@ -14,6 +14,10 @@ use utoipa::ToSchema;
 
 use crate::{error::ApiError, json::json_response};
 
+/// The schemes of a key, for a response that needs one.
+pub(super) const SCHEMES: HeaderValue =
+    HeaderValue::from_static("Bearer realm=\"glimpse\", Key realm=\"glimpse\"");
+
 /// An error about fields.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct FieldErrors<'a> {
@@ -63,6 +67,9 @@ pub(crate) fn report(error: &ApiError) -> Response {
         // The status requires it.
         response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
+    if matches!(error, ApiError::KeyUnknown) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, SCHEMES);
+    }
     if let Some(after) = error.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().max(1).into());
     }
@@ -80,7 +87,10 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         | ApiError::PathUnknown(_) => StatusCode::NOT_FOUND,
         ApiError::RangeUnknown => StatusCode::RANGE_NOT_SATISFIABLE,
         ApiError::MethodUnknown => StatusCode::METHOD_NOT_ALLOWED,
-        ApiError::ForThisMachine { .. } | ApiError::ForeignHost { .. } => StatusCode::FORBIDDEN,
+        ApiError::KeyUnknown => StatusCode::UNAUTHORIZED,
+        ApiError::ForThisMachine { .. } | ApiError::ForeignHost { .. } | ApiError::ScopeMissing { .. } => {
+            StatusCode::FORBIDDEN
+        }
         ApiError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         ApiError::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
         ApiError::NoWebSocket => StatusCode::UPGRADE_REQUIRED,
@@ -91,6 +101,8 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         | ApiError::StillRunning
         | ApiError::TargetUnknown => StatusCode::BAD_REQUEST,
         ApiError::QueueFull { .. }
+        | ApiError::JobsFull { .. }
+        | ApiError::RateExceeded { .. }
         | ApiError::StreamsFull { .. }
         | ApiError::FetchesFull { .. }
         | ApiError::BodiesFull => StatusCode::TOO_MANY_REQUESTS,
@@ -98,6 +110,7 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         | ApiError::NoneServed
         | ApiError::NoneCapable
         | ApiError::StoreAway
+        | ApiError::ModerationAway
         | ApiError::ResultsAway
         | ApiError::Ending => StatusCode::SERVICE_UNAVAILABLE,
         ApiError::Failed { code, .. } => match code {

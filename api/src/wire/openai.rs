@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{definition::Wire, detail};
-use crate::{error::ApiError, json::json_response};
+use crate::{error::ApiError, json::json_response, policy::VIOLATION};
 
 /// OpenAI's routes.
 pub(crate) static OPENAI: Wire = Wire {
@@ -52,9 +52,11 @@ impl Reported {
             ApiError::AppUnknown { .. } => Some("model_not_found"),
             ApiError::Failed { code, .. } => Some(code.as_str()),
             ApiError::Cancelled => Some("cancelled"),
+            ApiError::KeyUnknown => Some("invalid_api_key"),
             _ if status(error) == StatusCode::TOO_MANY_REQUESTS => Some("rate_limit_exceeded"),
             _ => first.map(|field| match field.kind {
                 "missing" => "missing_required_parameter",
+                VIOLATION => VIOLATION,
                 kind if kind.ends_with("_type") => "invalid_type",
                 _ => "invalid_value",
             }),
@@ -100,6 +102,9 @@ pub(crate) struct OpenAiError {
 
 fn report(error: &ApiError) -> Response {
     let mut response = json_response(status(error), &OpenAiError { error: Reported::of(error) });
+    if matches!(error, ApiError::KeyUnknown) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, detail::SCHEMES);
+    }
     if let Some(after) = error.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().max(1).into());
     }

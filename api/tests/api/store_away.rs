@@ -17,8 +17,8 @@ use glimpse_shared::{
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     needs::Capabilities,
     store::{
-        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
-        Released, Retry, Shown, Store, Submit, Waiting, memory::MemoryStore,
+        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Quota,
+        Reaped, Released, Retry, Shown, Store, Submit, Waiting, memory::MemoryStore,
     },
     webhook::{Delivery, Report, Settled},
 };
@@ -52,8 +52,8 @@ impl Cut {
 
 #[async_trait::async_trait]
 impl Store for Cut {
-    async fn submit(&self, job: &Job) -> StoreResult<Submit> {
-        self.here().await?.submit(job).await
+    async fn submit_within(&self, job: &Job, quota: Quota) -> StoreResult<Submit> {
+        self.here().await?.submit_within(job, quota).await
     }
     async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
         self.here().await?.try_claim(claim).await

@@ -34,6 +34,7 @@ pub async fn lease(store: &RedisStore, name: &str) -> Result<Lease, Failed> {
         id: JobId::new(&app),
         app: app.clone(),
         tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
+        weight: Default::default(),
         class: Class::Normal,
         affinity: spec.affinity(),
         needs: Needs::default(),

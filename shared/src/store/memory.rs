@@ -10,8 +10,8 @@ use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use super::{
-    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
-    Released, Retry, Rules, Shown, Store, Submit, Waiting,
+    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Quota,
+    Reaped, Released, Retry, Rules, Shown, Store, Submit, Waiting,
     rules::{CANCELLATIONS_KEPT, WAKE_UP_WAIT},
     transition::{self, Command, Effect, Fence, Outcome, ReapOutcome, State},
 };
@@ -95,8 +95,8 @@ fn unexpected(outcome: Outcome) -> StoreError {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn submit(&self, job: &Job) -> StoreResult<Submit> {
-        match self.apply(Command::Submit(Box::new(job.clone()))) {
+    async fn submit_within(&self, job: &Job, quota: Quota) -> StoreResult<Submit> {
+        match self.apply(Command::Submit(Box::new(job.clone()), quota)) {
             Outcome::Submit(submit) => Ok(submit),
             other => Err(unexpected(other)),
         }
@@ -257,6 +257,10 @@ impl Store for MemoryStore {
 
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         Ok(lock(&self.inner).state.status(id))
+    }
+
+    async fn tenant_of(&self, id: JobId) -> StoreResult<Option<String>> {
+        Ok(lock(&self.inner).state.job(id).map(|job| job.tenant.clone()))
     }
 
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {

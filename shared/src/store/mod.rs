@@ -11,6 +11,7 @@
 mod lease;
 mod listing;
 pub mod memory;
+mod quota;
 pub mod redis;
 mod rules;
 pub mod transition;
@@ -22,6 +23,7 @@ use futures::stream::BoxStream;
 
 pub use lease::{Checkpoint, Claim, Ending, Lease, Preview, Shown};
 pub use listing::{ListedJob, Listing, Waiting};
+pub use quota::Quota;
 pub use rules::{Clock, Rules};
 
 use crate::{
@@ -54,6 +56,13 @@ pub enum Submit {
     Duplicate,
     /// Another request was submitted under this id before.
     Conflict,
+    /// The tenant has as many unfinished jobs as its [`Quota`] says, or more.
+    Crowded {
+        /// How many.
+        unfinished: u64,
+        /// How long the app's jobs took recently, from the first claim to the end; `None` if none was completed.
+        pace: Option<Duration>,
+    },
     /// Too many jobs of the app wait.
     Full {
         /// How many.
@@ -157,8 +166,16 @@ pub struct Reaped {
 /// the lease's attempt and by the lease's worker. Every job gets exactly one terminal event.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Puts a job into its app's queue. Idempotent by the job's id. Duplicate and Conflict are checked before Full.
-    async fn submit(&self, job: &Job) -> StoreResult<Submit>;
+    /// Puts a job into its app's queue. Idempotent by the job's id. Duplicate and Conflict are checked before Crowded,
+    /// and this before Full. Jobs of [`ANONYMOUS`](crate::job::ANONYMOUS) are not counted: they have no quota. With
+    /// several partitions, submits of one tenant to apps of different partitions at the same moment may exceed its quota,
+    /// by one job per partition.
+    async fn submit_within(&self, job: &Job, quota: Quota) -> StoreResult<Submit>;
+
+    /// The same for a tenant without a quota.
+    async fn submit(&self, job: &Job) -> StoreResult<Submit> {
+        self.submit_within(job, Quota::default()).await
+    }
 
     /// Claims a queued job of `claim.app` that the worker is capable of, if there is one. Among the first
     /// [`Rules::affinity_reach`] such jobs it takes the first one with the worker's affinity, otherwise the first one.
@@ -197,7 +214,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`Rules::dead_kept`].
     async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>>;
 
-    /// Retries a dead job as a new job ([`Job::retried`]), and removes it from the dead list. The new job's id is
+    /// Retries a dead job as a new job ([`Job::retried`]) of the same tenant, whatever its quota, and removes it from the
+    /// dead list. The new job's id is
     /// computed from the old one's, so repeated and concurrent retries give one job.
     async fn retry(&self, id: JobId) -> StoreResult<Retry>;
 
@@ -238,6 +256,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// A job's state; `None` if the job does not exist.
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>>;
+
+    /// The tenant of a job; `None` if the job does not exist.
+    async fn tenant_of(&self, id: JobId) -> StoreResult<Option<String>> {
+        Ok(self.status(id).await?.map(|state| state.tenant))
+    }
 
     /// A job's state and an event of its log, read together. Only for callers that need the event, because it may have
     /// megabytes of pictures.

@@ -118,6 +118,7 @@ fn job() -> Job {
         needs: Needs::of(&spec),
         app,
         tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
+        weight: Default::default(),
         class: Class::Low,
         spec,
         digest: "0".repeat(64),

@@ -1,13 +1,13 @@
 //! Two jobs with two workers and two attempts, where every command may be repeated.
 
-use std::{fmt::Debug, sync::LazyLock, time::Duration};
+use std::{fmt::Debug, num::NonZeroU32, sync::LazyLock, time::Duration};
 
 use glimpse_shared::{
     event::CancelledBy,
     id::{JobId, Micros, Seq, WorkerId},
     job::{Job, Release, Status},
     store::{
-        Hold, Preview, Rules,
+        Hold, Preview, Quota, Rules,
         transition::{self, Command, Fence, Outcome},
     },
     webhook::{Delivery, Report, Webhook, WebhookForm},
@@ -38,14 +38,18 @@ pub struct Scope {
     partials: bool,
     /// The number of tries to call the first job's webhook; without any it has none.
     calls: usize,
+    /// Whether the jobs are of a tenant that may have one at a time.
+    crowded: bool,
 }
 
-const SIDE_BY_SIDE: Scope = Scope { jobs: 2, claims: 2, ticks: 2, again: false, partials: false, calls: 0 };
+const SIDE_BY_SIDE: Scope =
+    Scope { jobs: 2, claims: 2, ticks: 2, again: false, partials: false, calls: 0, crowded: false };
+const CROWDED: Scope = Scope { crowded: true, ..SIDE_BY_SIDE };
 const COMING_AGAIN: Scope = Scope { again: true, ..ALONE };
 const KEEPING: Scope = Scope { partials: true, ..ALONE };
 const CALLING: Scope = Scope { claims: 1, ticks: 4, calls: 3, ..ALONE };
 const ALONE: Scope = Scope { jobs: 1, ..SIDE_BY_SIDE };
-pub const SCOPES: [Scope; 4] = [COMING_AGAIN, KEEPING, CALLING, SIDE_BY_SIDE];
+pub const SCOPES: [Scope; 5] = [COMING_AGAIN, KEEPING, CALLING, CROWDED, SIDE_BY_SIDE];
 
 #[derive(Debug, Clone)]
 pub enum Action {
@@ -195,7 +199,13 @@ impl World for Lives {
                     origin: "http://127.0.0.1:8080".to_owned(),
                 };
                 let webhook = (self.scope.calls > 0).then_some(hook);
-                world.send(Command::Submit(Box::new(Job { webhook, ..JOBS[n].clone() })))?;
+                let mut job = Job { webhook, ..JOBS[n].clone() };
+                let mut quota = Quota::default();
+                if self.scope.crowded {
+                    job.tenant = "a team".to_owned();
+                    quota = Quota::of_jobs(NonZeroU32::MIN);
+                }
+                world.send(Command::Submit(Box::new(job), quota))?;
             }
             Action::Claim(n, again) => {
                 let number = self.numbers[n] + u64::from(!again);

@@ -10,6 +10,8 @@ mod lives;
 #[cfg(test)]
 mod planted;
 #[cfg(test)]
+mod shares;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod wakes;

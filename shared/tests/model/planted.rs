@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Every bug, and the beginning of its message.
-const FOUND: [(&str, &str); 20] = [
+const FOUND: [(&str, &str); 21] = [
     ("a fence without the status", "a write was accepted of one who is fenced off"),
     ("a fence without the attempt", "a write was accepted of one who is fenced off"),
     ("a fence without the worker", "a write was accepted of one who is fenced off"),
@@ -30,6 +30,7 @@ const FOUND: [(&str, &str); 20] = [
     ("the end of a job forgets its webhook", "a webhook is called from the end of its job"),
     ("two call one webhook", "a webhook was called that nobody must call now"),
     ("the report of an old try counts", "a report of a try got a wrong answer"),
+    ("a quota is not looked at", "a tenant got more places than it may have"),
 ];
 
 fn found(apply: Apply) -> Option<String> {

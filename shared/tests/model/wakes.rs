@@ -7,7 +7,7 @@ use glimpse_shared::{
     job::{Job, Release, Status},
     needs::{Capabilities, Needs, Word},
     store::{
-        Claim, Rules,
+        Claim, Quota, Rules,
         transition::{self, Command, Fence, Outcome},
     },
 };
@@ -123,7 +123,7 @@ impl World for Wakes {
     fn after(&self, action: &Action) -> Result<Self, Broken> {
         let mut world = self.clone();
         match *action {
-            Action::Submit(n) => drop(world.send(Command::Submit(Box::new(self.job(n))))?),
+            Action::Submit(n) => drop(world.send(Command::Submit(Box::new(self.job(n)), Quota::default()))?),
             Action::Claim(n) => {
                 let (worker, number) = (worker(["w1", "w2", "w3"][n]), self.number + 1);
                 let capabilities = self.fleet.workers[n].clone();

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -17,12 +18,13 @@ use glimpse_shared::{
     job::{Class, Job, Progress, Release, Status, WorkerRecord, WorkerState},
     needs::Capabilities,
     store::{
-        Checkpoint, Claim, Clock, Ending, Lease, Listing, Preview, Rules, Shown, Store, Submit,
+        Checkpoint, Claim, Clock, Ending, Lease, Listing, Preview, Quota, Rules, Shown, Store, Submit,
         memory::{self, MemoryStore},
         redis::RedisStore,
         transition::{self, Command, Effect, Outcome},
     },
     webhook::{Delivery, Report, Webhook, WebhookForm},
+    weight::Weight,
 };
 use glimpse_test_support::{
     RedisServer, Reply, SOON,
@@ -131,6 +133,7 @@ impl Pair {
             .map(|n| Job {
                 id: JobId::from_parts(&apps[usize::from(n == OTHERS.0)], 1_700_000_000_000, 1000 - n as u64),
                 tenant: TENANTS[n % 2].to_owned(),
+                weight: Weight::try_from([1.0, 0.5, 3.0][n % 3]).unwrap(),
                 affinity: AFFINITIES[n / 2 % 3].map(str::to_owned),
                 needs: needs()[n % 4].clone(),
                 class: if n % 3 == 2 { Class::Low } else { Class::Normal },
@@ -170,11 +173,19 @@ impl Pair {
     pub async fn take(&mut self, step: &Step) {
         match step {
             Step::Submit { job, other_body } => {
+                // Some jobs of one tenant have a quota.
+                let quota = match job % 4 {
+                    3 => Quota::of_jobs(NonZeroU32::MIN.saturating_add(1)),
+                    _ => Quota::default(),
+                };
                 let mut job = self.jobs[*job].clone();
                 if *other_body {
                     job.digest.push_str(" of another body");
                 }
-                let answers = (self.memory.submit(&job).await, self.redis.submit(&job).await);
+                let answers = (
+                    self.memory.submit_within(&job, quota).await,
+                    self.redis.submit_within(&job, quota).await,
+                );
                 let same: (Submit, Submit) = (answers.0.unwrap(), answers.1.unwrap());
                 assert_eq!(same.0, same.1);
             }

@@ -1,6 +1,6 @@
 //! Tests of single scripts, checked in Redis itself.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use glimpse_shared::{
     error::StoreError,
@@ -8,7 +8,7 @@ use glimpse_shared::{
     id::Micros,
     job::{Job, Release, Status},
     needs::Needs,
-    store::{Cancel, Checkpoint, Clock, Finish, Hold, Released, Rules, Store},
+    store::{Cancel, Checkpoint, Clock, Finish, Hold, Quota, Released, Rules, Store, Submit},
     webhook::{Report, Webhook, WebhookForm},
 };
 use glimpse_test_support::{
@@ -200,4 +200,27 @@ async fn jobs_and_wake_ups_of_the_previous_release_work() {
     server.ask(&["DEL", &key("looking:glimpse/demo")]);
     store.submit(&job("new")).await.unwrap();
     assert_eq!(number(&server, &["LLEN", &key("wake:glimpse/demo")]), 1);
+}
+
+#[tokio::test]
+async fn a_place_is_given_back_and_that_of_a_job_that_vanished_is_found() {
+    let server = RedisServer::start_with(&[]);
+    let store = store(&server.url());
+    let of = |prompt| Job { tenant: "a team".to_owned(), ..job(prompt) };
+    let one = Quota::of_jobs(NonZeroU32::MIN);
+    let places = || server.ask(&["ZRANGE", &key("places:a team"), "0", "-1"]);
+    let [first, vanished, last] = ["a", "b", "c"].map(of);
+    for submitted in [&first, &vanished, &last] {
+        let answer = store.submit_within(submitted, one).await.unwrap();
+        assert!(matches!(answer, Submit::Submitted { .. }), "{answer:?}");
+        assert_eq!(places(), Reply::List(vec![Reply::Text(submitted.id.to_string())]));
+        if *submitted == first {
+            store.cancel(first.id, CancelledBy::Client).await.unwrap();
+            assert_eq!(server.ask(&["EXISTS", &key("places:a team")]), Reply::Number(0));
+        }
+        if *submitted == vanished {
+            // As its expiry does.
+            server.ask(&["DEL", &job_key(vanished.id)]);
+        }
+    }
 }

@@ -93,7 +93,7 @@ pub async fn classes_before_arrivals(fixture: &Fixture) {
     let low = glimpse_shared::job::Job { class: Class::Low, ..job("low") };
     fixture.submit(&low).await;
     fixture.pass(1);
-    // Two jobs of the same microsecond are sorted by id.
+    // Two jobs of the same microsecond keep their order too.
     let twins =
         [7, 3].map(|n| glimpse_shared::job::Job { id: JobId::from_parts(&app(), 1, n), ..job("twin") });
     for twin in &twins {
@@ -103,7 +103,7 @@ pub async fn classes_before_arrivals(fixture: &Fixture) {
     let normal = job("normal");
     fixture.submit(&normal).await;
     assert_eq!(fixture.store.status(low.id).await.unwrap().unwrap().position, Some(3));
-    for expected in [twins[1].id, twins[0].id, normal.id, low.id] {
+    for expected in [twins[0].id, twins[1].id, normal.id, low.id] {
         assert_eq!(fixture.claim("w1").await.job.id, expected);
     }
 }

@@ -45,6 +45,7 @@ pub fn job_of(app: &App, prompt: &str) -> Job {
         id: JobId::new(app),
         app: app.clone(),
         tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
+        weight: Default::default(),
         class: Class::Normal,
         spec: spec(prompt),
         digest: format!("digest of {prompt}"),

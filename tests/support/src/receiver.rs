@@ -43,6 +43,8 @@ impl WebhookCall {
 pub enum WebhookAnswer {
     /// With this status, after this time.
     Status(u16, Duration),
+    /// 200 with this body.
+    Body(String),
     /// With a redirect to this address.
     Redirect(String),
     /// 200, and a body that does not end.
@@ -171,6 +173,11 @@ fn answer(mut stream: TcpStream, answer: WebhookAnswer) -> std::io::Result<bool>
             thread::sleep(after);
             write!(stream, "HTTP/1.1 {status} Status\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")?;
             Ok((200..300).contains(&status))
+        }
+        WebhookAnswer::Body(body) => {
+            let length = body.len();
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")?;
+            Ok(true)
         }
         WebhookAnswer::Redirect(target) => {
             write!(

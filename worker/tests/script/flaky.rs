@@ -14,7 +14,7 @@ use glimpse_shared::{
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     needs::Capabilities,
     store::{
-        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
+        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Quota, Reaped,
         Released, Retry, SharedStore, Shown, Store, Submit, Waiting,
     },
     webhook::{Delivery, Report, Settled},
@@ -78,8 +78,8 @@ impl Flaky {
 
 #[async_trait]
 impl Store for Flaky {
-    async fn submit(&self, job: &Job) -> StoreResult<Submit> {
-        self.open()?.submit(job).await
+    async fn submit_within(&self, job: &Job, quota: Quota) -> StoreResult<Submit> {
+        self.open()?.submit_within(job, quota).await
     }
     async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
         let lease = self.open()?.try_claim(claim).await?;

@@ -253,6 +253,7 @@ pub fn job(prompt: &str, loras: serde_json::Value) -> Job {
         id: JobId::new(&app()),
         app: app(),
         tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
+        weight: Default::default(),
         class: Class::Normal,
         affinity: spec.affinity(),
         needs: Needs::of(&spec),

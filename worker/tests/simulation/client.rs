@@ -56,6 +56,7 @@ pub fn job(number: u64, chance: &mut Chance) -> Job {
         id: JobId::from_parts(&app(), 1_795_564_800_000, chance.number(0..u64::MAX)),
         app: app(),
         tenant: glimpse_shared::job::ANONYMOUS.to_owned(),
+        weight: Default::default(),
         class: if chance.of(0.2) { Class::Low } else { Class::Normal },
         needs: Needs::of(&spec),
         spec,
@@ -112,7 +113,7 @@ pub async fn live(world: Arc<World>, job: Job, storm: Duration, mut chance: Chan
 async fn submit(wire: &Wire, job: &Job) -> bool {
     loop {
         match wire.submit(job).await {
-            Ok(Submit::Full { .. }) => return false,
+            Ok(Submit::Full { .. } | Submit::Crowded { .. }) => return false,
             Ok(_) => return true,
             Err(_) => sleep(Duration::from_millis(500)).await,
         }

@@ -120,10 +120,10 @@ fn a_seed_lives_the_same_lives_again() {
     }
 }
 
-/// Defects that the simulation cannot find. It has no repeated ids, no webhooks and no failover that loses writes. A lost wake-up
+/// Defects that the simulation cannot find. It has no repeated ids, no webhooks, no quotas and no failover that loses writes. A lost wake-up
 /// only costs five seconds, and a hidden job only waits for the jobs before it. The memory store lists and checks due
 /// jobs under one lock. The model check finds these defects.
-const BEYOND: [&str; 9] = [
+const BEYOND: [&str; 10] = [
     "a fence without the worker",
     "a wake-up is not passed on",
     "reap forgets the cancel",
@@ -133,6 +133,7 @@ const BEYOND: [&str; 9] = [
     "the end of a job forgets its webhook",
     "two call one webhook",
     "the report of an old try counts",
+    "a quota is not looked at",
 ];
 
 #[test]

@@ -18,7 +18,7 @@ use glimpse_shared::{
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     needs::Capabilities,
     store::{
-        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
+        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Quota, Reaped,
         Released, Retry, Shown, Store, Submit, Waiting, memory::MemoryStore,
     },
     webhook::{Delivery, Report, Settled},
@@ -137,11 +137,11 @@ fn away() -> StoreError {
 
 #[async_trait]
 impl Store for Wire {
-    async fn submit(&self, job: &Job) -> StoreResult<Submit> {
+    async fn submit_within(&self, job: &Job, quota: Quota) -> StoreResult<Submit> {
         let job = job.clone();
         self.send(move |store| {
             let job = job.clone();
-            Box::pin(async move { store.submit(&job).await })
+            Box::pin(async move { store.submit_within(&job, quota).await })
         })
         .await?
     }

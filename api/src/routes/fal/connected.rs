@@ -25,7 +25,7 @@ pub(super) async fn run(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let _place = api.stream()?;
-    let entered = enter(&api, path, task, &headers, body, None, Ok(None)).await?;
+    let entered = enter(&reader, path, task, &headers, body, None, Ok(None)).await?;
     let id = entered.waited.id();
     let answer = waiting::pictures(&reader, &FAL, entered, &input).await;
     Ok(with_id(answer.into_response(), id))
@@ -42,7 +42,7 @@ pub(super) async fn stream(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let place = api.stream()?;
-    let entered = enter(&api, path, task, &headers, body, None, Ok(None)).await?;
+    let entered = enter(&reader, path, task, &headers, body, None, Ok(None)).await?;
     let id = entered.waited.id();
     let answer = waiting::stream(&reader, FAL, entered, input, place).await;
     Ok(with_id(answer.into_response(), id))

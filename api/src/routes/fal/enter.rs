@@ -15,7 +15,7 @@ use crate::{
     config::OnDisconnect,
     error::ApiError,
     intake::Headers,
-    state::Api,
+    reader::Reader,
     wire::FAL,
 };
 
@@ -25,7 +25,7 @@ pub(super) type AppPath = Result<Path<(String, String)>, PathRejection>;
 /// Checks a request and submits its job. `on_disconnect` replaces what the client may choose. An invalid webhook is
 /// reported together with the other errors.
 pub(super) async fn enter(
-    api: &Api,
+    reader: &Reader,
     path: AppPath,
     task: Task,
     headers: &HeaderMap,
@@ -33,6 +33,7 @@ pub(super) async fn enter(
     on_disconnect: Option<OnDisconnect>,
     webhook: Result<Option<Webhook>, FieldError>,
 ) -> Result<Entered, ApiError> {
+    let api = reader.api();
     let app = match path {
         Ok(Path((owner, name))) => format!("{owner}/{name}"),
         Err(_) => "(no UTF-8)".to_owned(),
@@ -43,6 +44,7 @@ pub(super) async fn enter(
         None
     });
     let terms = Terms {
+        caller: reader.caller().clone(),
         class: headers.class(),
         start_timeout: headers.start_timeout().unwrap_or(api.config.start_timeout),
         on_disconnect: {

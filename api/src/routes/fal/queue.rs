@@ -11,7 +11,6 @@ use axum::{
 };
 use bytes::Bytes;
 use glimpse_shared::{
-    event::CancelledBy,
     id::JobId,
     job::{JobState, Status},
     request::{FieldError, Task},
@@ -32,7 +31,7 @@ use crate::{
     error::ApiError,
     json::{collected, json_response},
     reader::Reader,
-    state::{Api, ask},
+    state::Api,
     waiting::{answer, ended},
     webhooks::Refused,
     wire::FAL,
@@ -91,8 +90,7 @@ pub(super) async fn submit(
     let webhook = webhook(&reader, query).await;
     let app = path.as_ref().map(|Path((owner, name))| format!("{owner}/{name}")).unwrap_or_default();
     // If the client disconnects before the response, it does not know the id.
-    let mut entered =
-        enter(reader.api(), path, task, &headers, body, Some(OnDisconnect::Cancel), webhook).await?;
+    let mut entered = enter(&reader, path, task, &headers, body, Some(OnDisconnect::Cancel), webhook).await?;
     entered.waited.ended();
     let id = entered.waited.id();
     let submitted = Submitted {
@@ -129,8 +127,8 @@ pub(super) fn request(path: RequestPath) -> Result<(String, JobId), ApiError> {
 }
 
 /// The state of a job, if it is one of the app.
-pub(super) async fn known(api: &Api, app: &str, id: JobId) -> Result<JobState, ApiError> {
-    let state = ask(api.store.status(id)).await?;
+pub(super) async fn known(reader: &Reader, app: &str, id: JobId) -> Result<JobState, ApiError> {
+    let state = reader.status(id).await?;
     state.filter(|state| state.app.as_str() == app).ok_or(ApiError::JobUnknown)
 }
 
@@ -173,17 +171,17 @@ pub(super) async fn result(
 }
 
 /// `PUT /queue/{owner}/{app}/requests/{id}/cancel`. A repeated cancel gets the answer of a cancel that is under way.
-pub(super) async fn cancel(State(api): State<Api>, path: RequestPath) -> Result<Response, ApiError> {
+pub(super) async fn cancel(reader: Reader, path: RequestPath) -> Result<Response, ApiError> {
     let (app, id) = match request(path) {
         Ok(request) => request,
         Err(_) => return Ok(cancelled(StatusCode::NOT_FOUND, CancelStatus::NotFound)),
     };
     let result = async {
-        let before = match known(&api, &app, id).await {
+        let before = match known(&reader, &app, id).await {
             Err(ApiError::JobUnknown) => return Ok(cancelled(StatusCode::NOT_FOUND, CancelStatus::NotFound)),
             before => before?,
         };
-        Ok::<_, ApiError>(match ask(api.store.cancel(id, CancelledBy::Client)).await? {
+        Ok::<_, ApiError>(match reader.cancel(id).await? {
             Cancel::Cancelled if before.status == Status::Queued => {
                 cancelled(StatusCode::OK, CancelStatus::Ok)
             }

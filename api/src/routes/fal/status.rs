@@ -23,6 +23,7 @@ use crate::{
     edge::with_id,
     error::ApiError,
     json::json_response,
+    reader::Reader,
     state::{Api, ask},
     waiting::ended,
     wire::{FAL, error_type},
@@ -133,13 +134,14 @@ impl RequestStatus {
 /// `GET /queue/{owner}/{app}/requests/{id}/status`: 202 until the request has ended, then 200.
 pub(super) async fn status(
     State(api): State<Api>,
+    reader: Reader,
     path: RequestPath,
     query: Result<Query<Logs>, QueryRejection>,
     address: QueueAddress,
 ) -> Result<Response, ApiError> {
     let (app, id) = request(path)?;
     let status = async {
-        let state = known(&api, &app, id).await?;
+        let state = known(&reader, &app, id).await?;
         let failure = failure(&api, &state).await?;
         let code = if state.status.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
         let urls = address.request(&app, id);

@@ -22,6 +22,7 @@ use crate::{
     edge::with_id,
     error::ApiError,
     picture,
+    reader::Reader,
     sse::{EventFormat, Out, Relay, Waits, respond},
     state::{Api, ask},
     waiting::end_of,
@@ -30,6 +31,7 @@ use crate::{
 /// `GET /queue/{owner}/{app}/requests/{id}/status/stream`. Each event has the log lines since the last one.
 pub(super) async fn follow(
     State(api): State<Api>,
+    reader: Reader,
     path: RequestPath,
     query: Result<Query<Logs>, QueryRejection>,
     Extension(input): Extension<ClientInput>,
@@ -37,7 +39,7 @@ pub(super) async fn follow(
 ) -> Result<Response, ApiError> {
     let (app, id) = request(path)?;
     let stream = async {
-        let state = known(&api, &app, id).await?;
+        let state = known(&reader, &app, id).await?;
         let format = Statuses {
             api: api.clone(),
             id,

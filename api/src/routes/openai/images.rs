@@ -69,6 +69,7 @@ async fn pictures(
     let options = Options::take(&mut parsed.fields);
     let mut headers = Headers::new(headers);
     let mut terms = Terms {
+        caller: reader.caller().clone(),
         class: Class::Normal,
         start_timeout: api.config.start_timeout,
         on_disconnect: headers.on_disconnect().unwrap_or(api.config.on_disconnect),

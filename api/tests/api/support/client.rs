@@ -149,6 +149,11 @@ impl Client {
         self.answer(method).await
     }
 
+    /// Reads the head of a response: its status.
+    pub(crate) async fn status(&mut self) -> u16 {
+        self.head().await.status
+    }
+
     pub(crate) async fn answer(&mut self, method: &str) -> Answer {
         let mut answer = self.head().await;
         if answer.status == 204 || method == "HEAD" {

@@ -13,7 +13,7 @@ use crate::{
     event::{Event, Frame, ascii_json},
     id::{App, JobId, Micros, Partition},
     job::DeadJob,
-    store::{Retry, transition::dead::newest_first},
+    store::{Quota, Retry, transition::dead::newest_first},
 };
 
 impl Backend {
@@ -47,7 +47,7 @@ impl Backend {
         let mut names = Vec::from(keys.entering(&job));
         names.extend([keys.dead(), keys.job(id)]);
         let json = ascii_json(&job);
-        let call = self.entering(RETRY.keys(names), &job, &json).value(id);
+        let call = self.entering(RETRY.keys(names), &job, &json, (Quota::default(), 0)).value(id);
         let wanted = self.rules.submit_replicas;
         match call.run_replicated(&self.nodes, wanted).await? {
             (ScriptReply::Submitted { .. }, replicas) if replicas < wanted => {

@@ -8,7 +8,8 @@
 //! | `glimpse:{p}:log:<id>` | stream | its events, entry id `<seq>-0`, field `e`: `<seq> <json>` |
 //! | `glimpse:{p}:log:<id>` | channel | the same events; only `<seq> ` for an event above 256 KiB |
 //! | `glimpse:{p}:ckpt:<id>` | string | the newest checkpoint: the worker's bytes |
-//! | `glimpse:{p}:queue:<app>` | zset | queued jobs, scored by class x 2^51 + arrival time in us |
+//! | `glimpse:{p}:queue:<app>` | zset | queued jobs, scored by class x 2^51 + start in the queue's virtual time, in us |
+//! | `glimpse:{p}:fair:<app>:<class>` | hash | the virtual time of one class of a queue: `now`, `last` (the latest finish), and `t:<tenant>`, the finish of the tenant's newest job |
 //! | `glimpse:{p}:wake:<app>:<name>` | list | at most one token: for a worker with the capabilities of this name |
 //! | `glimpse:{p}:wake:<app>` | list | at most one token: for any worker |
 //! | `glimpse:{p}:looking:<app>` | zset | `<name> <pixels> <word> …`: capabilities of workers that claim, scored by their expiry in us |
@@ -18,6 +19,7 @@
 //! | `glimpse:{p}:dead` | zset | dead jobs, scored by the time of their end |
 //! | `glimpse:{p}:hooks` | zset | ended jobs whose webhook must be called, scored by the time of the next try |
 //! | `glimpse:{p}:jobs:<tenant>` | zset | a tenant's newest jobs, scored by `created` |
+//! | `glimpse:{p}:places:<tenant>` | zset | a tenant's unfinished jobs, scored by the time when they were last checked |
 //! | `glimpse:{p}:claim:<worker>` | string | `<number> <job> <attempt> <until>`: the worker's last claim that got a job |
 //! | `glimpse:{p}:cancel` | channel | `<id> <app>` of a running job that is cancelled |
 //! | `glimpse:workers` | hash | worker id -> `<last seen> <record>` |
@@ -32,6 +34,7 @@
 //! - `step`: the step of the attempt's newest preview. `first`: the seq of its first preview.
 //! - `affinity`, and `passed`: how often the job was at the head of its queue and a worker claimed another one.
 //! - `created`, `started`, `finished`, `start`, `run` and `lease`: times and deadlines in us.
+//! - `places`: the key of the tenant's places, without a value for a job that is not counted.
 //! - `webhook`: what is called at the end, as JSON. From the end on: `hook`, the job's time to live in ms after the
 //!   delivery, without a value when it is over; `tries` and `failed`, the newest try and the newest that was reported as
 //!   failed. A job of the previous release has none of them.
@@ -165,6 +168,11 @@ impl PartitionKeys {
         format!("{}pace:", self.stem)
     }
 
+    /// The beginning of the names of the virtual times of an app's queue. The scripts add the class.
+    pub(super) fn fair(&self, app: &App) -> String {
+        format!("{}fair:{app}", self.stem)
+    }
+
     pub(super) fn due(&self) -> String {
         format!("{}due", self.stem)
     }
@@ -187,6 +195,11 @@ impl PartitionKeys {
         format!("{}jobs:", self.stem)
     }
 
+    /// The unfinished jobs of a tenant.
+    pub(super) fn places(&self, tenant: &str) -> String {
+        format!("{}places:{tenant}", self.stem)
+    }
+
     pub(super) fn claim(&self, worker: &WorkerId) -> String {
         format!("{}claim:{worker}", self.stem)
     }
@@ -197,7 +210,7 @@ impl PartitionKeys {
     }
 
     /// The first keys of the scripts that put a new job into its queue.
-    pub(super) fn entering(&self, job: &Job) -> [String; 9] {
+    pub(super) fn entering(&self, job: &Job) -> [String; 11] {
         let (id, app) = (job.id, &job.app);
         [
             self.job(id),
@@ -209,6 +222,8 @@ impl PartitionKeys {
             self.pace(app),
             self.looking(app),
             self.listed(&job.tenant),
+            self.places(&job.tenant),
+            format!("{}:{}", self.fair(app), job.class.rank()),
         ]
     }
 

@@ -37,6 +37,13 @@ impl Backend {
         app(self.nodes.query(&key, redis::cmd("HGET").arg(&key).arg("app")).await?)
     }
 
+    /// The job's tenant; `None` if the job does not exist, or is one of the previous release, which had no tenants.
+    pub(super) async fn tenant_of(&self, id: JobId) -> StoreResult<Option<String>> {
+        let Some(keys) = self.keys.of_job(id) else { return Ok(None) };
+        let key = keys.job(id);
+        read_as("a tenant", self.nodes.query(&key, redis::cmd("HGET").arg(&key).arg("tenant")).await?)
+    }
+
     /// The job as it was submitted; `None` if the job does not exist.
     pub(super) async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
         let Some(keys) = self.keys.of_job(id) else { return Ok(None) };

@@ -75,8 +75,8 @@ use self::{
     backend::Backend, hub::Hub, keys::Keys, nodes::Nodes, unreadable::Unreadable, wait::WakeConnections,
 };
 use super::{
-    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Reaped,
-    Released, Retry, Rules, Shown, Store, Submit, Waiting,
+    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Quota,
+    Reaped, Released, Retry, Rules, Shown, Store, Submit, Waiting,
 };
 use crate::{
     error::StoreResult,
@@ -129,8 +129,8 @@ impl RedisStore {
 
 #[async_trait]
 impl Store for RedisStore {
-    async fn submit(&self, job: &Job) -> StoreResult<Submit> {
-        self.backend.submit(job).await
+    async fn submit_within(&self, job: &Job, quota: Quota) -> StoreResult<Submit> {
+        self.backend.submit(job, quota).await
     }
 
     async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
@@ -211,6 +211,10 @@ impl Store for RedisStore {
 
     async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
         self.backend.status(id).await
+    }
+
+    async fn tenant_of(&self, id: JobId) -> StoreResult<Option<String>> {
+        self.backend.tenant_of(id).await
     }
 
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {

@@ -8,15 +8,15 @@ use super::{
     backend::Backend,
     deliveries::stored_webhook,
     failure::Failure,
-    scripts::{CANCEL, CLAIM, Call, FORGET, NOW, SUBMIT, ScriptReply, number, unexpected},
+    scripts::{ACTIVE, CANCEL, CLAIM, Call, FORGET, NOW, SUBMIT, ScriptReply, number, unexpected},
     shape::{bad_json, read_as},
 };
 use crate::{
     error::{StoreError, StoreResult},
     event::{CancelledBy, Event, ascii_json},
     id::{JobId, Micros, Partition},
-    job::{Job, exhausted_message},
-    store::{Cancel, Claim, Lease, Submit},
+    job::{ANONYMOUS, Job, exhausted_message},
+    store::{Cancel, Claim, Lease, Quota, Submit},
 };
 
 /// How long an unfinished job is kept after its deadlines: a fleet that was down can still end it.
@@ -26,7 +26,7 @@ const BEYOND_DEADLINES: Duration = Duration::from_secs(3600);
 pub(super) const BEYOND_CLOCK: Duration = Duration::from_secs(60);
 
 impl Backend {
-    pub(super) async fn submit(&self, job: &Job) -> StoreResult<Submit> {
+    pub(super) async fn submit(&self, job: &Job, quota: Quota) -> StoreResult<Submit> {
         let keys = self.keys.of_app(&job.app);
         if job.id.partition() != Some(job.app.partition()) {
             return Err(StoreError::Corrupt(format!("{} cannot be a job of {}", job.id, job.app)));
@@ -40,7 +40,11 @@ impl Backend {
                 json.map_err(|error| StoreError::Unavailable(format!("cannot serialise the job: {error}")))?
             }
         };
-        let call = self.entering(SUBMIT.keys(keys.entering(job)), job, &json);
+        let elsewhere = match quota.unfinished {
+            Some(_) => self.unfinished_elsewhere(job).await?,
+            None => 0,
+        };
+        let call = self.entering(SUBMIT.keys(keys.entering(job)), job, &json, (quota, elsewhere));
         let wanted = self.rules.submit_replicas;
         match call.run_replicated(&self.nodes, wanted).await? {
             (ScriptReply::Submitted { .. }, replicas) if replicas < wanted => {
@@ -49,13 +53,38 @@ impl Backend {
             (ScriptReply::Submitted { position }, _) => Ok(Submit::Submitted { position }),
             (ScriptReply::Duplicate, _) => Ok(Submit::Duplicate),
             (ScriptReply::Conflict, _) => Ok(Submit::Conflict),
+            (ScriptReply::Crowded { unfinished, pace }, _) => Ok(Submit::Crowded { unfinished, pace }),
             (ScriptReply::Full { waiting, pace }, _) => Ok(Submit::Full { waiting, pace }),
             (other, _) => unexpected(other),
         }
     }
 
-    /// The first arguments of the scripts that put a new job into its queue.
-    pub(super) fn entering<'a>(&self, call: Call<'a>, job: &'a Job, json: &'a str) -> Call<'a> {
+    /// How many unfinished jobs the job's tenant has in other partitions than the job's.
+    async fn unfinished_elsewhere(&self, job: &Job) -> StoreResult<u64> {
+        let own = job.app.partition();
+        let counts = Partition::all().filter(|partition| *partition != own).map(|partition| async move {
+            let keys = self.keys.of(partition);
+            let jobs = keys.jobs();
+            let call = ACTIVE.keys([keys.places(&job.tenant)]).now(self.now()).text(&jobs);
+            active(call.read(&self.nodes).await?)
+        });
+        Ok(futures::future::try_join_all(counts).await?.iter().sum())
+    }
+
+    /// The first arguments of the scripts that put a new job into its queue. `quota`, and how many unfinished jobs the
+    /// tenant has in other partitions.
+    pub(super) fn entering<'a>(
+        &self,
+        call: Call<'a>,
+        job: &'a Job,
+        json: &'a str,
+        (quota, elsewhere): (Quota, u64),
+    ) -> Call<'a> {
+        let most = match quota.unfinished {
+            _ if job.tenant == ANONYMOUS => String::new(),
+            Some(most) => most.to_string(),
+            None => "-".to_owned(),
+        };
         call.now(self.now())
             .value(job.id)
             .value(self.rules.queue_limit)
@@ -78,6 +107,10 @@ impl Backend {
                 ttl(job) + millis(self.rules.ended_ttl.max(self.rules.dead_ttl).max(self.rules.webhook_ttl)),
             )
             .value(stored_webhook(job))
+            .value(most)
+            .value(elsewhere)
+            .value(self.keys.of_app(&job.app).jobs())
+            .value(job.charge())
     }
 
     pub(super) async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
@@ -90,6 +123,7 @@ impl Backend {
                 keys.due(),
                 keys.claim(&claim.worker),
                 keys.looking(&claim.app),
+                keys.fair(&claim.app),
             ])
             .now(self.now())
             .text(claim.worker.as_str())
@@ -181,6 +215,12 @@ impl Backend {
     pub(super) fn first_key(&self) -> String {
         Partition::all().next().map(|first| self.keys.of(first).due()).unwrap_or_default()
     }
+}
+
+/// Reads the reply of `active`.
+pub(super) fn active(answer: Value) -> StoreResult<u64> {
+    let count: String = read_as("the number of a tenant's jobs", answer)?;
+    number(&count)
 }
 
 /// Reads the reply of `now`.

@@ -32,6 +32,7 @@ enum KeyKind {
     Dead,
     Hooks,
     Listed,
+    Places,
     Claim,
     Cancel,
     Workers,
@@ -48,8 +49,8 @@ type Right = (&'static str, &'static [&'static str], &'static [KeyKind], &'stati
 
 const RIGHTS: &[Right] = {
     use KeyKind::{
-        Cancel, Checkpoint, Claim, Dead, Due, Hooks, Job, Listed, Log, Looking, Nothing, Pace, Queue, Secret,
-        Swept, Wake, WebhookSeed, Workers,
+        Cancel, Checkpoint, Claim, Dead, Due, Hooks, Job, Listed, Log, Looking, Nothing, Pace, Places, Queue,
+        Secret, Swept, Wake, WebhookSeed, Workers,
     };
     &[
         ("DEL", &[], &[Job, Log, Checkpoint], &[Log, Checkpoint]),
@@ -63,8 +64,8 @@ const RIGHTS: &[Right] = {
         ("HSET", &["f", "v"], &[Job], &[Job, Workers]),
         ("HVALS", &[], &[Workers], &[]),
         ("LLEN", &[], &[Wake], &[Wake]),
-        ("PEXPIRE", &["1"], &[Job, Listed, Log, Wake], &[Job, Log, Looking, Wake]),
-        ("PTTL", &[], &[Listed], &[Job]),
+        ("PEXPIRE", &["1"], &[Job, Listed, Log, Places, Wake], &[Job, Log, Looking, Wake]),
+        ("PTTL", &[], &[Listed, Places], &[Job]),
         ("RPUSH", &["v"], &[Wake], &[Wake]),
         ("SET", &["v"], &[Looking, Secret, WebhookSeed], &[Pace, Claim, Checkpoint, Looking, Swept]),
         ("SPUBLISH", &["m"], &[Log, Cancel], &[Log]),
@@ -73,11 +74,16 @@ const RIGHTS: &[Right] = {
         ("XDEL", &["1-1"], &[Log], &[Log]),
         ("XRANGE", &["-", "+"], &[Log], &[]),
         ("XREVRANGE", &["+", "-"], &[Log], &[]),
-        ("ZADD", &["1", "m"], &[Queue, Due, Dead, Hooks, Listed], &[Queue, Due, Dead, Hooks, Looking]),
-        ("ZCARD", &[], &[Queue], &[]),
-        ("ZRANGE", &["0", "0"], &[Due, Dead, Hooks, Listed, Looking], &[Due, Queue, Looking]),
+        (
+            "ZADD",
+            &["1", "m"],
+            &[Queue, Due, Dead, Hooks, Listed, Places],
+            &[Queue, Due, Dead, Hooks, Looking],
+        ),
+        ("ZCARD", &[], &[Queue, Places], &[]),
+        ("ZRANGE", &["0", "0"], &[Due, Dead, Hooks, Listed, Looking, Places], &[Due, Queue, Looking]),
         ("ZRANK", &["m"], &[Queue], &[Queue]),
-        ("ZREM", &["m"], &[Queue, Due, Dead, Hooks, Listed, Looking], &[Queue, Due, Looking]),
+        ("ZREM", &["m"], &[Queue, Due, Dead, Hooks, Listed, Looking, Places], &[Queue, Due, Looking, Places]),
         ("ZREMRANGEBYRANK", &["0", "0"], &[Dead, Listed], &[Dead]),
         ("ZSCORE", &["m"], &[Dead, Hooks, Listed], &[Looking]),
     ]
@@ -159,6 +165,7 @@ impl Backend {
             KeyKind::Dead,
             KeyKind::Hooks,
             KeyKind::Listed,
+            KeyKind::Places,
             KeyKind::Claim,
         ];
         let names = all.iter().filter_map(|kind| name(&keys, *kind)).collect();
@@ -311,6 +318,7 @@ fn name(keys: &PartitionKeys, kind: KeyKind) -> Option<String> {
         KeyKind::Dead => keys.dead(),
         KeyKind::Hooks => keys.hooks(),
         KeyKind::Listed => keys.listed("no-tenant"),
+        KeyKind::Places => keys.places("no-tenant"),
         KeyKind::Claim => keys.no_claim(),
         KeyKind::Cancel => keys.cancel(),
         KeyKind::Nothing => String::new(),
@@ -425,8 +433,8 @@ mod tests {
     #[test]
     fn exactly_the_commands_of_a_processs_scripts_are_tried() {
         let api = vec![
-            &SUBMIT, &RETRY, &CANCEL, &REAP, &DUE, &DROP, &NOW, &DEAD, &FORGET, &STATUS, &READ, &WORKERS,
-            &SECRET, &DELIVER, &REPORT,
+            &SUBMIT, &RETRY, &ACTIVE, &CANCEL, &REAP, &DUE, &DROP, &NOW, &DEAD, &FORGET, &STATUS, &READ,
+            &WORKERS, &SECRET, &DELIVER, &REPORT,
         ];
         let worker = vec![
             &CLAIM,

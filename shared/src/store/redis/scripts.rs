@@ -46,10 +46,12 @@ impl Script {
 const SHARED: &str = include_str!("lua/shared.lua");
 const WAITING: &str = include_str!("lua/waiting.lua");
 const PACE: &str = include_str!("lua/pace.lua");
+const FAIR: &str = include_str!("lua/fair.lua");
 const ENTER: &str = include_str!("lua/enter.lua");
 const CHOOSE: &str = include_str!("lua/choose.lua");
 const FENCE: &str = include_str!("lua/fence.lua");
 const GIVE_BACK: &str = include_str!("lua/give_back.lua");
+const PLACES: &str = include_str!("lua/places.lua");
 const SETTLE: &str = include_str!("lua/settle.lua");
 
 macro_rules! scripts {
@@ -61,9 +63,10 @@ macro_rules! scripts {
 }
 
 scripts! {
-    SUBMIT = "submit" + WAITING + PACE + ENTER;
-    RETRY = "retry" + WAITING + PACE + ENTER;
-    CLAIM = "claim" + WAITING + CHOOSE;
+    SUBMIT = "submit" + WAITING + PACE + PLACES + FAIR + ENTER;
+    RETRY = "retry" + WAITING + PACE + PLACES + FAIR + ENTER;
+    ACTIVE = "active" + PLACES;
+    CLAIM = "claim" + WAITING + FAIR + CHOOSE;
     WAKE = "wake" + WAITING;
     RENEW = "renew" + FENCE;
     CHECKPOINT = "checkpoint" + FENCE;
@@ -194,6 +197,7 @@ pub(super) enum ScriptReply {
     Duplicate,
     Conflict,
     Full { waiting: u64, pace: Option<Duration> },
+    Crowded { unfinished: u64, pace: Option<Duration> },
     Claimed { job: String, attempt: u32, seq: Seq, checkpoint: Option<Checkpoint> },
     None,
     Held { seq: Seq },
@@ -229,6 +233,11 @@ pub(super) fn decode(answer: Value) -> StoreResult<ScriptReply> {
         ["full", waiting, pace] => {
             ScriptReply::Full { waiting: number(waiting)?, pace: Some(Duration::from_micros(number(pace)?)) }
         }
+        ["crowded", unfinished] => ScriptReply::Crowded { unfinished: number(unfinished)?, pace: None },
+        ["crowded", unfinished, pace] => ScriptReply::Crowded {
+            unfinished: number(unfinished)?,
+            pace: Some(Duration::from_micros(number(pace)?)),
+        },
         ["claimed", job, attempt, seq] => ScriptReply::Claimed {
             job: job.to_owned(),
             attempt: number(attempt)?,

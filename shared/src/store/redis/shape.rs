@@ -7,11 +7,12 @@ use redis::{FromRedisValue, Value};
 use crate::error::{StoreError, StoreResult};
 
 /// The first words of script replies. Only these words of a reply are repeated in errors.
-pub(super) const REPLY_WORDS: [&str; 23] = [
+pub(super) const REPLY_WORDS: [&str; 24] = [
     "submitted",
     "duplicate",
     "conflict",
     "full",
+    "crowded",
     "claimed",
     "none",
     "held",

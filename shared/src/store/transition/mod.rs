@@ -6,6 +6,7 @@
 pub mod dead;
 mod delivery;
 pub mod ending;
+mod fair;
 mod held;
 mod listed;
 mod queue;
@@ -19,15 +20,15 @@ use crate::{
     id::{App, JobId, Micros, Partition, Seq, WorkerId},
     job::{Job, Release, Status, WorkerRecord},
     needs::Capabilities,
-    store::{Cancel, Checkpoint, Claim, Finish, Hold, Lease, Released, Retry, Rules, Submit},
+    store::{Cancel, Checkpoint, Claim, Finish, Hold, Lease, Quota, Released, Retry, Rules, Submit},
     webhook::{Delivery, Report, Settled},
 };
 
 /// A command to the store.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// See [`Store::submit`](super::Store::submit).
-    Submit(Box<Job>),
+    /// See [`Store::submit_within`](super::Store::submit_within).
+    Submit(Box<Job>, Quota),
     /// See [`Store::try_claim`](super::Store::try_claim).
     TryClaim(Claim),
     /// Takes a wake-up token for workers with these capabilities, if there is one.
@@ -138,7 +139,7 @@ pub enum Effect {
 pub fn apply(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {
     let mut change = Change { state, rules, now, effects: Vec::new() };
     let outcome = match command {
-        Command::Submit(job) => Outcome::Submit(change.submit(*job)),
+        Command::Submit(job, quota) => Outcome::Submit(change.submit(*job, quota)),
         Command::TryClaim(claim) => Outcome::Claim(change.try_claim(claim).map(Box::new)),
         Command::TakeWake(app, capabilities) => Outcome::Woken(change.take_wake(app, capabilities)),
         Command::Wake(app, capabilities) => {

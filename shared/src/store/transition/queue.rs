@@ -10,13 +10,19 @@ use crate::{
     event::{Event, Frame},
     id::{App, JobId},
     job::{Job, SeenWorker, Status, WorkerRecord},
-    store::{Claim, Lease, Submit},
+    store::{Claim, Lease, Quota, Submit},
 };
 
 impl Change<'_> {
-    pub(super) fn submit(&mut self, job: Job) -> Submit {
+    pub(super) fn submit(&mut self, job: Job, quota: Quota) -> Submit {
         if let Some(known) = self.state.jobs.get(&job.id) {
             return if known.job.digest == job.digest { Submit::Duplicate } else { Submit::Conflict };
+        }
+        if let Some(most) = quota.unfinished {
+            let unfinished = self.state.unfinished(&job.tenant);
+            if unfinished >= most.get().into() {
+                return Submit::Crowded { unfinished, pace: self.pace(&job.app) };
+            }
         }
         if let Some(waiting) = self.full(&job.app) {
             return Submit::Full { waiting, pace: self.pace(&job.app) };
@@ -46,6 +52,7 @@ impl Change<'_> {
 
     /// Creates a job and returns its position.
     pub(super) fn enter(&mut self, job: Job) -> u64 {
+        let start_tag = self.start_tag(&job);
         let record = Record {
             status: Status::Queued,
             attempt: 0,
@@ -56,6 +63,7 @@ impl Change<'_> {
             first_preview: None,
             partials: Default::default(),
             created_at: self.now,
+            start_tag,
             started_at: None,
             finished_at: None,
             lease_until: None,
@@ -114,7 +122,9 @@ impl Change<'_> {
         let suits = |record: &&Record| record.job.affinity.as_deref().unwrap_or_default() == loaded;
         let patient = head.passed < self.rules.passed_over;
         let chosen = waiting.iter().copied().find(suits).filter(|_| patient).unwrap_or(head);
+        let (rank, start, _) = head.place();
         let (head, chosen, place) = (head.job.id, chosen.job.id, chosen.place());
+        self.served(&claim.app, (rank, start));
         self.state.queues.get_mut(&claim.app)?.remove(&place);
         if let Some(record) = self.state.jobs.get_mut(&head).filter(|_| chosen != head) {
             record.passed += 1;

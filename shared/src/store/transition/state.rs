@@ -8,10 +8,12 @@ use std::{
 use crate::{
     event::Frame,
     id::{App, JobId, Micros, Partition, Seq, WorkerId},
-    job::{Job, JobState, SeenWorker, Status},
+    job::{ANONYMOUS, Job, JobState, SeenWorker, Status},
     needs::Capabilities,
     store::{Checkpoint, Claim, Rules},
 };
+
+use super::fair::Fair;
 
 /// The store's state.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,6 +21,8 @@ pub struct State {
     pub(super) jobs: BTreeMap<JobId, Record>,
     /// Waiting jobs of each app, first to last.
     pub(super) queues: BTreeMap<App, BTreeSet<QueuePlace>>,
+    /// The virtual time of each queue's classes.
+    pub(super) fair: BTreeMap<(App, u64), Fair>,
     /// Every unfinished job, by the time when reap must check it.
     pub(super) due: BTreeSet<(Micros, JobId)>,
     /// Dead jobs, oldest first.
@@ -42,8 +46,8 @@ pub struct State {
     pub(super) swept: Micros,
 }
 
-/// The sort key of a queue: class, arrival time, and the id for jobs of the same microsecond.
-pub(super) type QueuePlace = (u64, Micros, JobId);
+/// The sort key of a queue: class, the job's start in virtual time, and the id for jobs with the same start.
+pub(super) type QueuePlace = (u64, u64, JobId);
 
 /// The last claim of a worker that got a job, kept for one lease's time.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +82,8 @@ pub struct Record {
     /// The indices of the partial pictures in the log, of any attempt.
     pub(super) partials: BTreeSet<u32>,
     pub(super) created_at: Micros,
+    /// Its start in the virtual time of its queue, in microseconds.
+    pub(super) start_tag: u64,
     pub(super) started_at: Option<Micros>,
     pub(super) finished_at: Option<Micros>,
     pub(super) lease_until: Option<Micros>,
@@ -117,7 +123,7 @@ impl Record {
     }
 
     pub(super) fn place(&self) -> QueuePlace {
-        (self.job.class.rank(), self.created_at, self.job.id)
+        (self.job.class.rank(), self.start_tag, self.job.id)
     }
 }
 
@@ -170,6 +176,15 @@ impl State {
     /// The jobs that reap must check.
     pub fn due(&self, now: Micros) -> Vec<JobId> {
         self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    }
+
+    /// How many queued and running jobs a tenant has. None of [`ANONYMOUS`] is counted.
+    pub fn unfinished(&self, tenant: &str) -> u64 {
+        if tenant == ANONYMOUS {
+            return 0;
+        }
+        let of = |id: &JobId| self.jobs.get(id).is_some_and(|record| record.job.tenant == tenant);
+        self.due.iter().filter(|(_, id)| of(id)).count() as u64
     }
 
     /// The delivery of a job's webhook, if it is not over: the time of the next try, and the number of tries.

@@ -29,7 +29,9 @@ impl Ledger {
         now: Micros,
     ) -> Checked {
         match (command, outcome) {
-            (Command::Submit(job), Outcome::Submit(submit)) => self.submit(job, submit, effects, now),
+            (Command::Submit(job, quota), Outcome::Submit(submit)) => {
+                self.submit(job, *quota, submit, effects, now)
+            }
             (Command::TryClaim(claim), Outcome::Claim(lease)) => {
                 self.claim(rules, claim, lease.as_deref(), effects, now)
             }

@@ -10,7 +10,7 @@ use glimpse_shared::{
     job::{Job, JobState, Release, Status},
     needs::Capabilities,
     store::{
-        Cancel, Claim, Finish, Hold, Released, Rules, Submit,
+        Cancel, Claim, Finish, Hold, Quota, Released, Rules, Submit,
         transition::{Command, Effect, Fence, Outcome, ReapOutcome, State, apply},
     },
     webhook::Report,
@@ -20,7 +20,7 @@ use glimpse_shared::{
 pub type Apply = fn(&mut State, &Rules, Command, Micros) -> (Outcome, Vec<Effect>);
 
 /// All bugs, by name.
-pub const BUGS: [(&str, Apply); 20] = [
+pub const BUGS: [(&str, Apply); 21] = [
     ("a fence without the status", fence_without_status),
     ("a fence without the attempt", fence_without_attempt),
     ("a fence without the worker", fence_without_worker),
@@ -41,6 +41,7 @@ pub const BUGS: [(&str, Apply); 20] = [
     ("the end of a job forgets its webhook", webhook_forgotten),
     ("two call one webhook", called_by_two),
     ("the report of an old try counts", old_try_counts),
+    ("a quota is not looked at", quota_not_looked_at),
 ];
 
 fn fence(command: &mut Command) -> Option<&mut Fence> {
@@ -165,9 +166,9 @@ fn full_before_duplicate(
     command: Command,
     now: Micros,
 ) -> (Outcome, Vec<Effect>) {
-    if let Command::Submit(job) = &command {
+    if let Command::Submit(job, quota) = &command {
         let another = Job { id: job.id.retried(), ..(**job).clone() };
-        let answer = apply(&mut state.clone(), rules, Command::Submit(Box::new(another)), now);
+        let answer = apply(&mut state.clone(), rules, Command::Submit(Box::new(another), *quota), now);
         if matches!(answer.0, Outcome::Submit(Submit::Full { .. })) {
             return answer;
         }
@@ -205,7 +206,20 @@ fn reap_forgets_cancel(
 fn begin_again(state: &mut State, rules: &Rules, id: JobId, now: Micros) -> Vec<Effect> {
     let Some(ended) = state.job(id).cloned() else { return Vec::new() };
     apply(state, rules, Command::Forget(id), now);
-    apply(state, rules, Command::Submit(Box::new(ended)), now).1
+    apply(state, rules, Command::Submit(Box::new(ended), Quota::default()), now).1
+}
+
+/// A tenant gets more places than it may have.
+fn quota_not_looked_at(
+    state: &mut State,
+    rules: &Rules,
+    mut command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    if let Command::Submit(_, quota) = &mut command {
+        *quota = Quota::default();
+    }
+    apply(state, rules, command, now)
 }
 
 fn wake_kept(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {

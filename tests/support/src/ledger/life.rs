@@ -27,6 +27,8 @@ pub(super) struct Call {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Life {
     pub(super) digest: String,
+    /// Whose it is.
+    pub(super) tenant: String,
     pub(super) start_timeout: Duration,
     pub(super) run_timeout: Duration,
     /// The job's needs.
@@ -97,6 +99,7 @@ impl Life {
         let webhook = job.webhook.clone();
         Self {
             webhook,
+            tenant: job.tenant.clone(),
             ..Self::of((job.digest.clone(), job.needs.clone()), job.start_timeout, job.run_timeout, now)
         }
     }
@@ -104,7 +107,11 @@ impl Life {
     /// The account of a job that retries this dead one.
     pub(super) fn retried(&self, now: Micros) -> Self {
         let (same, webhook) = ((self.digest.clone(), self.needs.clone()), self.webhook.clone());
-        Self { webhook, ..Self::of(same, self.start_timeout, self.run_timeout, now) }
+        Self {
+            webhook,
+            tenant: self.tenant.clone(),
+            ..Self::of(same, self.start_timeout, self.run_timeout, now)
+        }
     }
 
     fn of(
@@ -115,6 +122,7 @@ impl Life {
     ) -> Self {
         Self {
             digest,
+            tenant: String::new(),
             start_timeout,
             run_timeout,
             needs,

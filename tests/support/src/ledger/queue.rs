@@ -3,9 +3,9 @@
 use glimpse_shared::{
     event::EventKind,
     id::{JobId, Micros},
-    job::{Job, Status},
+    job::{ANONYMOUS, Job, Status},
     store::{
-        Claim, Lease, Retry, Rules, Submit,
+        Claim, Lease, Quota, Retry, Rules, Submit,
         transition::{Effect, Fence},
     },
 };
@@ -18,15 +18,30 @@ use super::{
 };
 
 impl Ledger {
-    pub(super) fn submit(&mut self, job: &Job, submit: &Submit, effects: &[Effect], now: Micros) -> Checked {
+    pub(super) fn submit(
+        &mut self,
+        job: &Job,
+        quota: Quota,
+        submit: &Submit,
+        effects: &[Effect],
+        now: Micros,
+    ) -> Checked {
         let known = self.lives.get(&job.id).map(|life| life.digest == job.digest);
         must(known != Some(true) || *submit == Submit::Duplicate, "the same submit again is a duplicate")?;
         must(known != Some(false) || *submit == Submit::Conflict, "another submit of that id is a conflict")?;
         let submitted = matches!(submit, Submit::Submitted { .. });
-        must(
-            known.is_some() || submitted || matches!(submit, Submit::Full { .. }),
-            "a new job is no duplicate",
-        )?;
+        let of_tenant = |life: &&Life| life.tenant == job.tenant && life.ended().is_none();
+        let has = self.lives.values().filter(of_tenant).count() as u64;
+        let has = if job.tenant == ANONYMOUS { 0 } else { has };
+        let is_crowded = known.is_none() && quota.unfinished.is_some_and(|most| has >= most.get().into());
+        match submit {
+            Submit::Crowded { unfinished, .. } => {
+                must(is_crowded && *unfinished == has, "a tenant was refused a place that it may have")?;
+            }
+            _ => must(!is_crowded, "a tenant got more places than it may have")?,
+        }
+        let refused = matches!(submit, Submit::Full { .. } | Submit::Crowded { .. });
+        must(known.is_some() || submitted || refused, "a new job is no duplicate")?;
         if submitted {
             self.lives.insert(job.id, Life::new(job, now));
         }

@@ -30,7 +30,7 @@ const LARGEST_MESSAGE: u64 = 4 << 20;
 /// How many inputs of a connection may wait.
 const BUFFERING: std::ops::RangeInclusive<usize> = 1..=60;
 
-/// The query of a realtime connection. fal's token in it is not read: there are no keys.
+/// The query of a realtime connection. The guard reads fal's token in it.
 #[derive(Deserialize)]
 pub(in crate::routes::fal) struct Options {
     max_buffering: Option<String>,

@@ -168,7 +168,9 @@ fn word(error: &ApiError) -> &'static str {
         | ApiError::StreamsFull { .. }
         | ApiError::FetchesFull { .. }
         | ApiError::BodiesFull => "OVERLOADED",
-        ApiError::StoreAway | ApiError::Unconfirmed { .. } | ApiError::Ending => "UNAVAILABLE",
+        ApiError::StoreAway | ApiError::ModerationAway | ApiError::Unconfirmed { .. } | ApiError::Ending => {
+            "UNAVAILABLE"
+        }
         _ => "INTERNAL_ERROR",
     }
 }

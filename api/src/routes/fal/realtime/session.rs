@@ -205,7 +205,7 @@ impl Session {
         let (api, path) = (self.reader.api(), Ok(Path((self.owner.clone(), self.name.clone()))));
         let cancel = Some(OnDisconnect::Cancel);
         let Entered { mut waited, prompt, .. } =
-            enter(api, path, self.task, &self.headers, body, cancel, Ok(None)).await?;
+            enter(&self.reader, path, self.task, &self.headers, body, cancel, Ok(None)).await?;
         let mut events = self.reader.follow(waited.id(), None);
         let json = loop {
             let followed = events.next().await.ok_or(ApiError::Defect)?;

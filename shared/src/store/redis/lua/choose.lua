@@ -7,7 +7,8 @@ local CHUNK = 100
 -- worker's affinity, otherwise the first one. A job that was passed over `max_passed` times is always chosen. Removes
 -- ids of jobs that are not queued.
 -- Returns the ids of the chosen and of the first job, or nil; whether there is another job that the worker is capable
--- of; the score below which there is none; and the number of skipped jobs, which the worker is not capable of.
+-- of; the score below which there is none; the number of skipped jobs, which the worker is not capable of; and the
+-- first job's score.
 local function choose(keys, jobs, capabilities, affinity, reach, max_passed, from)
   local first, chosen, first_score, second_score
   local seen, skipped = 0, 0
@@ -59,5 +60,5 @@ local function choose(keys, jobs, capabilities, affinity, reach, max_passed, fro
   end
   chosen = chosen or first
   local none_before = chosen ~= first and first_score or second_score or from
-  return chosen, first, seen > 1, none_before, skipped
+  return chosen, first, seen > 1, none_before, skipped, tonumber(first_score)
 end

@@ -1,13 +1,14 @@
 #!lua
 -- Gives a waiting job to a worker.
--- KEYS  queue, wake, due, claim, looking; job, log and checkpoint of the chosen job; and the list that workers
+-- KEYS  queue, wake, due, claim, looking, fair; job, log and checkpoint of the chosen job; and the list that workers
 --       with these capabilities block on
 -- ARGV  now ('' for the server's), worker, claim number, lease (us), prefixes of job, log and checkpoint keys,
 --       time to live of the claim (ms), affinity ('' for none), how many of the first jobs to choose from, how often
 --       the first may be passed over, name of the capabilities, the capabilities, how long they count (us),
 --       their time to live (ms)
 -- Returns  claimed <job> <attempt> <seq> <checkpoint, '' for none>   none
-local keys = {queue = KEYS[1], wake = KEYS[2], due = KEYS[3], claim = KEYS[4], looking = KEYS[5]}
+local keys = {queue = KEYS[1], wake = KEYS[2], due = KEYS[3], claim = KEYS[4], looking = KEYS[5],
+  fair = KEYS[6]}
 local worker, number, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local jobs, logs, checkpoints, kept = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local affinity, reach, max_passed = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -38,7 +39,7 @@ local skip = skip_of(keys, name)
 if skip and skip.till <= now then
   skip = nil
 end
-local id, first, more, none_before, skipped =
+local id, first, more, none_before, skipped, first_score =
   choose(keys, jobs, capabilities, affinity, reach, max_passed, skip and skip.score or '-inf')
 if skip or skipped > CHUNK then
   -- The next searches start behind the skipped jobs, until this expires: a process of the previous release adds jobs
@@ -55,6 +56,7 @@ local started = job[5] ~= '' and job[5] or int(now)
 local run = job[6] ~= '' and tonumber(job[6]) or now + job[7]
 
 redis.call('ZREM', keys.queue, id)
+served(keys.fair, first_score)
 if id ~= first then
   redis.call('HINCRBY', jobs .. first, 'passed', 1)
 end

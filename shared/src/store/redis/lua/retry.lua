@@ -3,7 +3,7 @@
 -- KEYS  those of enter.lua for the new job; dead, old job
 -- ARGV  those of enter.lua for the new job; old id
 -- Returns  submitted <position>   duplicate   full <waiting> <pace if there is one>   unknown
-local dead, old, old_id = KEYS[10], KEYS[11], ARGV[20]
+local dead, old, old_id = KEYS[12], KEYS[13], ARGV[24]
 
 -- The caller read the old job before and made the new job from it.
 local job = redis.call('HMGET', old, 'app', 'digest', 'finished')

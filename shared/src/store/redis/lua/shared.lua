@@ -56,7 +56,11 @@ local function conclude(keys, id, status, now, ttl, hook_ttl, seq, frame)
   redis.call('ZREM', keys.queue, id)
   redis.call('ZREM', keys.due, id)
   redis.call('HSET', keys.job, 'status', status, 'finished', int(now), 'seq', int(seq), 'lease', '')
-  local partials = redis.call('HMGET', keys.job, 'partials')[1]
+  local known = redis.call('HMGET', keys.job, 'partials', 'webhook', 'places')
+  local partials, webhook, places = known[1], known[2], known[3]
+  if places and places ~= '' then
+    redis.call('ZREM', places, id)
+  end
   if partials then
     clear(keys.log, 1, seq - 1, partials)
     redis.call('DEL', keys.checkpoint)
@@ -64,7 +68,6 @@ local function conclude(keys, id, status, now, ttl, hook_ttl, seq, frame)
     redis.call('DEL', keys.log, keys.checkpoint)
   end
   append(keys.log, seq, frame)
-  local webhook = redis.call('HMGET', keys.job, 'webhook')[1]
   if webhook and webhook ~= '' then
     redis.call('HSET', keys.job, 'tries', '0', 'failed', '0', 'hook', ttl)
     redis.call('ZADD', keys.hooks, int(now), id)
