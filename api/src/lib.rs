@@ -20,6 +20,7 @@ mod edge;
 mod encoding;
 mod error;
 mod expiry;
+mod features;
 mod fetch;
 mod intake;
 mod json;
