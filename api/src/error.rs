@@ -183,7 +183,10 @@ impl ApiError {
     pub(crate) fn message(&self) -> String {
         match self {
             Self::Fields(fields) => {
-                let field = |error: &FieldError| format!("{}: {}", error.field(), error.msg);
+                let field = |error: &FieldError| {
+                    let path = error.path().unwrap_or_else(|| error.field());
+                    format!("{path}: {}", error.msg)
+                };
                 fields.iter().map(field).collect::<Vec<_>>().join("; ")
             }
             Self::AppUnknown { app, served } if served.is_empty() => {

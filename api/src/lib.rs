@@ -21,6 +21,7 @@ mod edge;
 mod encoding;
 mod error;
 mod expiry;
+mod features;
 mod fetch;
 mod guard;
 mod intake;

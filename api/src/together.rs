@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use glimpse_shared::{
     job::WorkerRecord,
     needs::{CONTROLNETS, Capabilities, NeededFeature, Needs, REQUIRED, SEEDS, WITHOUT, Word, features_of},
-    request::{EMBEDDINGS, Embedding, FieldError, ImageSpec, Loc, Lora, LoraPath, LoraSource},
+    request::{EMBEDDINGS, Embedding, FieldError, ImageSpec, Loc, Lora, LoraPath},
 };
 use serde_json::{Value, json};
+
+use crate::features;
 
 /// The offer of one worker.
 pub(crate) struct Each {
@@ -34,6 +36,12 @@ impl Each {
     fn has(&self, feature: &str) -> bool {
         self.features.iter().any(|name| name == feature)
     }
+
+    /// Whether it requires an image, and whether it requires a mask.
+    fn requires(&self) -> [bool; 2] {
+        let [by_image, by_mask] = REQUIRED.map(|feature| self.has(feature));
+        [by_image || by_mask, by_mask]
+    }
 }
 
 /// The needs of a request's job, if one of the workers meets all of them.
@@ -53,18 +61,20 @@ pub(crate) fn needs(each: &[Each], spec: &ImageSpec) -> Result<Needs, Vec<FieldE
         return Ok(apart);
     }
     // Only workers of a release that did not say what they take.
-    if each.iter().any(|each| each.meets(&needs)) {
+    if each.iter().any(|each| asked.lacking(each).is_empty()) {
         return Ok(needs);
     }
     Err(asked.apart(each))
 }
 
-/// A part of a request that a worker may not offer.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A part of a request that a worker may lack.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Size,
     Scheduler,
-    Features,
+    /// The worker needs this picture, and the request does not have it.
+    Picture(&'static str),
+    Feature(&'static str),
 }
 
 /// What a request asks for.
@@ -84,33 +94,10 @@ impl<'a> Asked<'a> {
     /// The fields that no worker reads.
     fn missing(&self, each: &[Each]) -> Vec<FieldError> {
         let missing = self.features.iter().filter(|needed| !each.iter().any(|each| each.has(needed.feature)));
-        let msg = |feature: &str| {
-            match feature {
-            CONTROLNETS => {
-                "No worker of this app has ControlNets: leave them out, or start a worker with --controlnet-dir"
-                    .to_owned()
-            }
-            EMBEDDINGS => {
-                "No worker of this app has embeddings: leave them out, or start a worker with --embedding-dir"
-                    .to_owned()
-            }
-            feature => match LoraSource::ALL.into_iter().find(|from| from.feature_of_embeddings() == feature)
-            {
-                Some(from) => format!(
-                    "No worker of this app loads embeddings from {from}: an operator allows it with {}",
-                    from.flag()
-                ),
-                None => {
-                    format!(
-                        "No worker of this app reads {}: leave it out, or update the workers",
-                        words(feature)
-                    )
-                }
-            },
-        }
-        };
+        let need_pictures = each.iter().all(|each| REQUIRED.iter().any(|feature| each.has(feature)));
+        let msg = |needed: &NeededFeature| features::advice(needed, need_pictures);
         let mut errors: Vec<_> =
-            missing.flat_map(|needed| self.feature_errors(needed, &msg(needed.feature))).collect();
+            missing.flat_map(|needed| self.feature_errors(needed, &msg(needed))).collect();
         // A worker that says nothing is of a release that did not say it.
         let all_say = each.iter().all(|each| !each.features.is_empty());
         let files = self.spec.loras().iter().any(|lora| lora.path().source().is_none());
@@ -129,14 +116,11 @@ impl<'a> Asked<'a> {
 
     /// The pictures that all workers require and the request does not have.
     fn required(&self, each: &[Each]) -> Vec<FieldError> {
-        let [by_image, by_mask] = REQUIRED;
-        let all = |requires: &dyn Fn(&Each) -> bool| !each.is_empty() && each.iter().all(requires);
-        let required = [all(&|each| each.has(by_image) || each.has(by_mask)), all(&|each| each.has(by_mask))];
-        let lacking =
-            self.lacks().into_iter().zip(required).filter(|((_, lacks), required)| *lacks && *required);
+        let all = |picture: usize| !each.is_empty() && each.iter().all(|each| each.requires()[picture]);
+        let lacking = self.lacks().into_iter().enumerate().filter(|(i, (_, lacks))| *lacks && all(*i));
         lacking
-            .map(|((field, _), _)| {
-                let msg = format!("Every worker of this app has a model that needs a {field}: add one");
+            .map(|(_, (field, _))| {
+                let msg = format!("Every worker of this app has a model that needs {}: add one", a(field));
                 FieldError::body(field, "missing", msg, &Value::Null)
             })
             .collect()
@@ -152,66 +136,100 @@ impl<'a> Asked<'a> {
         lacking.map(|(_, word)| Word::feature(word)).collect()
     }
 
-    /// The fields of a request that some workers offer, but none all of them: those without which one worker would do;
-    /// if there are none, all.
+    /// What a worker lacks for this request.
+    fn lacking(&self, each: &Each) -> BTreeSet<Part> {
+        let knows = |name: &str| each.schedulers.iter().any(|known| known == name);
+        let size = (self.pixels > each.max_pixels).then_some(Part::Size);
+        let scheduler = self.spec.scheduler().filter(|name| !knows(name)).map(|_| Part::Scheduler);
+        let pictures = self.lacks().into_iter().zip(each.requires());
+        let pictures = pictures.filter(|((_, lacks), requires)| *lacks && *requires);
+        let features = self.features.iter().map(|needed| needed.feature).filter(|feature| !each.has(feature));
+        let parts = size.into_iter().chain(scheduler);
+        parts
+            .chain(pictures.map(|((field, _), _)| Part::Picture(field)))
+            .chain(features.map(Part::Feature))
+            .collect()
+    }
+
+    /// The parts of a request that some workers offer, but none all of them: those that the workers lack which lack
+    /// the fewest.
     fn apart(&self, each: &[Each]) -> Vec<FieldError> {
-        let able = |but: Part| -> Vec<&Each> { each.iter().filter(|each| self.met_by(each, but)).collect() };
-        let (large, knowing, reading) = (able(Part::Size), able(Part::Scheduler), able(Part::Features));
-        let none = [&large, &knowing, &reading].iter().all(|able| able.is_empty());
+        let each: Vec<_> = each.iter().map(|each| (each, self.lacking(each))).collect();
+        let least = each.iter().map(|(_, lacking)| lacking.len()).min();
+        let nearest = || each.iter().filter(|(_, lacking)| Some(lacking.len()) == least);
+        let parts: BTreeSet<Part> = nearest().flat_map(|(_, lacking)| lacking.iter().copied()).collect();
         let mut errors = Vec::new();
-        if let Some(most) = large.iter().map(|each| each.max_pixels).max() {
-            errors.push(self.size_error(most));
-        }
-        if let Some(scheduler) = self.spec.scheduler().filter(|_| none || !knowing.is_empty()) {
-            let names: BTreeSet<_> = knowing.iter().flat_map(|each| &each.schedulers).collect();
-            let msg = format!(
-                "No worker of this app offers this scheduler for a picture of {}",
-                self.picture(Part::Scheduler)
-            );
-            let ctx = json!({ "expected": names });
-            errors.push(FieldError::body("scheduler", "one_of", msg, &scheduler.into()).with_ctx(ctx));
-        }
-        if none || !reading.is_empty() {
-            errors.extend(self.features.iter().flat_map(|needed| {
-                let feature = words(needed.feature);
-                let picture = self.picture(Part::Features);
-                let msg = format!("No worker of this app reads {feature} for a picture of {picture}");
-                self.feature_errors(needed, &msg)
-            }));
+        for part in parts {
+            let without = each.iter().filter(|(_, lacking)| !lacking.contains(&part));
+            let others: BTreeSet<Part> = without.flat_map(|(_, lacking)| lacking.iter().copied()).collect();
+            let near = nearest().filter(|(_, lacking)| lacking.contains(&part)).map(|(each, _)| *each);
+            match part {
+                Part::Size => errors.extend(self.size_error(near.map(|each| each.max_pixels).max(), &others)),
+                Part::Scheduler => errors.extend(self.scheduler_error(near, &others)),
+                Part::Picture(field) => {
+                    let msg = format!(
+                        "No worker of this app makes it {}: add one",
+                        self.rest(&[Part::Picture(field)].into_iter().chain(others).collect())
+                    );
+                    errors.push(FieldError::body(field, "missing", msg, &Value::Null));
+                }
+                Part::Feature(feature) => {
+                    let (name, rest) = (features::name(feature), self.rest(&others));
+                    let msg = format!("No worker of this app offers {name} {rest}");
+                    let needed = self.features.iter().filter(|needed| needed.feature == feature);
+                    errors.extend(needed.flat_map(|needed| self.feature_errors(needed, &msg)));
+                }
+            }
         }
         errors
     }
 
-    /// Whether a worker offers all parts but this one.
-    fn met_by(&self, each: &Each, but: Part) -> bool {
-        let knows = |name: &str| each.schedulers.iter().any(|known| known == name);
-        (but == Part::Size || self.pixels <= each.max_pixels)
-            && (but == Part::Scheduler || self.spec.scheduler().is_none_or(knows))
-            && (but == Part::Features || self.features.iter().all(|needed| each.has(needed.feature)))
-    }
-
-    /// `512x256 with DDIMScheduler`: the size and the parts that need a worker of their own, but for this one.
-    fn picture(&self, but: Part) -> String {
-        let others = self.others(but);
-        let with = if others.is_empty() { String::new() } else { format!(" with {}", others.join(" and ")) };
+    /// `for a picture of 512x256 together with DDIMScheduler and ControlNets without an image`: these parts.
+    fn rest(&self, parts: &BTreeSet<Part>) -> String {
         let (width, height) = self.spec.largest();
-        format!("{width}x{height}{with}")
+        let size = parts.contains(&Part::Size).then(|| format!("for a picture of {width}x{height}"));
+        let names = self.names(parts);
+        let names = (!names.is_empty()).then(|| format!("together with {}", names.join(" and ")));
+        let texts: Vec<_> = size.into_iter().chain(names).chain(no_pictures(parts)).collect();
+        texts.join(" ")
     }
 
-    fn others(&self, but: Part) -> Vec<String> {
-        let scheduler = self.spec.scheduler().filter(|_| but != Part::Scheduler).map(str::to_owned);
-        let features = self.features.iter().filter(|_| but != Part::Features);
-        scheduler.into_iter().chain(features.map(|needed| words(needed.feature))).collect()
+    /// The names of the scheduler and the features among these parts.
+    fn names(&self, parts: &BTreeSet<Part>) -> Vec<String> {
+        let scheduler = self.spec.scheduler().filter(|_| parts.contains(&Part::Scheduler));
+        let features = parts.iter().filter_map(|part| match part {
+            Part::Feature(feature) => Some(features::name(feature)),
+            _ => None,
+        });
+        scheduler.map(str::to_owned).into_iter().chain(features).collect()
     }
 
-    fn size_error(&self, most: u64) -> FieldError {
-        let ((width, height), pixels) = (self.spec.largest(), self.pixels);
+    /// `near` are the workers that would do with another scheduler, or that lack little else.
+    fn scheduler_error<'b>(
+        &self,
+        near: impl Iterator<Item = &'b Each>,
+        others: &BTreeSet<Part>,
+    ) -> Option<FieldError> {
+        let scheduler = self.spec.scheduler()?;
+        let names: BTreeSet<_> = near.flat_map(|each| &each.schedulers).collect();
+        let msg = format!("No worker of this app offers this scheduler {}", self.rest(others));
+        let error = FieldError::body("scheduler", "one_of", msg, &scheduler.into());
+        Some(error.with_ctx(json!({ "expected": names })))
+    }
+
+    /// `most`: the most pixels of the workers that would do with a smaller picture, or that lack little else.
+    fn size_error(&self, most: Option<u64>, others: &BTreeSet<Part>) -> Option<FieldError> {
+        let (most, (width, height), pixels) = (most?, self.spec.largest(), self.pixels);
         let (field, side) = if width >= height { ("width", width) } else { ("height", height) };
+        let names = self.names(others);
+        let names = (!names.is_empty()).then(|| format!("with {}", names.join(" and ")));
+        let others: Vec<_> = names.into_iter().chain(no_pictures(others)).collect();
         let msg = format!(
-            "With {} a picture should have at most {most} pixels, {width}x{height} has {pixels}",
-            self.others(Part::Size).join(" and ")
+            "A picture {} should have at most {most} pixels, {width}x{height} has {pixels}",
+            others.join(" and ")
         );
-        FieldError::body(field, "less_than_equal", msg, &side.into()).with_ctx(json!({ "le": most }))
+        let error = FieldError::body(field, "less_than_equal", msg, &side.into());
+        Some(error.with_ctx(json!({ "le": most })))
     }
 
     /// One entry for the field that needs a feature, or one per LoRA from such a source.
@@ -252,7 +270,17 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// A feature's name as words.
-fn words(feature: &str) -> String {
-    feature.replace('_', " ")
+/// `without an image`, `without an image and a mask`; `None` with all pictures.
+fn no_pictures(parts: &BTreeSet<Part>) -> Option<String> {
+    let pictures = parts.iter().filter_map(|part| match part {
+        Part::Picture(field) => Some(a(field)),
+        _ => None,
+    });
+    let pictures: Vec<_> = pictures.collect();
+    (!pictures.is_empty()).then(|| format!("without {}", pictures.join(" and ")))
+}
+
+/// `an image`, `a mask`.
+fn a(field: &str) -> String {
+    format!("{} {field}", if field.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" })
 }

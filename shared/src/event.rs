@@ -121,6 +121,12 @@ pub enum WarningCode {
     PromptNotExpanded,
     /// The words that were trained with a LoRA, and are in its file, had no effect.
     LoraEmbeddingsIgnored,
+    /// The aesthetic scores had no effect: no model of the job is told them.
+    ScoresIgnored,
+    /// A ControlNet had no effect: no step is in its window.
+    ControlnetIgnored,
+    /// An embedding had no effect: its words stand in no prompt, or the model has no text encoder for its vectors.
+    EmbeddingIgnored,
     /// A code of a newer release.
     #[serde(other)]
     Unknown,

@@ -170,6 +170,14 @@ fn what_would_change_the_picture_is_refused_by_its_name() {
         ("prediction_type", json!("v_prediction")),
         ("model_architecture", json!("sd")),
         ("preserve_aspect_ratio", json!(true)),
+        ("prompt_2", json!("another")),
+        ("negative_prompt_2", json!("another")),
+        ("denoising_start", json!(0.5)),
+        ("guess_mode", json!(true)),
+        ("control_image", json!("https://example.com/a.png")),
+        ("control_loras", json!([{ "path": "x" }])),
+        ("controlnet_unions", json!([{ "path": "x" }])),
+        ("easycontrols", json!([{ "control_method_url": "x" }])),
     ] {
         assert_eq!(errors(check(json!({ field: value }))), error(field, "feature_not_supported"));
     }
@@ -177,6 +185,8 @@ fn what_would_change_the_picture_is_refused_by_its_name() {
         "embeddings": [], "controlnets": null, "ip_adapter": {}, "prompt_weighting": false, "eta": 0,
         "model_name": "", "timesteps": { "method": "default", "array": [] }, "sigmas": { "method": "default" },
         "prediction_type": "epsilon", "model_architecture": "sdxl", "preserve_aspect_ratio": false,
+        "prompt_2": "", "denoising_start": 0, "guess_mode": false, "control_image": null, "control_loras": [],
+        "controlnet_unions": [], "easycontrols": [],
     });
     assert!(check(unused).is_ok());
 }
@@ -200,6 +210,10 @@ fn a_controlnet_has_fals_names_and_ours() {
     let both =
         net(json!({ "scale": 0.25, "conditioning_scale": 0.5, "end": 0.9, "end_percentage": 0.8 })).unwrap();
     assert_eq!((both.controlnets()[0].scale(), both.controlnets()[0].end()), (0.25, 0.9));
+    // fal's members beside ours are not read.
+    let ours = json!({ "scale": 0.25, "conditioning_scale": "x", "end": 0.9, "end_percentage": 7 });
+    assert_eq!(net(ours).unwrap().controlnets()[0].scale(), 0.25);
+    assert!(net(json!({ "mask_url": null, "guess_mode": false, "control_image_url": "" })).is_ok());
     for (members, field, kind) in [
         (json!({ "path": "https://example.com/a" }), "path", "controlnet_name"),
         (json!({ "image_url": null }), "image_url", "missing"),
@@ -207,7 +221,10 @@ fn a_controlnet_has_fals_names_and_ours() {
         (json!({ "conditioning_scale": 2.5 }), "conditioning_scale", "less_than_equal"),
         (json!({ "end_percentage": 0 }), "end_percentage", "greater_than"),
         (json!({ "start_percentage": 0.5, "end_percentage": 0.5 }), "end_percentage", "empty_window"),
+        (json!({ "scale": "x", "conditioning_scale": 1 }), "scale", "float_type"),
         (json!({ "mask_url": png() }), "mask_url", "feature_not_supported"),
+        (json!({ "guess_mode": true }), "guess_mode", "feature_not_supported"),
+        (json!({ "control_image_url": png() }), "control_image_url", "feature_not_supported"),
         (json!({ "ip_adapter_index": 0 }), "ip_adapter_index", "feature_not_supported"),
     ] {
         assert_eq!(errors(net(members)), error(&format!("controlnets.0.{field}"), kind), "{field}");
@@ -236,12 +253,20 @@ fn an_embedding_has_fals_tokens() {
         (json!({ "path": "../x", "tokens": ["<a>"] }), "path", "embedding_name"),
         (json!({ "path": "x", "tokens": "<a>" }), "tokens", "list_type"),
         (json!({ "path": "x", "tokens": [] }), "tokens", "sequence_length"),
-        (json!({ "path": "x", "tokens": ["<a>", 7] }), "tokens", "string_type"),
-        (json!({ "path": "x", "tokens": ["<a>", "<A>"] }), "tokens", "excluded"),
-        (json!({ "path": "x", "tokens": [" <a>"] }), "tokens", "embedding_token"),
+        (json!({ "path": "x", "tokens": ["<a>", 7] }), "tokens.1", "string_type"),
+        (json!({ "path": "x", "tokens": ["<a>", "<A>"] }), "tokens.1", "excluded"),
+        (json!({ "path": "x", "tokens": [" <a>"] }), "tokens.0", "embedding_token"),
+        (json!({ "path": "x", "token": 7, "tokens": [7] }), "token", "string_type"),
     ] {
         let place = format!("embeddings.0.{place}");
         assert_eq!(errors(check(embeddings(members.clone()))), error(&place, kind), "{members}");
+    }
+    assert!(check(embeddings(json!({ "path": "x", "token": "a", "tokens": 7 }))).is_ok());
+    for (second, place) in [(json!({ "tokens": ["<a>", "<s0>"] }), "tokens.1"), (json!({}), "path")] {
+        let mut second = second;
+        second["path"] = json!("y");
+        let two = json!({ "embeddings": [{ "path": "x" }, second] });
+        assert_eq!(errors(check(two)), error(&format!("embeddings.1.{place}"), "excluded"));
     }
     assert_eq!(
         errors(check(json!({ "embeddings": [null] }))),

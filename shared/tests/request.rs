@@ -397,6 +397,7 @@ fn controlnets_are_read_with_their_pictures_and_windows() {
         (json!({ "preprocess": "depth" }), "preprocess", "one_of"),
         (json!({ "low_threshold": 1 }), "low_threshold", "missing_preprocess"),
         (json!({ "preprocess": "canny", "low_threshold": 201 }), "low_threshold", "thresholds"),
+        (json!({ "preprocess": "canny", "high_threshold": 99 }), "high_threshold", "thresholds"),
         (json!({ "preprocess": "canny", "high_threshold": 2041 }), "high_threshold", "less_than_equal"),
         (json!({ "conditioning_scale": 1 }), "conditioning_scale", "extra_forbidden"),
     ] {
@@ -510,7 +511,7 @@ fn an_embedding_is_a_file_and_a_token() {
     for (embedding, place, kind) in [
         (json!({ "path": "x", "token": "" }), "token", "string_too_short"),
         (json!({ "path": "x", "token": long }), "token", "string_too_long"),
-        (json!({ "path": long }), "token", "embedding_token"),
+        (json!({ "path": long }), "path", "embedding_token"),
         (json!({ "path": "x", "token": " a" }), "token", "embedding_token"),
         (json!({ "path": "x", "token": "a\n" }), "token", "embedding_token"),
         (json!({ "path": "../x", "token": "a" }), "path", "embedding_name"),
@@ -524,7 +525,17 @@ fn an_embedding_is_a_file_and_a_token() {
     }
     let twice = json!([{ "path": "a", "token": "Ink" }, { "path": "b", "token": "ink" }]);
     let errors = check(body(twice)).unwrap_err();
-    assert_eq!((errors.len(), errors[0].kind, errors[0].field()), (1, "excluded", "embeddings".into()));
+    let path = errors[0].path().unwrap();
+    assert_eq!((errors.len(), errors[0].kind, &path[..]), (1, "excluded", "embeddings[1].token"));
+    // As the tokenizer: letter by letter, and all spaces are one. Without a token the path gives it.
+    for (first, second, place) in [
+        (json!({ "path": "a", "token": "ΟΔΟΣ" }), json!({ "path": "b", "token": "οδοσ" }), "token"),
+        (json!({ "path": "a", "token": "my  ink" }), json!({ "path": "b", "token": "my ink" }), "token"),
+        (json!({ "path": "one/ink" }), json!({ "path": "two/Ink" }), "path"),
+    ] {
+        let errors = check(body(json!([first, second]))).unwrap_err();
+        assert_eq!(errors[0].path().unwrap(), format!("embeddings[1].{place}"), "{second}");
+    }
     let nine = json!((0..9).map(|i| json!({ "path": format!("{i}") })).collect::<Vec<_>>());
     assert_eq!(check(body(nine)).unwrap_err()[0].kind, "sequence_too_long");
 }
@@ -548,17 +559,18 @@ fn each_picture_may_have_its_own_seed() {
         (json!({ "seeds": [] }), "seeds", "sequence_length"),
         (json!({ "seeds": [1, 2, 3, 4, 5] }), "seeds", "sequence_length"),
         (json!({ "seeds": 7 }), "seeds", "list_type"),
-        (json!({ "seeds": [7, null] }), "seeds", "int_type"),
-        (json!({ "seeds": [7, 0.5] }), "seeds", "int_from_float"),
-        (json!({ "seeds": [MAX_SEED + 1] }), "seeds", "less_than_equal"),
+        (json!({ "seeds": [7, null] }), "seeds[1]", "int_type"),
+        (json!({ "seeds": [7, 0.5] }), "seeds[1]", "int_from_float"),
+        (json!({ "seeds": [MAX_SEED + 1] }), "seeds[0]", "less_than_equal"),
     ] {
         let errors = with(members.clone()).unwrap_err();
         assert_eq!(
-            (errors.len(), errors[0].field(), errors[0].kind),
-            (1, field.to_owned(), kind),
+            (errors.len(), errors[0].path(), errors[0].kind),
+            (1, Some(field.to_owned()), kind),
             "{members}"
         );
     }
+    assert_eq!(with(json!({ "seeds": [null, 7, -1] })).unwrap_err().len(), 2);
 }
 
 /// Workers of the release before ignore these fields, and read the stored jobs of requests without them.

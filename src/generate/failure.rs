@@ -2,10 +2,8 @@
 
 use std::{fmt::Display, process::ExitCode};
 
-use glimpse_shared::{
-    request::{FieldError, Loc},
-    shutdown::Signal,
-};
+use glimpse_shared::{request::FieldError, shutdown::Signal};
+use serde_json::{Value, json};
 
 /// The reason for no picture.
 #[derive(Debug, thiserror::Error)]
@@ -40,13 +38,7 @@ impl Failure {
 
     /// A [`Failure::BadInput`] that names each wrong field and its flag.
     pub fn fields(errors: &[FieldError]) -> Self {
-        let lines: Vec<String> = errors
-            .iter()
-            .map(|error| match error.loc.get(2) {
-                Some(Loc::Name(member)) => line(&error.field(), &of_member(member, &error.msg)),
-                _ => line(&error.field(), &error.msg),
-            })
-            .collect();
+        let lines: Vec<String> = errors.iter().map(|error| at(&json!(error.loc), &error.msg)).collect();
         Self::BadInput(lines.join("; "))
     }
 
@@ -98,16 +90,42 @@ const FLAGS: [&str; 25] = [
     "output_format",
 ];
 
-/// What is wrong with a member of a field.
-pub fn of_member(member: &str, message: &str) -> String {
-    format!("{member}: {message}")
+/// `field (--flag): what is wrong`, for a place in a request, a list as JSON. A member of an entry of a list is named by its
+/// path, `controlnets[0].start`.
+pub fn at(loc: &Value, message: &str) -> String {
+    let field = loc[1].as_str().unwrap_or("body");
+    match (&loc[2], loc[3].as_str()) {
+        (Value::String(member), _) => line(field, field, &format!("{member}: {message}")),
+        (Value::Number(index), Some(member)) => line(field, &format!("{field}[{index}].{member}"), message),
+        (Value::Number(index), None) => line(field, &format!("{field}[{index}]"), message),
+        _ => line(field, field, message),
+    }
 }
 
-/// `field (--flag): what is wrong`.
-pub fn line(field: &str, message: &str) -> String {
+/// `path (--flag): what is wrong`, with the flag of a field.
+fn line(field: &str, path: &str, message: &str) -> String {
     let other = OTHERS.iter().find(|(name, _)| *name == field).map(|(_, flag)| (*flag).to_owned());
     match other.or_else(|| FLAGS.contains(&field).then(|| field.replace('_', "-"))) {
-        Some(flag) => format!("{field} (--{flag}): {message}"),
-        None => format!("{field}: {message}"),
+        Some(flag) => format!("{path} (--{flag}): {message}"),
+        None => format!("{path}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_the_member_and_the_flag() {
+        for (loc, line) in [
+            (json!(["body", "seed"]), "seed (--seed): wrong"),
+            (json!(["body", "hires", "scale"]), "hires (--hires): scale: wrong"),
+            (json!(["body", "controlnets", 1, "start"]), "controlnets[1].start (--controlnet): wrong"),
+            (json!(["body", "seeds", 2]), "seeds[2] (--seeds): wrong"),
+            (json!(["body", 7]), "body: wrong"),
+            (json!(["body"]), "body: wrong"),
+        ] {
+            assert_eq!(at(&loc, "wrong"), line);
+        }
     }
 }

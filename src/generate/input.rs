@@ -58,7 +58,45 @@ pub fn picture(flag: &str, path: &Path) -> Result<String, Failure> {
     Ok(image.to_data_uri())
 }
 
-/// Parses `NAME[:SCALE]`. The name of a file contains no colon.
+/// A finite number: JSON cannot represent others.
+fn finite(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// Takes each `:MEMBER=NUMBER` from the end of a text. Returns what is before them, and the numbers of these members.
+///
+/// # Errors
+/// Names the member if it is not one of these, is there twice, or is not a number.
+fn members<'a, const N: usize>(
+    mut text: &'a str,
+    names: [&str; N],
+) -> Result<(&'a str, [Option<f64>; N]), String> {
+    let mut numbers = [None; N];
+    // The rest may have colons and equals signs of its own: those of a path or a URL.
+    let last = |text: &'a str| {
+        let (before, last) = text.rsplit_once(':')?;
+        let (name, number) = last.split_once('=')?;
+        Some((before, name, number))
+    };
+    while let Some((before, name, number)) = last(text) {
+        let number = finite(number);
+        let Some(at) = names.iter().position(|known| *known == name) else {
+            let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            if number.is_some() && is_name {
+                return Err(format!("{name} is none of the members {}", names.join(", ")));
+            }
+            break;
+        };
+        let number = number.ok_or_else(|| format!("{name} should be a finite number"))?;
+        if numbers[at].replace(number).is_some() {
+            return Err(format!("{name} is there twice"));
+        }
+        text = before;
+    }
+    Ok((text, numbers))
+}
+
+/// Parses `NAME[:SCALE][:MEMBER=NUMBER]…`. The name of a file contains no colon.
 #[derive(Debug, Clone)]
 pub struct LoraArg(pub LoraRequest);
 
@@ -66,48 +104,54 @@ impl FromStr for LoraArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let (text, [unet_scale, text_scale]) = members(text, ["unet_scale", "text_scale"])?;
         let split = if text.contains("://") {
             // What follows the last `:` may be a part of the URL.
             text.rsplit_once(':').filter(|(_, scale)| scale.parse::<f64>().is_ok())
         } else {
             text.split_once(':')
         };
-        let Some((path, scale)) = split else {
-            return Ok(Self(LoraRequest { path: text.to_owned(), scale: None }));
-        };
-        let scale: f64 = scale.parse().map_err(|_| format!("{scale} is not a number"))?;
-        // JSON cannot represent NaN and infinities.
-        if !scale.is_finite() {
-            return Err(format!("{scale} is not a finite number"));
-        }
-        Ok(Self(LoraRequest { path: path.to_owned(), scale: Some(scale) }))
+        let (path, scale) = split.map_or((text, None), |(path, scale)| (path, Some(scale)));
+        let scale = scale.map(|scale| finite(scale).ok_or_else(|| format!("{scale} is not a finite number")));
+        Ok(Self(LoraRequest { path: path.to_owned(), scale: scale.transpose()?, unet_scale, text_scale }))
     }
 }
 
-/// Parses `NAME=[canny:]PICTURE[:SCALE]`. What follows the last colon is a scale if it is a number.
+/// Parses `NAME=[canny:]PICTURE[:SCALE][:MEMBER=NUMBER]…`. What follows the last colon before the members is a scale if it
+/// is a number.
 #[derive(Debug, Clone)]
 pub struct ControlNetArg {
-    name: String,
     picture: PathBuf,
-    scale: Option<f64>,
-    canny: bool,
+    /// The ControlNet without its picture.
+    request: ControlNetRequest,
 }
 
 impl FromStr for ControlNetArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, rest) = text.split_once('=').ok_or("should be NAME=PICTURE or NAME=PICTURE:SCALE")?;
+        const FORM: &str = "should be NAME=PICTURE or NAME=canny:PICTURE, and after it :SCALE, :start=0.2, :end=0.8, \
+                            :low_threshold=100 or :high_threshold=200 where they are wanted";
+        let (name, rest) = text.split_once('=').ok_or(FORM)?;
+        let names = ["start", "end", "low_threshold", "high_threshold"];
+        let (rest, [start, end, low_threshold, high_threshold]) = members(rest, names)?;
         let (rest, canny) = rest.strip_prefix("canny:").map_or((rest, false), |rest| (rest, true));
-        let scaled = rest.rsplit_once(':').and_then(|(picture, scale)| {
-            let scale = scale.parse().ok().filter(|scale: &f64| scale.is_finite())?;
-            Some((picture, scale))
-        });
+        let scaled = rest.rsplit_once(':').and_then(|(picture, scale)| Some((picture, finite(scale)?)));
         let (picture, scale) = scaled.map_or((rest, None), |(picture, scale)| (picture, Some(scale)));
         if name.is_empty() || picture.is_empty() {
-            return Err("should be NAME=PICTURE or NAME=PICTURE:SCALE".to_owned());
+            return Err(FORM.to_owned());
         }
-        Ok(Self { name: name.to_owned(), picture: picture.into(), scale, canny })
+        let request = ControlNetRequest {
+            path: name.to_owned(),
+            scale,
+            start,
+            end,
+            preprocess: canny.then(|| "canny".to_owned()),
+            low_threshold,
+            high_threshold,
+            ..ControlNetRequest::default()
+        };
+        Ok(Self { picture: picture.into(), request })
     }
 }
 
@@ -117,13 +161,7 @@ impl ControlNetArg {
     /// # Errors
     /// As [`picture`].
     pub fn read(self) -> Result<ControlNetRequest, Failure> {
-        Ok(ControlNetRequest {
-            path: self.name,
-            image: picture("controlnet", &self.picture)?,
-            scale: self.scale,
-            preprocess: self.canny.then(|| "canny".to_owned()),
-            ..ControlNetRequest::default()
-        })
+        Ok(ControlNetRequest { image: picture("controlnet", &self.picture)?, ..self.request })
     }
 }
 
@@ -163,5 +201,60 @@ mod tests {
             let EmbeddingArg(embedding) = text.parse().unwrap();
             assert_eq!((&embedding.path[..], embedding.token.as_deref()), (path, token), "{text}");
         }
+    }
+
+    #[test]
+    fn members_follow_a_lora_and_a_controlnet() {
+        let lora = |path: &str, scale, unet_scale, text_scale| {
+            Ok(LoraRequest { path: path.to_owned(), scale, unet_scale, text_scale })
+        };
+        let url = "https://example.com:8080/ink?token=x";
+        for (text, expected) in [
+            ("ink", lora("ink", None, None, None)),
+            ("ink:0.5", lora("ink", Some(0.5), None, None)),
+            ("ink:0.5:text_scale=0:unet_scale=-1", lora("ink", Some(0.5), Some(-1.0), Some(0.0))),
+            ("ink:unet_scale=2", lora("ink", None, Some(2.0), None)),
+            (url, lora(url, None, None, None)),
+            (&format!("{url}:0.5:unet_scale=2"), lora(url, Some(0.5), Some(2.0), None)),
+            ("ink:start=1", Err("start is none of the members unet_scale, text_scale".to_owned())),
+            ("ink:unet_scale=NaN", Err("unet_scale should be a finite number".to_owned())),
+            ("ink:unet_scale=1:unet_scale=2", Err("unet_scale is there twice".to_owned())),
+            ("ink:x", Err("x is not a finite number".to_owned())),
+        ] {
+            assert_eq!(text.parse().map(|LoraArg(lora)| lora), expected, "{text}");
+        }
+        let edges = ControlNetRequest { path: "xinsir/canny".to_owned(), ..ControlNetRequest::default() };
+        let canny = || Some("canny".to_owned());
+        for (text, picture, expected) in [
+            ("xinsir/canny=a.png", "a.png", edges.clone()),
+            (
+                "xinsir/canny=a=b:c.png:0.5",
+                "a=b:c.png",
+                ControlNetRequest { scale: Some(0.5), ..edges.clone() },
+            ),
+            (
+                "xinsir/canny=canny:a.png:0.5:low_threshold=50:end=0.5",
+                "a.png",
+                ControlNetRequest {
+                    scale: Some(0.5),
+                    end: Some(0.5),
+                    low_threshold: Some(50.0),
+                    preprocess: canny(),
+                    ..edges.clone()
+                },
+            ),
+            (
+                "xinsir/canny=a.png:start=0.2:high_threshold=300",
+                "a.png",
+                ControlNetRequest { start: Some(0.2), high_threshold: Some(300.0), ..edges },
+            ),
+        ] {
+            let arg: ControlNetArg = text.parse().unwrap();
+            assert_eq!((arg.picture, arg.request), (picture.into(), expected), "{text}");
+        }
+        for text in ["edges", "=a.png", "edges=", "edges=canny:"] {
+            assert!(text.parse::<ControlNetArg>().unwrap_err().contains("NAME=canny:PICTURE"), "{text}");
+        }
+        assert!("edges=a.png:begin=0".parse::<ControlNetArg>().unwrap_err().contains("start, end"));
     }
 }

@@ -116,12 +116,14 @@ pub struct Args {
     #[arg(long)]
     long_prompt: bool,
     /// A LoRA and its scale; may be repeated. A file of the LoRA folder, or where it is allowed a URL or
-    /// `hf://OWNER/NAME`. [default scale: 1]
-    #[arg(long = "lora", value_name = "NAME[:SCALE]")]
+    /// `hf://OWNER/NAME`. `:unet_scale=NUMBER` and `:text_scale=NUMBER` after it are the scales in a part of the model.
+    /// [default scale: 1]
+    #[arg(long = "lora", value_name = "NAME[:SCALE][:MEMBER=NUMBER]…")]
     loras: Vec<LoraArg>,
     /// A ControlNet of the ControlNet folder, its picture and its scale (0 to 2); may be repeated. `=canny:PICTURE`
-    /// finds the edges of the picture first. [default scale: 1]
-    #[arg(long = "controlnet", value_name = "NAME=[canny:]PICTURE[:SCALE]")]
+    /// finds the edges of the picture first. The members `start`, `end`, `low_threshold` and `high_threshold` follow as
+    /// `:end=0.5`. [default scale: 1]
+    #[arg(long = "controlnet", value_name = "NAME=[canny:]PICTURE[:SCALE][:MEMBER=NUMBER]…")]
     controlnets: Vec<ControlNetArg>,
     /// An embedding (textual inversion) and its word in the prompts; may be repeated. A file of the folder of embeddings,
     /// or where it is allowed a URL or `hf://OWNER/NAME`. A URL with a query has no word here. [default word: the name of

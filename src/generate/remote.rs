@@ -19,7 +19,7 @@ use reqwest::{
 use serde_json::{Value, json};
 
 use super::{
-    failure::{Failure, line, of_member},
+    failure::{Failure, at},
     made::Made,
     output::PreviewDir,
     progress::Progress,
@@ -346,14 +346,8 @@ fn detail(body: &Value) -> String {
     match &body["detail"] {
         Value::String(text) => text.clone(),
         Value::Array(entries) => {
-            let lines = entries.iter().map(|entry| {
-                let field = entry["loc"][1].as_str().unwrap_or("body");
-                let message = entry["msg"].as_str().unwrap_or("wrong");
-                match entry["loc"][2].as_str() {
-                    Some(member) => line(field, &of_member(member, message)),
-                    None => line(field, message),
-                }
-            });
+            let lines =
+                entries.iter().map(|entry| at(&entry["loc"], entry["msg"].as_str().unwrap_or("wrong")));
             lines.collect::<Vec<_>>().join("; ")
         }
         _ => body.to_string(),

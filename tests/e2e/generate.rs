@@ -72,7 +72,7 @@ async fn every_failure_has_its_exit_code_and_writes_nothing() {
     let nowhere = folder.path().join("no/such/folder/out.png").display().to_string();
     let gif = folder.path().join("out.gif").display().to_string();
     let picture = "docs/images/forming.png";
-    let cases: [(&[&str], i32, &str); 41] = [
+    let cases: [(&[&str], i32, &str); 45] = [
         (&["x", "-o", &out, "--steps", "0"], 2, "num_inference_steps"),
         (&["x", "-o", &out, "--steps", "51", "--server", &address], 2, "num_inference_steps"),
         (&["x", "-o", &out, "--width", "65"], 2, "width"),
@@ -89,6 +89,26 @@ async fn every_failure_has_its_exit_code_and_writes_nothing() {
         (&["x", "-o", &out, "--lora", "../a:0.5"], 2, "--lora"),
         (&["x", "-o", &out, "--lora", "a", "--lora", "b:11", "--server", &address], 2, "--lora"),
         (&["x", "-o", &out, "--lora", "a:NaN"], 2, "--lora"),
+        (&["x", "-o", &out, "--lora", "a:text_scale=11"], 2, "loras[0].text_scale (--lora): "),
+        (&["x", "-o", &out, "--controlnet", "edges"], 2, "canny"),
+        (
+            &["x", "-o", &out, "--controlnet", &format!("edges={picture}:start=2")],
+            2,
+            "controlnets[0].start (--controlnet): ",
+        ),
+        (
+            &[
+                "x",
+                "-o",
+                &out,
+                "--controlnet",
+                &format!("edges={picture}:low_threshold=9"),
+                "--server",
+                &address,
+            ],
+            2,
+            "controlnets[0].low_threshold (--controlnet): ",
+        ),
         (&["x", "-o", &out, "--guidance-rescale", "1.5"], 2, "--guidance-rescale"),
         (&["x", "-o", &out, "--clip-skip", "13", "--server", &address], 2, "--clip-skip"),
         (&["x", "-o", &out, "--guidance-scale", "31"], 2, "--guidance-scale"),

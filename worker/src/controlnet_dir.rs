@@ -1,6 +1,9 @@
 //! The folder of ControlNets that requests may name.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use glimpse_shared::request::ControlNetName;
 
@@ -22,10 +25,18 @@ impl ControlNetDir {
         let real = folder
             .canonicalize()
             .map_err(|error| format!("{error}: create the folder, or name the one with your ControlNets"))?;
-        match real.is_dir() {
-            true => Ok(Self(real)),
-            false => Err("is a file: name the folder that it is in, and the file in a request".to_owned()),
+        if !real.is_dir() {
+            return Err("is a file: name the folder that it is in, and the file in a request".to_owned());
         }
+        // diffusers' layout of one model.
+        let is_weights = |name: &OsStr| name.to_string_lossy().starts_with("diffusion_pytorch_model");
+        let mut entries = std::fs::read_dir(&real).into_iter().flatten().flatten();
+        if real.join("config.json").is_file() && entries.any(|entry| is_weights(&entry.file_name())) {
+            return Err(
+                "is a ControlNet itself: name the folder that it is in, and it in a request".to_owned()
+            );
+        }
+        Ok(Self(real))
     }
 
     /// The folder or the file of a name; `.safetensors` is added to that of a file if it is missing.
@@ -70,5 +81,10 @@ mod tests {
         let file = inside.path().join("depth.safetensors");
         assert!(ControlNetDir::open(&file).unwrap_err().contains("is a file"));
         assert!(ControlNetDir::open(&inside.path().join("none")).is_err());
+        for file in ["config.json", "diffusion_pytorch_model.fp16.safetensors"] {
+            std::fs::write(inside.path().join("xinsir/canny").join(file), "{}").unwrap();
+        }
+        let itself = ControlNetDir::open(&inside.path().join("xinsir/canny")).unwrap_err();
+        assert!(itself.contains("is a ControlNet itself"), "{itself}");
     }
 }

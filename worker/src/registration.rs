@@ -46,7 +46,13 @@ pub fn record(
             .into_iter()
             .flat_map(|source| [source.feature(), source.feature_of_embeddings()].map(str::to_owned)),
     );
-    features.extend(controlnets.map(|_| CONTROLNETS.to_owned()));
+    if offers.takes_controlnets() {
+        features.extend(controlnets.map(|_| CONTROLNETS.to_owned()));
+    } else if controlnets.is_some() {
+        tracing::warn!(
+            "--controlnet-dir has no effect: the model is a refiner, for which there are no ControlNets"
+        );
+    }
     WorkerRecord {
         id,
         app,
@@ -113,6 +119,37 @@ pub async fn send_heartbeats(store: SharedStore, engine: Engine, mut record: Wor
         }
         if closed {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refiner_offers_no_controlnets() {
+        let folder = tempfile::tempdir().unwrap();
+        let controlnets = ControlNetDir::open(folder.path()).unwrap();
+        let features = |required| {
+            let offers = Description {
+                native_width: 1024,
+                native_height: 1024,
+                multiple: 8,
+                max_pixels: 1 << 20,
+                schedulers: Vec::new(),
+                required,
+                refines: false,
+                device: "cpu".to_owned(),
+            };
+            let id = "w".parse().unwrap();
+            let app = "glimpse/demo".parse().unwrap();
+            record(id, app, &offers, &Loras::default(), Some(&controlnets), None).features
+        };
+        for (required, offered) in
+            [(RequiredInput::Nothing, true), (RequiredInput::Mask, true), (RequiredInput::Image, false)]
+        {
+            assert_eq!(features(required).iter().any(|name| name == CONTROLNETS), offered, "{required:?}");
         }
     }
 }

@@ -147,6 +147,9 @@ pub fn warning(warning: &PipelineWarning) -> Warning {
     let code = match warning {
         PipelineWarning::PromptTruncated { .. } => WarningCode::PromptTruncated,
         PipelineWarning::LoraEmbeddingsIgnored { .. } => WarningCode::LoraEmbeddingsIgnored,
+        PipelineWarning::ScoresIgnored { .. } => WarningCode::ScoresIgnored,
+        PipelineWarning::ControlNetIgnored { .. } => WarningCode::ControlnetIgnored,
+        PipelineWarning::EmbeddingIgnored { .. } => WarningCode::EmbeddingIgnored,
     };
     Warning { code, message: warning.to_string() }
 }

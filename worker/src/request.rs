@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use glimpse_shared::request::{ControlNet, Embedding, ImageSpec, InputImage, Lora, LoraPath, limits::SCORES};
+use glimpse_shared::request::{ControlNet, Embedding, ImageSpec, InputImage, Lora, LoraPath};
 
 use crate::{
     controlnet_dir::ControlNetDir,
@@ -42,8 +42,8 @@ pub fn inputs(
         strength: spec.strength(),
         denoising_end: spec.denoising_end(),
         refined: spec.denoising_end().is_some(),
-        aesthetic_score: spec.aesthetic_score().unwrap_or(SCORES[0]),
-        negative_aesthetic_score: spec.negative_aesthetic_score().unwrap_or(SCORES[1]),
+        aesthetic_score: spec.aesthetic_score(),
+        negative_aesthetic_score: spec.negative_aesthetic_score(),
         padding_mask_crop: spec.padding_mask_crop(),
         hires: spec.hires().map(|hires| Hires {
             scale: hires.scale(),

@@ -207,8 +207,14 @@ fn a_unet_alone_takes_text_encoders_and_an_autoencoder_from_elsewhere() {
 
         let message = complaint(LoadOptions { model: model.clone(), vae: None, ..elsewhere() });
         assert!(message.contains("--vae"), "{message}");
-        let message = complaint(LoadOptions { model, text_encoders: None, ..elsewhere() });
+        let message = complaint(LoadOptions { model: model.clone(), text_encoders: None, ..elsewhere() });
         assert!(message.contains("--text-encoders"), "{message}");
+        // A refiner has its own.
+        let message = complaint(LoadOptions { refiner: Some(model.clone()), ..single() });
+        assert!(message.contains("--refiner") && !message.contains("--text-encoders"), "{message}");
+        // It is smaller than SDXL base.
+        let message = complaint(LoadOptions { model, config: None, ..elsewhere() });
+        assert!(message.contains("--config"), "{message}");
     }
     // diffusers' names: a file of `unet` in a folder.
     let folder = parity().join("model");

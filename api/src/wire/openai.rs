@@ -6,7 +6,7 @@ use axum::{
 };
 use glimpse_shared::{
     event::{FailureCode, ascii_json},
-    request::{Defaults, Dialect, Endpoint, FieldError, Loc, Names, PreviewSource, Unknown},
+    request::{Defaults, Dialect, Endpoint, FieldError, Names, PreviewSource, Unknown},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -46,7 +46,7 @@ impl Reported {
         };
         let param = match error {
             ApiError::AppUnknown { .. } => Some("model".to_owned()),
-            _ => first.and_then(param),
+            _ => first.and_then(FieldError::path),
         };
         let code = match error {
             ApiError::AppUnknown { .. } => Some("model_not_found"),
@@ -63,20 +63,6 @@ impl Reported {
         };
         Self { message: error.message(), kind: kind(status(error)), param, code }
     }
-}
-
-/// The path to a field, for example `loras[0].path`; `None` if the error is not about one field.
-fn param(error: &FieldError) -> Option<String> {
-    let mut path = String::new();
-    for part in error.loc.iter().skip(1) {
-        match part {
-            Loc::Name(name) if path.is_empty() => path.push_str(name),
-            Loc::Name(name) => path.extend([".", name]),
-            Loc::Index(index) => path.push_str(&format!("[{index}]")),
-            Loc::Offset(_) => {}
-        }
-    }
-    Some(path).filter(|path| !path.is_empty())
 }
 
 fn kind(status: StatusCode) -> &'static str {

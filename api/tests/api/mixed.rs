@@ -146,6 +146,92 @@ async fn a_field_that_no_worker_reads_is_422() {
     }
 }
 
+/// A stack of two workers with these features beside those of any worker.
+async fn with_features(features: [&[&str]; 2]) -> Stack {
+    let stack = mixed().await;
+    for (worker, features) in workers().into_iter().zip(features) {
+        let features = ["image", "mask", "padding_mask_crop"].iter().chain(features);
+        let features = features.map(|&feature| feature.to_owned()).collect();
+        stack.store.heartbeat(&WorkerRecord { features, ..worker }).await.unwrap();
+    }
+    Stack::over(stack.store.clone(), Default::default(), stack.clock.clone()).await
+}
+
+/// The fields that a request gets errors for, and their messages.
+async fn refused(stack: &Stack, members: &str) -> Vec<(String, String)> {
+    let body = format!("{{\"app\":\"glimpse/demo\",\"prompt\":\"a\",{members}}}");
+    let answer = stack.post("/v1/jobs", &body).await;
+    assert_eq!(answer.status, 422, "{members}: {}", answer.text());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let errors = answer.json()["detail"].as_array().unwrap().clone();
+    errors.iter().map(|error| (text(&error["loc"][1]), text(&error["msg"]))).collect()
+}
+
+#[cfg(test)]
+fn errors(errors: &[(&str, &str)]) -> Vec<(String, String)> {
+    errors.iter().map(|(field, msg)| ((*field).to_owned(), (*msg).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn the_error_names_only_what_no_worker_offers_together() {
+    let no = "No worker of this app offers";
+    let stack = with_features([
+        &["long_prompt", "seeds", "no_image", "no_mask", "hires"],
+        &["long_prompt", "seeds", "refiner", "no_image", "no_mask"],
+    ])
+    .await;
+    // Both workers have `long_prompt` and `seeds`.
+    let both = r#""long_prompt":true,"seeds":[1],"width":64,"height":64"#;
+    assert_eq!(
+        refused(&stack, &format!(r#"{both},"denoising_end":0.8,"scheduler":"DDIM""#)).await,
+        errors(&[
+            ("scheduler", &format!("{no} this scheduler together with a refiner")),
+            ("denoising_end", &format!("{no} a refiner together with DDIMScheduler")),
+        ])
+    );
+    // Each lacks one thing.
+    let big = r#""long_prompt":true,"width":512,"height":512,"denoising_end":0.8"#;
+    assert_eq!(
+        refused(&stack, big).await,
+        errors(&[
+            ("width", "A picture with a refiner should have at most 65536 pixels, 512x512 has 262144"),
+            ("denoising_end", &format!("{no} a refiner for a picture of 512x512")),
+        ])
+    );
+}
+
+#[tokio::test]
+async fn a_picture_that_a_part_needs_is_named() {
+    let stack = with_features([&["hires", "no_image", "no_mask"], &["refiner", "mask_required"]]).await;
+    assert_eq!(
+        refused(&stack, r#""denoising_end":0.8,"width":64,"height":64"#).await,
+        errors(&[("denoising_end", "No worker of this app offers a refiner without an image and a mask")])
+    );
+}
+
+#[tokio::test]
+async fn the_error_says_what_to_start() {
+    let stack = with_features([&["no_image", "no_mask"], &["no_image", "no_mask"]]).await;
+    for (members, advice) in [
+        (r#""denoising_end":0.8"#, "start a worker with --refiner"),
+        (r#""aesthetic_score":7"#, "start a worker with --refiner"),
+        (r#""negative_aesthetic_score":7"#, "start a worker with --refiner"),
+        (r#""hires":{}"#, "update the workers"),
+        (r#""long_prompt":true"#, "reads long_prompt: leave it out, or update the workers"),
+    ] {
+        let wrong = refused(&stack, members).await;
+        assert!(wrong.len() == 1 && wrong[0].1.contains(advice), "{wrong:?}");
+    }
+    // All models need an image: none makes a second pass.
+    let stack = with_features([&["mask_required"], &["no_mask", "image_required"]]).await;
+    let wrong = refused(&stack, r#""hires":{}"#).await;
+    assert!(wrong[0].1.contains("makes no second pass"), "{wrong:?}");
+    assert_eq!(
+        wrong[1],
+        ("image".to_owned(), "Every worker of this app has a model that needs an image: add one".to_owned())
+    );
+}
+
 #[tokio::test]
 async fn a_worker_that_requires_a_picture_gets_no_job_without_one() {
     let stack = mixed().await;
@@ -188,7 +274,7 @@ async fn the_error_names_valid_values() {
     assert_eq!(detail[0]["ctx"], json!({ "le": 256 * 256 }));
     assert_eq!(
         detail[0]["msg"],
-        "With LCMScheduler a picture should have at most 65536 pixels, 512x256 has 131072"
+        "A picture with LCMScheduler should have at most 65536 pixels, 512x256 has 131072"
     );
     assert_eq!(detail[1]["ctx"], json!({ "expected": ["DDIMScheduler"] }));
     assert_eq!(detail[1]["msg"], "No worker of this app offers this scheduler for a picture of 512x256");

@@ -7,7 +7,7 @@ use clap::Parser;
 use glimpse_api::{Config, WebhookKey, WebhookLimits};
 use glimpse_shared::{
     event::FailureCode,
-    id::JobId,
+    id::{JobId, Micros},
     job::Job,
     store::Rules,
     webhook::{Webhook, WebhookForm},
@@ -89,13 +89,12 @@ fn encoded(url: &str) -> String {
     url.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
-/// Waits until the system's clock shows another second, as timestamps of calls do.
-async fn next_second() {
-    let second = || glimpse_shared::id::Micros::system().rfc3339()[..19].to_owned();
-    let now = second();
-    while second() == now {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+/// Waits until the second after that of a call begins on the system's clock, which timestamps of calls show.
+async fn second_after(call: &WebhookCall) {
+    let second: u64 = call.header("x-fal-webhook-timestamp").parse().unwrap();
+    let next = Micros((second + 1) * 1_000_000);
+    tokio::time::sleep(next.since(Micros::system())).await;
+    assert!(Micros::system() >= next, "the clock was set back");
 }
 
 /// The public key of a stack.
@@ -224,9 +223,9 @@ async fn a_receiver_that_does_not_acknowledge_is_called_again_with_the_same_body
     stack.worker().make_next().await;
     let mut wait = FIRST_WAIT;
     for number in 1..count {
-        calls(&receiver, number).await;
+        let made = calls(&receiver, number).await;
         if number == 1 {
-            next_second().await;
+            second_after(&made[0]).await;
         }
         let passed = calls_after(&stack, &receiver, number + 1).await;
         assert!(passed >= wait, "call {number} came after {passed:?}, not {wait:?}");

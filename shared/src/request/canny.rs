@@ -46,10 +46,15 @@ impl Fields {
             }
             return None;
         }
+        let is_low_given = low.0.is_some();
         let [low, high] = [low, high].map(|(given, _, default)| given.unwrap_or(default));
-        if low > high {
+        // At a field that was given.
+        if low > high && is_low_given {
             let msg = format!("Input should be at most high_threshold, which is {high}");
             self.wrong("low_threshold", "thresholds", msg, &low.into());
+        } else if low > high {
+            let msg = format!("Input should be at least low_threshold, which is {low}");
+            self.wrong("high_threshold", "thresholds", msg, &high.into());
         }
         Some(Canny { low: low as u16, high: high as u16 })
     }

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::{
     canny::Canny,
     dialect::{Names, Unknown},
-    field_error::{FieldError, Loc},
     fields::{Fields, Least},
     input_image::InputImage,
     lora_path::{LoraName, MAX_LORA_NAME_CHARS},
@@ -21,7 +20,15 @@ pub const MAX_CONTROLNETS: usize = 3;
 pub const MAX_CONTROLNET_SCALE: f64 = 2.0;
 
 /// fal's fields of a ControlNet that change the picture and that nothing here implements.
-const NOT_IMPLEMENTED: [&str; 2] = ["mask_url", "ip_adapter_index"];
+const NOT_IMPLEMENTED: [&str; 7] = [
+    "mask_url",
+    "mask_image_url",
+    "control_image",
+    "control_image_url",
+    "control_mode",
+    "guess_mode",
+    "ip_adapter_index",
+];
 
 /// The name of a ControlNet in the workers' folder: a folder or a file. Its rules are those of the name of a LoRA's file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -126,49 +133,13 @@ impl Fields {
         names: Names,
         fetched: &Fetched,
     ) -> Vec<ControlNet> {
-        let field = "controlnets";
-        let entries = match self.take(field) {
-            None => return Vec::new(),
-            Some(Value::Array(entries)) => entries,
-            Some(other) => {
-                self.wrong(field, "list_type", "Input should be a valid list", &other);
-                return Vec::new();
-            }
-        };
-        if entries.len() > MAX_CONTROLNETS {
-            let msg = format!("List should have at most {MAX_CONTROLNETS} items");
-            let ctx = json!({ "max_length": MAX_CONTROLNETS });
-            self.out_of_bounds(field, "sequence_too_long", msg, &json!(entries.len()), ctx);
-            return Vec::new();
-        }
-        let mut controlnets = Vec::with_capacity(entries.len());
-        for (index, entry) in entries.into_iter().enumerate() {
-            let at = vec![Loc::Name(field.to_owned()), Loc::Index(index)];
-            let Value::Object(members) = entry else {
-                let msg = "Input should be a valid dictionary or object to extract fields from";
-                self.errors.push(FieldError::within_body(at, "model_attributes_type", msg, &entry));
-                continue;
-            };
-            let mut fields = Fields::at(at, members);
-            let controlnet = fields.controlnet(names, fetched);
-            if unknown == Unknown::Refused {
-                fields.refuse_rest();
-            }
-            self.errors.append(&mut fields.errors);
-            controlnets.extend(controlnet);
-        }
-        controlnets
+        self.list("controlnets", MAX_CONTROLNETS, unknown, |fields| fields.controlnet(names, fetched))
     }
 
     /// Reads one of them.
     fn controlnet(&mut self, names: Names, fetched: &Fetched) -> Option<ControlNet> {
         if names.are_fal() {
-            for field in NOT_IMPLEMENTED {
-                if let Some(value) = self.take(field) {
-                    let msg = "This server does not implement it, and the picture would be another one: leave it out";
-                    self.wrong(field, "feature_not_supported", msg, &value);
-                }
-            }
+            self.refuse_not_implemented(&NOT_IMPLEMENTED);
         }
         let path = self.controlnet_name();
         let image = match self.either(IMAGE, names) {
@@ -217,11 +188,9 @@ impl Fields {
         least: Least,
         most: f64,
     ) -> Option<(&'static str, f64)> {
-        let by_own = self.float(own, least, most).map(|number| (own, number));
-        if !names.are_fal() {
-            return by_own;
-        }
-        let by_fal = self.float(fal, least, most).map(|number| (fal, number));
-        by_own.or(by_fal)
+        let fals = if names.are_fal() { self.take_beside(fal, &[own]) } else { None };
+        let Some(fals) = fals else { return self.float(own, least, most).map(|number| (own, number)) };
+        self.body.insert(fal.to_owned(), fals);
+        self.float(fal, least, most).map(|number| (fal, number))
     }
 }

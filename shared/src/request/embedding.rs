@@ -56,32 +56,29 @@ impl LoraSource {
 impl Fields {
     /// Reads `embeddings`: returns the valid ones, and records the errors of the others.
     pub(super) fn embeddings(&mut self, unknown: Unknown, names: Names) -> Vec<Embedding> {
-        let field = "embeddings";
-        let mut embeddings: Vec<Embedding> = Vec::new();
-        for entry in self.objects(field, MAX_EMBEDDINGS) {
-            let mut fields = match entry {
-                Ok(fields) => fields,
-                Err(error) => {
-                    self.errors.push(*error);
-                    continue;
-                }
-            };
+        // Those of the entries before.
+        let mut given: Vec<String> = Vec::new();
+        self.list(EMBEDDINGS, MAX_EMBEDDINGS, unknown, |fields| {
             let path = fields.embedding_path(names);
-            let tokens = fields.tokens(path.as_ref(), names);
-            if unknown == Unknown::Refused {
-                fields.refuse_rest();
+            let Tokens { tokens, by } = fields.tokens(path.as_ref(), names)?;
+            let is_given = |token: &String| given.iter().any(|other| is_same(other, token));
+            let twice = tokens.iter().enumerate().find(|(_, token)| is_given(token));
+            if let Some((index, token)) = twice {
+                let (msg, input) = ("Two embeddings have this token: each needs another one", json!(token));
+                match by {
+                    Some("tokens") => fields.wrong_entry("tokens", index, "excluded", msg, &input),
+                    Some(field) => fields.wrong(field, "excluded", msg, &input),
+                    None => {
+                        let msg = format!(
+                            "Without a token its token is {token}, which another embedding has: name another with token"
+                        );
+                        fields.wrong("path", "excluded", msg, &input);
+                    }
+                }
             }
-            let given = embeddings.iter().flat_map(Embedding::tokens);
-            let twice =
-                tokens.iter().flatten().find(|token| given.clone().any(|other| is_same(other, token)));
-            if let Some(token) = twice {
-                let msg = "Two embeddings have this token: each needs another one";
-                fields.wrong("token", "excluded", msg, &Value::from(&token[..]));
-            }
-            self.errors.append(&mut fields.errors);
-            embeddings.extend(path.zip(tokens).map(|(path, tokens)| Embedding { path, tokens }));
-        }
-        embeddings
+            given.extend(tokens.iter().cloned());
+            Some(Embedding { path: path?, tokens })
+        })
     }
 
     fn embedding_path(&mut self, names: Names) -> Option<LoraPath> {
@@ -110,67 +107,100 @@ impl Fields {
     }
 
     /// `token`, or fal's `tokens`. Without them the name of the file is the token, and on fal's routes `<s0>` and `<s1>`.
-    fn tokens(&mut self, path: Option<&LoraPath>, names: Names) -> Option<Vec<String>> {
+    fn tokens(&mut self, path: Option<&LoraPath>, names: Names) -> Option<Tokens> {
         let errors = self.errors.len();
-        let named = if names.are_fal() { self.take("tokens") } else { None };
+        let named = if names.are_fal() { self.take_beside("tokens", &["token"]) } else { None };
         if let Some(token) = self.text("token", 1, MAX_TOKEN_CHARS) {
-            return self.right_token("token", token).map(|token| vec![token]);
+            if !is_right(&token) {
+                self.wrong_token("token", &rule(), &token);
+                return None;
+            }
+            return Some(Tokens { tokens: vec![token], by: Some("token") });
+        }
+        if self.errors.len() > errors {
+            return None;
         }
         let Some(named) = named else {
-            return match path {
-                _ if self.errors.len() > errors => None,
-                Some(_) if names.are_fal() => Some(["<s0>", "<s1>"].map(str::to_owned).to_vec()),
-                Some(path) => self.right_token("token", name_of(path)).map(|token| vec![token]),
-                None => None,
+            let tokens = match names.are_fal() {
+                true => ["<s0>", "<s1>"].map(str::to_owned).to_vec(),
+                false => vec![name_of(path?)],
             };
+            if let Some(wrong) = tokens.iter().find(|token| !is_right(token)) {
+                let msg =
+                    format!("Without a token it is the name of the file, and that cannot be one. {}", rule());
+                self.wrong_token("path", &msg, wrong);
+                return None;
+            }
+            return Some(Tokens { tokens, by: None });
         };
-        let Value::Array(entries) = &named else {
-            self.wrong("tokens", "list_type", "Input should be a valid list", &named);
+        self.listed_tokens(&named).map(|tokens| Tokens { tokens, by: Some("tokens") })
+    }
+
+    /// fal's `tokens`.
+    fn listed_tokens(&mut self, named: &Value) -> Option<Vec<String>> {
+        let field = "tokens";
+        let Value::Array(entries) = named else {
+            self.wrong(field, "list_type", "Input should be a valid list", named);
             return None;
         };
         if !(1..=MAX_TOKENS).contains(&entries.len()) {
             let msg = format!("List should have 1 to {MAX_TOKENS} items");
-            self.wrong("tokens", "sequence_length", msg, &named);
+            self.wrong(field, "sequence_length", msg, named);
             return None;
         }
         let mut tokens: Vec<String> = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let text = entry.as_str().filter(|text| (1..=MAX_TOKEN_CHARS).contains(&text.chars().count()));
-            let Some(text) = text else {
-                let msg = format!("Input should be texts of 1 to {MAX_TOKEN_CHARS} characters");
-                self.wrong("tokens", "string_type", msg, entry);
-                return None;
+        for (index, entry) in entries.iter().enumerate() {
+            let (kind, msg) = match entry.as_str() {
+                None => ("string_type", "Input should be a valid string".to_owned()),
+                Some(text) if !is_right(text) => ("embedding_token", rule()),
+                Some(text) if tokens.iter().any(|other| is_same(other, text)) => {
+                    ("excluded", "Each vector needs another token".to_owned())
+                }
+                Some(text) => {
+                    tokens.push(text.to_owned());
+                    continue;
+                }
             };
-            if tokens.iter().any(|other| is_same(other, text)) {
-                self.wrong("tokens", "excluded", "Each vector needs another token", entry);
-                return None;
-            }
-            tokens.push(self.right_token("tokens", text.to_owned())?);
+            self.wrong_entry(field, index, kind, msg, entry);
+            return None;
         }
         Some(tokens)
     }
 
-    /// A token that a text can have.
-    fn right_token(&mut self, field: &str, token: String) -> Option<String> {
-        let is_right = token.trim() == token
-            && (1..=MAX_TOKEN_CHARS).contains(&token.chars().count())
-            && !token.chars().any(char::is_control);
-        if !is_right {
-            let msg = format!(
-                "A token should have 1 to {MAX_TOKEN_CHARS} characters, no control characters, and no spaces at its \
-                 ends; without one it is the name of the file"
-            );
-            let ctx = json!({ "max_length": MAX_TOKEN_CHARS });
-            self.out_of_bounds(field, "embedding_token", msg, &Value::from(token), ctx);
-            return None;
-        }
-        Some(token)
+    fn wrong_token(&mut self, field: &str, msg: &str, token: &str) {
+        let ctx = json!({ "max_length": MAX_TOKEN_CHARS });
+        self.out_of_bounds(field, "embedding_token", msg, &Value::from(token), ctx);
     }
 }
 
-/// Whether a tokenizer finds the same text for both: it does not know capital letters.
+/// The words of an embedding, at least one, and the field that gave them; `None` if they follow from its path.
+struct Tokens {
+    tokens: Vec<String>,
+    by: Option<&'static str>,
+}
+
+/// The rule of [`is_right`].
+fn rule() -> String {
+    format!(
+        "A token should have 1 to {MAX_TOKEN_CHARS} characters, no control characters, and no spaces at its ends"
+    )
+}
+
+/// Whether a text can have this token.
+fn is_right(token: &str) -> bool {
+    token.trim() == token
+        && (1..=MAX_TOKEN_CHARS).contains(&token.chars().count())
+        && !token.chars().any(char::is_control)
+}
+
+/// Whether a tokenizer finds the same text for both: it compares single letters in lower case, and all spaces are one.
+/// It also composes accents; the worker finds tokens that differ in these.
 fn is_same(one: &str, other: &str) -> bool {
-    one.to_lowercase() == other.to_lowercase()
+    let compared = |text: &str| {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        words.join(" ").chars().flat_map(char::to_lowercase).collect::<String>()
+    };
+    compared(one) == compared(other)
 }
 
 /// The name of a file without its folder and ending, or that of its repository.

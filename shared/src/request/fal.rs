@@ -28,7 +28,15 @@ const NAMED_FOR: u32 = 1024;
 pub const FAL_STRENGTH: f64 = 0.95;
 
 /// Fields of fal's SDXL endpoints that change the picture and that nothing here implements.
-pub const NOT_IMPLEMENTED: [&str; 25] = [
+pub const NOT_IMPLEMENTED: [&str; 33] = [
+    "prompt_2",
+    "negative_prompt_2",
+    "denoising_start",
+    "guess_mode",
+    "control_image",
+    "control_loras",
+    "controlnet_unions",
+    "easycontrols",
     "controlnet",
     "control_image_url",
     "controlnet_conditioning_scale",
@@ -57,7 +65,8 @@ pub const NOT_IMPLEMENTED: [&str; 25] = [
 ];
 
 /// Those of them that are switches: `false` asks for nothing.
-const SWITCHES: [&str; 5] = [
+const SWITCHES: [&str; 6] = [
+    "guess_mode",
     "controlnet_guess_mode",
     "prompt_weighting",
     "rescale_betas_snr_zero",
@@ -73,13 +82,7 @@ pub fn size_names() -> impl Iterator<Item = &'static str> {
 impl Fields {
     /// Reads fal's own fields. `native` is the app's own size.
     pub(super) fn fal(&mut self, native: Size) -> WireFields {
-        for field in NOT_IMPLEMENTED {
-            if let Some(value) = self.take(field).filter(|value| !asks_for_nothing(field).contains(value)) {
-                let msg =
-                    "This server does not implement it, and the picture would be another one: leave it out";
-                self.wrong(field, "feature_not_supported", msg, &value);
-            }
-        }
+        self.refuse_not_implemented(&NOT_IMPLEMENTED);
         let size = self.take_beside("image_size", &["width", "height"]).and_then(|sent| {
             let size = self.image_size(&sent, native)?;
             Some(NamedSize { size, field: "image_size", sent })
@@ -98,6 +101,17 @@ impl Fields {
             _ => Vec::new(),
         };
         WireFields { size, format, data_uris, warnings, ..WireFields::default() }
+    }
+
+    /// Takes fields that nothing here implements, and refuses those that would change the picture.
+    pub(super) fn refuse_not_implemented(&mut self, fields: &[&str]) {
+        for field in fields {
+            if let Some(value) = self.take(field).filter(|value| !asks_for_nothing(field).contains(value)) {
+                let msg =
+                    "This server does not implement it, and the picture would be another one: leave it out";
+                self.wrong(field, "feature_not_supported", msg, &value);
+            }
+        }
     }
 
     /// The format of the pictures, by a name of fal's for it.
@@ -168,7 +182,7 @@ pub fn asks_for_nothing(field: &str) -> Vec<Value> {
     match field {
         "prediction_type" => values.push(json!("epsilon")),
         "model_architecture" => values.push(json!("sdxl")),
-        "eta" => values.extend([json!(0), json!(0.0)]),
+        "eta" | "denoising_start" => values.extend([json!(0), json!(0.0)]),
         "sigmas" | "timesteps" => {
             values.extend([json!({ "method": "default" }), json!({ "method": "default", "array": [] })]);
         }

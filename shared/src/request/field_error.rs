@@ -95,6 +95,20 @@ impl FieldError {
         matches!(self.loc.first(), Some(Loc::Name(name)) if name == "body")
     }
 
+    /// The path to the field, for example `loras[0].path`; `None` if it is about the whole body.
+    pub fn path(&self) -> Option<String> {
+        let mut path = String::new();
+        for part in self.loc.iter().skip(1) {
+            match part {
+                Loc::Name(name) if path.is_empty() => path.push_str(name),
+                Loc::Name(name) => path.extend([".", name]),
+                Loc::Index(index) => path.push_str(&format!("[{index}]")),
+                Loc::Offset(_) => {}
+            }
+        }
+        Some(path).filter(|path| !path.is_empty())
+    }
+
     /// The name of the top-level field.
     pub fn field(&self) -> String {
         match self.loc.get(1) {

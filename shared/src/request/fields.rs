@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Number, Value, json};
 
-use super::field_error::{FieldError, Loc, sent};
+use super::{
+    dialect::Unknown,
+    field_error::{FieldError, Loc, sent},
+};
 
 /// The unread members, and the errors of the read ones. A reader returns `None` for a member that is absent, `null` or
 /// invalid; for an invalid member it records an error.
@@ -49,6 +52,21 @@ impl Fields {
     pub(super) fn wrong(&mut self, field: &str, kind: &'static str, msg: impl Into<String>, input: &Value) {
         let within = self.at.iter().cloned().chain([Loc::Name(field.to_owned())]);
         self.errors.push(FieldError::within_body(within, kind, msg, input));
+    }
+
+    /// An error about an entry of a list.
+    pub(super) fn wrong_entry(
+        &mut self,
+        field: &str,
+        index: usize,
+        kind: &'static str,
+        msg: impl Into<String>,
+        input: &Value,
+    ) {
+        self.wrong(field, kind, msg, input);
+        if let Some(error) = self.errors.last_mut() {
+            error.loc.push(Loc::Index(index));
+        }
     }
 
     pub(super) fn out_of_bounds(
@@ -181,8 +199,34 @@ impl Fields {
         chosen.map(|(_, value)| *value)
     }
 
+    /// Reads a list of at most `most` objects: returns what `read` makes of them, and records the errors.
+    pub(super) fn list<T>(
+        &mut self,
+        field: &str,
+        most: usize,
+        unknown: Unknown,
+        mut read: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Vec<T> {
+        let mut all = Vec::new();
+        for entry in self.objects(field, most) {
+            let mut fields = match entry {
+                Ok(fields) => fields,
+                Err(error) => {
+                    self.errors.push(*error);
+                    continue;
+                }
+            };
+            all.extend(read(&mut fields));
+            if unknown == Unknown::Refused {
+                fields.refuse_rest();
+            }
+            self.errors.append(&mut fields.errors);
+        }
+        all
+    }
+
     /// The entries of a list of objects, at most `most`: an error for each that is none.
-    pub(super) fn objects(&mut self, field: &str, most: usize) -> Vec<Result<Self, Box<FieldError>>> {
+    fn objects(&mut self, field: &str, most: usize) -> Vec<Result<Self, Box<FieldError>>> {
         let entries = match self.take(field) {
             None => return Vec::new(),
             Some(Value::Array(entries)) => entries,

@@ -109,6 +109,12 @@ pub struct LoraRequest {
     /// -10 to 10; 1 if the request does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
+    /// The scale in the UNet; `scale` if the request does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unet_scale: Option<f64>,
+    /// The scale in the text encoders; `scale` if the request does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_scale: Option<f64>,
 }
 
 /// A ControlNet of a request, unchecked.
@@ -130,6 +136,12 @@ pub struct ControlNetRequest {
     /// How its picture is made from the sent one: `canny`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<String>,
+    /// The lower threshold of `canny`, a whole number; 100 if the request does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub low_threshold: Option<f64>,
+    /// The upper threshold of `canny`, a whole number; 200 if the request does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub high_threshold: Option<f64>,
 }
 
 /// An embedding of a request, unchecked.

@@ -58,26 +58,13 @@ impl Lora {
 impl Fields {
     /// Reads `loras`: returns the valid ones, and records the errors of the others.
     pub(super) fn loras(&mut self, offer: &Offer, unknown: Unknown, names: Names) -> Vec<Lora> {
-        let mut loras = Vec::new();
-        for entry in self.objects("loras", MAX_LORAS) {
-            let mut fields = match entry {
-                Ok(fields) => fields,
-                Err(error) => {
-                    self.errors.push(*error);
-                    continue;
-                }
-            };
+        self.list("loras", MAX_LORAS, unknown, |fields| {
             let path = fields.lora_path(offer, names);
             let mut number = |field| fields.float(field, Least::From(-MAX_LORA_SCALE), MAX_LORA_SCALE);
             let scale = number("scale").unwrap_or(1.0);
             let (unet_scale, text_scale) = (number("unet_scale"), number("text_scale"));
-            if unknown == Unknown::Refused {
-                fields.refuse_rest();
-            }
-            self.errors.append(&mut fields.errors);
-            loras.extend(path.map(|path| Lora { path, scale, unet_scale, text_scale }));
-        }
-        loras
+            Some(Lora { path: path?, scale, unet_scale, text_scale })
+        })
     }
 
     /// Reads a prompt and a negative prompt in AUTOMATIC1111's syntax: adds the LoRAs that the prompt names, and records

@@ -22,6 +22,8 @@ const DEEPEST: usize = 128;
 
 /// The fields that may be bytes: the file of a picture.
 const PICTURES: [&str; 4] = ["image", "mask", "image_url", "mask_url"];
+/// The same of each entry of `controlnets`.
+const CONTROL_PICTURES: [&str; 2] = ["image", "image_url"];
 
 /// The object of a message, and one entry for each value that JSON does not have.
 pub type Unpacked = (Map<String, Value>, Vec<FieldError>);
@@ -84,9 +86,15 @@ impl Place<'_> {
         path
     }
 
-    /// Whether it is a field of a picture.
+    /// Whether it is a field of a picture: of the request, or of one of its ControlNets.
     fn is_picture(self) -> bool {
-        matches!(self, Self::Member(Place::Whole, name) if PICTURES.contains(&name))
+        match self {
+            Self::Member(Place::Whole, name) => PICTURES.contains(&name),
+            Self::Member(Place::Entry(Place::Member(Place::Whole, "controlnets"), _), name) => {
+                CONTROL_PICTURES.contains(&name)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -155,8 +163,9 @@ impl<'de> Visitor<'de> for Node<'_> {
             return Ok(format!("data:;base64,{}", STANDARD.encode(bytes)).into());
         }
         let msg = format!(
-            "Input should not be bytes, and a text should be UTF-8: only {} may be bytes",
-            PICTURES.join(", ")
+            "Input should not be bytes, and a text should be UTF-8: only {} and {} of controlnets may be bytes",
+            PICTURES.join(", "),
+            CONTROL_PICTURES.join(", ")
         );
         Ok(self.wrong("string_unicode", &msg))
     }
@@ -198,6 +207,14 @@ mod tests {
         let message = b"\x81\xa5image\xc4\x03\xff\xd8\xff";
         let (object, wrong) = parse_msgpack(message).unwrap();
         assert_eq!((Value::Object(object), wrong), (json!({ "image": "data:;base64,/9j/" }), Vec::new()));
+        for name in CONTROL_PICTURES {
+            let length = [0xa0 | name.len() as u8];
+            let head = &b"\x81\xabcontrolnets\x91\x81"[..];
+            let message = [head, &length, name.as_bytes(), b"\xc4\x03\xff\xd8\xff"].concat();
+            let (object, wrong) = parse_msgpack(&message).unwrap();
+            let expected = json!({ "controlnets": [{ name: "data:;base64,/9j/" }] });
+            assert_eq!((Value::Object(object), wrong), (expected, Vec::new()));
+        }
     }
 
     #[test]
@@ -216,6 +233,12 @@ mod tests {
             ("prompt", no_text.to_vec(), json!(["body", "prompt"]), "string_unicode"),
             ("request_id", bytes.to_vec(), json!(["body", "request_id"]), "string_unicode"),
             ("image", [&b"\x91"[..], bytes].concat(), json!(["body", "image", 0]), "string_unicode"),
+            (
+                "controlnets",
+                [&b"\x91\x81\xa4path"[..], bytes].concat(),
+                json!(["body", "controlnets", 0, "path"]),
+                "string_unicode",
+            ),
         ] {
             let length = [0xa0 | name.len() as u8];
             let message = [&b"\x81"[..], &length, name.as_bytes(), &value].concat();

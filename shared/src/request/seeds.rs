@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     bounds::{MAX_IMAGES, MAX_SEED},
+    field_error::Loc,
     fields::Fields,
 };
 
@@ -52,15 +53,19 @@ impl Fields {
         }
         let errors = self.errors.len();
         let mut seeds = Vec::with_capacity(entries.len());
-        for entry in entries {
+        for (index, entry) in entries.iter().enumerate() {
+            let before = self.errors.len();
             // By the rules of `seed`.
             self.body.insert(field.to_owned(), entry.clone());
             match self.integer(field, 0, MAX_SEED) {
                 Some(seed) => seeds.push(seed),
-                None if self.errors.len() == errors => {
+                None if entry.is_null() => {
                     self.wrong(field, "int_type", "Input should be a valid integer", entry);
                 }
                 None => {}
+            }
+            for error in &mut self.errors[before..] {
+                error.loc.push(Loc::Index(index));
             }
         }
         if self.errors.len() > errors { Vec::new() } else { seeds }

@@ -244,8 +244,8 @@ impl Case {
             Kind::Img2img => (given("input_image_u8")?, None),
             Kind::Inpaint => (given("input_image_u8")?, given("input_mask_u8")?),
         };
-        let score = |of: fn(&RefinerField) -> Option<f64>, own: Option<f64>, default: f64| {
-            self.refiner.as_ref().and_then(of).or(own).unwrap_or(default)
+        let score = |of: fn(&RefinerField) -> Option<f64>, own: Option<f64>| {
+            self.refiner.as_ref().and_then(of).or(own)
         };
         // A path is relative to the folder of the cases, if the file exists there.
         let file = |path: &PathBuf| {
@@ -316,12 +316,8 @@ impl Case {
             denoising_start: self.denoising_start,
             denoising_end: self.denoising_end,
             refined: self.refiner.is_some(),
-            aesthetic_score: score(|r| r.aesthetic_score, self.aesthetic_score, plain.aesthetic_score),
-            negative_aesthetic_score: score(
-                |r| r.negative_aesthetic_score,
-                self.negative_aesthetic_score,
-                plain.negative_aesthetic_score,
-            ),
+            aesthetic_score: score(|r| r.aesthetic_score, self.aesthetic_score),
+            negative_aesthetic_score: score(|r| r.negative_aesthetic_score, self.negative_aesthetic_score),
             padding_mask_crop: self.padding_mask_crop,
             hires: self.hires.as_ref().map(|HiresField { scale, strength, steps }| Hires {
                 scale: *scale,

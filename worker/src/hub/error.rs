@@ -86,7 +86,7 @@ pub enum Problem {
         file: String,
     },
     /// The repository has no file with the weights of a LoRA.
-    #[error("the repository has no LoRA, which is a file that ends in .safetensors")]
+    #[error("the repository has no LoRA or embedding, which is a file that ends in .safetensors")]
     NoLora,
     /// The repository has no LoRA of diffusers' name, and several other files.
     #[error("the repository has several files ({}): name one of them, hf://OWNER/NAME/FILE", list(.files))]

@@ -93,7 +93,7 @@ impl Downloader {
     /// `None` for a file of the folder.
     async fn one(&self, path: &LoraPath) -> Result<Option<(PathBuf, Pin)>, LoraError> {
         let refused = |source: LoraSource| {
-            LoraError::Bad(format!("this worker loads no LoRAs from {source} ({})", source.flag()))
+            LoraError::Bad(format!("this worker loads no files from {source} ({})", source.flag()))
         };
         match path {
             LoraPath::File(_) => Ok(None),

@@ -10,6 +10,13 @@ use crate::inside::{self, NotInside};
 /// The ending of a LoRA's file.
 const ENDING: &str = ".safetensors";
 
+/// The endings of pickles.
+const PICKLES: [&str; 4] = [".pt", ".bin", ".ckpt", ".pth"];
+
+/// Why a pickle is not read.
+const PICKLE: &str =
+    "a PyTorch pickle, which is not read, because it can run programs: convert it to .safetensors";
+
 /// The folder of the LoRA files that requests may name.
 #[derive(Debug, Clone)]
 pub struct LoraDir(PathBuf);
@@ -57,6 +64,7 @@ impl LoraDir {
             NotInside::LeadsOut => "a link that leads out of its folder, which is not allowed",
             NotInside::LeadsNowhere => "a link that leads nowhere: remove it or correct it",
             NotInside::Absent if self.0.join(name).is_dir() => FOLDER,
+            NotInside::Absent if self.has_pickle(name) => PICKLE,
             NotInside::Absent => "not found",
         })?;
         match std::fs::metadata(&real) {
@@ -64,6 +72,13 @@ impl LoraDir {
             Ok(status) if status.is_dir() => Err(FOLDER),
             _ => Err("neither a file nor a folder"),
         }
+    }
+
+    /// Whether there is a file of this name that is a pickle, by its ending.
+    fn has_pickle(&self, name: &str) -> bool {
+        let is_named = PICKLES.iter().any(|ending| name.ends_with(ending));
+        let is_file = |name: &str| inside::find(&self.0, name).is_ok_and(|file| file.is_file());
+        (is_named && is_file(name)) || PICKLES.iter().any(|ending| is_file(&format!("{name}{ending}")))
     }
 }
 
@@ -86,6 +101,12 @@ mod tests {
         }
         assert_eq!(file("other").unwrap_err(), "not found");
         assert_eq!(file("own/other").unwrap_err(), "not found");
+        std::fs::write(inside.path().join("old.pt"), "x").unwrap();
+        std::fs::write(outside.path().join("secret.bin"), "x").unwrap();
+        for (name, part) in [("old", "pickle"), ("old.pt", "pickle"), ("old.bin", "not found")] {
+            assert!(file(name).unwrap_err().contains(part), "{name}");
+        }
+        assert!(!file("out/secret.bin").unwrap_err().contains("pickle"));
         std::fs::create_dir_all(inside.path().join("styles.safetensors")).unwrap();
         std::fs::create_dir_all(inside.path().join("more")).unwrap();
         std::os::unix::fs::symlink("loop.safetensors", inside.path().join("loop.safetensors")).unwrap();

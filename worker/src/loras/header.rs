@@ -88,11 +88,11 @@ impl HeaderCheck {
         let size = first.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         // Any other file begins with bytes that are a very large number.
         if first.last() != Some(&b'{') {
-            return Err("is not a LoRA: it is not a safetensors file".to_owned());
+            return Err("is neither a LoRA nor an embedding: it is not a safetensors file".to_owned());
         }
         if size > MOST_HEADER {
             return Err(format!(
-                "is not a LoRA: its header has {size} bytes, and at most {MOST_HEADER} are allowed"
+                "is neither a LoRA nor an embedding: its header has {size} bytes, and at most {MOST_HEADER} are allowed"
             ));
         }
         Ok(LENGTH + size)
@@ -100,15 +100,16 @@ impl HeaderCheck {
 
     fn lora_size(&self, file: &Path, end: u64) -> Result<u64, String> {
         let text = read(file, LENGTH, end - LENGTH)?;
-        let header: Metadata = serde_json::from_slice(&text)
-            .map_err(|_| "is not a LoRA: its header is not that of a safetensors file".to_owned())?;
+        let header: Metadata = serde_json::from_slice(&text).map_err(|_| {
+            "is neither a LoRA nor an embedding: its header is not that of a safetensors file".to_owned()
+        })?;
         let names = header.offset_keys();
         // The single tensor of an embedding has the name of its word; that of a module has dots.
         let is_word = matches!(&names[..], [name] if !name.contains('.'));
         let is_embedding = is_word || names.iter().any(|name| EmbeddingPart::parse(name).is_some());
         if !is_embedding && !names.iter().any(|name| is_lora_tensor(name)) {
             return Err(
-                "is not a LoRA: no tensor has the name of a LoRA's, of peft or kohya's scripts".to_owned()
+                "is neither a LoRA nor an embedding: no tensor has a name of peft's or kohya's LoRAs, or of embeddings".to_owned()
             );
         }
         let (size, most) = (end.saturating_add(header.data_len() as u64), self.most);

@@ -55,7 +55,12 @@ impl Loras {
         let downloader = self.downloader.clone();
         Some(Box::pin(async move {
             let Some(downloader) = downloader else {
-                return Err(LoraError::Bad("this worker loads LoRAs of its --lora-dir only".to_owned()));
+                return Err(match loras.is_empty() {
+                    true => LoraError::BadEmbedding(
+                        "this worker loads embeddings of its --embedding-dir only".to_owned(),
+                    ),
+                    false => LoraError::Bad("this worker loads LoRAs of its --lora-dir only".to_owned()),
+                });
             };
             let of_loras = downloader.clone().download(loras).await?;
             let of_embeddings = downloader.download(embeddings).await.map_err(LoraError::of_embedding)?;

@@ -197,7 +197,9 @@ impl UrlLoader {
         match check.whole() {
             Some(whole) if whole == have => out.sync_all().map_err(cache),
             Some(_) => Err(Failed::Transient("the server closes the connection early".to_owned())),
-            None => Err(Failed::Final(bad("is not a LoRA: it is not a safetensors file"))),
+            None => {
+                Err(Failed::Final(bad("is neither a LoRA nor an embedding: it is not a safetensors file")))
+            }
         }
     }
 }

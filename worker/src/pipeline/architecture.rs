@@ -81,10 +81,16 @@ impl Architecture {
             && words(kind).any(|word| ADAPTERS.contains(&word))
         {
             let message = format!("which is not a checkpoint but a file of the kind {kind}");
-            let is_lora = kind.contains("lora") && !kind.contains("control");
-            return Self::NotSupported(match is_lora {
-                true => format!("{message}: put it into the folder of --lora-dir and name it in a request"),
-                false => format!("{message}: {INSTEAD}"),
+            let has = |part: &str| kind.contains(part);
+            let flag = match (has("lora"), has("control"), has("textual") || has("embedding")) {
+                (true, false, _) => Some("--lora-dir"),
+                (false, true, _) => Some("--controlnet-dir"),
+                (false, false, true) => Some("--embedding-dir"),
+                _ => None,
+            };
+            return Self::NotSupported(match flag {
+                Some(flag) => format!("{message}: put it into the folder of {flag} and name it in a request"),
+                None => format!("{message}: {INSTEAD}"),
             });
         }
         let relative = RELATIVES.iter().find(|(relative, _)| words(name).any(|word| word == *relative));
@@ -152,7 +158,8 @@ mod tests {
             ("stable-diffusion-v2-768-v", "not supported"),
             ("stable-diffusion-xl-v1-base/lora", "--lora-dir"),
             ("stable-diffusion-xl-v1-base/control-lora", "not a checkpoint"),
-            ("stable-diffusion-xl-v1-base/textual-inversion", "not a checkpoint"),
+            ("stable-diffusion-xl-v1-base/textual-inversion", "--embedding-dir"),
+            ("stable-diffusion-xl-v1-base/controlnet", "--controlnet-dir"),
         ] {
             match Architecture::of(name) {
                 Architecture::NotSupported(why) => assert!(why.contains(part), "{name}: {why}"),

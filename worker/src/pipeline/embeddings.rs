@@ -1,6 +1,8 @@
 //! The embeddings (textual inversion) of one job: reads their files and gives their words to the tokenizers. The tables of
 //! the text encoders stay as they are: the vectors are rows beside them, for this job only.
 
+use std::ops::Range;
+
 use candle_core::{DType, Tensor};
 
 use super::embedding_choice::EmbeddingChoice;
@@ -44,6 +46,8 @@ pub(super) struct TokenizedWord {
 #[derive(Debug)]
 pub(super) struct Readings {
     pub(super) encoders: Vec<Reading>,
+    /// The embeddings of the request.
+    pub(super) embeddings: Vec<RequestedEmbedding>,
     pub(super) warnings: Vec<PipelineWarning>,
 }
 
@@ -52,6 +56,17 @@ impl Readings {
     pub(super) fn has_embeddings(&self) -> bool {
         self.encoders.iter().any(|reading| reading.more.is_some())
     }
+}
+
+/// An embedding of the request, after its file was read.
+#[derive(Debug)]
+pub(super) struct RequestedEmbedding {
+    /// Its name in the request.
+    pub(super) name: String,
+    /// Its words.
+    pub(super) tokens: Vec<String>,
+    /// The ids of its vectors, by text encoder of the model: none for one that does not know its words.
+    pub(super) ids: Vec<Range<u32>>,
 }
 
 /// A word and its vectors, [n, width] for each text encoder that knows it.
@@ -71,6 +86,11 @@ impl Word {
         let more = (1..self.count()).map(|i| format!("{}_{i}", self.token));
         [self.token.clone()].into_iter().chain(more).collect()
     }
+
+    /// The token that its second vector has, or would have.
+    fn second(&self) -> String {
+        format!("{}_1", self.token)
+    }
 }
 
 impl TextEncoders {
@@ -85,25 +105,33 @@ impl TextEncoders {
         interrupt: Interrupt<'_>,
     ) -> Result<Readings, PipelineError> {
         let mut words = Vec::new();
+        let mut requested = Vec::new();
         for choice in &inputs.embeddings {
             interrupt.check()?;
+            let first = words.len();
             self.add(choice, &mut words)?;
+            requested.push((choice, first..words.len()));
         }
+        let is_plain = inputs.prompt_syntax.is_plain();
         for (i, word) in words.iter().enumerate() {
-            if words[..i].iter().any(|other| is_same(&other.token, &word.token)) {
-                let message =
-                    format!("two embeddings have the token {:?}: give one of them another", word.token);
+            let clash = |other: &Word| self.clash(other, word, is_plain);
+            if let Some(message) = words[..i].iter().find_map(clash) {
                 return Err(PipelineError::bad(FIELD, message));
             }
         }
-        let is_plain = inputs.prompt_syntax.is_plain();
         let warnings = self.add_trained(loras, is_plain, &mut words);
         let reading = |i: usize| match is_plain {
             true => self.plain(i, &words),
             false => self.by_tokens(i, &words),
         };
         let encoders = (0..self.encoders.len()).map(reading).collect::<Result<_, _>>()?;
-        Ok(Readings { encoders, warnings })
+        let ids: Vec<_> = (0..self.encoders.len()).map(|i| self.ids(i, &words)).collect();
+        let requested = requested.into_iter().map(|(choice, own)| RequestedEmbedding {
+            name: choice.name.clone(),
+            tokens: choice.tokens.clone(),
+            ids: ids.iter().map(|ids| ids[own.start].start..ids[own.end - 1].end).collect(),
+        });
+        Ok(Readings { encoders, embeddings: requested.collect(), warnings })
     }
 
     /// Reads the file of an embedding.
@@ -135,7 +163,8 @@ impl TextEncoders {
                 }
             }
             tokens => {
-                let message = format!("it has {count} vectors, and {} tokens are named", tokens.len());
+                let vectors = if count == 1 { "1 vector".to_owned() } else { format!("{count} vectors") };
+                let message = format!("it has {vectors}, and {} tokens are named", tokens.len());
                 return Err(bad(format!("{message}: name one token for all of them, or one for each")));
             }
         }
@@ -174,15 +203,40 @@ impl TextEncoders {
 
     /// Whether a word has another token than the other words, and in the plain syntax than the model.
     fn is_free(&self, word: &Word, others: &[Word], is_plain: bool) -> bool {
-        let mut tokens = word.tokens();
-        tokens.push(format!("{}_1", word.token));
-        let is_taken = |token: &String| {
-            self.tokenizers.iter().any(|tokenizer| tokenizer.knows(token))
-                || others.iter().any(|other| other.tokens().iter().any(|other| is_same(other, token)))
+        let is_known = |token: &String| self.tokenizers.iter().any(|tokenizer| tokenizer.knows(token));
+        let is_clear = !is_plain || !word.tokens().iter().chain([&word.second()]).any(is_known);
+        is_clear && !others.iter().any(|other| self.clash(other, word, is_plain).is_some())
+    }
+
+    /// Why two words cannot be in the same request; `None` if they can.
+    fn clash(&self, one: &Word, other: &Word, is_plain: bool) -> Option<String> {
+        if self.is_same(&one.token, &other.token) {
+            let token = &other.token;
+            return Some(format!("two embeddings have the token {token:?}: give one of them another"));
+        }
+        // In the plain syntax the vectors of x are the tokens x, x_1, x_2, and x_1 is never a word of its own.
+        let takes = |word: &Word, other: &Word| {
+            let own = word.tokens().into_iter().skip(1).chain([word.second()]);
+            own.into_iter().find(|own| other.tokens().iter().any(|token| self.is_same(own, token)))
         };
-        let is_double = others.iter().any(|other| is_same(&other.token, &word.token));
-        let is_clear = !is_plain || !tokens.iter().any(is_taken);
-        is_clear && !is_double
+        let (word, taken) = match (is_plain, takes(one, other), takes(other, one)) {
+            (false, ..) | (true, None, None) => return None,
+            (true, Some(taken), _) => (one, taken),
+            (true, None, Some(taken)) => (other, taken),
+        };
+        Some(format!(
+            "the tokens {:?} and {:?} of two embeddings clash, because {taken:?} stands for a vector of {:?}: give one \
+             of them another token",
+            one.token, other.token, word.token
+        ))
+    }
+
+    /// Whether two tokens are the same word for the tokenizers, which do not know capital letters.
+    fn is_same(&self, one: &str, other: &str) -> bool {
+        let normalized = |tokenizer: &ClipTokenizer| {
+            tokenizer.normalized(one).is_ok_and(|one| Ok(one) == tokenizer.normalized(other))
+        };
+        self.tokenizers.iter().any(normalized)
     }
 
     /// The place of an encoder in [`Word::vectors`]. A single encoder is of the second kind.
@@ -203,7 +257,10 @@ impl TextEncoders {
     fn check(&self, word: &Word) -> Result<(), String> {
         let most = self.tokenizers[0].length() - 2;
         if word.count() > most {
-            return Err(format!("it has {} vectors, and at most {most} tokens are read", word.count()));
+            return Err(format!(
+                "it has {} vectors, and the model reads at most {most} tokens",
+                word.count()
+            ));
         }
         for tokenizer in &self.tokenizers {
             if tokenizer.words(&word.token)?.is_empty() {
@@ -227,6 +284,18 @@ impl TextEncoders {
         Ok(true)
     }
 
+    /// The ids of each word's vectors in an encoder. They follow on each other after the tokenizer's own.
+    fn ids(&self, encoder: usize, words: &[Word]) -> Vec<Range<u32>> {
+        let mut next = self.tokenizers[encoder].count();
+        let ids = words.iter().map(|word| {
+            let count = word.vectors[self.place(encoder)].as_ref().map_or(0, |vectors| vectors.dims()[0]);
+            let first = next;
+            next += count as u32;
+            first..next
+        });
+        ids.collect()
+    }
+
     /// How an encoder finds the words in the plain syntax: as diffusers' `load_textual_inversion`. Each vector is a token,
     /// `x`, `x_1`, `x_2`.
     fn plain(&self, encoder: usize, words: &[Word]) -> Result<Reading, PipelineError> {
@@ -243,14 +312,10 @@ impl TextEncoders {
     /// How an encoder finds the words in AUTOMATIC1111's syntax: by the tokens of their names, longest first.
     fn by_tokens(&self, encoder: usize, words: &[Word]) -> Result<Reading, PipelineError> {
         let tokenizer = self.tokenizers[encoder].clone();
-        let mut next = tokenizer.count();
         let mut all = Vec::new();
-        for Word { token, vectors } in words {
-            let Some(vectors) = &vectors[self.place(encoder)] else { continue };
-            let ids: Vec<u32> = (next..).take(vectors.dims()[0]).collect();
-            next += ids.len() as u32;
-            let name = tokenizer.words(token).map_err(|message| PipelineError::bad(FIELD, message))?;
-            all.push(TokenizedWord { name, ids });
+        for (word, ids) in words.iter().zip(self.ids(encoder, words)).filter(|(_, ids)| !ids.is_empty()) {
+            let name = tokenizer.words(&word.token).map_err(|message| PipelineError::bad(FIELD, message))?;
+            all.push(TokenizedWord { name, ids: ids.collect() });
         }
         all.sort_by_key(|word| std::cmp::Reverse(word.name.len()));
         Ok(Reading { tokenizer, more: self.more(encoder, words, true)?, words: all })
@@ -271,9 +336,4 @@ impl TextEncoders {
         let vectors = Tensor::cat(&vectors, 0)?.to_dtype(DType::F32)?;
         Ok(Some(MoreTokens { first: self.tokenizers[encoder].count(), vectors, pooled_at_end }))
     }
-}
-
-/// Whether two tokens are the same word for a tokenizer, which does not know capital letters.
-fn is_same(one: &str, other: &str) -> bool {
-    one.to_lowercase() == other.to_lowercase()
 }

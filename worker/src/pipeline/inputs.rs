@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use glimpse_shared::prompt::PromptSyntax;
+use glimpse_shared::{prompt::PromptSyntax, request::limits::SCORES};
 use serde_json::{Map, Value};
 
 use super::control_choice::ControlChoice;
@@ -160,10 +160,10 @@ pub struct Inputs {
     pub denoising_end: Option<f64>,
     /// Whether the refiner runs the steps after [`Inputs::denoising_end`]; else the job ends with latents.
     pub refined: bool,
-    /// Conditioning of a refiner: the score of a picture of this kind, about 1 to 10.
-    pub aesthetic_score: f64,
-    /// [`Inputs::aesthetic_score`] of the negative half.
-    pub negative_aesthetic_score: f64,
+    /// Conditioning of a refiner: the score of a picture of this kind, about 1 to 10; 6 if `None`.
+    pub aesthetic_score: Option<f64>,
+    /// [`Inputs::aesthetic_score`] of the negative half; 2.5 if `None`.
+    pub negative_aesthetic_score: Option<f64>,
     /// Inpainting in the part of the picture around the mask, with this margin in pixels. The part is enlarged to
     /// `width` x `height`, and pasted back into the picture of its own size.
     pub padding_mask_crop: Option<u32>,
@@ -208,8 +208,8 @@ impl Inputs {
             denoising_start: None,
             denoising_end: None,
             refined: false,
-            aesthetic_score: 6.0,
-            negative_aesthetic_score: 2.5,
+            aesthetic_score: None,
+            negative_aesthetic_score: None,
             padding_mask_crop: None,
             hires: None,
         }
@@ -285,8 +285,9 @@ impl Inputs {
         let avoided = self.negative_original_size.unwrap_or(original);
         let (crop, avoided_crop) = (self.crops_coords_top_left, self.negative_crops_coords_top_left);
         if rule == SizeRule::Scores {
-            let positive = five(original, crop, self.aesthetic_score);
-            return (positive, five(avoided, avoided_crop, self.negative_aesthetic_score));
+            let scores = [self.aesthetic_score, self.negative_aesthetic_score];
+            let [score, negative] = [0, 1].map(|i| scores[i].unwrap_or(SCORES[i]));
+            return (five(original, crop, score), five(avoided, avoided_crop, negative));
         }
         let positive = six(original, crop, target);
         let negative = match (rule, self.negative_original_size, self.negative_target_size) {

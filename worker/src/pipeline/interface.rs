@@ -64,6 +64,13 @@ pub struct Description {
     pub device: String,
 }
 
+impl Description {
+    /// Whether ControlNets fit the model. There are none for refiners, whose UNet has other levels.
+    pub fn takes_controlnets(&self) -> bool {
+        self.required != RequiredInput::Image
+    }
+}
+
 /// Generates pictures step by step.
 pub trait Pipeline {
     /// The state of one running job.

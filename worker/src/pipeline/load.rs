@@ -59,7 +59,7 @@ impl SdxlPipeline {
             let vae = Some(model.clone());
             LoadOptions { model, config: None, vae, text_encoders: None, refiner: None, ..options.clone() }
         });
-        let refiner = refiner.as_ref().map(Source::open).transpose()?;
+        let refiner = refiner.as_ref().map(Source::open_refiner).transpose()?;
         let head = Head::read(source, &options)?;
         let second = refiner.as_ref().map(|refiner| Head::read(refiner, &options)).transpose()?;
         let movable = head.movable.iter().chain(second.iter().flat_map(|head| &head.movable));
@@ -184,7 +184,9 @@ fn unet(
     check_widths(&settings, &config, text, if scores { 5 } else { 6 })?;
     check_latents(&settings, &config, vae, more)?;
     let files = source.unet(&config, options.dtype)?;
-    let unet = Unet::new(&files, config, options.dtype)?.recorded(options.cuda_graph);
+    let unet =
+        Unet::new(&files, config, options.dtype).map_err(|error| source.with_hint(source.config(), error))?;
+    let unet = unet.recorded(options.cuda_graph);
     Ok((unet, files.modules()))
 }
 
@@ -292,6 +294,7 @@ fn text_encoder(source: &Source<'_>, options: &LoadOptions, index: usize) -> Res
         return Err(settings.wrong("vocab_size", "is below the tokenizer's number of tokens"));
     }
     let files = source.text_encoder(index, &config, options.dtype)?;
-    let encoder = ClipTextModel::new(&files, config, index == 1)?;
+    let encoder = ClipTextModel::new(&files, config, index == 1);
+    let encoder = encoder.map_err(|error| source.with_hint(&source.text_config(index), error))?;
     Ok(TextEncoder { tokenizer, encoder, modules: files.modules(), movable: files.movable() })
 }

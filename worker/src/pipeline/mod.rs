@@ -34,6 +34,7 @@ mod lora_set;
 mod marks;
 mod memory;
 mod native;
+mod no_effect;
 mod options;
 mod parts;
 mod picture;

@@ -34,7 +34,7 @@ impl Inputs {
             return Err(PipelineError::bad("denoising_end", "is missing: it says where the refiner goes on"));
         }
         let scores = [self.aesthetic_score, self.negative_aesthetic_score];
-        if !scores.iter().all(|score| score.is_finite()) {
+        if !scores.iter().flatten().all(|score| score.is_finite()) {
             return Err(PipelineError::bad("aesthetic_score", "is not a finite number"));
         }
         if let Some(margin) = self.padding_mask_crop {

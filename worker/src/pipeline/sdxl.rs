@@ -96,6 +96,8 @@ impl SdxlPipeline {
         let EncodedPrompts { positive, negative, mut warnings } =
             self.memory.retried("the prompts", || self.text.encode(inputs, &readings, interrupt))?;
         warnings.append(&mut readings.warnings);
+        warnings.extend(readings.unread([Some(&positive), negative.as_ref()].into_iter().flatten()));
+        warnings.extend(self.without_effect(inputs, window, sampler.timesteps().len()));
         let base =
             Base { unet: self.unet.config(), latent_channels: self.vae.config().latent_channels, scale };
         let controls =

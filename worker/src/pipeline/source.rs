@@ -33,6 +33,8 @@ pub(super) struct Source<'a> {
     config: ConfigFiles,
     weights: WeightSource,
     text: TextSource,
+    /// Whether it is the refiner beside another model, for messages.
+    is_refiner: bool,
 }
 
 #[derive(Clone)]
@@ -66,14 +68,19 @@ impl<'a> Source<'a> {
             (None, WeightSource::Folder(folder)) => TextSource::Folder(folder.clone()),
             (None, WeightSource::File(shards)) => TextSource::Checkpoint(shards.clone()),
         };
-        Ok(Self { options, config, weights, text })
+        Ok(Self { options, config, weights, text, is_refiner: false })
+    }
+
+    /// Opens the refiner of the options, as [`Source::open`].
+    pub(super) fn open_refiner(options: &'a LoadOptions) -> Result<Self, LoadError> {
+        Ok(Self { is_refiner: true, ..Self::open(options)? })
     }
 
     /// Random weights in the shape that `config` describes. The options' paths are not used.
     pub(super) fn random(options: &'a LoadOptions, config: ConfigFiles, seed: u64) -> Self {
         let shards = Rc::new(Shards::random(seed));
         let text = TextSource::Checkpoint(shards.clone());
-        Self { options, config, weights: WeightSource::File(shards), text }
+        Self { options, config, weights: WeightSource::File(shards), text, is_refiner: false }
     }
 
     /// The JSON files and tokenizers.
@@ -93,6 +100,12 @@ impl<'a> Source<'a> {
                 match shards
                     .not_a_checkpoint(self.options.text_encoders.is_none(), self.options.vae.is_none())
                 {
+                    // The other flags are for the model.
+                    Some(message) if self.is_refiner => {
+                        let what = message.split_once(':').map_or(message, |(what, _)| what);
+                        let advice = "name a whole refiner with --refiner, a file or a folder";
+                        Err(malformed(shards.path(), &format!("{what}: {advice}")))
+                    }
                     Some(message) => Err(malformed(shards.path(), message)),
                     None => Ok(marks),
                 }
@@ -125,6 +138,23 @@ impl<'a> Source<'a> {
     pub(super) fn in_channels(&self) -> Option<usize> {
         let WeightSource::File(shards) = &self.weights else { return None };
         shards.shape(sgm::CONV_IN).and_then(|shape| shape.get(1).copied())
+    }
+
+    /// Adds to an error of the weights of a component what to do: a configuration that is built in may be another one.
+    pub(super) fn with_hint(&self, config: &ConfigFiles, error: LoadError) -> LoadError {
+        let LoadError::Weights(mut report) = error else { return error };
+        report.hint = match (config.are_built_in(), self.is_refiner) {
+            (false, _) => None,
+            (true, false) => Some(
+                "a file alone is read as SDXL base: if it has another shape, name a folder in the diffusers layout with \
+                 --config",
+            ),
+            (true, true) => Some(
+                "a file alone is read as SDXL's refiner or base: if it has another shape, name its folder in the \
+                 diffusers layout with --refiner",
+            ),
+        };
+        LoadError::Weights(report)
     }
 
     /// The weights of the UNet.

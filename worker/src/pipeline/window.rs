@@ -39,10 +39,14 @@ impl Window {
         let cutoff = cutoff(share, train);
         let taken = sampler.timesteps()[first..].iter().filter(|t| **t >= cutoff).count();
         if taken == 0 {
-            return Err(PipelineError::bad(
-                "denoising_end",
-                "is too small: no step is left to run before it",
-            ));
+            let message = match inputs.is_image_to_image() && inputs.denoising_start.is_none() {
+                true => format!(
+                    "is too small: with an image and strength {} no step before it is run: raise one of them",
+                    inputs.strength
+                ),
+                false => "is too small: no step is left to run before it".to_owned(),
+            };
+            return Err(PipelineError::bad("denoising_end", message));
         }
         Ok(Self { first, end: first + taken })
     }

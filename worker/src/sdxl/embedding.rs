@@ -62,17 +62,16 @@ impl Vectors {
         };
         let shape = shards.shape(name).unwrap_or_default();
         // Before the numbers are read: a file may be large.
-        let is_right = matches!(shape, [.., width] if (1..=MAX_WIDTH).contains(width))
-            && match shape {
-                [_] => true,
-                [n, _] => (1..=MAX_VECTORS).contains(n),
-                _ => false,
-            };
-        if !is_right {
-            let most = format!("of at most {MAX_VECTORS} tokens");
-            return Err(ReadError::Unusable(format!(
-                "has shape {shape:?}, and should be [tokens, width] {most}"
-            )));
+        let wrong = match shape {
+            [.., width] if !(1..=MAX_WIDTH).contains(width) => Some("vectors of a text encoder's width"),
+            [_] => None,
+            [0, _] => Some("at least one vector"),
+            [n, _] if *n > MAX_VECTORS => Some("no more vectors than a text encoder reads"),
+            [_, _] => None,
+            _ => Some("the axes [vectors, width]"),
+        };
+        if let Some(wanted) = wrong {
+            return Err(ReadError::Unusable(format!("has shape {shape:?}, and should have {wanted}")));
         }
         let tensor = shards.tensor(name)?;
         *place = Some(if tensor.rank() == 1 { tensor.unsqueeze(0)? } else { tensor });

@@ -77,6 +77,8 @@ pub struct WeightReport {
     pub mismatched: Vec<(String, Vec<usize>, String)>,
     /// Name, and what is wrong with the tensor, as text after the name.
     pub unusable: Vec<(String, String)>,
+    /// What to do, if more is known than what is wrong.
+    pub hint: Option<&'static str>,
 }
 
 impl WeightReport {
@@ -116,7 +118,7 @@ impl fmt::Display for WeightReport {
         if self.mismatched.len() > SHOWN {
             write!(f, "; and {} more of another shape", self.mismatched.len() - SHOWN)?;
         }
-        Ok(())
+        self.hint.map_or(Ok(()), |hint| write!(f, ". {hint}"))
     }
 }
 

@@ -12,7 +12,7 @@ use tokenizers::normalizers::{Lowercase, NFC, NormalizerWrapper, Replace, Sequen
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
+use tokenizers::{AddedToken, NormalizedString, Normalizer, SplitDelimiterBehavior, Tokenizer};
 
 use super::config_files::ConfigFiles;
 use super::error::LoadError;
@@ -198,14 +198,30 @@ impl ClipTokenizer {
         }
         let encoding = self.tokenizer.encode(prompt.as_ref(), false).map_err(|e| e.to_string())?;
         for token in self.added.iter().filter(|token| encoding.get_tokens().contains(token)) {
-            let next = |i: &usize| {
-                let next = format!("{token}_{i}");
-                self.added.contains(&next).then_some(next)
-            };
-            let all: Vec<String> = [token.clone()].into_iter().chain((1..).map_while(|i| next(&i))).collect();
-            prompt = prompt.replace(token, &all.join(" ")).into();
+            prompt = prompt.replace(token, &self.all_of(token).join(" ")).into();
         }
         Ok(prompt)
+    }
+
+    /// The tokens of an added token's vectors: `x`, `x_1`, `x_2`.
+    fn all_of(&self, token: &str) -> Vec<String> {
+        let next = |i: usize| {
+            let next = format!("{token}_{i}");
+            self.added.contains(&next).then_some(next)
+        };
+        [token.to_owned()].into_iter().chain((1..).map_while(next)).collect()
+    }
+
+    /// A text as it is compared with added tokens: composed, with single spaces and in small letters.
+    ///
+    /// # Errors
+    /// The tokenizer's message, if it fails.
+    pub fn normalized(&self, text: &str) -> Result<String, String> {
+        let mut text = NormalizedString::from(text);
+        if let Some(normalizer) = self.tokenizer.get_normalizer() {
+            normalizer.normalize(&mut text).map_err(|e| e.to_string())?;
+        }
+        Ok(text.get().to_owned())
     }
 
     /// Number of ids of an encoded prompt: `model_max_length`.
@@ -271,16 +287,28 @@ impl ClipTokenizer {
         ids
     }
 
-    /// The start of the prompt's text after so many tokens.
+    /// The start of the prompt's text after so many tokens. `prompt` is expanded; the text is as it was before.
     fn rest(&self, prompt: &str, tokens: usize) -> Result<String, String> {
         let encoding = self.tokenizer.encode(prompt, false).map_err(|e| e.to_string())?;
-        let start = encoding.get_offsets().get(tokens).map_or(prompt.len(), |(start, _)| *start);
+        let words: Vec<(&String, Vec<String>)> =
+            self.added.iter().map(|token| (token, self.all_of(token))).collect();
+        let is_invented = |token: &String| words.iter().any(|(_, all)| all[1..].contains(token));
+        // A word that is read in part begins the rest.
+        let names = encoding.get_tokens();
+        let before = names.iter().take(tokens + 1).rev().take_while(|token| is_invented(token)).count();
+        let first = encoding.get_offsets().get(tokens.saturating_sub(before));
+        let start = first.map_or(prompt.len(), |(start, _)| *start);
         // A token may start inside a character.
         let start = (start..prompt.len()).find(|at| prompt.is_char_boundary(*at)).unwrap_or(prompt.len());
         let rest = prompt.get(start..).unwrap_or_default().trim_start();
+        let as_sent = |rest: String, (token, all): &(&String, Vec<String>)| match all.len() {
+            1 => rest,
+            _ => rest.replace(&all.join(" "), token),
+        };
+        let rest = words.iter().fold(rest.to_owned(), as_sent);
         match rest.char_indices().nth(REST_SHOWN) {
             Some((end, _)) => Ok(format!("{}…", rest.get(..end).unwrap_or_default())),
-            None => Ok(rest.to_owned()),
+            None => Ok(rest),
         }
     }
 }

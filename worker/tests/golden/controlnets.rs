@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use glimpse_worker::pipeline::{ControlChoice, Inputs, Pipeline, Rgb, SdxlDenoising, SdxlPipeline};
+use glimpse_worker::pipeline::{
+    ControlChoice, Inputs, Pipeline, PipelineWarning, Rgb, SdxlDenoising, SdxlPipeline,
+};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
@@ -82,9 +84,15 @@ fn a_controlnet_without_effect_changes_nothing() {
     let plain = pictures(&pipeline, &inputs(Vec::new()));
     let never = ControlChoice { start: 0.45, end: 0.55, ..control("edges") };
     let nothing = ControlChoice { scale: 0.0, ..control("edges") };
-    for choice in [never, nothing] {
+    for choice in [never.clone(), nothing] {
         assert!(pictures(&pipeline, &inputs(vec![choice])) == plain);
     }
+    let warnings =
+        |choice| pipeline.warnings(&pipeline.begin(&inputs(vec![control("edges"), choice])).expect("begins"));
+    let expected =
+        PipelineWarning::ControlNetIgnored { name: "edges".to_owned(), window: [0.45, 0.55], steps: 5 };
+    assert_eq!(warnings(never), [expected]);
+    assert!(warnings(ControlChoice { start: 0.4, end: 0.6, ..control("edges") }).is_empty());
 }
 
 #[test]

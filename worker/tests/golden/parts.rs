@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use glimpse_worker::pipeline::{Inputs, LoadOptions, Pipeline, PipelineError, Rgb, SdxlPipeline};
+use glimpse_worker::pipeline::{
+    EmbeddingChoice, Inputs, LoadOptions, Pipeline, PipelineError, PipelineWarning, Rgb, SdxlPipeline,
+};
 use glimpse_worker::sdxl::unet::UnetConfig;
 use glimpse_worker::sdxl::{ConfigFiles, Precision, sgm};
 
@@ -166,4 +168,37 @@ fn a_request_that_a_model_cannot_take_is_refused_by_name() {
     let without = SdxlPipeline::load(model()).unwrap_or_else(|e| panic!("{e}"));
     let refined = Inputs { refined: true, denoising_end: Some(0.7), ..inputs };
     assert_eq!(refused(&without, &refined), "denoising_end");
+}
+
+#[test]
+fn parts_that_no_model_of_the_job_reads_are_warned_of() {
+    let folder = refiner();
+    let load = |options| SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));
+    let warnings = |pipeline: &SdxlPipeline, inputs: &Inputs| {
+        pipeline.warnings(&pipeline.begin(inputs).unwrap_or_else(|e| panic!("{e}")))
+    };
+    let mut inputs = Inputs { num_inference_steps: 4, ..Inputs::new("a fox", 32, 32) };
+    let refined = load(LoadOptions { refiner: Some(folder.path().to_owned()), ..model() });
+    assert!(warnings(&refined, &inputs).is_empty());
+    inputs.negative_aesthetic_score = Some(2.5);
+    assert_eq!(warnings(&refined, &inputs), [PipelineWarning::ScoresIgnored { has_refiner: true }]);
+    (inputs.denoising_end, inputs.refined) = (Some(0.5), true);
+    assert!(warnings(&refined, &inputs).is_empty());
+    (inputs.denoising_end, inputs.refined) = (None, false);
+    assert_eq!(warnings(&load(model()), &inputs), [PipelineWarning::ScoresIgnored { has_refiner: false }]);
+
+    // The refiner alone has only the second text encoder.
+    let alone = load(with_taesd(folder.path()));
+    inputs.image = Some(Rgb { width: 32, height: 32, data: vec![128; 3 * 32 * 32] });
+    assert!(warnings(&alone, &inputs).is_empty());
+    let early = Inputs { denoising_end: Some(0.1), ..inputs.clone() };
+    let error = alone.begin(&early).expect_err("no step is left").to_string();
+    assert!(error.starts_with("denoising_end: ") && error.contains("strength 0.3"), "{error}");
+    let vectors = Tensor::ones(&[1, 16], DType::F32, &Device::Cpu).expect("a tensor");
+    let file = folder.path().join("fox.safetensors");
+    candle_core::safetensors::save(&HashMap::from([("clip_l", vectors)]), &file).expect("saved");
+    inputs.embeddings = vec![EmbeddingChoice::file(&file)];
+    let name = "fox.safetensors".to_owned();
+    let ignored = PipelineWarning::EmbeddingIgnored { name, tokens: vec!["fox".to_owned()], fits: false };
+    assert_eq!(warnings(&alone, &inputs), [ignored]);
 }

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use candle_core::Tensor;
 use glimpse_shared::prompt::PromptSyntax;
-use glimpse_worker::pipeline::{EmbeddingChoice, Inputs, Pipeline, PipelineError, SdxlPipeline};
+use glimpse_worker::pipeline::{
+    EmbeddingChoice, Inputs, Pipeline, PipelineError, PipelineWarning, SdxlPipeline,
+};
 
 use crate::{fixture::pipeline, latents, support::parity, tensors::Tensors, zeros};
 
@@ -74,10 +76,13 @@ fn a_file_that_cannot_be_used_is_named() {
             "2 vectors for the first text encoder and 3 for the second",
         ),
         (&[("clip_l", l.clone()), ("lora.up", g.clone())], "not an embedding for SDXL"),
-        (&[("clip_l", zeros(&[0, 16]))], "clip_l has shape [0, 16]"),
-        (&[("clip_g", zeros(&[1, 2, 12]))], "clip_g has shape [1, 2, 12]"),
+        (&[("clip_l", zeros(&[0, 16]))], "clip_l has shape [0, 16], and should have at least one vector"),
+        (
+            &[("clip_g", zeros(&[1, 2, 12]))],
+            "clip_g has shape [1, 2, 12], and should have the axes [vectors, width]",
+        ),
         (&[("clip_l", infinite)], "not finite"),
-        (&[("clip_g", long)], "76 vectors, and at most 75 tokens"),
+        (&[("clip_g", long)], "76 vectors, and the model reads at most 75 tokens"),
         (&[("clip_l_out", l.clone()), ("clip_g_out", g)], "no vectors for a text encoder"),
     ];
     for (i, (tensors, part)) in cases.into_iter().enumerate() {
@@ -95,6 +100,63 @@ fn a_file_that_cannot_be_used_is_named() {
     let two = EmbeddingChoice { tokens: vec!["a-b".into(), "c-d".into()], ..stored("kite-style", "x") };
     let message = refusal(&pipeline, &fox(vec![two]));
     assert!(message.contains("3 vectors, and 2 tokens"), "{message}");
+    let two = EmbeddingChoice { tokens: vec!["a-b".into(), "c-d".into()], ..stored("ink", "x") };
+    let message = refusal(&pipeline, &fox(vec![two]));
+    assert!(message.contains("1 vector, and 2 tokens"), "{message}");
+}
+
+/// The warnings of a job.
+fn warnings(pipeline: &SdxlPipeline, inputs: &Inputs) -> Vec<PipelineWarning> {
+    pipeline.warnings(&pipeline.begin(inputs).unwrap_or_else(|e| panic!("{e}")))
+}
+
+#[test]
+fn an_embedding_that_no_prompt_names_is_warned_of() {
+    let pipeline = pipeline();
+    let [ink, kite] = [stored("ink", "<Ink>"), stored("kite-style", "kite-style")];
+    let unread = |choice: &EmbeddingChoice| PipelineWarning::EmbeddingIgnored {
+        name: choice.name.clone(),
+        tokens: choice.tokens.clone(),
+        fits: true,
+    };
+    let both = vec![ink.clone(), kite.clone()];
+    for prompt_syntax in [PromptSyntax::Plain, PromptSyntax::A1111] {
+        let with = |prompt: &str, negative: &str, guidance_scale| Inputs {
+            prompt: prompt.to_owned(),
+            negative_prompt: Some(negative.to_owned()),
+            prompt_syntax,
+            guidance_scale,
+            ..fox(both.clone())
+        };
+        for (inputs, expected) in [
+            (with("a kite-style fox, <ink>", "", 5.0), vec![]),
+            (with("a kite-style fox", "<Ink>", 5.0), vec![]),
+            // Without guidance the negative prompt is not read.
+            (with("a kite-style fox", "<Ink>", 1.0), vec![unread(&ink)]),
+            (with("a fox", "", 5.0), vec![unread(&ink), unread(&kite)]),
+        ] {
+            assert_eq!(warnings(&pipeline, &inputs), expected, "{:?} {prompt_syntax:?}", inputs.prompt);
+        }
+    }
+}
+
+#[test]
+fn what_is_truncated_is_quoted_as_it_was_sent() {
+    let pipeline = pipeline();
+    let quoted = |tokens_before: usize| {
+        let prompt = format!("{}kite-style, a kite-style fox", "a ".repeat(tokens_before));
+        let inputs = Inputs { prompt, ..fox(vec![stored("kite-style", "kite-style")]) };
+        let all = warnings(&pipeline, &inputs);
+        let Some(PipelineWarning::PromptTruncated { by: [Some(first), _], .. }) = all.first() else {
+            panic!("{all:?}");
+        };
+        first.rest.clone()
+    };
+    // The word has three vectors.
+    assert_eq!(quoted(75), "kite-style, a kite-style fox");
+    assert_eq!(quoted(74), "kite-style, a kite-style fox");
+    assert_eq!(quoted(73), "kite-style, a kite-style fox");
+    assert_eq!(quoted(72), ", a kite-style fox");
 }
 
 #[test]
@@ -102,12 +164,23 @@ fn a_token_must_be_new() {
     let pipeline = pipeline();
     let twice = fox(vec![stored("ink", "Ink"), stored("mist", "ink")]);
     assert!(refusal(&pipeline, &twice).contains("two embeddings have the token \"ink\""));
-    // As in diffusers: a token of the vocabulary, the second vector of another embedding, and one that has such a token.
-    for tokens in [vec!["a</w>"], vec!["!"], vec!["<|endoftext|>"], vec!["x_1", "x"]] {
-        let files = ["ink", "mist"];
-        let choices = tokens.iter().zip(files).map(|(token, file)| stored(file, token)).collect();
-        let message = refusal(&pipeline, &fox(choices));
+    // As in diffusers: a token of the vocabulary.
+    for token in ["a</w>", "!", "<|endoftext|>"] {
+        let message = refusal(&pipeline, &fox(vec![stored("ink", token)]));
         assert!(message.contains("the model knows the token"), "{message}");
+    }
+    // The token of a second vector, which an embedding has or, as diffusers reads a prompt, would get.
+    for [first, second] in [["x_1", "x"], ["x", "x_1"], ["x", "X_1"], ["X_1", "x"]] {
+        let message = refusal(&pipeline, &fox(vec![stored("ink", first), stored("mist", second)]));
+        assert!(
+            message.contains(&format!("the tokens {first:?} and {second:?} of two embeddings clash")),
+            "{message}"
+        );
+    }
+    // As the tokenizer compares them: letter by letter in small letters, composed, and with single spaces.
+    for [first, second] in [["ΟΔΟΣ", "οδοσ"], ["caf\u{e9}", "cafe\u{301}"], ["a  b", "a b"]] {
+        let message = refusal(&pipeline, &fox(vec![stored("ink", first), stored("mist", second)]));
+        assert!(message.contains("two embeddings have the token"), "{message}");
     }
     // The web UI finds a word by its tokens, and then a word of the vocabulary is replaced.
     let word = |embeddings| Inputs { prompt_syntax: PromptSyntax::A1111, ..fox(embeddings) };

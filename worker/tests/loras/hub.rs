@@ -65,7 +65,7 @@ async fn what_the_hub_does_not_have_or_is_not_a_lora_is_refused() {
         ("hf://me/style@v9", "no revision \"v9\""),
         ("hf://me/style/c.safetensors", "no file c.safetensors"),
         ("hf://me/style", "(a.safetensors, b.safetensors)"),
-        ("hf://me/style/a.safetensors", "not a LoRA"),
+        ("hf://me/style/a.safetensors", "neither a LoRA nor an embedding"),
     ] {
         let why = story.refusal(path).await;
         assert!(why.starts_with(&format!("{path}: ")) && why.contains(part), "{why}");

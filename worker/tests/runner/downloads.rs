@@ -93,7 +93,10 @@ async fn a_lora_that_cannot_be_loaded_fails_its_job_alone() {
     let events = all(&store, id).await;
     let Some(Event::Failed { code, message, .. }) = events.last() else { panic!("{events:?}") };
     assert_eq!(*code, FailureCode::BadRequest);
-    assert!(message.contains("not a LoRA") && !message.contains("swordfish"), "{message}");
+    assert!(
+        message.contains("neither a LoRA nor an embedding") && !message.contains("swordfish"),
+        "{message}"
+    );
     let other = submit(&store, "a heart").await;
     orders.next().await.begin().hand_over();
     assert_completes(&store, other).await;

@@ -68,7 +68,8 @@ const KINDS: [(&[&str], &str); 11] = [
     ),
     (
         &["clip_g", "clip_l", "emb_params", "string_to_param"],
-        "looks like a textual inversion and not like a checkpoint: textual inversions are not supported",
+        "looks like an embedding (textual inversion) and not like a checkpoint: put it into the folder of --embedding-dir \
+         and name it in a request",
     ),
     (
         &["image_proj", "ip_adapter", "adapter."],

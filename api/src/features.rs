@@ -1,0 +1,62 @@
+//! The features of workers in messages: their names, and what to do where no worker has one.
+
+use glimpse_shared::{
+    needs::{CONTROLNETS, NeededFeature},
+    request::{EMBEDDINGS, LoraSource},
+};
+
+/// The name of a feature: what a request with it asks for.
+pub(crate) fn name(feature: &str) -> String {
+    let from = |name: fn(LoraSource) -> &'static str| {
+        LoraSource::ALL.into_iter().find(|source| name(*source) == feature)
+    };
+    if let Some(source) = from(LoraSource::feature) {
+        return format!("LoRAs from {source}");
+    }
+    if let Some(source) = from(LoraSource::feature_of_embeddings) {
+        return format!("embeddings from {source}");
+    }
+    match feature {
+        CONTROLNETS => "ControlNets",
+        "refiner" => "a refiner",
+        "aesthetic_score" => "aesthetic scores",
+        "lora_scales" => "scales of a LoRA's parts",
+        // It has the name of its field.
+        field => field,
+    }
+    .to_owned()
+}
+
+/// Why no worker reads a field, and what to do. `need_pictures`: the model of each worker needs an input picture.
+pub(crate) fn advice(needed: &NeededFeature, need_pictures: bool) -> String {
+    let no_worker = |has: &str, advice: &str| format!("No worker of this app {has}: {advice}");
+    match needed.feature {
+        CONTROLNETS => {
+            no_worker("has ControlNets", "leave them out, or start a worker with --controlnet-dir")
+        }
+        EMBEDDINGS => no_worker("has embeddings", "leave them out, or start a worker with --embedding-dir"),
+        "refiner" => no_worker("has a refiner", "leave it out, or start a worker with --refiner"),
+        "aesthetic_score" => {
+            no_worker("has a model that reads it", "leave it out, or start a worker with --refiner")
+        }
+        "hires" if need_pictures => "Every worker of this app has a model that needs an image, and such a model \
+                                     makes no second pass: leave it out, or start a worker with a text-to-image model"
+            .to_owned(),
+        feature => {
+            let embeddings = |source: &LoraSource| source.feature_of_embeddings() == feature;
+            match LoraSource::ALL.into_iter().find(embeddings) {
+                Some(source) => {
+                    let flag = source.flag();
+                    no_worker(
+                        &format!("loads embeddings from {source}"),
+                        &format!("an operator allows it with {flag}"),
+                    )
+                }
+                None => {
+                    let has = format!("reads {}", name(feature));
+                    no_worker(&has, "leave it out, or update the workers")
+                }
+            }
+        }
+    }
+}
