@@ -175,6 +175,7 @@ impl Default for Config {
             tls: TlsFlags::default(),
             public_url: None,
             keys: KeyFlags::default(),
+            policy: PolicyFlags::default(),
             trusted_proxies: ProxyNet::loopback(),
             body_limit: 16 << 20,
             allow_image_urls: false,

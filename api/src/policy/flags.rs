@@ -27,3 +27,15 @@ pub struct PolicyFlags {
     #[arg(long, env = "GLIMPSE_MODERATION_FAILURE", value_enum, default_value = "refuse")]
     pub moderation_failure: OnFailure,
 }
+
+impl Default for PolicyFlags {
+    /// The defaults of the flags.
+    fn default() -> Self {
+        Self {
+            prompt_blocklist: None,
+            moderation_url: None,
+            moderation_timeout: 5,
+            moderation_failure: OnFailure::Refuse,
+        }
+    }
+}
