@@ -90,6 +90,20 @@ fn a_completed_event_of_an_older_or_newer_release_is_read() {
     assert_eq!(read(newer), [Warning { code: WarningCode::Unknown, message }]);
 }
 
+/// The names of docs/protocol.md.
+#[test]
+fn the_code_of_a_warning_has_a_name() {
+    let name = |code: WarningCode| serde_json::to_value(code).unwrap();
+    for (code, expected) in [
+        (WarningCode::PromptTruncated, "prompt_truncated"),
+        (WarningCode::ScoresIgnored, "scores_ignored"),
+        (WarningCode::ControlnetIgnored, "controlnet_ignored"),
+        (WarningCode::EmbeddingIgnored, "embedding_ignored"),
+    ] {
+        assert_eq!(name(code), expected);
+    }
+}
+
 #[test]
 fn the_last_number_is_a_number() {
     let frame = Frame::new(Seq(u64::MAX), &Event::Queued { position: 0 });

@@ -57,6 +57,7 @@ async fn invalid_fields_are_named_as_the_client_sent_them() {
     let (_, error) = refused(&stack, json!({})).await;
     assert_eq!((&error["param"], &error["code"]), (&json!("prompt"), &json!("missing_required_parameter")));
     let (_, error) = refused(&stack, json!({ "prompt": "x", "loras": [{ "path": "a", "scale": 11 }] })).await;
+    assert!(error["message"].as_str().unwrap().starts_with("loras[0].scale: "), "{error}");
     assert_eq!(error["param"], "loras[0].scale");
     let (_, error) = refused(&stack, json!([])).await;
     assert_eq!((&error["param"], &error["type"]), (&Value::Null, &json!("invalid_request_error")));

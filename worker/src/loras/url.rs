@@ -240,7 +240,7 @@ fn bad(why: &str) -> LoraError {
 
 fn forbidden(_: Forbidden) -> LoraError {
     bad(
-        "the address is not allowed: this worker loads LoRAs from public addresses, or with --allow-lora-hosts from \
+        "the address is not allowed: this worker loads files from public addresses, or with --allow-lora-hosts from \
          these hosts only",
     )
 }
