@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use glimpse_shared::{
     job::WorkerRecord,
     needs::{CONTROLNETS, Capabilities, NeededFeature, Needs, REQUIRED, SEEDS, WITHOUT, Word, features_of},
-    request::{EMBEDDINGS, Embedding, FieldError, ImageSpec, Loc, Lora, LoraPath, LoraSource},
+    request::{ControlNet, EMBEDDINGS, Embedding, FieldError, ImageSpec, Loc, Lora, LoraPath, LoraSource},
 };
 use serde_json::{Value, json};
 
@@ -94,10 +94,9 @@ impl<'a> Asked<'a> {
                 "No worker of this app has embeddings: leave them out, or start a worker with --embedding-dir"
                     .to_owned()
             }
-            feature => match LoraSource::ALL.into_iter().find(|from| from.feature_of_embeddings() == feature)
-            {
-                Some(from) => format!(
-                    "No worker of this app loads embeddings from {from}: an operator allows it with {}",
+            feature => match source_of(feature) {
+                Some((what, from)) => format!(
+                    "No worker of this app loads {what} from {from}: an operator allows it with {}",
                     from.flag()
                 ),
                 None => {
@@ -230,12 +229,15 @@ impl<'a> Asked<'a> {
         let embeddings = self.spec.embeddings().iter().enumerate();
         let embeddings = embeddings.filter(|(_, embedding)| elsewhere(embedding));
         errors.extend(embeddings.map(|(index, embedding)| error(EMBEDDINGS, index, embedding.path())));
+        let elsewhere = |net: &ControlNet| net.path().source().is_some() && net.feature() == needed.feature;
+        let controlnets = self.spec.controlnets().iter().enumerate().filter(|(_, net)| elsewhere(net));
+        errors.extend(controlnets.map(|(index, net)| error(CONTROLNETS, index, net.path())));
         if errors.is_empty() {
             let input = match needed.field {
                 "scheduler_config" => Value::Object(self.spec.scheduler_config().clone()),
                 "loras" => json!(self.spec.loras()),
                 // Without the pictures.
-                CONTROLNETS => self.spec.controlnets().iter().map(|net| net.path().as_str()).collect(),
+                CONTROLNETS => self.spec.controlnets().iter().map(|net| net.path().full_text()).collect(),
                 EMBEDDINGS => json!(self.spec.embeddings()),
                 SEEDS => json!(self.spec.seeds()),
                 "prompt_syntax" => json!(self.spec.prompt_syntax()),
@@ -250,6 +252,15 @@ impl<'a> Asked<'a> {
         }
         errors
     }
+}
+
+/// What is loaded and from where, if a feature is that of a source of embeddings or ControlNets.
+fn source_of(feature: &str) -> Option<(&'static str, LoraSource)> {
+    LoraSource::ALL.into_iter().find_map(|from| match feature {
+        _ if feature == from.feature_of_embeddings() => Some(("embeddings", from)),
+        _ if feature == from.feature_of_controlnets() => Some(("ControlNets", from)),
+        _ => None,
+    })
 }
 
 /// A feature's name as words.

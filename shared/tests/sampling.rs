@@ -26,6 +26,7 @@ fn offering(schedulers: impl IntoIterator<Item = String>) -> Offer {
         max_pixels: 1024 * 1024,
         schedulers: schedulers.into_iter().collect(),
         lora_sources: Default::default(),
+        controlnet_hub: false,
     }
 }
 
@@ -195,6 +196,50 @@ fn the_steps_are_those_of_a_list() {
     let errors = with(json!({ "timesteps": [999, 0] }), json!(20)).unwrap_err();
     let loc = serde_json::to_value(&errors[0].loc).unwrap();
     assert_eq!((loc, errors[0].kind), (json!(["body", "scheduler_config", "timesteps"]), "steps_differ"));
+}
+
+#[test]
+fn a_request_itself_may_have_the_arguments_of_a_sampler() {
+    let sigmas = json!([14.6, 3, 0.5, 0]);
+    let inside =
+        chosen(json!({ "scheduler": "euler", "scheduler_config": { "sigmas": sigmas, "eta": 0.5 } }));
+    assert_eq!(chosen(json!({ "scheduler": "euler", "sigmas": sigmas, "eta": 0.5 })), inside);
+    // The same value twice is no contradiction.
+    let twice =
+        json!({ "scheduler": "euler", "sigmas": sigmas, "eta": 0.5, "scheduler_config": { "eta": 0.5 } });
+    assert_eq!(chosen(twice), inside);
+    let (_, config, steps, _) =
+        chosen(json!({ "timesteps": [999, 500], "scheduler_config": { "s_churn": 1 } }));
+    assert_eq!((config, steps), (json!({ "timesteps": [999, 500], "s_churn": 1.0 }), 2));
+    // The list of a preset gives way.
+    assert_eq!(
+        chosen(json!({ "preset": "dmd2", "timesteps": [999, 0] })).1,
+        json!({ "timesteps": [999, 0] })
+    );
+    let at = |place: &[&str]| json!([&["body"], place].concat());
+    for (body, place, kind) in [
+        (json!({ "sigmas": [3] }), at(&["sigmas"]), "sequence_too_short"),
+        (json!({ "sigmas": { "method": "array", "array": [3, 0] } }), at(&["sigmas"]), "list_type"),
+        (json!({ "timesteps": [1000] }), at(&["timesteps"]), "entry"),
+        (json!({ "eta": 2 }), at(&["eta"]), "less_than_equal"),
+        (json!({ "eta": 0.5, "scheduler_config": { "eta": 0.25 } }), at(&["eta"]), "excluded"),
+        (json!({ "sigmas": [3, 0], "scheduler_config": { "timesteps": [9] } }), at(&["sigmas"]), "excluded"),
+        (
+            json!({ "timesteps": [9], "scheduler_config": { "sigmas": [3, 0] } }),
+            at(&["scheduler_config", "sigmas"]),
+            "excluded",
+        ),
+        (
+            json!({ "sigmas": [3, 0], "scheduler_config": { "use_beta_sigmas": true } }),
+            at(&["sigmas"]),
+            "excluded",
+        ),
+        (json!({ "timesteps": [999, 0], "num_inference_steps": 3 }), at(&["timesteps"]), "steps_differ"),
+    ] {
+        let errors = check(body).unwrap_err();
+        let found = (serde_json::to_value(&errors[0].loc).unwrap(), errors[0].kind);
+        assert_eq!((errors.len(), found), (1, (place, kind)), "{errors:?}");
+    }
 }
 
 #[test]

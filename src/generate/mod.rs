@@ -81,6 +81,15 @@ pub struct Args {
     /// Changes to the sampler's configuration, such as `{"timestep_spacing":"trailing"}`.
     #[arg(long, value_name = "JSON", value_parser = json)]
     scheduler_config: Option<Value>,
+    /// The noise levels of the steps, separated by commas; the last is that after the last step.
+    #[arg(long, value_name = "LEVEL,…", value_delimiter = ',', allow_negative_numbers = true, value_parser = finite)]
+    sigmas: Vec<f64>,
+    /// The timesteps of the steps, 999 to 0, separated by commas.
+    #[arg(long, value_name = "T,…", value_delimiter = ',', allow_negative_numbers = true)]
+    timesteps: Vec<i64>,
+    /// How much noise a step adds, for the samplers that have it, 0 to 1.
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = finite)]
+    eta: Option<f64>,
     /// Sampler, steps and guidance for a model of few steps: lightning, turbo, hyper, lcm or dmd2.
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
@@ -119,8 +128,9 @@ pub struct Args {
     /// `hf://OWNER/NAME`. [default scale: 1]
     #[arg(long = "lora", value_name = "NAME[:SCALE]")]
     loras: Vec<LoraArg>,
-    /// A ControlNet of the ControlNet folder, its picture and its scale (0 to 2); may be repeated. `=canny:PICTURE`
-    /// finds the edges of the picture first. [default scale: 1]
+    /// A ControlNet of the ControlNet folder, its picture and its scale (0 to 2); may be repeated. Where it is allowed,
+    /// the name may be `OWNER/NAME` on the Hub, `hf://…` or a URL without a query. `=canny:PICTURE` finds the edges of
+    /// the picture first. [default scale: 1]
     #[arg(long = "controlnet", value_name = "NAME=[canny:]PICTURE[:SCALE]")]
     controlnets: Vec<ControlNetArg>,
     /// An embedding (textual inversion) and its word in the prompts; may be repeated. A file of the folder of embeddings,
@@ -250,6 +260,9 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         num_images: args.num_images,
         scheduler: args.scheduler,
         scheduler_config: args.scheduler_config,
+        sigmas: args.sigmas,
+        timesteps: args.timesteps,
+        eta: args.eta,
         preset: args.preset,
         preview_every: args.preview_every,
         preview_source: args.preview_source,

@@ -44,7 +44,10 @@ pub fn record(
         loras
             .sources()
             .into_iter()
-            .flat_map(|source| [source.feature(), source.feature_of_embeddings()].map(str::to_owned)),
+            .flat_map(|source| {
+                [source.feature(), source.feature_of_embeddings(), source.feature_of_controlnets()]
+            })
+            .map(str::to_owned),
     );
     features.extend(controlnets.map(|_| CONTROLNETS.to_owned()));
     WorkerRecord {

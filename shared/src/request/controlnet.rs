@@ -1,7 +1,5 @@
 //! The ControlNets of a request: their names, pictures, scales and windows.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -11,7 +9,8 @@ use super::{
     field_error::{FieldError, Loc},
     fields::{Fields, Least},
     input_image::InputImage,
-    lora_path::{LoraName, MAX_LORA_NAME_CHARS},
+    lora_path::{LoraPath, LoraSource, NoLoraPath, hub_id},
+    offer::Offer,
     pictures::{Fetched, IMAGE},
 };
 
@@ -23,56 +22,10 @@ pub const MAX_CONTROLNET_SCALE: f64 = 2.0;
 /// fal's fields of a ControlNet that change the picture and that nothing here implements.
 const NOT_IMPLEMENTED: [&str; 2] = ["mask_url", "ip_adapter_index"];
 
-/// The name of a ControlNet in the workers' folder: a folder or a file. Its rules are those of the name of a LoRA's file.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ControlNetName(LoraName);
-
-impl ControlNetName {
-    /// `None` if the text could name something outside of a folder.
-    pub fn parse(name: String) -> Option<Self> {
-        LoraName::parse(name).map(Self)
-    }
-
-    /// The name, relative to the folder.
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
-impl fmt::Display for ControlNetName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// The text is not a name of a ControlNet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "Input should name a folder or a file under the workers' ControlNet folder: at most {MAX_LORA_NAME_CHARS} \
-     characters, parts divided by /, without empty parts, . and .., and without \\, :, control characters and a \
-     leading ~. Names on the Hugging Face Hub and URLs are not loaded"
-)]
-pub struct NoControlNetName;
-
-impl TryFrom<String> for ControlNetName {
-    type Error = NoControlNetName;
-
-    fn try_from(text: String) -> Result<Self, NoControlNetName> {
-        Self::parse(text).ok_or(NoControlNetName)
-    }
-}
-
-impl From<ControlNetName> for String {
-    fn from(name: ControlNetName) -> Self {
-        name.as_str().to_owned()
-    }
-}
-
 /// A ControlNet with its picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ControlNet {
-    path: ControlNetName,
+    path: LoraPath,
     image: InputImage,
     scale: f64,
     start: f64,
@@ -82,9 +35,14 @@ pub struct ControlNet {
 }
 
 impl ControlNet {
-    /// Which one.
-    pub fn path(&self) -> &ControlNetName {
+    /// Where it is: as for a LoRA, but a folder or a file, and in another folder.
+    pub fn path(&self) -> &LoraPath {
         &self.path
+    }
+
+    /// The feature of a worker that can load it.
+    pub fn feature(&self) -> &'static str {
+        self.path.source().map_or(CONTROLNETS, LoraSource::feature_of_controlnets)
     }
 
     /// Its picture, of any size.
@@ -113,6 +71,19 @@ impl ControlNet {
     }
 }
 
+/// The feature of a worker with a folder of ControlNets.
+pub const CONTROLNETS: &str = "controlnets";
+
+impl LoraSource {
+    /// The word among the features of a worker that loads ControlNets from there.
+    pub fn feature_of_controlnets(self) -> &'static str {
+        match self {
+            Self::Hub => "controlnet_hub",
+            Self::Urls => "controlnet_urls",
+        }
+    }
+}
+
 /// Fields and fal's names for them.
 const SCALE: (&str, &str) = ("scale", "conditioning_scale");
 const START: (&str, &str) = ("start", "start_percentage");
@@ -122,6 +93,7 @@ impl Fields {
     /// Reads `controlnets`: returns the valid ones, and records the errors of the others.
     pub(super) fn controlnets(
         &mut self,
+        offer: &Offer,
         unknown: Unknown,
         names: Names,
         fetched: &Fetched,
@@ -150,7 +122,7 @@ impl Fields {
                 continue;
             };
             let mut fields = Fields::at(at, members);
-            let controlnet = fields.controlnet(names, fetched);
+            let controlnet = fields.controlnet(offer, names, fetched);
             if unknown == Unknown::Refused {
                 fields.refuse_rest();
             }
@@ -161,7 +133,7 @@ impl Fields {
     }
 
     /// Reads one of them.
-    fn controlnet(&mut self, names: Names, fetched: &Fetched) -> Option<ControlNet> {
+    fn controlnet(&mut self, offer: &Offer, names: Names, fetched: &Fetched) -> Option<ControlNet> {
         if names.are_fal() {
             for field in NOT_IMPLEMENTED {
                 if let Some(value) = self.take(field) {
@@ -170,7 +142,7 @@ impl Fields {
                 }
             }
         }
-        let path = self.controlnet_name();
+        let path = self.controlnet_path(offer);
         let image = match self.either(IMAGE, names) {
             Some(given) => self.picture(given, fetched, false).map(|(image, _)| image),
             None => {
@@ -192,7 +164,9 @@ impl Fields {
         Some(ControlNet { path: path?, image: image?, scale, start: from, end: to, canny })
     }
 
-    fn controlnet_name(&mut self) -> Option<ControlNetName> {
+    /// Where one is. `OWNER/NAME` is also a name on the Hub, if a worker loads ControlNets from there: such a worker
+    /// looks into its folder first.
+    fn controlnet_path(&mut self, offer: &Offer) -> Option<LoraPath> {
         let field = "path";
         let errors = self.errors.len();
         let text = self.required_text(field, 1, usize::MAX);
@@ -200,13 +174,21 @@ impl Fields {
             return None;
         }
         let input = Value::from(&text[..]);
-        match ControlNetName::try_from(text) {
-            Ok(name) => Some(name),
-            Err(error) => {
-                self.wrong(field, "controlnet_name", error.to_string(), &input);
-                None
-            }
-        }
+        let on_hub = hub_id(&text).filter(|_| offer.controlnet_hub);
+        let path = LoraPath::try_from(on_hub.unwrap_or(text));
+        path.map_err(|error| {
+            let msg = match error {
+                NoLoraPath::File => {
+                    "Input should name a folder or a file under the workers' folder of ControlNets, by the same rules \
+                     as a LoRA. Or it should be OWNER/NAME on the Hugging Face Hub, an http or https URL, or \
+                     hf://OWNER/NAME[@REVISION][/FILE.safetensors]"
+                        .to_owned()
+                }
+                NoLoraPath::Hub | NoLoraPath::Url => error.to_string(),
+            };
+            self.wrong(field, "controlnet_name", msg, &input);
+        })
+        .ok()
     }
 
     /// A number by our name or by fal's, with the name that it has. If both are given, ours counts.

@@ -28,7 +28,7 @@ const NAMED_FOR: u32 = 1024;
 pub const FAL_STRENGTH: f64 = 0.95;
 
 /// Fields of fal's SDXL endpoints that change the picture and that nothing here implements.
-pub const NOT_IMPLEMENTED: [&str; 25] = [
+pub const NOT_IMPLEMENTED: [&str; 22] = [
     "controlnet",
     "control_image_url",
     "controlnet_conditioning_scale",
@@ -47,9 +47,6 @@ pub const NOT_IMPLEMENTED: [&str; 25] = [
     "prompt_weighting",
     "prediction_type",
     "rescale_betas_snr_zero",
-    "eta",
-    "sigmas",
-    "timesteps",
     "noise_strength",
     "crop_output",
     "refiner",
@@ -157,7 +154,7 @@ impl Task {
     }
 }
 
-/// The values of a field in [`NOT_IMPLEMENTED`] that change no picture: clients send the defaults of fields that they do
+/// The values of a field of fal's that change no picture, above all of those in [`NOT_IMPLEMENTED`]: clients send the defaults of fields that they do
 /// not use. `null` is one of them for every field.
 pub fn asks_for_nothing(field: &str) -> Vec<Value> {
     let mut values = vec![json!(null), json!(""), json!([]), json!({})];

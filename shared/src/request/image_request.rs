@@ -87,6 +87,15 @@ pub struct ImageRequest {
     /// Changes to the scheduler's configuration: a JSON object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler_config: Option<Value>,
+    /// The noise levels of the steps; the last is that after the last step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sigmas: Vec<f64>,
+    /// The timesteps of the steps, 999 to 0.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub timesteps: Vec<i64>,
+    /// How much noise a step adds, 0 to 1, for the samplers that have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta: Option<f64>,
     /// Defaults for models of few steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
@@ -114,7 +123,8 @@ pub struct LoraRequest {
 /// A ControlNet of a request, unchecked.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ControlNetRequest {
-    /// A folder or a file under the workers' folder of ControlNets.
+    /// A folder or a file under the workers' folder of ControlNets, `OWNER/NAME` on the Hub,
+    /// `hf://OWNER/NAME[@REVISION][/FILE]`, or an http or https URL.
     pub path: String,
     /// Its picture: a data URI, or a URL if the server fetches pictures.
     pub image: String,

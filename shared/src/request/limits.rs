@@ -14,6 +14,7 @@ pub use super::{
     parts::{HIRES_SCALE, MAX_DENOISING_END, MAX_HIRES_SCALE, MAX_MASK_PADDING, MAX_SCORE, SCORES},
     pictures::{MAX_STRENGTH, STRENGTH, STRENGTH_OF_MASK},
     presets::{PRESETS, Preset},
+    sampler_arguments::SAMPLER_ARGUMENTS,
     scheduler_config::{KeyRule, MAX_LISTED, MAX_SIGMA, MAX_TIMESTEP, SCHEDULER_KEYS},
     size::{GRID, SIDE},
 };

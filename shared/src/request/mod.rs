@@ -31,6 +31,7 @@ mod parts;
 mod pictures;
 mod png;
 mod presets;
+mod sampler_arguments;
 mod sampling;
 mod scheduler_config;
 mod scheduler_names;
@@ -42,7 +43,7 @@ mod wire_fields;
 
 pub use bounds::{MAX_IMAGES, MAX_PIXELS, MAX_SEED, MIN_PIXELS};
 pub use canny::Canny;
-pub use controlnet::{ControlNet, ControlNetName};
+pub use controlnet::{CONTROLNETS, ControlNet};
 pub use dialect::{Defaults, Dialect, Endpoint, Names, Task, Unknown};
 pub use embedding::{EMBEDDINGS, Embedding};
 pub use field_error::{FieldError, Loc, sent};

@@ -244,6 +244,7 @@ pub fn job(prompt: &str, loras: serde_json::Value) -> Job {
         max_pixels: 1 << 20,
         schedulers: Default::default(),
         lora_sources: LoraSource::ALL.into(),
+        controlnet_hub: true,
     };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
     let body = json!({ "prompt": prompt, "num_inference_steps": 10, "preview_every": 4, "seed": 9,

@@ -32,6 +32,18 @@ const KINDS: [(&[&str], &str); 8] = [
     ),
 ];
 
+/// Whether a tensor of this name is one of a ControlNet, of those too that are not supported.
+pub fn is_controlnet_tensor(name: &str) -> bool {
+    const PARTS: [&str; 5] = [
+        "controlnet_cond_embedding.",
+        "input_hint_block.",
+        "controlnet_down_blocks.",
+        "zero_convs.",
+        "task_embedding",
+    ];
+    PARTS.iter().any(|part| name.contains(part))
+}
+
 /// Why the files are not a supported ControlNet, as text after their name; `None` if nothing speaks against it.
 pub(super) fn other_kind(shards: &Shards) -> Option<&'static str> {
     let has = |part: &&str| {

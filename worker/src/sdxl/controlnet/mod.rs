@@ -10,5 +10,6 @@ mod open;
 mod shapes;
 
 pub use config::{Base, ChannelOrder, ControlNetConfig};
+pub use kinds::is_controlnet_tensor;
 pub use net::ControlNet;
 pub use open::OpenedControlNet;
