@@ -14,6 +14,9 @@ use crate::request::{EMBEDDINGS, ImageSpec, Lora, LoraSource};
 /// The feature of a worker that reads `scheduler_config`.
 pub const SCHEDULER_CONFIG: &str = "scheduler_config";
 
+/// The feature of a worker that reads the `mode` of a ControlNet.
+pub const CONTROLNET_MODES: &str = "controlnet_modes";
+
 /// The feature of a worker that gives each picture its own seed.
 pub const SEEDS: &str = "seeds";
 
@@ -89,6 +92,7 @@ pub fn features_of(spec: &ImageSpec) -> impl Iterator<Item = NeededFeature> {
             CONTROLNETS,
             controls(LoraSource::Urls.feature_of_controlnets()),
         ),
+        (CONTROLNET_MODES, CONTROLNETS, spec.controlnets().iter().any(|net| net.mode().is_some())),
         (EMBEDDINGS, EMBEDDINGS, embeds(EMBEDDINGS)),
         (
             LoraSource::Hub.feature_of_embeddings(),

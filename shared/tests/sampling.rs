@@ -154,14 +154,14 @@ fn explicit_settings_win_over_a_name_and_a_preset() {
 
     let euler = Some("EulerDiscreteScheduler".to_owned());
     let trailing = json!({ "timestep_spacing": "trailing" });
-    assert_eq!(chosen(json!({ "preset": "lightning" })), (euler.clone(), trailing.clone(), 4, 1.0));
+    assert_eq!(chosen(json!({ "preset": "lightning" })), (euler.clone(), trailing.clone(), 4, 0.0));
     let explicit = json!({
         "preset": "lightning", "num_inference_steps": 8, "guidance_scale": 1.5,
         "scheduler_config": { "timestep_spacing": "leading" },
     });
     assert_eq!(chosen(explicit), (euler, json!({ "timestep_spacing": "leading" }), 8, 1.5));
     let ddim = chosen(json!({ "preset": "lightning", "scheduler": "DDIM" }));
-    assert_eq!(ddim, (Some("DDIMScheduler".to_owned()), trailing, 4, 1.0));
+    assert_eq!(ddim, (Some("DDIMScheduler".to_owned()), trailing, 4, 0.0));
 
     let lcm = Some("LCMScheduler".to_owned());
     let listed = json!({ "timesteps": [999, 749, 499, 249] });
@@ -336,7 +336,7 @@ fn tables() -> String {
         let not: Vec<_> = not.iter().map(|class| class.trim_end_matches("Scheduler")).collect();
         let _ = writeln!(text, "| {} | {} | {} |", names(list), changes(config), not.join(", "));
     }
-    text += "\n| preset | `scheduler` | `scheduler_config` | steps | guidance | as published for |\n|---|---|---|---|---|---|\n";
+    text += "\n| preset | `scheduler` | `scheduler_config` | steps | guidance | from the model card of |\n|---|---|---|---|---|---|\n";
     for p in PRESETS {
         let (config, guidance) = (changes(p.scheduler_config), p.guidance_scale);
         let _ = writeln!(

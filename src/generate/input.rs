@@ -84,12 +84,13 @@ impl FromStr for LoraArg {
     }
 }
 
-/// Parses `NAME=[canny:]PICTURE[:SCALE]`. What follows the last colon is a scale if it is a number.
+/// Parses `NAME=[modeN:][canny:]PICTURE[:SCALE]`. What follows the last colon is a scale if it is a number.
 #[derive(Debug, Clone)]
 pub struct ControlNetArg {
     name: String,
     picture: PathBuf,
     scale: Option<f64>,
+    mode: Option<i64>,
     canny: bool,
 }
 
@@ -98,6 +99,11 @@ impl FromStr for ControlNetArg {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, rest) = text.split_once('=').ok_or("should be NAME=PICTURE or NAME=PICTURE:SCALE")?;
+        let numbered = rest.strip_prefix("mode").and_then(|rest| {
+            let (number, rest) = rest.split_once(':')?;
+            Some((number.parse().ok()?, rest))
+        });
+        let (mode, rest) = numbered.map_or((None, rest), |(mode, rest)| (Some(mode), rest));
         let (rest, canny) = rest.strip_prefix("canny:").map_or((rest, false), |rest| (rest, true));
         let scaled = rest.rsplit_once(':').and_then(|(picture, scale)| {
             let scale = scale.parse().ok().filter(|scale: &f64| scale.is_finite())?;
@@ -107,7 +113,7 @@ impl FromStr for ControlNetArg {
         if name.is_empty() || picture.is_empty() {
             return Err("should be NAME=PICTURE or NAME=PICTURE:SCALE".to_owned());
         }
-        Ok(Self { name: name.to_owned(), picture: picture.into(), scale, canny })
+        Ok(Self { name: name.to_owned(), picture: picture.into(), scale, mode, canny })
     }
 }
 
@@ -121,6 +127,7 @@ impl ControlNetArg {
             path: self.name,
             image: picture("controlnet", &self.picture)?,
             scale: self.scale,
+            mode: self.mode,
             preprocess: self.canny.then(|| "canny".to_owned()),
             ..ControlNetRequest::default()
         })
@@ -150,6 +157,19 @@ impl FromStr for EmbeddingArg {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_controlnet_may_have_a_mode_edges_and_a_scale() {
+        for (text, expected) in [
+            ("net=x.png", ("net", "x.png", None, None, false)),
+            ("a/b=mode3:canny:x.png:0.5", ("a/b", "x.png", Some(0.5), Some(3), true)),
+            ("net=mode:x.png", ("net", "mode:x.png", None, None, false)),
+            ("net=mode1:modes.png", ("net", "modes.png", None, Some(1), false)),
+        ] {
+            let ControlNetArg { name, picture, scale, mode, canny } = text.parse().unwrap();
+            assert_eq!((&name[..], picture.to_str().unwrap(), scale, mode, canny), expected, "{text}");
+        }
+    }
 
     #[test]
     fn an_embedding_has_a_word_after_an_equals_sign() {

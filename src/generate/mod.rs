@@ -15,7 +15,7 @@ use clap::Parser;
 use glimpse_shared::{
     id::App,
     prompt::PromptSyntax,
-    request::{ImageRequest, OutputFormat, PreviewSource},
+    request::{ImageRequest, OutputFormat, PreviewSource, limits::ALPHA},
     shutdown::{self, Shutdown},
     telemetry::{self, LogConfig, LogFormat},
 };
@@ -93,10 +93,10 @@ pub struct Args {
     /// Sampler, steps and guidance for a model of few steps: lightning, turbo, hyper, lcm or dmd2.
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// A picture to start from: PNG, JPEG or WebP.
+    /// A picture to start from: PNG, JPEG, WebP or GIF (its first frame).
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// A mask of the same picture: white areas are repainted.
+    /// A mask of the same picture: white areas are repainted. `alpha`: where the picture is transparent.
     #[arg(long, value_name = "FILE", requires = "image")]
     mask: Option<PathBuf>,
     /// How much of the picture may change, above 0 to 1. [default: 0.3, with a mask 0.9999]
@@ -130,8 +130,8 @@ pub struct Args {
     loras: Vec<LoraArg>,
     /// A ControlNet of the ControlNet folder, its picture and its scale (0 to 2); may be repeated. Where it is allowed,
     /// the name may be `OWNER/NAME` on the Hub, `hf://…` or a URL without a query. `=canny:PICTURE` finds the edges of
-    /// the picture first. [default scale: 1]
-    #[arg(long = "controlnet", value_name = "NAME=[canny:]PICTURE[:SCALE]")]
+    /// the picture first, and `=mode3:PICTURE` says its kind for a union ControlNet. [default scale: 1]
+    #[arg(long = "controlnet", value_name = "NAME=[modeN:][canny:]PICTURE[:SCALE]")]
     controlnets: Vec<ControlNetArg>,
     /// An embedding (textual inversion) and its word in the prompts; may be repeated. A file of the folder of embeddings,
     /// or where it is allowed a URL or `hf://OWNER/NAME`. A URL with a query has no word here. [default word: the name of
@@ -226,7 +226,11 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
     let read = tokio::task::spawn_blocking(move || -> Result<_, Failure> {
         let picture = |flag, path: Option<PathBuf>| path.map(|path| input::picture(flag, &path)).transpose();
         let controlnets = args.controlnets.into_iter().map(ControlNetArg::read).collect::<Result<_, _>>()?;
-        let (image, mask) = (picture("image", args.image)?, picture("mask", args.mask)?);
+        let image = picture("image", args.image)?;
+        let mask = match args.mask {
+            Some(word) if word.as_os_str() == ALPHA => Some(ALPHA.to_owned()),
+            file => picture("mask", file)?,
+        };
         Ok((input::prompt(args.prompt)?, image, mask, controlnets))
     });
     let (prompt, image, mask, controlnets) = tokio::select! {

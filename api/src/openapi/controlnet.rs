@@ -1,8 +1,8 @@
 //! The ControlNets of a request.
 
 use glimpse_shared::request::limits::{
-    HIGH_THRESHOLD, LOW_THRESHOLD, MAX_CONTROLNET_SCALE, MAX_CONTROLNETS, MAX_LORA_NAME_CHARS,
-    MAX_LORA_URL_BYTES, MAX_THRESHOLD,
+    HIGH_THRESHOLD, LOW_THRESHOLD, MAX_CONTROLNET_MODE, MAX_CONTROLNET_SCALE, MAX_CONTROLNETS,
+    MAX_LORA_NAME_CHARS, MAX_LORA_URL_BYTES, MAX_THRESHOLD,
 };
 use serde_json::json;
 use utoipa::openapi::{
@@ -39,6 +39,13 @@ pub(super) fn controlnets(draft: &mut Draft, members: Members) -> RefOr<Schema> 
             "end",
             says(end(), "The share of the steps after which it has ended; above the start")
                 .default(Some(json!(1.0))),
+        )
+        .property(
+            "mode",
+            says(
+                integer(0, MAX_CONTROLNET_MODE),
+                "The kind of its picture, for a union ControlNet: diffusers' `control_mode`",
+            ),
         )
         .property(
             "preprocess",

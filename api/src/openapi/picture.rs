@@ -21,7 +21,8 @@ use super::{
     controlnet::controlnets,
     draft::Draft,
     field::{
-        boolean, closed, integer, member, number, number_above, of_form, one_of, picture_uri, string, text,
+        boolean, closed, integer, mask_uri, member, number, number_above, of_form, one_of, picture_uri,
+        string, text,
     },
     members::Members,
     sampler::{argument, scheduler_config},
@@ -119,8 +120,12 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
         ("image", says(picture_uri(), PICTURE).into()),
         (
             "mask",
-            says(picture_uri(), "A picture of any size, as `image`: white is repainted. Only with `image`")
-                .into(),
+            says(
+                mask_uri(),
+                "A picture of any size, as `image`: white is repainted. Or `alpha`: the transparent pixels of `image` are \
+                 repainted. Only with `image`",
+            )
+            .into(),
         ),
         ("strength", or(number_above(0.0, MAX_STRENGTH), strength, &strength_text).into()),
         (
@@ -176,8 +181,8 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
     ]
 }
 
-const PICTURE: &str = "A data URI of a PNG, JPEG or WebP with at most 12 MiB, 16777216 pixels, and 8192 pixels per \
-                       side; with `--allow-image-urls` also an http or https URL";
+const PICTURE: &str = "A data URI of a PNG, JPEG, WebP or GIF (its first frame) with at most 12 MiB, 16777216 pixels, \
+                       and 8192 pixels per side; with `--allow-image-urls` also an http or https URL";
 
 const SCHEDULER: &str = "A class of diffusers that a worker of the app offers (`GET /v1/workers`), with or without \
                          `Scheduler`, or one of its other names (docs/samplers.md). Without it the checkpoint's own";

@@ -19,6 +19,9 @@ pub const MAX_CONTROLNETS: usize = 3;
 /// The largest scale of a ControlNet.
 pub const MAX_CONTROLNET_SCALE: f64 = 2.0;
 
+/// The last kind of picture of a ControlNet of several.
+pub const MAX_CONTROLNET_MODE: u64 = 63;
+
 /// fal's fields of a ControlNet that change the picture and that nothing here implements.
 const NOT_IMPLEMENTED: [&str; 2] = ["mask_url", "ip_adapter_index"];
 
@@ -32,6 +35,8 @@ pub struct ControlNet {
     end: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     canny: Option<Canny>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mode: Option<u32>,
 }
 
 impl ControlNet {
@@ -63,6 +68,11 @@ impl ControlNet {
     /// The share of the steps after which it has ended: above [`ControlNet::start`], at most 1.
     pub fn end(&self) -> f64 {
         self.end
+    }
+
+    /// The kind of the picture, for a ControlNet of several: below 64.
+    pub fn mode(&self) -> Option<u32> {
+        self.mode
     }
 
     /// How the edges of the picture are found, if these are its picture.
@@ -155,13 +165,14 @@ impl Fields {
         let start = self.share(START, names, Least::From(0.0), 1.0);
         let end = self.share(END, names, Least::Above(0.0), 1.0);
         let canny = self.canny();
+        let mode = self.integer("mode", 0, MAX_CONTROLNET_MODE).map(|mode| mode as u32);
         let (from, to) = (start.map_or(0.0, |(_, share)| share), end.map_or(1.0, |(_, share)| share));
         if from >= to {
             // The field that was given.
             let field = end.or(start).map_or(END.0, |(field, _)| field);
             self.wrong(field, "empty_window", "The start should be below the end", &json!([from, to]));
         }
-        Some(ControlNet { path: path?, image: image?, scale, start: from, end: to, canny })
+        Some(ControlNet { path: path?, image: image?, scale, start: from, end: to, canny, mode })
     }
 
     /// Where one is. `OWNER/NAME` is also a name on the Hub, if a worker loads ControlNets from there: such a worker

@@ -51,7 +51,7 @@ pub struct ImageRequest {
     /// The input picture: a data URI, or a URL if the server fetches pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// The mask of the input picture: white is repainted.
+    /// The mask of the input picture: white is repainted; `alpha` is where it is transparent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
     /// The share of the steps that are run, above 0 to 1.
@@ -137,6 +137,9 @@ pub struct ControlNetRequest {
     /// The share of the steps after which it has ended; 1 if the request does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<f64>,
+    /// The kind of its picture, for a ControlNet of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<i64>,
     /// How its picture is made from the sent one: `canny`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<String>,

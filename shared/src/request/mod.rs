@@ -14,6 +14,7 @@ mod embedding;
 mod fal;
 mod field_error;
 mod fields;
+mod gif;
 mod image_request;
 mod input_image;
 mod jpeg;
