@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
-    needs::{CONTROLNETS, REQUIRED, SCHEDULER_CONFIG, SEEDS, WITHOUT},
+    needs::{CONTROLNET_MODES, CONTROLNETS, REQUIRED, SCHEDULER_CONFIG, SEEDS, WITHOUT},
     request::EMBEDDINGS,
     results::Results,
     store::SharedStore,
@@ -50,6 +50,9 @@ pub fn record(
             .map(str::to_owned),
     );
     features.extend(controlnets.map(|_| CONTROLNETS.to_owned()));
+    if controlnets.is_some() || loras.downloader.is_some() {
+        features.push(CONTROLNET_MODES.to_owned());
+    }
     WorkerRecord {
         id,
         app,

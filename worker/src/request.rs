@@ -105,6 +105,7 @@ fn control(
         path,
         image: decode("controlnets", controlnet.image())?,
         edges: controlnet.canny().map(|canny| EdgeThresholds { low: canny.low(), high: canny.high() }),
+        mode: controlnet.mode().map(|mode| mode as usize),
         scale: controlnet.scale(),
         start: controlnet.start(),
         end: controlnet.end(),

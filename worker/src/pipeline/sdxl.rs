@@ -169,7 +169,11 @@ impl Pipeline for SdxlPipeline {
         denoising.save()
     }
 
-    fn step(&self, batch: &mut [&mut SdxlDenoising]) -> Result<(), PipelineError> {
+    fn step_or_stop(
+        &self,
+        batch: &mut [&mut SdxlDenoising],
+        interrupt: Interrupt<'_>,
+    ) -> Result<(), PipelineError> {
         // One UNet call per size, length of the prompts, set of LoRAs and UNet, in the order of the jobs. A job with
         // ControlNets has one of its own.
         let mut waiting: Vec<&mut SdxlDenoising> = Vec::new();
@@ -177,7 +181,7 @@ impl Pipeline for SdxlPipeline {
             if self.progress(denoising).is_done() {
                 return Err(PipelineError::fault("a job was asked to step beyond its last step"));
             }
-            self.go_on(denoising)?;
+            self.go_on(denoising, interrupt)?;
             waiting.push(denoising);
         }
         while let Some(first) = waiting.first() {

@@ -143,7 +143,7 @@ impl Pipeline for Script {
         Ok(vec![scene.step as u8])
     }
 
-    fn step(&self, batch: &mut [&mut Scene]) -> Result<(), PipelineError> {
+    fn step_or_stop(&self, batch: &mut [&mut Scene], _interrupt: Interrupt<'_>) -> Result<(), PipelineError> {
         for scene in batch {
             self.gate.pass();
             match self.mishaps.get(scene.prompt.as_str()) {
