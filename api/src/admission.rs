@@ -199,6 +199,7 @@ fn offered<'a>(workers: impl Iterator<Item = &'a SeenWorker>) -> Option<Offer> {
         max_pixels: workers.iter().map(|worker| worker.record.max_pixels).max()?,
         schedulers: workers.iter().flat_map(|worker| worker.record.schedulers.iter().cloned()).collect(),
         lora_sources: workers.iter().flat_map(|worker| worker.record.lora_sources()).collect(),
+        controlnet_hub: workers.iter().any(|worker| worker.record.has_controlnet_hub()),
     })
 }
 
@@ -210,5 +211,6 @@ fn nothing() -> Offer {
         max_pixels: u64::MAX,
         schedulers: BTreeSet::new(),
         lora_sources: LoraSource::ALL.into(),
+        controlnet_hub: true,
     }
 }

@@ -16,6 +16,9 @@ pub(crate) fn name(feature: &str) -> String {
     if let Some(source) = from(LoraSource::feature_of_embeddings) {
         return format!("embeddings from {source}");
     }
+    if let Some(source) = from(LoraSource::feature_of_controlnets) {
+        return format!("ControlNets from {source}");
+    }
     match feature {
         CONTROLNETS => "ControlNets",
         "refiner" => "a refiner",
@@ -43,14 +46,15 @@ pub(crate) fn advice(needed: &NeededFeature, need_pictures: bool) -> String {
                                      makes no second pass: leave it out, or start a worker with a text-to-image model"
             .to_owned(),
         feature => {
-            let embeddings = |source: &LoraSource| source.feature_of_embeddings() == feature;
-            match LoraSource::ALL.into_iter().find(embeddings) {
-                Some(source) => {
-                    let flag = source.flag();
-                    no_worker(
-                        &format!("loads embeddings from {source}"),
-                        &format!("an operator allows it with {flag}"),
-                    )
+            let of = |name: fn(LoraSource) -> &'static str| {
+                LoraSource::ALL.into_iter().find(|source| name(*source) == feature)
+            };
+            let embeddings = of(LoraSource::feature_of_embeddings).map(|from| ("embeddings", from));
+            let controlnets = of(LoraSource::feature_of_controlnets).map(|from| ("ControlNets", from));
+            match embeddings.or(controlnets) {
+                Some((what, from)) => {
+                    let allowed = format!("an operator allows it with {}", from.flag());
+                    no_worker(&format!("loads {what} from {from}"), &allowed)
                 }
                 None => {
                     let has = format!("reads {}", name(feature));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use glimpse_shared::{
     job::WorkerRecord,
     needs::{CONTROLNETS, Capabilities, NeededFeature, Needs, REQUIRED, SEEDS, WITHOUT, Word, features_of},
-    request::{EMBEDDINGS, Embedding, FieldError, ImageSpec, Loc, Lora, LoraPath},
+    request::{ControlNet, EMBEDDINGS, Embedding, FieldError, ImageSpec, Loc, Lora, LoraPath},
 };
 use serde_json::{Value, json};
 
@@ -248,12 +248,15 @@ impl<'a> Asked<'a> {
         let embeddings = self.spec.embeddings().iter().enumerate();
         let embeddings = embeddings.filter(|(_, embedding)| elsewhere(embedding));
         errors.extend(embeddings.map(|(index, embedding)| error(EMBEDDINGS, index, embedding.path())));
+        let elsewhere = |net: &ControlNet| net.path().source().is_some() && net.feature() == needed.feature;
+        let controlnets = self.spec.controlnets().iter().enumerate().filter(|(_, net)| elsewhere(net));
+        errors.extend(controlnets.map(|(index, net)| error(CONTROLNETS, index, net.path())));
         if errors.is_empty() {
             let input = match needed.field {
                 "scheduler_config" => Value::Object(self.spec.scheduler_config().clone()),
                 "loras" => json!(self.spec.loras()),
                 // Without the pictures.
-                CONTROLNETS => self.spec.controlnets().iter().map(|net| net.path().as_str()).collect(),
+                CONTROLNETS => self.spec.controlnets().iter().map(|net| net.path().full_text()).collect(),
                 EMBEDDINGS => json!(self.spec.embeddings()),
                 SEEDS => json!(self.spec.seeds()),
                 "prompt_syntax" => json!(self.spec.prompt_syntax()),

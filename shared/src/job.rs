@@ -259,6 +259,11 @@ impl WorkerRecord {
         let offers = |source: &LoraSource| self.features.iter().any(|word| word == source.feature());
         LoraSource::ALL.into_iter().filter(offers).collect()
     }
+
+    /// Whether it loads ControlNets from the Hugging Face Hub.
+    pub fn has_controlnet_hub(&self) -> bool {
+        self.features.iter().any(|word| word == LoraSource::Hub.feature_of_controlnets())
+    }
 }
 
 /// What a worker is doing.

@@ -8,13 +8,14 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use crate::request::CONTROLNETS;
 use crate::request::{EMBEDDINGS, ImageSpec, Lora, LoraSource};
 
 /// The feature of a worker that reads `scheduler_config`.
 pub const SCHEDULER_CONFIG: &str = "scheduler_config";
 
-/// The feature of a worker with a folder of ControlNets.
-pub const CONTROLNETS: &str = "controlnets";
+/// The feature of a worker that reads the `mode` of a ControlNet.
+pub const CONTROLNET_MODES: &str = "controlnet_modes";
 
 /// The feature of a worker that gives each picture its own seed.
 pub const SEEDS: &str = "seeds";
@@ -66,6 +67,7 @@ pub struct NeededFeature {
 /// The features that a request needs and that workers of the release before do not have: they would ignore the field.
 pub fn features_of(spec: &ImageSpec) -> impl Iterator<Item = NeededFeature> {
     let embeds = |feature| spec.embeddings().iter().any(|embedding| embedding.feature() == feature);
+    let controls = |feature| spec.controlnets().iter().any(|controlnet| controlnet.feature() == feature);
     let from = |source| spec.loras().iter().any(|lora| lora.path().source() == Some(source));
     [
         (SCHEDULER_CONFIG, "scheduler_config", !spec.scheduler_config().is_empty()),
@@ -79,7 +81,18 @@ pub fn features_of(spec: &ImageSpec) -> impl Iterator<Item = NeededFeature> {
         ("lora_scales", "loras", spec.loras().iter().any(Lora::has_scales_of_parts)),
         (LoraSource::Hub.feature(), "loras", from(LoraSource::Hub)),
         (LoraSource::Urls.feature(), "loras", from(LoraSource::Urls)),
-        (CONTROLNETS, "controlnets", !spec.controlnets().is_empty()),
+        (CONTROLNETS, CONTROLNETS, controls(CONTROLNETS)),
+        (
+            LoraSource::Hub.feature_of_controlnets(),
+            CONTROLNETS,
+            controls(LoraSource::Hub.feature_of_controlnets()),
+        ),
+        (
+            LoraSource::Urls.feature_of_controlnets(),
+            CONTROLNETS,
+            controls(LoraSource::Urls.feature_of_controlnets()),
+        ),
+        (CONTROLNET_MODES, CONTROLNETS, spec.controlnets().iter().any(|net| net.mode().is_some())),
         (EMBEDDINGS, EMBEDDINGS, embeds(EMBEDDINGS)),
         (
             LoraSource::Hub.feature_of_embeddings(),

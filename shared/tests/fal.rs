@@ -20,6 +20,7 @@ fn check_of(body: Value, task: Task, native: u32) -> Result<ImageSpec, Vec<Field
         max_pixels: 1024 * 1024,
         schedulers: Default::default(),
         lora_sources: Default::default(),
+        controlnet_hub: false,
     };
     let body = parse_object(body.to_string().as_bytes())?;
     ImageSpec::check(body, &offer, Dialect { defaults, names: Names::Fal(task) })
@@ -159,14 +160,11 @@ fn what_would_change_the_picture_is_refused_by_its_name() {
         ("ip_adapter", json!({ "path": "ip" })),
         ("prompt_weighting", json!(true)),
         ("model_name", json!("owner/name")),
-        ("eta", json!(0.5)),
-        ("timesteps", json!({ "method": "array", "array": [999] })),
         ("ip_adapters", json!([{}])),
         ("ip_adapter_scale", json!(0)),
         ("noise_strength", json!(0.0)),
         ("model_name", json!("default")),
         ("model_name", json!(false)),
-        ("sigmas", json!({ "method": "default", "array": [0] })),
         ("prediction_type", json!("v_prediction")),
         ("model_architecture", json!("sd")),
         ("preserve_aspect_ratio", json!(true)),
@@ -192,6 +190,45 @@ fn what_would_change_the_picture_is_refused_by_its_name() {
 }
 
 #[test]
+fn lists_of_a_sampler_have_fals_form_or_ours() {
+    let spec = |body: Value| {
+        let spec = check(body).unwrap();
+        (Value::Object(spec.scheduler_config().clone()), spec.num_inference_steps())
+    };
+    // A list of fal's replaces the number of steps.
+    let timesteps =
+        json!({ "timesteps": { "method": "array", "array": [999, 500] }, "num_inference_steps": 30 });
+    assert_eq!(spec(timesteps), (json!({ "timesteps": [999, 500] }), 2));
+    let sigmas =
+        json!({ "sigmas": { "method": "array", "array": [14.5, 3, 0] }, "eta": 0.5, "timesteps": {} });
+    assert_eq!(spec(sigmas), (json!({ "sigmas": [14.5, 3, 0], "eta": 0.5 }), 2));
+    assert_eq!(spec(json!({ "sigmas": [9, 0], "scheduler_config": { "sigmas": [9.0, 0] } })).1, 1);
+    let defaults = json!({
+        "eta": 0.0, "sigmas": { "method": "default", "array": [3, 4] }, "timesteps": { "array": [1] },
+        "scheduler_config": { "eta": 0.5 },
+    });
+    assert_eq!(spec(defaults), (json!({ "eta": 0.5 }), 20));
+    for (body, place, kind) in [
+        (json!({ "sigmas": { "method": "array" } }), "sigmas.array", "missing"),
+        (json!({ "sigmas": { "method": "arrays", "array": [1, 0] } }), "sigmas.method", "one_of"),
+        (json!({ "sigmas": { "method": "array", "array": [1, 2] } }), "sigmas.array", "not_descending"),
+        (json!({ "timesteps": { "method": "array", "array": [1000] } }), "timesteps.array", "entry"),
+        (json!({ "timesteps": "x" }), "timesteps", "list_type"),
+        (json!({ "eta": { "method": "array" } }), "eta", "float_type"),
+        (json!({ "eta": 0.5, "scheduler_config": { "eta": 0.25 } }), "eta", "excluded"),
+        (
+            json!({ "sigmas": { "method": "array", "array": [9, 0] }, "scheduler_config": { "sigmas": [8, 0] } }),
+            "sigmas",
+            "excluded",
+        ),
+        (json!({ "sigmas": [9, 0], "timesteps": [9] }), "sigmas", "excluded"),
+        (json!({ "sigmas": [9, 0], "num_inference_steps": 2 }), "sigmas", "steps_differ"),
+    ] {
+        assert_eq!(errors(check(body.clone())), error(place, kind), "{body}");
+    }
+}
+
+#[test]
 fn a_controlnet_has_fals_names_and_ours() {
     let net = |members: Value| {
         let mut net = json!({ "path": "diffusers/canny", "image_url": png() });
@@ -200,7 +237,7 @@ fn a_controlnet_has_fals_names_and_ours() {
     };
     let spec = net(json!({})).unwrap();
     let read = &spec.controlnets()[0];
-    assert_eq!((read.path().as_str(), read.image().width()), ("diffusers/canny", 64));
+    assert_eq!((read.path().full_text(), read.image().width()), ("diffusers/canny".to_owned(), 64));
     assert_eq!((read.scale(), read.start(), read.end(), read.canny()), (1.0, 0.0, 1.0, None));
     let theirs =
         json!({ "conditioning_scale": 0.5, "start_percentage": 0.1, "end_percentage": 0.8, "variant": "x" });
@@ -215,7 +252,7 @@ fn a_controlnet_has_fals_names_and_ours() {
     assert_eq!(net(ours).unwrap().controlnets()[0].scale(), 0.25);
     assert!(net(json!({ "mask_url": null, "guess_mode": false, "control_image_url": "" })).is_ok());
     for (members, field, kind) in [
-        (json!({ "path": "https://example.com/a" }), "path", "controlnet_name"),
+        (json!({ "path": "https://me:x@example.com/a" }), "path", "controlnet_name"),
         (json!({ "image_url": null }), "image_url", "missing"),
         (json!({ "image_url": "https://example.com/a" }), "image_url", "feature_not_supported"),
         (json!({ "conditioning_scale": 2.5 }), "conditioning_scale", "less_than_equal"),

@@ -1,6 +1,7 @@
 //! The rules of a request, at their limits.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use glimpse_shared::needs::{Needs, Word};
 use glimpse_shared::request::{
     Defaults, FieldError, ImageSpec, Loc, Lora, LoraPath, LoraSource, MAX_SEED, Offer, OutputFormat,
     PreviewSource, Unknown, parse_object,
@@ -14,12 +15,17 @@ fn offer() -> Offer {
         max_pixels: 1024 * 1024,
         schedulers: ["EulerDiscreteScheduler".to_owned(), "DDIMScheduler".to_owned()].into(),
         lora_sources: Default::default(),
+        controlnet_hub: false,
     }
 }
 
 fn check_as(body: Value, unknown: Unknown) -> Result<ImageSpec, Vec<FieldError>> {
+    check_for(body, unknown, &offer())
+}
+
+fn check_for(body: Value, unknown: Unknown, offer: &Offer) -> Result<ImageSpec, Vec<FieldError>> {
     let object = parse_object(body.to_string().as_bytes())?;
-    ImageSpec::check(object, &offer(), Defaults { unknown, preview_source: PreviewSource::Latents })
+    ImageSpec::check(object, offer, Defaults { unknown, preview_source: PreviewSource::Latents })
 }
 
 fn check(body: Value) -> Result<ImageSpec, Vec<FieldError>> {
@@ -387,7 +393,7 @@ fn controlnets_are_read_with_their_pictures_and_windows() {
     assert!(plain.affinity().is_none() && spec.affinity().is_some());
     for (members, field, kind) in [
         (json!({ "path": "../x" }), "path", "controlnet_name"),
-        (json!({ "path": "hf://owner/name" }), "path", "controlnet_name"),
+        (json!({ "path": "hf://owner" }), "path", "controlnet_name"),
         (json!({ "path": null }), "path", "missing"),
         (json!({ "image": null }), "image", "missing"),
         (json!({ "image": "x" }), "image", "image_load_error"),
@@ -407,6 +413,35 @@ fn controlnets_are_read_with_their_pictures_and_windows() {
     }
     let four = json!({ "prompt": "x", "controlnets": vec![net(json!({})); 4] });
     assert_eq!(check(four).unwrap_err()[0].kind, "sequence_too_long");
+}
+
+/// `OWNER/NAME` is a folder, and on the Hub too if a worker loads ControlNets from there.
+#[test]
+fn a_controlnet_is_in_the_folder_on_the_hub_or_at_a_url() {
+    let spec = |path: &str, controlnet_hub: bool| {
+        let offer = Offer { controlnet_hub, ..offer() };
+        let body = json!({ "prompt": "x", "controlnets": [{ "path": path, "image": png() }] });
+        check_for(body, Unknown::Refused, &offer).unwrap()
+    };
+    let url = "https://example.com/net.safetensors?token=x";
+    for (path, controlnet_hub, full, word) in [
+        ("canny", true, "canny", "controlnets"),
+        ("xinsir/canny", false, "xinsir/canny", "controlnets"),
+        ("xinsir/canny", true, "hf://xinsir/canny", "controlnet_hub"),
+        ("xinsir/canny.safetensors", true, "xinsir/canny.safetensors", "controlnets"),
+        ("hf://xinsir/canny@main", false, "hf://xinsir/canny@main", "controlnet_hub"),
+        (url, true, url, "controlnet_urls"),
+    ] {
+        let spec = spec(path, controlnet_hub);
+        assert_eq!(spec.controlnets()[0].path().full_text(), full);
+        let needs = Needs::of(&spec);
+        let words: Vec<_> = needs.words().cloned().collect();
+        assert_eq!(words, [Word::feature(word)], "{path}");
+        assert!(!spec.controlnets()[0].path().to_string().contains("token"));
+    }
+    // As the release before stored it.
+    let stored = serde_json::to_value(spec("xinsir/canny", false)).unwrap();
+    assert_eq!(stored["controlnets"][0]["path"], "xinsir/canny");
 }
 
 #[test]

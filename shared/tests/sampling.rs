@@ -26,6 +26,7 @@ fn offering(schedulers: impl IntoIterator<Item = String>) -> Offer {
         max_pixels: 1024 * 1024,
         schedulers: schedulers.into_iter().collect(),
         lora_sources: Default::default(),
+        controlnet_hub: false,
     }
 }
 
@@ -153,14 +154,14 @@ fn explicit_settings_win_over_a_name_and_a_preset() {
 
     let euler = Some("EulerDiscreteScheduler".to_owned());
     let trailing = json!({ "timestep_spacing": "trailing" });
-    assert_eq!(chosen(json!({ "preset": "lightning" })), (euler.clone(), trailing.clone(), 4, 1.0));
+    assert_eq!(chosen(json!({ "preset": "lightning" })), (euler.clone(), trailing.clone(), 4, 0.0));
     let explicit = json!({
         "preset": "lightning", "num_inference_steps": 8, "guidance_scale": 1.5,
         "scheduler_config": { "timestep_spacing": "leading" },
     });
     assert_eq!(chosen(explicit), (euler, json!({ "timestep_spacing": "leading" }), 8, 1.5));
     let ddim = chosen(json!({ "preset": "lightning", "scheduler": "DDIM" }));
-    assert_eq!(ddim, (Some("DDIMScheduler".to_owned()), trailing, 4, 1.0));
+    assert_eq!(ddim, (Some("DDIMScheduler".to_owned()), trailing, 4, 0.0));
 
     let lcm = Some("LCMScheduler".to_owned());
     let listed = json!({ "timesteps": [999, 749, 499, 249] });
@@ -195,6 +196,50 @@ fn the_steps_are_those_of_a_list() {
     let errors = with(json!({ "timesteps": [999, 0] }), json!(20)).unwrap_err();
     let loc = serde_json::to_value(&errors[0].loc).unwrap();
     assert_eq!((loc, errors[0].kind), (json!(["body", "scheduler_config", "timesteps"]), "steps_differ"));
+}
+
+#[test]
+fn a_request_itself_may_have_the_arguments_of_a_sampler() {
+    let sigmas = json!([14.6, 3, 0.5, 0]);
+    let inside =
+        chosen(json!({ "scheduler": "euler", "scheduler_config": { "sigmas": sigmas, "eta": 0.5 } }));
+    assert_eq!(chosen(json!({ "scheduler": "euler", "sigmas": sigmas, "eta": 0.5 })), inside);
+    // The same value twice is no contradiction.
+    let twice =
+        json!({ "scheduler": "euler", "sigmas": sigmas, "eta": 0.5, "scheduler_config": { "eta": 0.5 } });
+    assert_eq!(chosen(twice), inside);
+    let (_, config, steps, _) =
+        chosen(json!({ "timesteps": [999, 500], "scheduler_config": { "s_churn": 1 } }));
+    assert_eq!((config, steps), (json!({ "timesteps": [999, 500], "s_churn": 1.0 }), 2));
+    // The list of a preset gives way.
+    assert_eq!(
+        chosen(json!({ "preset": "dmd2", "timesteps": [999, 0] })).1,
+        json!({ "timesteps": [999, 0] })
+    );
+    let at = |place: &[&str]| json!([&["body"], place].concat());
+    for (body, place, kind) in [
+        (json!({ "sigmas": [3] }), at(&["sigmas"]), "sequence_too_short"),
+        (json!({ "sigmas": { "method": "array", "array": [3, 0] } }), at(&["sigmas"]), "list_type"),
+        (json!({ "timesteps": [1000] }), at(&["timesteps"]), "entry"),
+        (json!({ "eta": 2 }), at(&["eta"]), "less_than_equal"),
+        (json!({ "eta": 0.5, "scheduler_config": { "eta": 0.25 } }), at(&["eta"]), "excluded"),
+        (json!({ "sigmas": [3, 0], "scheduler_config": { "timesteps": [9] } }), at(&["sigmas"]), "excluded"),
+        (
+            json!({ "timesteps": [9], "scheduler_config": { "sigmas": [3, 0] } }),
+            at(&["scheduler_config", "sigmas"]),
+            "excluded",
+        ),
+        (
+            json!({ "sigmas": [3, 0], "scheduler_config": { "use_beta_sigmas": true } }),
+            at(&["sigmas"]),
+            "excluded",
+        ),
+        (json!({ "timesteps": [999, 0], "num_inference_steps": 3 }), at(&["timesteps"]), "steps_differ"),
+    ] {
+        let errors = check(body).unwrap_err();
+        let found = (serde_json::to_value(&errors[0].loc).unwrap(), errors[0].kind);
+        assert_eq!((errors.len(), found), (1, (place, kind)), "{errors:?}");
+    }
 }
 
 #[test]
@@ -291,7 +336,7 @@ fn tables() -> String {
         let not: Vec<_> = not.iter().map(|class| class.trim_end_matches("Scheduler")).collect();
         let _ = writeln!(text, "| {} | {} | {} |", names(list), changes(config), not.join(", "));
     }
-    text += "\n| preset | `scheduler` | `scheduler_config` | steps | guidance | as published for |\n|---|---|---|---|---|---|\n";
+    text += "\n| preset | `scheduler` | `scheduler_config` | steps | guidance | from the model card of |\n|---|---|---|---|---|---|\n";
     for p in PRESETS {
         let (config, guidance) = (changes(p.scheduler_config), p.guidance_scale);
         let _ = writeln!(

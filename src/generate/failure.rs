@@ -62,7 +62,7 @@ const OTHERS: [(&str, &str); 4] = [
     ("embeddings", "embedding"),
 ];
 /// Fields with a flag of the same name (with hyphens).
-const FLAGS: [&str; 25] = [
+const FLAGS: [&str; 28] = [
     "negative_prompt",
     "width",
     "height",
@@ -84,6 +84,9 @@ const FLAGS: [&str; 25] = [
     "num_images",
     "scheduler",
     "scheduler_config",
+    "sigmas",
+    "timesteps",
+    "eta",
     "preset",
     "preview_every",
     "preview_source",

@@ -117,8 +117,8 @@ impl FromStr for LoraArg {
     }
 }
 
-/// Parses `NAME=[canny:]PICTURE[:SCALE][:MEMBER=NUMBER]…`. What follows the last colon before the members is a scale if it
-/// is a number.
+/// Parses `NAME=[modeN:][canny:]PICTURE[:SCALE][:MEMBER=NUMBER]…`. What follows the last colon before the members is a scale
+/// if it is a number.
 #[derive(Debug, Clone)]
 pub struct ControlNetArg {
     picture: PathBuf,
@@ -130,11 +130,16 @@ impl FromStr for ControlNetArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const FORM: &str = "should be NAME=PICTURE or NAME=canny:PICTURE, and after it :SCALE, :start=0.2, :end=0.8, \
+        const FORM: &str = "should be NAME=PICTURE, NAME=canny:PICTURE or NAME=mode3:PICTURE, and after it :SCALE, :start=0.2, :end=0.8, \
                             :low_threshold=100 or :high_threshold=200 where they are wanted";
         let (name, rest) = text.split_once('=').ok_or(FORM)?;
         let names = ["start", "end", "low_threshold", "high_threshold"];
         let (rest, [start, end, low_threshold, high_threshold]) = members(rest, names)?;
+        let numbered = rest.strip_prefix("mode").and_then(|rest| {
+            let (number, rest) = rest.split_once(':')?;
+            Some((number.parse().ok()?, rest))
+        });
+        let (mode, rest) = numbered.map_or((None, rest), |(mode, rest)| (Some(mode), rest));
         let (rest, canny) = rest.strip_prefix("canny:").map_or((rest, false), |rest| (rest, true));
         let scaled = rest.rsplit_once(':').and_then(|(picture, scale)| Some((picture, finite(scale)?)));
         let (picture, scale) = scaled.map_or((rest, None), |(picture, scale)| (picture, Some(scale)));
@@ -144,6 +149,7 @@ impl FromStr for ControlNetArg {
         let request = ControlNetRequest {
             path: name.to_owned(),
             scale,
+            mode,
             start,
             end,
             preprocess: canny.then(|| "canny".to_owned()),
@@ -188,6 +194,21 @@ impl FromStr for EmbeddingArg {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_controlnet_may_have_a_mode_edges_and_a_scale() {
+        for (text, expected) in [
+            ("net=x.png", ("net", "x.png", None, None, false)),
+            ("a/b=mode3:canny:x.png:0.5", ("a/b", "x.png", Some(0.5), Some(3), true)),
+            ("net=mode:x.png", ("net", "mode:x.png", None, None, false)),
+            ("net=mode1:modes.png", ("net", "modes.png", None, Some(1), false)),
+        ] {
+            let ControlNetArg { picture, request } = text.parse().unwrap();
+            let ControlNetRequest { path, scale, mode, preprocess, .. } = request;
+            let found = (&path[..], picture.to_str().unwrap(), scale, mode, preprocess.is_some());
+            assert_eq!(found, expected, "{text}");
+        }
+    }
 
     #[test]
     fn an_embedding_has_a_word_after_an_equals_sign() {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use glimpse_shared::request::{Defaults, ImageRequest, ImageSpec, Offer, PreviewSource, Unknown};
+use glimpse_shared::request::{Defaults, ImageRequest, ImageSpec, LoraSource, Offer, PreviewSource, Unknown};
 use glimpse_worker::{
     checkpoints::Checkpoints,
     config::ModelConfig,
     engine::{Engine, Order},
-    loras::{Downloaded, LoraError, Loras},
+    loras::{Downloaded, Loras},
     outbox::Outbox,
     pipeline::{self, PipelineError},
     reporter, request, runner,
@@ -36,10 +36,10 @@ pub async fn make(
         .await
         .map_err(|error| Failure::BadInput(error.to_string()))?;
     let spec = check(request, &offers, &loras)?;
-    let downloaded = match loras.download(&spec) {
+    let downloaded = match loras.download(&spec, controlnets.as_ref()) {
         Some(download) => download.await.map_err(|error| match error {
-            LoraError::Bad(_) | LoraError::BadEmbedding(_) => Failure::BadInput(error.to_string()),
-            LoraError::Fault(_) => Failure::Job(error.to_string()),
+            _ if error.is_bad() => Failure::BadInput(error.to_string()),
+            _ => Failure::Job(error.to_string()),
         })?,
         None => Downloaded::default(),
     };
@@ -123,6 +123,7 @@ fn check(
         max_pixels: offers.max_pixels,
         schedulers: offers.schedulers.iter().cloned().collect(),
         lora_sources: loras.sources(),
+        controlnet_hub: loras.sources().contains(&LoraSource::Hub),
     };
     let Value::Object(body) = serde_json::to_value(request).map_err(Failure::unforeseen)? else {
         return Err(Failure::unforeseen("the request is not a JSON object"));

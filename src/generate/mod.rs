@@ -15,7 +15,7 @@ use clap::Parser;
 use glimpse_shared::{
     id::App,
     prompt::PromptSyntax,
-    request::{ImageRequest, OutputFormat, PreviewSource},
+    request::{ImageRequest, OutputFormat, PreviewSource, limits::ALPHA},
     shutdown::{self, Shutdown},
     telemetry::{self, LogConfig, LogFormat},
 };
@@ -81,13 +81,22 @@ pub struct Args {
     /// Changes to the sampler's configuration, such as `{"timestep_spacing":"trailing"}`.
     #[arg(long, value_name = "JSON", value_parser = json)]
     scheduler_config: Option<Value>,
+    /// The noise levels of the steps, separated by commas; the last is that after the last step.
+    #[arg(long, value_name = "LEVEL,…", value_delimiter = ',', allow_negative_numbers = true, value_parser = finite)]
+    sigmas: Vec<f64>,
+    /// The timesteps of the steps, 999 to 0, separated by commas.
+    #[arg(long, value_name = "T,…", value_delimiter = ',', allow_negative_numbers = true)]
+    timesteps: Vec<i64>,
+    /// How much noise a step adds, for the samplers that have it, 0 to 1.
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = finite)]
+    eta: Option<f64>,
     /// Sampler, steps and guidance for a model of few steps: lightning, turbo, hyper, lcm or dmd2.
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// A picture to start from: PNG, JPEG or WebP.
+    /// A picture to start from: PNG, JPEG, WebP or GIF (its first frame).
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// A mask of the same picture: white areas are repainted.
+    /// A mask of the same picture: white areas are repainted. `alpha`: where the picture is transparent.
     #[arg(long, value_name = "FILE", requires = "image")]
     mask: Option<PathBuf>,
     /// How much of the picture may change, above 0 to 1. [default: 0.3, with a mask 0.9999]
@@ -120,10 +129,11 @@ pub struct Args {
     /// [default scale: 1]
     #[arg(long = "lora", value_name = "NAME[:SCALE][:MEMBER=NUMBER]…")]
     loras: Vec<LoraArg>,
-    /// A ControlNet of the ControlNet folder, its picture and its scale (0 to 2); may be repeated. `=canny:PICTURE`
-    /// finds the edges of the picture first. The members `start`, `end`, `low_threshold` and `high_threshold` follow as
-    /// `:end=0.5`. [default scale: 1]
-    #[arg(long = "controlnet", value_name = "NAME=[canny:]PICTURE[:SCALE][:MEMBER=NUMBER]…")]
+    /// A ControlNet of the ControlNet folder, its picture and its scale (0 to 2); may be repeated. Where it is allowed,
+    /// the name may be `OWNER/NAME` on the Hub, `hf://…` or a URL without a query. `=canny:PICTURE` finds the edges of
+    /// the picture first, and `=mode3:PICTURE` says its kind for a union ControlNet. The members `start`, `end`,
+    /// `low_threshold` and `high_threshold` follow as `:end=0.5`. [default scale: 1]
+    #[arg(long = "controlnet", value_name = "NAME=[modeN:][canny:]PICTURE[:SCALE][:MEMBER=NUMBER]…")]
     controlnets: Vec<ControlNetArg>,
     /// An embedding (textual inversion) and its word in the prompts; may be repeated. A file of the folder of embeddings,
     /// or where it is allowed a URL or `hf://OWNER/NAME`. A URL with a query has no word here. [default word: the name of
@@ -221,7 +231,11 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
     let read = tokio::task::spawn_blocking(move || -> Result<_, Failure> {
         let picture = |flag, path: Option<PathBuf>| path.map(|path| input::picture(flag, &path)).transpose();
         let controlnets = args.controlnets.into_iter().map(ControlNetArg::read).collect::<Result<_, _>>()?;
-        let (image, mask) = (picture("image", args.image)?, picture("mask", args.mask)?);
+        let image = picture("image", args.image)?;
+        let mask = match args.mask {
+            Some(word) if word.as_os_str() == ALPHA => Some(ALPHA.to_owned()),
+            file => picture("mask", file)?,
+        };
         Ok((input::prompt(args.prompt)?, image, mask, controlnets))
     });
     let (prompt, image, mask, controlnets) = tokio::select! {
@@ -255,6 +269,9 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         num_images: args.num_images,
         scheduler: args.scheduler,
         scheduler_config: args.scheduler_config,
+        sigmas: args.sigmas,
+        timesteps: args.timesteps,
+        eta: args.eta,
         preset: args.preset,
         preview_every: args.preview_every,
         preview_source: args.preview_source,

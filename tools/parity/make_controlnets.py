@@ -1,15 +1,16 @@
 """What a checkpoint makes with ControlNets.
 
-    python make_controlnets.py FIXTURES        # e.g. worker/tests/parity; needs opencv-python-headless and
-                                               # make_fixtures.py's needs
+    python make_controlnets.py FIXTURES [CASES]  # e.g. worker/tests/parity; needs opencv-python-headless and
+                                                 # make_fixtures.py's needs; CASES, a regular expression, are cases alone
 
 Writes into FIXTURES/controlnets: two small ControlNets with random weights, `edges` (as large as the checkpoint's UNet
-asks for) and `small` (without attention and without text, blue first); `cases.json` and `cases/`, requests with them;
+asks for), `small` (without attention and without text, blue first) and `union` (of three kinds of pictures); `cases.json` and `cases/`, requests with them;
 `sgm_names.json`, SGM's name of each tensor of `edges`, from which diffusers reads them again; and `canny.safetensors`,
 what OpenCV's `Canny` makes of pictures (`edges.NUMBER.LOW.HIGH` of `picture.NUMBER`).
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -17,12 +18,13 @@ import cv2
 import make_fixtures as mf
 import numpy as np
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, ControlNetUnionModel
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from safetensors.torch import save_file
 
 GAINS = [(r"controlnet_(down|mid)_block", 0.6), (r"controlnet_cond_embedding\.conv_out", 0.5),
          (r"controlnet_cond_embedding", 1.6), *mf.UNET_GAINS]
+UNION_GAINS = [(r"controlnet_(down|mid)_block", 0.3), (r"spatial_ch_projs", 0.5), (r"in_proj_weight", 1.5), *GAINS]
 HINTS = (4, 6, 8, 12)
 
 
@@ -43,8 +45,16 @@ def nets(fixtures, out):
         **config, "down_block_types": ("DownBlock2D",) * 3, "mid_block_type": "UNetMidBlock2D",
         "addition_embed_type": None, "addition_time_embed_dim": None, "projection_class_embeddings_input_dim": None,
         "controlnet_conditioning_channel_order": "bgr", "conditioning_embedding_out_channels": (3, 4, 6, 8)})
-    for name, net in (("edges", edges), ("small", small)):
-        mf.init_model(net.float(), GAINS, f"controlnet/{name}")
+    union = ControlNetUnionModel.from_config({
+        **config, "num_control_type": 3, "num_trans_channel": config["block_out_channels"][0],
+        "num_proj_channel": config["block_out_channels"][0], "num_trans_head": 3, "num_trans_layer": 2})
+    for name, net in (("edges", edges), ("small", small), ("union", union)):
+        # `init_model` draws the tensors of modules
+        tasks = net._parameters.pop("task_embedding", None)
+        mf.init_model(net.float(), GAINS if tasks is None else UNION_GAINS, f"controlnet/{name}")
+        if tasks is not None:
+            drawn = np.random.RandomState(77).standard_normal(tuple(tasks.shape)).astype(np.float32)
+            net.task_embedding = torch.nn.Parameter(torch.from_numpy(drawn))
         # float16 alone, to keep the folder small; in float32 both sides compute with the same rounded weights
         net.half().save_pretrained(out / name, variant="fp16")
     sgm = {sgm_name(name): tensor for name, tensor in edges.state_dict().items()}
@@ -95,6 +105,8 @@ def sgm_name(name):
 
 EDGES = {"path": "edges", "image": "control_u8"}
 SMALL = {"path": "small", "image": "control_2_u8"}
+UNION = {"path": "union", "image": "control_u8"}
+UNION_2 = {"path": "union", "image": "control_2_u8"}
 BASE = {"prompt": mf.P_FOX, "negative_prompt": mf.N_BAD, "guidance_scale": 5.0, "height": 48, "width": 40,
         "preview_steps": []}
 CASES = [
@@ -113,18 +125,33 @@ CASES = [
      "scheduler": {"_class_name": "EulerAncestralDiscreteScheduler"}, "controlnets": [{**EDGES, "scale": 2.0}]},
     {**BASE, "name": "control_fp16weights", "seed": 48, "steps": 4, "weights": "fp16",
      "controlnets": [{**EDGES, "end": 0.5}, SMALL]},
+    {**BASE, "name": "control_union", "seed": 50, "steps": 4, "controlnets": [
+        {**UNION, "mode": 1, "scale": 0.9, "end": 0.8}]},
+    {**BASE, "name": "control_union_two", "seed": 51, "steps": 5, "num_images_per_prompt": 2, "height": 32,
+     "scheduler": {"_class_name": "EulerAncestralDiscreteScheduler"},
+     "controlnets": [{**UNION, "mode": 2, "scale": 0.7}, {**UNION_2, "mode": 0, "start": 0.2}]},
+    {**BASE, "name": "control_union_img2img", "seed": 52, "steps": 6, "pipeline": "img2img", "strength": 0.7,
+     "controlnets": [{**UNION, "mode": 0}]},
+    # The windows count the steps after `denoising_end` too.
+    {**BASE, "name": "control_end", "seed": 53, "steps": 8, "denoising_end": 0.6, "controlnets": [
+        {**EDGES, "start": 0.2, "end": 0.7}, {**SMALL, "end": 0.4}]},
     # The picture has another size, and is resized by Pillow.
     {**BASE, "name": "control_resized", "seed": 49, "steps": 2, "picture": [61, 83], "controlnets": [EDGES]},
 ]
 
 
-def cases(fixtures, out):
+def cases(fixtures, out, only):
     (out / "cases").mkdir(exist_ok=True)
-    models = {name: ControlNetModel.from_pretrained(out / name, variant="fp16", torch_dtype=torch.float32).eval()
-              for name in ("edges", "small")}
+    kinds = {"edges": ControlNetModel, "small": ControlNetModel, "union": ControlNetUnionModel}
+    models = {name: kind.from_pretrained(out / name, variant="fp16", torch_dtype=torch.float32).eval()
+              for name, kind in kinds.items()}
     index = []
+    old = {case["name"]: case for case in json.loads((out / "cases.json").read_text())} if only else {}
     pipes = {weights: mf.load_pipe(fixtures, weights) for weights in ("fp32", "fp16")}
     for case in CASES:
+        if only and not re.search(only, case["name"]):
+            index.append(old[case["name"]])
+            continue
         case = dict(case)
         size = case.pop("picture", (case["height"], case["width"]))
         given = [(models[control["path"]], picture(*size, case["seed"] + number))
@@ -135,7 +162,7 @@ def cases(fixtures, out):
         without = mf.run_case(pipe, taesd, dict(pipe.scheduler.config), plain)[0]
         last = f"latents.{info['unet_steps'] - 1}"
         changed = float((tensors[last] - without[last]).norm() / without[last].norm())
-        assert 0.05 < changed < 2 and tensors["image"].isfinite().all(), (case["name"], changed)
+        assert 0.05 < changed < 2 and tensors[last].isfinite().all(), (case["name"], changed)
         case["info"] = info
         save_file(tensors, out / "cases" / f"{case['name']}.safetensors")
         index.append(case)
@@ -158,14 +185,15 @@ def canny(out):
     print("canny:", {name: round(float((tensor > 0).float().mean()), 2) for name, tensor in tensors.items() if "edges" in name})
 
 
-def main(fixtures):
+def main(fixtures, only=""):
     out = Path(fixtures) / "controlnets"
     out.mkdir(exist_ok=True)
     torch.set_num_threads(2)
     mf.quiet()
-    canny(out)
+    if not only:
+        canny(out)
     nets(fixtures, out)
-    cases(fixtures, out)
+    cases(fixtures, out, only)
 
 
 if __name__ == "__main__":

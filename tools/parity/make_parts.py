@@ -1,13 +1,14 @@
 """What diffusers makes of jobs in parts: inpainting UNets with nine channels, `denoising_end` and `denoising_start`, the
 refiner, `padding_mask_crop`, and a second pass at a larger size.
 
-    python make_parts.py FIXTURES        # e.g. worker/tests/parity; needs what make_fixtures.py needs, and peft
+    python make_parts.py FIXTURES [CASE] # e.g. worker/tests/parity; needs what make_fixtures.py needs, and peft
 
 Writes `cases.json`, `cases/`, `inpaint.safetensors` (the first convolution of an inpainting UNet; everything else is
 the checkpoint's) and `refiner/` (a refiner's UNet and `model_index.json`; the second text encoder and its tokenizer,
 the scheduler and the VAE are the checkpoint's) into FIXTURES/parts. A job in two parts is two calls of diffusers.
 """
 
+import copy
 import functools
 import json
 import sys
@@ -58,6 +59,9 @@ CASES = [
     {**BASE, "name": "refiner_dpmpp", "seed": 64, "steps": 10, "denoising_end": 0.8, "refiner": REFINER,
      "scheduler": KARRAS, "negative_original_size": [256, 256], "negative_target_size": [512, 512],
      "negative_crops_coords_top_left": [0, 8]},
+    {**BASE, "name": "refiner_embedding", "prompt": "a fox in kite-style, <Ink>", "seed": 66, "denoising_end": 0.6,
+     "refiner": REFINER, "embeddings": [{"path": "../embeddings/kite-style.safetensors", "token": "kite-style"},
+                                        {"path": "../embeddings/ink.safetensors", "token": "<Ink>"}]},
     {**BASE, "name": "refiner_alone", "seed": 65, "unet": "refiner", "pipeline": "img2img", "strength": 0.5,
      "negative_prompt": None, "negative_crops_coords_top_left": [0, 8], "aesthetic_score": 5.5},
     {**BASE, "name": "crop_euler", "seed": 71, "pipeline": "inpaint", "strength": 0.8, "steps": 5,
@@ -202,6 +206,9 @@ def run(case, pipes, taesd, base_cfg):
     kind = {"inpaint": StableDiffusionXLInpaintPipeline, "img2img": StableDiffusionXLImg2ImgPipeline}
     kind = kind.get(case.get("pipeline"), StableDiffusionXLPipeline)
     own = pipes[case.get("unet", "base")]
+    if "embeddings" in case:
+        pipes = with_embeddings(case, pipes)
+        own = pipes["base"]
     pipe = kind(**own, add_watermarker=False, **({"requires_aesthetics_score": True} if case.get("unet") == "refiner" else {}))
     pipe.set_progress_bar_config(disable=True)
     kw = {**prompts(case), "generator": generator}
@@ -264,6 +271,21 @@ def run(case, pipes, taesd, base_cfg):
     return rec.finish()
 
 
+def with_embeddings(case, pipes):
+    """Pipelines whose tokenizers and text encoders know the embeddings: a refiner has the second of them alone."""
+    from diffusers import StableDiffusionXLPipeline
+    names = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+    text = {name: copy.deepcopy(pipes["base"][name]) for name in names}
+    pipe = StableDiffusionXLPipeline(**{**pipes["base"], **text}, add_watermarker=False)
+    for entry in case["embeddings"]:
+        tensors = load_file(Path(sys.argv[1]) / "embeddings" / Path(entry["path"]).name)
+        for part, number in (("clip_l", ""), ("clip_g", "_2")):
+            pipe.load_textual_inversion(tensors[part], token=entry["token"], text_encoder=text[f"text_encoder{number}"],
+                                        tokenizer=text[f"tokenizer{number}"])
+    second = {name: text[name] for name in names if name.endswith("_2")}
+    return {**pipes, "base": {**pipes["base"], **text}, "refiner": {**pipes["refiner"], **second}}
+
+
 class WithIds:
     """A UNet for `fit_unet` that takes another number of time ids."""
 
@@ -319,6 +341,11 @@ def refiner_unet(pipe, out):
     return unet.float()
 
 
+def stored_refiner(out):
+    from diffusers import UNet2DConditionModel
+    return UNet2DConditionModel.from_pretrained(out / "refiner" / "unet").float().eval()
+
+
 def main(fixtures, only=""):
     fixtures = Path(fixtures)
     out = fixtures / "parts"
@@ -332,14 +359,16 @@ def main(fixtures, only=""):
              ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "scheduler")}
     alone = {**parts, "text_encoder": None, "tokenizer": None, "force_zeros_for_empty_prompt": False}
     pipes = {"base": parts, "inpaint": {**parts, "unet": nine_channels(pipe.unet, out)},
-             "refiner": {**alone, "unet": refiner_unet(pipe, out)}}
+             "refiner": {**alone, "unet": refiner_unet(pipe, out) if not only else stored_refiner(out)}}
     listed = []
     for case in CASES:
+        listed.append({name: value for name, value in case.items() if name not in ("unet", "given", "image_size")})
+        if only not in ("", case["name"]):
+            continue
         tensors = run(case, pipes, taesd, base_cfg)
         save_file(tensors, out / "cases" / f"{case['name']}.safetensors")
         last = tensors[max((name for name in tensors if name.startswith("latents.")), key=lambda name: int(name[8:]))]
         print(f"{case['name']:24s} {len(tensors):3d} tensors, latents std {last.std():.3f}", flush=True)
-        listed.append({name: value for name, value in case.items() if name not in ("unet", "given", "image_size")})
     mf.dump_json(out / "cases.json", listed)
 
 

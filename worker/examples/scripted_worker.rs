@@ -101,7 +101,7 @@ impl Pipeline for Script {
         Ok([(scene.step as u64).to_le_bytes(), scene.state.to_le_bytes()].concat())
     }
 
-    fn step(&self, batch: &mut [&mut Scene]) -> Result<(), PipelineError> {
+    fn step_or_stop(&self, batch: &mut [&mut Scene], _interrupt: Interrupt<'_>) -> Result<(), PipelineError> {
         for scene in batch {
             thread::sleep(Duration::from_millis(scene.word("pace").unwrap_or(5)));
             let now = Some(scene.step as u64);

@@ -61,16 +61,17 @@ pub struct ModelConfig {
     #[arg(long, env = "GLIMPSE_EMBEDDING_DIR", value_name = "DIR")]
     pub embedding_dir: Option<PathBuf>,
 
-    /// Loads LoRAs and embeddings from the Hugging Face Hub when a request names one (`hf://OWNER/NAME`), with `HF_TOKEN` if it is
-    /// set.
+    /// Loads LoRAs, embeddings and ControlNets from the Hugging Face Hub when a request names one (`hf://OWNER/NAME`),
+    /// with `HF_TOKEN` if it is set.
     #[arg(long, env = "GLIMPSE_ALLOW_LORA_HUB", value_parser = FalseyValueParser::new())]
     pub allow_lora_hub: bool,
 
-    /// Loads LoRAs and embeddings from the http and https URLs of requests, only from public addresses. At most 2 GiB each.
+    /// Loads LoRAs, embeddings and ControlNets from the http and https URLs of requests, only from public addresses. At
+    /// most 2 GiB each, and 6 GiB for a ControlNet.
     #[arg(long, env = "GLIMPSE_ALLOW_LORA_URLS", value_parser = FalseyValueParser::new())]
     pub allow_lora_urls: bool,
 
-    /// The only hosts to load LoRAs from, separated by commas. They may be private. [default: all public hosts]
+    /// The only hosts to load them from, separated by commas. They may be private. [default: all public hosts]
     #[arg(
         long,
         env = "GLIMPSE_ALLOW_LORA_HOSTS",
@@ -80,12 +81,12 @@ pub struct ModelConfig {
     )]
     pub allow_lora_hosts: Vec<TrustedHost>,
 
-    /// The folder of downloaded LoRAs. Workers may share it. [default: `glimpse/loras` in `$XDG_CACHE_HOME` or
+    /// The folder of downloaded LoRAs, embeddings and ControlNets. Workers may share it. [default: `glimpse/loras` in `$XDG_CACHE_HOME` or
     /// `~/.cache`]
     #[arg(long, env = "GLIMPSE_LORA_CACHE", value_name = "DIR")]
     pub lora_cache: Option<PathBuf>,
 
-    /// The most that downloaded LoRAs take, in GiB. The least recently used are deleted first, but none that a job in
+    /// The most that downloaded files take, in GiB. The least recently used are deleted first, but none that a job in
     /// hand uses.
     #[arg(
         long,
@@ -275,7 +276,14 @@ impl ModelConfig {
         let shelf = Shelf::open(&folder, self.lora_cache_size << 30).map_err(|e| {
             format!("--lora-cache {}: {e}: name a folder that can be written", folder.display())
         })?;
-        Ok(Some(Downloader::new(shelf, hub, urls)))
+        // A worker on a GPU computes in float16.
+        let has_gpu = cfg!(any(feature = "cuda", feature = "metal"));
+        let precision = match self.device.as_str() {
+            "cpu" => Precision::Full,
+            "auto" if !has_gpu => Precision::Full,
+            _ => Precision::Half,
+        };
+        Ok(Some(Downloader::new(shelf, hub, urls).of_precision(precision)))
     }
 
     /// Loads the checkpoint and makes a warm-up picture, so that the first job is not slower than the others.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use glimpse_shared::request::ControlNetName;
+use glimpse_shared::request::{LoraName, LoraPath};
 
 use crate::inside::{self, NotInside};
 
@@ -43,7 +43,7 @@ impl ControlNetDir {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn find(&self, name: &ControlNetName) -> Result<PathBuf, &'static str> {
+    pub fn find(&self, name: &LoraName) -> Result<PathBuf, &'static str> {
         let name = name.as_str();
         let found = match inside::find(&self.0, name) {
             Err(NotInside::Absent) => inside::find(&self.0, &format!("{name}{ENDING}")),
@@ -54,6 +54,16 @@ impl ControlNetDir {
             NotInside::LeadsNowhere => "a link that leads nowhere: remove it or correct it",
             NotInside::Absent => "not found",
         })
+    }
+}
+
+impl ControlNetDir {
+    /// `OWNER/NAME` in the folder for a repository on the Hub, if it is there: then it is not downloaded.
+    pub fn of_hub(&self, path: &LoraPath) -> Option<PathBuf> {
+        let LoraPath::Hub(hub) = path else { return None };
+        let is_plain = hub.revision().is_none() && hub.file().is_none();
+        let name = is_plain.then(|| LoraName::parse(format!("{}/{}", hub.owner(), hub.name())))??;
+        self.find(&name).ok()
     }
 }
 
@@ -68,15 +78,22 @@ mod tests {
         std::fs::write(inside.path().join("depth.safetensors"), "x").unwrap();
         std::os::unix::fs::symlink(outside.path(), inside.path().join("out")).unwrap();
         let folder = ControlNetDir::open(inside.path()).unwrap();
-        let find = |name: &str| folder.find(&ControlNetName::parse(name.to_owned()).unwrap());
+        let find = |name: &str| folder.find(&LoraName::parse(name.to_owned()).unwrap());
         for name in ["xinsir/canny", "depth", "depth.safetensors"] {
             assert!(find(name).is_ok(), "{name}");
         }
         for (name, part) in [("out", "leads out"), ("out/x", "leads out"), ("none", "not found")] {
             assert!(find(name).unwrap_err().contains(part), "{name}");
         }
-        for name in ["../x", "/etc", "a/../../b", "hf://owner/name", "https://example.com/x", ""] {
-            assert!(ControlNetName::parse(name.to_owned()).is_none(), "{name}");
+        for (path, is_there) in [
+            ("hf://xinsir/canny", true),
+            ("hf://xinsir/canny@main", false),
+            ("hf://xinsir/canny/x.safetensors", false),
+            ("hf://xinsir/depth", false),
+            ("xinsir/canny", false),
+        ] {
+            let path = LoraPath::try_from(path.to_owned()).unwrap();
+            assert_eq!(folder.of_hub(&path).is_some(), is_there, "{path}");
         }
         let file = inside.path().join("depth.safetensors");
         assert!(ControlNetDir::open(&file).unwrap_err().contains("is a file"));

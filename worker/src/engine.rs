@@ -190,7 +190,7 @@ impl<P: Pipeline> InFlight<'_, P> {
             if at.is_done() {
                 break;
             }
-            self.pipeline.step(&mut [&mut denoising])?;
+            self.pipeline.step_or_stop(&mut [&mut denoising], self.interrupt)?;
             self.interrupt.check()?;
             if let Some(source) = observer(self.pipeline.progress(&denoising)) {
                 let picture = self.pipeline.preview(&denoising, source)?;

@@ -113,6 +113,7 @@ mod tests {
             max_pixels: 1 << 20,
             schedulers: Default::default(),
             lora_sources: Default::default(),
+            controlnet_hub: false,
         };
         let defaults = glimpse_shared::request::Defaults {
             unknown: Unknown::Ignored,

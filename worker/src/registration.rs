@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
-    needs::{CONTROLNETS, REQUIRED, SCHEDULER_CONFIG, SEEDS, WITHOUT},
+    needs::{CONTROLNET_MODES, CONTROLNETS, REQUIRED, SCHEDULER_CONFIG, SEEDS, WITHOUT},
     request::EMBEDDINGS,
     results::Results,
     store::SharedStore,
@@ -44,10 +44,17 @@ pub fn record(
         loras
             .sources()
             .into_iter()
-            .flat_map(|source| [source.feature(), source.feature_of_embeddings()].map(str::to_owned)),
+            .flat_map(|source| {
+                let controlnets = offers.takes_controlnets().then(|| source.feature_of_controlnets());
+                [source.feature(), source.feature_of_embeddings()].into_iter().chain(controlnets)
+            })
+            .map(str::to_owned),
     );
     if offers.takes_controlnets() {
         features.extend(controlnets.map(|_| CONTROLNETS.to_owned()));
+        if controlnets.is_some() || loras.downloader.is_some() {
+            features.push(CONTROLNET_MODES.to_owned());
+        }
     } else if controlnets.is_some() {
         tracing::warn!(
             "--controlnet-dir has no effect: the model is a refiner, for which there are no ControlNets"

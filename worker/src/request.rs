@@ -1,6 +1,6 @@
 //! Converts a checked request to the pipeline's inputs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use glimpse_shared::request::{ControlNet, Embedding, ImageSpec, InputImage, Lora, LoraPath};
 
@@ -55,7 +55,7 @@ pub fn inputs(
         controlnets: spec
             .controlnets()
             .iter()
-            .map(|controlnet| control(controlnet, controlnets))
+            .map(|controlnet| control(controlnet, controlnets, downloaded))
             .collect::<Result<_, _>>()?,
         ..Inputs::new(spec.prompt(), spec.width(), spec.height())
     })
@@ -82,21 +82,36 @@ fn find(lora: &Lora, files: &Loras, downloaded: &Downloaded) -> Result<LoraChoic
     })
 }
 
-fn control(controlnet: &ControlNet, folder: Option<&ControlNetDir>) -> Result<ControlChoice, PipelineError> {
+fn control(
+    controlnet: &ControlNet,
+    folder: Option<&ControlNetDir>,
+    downloaded: &Downloaded,
+) -> Result<ControlChoice, PipelineError> {
     let name = controlnet.path().to_string();
     let bad = |message: String| PipelineError::bad("controlnets", message);
-    let folder = folder.ok_or_else(|| bad("this worker has no ControlNets (--controlnet-dir)".to_owned()))?;
-    let path = folder.find(controlnet.path()).map_err(|why| bad(format!("{name}: {why}")))?;
+    let path = match controlnet.path() {
+        LoraPath::File(file) => {
+            let none = || bad("this worker has no ControlNets (--controlnet-dir)".to_owned());
+            folder.ok_or_else(none)?.find(file).map_err(|why| bad(format!("{name}: {why}")))?
+        }
+        path => {
+            let kept = folder.and_then(|folder| folder.of_hub(path));
+            let found = kept.or_else(|| downloaded.controlnet(path).map(Path::to_owned));
+            found.ok_or_else(|| PipelineError::Fault { message: format!("{name} was not downloaded") })?
+        }
+    };
     Ok(ControlChoice {
         name,
         path,
         image: decode("controlnets", controlnet.image())?,
         edges: controlnet.canny().map(|canny| EdgeThresholds { low: canny.low(), high: canny.high() }),
+        mode: controlnet.mode().map(|mode| mode as usize),
         scale: controlnet.scale(),
         start: controlnet.start(),
         end: controlnet.end(),
     })
 }
+
 fn find_embedding(
     embedding: &Embedding,
     files: &Loras,

@@ -118,7 +118,7 @@ impl Worker {
         let outbox = Arc::new(Outbox::new(lease.job.spec.partials()));
         let (done, end) = oneshot::channel();
         let spec = lease.job.spec.clone();
-        let download = self.loras.download(&spec);
+        let download = self.loras.download(&spec, self.controlnets.as_ref());
         let (asked, folder, controlnets) = (spec.clone(), self.loras.clone(), self.controlnets.clone());
         let checkpoints = Checkpoints::every(self.checkpoint_every);
         let source = match spec.preview_source() {

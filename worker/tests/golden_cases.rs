@@ -174,6 +174,10 @@ cases! { "controlnets":
     control_batch2
     control_fp16weights
     control_resized
+    control_union
+    control_union_two
+    control_union_img2img
+    control_end
 }
 
 /// The same ControlNet in one file without a configuration, with diffusers' names and with SGM's.

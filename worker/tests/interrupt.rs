@@ -9,7 +9,9 @@ mod support;
 use std::cell::Cell;
 
 use fixture::pipeline;
-use glimpse_worker::pipeline::{Inputs, Interrupt, LoraChoice, Pipeline, PipelineError, Rgb, SdxlPipeline};
+use glimpse_worker::pipeline::{
+    Hires, Inputs, Interrupt, LoraChoice, Pipeline, PipelineError, Rgb, SdxlPipeline,
+};
 use support::parity;
 
 /// A job with all kinds of long work: LoRAs, two prompts, an input picture, several final pictures.
@@ -80,5 +82,26 @@ fn a_job_can_be_stopped_between_its_final_pictures() {
         let (pictures, asked) = stopped(after, |interrupt| pipeline.pictures(job, interrupt));
         assert!(matches!(pictures, Err(PipelineError::Interrupted)), "after {after}");
         assert_eq!(asked, after + 1);
+    }
+}
+
+/// The second pass of `hires` begins with the decode and the encode of each picture.
+#[test]
+fn a_job_can_be_stopped_between_the_parts_of_the_change_to_a_larger_size() {
+    let pipeline = pipeline();
+    let hires = Some(Hires { scale: 1.5, strength: 0.5, steps: 2 });
+    let inputs = Inputs { loras: Vec::new(), image: None, strength: 0.3, hires, ..inputs() };
+    // Two checks for each of three pictures.
+    for after in 0..7 {
+        let mut job = pipeline.begin(&inputs).unwrap_or_else(|e| panic!("{e}"));
+        for _ in 0..2 {
+            pipeline.step(&mut [&mut job]).expect("steps");
+        }
+        let (step, asked) = stopped(after, |interrupt| pipeline.step_or_stop(&mut [&mut job], interrupt));
+        assert_eq!(asked, (after + 1).min(6), "after {after}");
+        match after {
+            6 => step.expect("steps"),
+            _ => assert!(matches!(step, Err(PipelineError::Interrupted)), "after {after}"),
+        }
     }
 }

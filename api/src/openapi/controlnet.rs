@@ -1,7 +1,8 @@
 //! The ControlNets of a request.
 
 use glimpse_shared::request::limits::{
-    HIGH_THRESHOLD, LOW_THRESHOLD, MAX_CONTROLNET_SCALE, MAX_CONTROLNETS, MAX_LORA_NAME_CHARS, MAX_THRESHOLD,
+    HIGH_THRESHOLD, LOW_THRESHOLD, MAX_CONTROLNET_MODE, MAX_CONTROLNET_SCALE, MAX_CONTROLNETS,
+    MAX_LORA_NAME_CHARS, MAX_LORA_URL_BYTES, MAX_THRESHOLD,
 };
 use serde_json::json;
 use utoipa::openapi::{
@@ -20,11 +21,14 @@ use super::{
 /// The field `controlnets`.
 pub(super) fn controlnets(draft: &mut Draft, members: Members) -> RefOr<Schema> {
     let says = |field: ObjectBuilder, text: &str| field.description(Some(text));
-    let path = string().min_length(Some(1)).pattern(Some(format!("^.{{1,{MAX_LORA_NAME_CHARS}}}$")));
-    let path = says(
-        path,
-        "A folder or a file of the workers' `--controlnet-dir`; parts are divided by `/`. `.safetensors` may be left out",
+    let path = string().min_length(Some(1)).pattern(Some(format!("^.{{1,{MAX_LORA_URL_BYTES}}}$")));
+    let text = format!(
+        "A folder or a file of the workers' `--controlnet-dir`, of at most {MAX_LORA_NAME_CHARS} characters; parts are \
+         divided by `/`, and `.safetensors` may be left out. With `--allow-lora-hub` also `OWNER/NAME` or \
+         `hf://OWNER/NAME[@REVISION][/FILE.safetensors]`, and with `--allow-lora-urls` an http or https URL of at most \
+         {MAX_LORA_URL_BYTES} bytes"
     );
+    let path = says(path, &text);
     let scale = || number(0.0, MAX_CONTROLNET_SCALE);
     let (start, end) = (|| number(0.0, 1.0), || number_above(0.0, 1.0));
     let picture = "Its picture, of any size, in the same forms as the request's `image`";
@@ -35,6 +39,13 @@ pub(super) fn controlnets(draft: &mut Draft, members: Members) -> RefOr<Schema> 
             "end",
             says(end(), "The share of the steps after which it has ended; above the start")
                 .default(Some(json!(1.0))),
+        )
+        .property(
+            "mode",
+            says(
+                integer(0, MAX_CONTROLNET_MODE),
+                "The kind of its picture, for a union ControlNet: diffusers' `control_mode`",
+            ),
         )
         .property(
             "preprocess",

@@ -11,7 +11,7 @@ use utoipa::openapi::{
 
 use super::{
     draft::Draft,
-    field::{boolean, member, one_of, picture_uri, required_picture_uri},
+    field::{boolean, mask_uri, member, one_of, picture_uri, required_mask_uri, required_picture_uri},
     members::Members,
     picture::{Reading, picture, side},
 };
@@ -41,7 +41,12 @@ fn schema_name(task: Task) -> &'static str {
 fn own(draft: &mut Draft, fields: ObjectBuilder, task: Task) -> ObjectBuilder {
     let says = |field: ObjectBuilder, text: &str| field.description(Some(text));
     let picture = |own: &str, is_required: bool| {
-        let uri = if is_required { required_picture_uri() } else { picture_uri() };
+        let uri = match (own, is_required) {
+            ("mask", true) => required_mask_uri(),
+            ("mask", false) => mask_uri(),
+            (_, true) => required_picture_uri(),
+            (_, false) => picture_uri(),
+        };
         says(uri, &format!("As `{own}`, which counts if both are given"))
     };
     let mut fields = fields

@@ -1,5 +1,6 @@
 //! The schemas of fields. `null` is the default of a field that is not required.
 
+use glimpse_shared::request::limits::ALPHA;
 use glimpse_shared::webhook::LONGEST_WEBHOOK_URL;
 use serde_json::Value;
 use utoipa::openapi::{
@@ -56,6 +57,16 @@ pub(super) fn picture_uri() -> ObjectBuilder {
 /// A required picture.
 pub(super) fn required_picture_uri() -> ObjectBuilder {
     string().min_length(Some(1)).pattern(Some(PICTURE))
+}
+
+/// An optional mask: a picture, or the word for the alpha channel of the image.
+pub(super) fn mask_uri() -> ObjectBuilder {
+    of_form(&format!("({PICTURE})|^{ALPHA}$"))
+}
+
+/// The same, required.
+pub(super) fn required_mask_uri() -> ObjectBuilder {
+    mask_uri().schema_type(Type::String)
 }
 
 /// A data URI, or the URL of a picture.

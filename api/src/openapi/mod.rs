@@ -30,6 +30,7 @@ mod proxy;
 mod queue;
 mod realtime;
 mod route;
+mod sampler;
 #[cfg(test)]
 mod tests;
 

@@ -90,7 +90,7 @@ fn body(draft: &mut Draft, endpoint: Endpoint) -> RefOr<Schema> {
         bytes.content_media_type("application/octet-stream").description(Some(text))
     };
     let fields = fields
-        .property("image", file("A PNG, JPEG or WebP, as `image` or `image[]`"))
+        .property("image", file("A PNG, JPEG, WebP or GIF, as `image` or `image[]`"))
         .property("mask", file("Its transparent pixels are repainted; without it those of `image`"))
         .required("image");
     draft.named("OpenAiEditRequest", fields)

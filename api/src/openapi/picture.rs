@@ -4,11 +4,11 @@
 use glimpse_shared::request::{
     Defaults, PreviewSource,
     limits::{
-        FAL_STRENGTH, GRID, HIRES_SCALE, KeyRule, MAX_CLIP_SKIP, MAX_DENOISING_END, MAX_EMBEDDINGS,
-        MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_LISTED, MAX_LORA_NAME_CHARS, MAX_LORA_SCALE,
-        MAX_LORA_URL_BYTES, MAX_LORAS, MAX_MASK_PADDING, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE,
-        MAX_SCORE, MAX_SEED, MAX_SIGMA, MAX_STEPS, MAX_STRENGTH, MAX_TIMESTEP, MAX_TOKEN_CHARS, MAX_TOKENS,
-        PRESETS, SCHEDULER_KEYS, SCORES, SIDE, STRENGTH, STRENGTH_OF_MASK, default,
+        FAL_STRENGTH, GRID, HIRES_SCALE, MAX_CLIP_SKIP, MAX_DENOISING_END, MAX_EMBEDDINGS, MAX_GUIDANCE,
+        MAX_HIRES_SCALE, MAX_IMAGES, MAX_LORA_NAME_CHARS, MAX_LORA_SCALE, MAX_LORA_URL_BYTES, MAX_LORAS,
+        MAX_MASK_PADDING, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_SCORE, MAX_SEED, MAX_STEPS,
+        MAX_STRENGTH, MAX_TOKEN_CHARS, MAX_TOKENS, PRESETS, SCORES, SIDE, STRENGTH, STRENGTH_OF_MASK,
+        default,
     },
 };
 use serde_json::{Value, json};
@@ -21,9 +21,11 @@ use super::{
     controlnet::controlnets,
     draft::Draft,
     field::{
-        boolean, closed, integer, member, number, number_above, of_form, one_of, picture_uri, string, text,
+        boolean, closed, integer, mask_uri, member, number, number_above, of_form, one_of, picture_uri,
+        string, text,
     },
     members::Members,
+    sampler::{argument, scheduler_config},
 };
 
 /// What the fields of a wire have as defaults.
@@ -118,8 +120,12 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
         ("image", says(picture_uri(), PICTURE).into()),
         (
             "mask",
-            says(picture_uri(), "A picture of any size, as `image`: white is repainted. Only with `image`")
-                .into(),
+            says(
+                mask_uri(),
+                "A picture of any size, as `image`: white is repainted. Or `alpha`: the transparent pixels of `image` are \
+                 repainted. Only with `image`",
+            )
+            .into(),
         ),
         ("strength", or(number_above(0.0, MAX_STRENGTH), strength, &strength_text).into()),
         (
@@ -154,6 +160,9 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
         ("num_images", or(integer(1, MAX_IMAGES), 1, "How many pictures").into()),
         ("scheduler", says(of_form("[A-Za-z]"), SCHEDULER).examples(["DPM++ 2M Karras"]).into()),
         ("scheduler_config", scheduler_config(draft)),
+        ("sigmas", argument(draft, "sigmas", reading.members)),
+        ("timesteps", argument(draft, "timesteps", reading.members)),
+        ("eta", argument(draft, "eta", reading.members)),
         ("preset", says(one_of(PRESETS.iter().map(|preset| preset.name)), PRESET).into()),
         (
             "preview_every",
@@ -172,8 +181,8 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
     ]
 }
 
-const PICTURE: &str = "A data URI of a PNG, JPEG or WebP with at most 12 MiB, 16777216 pixels, and 8192 pixels per \
-                       side; with `--allow-image-urls` also an http or https URL";
+const PICTURE: &str = "A data URI of a PNG, JPEG, WebP or GIF (its first frame) with at most 12 MiB, 16777216 pixels, \
+                       and 8192 pixels per side; with `--allow-image-urls` also an http or https URL";
 
 const SCHEDULER: &str = "A class of diffusers that a worker of the app offers (`GET /v1/workers`), with or without \
                          `Scheduler`, or one of its other names (docs/samplers.md). Without it the checkpoint's own";
@@ -181,53 +190,12 @@ const SCHEDULER: &str = "A class of diffusers that a worker of the app offers (`
 const PRESET: &str = "Defaults of `scheduler`, `scheduler_config`, `num_inference_steps` and `guidance_scale` for a \
                       model of few steps (docs/samplers.md)";
 
-const SCHEDULER_CONFIG: &str = "Keys of diffusers' `scheduler_config.json` that replace the checkpoint's, and arguments \
-                                of its samplers. The length of `timesteps`, or of `sigmas` less one, is the number of \
-                                steps. A key that the sampler does not have has no effect";
-
 /// One side of a picture.
 pub(super) fn side() -> ObjectBuilder {
     let (least, most) = (u64::from(*SIDE.start()), u64::from(*SIDE.end()));
     integer(least, most).multiple_of(Some(u64::from(GRID))).description(Some(format!(
         "Pixels. A picture has at most {MAX_PIXELS}, or what the workers of the app allow"
     )))
-}
-
-fn scheduler_config(draft: &mut Draft) -> RefOr<Schema> {
-    let list = |items: ObjectBuilder, least: usize, text: &str| -> RefOr<Schema> {
-        let mut list = Array::new(items);
-        list.schema_type = SchemaType::from_iter([Type::Array, Type::Null]);
-        (list.min_items, list.max_items) = (Some(least), Some(MAX_LISTED));
-        list.description = Some(text.to_owned());
-        list.into()
-    };
-    let schema = |rule| -> RefOr<Schema> {
-        match rule {
-            KeyRule::Flag => boolean().into(),
-            KeyRule::Word(words) => one_of(words.iter().copied()).into(),
-            KeyRule::Number(least, most) => number(least, most).into(),
-            KeyRule::Above0(most) => number_above(0.0, most).into(),
-            KeyRule::Integer(least, most) => integer(least, most).into(),
-            KeyRule::Sigmas => {
-                let level = Object::builder().schema_type(Type::Number);
-                let level = level.minimum(Some(0.0)).maximum(Some(MAX_SIGMA));
-                list(
-                    level,
-                    2,
-                    "Noise levels, each below the one before; the last is that after the last step",
-                )
-            }
-            KeyRule::Timesteps => {
-                let timestep = Object::builder().schema_type(Type::Integer);
-                let timestep = timestep.minimum(Some(0)).maximum(Some(MAX_TIMESTEP));
-                list(timestep, 1, "Timesteps of the training, each below the one before")
-            }
-        }
-    };
-    let object = Object::builder().schema_type(SchemaType::from_iter([Type::Object, Type::Null]));
-    let keys = SCHEDULER_KEYS.into_iter();
-    let object = keys.fold(object, |object, (key, rule)| object.property(key, schema(rule)));
-    draft.named("SchedulerConfig", says(closed(object), SCHEDULER_CONFIG))
 }
 
 fn hires(draft: &mut Draft) -> RefOr<Schema> {

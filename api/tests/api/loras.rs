@@ -77,6 +77,32 @@ async fn a_controlnet_needs_a_worker_that_has_them() {
 }
 
 #[tokio::test]
+async fn a_controlnet_of_the_hub_needs_a_worker_that_loads_it() {
+    let stack = Stack::start().await;
+    let uri = format!("data:image/png;base64,{}", STANDARD.encode(png(64, 64)));
+    let post = async |path: &str| {
+        let nets = json!([{ "path": "canny", "image": uri }, { "path": path, "image": uri }]);
+        let body = json!({ "app": "glimpse/demo", "prompt": "x", "controlnets": nets });
+        stack.post("/v1/jobs", &body.to_string()).await
+    };
+    for (path, flag) in [(HUB, "--allow-lora-hub"), (URL, "--allow-lora-urls")] {
+        let answer = post(path).await;
+        let error = &answer.json()["detail"][0];
+        let loc = json!(["body", "controlnets", 1, "path"]);
+        assert_eq!((answer.status, &error["loc"], &error["input"]), (422, &loc, &json!(path)), "{error}");
+        let msg = error["msg"].as_str().unwrap();
+        assert!(msg.contains("ControlNets from") && msg.contains(flag), "{msg}");
+    }
+    // Without such a worker it is a folder, and with one it is on the Hub.
+    assert_eq!(post("xinsir/canny").await.status, 202);
+    stack.store.heartbeat(&loads("two", &["controlnet_hub"], 512 * 512)).await.unwrap();
+    for path in ["xinsir/canny", HUB] {
+        let answer = post(path).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn a_worker_that_loads_them_gets_the_job() {
     let stack = Stack::start().await;
     stack.store.heartbeat(&loads("two", &["lora_urls"], 512 * 512)).await.unwrap();

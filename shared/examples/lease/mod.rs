@@ -25,6 +25,7 @@ pub async fn lease(store: &RedisStore, name: &str) -> Result<Lease, Failed> {
         max_pixels: 1 << 21,
         schedulers: Default::default(),
         lora_sources: Default::default(),
+        controlnet_hub: false,
     };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
     let body = json!({ "prompt": "a heart" }).as_object().cloned().unwrap_or_default();

@@ -60,13 +60,14 @@ impl ImageSpec {
         if prompt_syntax == PromptSyntax::A1111 {
             fields.a1111_prompts([&prompt, &negative_prompt], &mut loras);
         }
-        let Sampling { scheduler, config, steps: num_inference_steps, guidance } = fields.sampling(offer);
+        let Sampling { scheduler, config, steps: num_inference_steps, guidance } =
+            fields.sampling(offer, names);
         let wire = match names {
             Names::Own => WireFields::default(),
             Names::Fal(_) => fields.fal(native),
             Names::OpenAi(_) => fields.openai(),
         };
-        let controlnets = fields.controlnets(defaults.unknown, names, fetched);
+        let controlnets = fields.controlnets(offer, defaults.unknown, names, fetched);
         let (width, height) = (fields.side("width"), fields.side("height"));
         let original = fields.original(num_inference_steps, names, fetched);
         let most = offer.max_pixels.min(MAX_PIXELS);

@@ -1,7 +1,5 @@
 //! The ControlNets of a request: their names, pictures, scales and windows.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -10,7 +8,8 @@ use super::{
     dialect::{Names, Unknown},
     fields::{Fields, Least},
     input_image::InputImage,
-    lora_path::{LoraName, MAX_LORA_NAME_CHARS},
+    lora_path::{LoraPath, LoraSource, NoLoraPath, hub_id},
+    offer::Offer,
     pictures::{Fetched, IMAGE},
 };
 
@@ -18,6 +17,9 @@ use super::{
 pub const MAX_CONTROLNETS: usize = 3;
 /// The largest scale of a ControlNet.
 pub const MAX_CONTROLNET_SCALE: f64 = 2.0;
+
+/// The last kind of picture of a ControlNet of several.
+pub const MAX_CONTROLNET_MODE: u64 = 63;
 
 /// fal's fields of a ControlNet that change the picture and that nothing here implements.
 const NOT_IMPLEMENTED: [&str; 7] = [
@@ -30,68 +32,29 @@ const NOT_IMPLEMENTED: [&str; 7] = [
     "ip_adapter_index",
 ];
 
-/// The name of a ControlNet in the workers' folder: a folder or a file. Its rules are those of the name of a LoRA's file.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ControlNetName(LoraName);
-
-impl ControlNetName {
-    /// `None` if the text could name something outside of a folder.
-    pub fn parse(name: String) -> Option<Self> {
-        LoraName::parse(name).map(Self)
-    }
-
-    /// The name, relative to the folder.
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
-impl fmt::Display for ControlNetName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// The text is not a name of a ControlNet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "Input should name a folder or a file under the workers' ControlNet folder: at most {MAX_LORA_NAME_CHARS} \
-     characters, parts divided by /, without empty parts, . and .., and without \\, :, control characters and a \
-     leading ~. Names on the Hugging Face Hub and URLs are not loaded"
-)]
-pub struct NoControlNetName;
-
-impl TryFrom<String> for ControlNetName {
-    type Error = NoControlNetName;
-
-    fn try_from(text: String) -> Result<Self, NoControlNetName> {
-        Self::parse(text).ok_or(NoControlNetName)
-    }
-}
-
-impl From<ControlNetName> for String {
-    fn from(name: ControlNetName) -> Self {
-        name.as_str().to_owned()
-    }
-}
-
 /// A ControlNet with its picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ControlNet {
-    path: ControlNetName,
+    path: LoraPath,
     image: InputImage,
     scale: f64,
     start: f64,
     end: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     canny: Option<Canny>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mode: Option<u32>,
 }
 
 impl ControlNet {
-    /// Which one.
-    pub fn path(&self) -> &ControlNetName {
+    /// Where it is: as for a LoRA, but a folder or a file, and in another folder.
+    pub fn path(&self) -> &LoraPath {
         &self.path
+    }
+
+    /// The feature of a worker that can load it.
+    pub fn feature(&self) -> &'static str {
+        self.path.source().map_or(CONTROLNETS, LoraSource::feature_of_controlnets)
     }
 
     /// Its picture, of any size.
@@ -114,9 +77,27 @@ impl ControlNet {
         self.end
     }
 
+    /// The kind of the picture, for a ControlNet of several: below 64.
+    pub fn mode(&self) -> Option<u32> {
+        self.mode
+    }
+
     /// How the edges of the picture are found, if these are its picture.
     pub fn canny(&self) -> Option<Canny> {
         self.canny
+    }
+}
+
+/// The feature of a worker with a folder of ControlNets.
+pub const CONTROLNETS: &str = "controlnets";
+
+impl LoraSource {
+    /// The word among the features of a worker that loads ControlNets from there.
+    pub fn feature_of_controlnets(self) -> &'static str {
+        match self {
+            Self::Hub => "controlnet_hub",
+            Self::Urls => "controlnet_urls",
+        }
     }
 }
 
@@ -129,19 +110,20 @@ impl Fields {
     /// Reads `controlnets`: returns the valid ones, and records the errors of the others.
     pub(super) fn controlnets(
         &mut self,
+        offer: &Offer,
         unknown: Unknown,
         names: Names,
         fetched: &Fetched,
     ) -> Vec<ControlNet> {
-        self.list("controlnets", MAX_CONTROLNETS, unknown, |fields| fields.controlnet(names, fetched))
+        self.list("controlnets", MAX_CONTROLNETS, unknown, |fields| fields.controlnet(offer, names, fetched))
     }
 
     /// Reads one of them.
-    fn controlnet(&mut self, names: Names, fetched: &Fetched) -> Option<ControlNet> {
+    fn controlnet(&mut self, offer: &Offer, names: Names, fetched: &Fetched) -> Option<ControlNet> {
         if names.are_fal() {
             self.refuse_not_implemented(&NOT_IMPLEMENTED);
         }
-        let path = self.controlnet_name();
+        let path = self.controlnet_path(offer);
         let image = match self.either(IMAGE, names) {
             Some(given) => self.picture(given, fetched, false).map(|(image, _)| image),
             None => {
@@ -154,16 +136,19 @@ impl Fields {
         let start = self.share(START, names, Least::From(0.0), 1.0);
         let end = self.share(END, names, Least::Above(0.0), 1.0);
         let canny = self.canny();
+        let mode = self.integer("mode", 0, MAX_CONTROLNET_MODE).map(|mode| mode as u32);
         let (from, to) = (start.map_or(0.0, |(_, share)| share), end.map_or(1.0, |(_, share)| share));
         if from >= to {
             // The field that was given.
             let field = end.or(start).map_or(END.0, |(field, _)| field);
             self.wrong(field, "empty_window", "The start should be below the end", &json!([from, to]));
         }
-        Some(ControlNet { path: path?, image: image?, scale, start: from, end: to, canny })
+        Some(ControlNet { path: path?, image: image?, scale, start: from, end: to, canny, mode })
     }
 
-    fn controlnet_name(&mut self) -> Option<ControlNetName> {
+    /// Where one is. `OWNER/NAME` is also a name on the Hub, if a worker loads ControlNets from there: such a worker
+    /// looks into its folder first.
+    fn controlnet_path(&mut self, offer: &Offer) -> Option<LoraPath> {
         let field = "path";
         let errors = self.errors.len();
         let text = self.required_text(field, 1, usize::MAX);
@@ -171,13 +156,21 @@ impl Fields {
             return None;
         }
         let input = Value::from(&text[..]);
-        match ControlNetName::try_from(text) {
-            Ok(name) => Some(name),
-            Err(error) => {
-                self.wrong(field, "controlnet_name", error.to_string(), &input);
-                None
-            }
-        }
+        let on_hub = hub_id(&text).filter(|_| offer.controlnet_hub);
+        let path = LoraPath::try_from(on_hub.unwrap_or(text));
+        path.map_err(|error| {
+            let msg = match error {
+                NoLoraPath::File => {
+                    "Input should name a folder or a file under the workers' folder of ControlNets, by the same rules \
+                     as a LoRA. Or it should be OWNER/NAME on the Hugging Face Hub, an http or https URL, or \
+                     hf://OWNER/NAME[@REVISION][/FILE.safetensors]"
+                        .to_owned()
+                }
+                NoLoraPath::Hub | NoLoraPath::Url => error.to_string(),
+            };
+            self.wrong(field, "controlnet_name", msg, &input);
+        })
+        .ok()
     }
 
     /// A number by our name or by fal's, with the name that it has. If both are given, ours counts.

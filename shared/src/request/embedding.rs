@@ -7,7 +7,7 @@ use super::{
     bounds::{MAX_EMBEDDINGS, MAX_TOKEN_CHARS, MAX_TOKENS},
     dialect::{Names, Unknown},
     fields::Fields,
-    lora_path::{LoraPath, LoraSource, NoLoraPath, fals_hub_id},
+    lora_path::{LoraPath, LoraSource, NoLoraPath, hub_id},
 };
 
 /// The ending of an embedding's file.
@@ -89,8 +89,8 @@ impl Fields {
             return None;
         }
         let input = Value::from(&text[..]);
-        let hub_id = fals_hub_id(&text).filter(|_| names.are_fal());
-        let path = LoraPath::try_from(hub_id.unwrap_or(text));
+        let on_hub = hub_id(&text).filter(|_| names.are_fal());
+        let path = LoraPath::try_from(on_hub.unwrap_or(text));
         path.map_err(|error| {
             let msg = match error {
                 NoLoraPath::File => {

@@ -28,7 +28,7 @@ const NAMED_FOR: u32 = 1024;
 pub const FAL_STRENGTH: f64 = 0.95;
 
 /// Fields of fal's SDXL endpoints that change the picture and that nothing here implements.
-pub const NOT_IMPLEMENTED: [&str; 33] = [
+pub const NOT_IMPLEMENTED: [&str; 30] = [
     "prompt_2",
     "negative_prompt_2",
     "denoising_start",
@@ -55,9 +55,6 @@ pub const NOT_IMPLEMENTED: [&str; 33] = [
     "prompt_weighting",
     "prediction_type",
     "rescale_betas_snr_zero",
-    "eta",
-    "sigmas",
-    "timesteps",
     "noise_strength",
     "crop_output",
     "refiner",
@@ -171,7 +168,7 @@ impl Task {
     }
 }
 
-/// The values of a field in [`NOT_IMPLEMENTED`] that change no picture: clients send the defaults of fields that they do
+/// The values of a field of fal's that change no picture, above all of those in [`NOT_IMPLEMENTED`]: clients send the defaults of fields that they do
 /// not use. `null` is one of them for every field.
 pub fn asks_for_nothing(field: &str) -> Vec<Value> {
     let mut values = vec![json!(null), json!(""), json!([]), json!({})];
@@ -182,10 +179,7 @@ pub fn asks_for_nothing(field: &str) -> Vec<Value> {
     match field {
         "prediction_type" => values.push(json!("epsilon")),
         "model_architecture" => values.push(json!("sdxl")),
-        "eta" | "denoising_start" => values.extend([json!(0), json!(0.0)]),
-        "sigmas" | "timesteps" => {
-            values.extend([json!({ "method": "default" }), json!({ "method": "default", "array": [] })]);
-        }
+        "denoising_start" => values.extend([json!(0), json!(0.0)]),
         _ => {}
     }
     values

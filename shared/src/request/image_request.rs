@@ -51,7 +51,7 @@ pub struct ImageRequest {
     /// The input picture: a data URI, or a URL if the server fetches pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// The mask of the input picture: white is repainted.
+    /// The mask of the input picture: white is repainted; `alpha` is where it is transparent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
     /// The share of the steps that are run, above 0 to 1.
@@ -87,6 +87,15 @@ pub struct ImageRequest {
     /// Changes to the scheduler's configuration: a JSON object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler_config: Option<Value>,
+    /// The noise levels of the steps; the last is that after the last step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sigmas: Vec<f64>,
+    /// The timesteps of the steps, 999 to 0.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub timesteps: Vec<i64>,
+    /// How much noise a step adds, 0 to 1, for the samplers that have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta: Option<f64>,
     /// Defaults for models of few steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
@@ -120,7 +129,8 @@ pub struct LoraRequest {
 /// A ControlNet of a request, unchecked.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ControlNetRequest {
-    /// A folder or a file under the workers' folder of ControlNets.
+    /// A folder or a file under the workers' folder of ControlNets, `OWNER/NAME` on the Hub,
+    /// `hf://OWNER/NAME[@REVISION][/FILE]`, or an http or https URL.
     pub path: String,
     /// Its picture: a data URI, or a URL if the server fetches pictures.
     pub image: String,
@@ -133,6 +143,9 @@ pub struct ControlNetRequest {
     /// The share of the steps after which it has ended; 1 if the request does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<f64>,
+    /// The kind of its picture, for a ControlNet of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<i64>,
     /// How its picture is made from the sent one: `canny`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<String>,

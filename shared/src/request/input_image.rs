@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     data_uri::{self, NoBytes},
-    jpeg, kind, png, webp,
+    gif, jpeg, kind, png, webp,
 };
 
 /// The largest file of a picture, in bytes.
@@ -94,7 +94,7 @@ pub enum InputImageError {
     #[error("A picture should have at most {MAX_INPUT_IMAGE_BYTES} bytes")]
     TooManyBytes,
     /// A file of a format that is not supported.
-    #[error("The bytes are {}: input should be a PNG, JPEG or WebP picture", .found.unwrap_or("of an unknown format"))]
+    #[error("The bytes are {}: input should be a PNG, JPEG, WebP or GIF picture", .found.unwrap_or("of an unknown format"))]
     Format {
         /// The format of the bytes, if it is known.
         found: Option<&'static str>,
@@ -128,7 +128,7 @@ impl InputImageError {
         match self {
             Self::TooManyBytes => Some(json!({ "max_size": MAX_INPUT_IMAGE_BYTES })),
             Self::Format { .. } | Self::Unsupported(_) => {
-                Some(json!({ "supported_formats": ["png", "jpeg", "webp"] }))
+                Some(json!({ "supported_formats": ["png", "jpeg", "webp", "gif"] }))
             }
             Self::TooLarge => Some(
                 json!({ "max_width": MAX_INPUT_SIDE, "max_height": MAX_INPUT_SIDE, "max_pixels": MAX_INPUT_PIXELS }),
@@ -140,13 +140,16 @@ impl InputImageError {
 
 impl InputImage {
     /// Takes a picture's file. Reads its header and checks that the file is complete, without decoding it. A JPEG or
-    /// PNG that lacks only its end gets one.
+    /// PNG that lacks only its end gets one. A GIF becomes a PNG of its first frame: it is decoded, which is slow.
     ///
     /// # Errors
     /// If the format is unknown, the file is too large, its header is damaged, or a JPEG is truncated.
     pub fn new(bytes: Bytes) -> Result<Self, InputImageError> {
         if bytes.len() > MAX_INPUT_IMAGE_BYTES {
             return Err(InputImageError::TooManyBytes);
+        }
+        if image::guess_format(&bytes).is_ok_and(|format| format == ImageFormat::Gif) {
+            return Self::new(gif::to_png(&bytes, limits(), check_size)?.into());
         }
         let format = InputFormat::of_bytes(&bytes)
             .ok_or_else(|| InputImageError::Format { found: kind::of(&bytes) })?;
@@ -158,11 +161,7 @@ impl InputImage {
             _ => error,
         })?;
         let (width, height) = decoder.dimensions();
-        let sides = 1..=MAX_INPUT_SIDE;
-        let pixels = u64::from(width) * u64::from(height);
-        if !sides.contains(&width) || !sides.contains(&height) || pixels > MAX_INPUT_PIXELS {
-            return Err(InputImageError::TooLarge);
-        }
+        check_size(width, height)?;
         // Checked first, because the decoder allocates memory by the sizes in the chunk headers.
         if format == InputFormat::Webp && !webp::is_consistent(&bytes) {
             return Err(InputImageError::Broken);
@@ -244,13 +243,25 @@ impl InputImage {
     }
 }
 
-fn decoder(bytes: Bytes, format: InputFormat) -> Result<impl ImageDecoder, InputImageError> {
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.to_image());
+fn check_size(width: u32, height: u32) -> Result<(), InputImageError> {
+    let sides = 1..=MAX_INPUT_SIDE;
+    let pixels = u64::from(width) * u64::from(height);
+    let fits = sides.contains(&width) && sides.contains(&height) && pixels <= MAX_INPUT_PIXELS;
+    if fits { Ok(()) } else { Err(InputImageError::TooLarge) }
+}
+
+/// Of the decoders.
+fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_INPUT_SIDE);
     limits.max_image_height = Some(MAX_INPUT_SIDE);
     limits.max_alloc = Some(MAX_DECODER_MEMORY);
-    reader.limits(limits);
+    limits
+}
+
+fn decoder(bytes: Bytes, format: InputFormat) -> Result<impl ImageDecoder, InputImageError> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.to_image());
+    reader.limits(limits());
     reader.into_decoder().map_err(|error| of_decoder(&error, format))
 }
 

@@ -8,7 +8,7 @@ use crate::prompt::{LoraTag, Prompt, Side};
 use super::{
     dialect::{Names, Unknown},
     fields::{Fields, Least},
-    lora_path::{LoraName, LoraPath, LoraSource, fals_hub_id},
+    lora_path::{LoraName, LoraPath, LoraSource, hub_id},
     offer::Offer,
 };
 
@@ -115,7 +115,7 @@ impl Fields {
             return None;
         }
         let input = Value::from(&text[..]);
-        let hub_id = fals_hub_id(&text).filter(|_| names.are_fal());
+        let hub_id = hub_id(&text).filter(|_| names.are_fal());
         let is_hub_id = hub_id.is_some();
         let path = match LoraPath::try_from(hub_id.unwrap_or(text)) {
             Ok(path) => path,

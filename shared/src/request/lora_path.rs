@@ -288,8 +288,8 @@ fn is_part(text: &str) -> bool {
         && text.bytes().all(plain)
 }
 
-/// What fal's clients mean by `OWNER/NAME`: a repository on the Hub. `None` for all other texts.
-pub(super) fn fals_hub_id(text: &str) -> Option<String> {
+/// `OWNER/NAME` as `hf://OWNER/NAME`, which fal's clients mean by it. `None` for all other texts.
+pub(super) fn hub_id(text: &str) -> Option<String> {
     let part = |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric()) && is_part(part);
     let is_id = text.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name));
     (is_id && !text.ends_with(ENDING)).then(|| format!("{HUB}{text}"))
@@ -382,9 +382,9 @@ mod tests {
 
     #[test]
     fn only_a_plain_pair_is_an_id_for_fal() {
-        assert_eq!(fals_hub_id("owner/pixel-art.v2").as_deref(), Some("hf://owner/pixel-art.v2"));
+        assert_eq!(hub_id("owner/pixel-art.v2").as_deref(), Some("hf://owner/pixel-art.v2"));
         for text in ["a", "a/b/c", "a/b.safetensors", "_a/b", "a/b c", "a/b@c", "hf://a/b"] {
-            assert_eq!(fals_hub_id(text), None, "{text}");
+            assert_eq!(hub_id(text), None, "{text}");
         }
     }
 }

@@ -17,4 +17,6 @@ pub struct Offer {
     pub schedulers: BTreeSet<String>,
     /// From where some worker loads LoRAs besides its folder.
     pub lora_sources: BTreeSet<LoraSource>,
+    /// Whether some worker loads ControlNets from the Hugging Face Hub.
+    pub controlnet_hub: bool,
 }

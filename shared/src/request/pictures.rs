@@ -21,6 +21,9 @@ pub const STRENGTH_OF_MASK: f64 = 0.9999;
 /// The largest share of the steps.
 pub const MAX_STRENGTH: f64 = 1.0;
 
+/// In the place of a mask: the alpha channel of the image.
+pub const ALPHA: &str = "alpha";
+
 /// The field of a picture, and fal's name for it.
 pub(super) const IMAGE: (&str, &str) = ("image", "image_url");
 /// Each field of a picture, and fal's name for it.
@@ -123,12 +126,14 @@ impl Fields {
             }
             return None;
         };
-        // Both pictures are checked before a return, so that both errors are reported.
         let by_alpha = names.are_of_edits();
-        let image = self.picture(image, fetched, by_alpha);
+        let of_image = mask.as_ref().filter(|(_, value)| *value == ALPHA).map(|(field, _)| *field);
+        let mask = mask.filter(|_| of_image.is_none());
+        // Both pictures are checked before a return, so that both errors are reported.
+        let image = self.picture(image, fetched, by_alpha || of_image.is_some());
         let mask = mask.map(|mask| self.picture(mask, fetched, by_alpha));
         let holes = image.as_ref().and_then(|(_, alpha)| alpha.as_ref()).is_some_and(|alpha| alpha.has_holes);
-        let default = if mask.is_some() || holes { STRENGTH_OF_MASK } else { STRENGTH };
+        let default = if mask.is_some() || of_image.is_some() || holes { STRENGTH_OF_MASK } else { STRENGTH };
         let default = names.task().and_then(Task::strength).unwrap_or(default);
         // The default never leaves a request without a step. A strength that the client chose is not changed.
         let strength = strength.unwrap_or_else(|| default.max(f64::from(steps).recip()));
@@ -147,7 +152,16 @@ impl Fields {
                 Some(alpha?.mask)
             }
             Some(mask) => Some(mask?.0),
-            None => own_alpha.filter(|alpha| alpha.has_holes).map(|alpha| alpha.mask),
+            None => match of_image {
+                None => own_alpha.filter(|alpha| alpha.has_holes).map(|alpha| alpha.mask),
+                Some(field) => {
+                    if own_alpha.is_none() {
+                        let msg = "The image has no alpha channel: its transparent pixels would be repainted";
+                        self.wrong(field, "missing_alpha", msg, &ALPHA.into());
+                    }
+                    Some(own_alpha?.mask)
+                }
+            },
         };
         Some(Original { image, mask, strength })
     }

@@ -15,7 +15,7 @@ pub struct Preset {
     pub num_inference_steps: u32,
     /// The guidance; up to 1 there is none.
     pub guidance_scale: f64,
-    /// Who publishes these values.
+    /// Whose model card has these values.
     pub source: &'static str,
 }
 
@@ -28,7 +28,7 @@ pub const PRESETS: [Preset; 5] = [
         scheduler: "EulerDiscreteScheduler",
         scheduler_config: TRAILING,
         num_inference_steps: 4,
-        guidance_scale: 1.0,
+        guidance_scale: 0.0,
         source: "ByteDance/SDXL-Lightning",
     },
     Preset {
@@ -52,7 +52,7 @@ pub const PRESETS: [Preset; 5] = [
         scheduler: "LCMScheduler",
         scheduler_config: "{}",
         num_inference_steps: 4,
-        guidance_scale: 1.0,
+        guidance_scale: 0.0,
         source: "latent-consistency/lcm-lora-sdxl",
     },
     Preset {

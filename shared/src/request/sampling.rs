@@ -5,11 +5,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     bounds::{MAX_GUIDANCE, MAX_STEPS, default},
-    field_error::{FieldError, Loc},
+    dialect::Names,
+    field_error::FieldError,
     fields::{Fields, Least},
     offer::Offer,
     presets::{PRESETS, Preset},
-    scheduler_config::listed_steps,
+    sampler_arguments::SamplerArguments,
+    scheduler_config::{listed_steps, location},
     scheduler_names::NamedScheduler,
 };
 
@@ -28,12 +30,14 @@ pub(super) struct Sampling {
 impl Fields {
     /// Reads the fields of the sampler. Explicit fields win over a preset, and `scheduler_config` over the name of a
     /// sampler.
-    pub(super) fn sampling(&mut self, offer: &Offer) -> Sampling {
+    pub(super) fn sampling(&mut self, offer: &Offer, names: Names) -> Sampling {
         let preset = self.preset(offer);
         let steps = self.integer("num_inference_steps", 1, MAX_STEPS).map(|steps| steps as u32);
         let guidance = self.float("guidance_scale", Least::From(0.0), MAX_GUIDANCE);
         let named = self.scheduler(offer);
-        let own = self.scheduler_config();
+        let SamplerArguments { given, replaces_steps } = self.sampler_arguments(names);
+        let own = self.scheduler_config(&given);
+        let steps = steps.filter(|_| !replaces_steps);
         let mut config = Map::new();
         if let Some(preset) = &preset {
             let same_steps = steps.is_none_or(|steps| steps == preset.num_inference_steps);
@@ -50,7 +54,7 @@ impl Fields {
         {
             let msg =
                 format!("It gives {listed} steps, but num_inference_steps is {steps}: leave one of them out");
-            let at = [Loc::Name("scheduler_config".to_owned()), Loc::Name(key.to_owned())];
+            let at = location(&given, key);
             self.errors.push(FieldError::within_body(at, "steps_differ", msg, &config[key]));
         }
         let of_preset = |value: fn(&Preset) -> u32, other| preset.as_ref().map_or(other, value);

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    field_error::Loc,
+    field_error::{FieldError, Loc},
     fields::{Fields, Least},
 };
 
@@ -82,11 +82,11 @@ const SHAPES: [&str; 3] = ["use_karras_sigmas", "use_exponential_sigmas", "use_b
 
 impl Fields {
     /// Reads `scheduler_config`: the valid keys. Unknown keys are errors on every wire, because a misspelt one would
-    /// have no effect.
-    pub(super) fn scheduler_config(&mut self) -> Map<String, Value> {
+    /// have no effect. `arguments` are those of its keys that the request has itself.
+    pub(super) fn scheduler_config(&mut self, arguments: &Map<String, Value>) -> Map<String, Value> {
         let field = "scheduler_config";
         let members = match self.take(field) {
-            None => return Map::new(),
+            None => Map::new(),
             Some(Value::Object(members)) => members,
             Some(other) => {
                 let msg = "Input should be a valid dictionary or object to extract fields from";
@@ -108,24 +108,30 @@ impl Fields {
                 &true.into(),
             );
         }
-        keys.one_list(&config, on.first().copied());
         keys.refuse_rest();
         self.errors.append(&mut keys.errors);
+        let config = self.with_arguments(config, arguments);
+        self.one_list(&config, on.first().copied(), arguments);
         config
     }
 
     /// A list gives all levels, so nothing else may.
-    fn one_list(&mut self, config: &Map<String, Value>, shape: Option<&str>) {
+    fn one_list(&mut self, config: &Map<String, Value>, shape: Option<&str>, arguments: &Map<String, Value>) {
+        let mut wrong = |key: &str, other: &str, list: &Value| {
+            let msg = format!("Input should not be given together with {other}");
+            self.errors.push(FieldError::within_body(location(arguments, key), "excluded", msg, list));
+        };
         if let (Some(sigmas), Some(_)) = (config.get("sigmas"), config.get("timesteps")) {
-            self.wrong("sigmas", "excluded", "Input should not be given together with timesteps", sigmas);
+            wrong("sigmas", "timesteps", sigmas);
         }
         let list = ["sigmas", "timesteps"].into_iter().find_map(|key| Some((key, config.get(key)?)));
         if let (Some((key, list)), Some(shape)) = (list, shape) {
-            self.wrong(key, "excluded", format!("Input should not be given together with {shape}"), list);
+            wrong(key, shape, list);
         }
     }
 
-    fn by_rule(&mut self, key: &str, rule: KeyRule) -> Option<Value> {
+    /// Reads a member by the rule of a key.
+    pub(super) fn by_rule(&mut self, key: &str, rule: KeyRule) -> Option<Value> {
         match rule {
             KeyRule::Flag => self.optional(key, Self::boolean).map(Value::from),
             KeyRule::Word(words) => {
@@ -198,6 +204,12 @@ impl Fields {
         };
         Some(Value::Array(numbers.into_iter().map(stored).collect()))
     }
+}
+
+/// Where a key stands: in the request itself (`arguments`), or in `scheduler_config`.
+pub(super) fn location(arguments: &Map<String, Value>, key: &str) -> Vec<Loc> {
+    let inside = (!arguments.contains_key(key)).then(|| Loc::Name("scheduler_config".to_owned()));
+    inside.into_iter().chain([Loc::Name(key.to_owned())]).collect()
 }
 
 /// The number of steps that a list of the configuration gives, and the key of the list.

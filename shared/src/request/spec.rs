@@ -153,7 +153,7 @@ impl ImageSpec {
         }
         for controlnet in &self.controlnets {
             hash.update([3]);
-            hash.update(controlnet.path().as_str());
+            hash.update(controlnet.path().full_text());
             hash.update([0]);
         }
         Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())

@@ -102,6 +102,7 @@ fn job() -> Job {
         max_pixels: 1 << 20,
         schedulers: ["DDIMScheduler".to_owned()].into(),
         lora_sources: Default::default(),
+        controlnet_hub: false,
     };
     let black =
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==";

@@ -68,7 +68,7 @@ proptest! {
         let picture = if fal { "image_url" } else { "image" };
         let body = json!({ "prompt": "x", picture: text, "mask": text }).to_string();
         let offer =
-            Offer { native_width: 64, native_height: 64, max_pixels: 1 << 20, schedulers: Default::default(), lora_sources: Default::default() };
+            Offer { native_width: 64, native_height: 64, max_pixels: 1 << 20, schedulers: Default::default(), lora_sources: Default::default(), controlnet_hub: false };
         let defaults = Defaults { unknown: Unknown::Ignored, preview_source: PreviewSource::Latents };
         let dialect = Dialect { defaults, names: if fal { Names::Fal(Task::Any) } else { Names::Own } };
         let checked = fuzz::within(&text, most(4 * length, PIXELS), || {

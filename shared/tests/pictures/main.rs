@@ -5,6 +5,7 @@
 mod any;
 mod fields;
 mod files;
+mod gifs;
 mod jpegs;
 mod support;
 mod uris;

@@ -21,6 +21,7 @@ pub(crate) fn check_with(body: Value, names: Names, fetched: &Fetched) -> Result
         max_pixels: MOST,
         schedulers: Default::default(),
         lora_sources: Default::default(),
+        controlnet_hub: false,
     };
     let unknown = if names == Names::Own { Unknown::Refused } else { Unknown::Ignored };
     let defaults = Defaults { unknown, preview_source: PreviewSource::Latents };

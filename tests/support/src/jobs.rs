@@ -33,6 +33,7 @@ pub fn spec(prompt: &str) -> ImageSpec {
         max_pixels: 1 << 20,
         schedulers: Default::default(),
         lora_sources: Default::default(),
+        controlnet_hub: false,
     };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
     let body = json!({ "prompt": prompt, "seed": 7 });

@@ -149,6 +149,9 @@ struct ControlField {
     scale: Option<f64>,
     start: Option<f64>,
     end: Option<f64>,
+    /// The kind of picture, for a union ControlNet.
+    #[serde(alias = "control_mode")]
+    mode: Option<usize>,
     /// Low and high threshold of Canny's edges.
     canny: Option<[u16; 2]>,
 }
@@ -271,6 +274,7 @@ impl Case {
                 scale: control.scale.unwrap_or(plain.scale),
                 start: control.start.unwrap_or(plain.start),
                 end: control.end.unwrap_or(plain.end),
+                mode: control.mode,
                 ..plain
             })
         };

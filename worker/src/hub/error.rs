@@ -88,7 +88,13 @@ pub enum Problem {
     /// The repository has no file with the weights of a LoRA.
     #[error("the repository has no LoRA or embedding, which is a file that ends in .safetensors")]
     NoLora,
-    /// The repository has no LoRA of diffusers' name, and several other files.
+    /// The repository has no file with the weights of a ControlNet.
+    #[error(
+        "the repository has no ControlNet, which is a config.json with diffusion_pytorch_model.safetensors, or a file \
+         that ends in .safetensors"
+    )]
+    NoControlNet,
+    /// The repository has no file of the usual name, and several others.
     #[error("the repository has several files ({}): name one of them, hf://OWNER/NAME/FILE", list(.files))]
     Several {
         /// Their names.

@@ -1,11 +1,12 @@
 //! Models by their name on the Hugging Face Hub. A model is downloaded once, into the cache of the `huggingface_hub`
 //! library. After that it is loaded like any folder.
 //!
-//! `resolve -> {id, options, wanted, cache, download}`, `lora -> {id, options, cache, download}`, `download -> {client,
-//! cache, progress}`, `cache -> lock`. docs/decisions/0006 says why the `hf-hub` crate is not used.
+//! `resolve -> {id, options, wanted, cache, download}`, `{lora, controlnet} -> repository -> {id, options, cache,
+//! download}`, `download -> {client, cache, progress}`, `cache -> lock`. docs/decisions/0006 says why the `hf-hub` crate is not used.
 
 mod cache;
 mod client;
+mod controlnet;
 mod download;
 mod error;
 mod id;
@@ -13,16 +14,19 @@ mod lock;
 mod lora;
 mod options;
 mod progress;
+mod repository;
 mod wanted;
 
 use std::path::{Path, PathBuf};
 
+pub use controlnet::controlnet;
 pub use download::Demands;
 pub use error::{HubError, Problem};
 pub use id::HubId;
 pub use lock::lock;
 pub use lora::lora;
 pub use options::{HubOptions, Token};
+pub use repository::Found;
 pub use wanted::ModelKind;
 
 use crate::sdxl::Precision;

@@ -1,4 +1,4 @@
-//! The download of a request's LoRAs and embeddings, into the folder of downloaded LoRAs.
+//! The download of a request's LoRAs, embeddings and ControlNets, into the folder of downloaded LoRAs.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -8,11 +8,13 @@ use std::sync::Arc;
 use glimpse_shared::request::{HubLora, LoraPath, LoraSource};
 use tokio::sync::oneshot;
 
+use super::entries::WHOLE;
 use super::error::LoraError;
-use super::header::{HeaderCheck, MOST_BYTES};
+use super::header::{Content, HeaderCheck};
 use super::shelf::{Pin, Shelf};
 use super::url::UrlLoader;
-use crate::hub::{self, Demands, HubId, HubOptions};
+use crate::hub::{self, Demands, Found, HubId, HubOptions};
+use crate::sdxl::Precision;
 
 /// How often a file is loaded again that was deleted or is damaged when it is to be used.
 const TRIES: usize = 3;
@@ -23,11 +25,20 @@ pub struct Downloader {
     shelf: Shelf,
     hub: Option<HubOptions>,
     urls: Option<UrlLoader>,
+    /// Of the weights of ControlNets, where a repository has several.
+    precision: Precision,
 }
 
-/// The downloaded LoRAs of a request. Their files stay until it is dropped.
+/// The downloaded files of a request. They stay until it is dropped.
 #[derive(Debug, Default)]
-pub struct Downloaded(HashMap<LoraPath, (PathBuf, Pin)>);
+pub struct Downloaded(HashMap<(Content, LoraPath), Kept>);
+
+/// A file or a folder, and what keeps its files.
+#[derive(Debug)]
+struct Kept {
+    path: PathBuf,
+    _pins: Vec<Pin>,
+}
 
 impl Downloaded {
     /// These files and others.
@@ -36,9 +47,14 @@ impl Downloaded {
         self
     }
 
-    /// The file of a path.
+    /// The LoRA or embedding of a path.
     pub fn file(&self, path: &LoraPath) -> Option<&Path> {
-        self.0.get(path).map(|(file, _)| &**file)
+        self.0.get(&(Content::Lora, path.clone())).map(|kept| &*kept.path)
+    }
+
+    /// The ControlNet of a path: a file or a folder.
+    pub fn controlnet(&self, path: &LoraPath) -> Option<&Path> {
+        self.0.get(&(Content::ControlNet, path.clone())).map(|kept| &*kept.path)
     }
 }
 
@@ -47,7 +63,13 @@ impl Downloader {
     /// the shelf.
     pub fn new(shelf: Shelf, hub: Option<HubOptions>, urls: Option<UrlLoader>) -> Self {
         let hub = hub.map(|options| HubOptions { cache: shelf.hub(), ..options });
-        Self { shelf, hub, urls }
+        Self { shelf, hub, urls, precision: Precision::Full }
+    }
+
+    /// The same, with the weights of ControlNets in this precision, where a repository has several.
+    #[must_use]
+    pub fn of_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// From where it downloads.
@@ -56,12 +78,27 @@ impl Downloader {
         hub.chain(self.urls.iter().map(|_| LoraSource::Urls)).collect()
     }
 
-    /// Downloads these LoRAs on a thread of its own, because it writes files. The thread ends soon after the future is
-    /// dropped.
+    /// Downloads these LoRAs or embeddings on a thread of its own, because it writes files. The thread ends soon after the
+    /// future is dropped.
     ///
     /// # Errors
-    /// The first LoRA that cannot be loaded, with its name.
+    /// The first one that cannot be loaded, with its name.
     pub async fn download(self: Arc<Self>, paths: Vec<LoraPath>) -> Result<Downloaded, LoraError> {
+        self.apart(Content::Lora, paths).await
+    }
+
+    /// The same with ControlNets.
+    ///
+    /// # Errors
+    /// As [`Downloader::download`].
+    pub async fn controlnets(self: Arc<Self>, paths: Vec<LoraPath>) -> Result<Downloaded, LoraError> {
+        self.apart(Content::ControlNet, paths).await
+    }
+
+    async fn apart(self: Arc<Self>, content: Content, paths: Vec<LoraPath>) -> Result<Downloaded, LoraError> {
+        if paths.is_empty() {
+            return Ok(Downloaded::default());
+        }
         // Dropped with this future.
         let (_wanted, mut unwanted) = oneshot::channel::<()>();
         let work = tokio::task::spawn_blocking(move || {
@@ -70,28 +107,28 @@ impl Downloader {
                 tokio::select! {
                     biased;
                     _ = &mut unwanted => Err(LoraError::Fault("the download was stopped".to_owned())),
-                    downloaded = self.all(paths) => downloaded,
+                    downloaded = self.all(content, paths) => downloaded,
                 }
             })
         });
         work.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "the download of a LoRA panicked");
-            Err(LoraError::Fault("the download of a LoRA failed".to_owned()))
+            tracing::error!(%error, "the download of a {content} panicked");
+            Err(LoraError::Fault(format!("the download of a {content} failed")))
         })
     }
 
-    async fn all(&self, paths: Vec<LoraPath>) -> Result<Downloaded, LoraError> {
+    async fn all(&self, content: Content, paths: Vec<LoraPath>) -> Result<Downloaded, LoraError> {
         let mut downloaded = Downloaded::default();
         for path in paths {
-            let loaded = self.one(&path).await.map_err(|error| error.of(&path))?;
-            downloaded.0.extend(loaded.map(|loaded| (path, loaded)));
+            let kept = self.one(content, &path).await.map_err(|error| error.of(&path))?;
+            downloaded.0.extend(kept.map(|kept| ((content, path), kept)));
         }
         self.shelf.make_room();
         Ok(downloaded)
     }
 
     /// `None` for a file of the folder.
-    async fn one(&self, path: &LoraPath) -> Result<Option<(PathBuf, Pin)>, LoraError> {
+    async fn one(&self, content: Content, path: &LoraPath) -> Result<Option<Kept>, LoraError> {
         let refused = |source: LoraSource| {
             LoraError::Bad(format!("this worker loads no files from {source} ({})", source.flag()))
         };
@@ -99,34 +136,65 @@ impl Downloader {
             LoraPath::File(_) => Ok(None),
             LoraPath::Url(url) => {
                 let urls = self.urls.as_ref().ok_or_else(|| refused(LoraSource::Urls))?;
-                urls.load(url, &self.shelf).await.map(Some)
+                let (path, pin) = urls.load(url, content, &self.shelf).await?;
+                Ok(Some(Kept { path, _pins: vec![pin] }))
             }
             LoraPath::Hub(lora) => {
                 let options = self.hub.as_ref().ok_or_else(|| refused(LoraSource::Hub))?;
-                self.of_hub(lora, options).await.map(Some)
+                self.of_hub(content, lora, options).await.map(Some)
             }
         }
     }
 
-    async fn of_hub(&self, lora: &HubLora, options: &HubOptions) -> Result<(PathBuf, Pin), LoraError> {
+    async fn of_hub(
+        &self,
+        content: Content,
+        lora: &HubLora,
+        options: &HubOptions,
+    ) -> Result<Kept, LoraError> {
         let id = HubId {
             owner: lora.owner().to_owned(),
             name: lora.name().to_owned(),
             revision: lora.revision().unwrap_or("main").to_owned(),
         };
+        let most = content.most_bytes();
         for _ in 0..TRIES {
-            let mut check = HeaderCheck::new(MOST_BYTES);
-            let mut look = |file: &Path, have| check.look(file, have);
-            let demands = Demands { most: MOST_BYTES, look: &mut look };
-            let file = hub::lora(&id, lora.file(), demands, options).await?;
-            // Another process may have deleted it to make room.
-            let Some(pin) = self.shelf.pin(&file).map_err(LoraError::cache)? else { continue };
-            let Err(why) = HeaderCheck::check_whole(MOST_BYTES, &file) else { return Ok((file, pin)) };
-            tracing::warn!(file = %file.display(), why, "a kept LoRA is damaged: it is downloaded again");
-            // Another process that has it open goes on with what it read.
-            let blob = file.canonicalize().map_err(LoraError::cache)?;
-            fs::remove_file(&file).and_then(|()| fs::remove_file(blob)).map_err(LoraError::cache)?;
+            let mut checks: HashMap<PathBuf, HeaderCheck> = HashMap::new();
+            let mut look = |file: &Path, have| {
+                let new = || HeaderCheck::new(content, most);
+                checks.entry(file.to_owned()).or_insert_with(new).look(file, have)
+            };
+            let demands = Demands { most, look: &mut look };
+            let found = match content {
+                Content::Lora => hub::lora(&id, lora.file(), demands, options).await?,
+                Content::ControlNet => {
+                    hub::controlnet(&id, lora.file(), self.precision, demands, options).await?
+                }
+            };
+            if let Some(kept) = self.kept(content, found)? {
+                return Ok(kept);
+            }
         }
         Err(LoraError::Fault("the file disappears or is damaged again and again".to_owned()))
+    }
+
+    /// Keeps the files; `None` if another process deleted one to make room, or one is damaged. A damaged file is deleted.
+    fn kept(&self, content: Content, found: Found) -> Result<Option<Kept>, LoraError> {
+        let mut pins = Vec::with_capacity(found.files.len());
+        for file in &found.files {
+            let Some(pin) = self.shelf.pin(file).map_err(LoraError::cache)? else { return Ok(None) };
+            pins.push(pin);
+            if file.extension().is_none_or(|ending| ending != WHOLE) {
+                continue;
+            }
+            if let Err(why) = HeaderCheck::check_whole(content, content.most_bytes(), file) {
+                tracing::warn!(file = %file.display(), why, "a kept {content} is damaged: it is downloaded again");
+                // Another process that has it open goes on with what it read.
+                let blob = file.canonicalize().map_err(LoraError::cache)?;
+                fs::remove_file(file).and_then(|()| fs::remove_file(blob)).map_err(LoraError::cache)?;
+                return Ok(None);
+            }
+        }
+        Ok(Some(Kept { path: found.path, _pins: pins }))
     }
 }

@@ -1,4 +1,4 @@
-//! Why a LoRA or an embedding could not be downloaded.
+//! Why a LoRA, an embedding or a ControlNet could not be downloaded.
 
 use glimpse_shared::request::LoraPath;
 
@@ -14,6 +14,9 @@ pub enum LoraError {
     /// The same, of an embedding.
     #[error("{0}")]
     BadEmbedding(String),
+    /// The same, of a ControlNet.
+    #[error("{0}")]
+    BadControlNet(String),
     /// This attempt failed: the job may be tried again, by another worker.
     #[error("{0}")]
     Fault(String),
@@ -25,6 +28,7 @@ impl LoraError {
         match self {
             Self::Bad(why) => Self::Bad(format!("{path}: {why}")),
             Self::BadEmbedding(why) => Self::BadEmbedding(format!("{path}: {why}")),
+            Self::BadControlNet(why) => Self::BadControlNet(format!("{path}: {why}")),
             Self::Fault(why) => Self::Fault(format!("{path}: {why}")),
         }
     }
@@ -35,6 +39,19 @@ impl LoraError {
             Self::Bad(why) => Self::BadEmbedding(why),
             other => other,
         }
+    }
+
+    /// The same, of a ControlNet.
+    pub fn of_controlnet(self) -> Self {
+        match self {
+            Self::Bad(why) => Self::BadControlNet(why),
+            other => other,
+        }
+    }
+
+    /// Whether the request is at fault.
+    pub fn is_bad(&self) -> bool {
+        !matches!(self, Self::Fault(_))
     }
 
     /// The cache cannot be read or written. The log has the reason, because it names a folder.
@@ -61,6 +78,7 @@ impl From<Problem> for LoraError {
             ),
             Problem::NoFile { .. }
             | Problem::NoLora
+            | Problem::NoControlNet
             | Problem::Several { .. }
             | Problem::TooLarge { .. }
             | Problem::Unfit { .. } => Self::Bad(problem.to_string()),
@@ -83,6 +101,7 @@ impl From<LoraError> for PipelineError {
         match error {
             LoraError::Bad(why) => Self::bad("loras", why),
             LoraError::BadEmbedding(why) => Self::bad("embeddings", why),
+            LoraError::BadControlNet(why) => Self::bad("controlnets", why),
             LoraError::Fault(message) => Self::Fault { message },
         }
     }

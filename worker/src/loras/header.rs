@@ -1,5 +1,7 @@
-//! Checks while a file arrives that it is a LoRA or an embedding. The pipeline refuses the one in the place of the other.
+//! Checks while a file arrives that it is a LoRA or an embedding, or that it is a ControlNet. The pipeline refuses a LoRA
+//! in the place of an embedding, and a ControlNet that it cannot use.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -7,11 +9,65 @@ use std::path::Path;
 
 use safetensors::tensor::Metadata;
 
+use crate::sdxl::controlnet::is_controlnet_tensor;
 use crate::sdxl::embedding::EmbeddingPart;
 use crate::sdxl::lora::is_lora_tensor;
 
-/// The most bytes of a LoRA: 2 GiB.
-pub const MOST_BYTES: u64 = 2 << 30;
+/// What a file should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Content {
+    /// A LoRA or an embedding.
+    Lora,
+    /// The weights of a ControlNet.
+    ControlNet,
+}
+
+impl Content {
+    /// The most bytes of such a file: 2 GiB, and 6 GiB of a ControlNet, which has 5 GB in float32.
+    pub fn most_bytes(self) -> u64 {
+        match self {
+            Self::Lora => 2 << 30,
+            Self::ControlNet => 6 << 30,
+        }
+    }
+
+    fn has(self, names: &[String]) -> bool {
+        // The single tensor of an embedding has the name of its word; that of a module has dots.
+        let is_word = || matches!(names, [name] if !name.contains('.'));
+        let some = |is: fn(&str) -> bool| names.iter().any(|name| is(name));
+        match self {
+            Self::Lora => {
+                is_word() || some(|name| EmbeddingPart::parse(name).is_some()) || some(is_lora_tensor)
+            }
+            Self::ControlNet => some(is_controlnet_tensor),
+        }
+    }
+
+    /// A LoRA and an embedding are not told apart before the pipeline reads them.
+    fn is_not(self) -> &'static str {
+        match self {
+            Self::Lora => "is neither a LoRA nor an embedding",
+            Self::ControlNet => "is not a ControlNet",
+        }
+    }
+
+    fn why_not(self) -> &'static str {
+        match self {
+            Self::Lora => "no tensor has a name of peft's or kohya's LoRAs, or of embeddings",
+            Self::ControlNet => "no tensor has the name of a ControlNet's, of diffusers or SGM",
+        }
+    }
+}
+
+/// Its name in messages.
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lora => "LoRA",
+            Self::ControlNet => "ControlNet",
+        })
+    }
+}
 /// Bytes of the header's length, at the start of the file.
 const LENGTH: u64 = 8;
 /// The longest header that is read, in bytes.
@@ -24,28 +80,29 @@ enum State {
     Begin,
     /// The header ends at this byte.
     Header(u64),
-    /// The header is that of a LoRA of this many bytes.
-    Lora(u64),
+    /// The header is the right one, of a file of this many bytes.
+    Right(u64),
 }
 
 /// Checks the header of a safetensors file as soon as it is there.
 #[derive(Debug)]
 pub struct HeaderCheck {
+    content: Content,
     state: State,
     /// The most bytes of the file.
     most: u64,
 }
 
 impl HeaderCheck {
-    /// Allows files of at most `most` bytes.
-    pub fn new(most: u64) -> Self {
-        Self { state: State::Begin, most }
+    /// Allows files with this content and at most `most` bytes.
+    pub fn new(content: Content, most: u64) -> Self {
+        Self { content, state: State::Begin, most }
     }
 
     /// The size that the file has when it is whole, in bytes; `None` before its header is there.
     pub fn whole(&self) -> Option<u64> {
         match self.state {
-            State::Lora(whole) => Some(whole),
+            State::Right(whole) => Some(whole),
             State::Begin | State::Header(_) => None,
         }
     }
@@ -53,7 +110,7 @@ impl HeaderCheck {
     /// Looks at a file that has `have` bytes now.
     ///
     /// # Errors
-    /// Why it is not a LoRA, as text after its name.
+    /// Why it is not the right file, as text after its name.
     pub fn look(&mut self, file: &Path, have: u64) -> Result<(), String> {
         if self.state == State::Begin && have > LENGTH {
             self.state = State::Header(self.header_end(file)?);
@@ -61,10 +118,10 @@ impl HeaderCheck {
         if let State::Header(end) = self.state
             && have >= end
         {
-            self.state = State::Lora(self.lora_size(file, end)?);
+            self.state = State::Right(self.size(file, end)?);
         }
         match self.state {
-            State::Lora(whole) if have > whole => Err("has more bytes than its header says".to_owned()),
+            State::Right(whole) if have > whole => Err("has more bytes than its header says".to_owned()),
             _ => Ok(()),
         }
     }
@@ -73,9 +130,9 @@ impl HeaderCheck {
     ///
     /// # Errors
     /// As [`HeaderCheck::look`], and if bytes are missing.
-    pub fn check_whole(most: u64, file: &Path) -> Result<(), String> {
+    pub fn check_whole(content: Content, most: u64, file: &Path) -> Result<(), String> {
         let have = file.metadata().map_err(unreadable)?.len();
-        let mut check = Self::new(most);
+        let mut check = Self::new(content, most);
         check.look(file, have)?;
         match check.whole() {
             Some(whole) if whole == have => Ok(()),
@@ -88,29 +145,27 @@ impl HeaderCheck {
         let size = first.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         // Any other file begins with bytes that are a very large number.
         if first.last() != Some(&b'{') {
-            return Err("is neither a LoRA nor an embedding: it is not a safetensors file".to_owned());
+            return Err(self.not("it is not a safetensors file"));
         }
         if size > MOST_HEADER {
-            return Err(format!(
-                "is neither a LoRA nor an embedding: its header has {size} bytes, and at most {MOST_HEADER} are allowed"
-            ));
+            let why = format!("its header has {size} bytes, and at most {MOST_HEADER} are allowed");
+            return Err(self.not(&why));
         }
         Ok(LENGTH + size)
     }
 
-    fn lora_size(&self, file: &Path, end: u64) -> Result<u64, String> {
+    /// Why the file is not the right one.
+    pub fn not(&self, why: &str) -> String {
+        format!("{}: {why}", self.content.is_not())
+    }
+
+    fn size(&self, file: &Path, end: u64) -> Result<u64, String> {
         let text = read(file, LENGTH, end - LENGTH)?;
-        let header: Metadata = serde_json::from_slice(&text).map_err(|_| {
-            "is neither a LoRA nor an embedding: its header is not that of a safetensors file".to_owned()
-        })?;
+        let header: Metadata = serde_json::from_slice(&text)
+            .map_err(|_| self.not("its header is not that of a safetensors file"))?;
         let names = header.offset_keys();
-        // The single tensor of an embedding has the name of its word; that of a module has dots.
-        let is_word = matches!(&names[..], [name] if !name.contains('.'));
-        let is_embedding = is_word || names.iter().any(|name| EmbeddingPart::parse(name).is_some());
-        if !is_embedding && !names.iter().any(|name| is_lora_tensor(name)) {
-            return Err(
-                "is neither a LoRA nor an embedding: no tensor has a name of peft's or kohya's LoRAs, or of embeddings".to_owned()
-            );
+        if !self.content.has(&names) {
+            return Err(self.not(self.content.why_not()));
         }
         let (size, most) = (end.saturating_add(header.data_len() as u64), self.most);
         if size > most {
@@ -146,7 +201,7 @@ mod tests {
     fn looked(bytes: &[u8], most: u64) -> Result<Option<u64>, (usize, String)> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let mut check = HeaderCheck::new(most);
+        let mut check = HeaderCheck::new(Content::Lora, most);
         for have in 0..=bytes.len() {
             std::fs::write(&path, &bytes[..have]).unwrap();
             check.look(&path, have as u64).map_err(|error| (have, error))?;

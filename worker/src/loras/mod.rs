@@ -1,4 +1,4 @@
-//! The LoRAs of requests: files of a folder, and where the operator allows it files of the Hugging Face Hub and of URLs,
+//! The LoRAs, embeddings and ControlNets of requests: files of a folder, and where the operator allows it files of the Hugging Face Hub and of URLs,
 //! which are downloaded and kept.
 //!
 //! `downloader -> {url, shelf, header, hub}`, `url -> {shelf, header}`, `shelf -> entries`. docs/decisions/0023 says why
@@ -16,7 +16,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use glimpse_shared::request::{ImageSpec, LoraPath, LoraSource};
+use glimpse_shared::request::{ControlNet, ImageSpec, LoraPath, LoraSource};
+
+use crate::controlnet_dir::ControlNetDir;
 
 pub use downloader::{Downloaded, Downloader};
 pub use error::LoraError;
@@ -41,15 +43,22 @@ impl Loras {
         self.downloader.iter().flat_map(|downloader| downloader.sources()).collect()
     }
 
-    /// The download of a request's LoRAs and embeddings; `None` if all of them are files of the folders. It ends early if the future is
-    /// dropped.
-    pub fn download(&self, spec: &ImageSpec) -> Option<BoxFuture<'static, Result<Downloaded, LoraError>>> {
+    /// The download of a request's LoRAs, embeddings and ControlNets; `None` if all of them are in the folders, of which
+    /// `controlnets` is that of ControlNets. It ends early if the future is dropped.
+    pub fn download(
+        &self,
+        spec: &ImageSpec,
+        controlnets: Option<&ControlNetDir>,
+    ) -> Option<BoxFuture<'static, Result<Downloaded, LoraError>>> {
         let elsewhere = |paths: Vec<&LoraPath>| -> Vec<LoraPath> {
             paths.into_iter().filter(|path| path.source().is_some()).cloned().collect()
         };
         let loras = elsewhere(spec.loras().iter().map(|lora| lora.path()).collect());
         let embeddings = elsewhere(spec.embeddings().iter().map(|embedding| embedding.path()).collect());
-        if loras.is_empty() && embeddings.is_empty() {
+        let is_kept = |path: &LoraPath| controlnets.is_some_and(|folder| folder.of_hub(path).is_some());
+        let nets = spec.controlnets().iter().map(ControlNet::path).filter(|path| !is_kept(path));
+        let nets = elsewhere(nets.collect());
+        if loras.is_empty() && embeddings.is_empty() && nets.is_empty() {
             return None;
         }
         let downloader = self.downloader.clone();
@@ -63,8 +72,11 @@ impl Loras {
                 });
             };
             let of_loras = downloader.clone().download(loras).await?;
-            let of_embeddings = downloader.download(embeddings).await.map_err(LoraError::of_embedding)?;
-            Ok(of_loras.and(of_embeddings))
+            let of_embeddings = downloader.clone().download(embeddings).await;
+            let of_nets = downloader.controlnets(nets);
+            Ok(of_loras
+                .and(of_embeddings.map_err(LoraError::of_embedding)?)
+                .and(of_nets.await.map_err(LoraError::of_controlnet)?))
         }))
     }
 }

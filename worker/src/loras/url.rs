@@ -20,15 +20,17 @@ use reqwest::{Client, Response, StatusCode, Url, header, redirect};
 
 use super::entries::{PART, WHOLE};
 use super::error::LoraError;
-use super::header::{HeaderCheck, MOST_BYTES};
+use super::header::{Content, HeaderCheck};
 use super::shelf::{Pin, Shelf, key};
 use crate::hub;
 
 /// Limits of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UrlLimits {
-    /// The most bytes of the file.
+    /// The most bytes of a LoRA.
     pub bytes: u64,
+    /// The most bytes of a ControlNet.
+    pub controlnet_bytes: u64,
     /// Redirects to follow.
     pub redirects: usize,
     /// How often the download is tried.
@@ -46,7 +48,8 @@ pub struct UrlLimits {
 impl Default for UrlLimits {
     fn default() -> Self {
         Self {
-            bytes: MOST_BYTES,
+            bytes: Content::Lora.most_bytes(),
+            controlnet_bytes: Content::ControlNet.most_bytes(),
             redirects: 5,
             tries: 3,
             pause: Duration::from_secs(1),
@@ -77,6 +80,15 @@ enum Failed {
     Final(LoraError),
 }
 
+impl UrlLimits {
+    fn bytes_of(&self, content: Content) -> u64 {
+        match content {
+            Content::Lora => self.bytes,
+            Content::ControlNet => self.controlnet_bytes,
+        }
+    }
+}
+
 impl UrlLoader {
     /// Loads from the addresses that the policy allows.
     pub fn new(policy: AddressPolicy, limits: UrlLimits) -> Self {
@@ -86,35 +98,44 @@ impl UrlLoader {
     /// The file of a URL, from the shelf or from its server.
     ///
     /// # Errors
-    /// If the address is not allowed, the server does not send the file, or the file is not a LoRA.
-    pub async fn load(&self, url: &LoraUrl, shelf: &Shelf) -> Result<(PathBuf, Pin), LoraError> {
+    /// If the address is not allowed, the server does not send the file, or the file is another one.
+    pub async fn load(
+        &self,
+        url: &LoraUrl,
+        content: Content,
+        shelf: &Shelf,
+    ) -> Result<(PathBuf, Pin), LoraError> {
         let start = Url::parse(url.secret()).map_err(|_| bad("is not a URL"))?;
         // Before the look into the cache: the operator may allow less than before.
         self.policy.check(&start).map_err(forbidden)?;
-        let key = key(url.secret().as_bytes());
+        let key = match content {
+            Content::Lora => key(url.secret().as_bytes()),
+            // A file of its own: a LoRA of the same URL is checked in another way.
+            Content::ControlNet => key(format!("ControlNet {}", url.secret()).as_bytes()),
+        };
         let file = shelf.urls().join(&key).with_extension(WHOLE);
-        let waits = || tracing::info!(%url, "another process is downloading this LoRA; waiting for it");
+        let waits = || tracing::info!(%url, "another process is downloading this file; waiting for it");
         // Nobody deletes the file while this is locked.
         let _lock = hub::lock(&shelf.lock_of(&key), waits).await.map_err(LoraError::cache)?;
         if file.is_file() {
-            match HeaderCheck::check_whole(self.limits.bytes, &file) {
+            match HeaderCheck::check_whole(content, self.limits.bytes_of(content), &file) {
                 Ok(()) => return pinned(shelf, file),
                 Err(why) => {
-                    tracing::warn!(%url, why, "a kept LoRA is damaged: it is downloaded again");
+                    tracing::warn!(%url, why, "a kept {content} is damaged: it is downloaded again");
                     fs::remove_file(&file).map_err(LoraError::cache)?;
                 }
             }
         }
         let part = Part(shelf.urls().join(&key).with_extension(PART));
-        tracing::info!(%url, "downloading a LoRA");
-        let loading = tokio::time::timeout(self.limits.timeout, self.fill(&part.0, &start));
+        tracing::info!(%url, "downloading a {content}");
+        let loading = tokio::time::timeout(self.limits.timeout, self.fill(&part.0, &start, content));
         loading.await.unwrap_or_else(|_| Err(bad("cannot be loaded: the server is too slow")))?;
         fs::rename(&part.0, &file).map_err(LoraError::cache)?;
         pinned(shelf, file)
     }
 
     /// Downloads the whole file.
-    async fn fill(&self, part: &Path, url: &Url) -> Result<(), LoraError> {
+    async fn fill(&self, part: &Path, url: &Url, content: Content) -> Result<(), LoraError> {
         let client = self.client().map_err(|error| {
             tracing::error!(%error, "there is no client for LoRAs of URLs");
             LoraError::Fault("this worker cannot load URLs".to_owned())
@@ -122,14 +143,18 @@ impl UrlLoader {
         let mut waits = Waits::new(self.limits.pause, self.limits.pause * 8);
         let mut tries = 1;
         loop {
-            match self.attempt(&client, part, url).await {
+            match self.attempt(&client, part, url, content).await {
                 Ok(()) => return Ok(()),
                 Err(Failed::Final(error)) => return Err(error),
                 Err(Failed::Transient(why)) if tries >= self.limits.tries => {
                     return Err(LoraError::Bad(format!("cannot be loaded: {why}, also after {tries} tries")));
                 }
                 Err(Failed::Transient(why)) => {
-                    tracing::warn!(host = url.host_str(), why, "the download of a LoRA failed; retrying");
+                    tracing::warn!(
+                        host = url.host_str(),
+                        why,
+                        "the download of a {content} failed; retrying"
+                    );
                     tries += 1;
                     tokio::time::sleep(waits.next()).await;
                 }
@@ -152,9 +177,9 @@ impl UrlLoader {
             .build()
     }
 
-    async fn attempt(&self, client: &Client, part: &Path, url: &Url) -> Result<(), Failed> {
+    async fn attempt(&self, client: &Client, part: &Path, url: &Url, content: Content) -> Result<(), Failed> {
         let response = self.follow(client, url.clone()).await?;
-        self.body(response, part).await
+        self.body(response, part, content).await
     }
 
     async fn follow(&self, client: &Client, mut url: Url) -> Result<Response, Failed> {
@@ -178,15 +203,15 @@ impl UrlLoader {
         Err(Failed::Final(LoraError::Bad(why)))
     }
 
-    async fn body(&self, mut response: Response, part: &Path) -> Result<(), Failed> {
-        let most = self.limits.bytes;
+    async fn body(&self, mut response: Response, part: &Path, content: Content) -> Result<(), Failed> {
+        let most = self.limits.bytes_of(content);
         if let Some(size) = response.content_length().filter(|size| *size > most) {
             let why = format!("has {size} bytes, and at most {most} are allowed");
             return Err(Failed::Final(LoraError::Bad(why)));
         }
         let cache = |error: io::Error| Failed::Final(LoraError::cache(error));
         let mut out = File::create(part).map_err(cache)?;
-        let mut check = HeaderCheck::new(most);
+        let mut check = HeaderCheck::new(content, most);
         let mut have = 0;
         while let Some(chunk) = response.chunk().await.map_err(|error| reason(&error))? {
             out.write_all(&chunk).map_err(cache)?;
@@ -197,9 +222,7 @@ impl UrlLoader {
         match check.whole() {
             Some(whole) if whole == have => out.sync_all().map_err(cache),
             Some(_) => Err(Failed::Transient("the server closes the connection early".to_owned())),
-            None => {
-                Err(Failed::Final(bad("is neither a LoRA nor an embedding: it is not a safetensors file")))
-            }
+            None => Err(Failed::Final(bad(&check.not("it is not a safetensors file")))),
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct ControlChoice {
     pub image: Rgb,
     /// How the edges of the resized picture are found, if the ControlNet is to see these.
     pub edges: Option<EdgeThresholds>,
+    /// The kind of the picture, for a ControlNet of several: an entry of diffusers' `control_mode`.
+    pub mode: Option<usize>,
     /// The factor of its residuals: diffusers' `controlnet_conditioning_scale`.
     pub scale: f64,
     /// 0..1: the share of the steps before it begins.
@@ -31,7 +33,7 @@ impl ControlChoice {
     pub fn of(path: impl Into<PathBuf>, image: Rgb) -> Self {
         let path = path.into();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { name, path, image, edges: None, scale: 1.0, start: 0.0, end: 1.0 }
+        Self { name, path, image, edges: None, mode: None, scale: 1.0, start: 0.0, end: 1.0 }
     }
 
     /// Checks what does not depend on the file.

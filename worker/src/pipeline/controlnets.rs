@@ -1,44 +1,33 @@
 //! The loaded ControlNets, and those of one job.
 
-use std::cell::RefCell;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
-use std::time::SystemTime;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 
 use super::control_choice::ControlChoice;
 use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::interrupt::Interrupt;
-use crate::sdxl::controlnet::{Base, ControlNet, OpenedControlNet};
+use super::kept_nets::{Kept, Stamp};
+use crate::sdxl::controlnet::{Base, ControlNet, Hint, OpenedControlNet};
 use crate::sdxl::unet::{Residuals, UnetConfig, UnetInputs};
 use crate::sdxl::{LoadError, Precision};
 
-/// One state of a file: inode, time of its last change, length.
-type FileState = (u64, Option<SystemTime>, u64);
-
-/// Identifies one state of a ControlNet's files.
-type Stamp = Vec<(PathBuf, FileState)>;
-
-/// The ControlNets that jobs asked for, on the device. The least recently used is dropped before one too many is loaded.
+/// The ControlNets that jobs asked for, on the device.
 #[derive(Debug)]
 pub(super) struct ControlNets {
     dtype: DType,
     device: Device,
     precision: Precision,
-    /// The most of them that are kept after their job.
-    kept: usize,
-    /// The least recently used first.
-    loaded: RefCell<Vec<(Stamp, Rc<ControlNet>)>>,
+    kept: Kept<ControlNet>,
 }
 
 impl ControlNets {
-    /// None yet.
+    /// None yet; `kept` of them stay after their job.
     pub(super) fn new(dtype: DType, device: Device, precision: Precision, kept: usize) -> Self {
-        Self { dtype, device, precision, kept, loaded: RefCell::default() }
+        Self { dtype, device, precision, kept: Kept::new(kept) }
     }
 
     /// Loads the ControlNets of a job and encodes their pictures.
@@ -61,7 +50,8 @@ impl ControlNets {
             let net = self.open(choice, base, &in_use)?;
             let picture = choice.picture(inputs.width, inputs.height);
             let picture = picture.to_unit_tensor(&self.device)?.to_dtype(self.dtype)?;
-            controls.push(Control { choice: choice.clone(), hint: net.hint(&picture)?, net });
+            let mode = mode_of(choice, net.modes())?;
+            controls.push(Control { choice: choice.clone(), hint: net.hint(&picture, mode)?, net });
         }
         Ok(ControlSet(Some(Rc::new(controls))))
     }
@@ -70,11 +60,13 @@ impl ControlNets {
     ///
     /// # Errors
     /// If the file has no metadata, or the device fails.
-    pub(super) fn keep_random(&self, path: &Path, unet: &UnetConfig, seed: u64) -> Result<(), LoadError> {
-        let unreadable = |source| LoadError::Unreadable { path: path.into(), source };
-        let stamp = stamp(path).map_err(unreadable)?;
-        let net = OpenedControlNet::random(unet, seed).load(self.dtype, &self.device)?;
-        self.loaded.borrow_mut().push((stamp, Rc::new(net)));
+    pub(super) fn keep_random(&self, path: &Path, unet: &UnetConfig, seed: u64) -> Result<(), PipelineError> {
+        let failed = |error: LoadError| PipelineError::fault(error.to_string());
+        let stamp =
+            Stamp::of(path).map_err(|source| failed(LoadError::Unreadable { path: path.into(), source }))?;
+        let random = OpenedControlNet::random(unet, seed);
+        self.kept
+            .add(stamp, "random weights", &[], || random.load(self.dtype, &self.device).map_err(failed))?;
         Ok(())
     }
 
@@ -90,44 +82,30 @@ impl ControlNets {
             LoadError::Changed { .. } => PipelineError::fault(format!("{name}: {}", message(&error, path))),
             error => PipelineError::bad("controlnets", format!("{name}: {}", message(&error, path))),
         };
-        let stamp = stamp(path).map_err(|source| {
+        let stamp = Stamp::of(path).map_err(|source| {
             failed(match source.kind() {
                 ErrorKind::NotFound => LoadError::Missing { path: path.clone(), what: "a ControlNet" },
                 _ => LoadError::Unreadable { path: path.clone(), source },
             })
         })?;
-        let mut loaded = self.loaded.borrow_mut();
-        // Not those of a file that was replaced.
-        loaded.retain(|(kept, _)| {
-            kept.first().map(|of| &of.0) != stamp.first().map(|of| &of.0) || *kept == stamp
-        });
-        if let Some(at) = loaded.iter().position(|(kept, _)| *kept == stamp) {
-            let newest = loaded.remove(at);
-            loaded.push(newest);
-            return Ok(loaded[loaded.len() - 1].1.clone());
+        if let Some(net) = self.kept.find(&stamp) {
+            return Ok(net);
         }
         let opened = OpenedControlNet::open(path, self.precision, base).map_err(failed)?;
-        // Before the load, so that there is never one more on the device.
-        let is_used = |net: &Rc<ControlNet>| in_use.iter().any(|used| Rc::ptr_eq(used, net));
-        while loaded.len() >= self.kept.max(1)
-            && let Some(at) = loaded.iter().position(|(_, net)| !is_used(net))
-        {
-            loaded.remove(at);
+        self.kept.add(stamp, name, in_use, || opened.load(self.dtype, &self.device).map_err(failed))
+    }
+}
+
+/// The kind of the picture, below `modes`; 0 if a picture has none.
+fn mode_of(choice: &ControlChoice, modes: Option<usize>) -> Result<usize, PipelineError> {
+    let bad = |message: String| Err(PipelineError::bad("controlnets", format!("{}: {message}", choice.name)));
+    match (choice.mode, modes) {
+        (None, None) => Ok(0),
+        (Some(_), None) => bad("its pictures are of one kind: leave mode out".to_owned()),
+        (Some(mode), Some(modes)) if mode < modes => Ok(mode),
+        (_, Some(modes)) => {
+            bad(format!("is a union ControlNet: mode should say the kind of the picture, 0 to {}", modes - 1))
         }
-        let net = match opened.load(self.dtype, &self.device).map_err(failed) {
-            // Those of earlier jobs leave the device first.
-            Err(PipelineError::OutOfMemory { message }) if loaded.iter().any(|(_, net)| !is_used(net)) => {
-                tracing::warn!(
-                    "the device has too little memory for {name} and the ControlNets before it: {message}"
-                );
-                loaded.retain(|(_, net)| is_used(net));
-                opened.load(self.dtype, &self.device).map_err(failed)?
-            }
-            net => net?,
-        };
-        let net = Rc::new(net);
-        loaded.push((stamp, net.clone()));
-        Ok(net)
     }
 }
 
@@ -146,32 +124,13 @@ fn message(error: &LoadError, path: &Path) -> String {
     }
 }
 
-/// The state of a file, or of a folder's configuration and weights.
-fn stamp(path: &Path) -> std::io::Result<Stamp> {
-    let state = |path: PathBuf| -> std::io::Result<(PathBuf, FileState)> {
-        let file = std::fs::metadata(&path)?;
-        Ok((path, (file.ino(), file.modified().ok(), file.len())))
-    };
-    let mut files = vec![state(path.into())?];
-    if path.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            let file = entry?.path();
-            if file.extension().is_some_and(|ending| ending == "json" || ending == "safetensors") {
-                files.push(state(file)?);
-            }
-        }
-        files[1..].sort();
-    }
-    Ok(files)
-}
-
 /// One ControlNet of a job.
 #[derive(Debug)]
 struct Control {
     choice: ControlChoice,
     net: Rc<ControlNet>,
     /// The encoded picture.
-    hint: Tensor,
+    hint: Hint,
 }
 
 /// The ControlNets of one job, in the order of the request.

@@ -110,14 +110,18 @@ impl SdxlPipeline {
     }
 
     /// Goes on with the second part, if the first is done.
-    pub(super) fn go_on(&self, denoising: &mut SdxlDenoising) -> Result<(), PipelineError> {
+    pub(super) fn go_on(
+        &self,
+        denoising: &mut SdxlDenoising,
+        interrupt: Interrupt<'_>,
+    ) -> Result<(), PipelineError> {
         if denoising.step < denoising.end {
             return Ok(());
         }
         let Some(mut second) = denoising.second.take() else { return Ok(()) };
         let latents = match second.draws()? {
             None => denoising.latents.clone(),
-            Some(draws) => self.enlarged(denoising, &second, draws)?,
+            Some(draws) => self.enlarged(denoising, &second, draws, interrupt)?,
         };
         denoising.go_on(second, latents);
         Ok(())
@@ -130,6 +134,7 @@ impl SdxlPipeline {
         denoising: &SdxlDenoising,
         second: &Second,
         [draw, drawn]: [Tensor; 2],
+        interrupt: Interrupt<'_>,
     ) -> Result<Tensor, PipelineError> {
         denoising.check_finite()?;
         let pictures = denoising.latents.dim(0)?;
@@ -137,11 +142,13 @@ impl SdxlPipeline {
         let (small, large) = (size(&denoising.latents), size(&drawn));
         let (mut means, mut logvars) = (Vec::new(), Vec::new());
         for i in 0..pictures {
+            interrupt.check()?;
             let decoded = self.memory.named(small, self.decode(&denoising.latents.narrow(0, i, 1)?))?;
             let decoded = Rgb::from_tensor(&decoded)?;
             for picture in
                 decoded.ok_or_else(|| denoising.loras.not_finite("the picture of the first pass"))?
             {
+                interrupt.check()?;
                 let resized = picture.resized(large.width, large.height);
                 let encoded = self.vae.encode(&resized.to_tensor(draw.device())?);
                 let Posterior { mean, logvar } = self.memory.named(large, encoded)?;

@@ -114,11 +114,25 @@ pub trait Pipeline {
     /// If the device fails.
     fn checkpoint(&self, denoising: &Self::Denoising) -> Result<Vec<u8>, PipelineError>;
 
-    /// Takes one step of each job. The jobs may be at different steps and have different sizes.
+    /// Takes one step of each job. The jobs may be at different steps and have different sizes. The interrupt is checked
+    /// between the parts of a step that take long, as between two passes.
     ///
     /// # Errors
-    /// A fault of one job is a fault of all: they share memory and device.
-    fn step(&self, batch: &mut [&mut Self::Denoising]) -> Result<(), PipelineError>;
+    /// A fault of one job is a fault of all: they share memory and device. [`PipelineError::Interrupted`] if the work
+    /// must stop; then the jobs cannot go on.
+    fn step_or_stop(
+        &self,
+        batch: &mut [&mut Self::Denoising],
+        interrupt: Interrupt<'_>,
+    ) -> Result<(), PipelineError>;
+
+    /// [`Pipeline::step_or_stop`] without interrupt.
+    ///
+    /// # Errors
+    /// As [`Pipeline::step_or_stop`].
+    fn step(&self, batch: &mut [&mut Self::Denoising]) -> Result<(), PipelineError> {
+        self.step_or_stop(batch, Interrupt::never())
+    }
 
     /// A preview of the first picture, in the picture's size.
     ///

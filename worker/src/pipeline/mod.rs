@@ -25,6 +25,7 @@ mod go_on;
 mod inputs;
 mod interface;
 mod interrupt;
+mod kept_nets;
 mod load;
 #[cfg(test)]
 #[path = "../../tests/support/log.rs"]

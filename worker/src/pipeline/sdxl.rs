@@ -25,7 +25,6 @@ use super::text_encoders::TextEncoders;
 use super::warning::PipelineWarning;
 use super::window::Window;
 use crate::schedulers::SchedulerConfig;
-use crate::sdxl::LoadError;
 use crate::sdxl::controlnet::Base;
 use crate::sdxl::ops::FiniteWatch;
 use crate::sdxl::taesd::Taesd;
@@ -77,7 +76,7 @@ impl SdxlPipeline {
     ///
     /// # Errors
     /// If the file has no metadata, or the device fails.
-    pub fn random_controlnet(&self, path: &Path, seed: u64) -> Result<(), LoadError> {
+    pub fn random_controlnet(&self, path: &Path, seed: u64) -> Result<(), PipelineError> {
         self.controlnets.keep_random(path, self.unet.config(), seed)
     }
 
@@ -183,7 +182,11 @@ impl Pipeline for SdxlPipeline {
         denoising.save()
     }
 
-    fn step(&self, batch: &mut [&mut SdxlDenoising]) -> Result<(), PipelineError> {
+    fn step_or_stop(
+        &self,
+        batch: &mut [&mut SdxlDenoising],
+        interrupt: Interrupt<'_>,
+    ) -> Result<(), PipelineError> {
         // One UNet call per size, length of the prompts, set of LoRAs and UNet, in the order of the jobs. A job with
         // ControlNets has one of its own.
         let mut waiting: Vec<&mut SdxlDenoising> = Vec::new();
@@ -191,7 +194,7 @@ impl Pipeline for SdxlPipeline {
             if self.progress(denoising).is_done() {
                 return Err(PipelineError::fault("a job was asked to step beyond its last step"));
             }
-            self.go_on(denoising)?;
+            self.go_on(denoising, interrupt)?;
             waiting.push(denoising);
         }
         while let Some(first) = waiting.first() {

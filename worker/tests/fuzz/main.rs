@@ -1,11 +1,13 @@
-//! Damaged model files, LoRAs, checkpoints and pictures of jobs. Reading them returns a value, or an error that names
+//! Damaged model files, LoRAs, embeddings, ControlNets, checkpoints and pictures of jobs. Reading them returns a value, or an error that names
 //! the place, and uses at most the stated memory. `PROPTEST_CASES=n` runs n cases of each test.
 
 #![expect(clippy::expect_used, reason = "in a test that is how a failure looks")]
 
 mod checkpoints;
 mod configs;
+mod controlnets;
 mod copy;
+mod embeddings;
 mod files;
 mod found;
 mod loras;

@@ -29,6 +29,7 @@ fn document() -> Value {
         max_pixels: MADE,
         schedulers: Default::default(),
         lora_sources: Default::default(),
+        controlnet_hub: false,
     };
     let body = json!({
         "prompt": "a fox", "negative_prompt": "blurry", "seed": 7, "clip_skip": 1, "image": SMALL, "mask": SMALL,

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use glimpse_worker::pipeline::{
-    ControlChoice, Inputs, Pipeline, PipelineWarning, Rgb, SdxlDenoising, SdxlPipeline,
+    ControlChoice, Hires, Inputs, LoadOptions, Pipeline, PipelineWarning, Rgb, SdxlDenoising, SdxlPipeline,
 };
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
+use crate::parts::refiner;
 use crate::support::parity;
 use crate::{model, renamed};
 
@@ -96,6 +97,94 @@ fn a_controlnet_without_effect_changes_nothing() {
 }
 
 #[test]
+fn the_mode_says_the_kind_of_picture_of_a_union() {
+    let pipeline = pipeline();
+    let of = |name: &str, mode| inputs(vec![ControlChoice { mode, ..control(name) }]);
+    let all: Vec<_> = (0..3).map(|mode| pictures(&pipeline, &of("union", Some(mode)))).collect();
+    assert!(all[0] != all[1] && all[1] != all[2]);
+    for (name, mode, part) in [
+        ("union", None, "union: is a union ControlNet: mode should say the kind of the picture, 0 to 2"),
+        ("union", Some(3), "0 to 2"),
+        ("edges", Some(0), "edges: its pictures are of one kind: leave mode out"),
+    ] {
+        let error = pipeline.begin(&of(name, mode)).expect_err("refused").to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn the_configuration_of_a_union_says_that_it_is_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let union = parity().join("controlnets/union");
+    let weights = "diffusion_pytorch_model.fp16.safetensors";
+    std::fs::copy(union.join(weights), folder.path().join(weights)).expect("copied");
+    let text = std::fs::read_to_string(union.join("config.json")).expect("a configuration");
+    let with = |changes: Value| {
+        let mut config: Map<String, Value> = serde_json::from_str(&text).expect("JSON");
+        config.extend(changes.as_object().expect("an object").clone());
+        std::fs::write(folder.path().join("config.json"), Value::Object(config).to_string())
+            .expect("written");
+        let choice = ControlChoice { path: folder.path().into(), mode: Some(0), ..control("union") };
+        pipeline().begin(&inputs(vec![choice])).map(|_| ()).map_err(|error| error.to_string())
+    };
+    // xinsir's own class, and a file that has the usual one.
+    for class in ["ControlNetModel_Union", "ControlNetModel"] {
+        assert_eq!(with(json!({ "_class_name": class })), Ok(()), "{class}");
+    }
+    for (changes, part) in [
+        (json!({ "_class_name": "ControlNetModel", "num_control_type": null }), "does not say so"),
+        (json!({ "num_control_type": 4 }), "task_embedding should be"),
+        (json!({ "num_trans_layer": 3 }), "missing"),
+        (json!({ "num_trans_head": 5 }), "\"num_trans_head\" does not divide 12"),
+        (json!({ "num_trans_channel": 320 }), "\"num_trans_channel\" is 320"),
+        (json!({ "controlnet_conditioning_channel_order": "bgr" }), "\"bgr\", which is not supported"),
+    ] {
+        let error = with(changes.clone()).expect_err("refused");
+        assert!(error.contains(part), "{changes}: {error}");
+    }
+    let file = ControlChoice { path: union.join(weights), mode: Some(0), ..control("union") };
+    let error = pipeline().begin(&inputs(vec![file])).expect_err("12 channels").to_string();
+    assert!(error.contains("with 8 heads"), "{error}");
+}
+
+/// The pictures of a second pass are those of image-to-image from the first pass, without ControlNets.
+#[test]
+fn a_pass_at_a_larger_size_has_no_controlnets() {
+    let pipeline = pipeline();
+    let first = Inputs { seed: 7, ..inputs(vec![control("edges")]) };
+    let both = Inputs { hires: Some(Hires { scale: 1.5, strength: 0.5, steps: 4 }), ..first.clone() };
+    let small = pictures(&pipeline, &first).remove(0);
+    let second = Inputs {
+        controlnets: Vec::new(),
+        image: Some(small),
+        width: 48,
+        height: 64,
+        strength: 0.5,
+        num_inference_steps: 4,
+        ..first.clone()
+    };
+    let expected = pictures(&pipeline, &second);
+    assert!(pictures(&pipeline, &both) == expected);
+    let plain = Inputs { controlnets: Vec::new(), ..both };
+    assert!(pictures(&pipeline, &plain) != expected, "the ControlNet changes the first pass");
+}
+
+/// A ControlNet whose window begins after the base model's steps has no effect, and one before it has.
+#[test]
+fn a_refiners_steps_have_no_controlnets() {
+    let refiner = refiner();
+    let options = LoadOptions { refiner: Some(refiner.path().to_owned()), ..model() };
+    let pipeline = SdxlPipeline::load(options).unwrap_or_else(|e| panic!("{e}"));
+    let job = |controlnets| {
+        let inputs = Inputs { denoising_end: Some(0.6), refined: true, ..inputs(controlnets) };
+        pictures(&pipeline, &Inputs { num_inference_steps: 10, ..inputs })
+    };
+    let plain = job(Vec::new());
+    assert!(job(vec![ControlChoice { start: 0.65, ..control("edges") }]) == plain);
+    assert!(job(vec![ControlChoice { end: 0.3, ..control("edges") }]) != plain);
+}
+
+#[test]
 fn a_replaced_file_is_read_again_and_only_so_many_are_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let weights =
@@ -121,8 +210,7 @@ fn other_files_are_refused_by_their_kind() {
     let file = folder.path().join("net.safetensors");
     for (name, part) in [
         ("lora_controlnet", "a control-LoRA"),
-        ("task_embedding", "a union ControlNet"),
-        ("control_add_embedding.linear_1.weight", "a union ControlNet"),
+        ("controlnet_mode_embedder.weight", "another kind of model"),
         ("lllite_unet_input_blocks_4_1.depth_emb.weight", "a ControlNet-LLLite"),
         ("adapter.body.0.resnets.0.block1.weight", "a T2I-Adapter"),
         ("body.0.block1.weight", "a T2I-Adapter"),
@@ -164,7 +252,8 @@ fn settings_that_change_numbers_are_read_or_refused_by_name() {
     std::fs::copy(edges.join(weights), folder.path().join(weights)).expect("copied");
     let text = std::fs::read_to_string(edges.join("config.json")).expect("a configuration");
     for (changes, part) in [
-        (json!({ "_class_name": "ControlNetUnionModel" }), "a union ControlNet"),
+        (json!({ "_class_name": "ControlNetUnionModel", "num_trans_head": 3 }), "missing"),
+        (json!({ "num_control_type": 6 }), "\"num_trans_head\" does not divide 12"),
         (json!({ "_class_name": "T2IAdapter" }), "\"_class_name\" is \"T2IAdapter\""),
         (json!({ "global_pool_conditions": true }), "\"global_pool_conditions\" is true"),
         (json!({ "controlnet_conditioning_channel_order": "gbr" }), "channel_order\" is \"gbr\""),

@@ -74,6 +74,7 @@ parts! { refined:
     refiner_eulera_scores
     refiner_heun_nocfg
     refiner_dpmpp
+    refiner_embedding
 }
 
 /// A refiner as the model itself.

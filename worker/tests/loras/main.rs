@@ -1,5 +1,7 @@
-//! LoRAs of URLs and of the Hub: what is downloaded, kept and refused.
+//! LoRAs, embeddings and ControlNets of URLs and of the Hub: what is downloaded, kept and refused.
 
+#[cfg(test)]
+mod controlnets;
 #[cfg(test)]
 mod downloads;
 #[cfg(test)]

@@ -27,6 +27,7 @@ fn with_partials() -> Job {
         max_pixels: 1 << 20,
         schedulers: Default::default(),
         lora_sources: Default::default(),
+        controlnet_hub: false,
     };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
     let dialect = Dialect { defaults, names: Names::OpenAi(Endpoint::Generation) };

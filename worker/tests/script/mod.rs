@@ -143,7 +143,7 @@ impl Pipeline for Script {
         Ok(vec![scene.step as u8])
     }
 
-    fn step(&self, batch: &mut [&mut Scene]) -> Result<(), PipelineError> {
+    fn step_or_stop(&self, batch: &mut [&mut Scene], _interrupt: Interrupt<'_>) -> Result<(), PipelineError> {
         for scene in batch {
             self.gate.pass();
             match self.mishaps.get(scene.prompt.as_str()) {
@@ -244,6 +244,7 @@ pub fn job(prompt: &str, loras: serde_json::Value) -> Job {
         max_pixels: 1 << 20,
         schedulers: Default::default(),
         lora_sources: LoraSource::ALL.into(),
+        controlnet_hub: true,
     };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
     let body = json!({ "prompt": prompt, "num_inference_steps": 10, "preview_every": 4, "seed": 9,

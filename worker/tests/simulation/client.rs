@@ -38,6 +38,7 @@ pub fn job(number: u64, chance: &mut Chance) -> Job {
         max_pixels: 1 << 20,
         schedulers: Default::default(),
         lora_sources: Default::default(),
+        controlnet_hub: false,
     };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
     let body = json!({

@@ -39,7 +39,7 @@ const TEXTS: [&str; 15] = [
 const SWITCHES: [&str; 2] = ["stream", "long_prompt"];
 
 /// The other fields that are read. Malformed names of fields that are not read are ignored with them.
-const OTHERS: [&str; 23] = [
+const OTHERS: [&str; 26] = [
     "n",
     "num_images",
     "num_inference_steps",
@@ -51,6 +51,9 @@ const OTHERS: [&str; 23] = [
     "loras",
     "embeddings",
     "scheduler_config",
+    "sigmas",
+    "timesteps",
+    "eta",
     "strength",
     "denoising_end",
     "aesthetic_score",

@@ -1,6 +1,5 @@
 //! A ControlNet's `config.json`.
 
-use super::kinds;
 use crate::sdxl::error::LoadError;
 use crate::sdxl::ops::Activation;
 use crate::sdxl::resnet::NormConfig;
@@ -11,6 +10,14 @@ use crate::sdxl::unet::{Level, UnetConfig};
 pub(super) const PICTURE_CHANNELS: usize = 3;
 /// diffusers' default of `conditioning_embedding_out_channels`.
 pub(super) const HINT_CHANNELS: [usize; 4] = [16, 32, 96, 256];
+/// The same of `ControlNetUnionModel`.
+const UNION_HINT_CHANNELS: [usize; 4] = [48, 96, 192, 384];
+/// The classes of ControlNets of several kinds of pictures: diffusers' and that of xinsir's own code.
+const UNIONS: [&str; 2] = ["ControlNetUnionModel", "ControlNetModel_Union"];
+/// The most kinds of pictures.
+pub(super) const MAX_MODES: usize = 64;
+/// diffusers' default of `num_trans_head`.
+pub(super) const HEADS: usize = 8;
 
 /// What a ControlNet must fit.
 #[derive(Debug, Clone, Copy)]
@@ -54,15 +61,29 @@ pub struct ControlNetConfig {
     pub hint_channels: Vec<usize>,
     /// The order of the picture's channels.
     pub order: ChannelOrder,
+    /// What one of several kinds of pictures has besides.
+    pub union: Option<UnionConfig>,
+}
+
+/// The settings of a ControlNet of several kinds of pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnionConfig {
+    /// How many kinds there are.
+    pub modes: usize,
+    /// Layers that join a picture with the latents.
+    pub layers: usize,
+    /// Their attention heads.
+    pub heads: usize,
 }
 
 impl ControlNetConfig {
-    /// Reads the settings; defaults are those of diffusers' `ControlNetModel`.
+    /// Reads the settings; defaults are those of diffusers' `ControlNetModel`, or of `ControlNetUnionModel`.
     ///
     /// # Errors
     /// If a setting is wrong, not implemented, or does not fit the checkpoint.
     pub fn read(settings: &Settings, base: Base<'_>) -> Result<Self, LoadError> {
         let s = settings;
+        let union = union(s)?;
         refuse_settings_of_other_models(s)?;
         let other = |key: &str, found: &dyn std::fmt::Debug, own: &dyn std::fmt::Debug| {
             let message = format!(
@@ -129,7 +150,8 @@ impl ControlNetConfig {
                 other => return Err(s.unsupported("mid_block_type", format!("{other:?}"))),
             },
             added,
-            hint_channels: hint_channels(s, base.scale)?,
+            union,
+            hint_channels: hint_channels(s, union.is_some(), base.scale)?,
             order: match s.or::<String>("controlnet_conditioning_channel_order", "rgb".into())?.as_str() {
                 "rgb" => ChannelOrder::Rgb,
                 "bgr" => ChannelOrder::Bgr,
@@ -139,9 +161,36 @@ impl ControlNetConfig {
                 }
             },
         };
+        if union.is_some() {
+            if config.order != ChannelOrder::Rgb {
+                return Err(s.unsupported("controlnet_conditioning_channel_order", "\"bgr\""));
+            }
+            if union.is_some_and(|union| !channels[0].is_multiple_of(union.heads)) {
+                return Err(s.wrong("num_trans_head", format!("does not divide {}", channels[0])));
+            }
+            for key in ["num_trans_channel", "num_proj_channel"] {
+                equal(key, channels[0], channels[0])?;
+            }
+            equal("addition_time_embed_dim", own.addition_time_embed_dim, own.addition_time_embed_dim)?;
+        }
         s.warn_unread();
         Ok(config)
     }
+}
+
+/// What one of several kinds of pictures has besides.
+fn union(s: &Settings) -> Result<Option<UnionConfig>, LoadError> {
+    let class = s.get::<String>("_class_name")?;
+    // Some have the class of the others, and these keys.
+    let has_modes = s.get::<serde_json::Value>("num_control_type")?.is_some();
+    if !has_modes && !class.is_some_and(|class| UNIONS.contains(&&*class)) {
+        return Ok(None);
+    }
+    Ok(Some(UnionConfig {
+        modes: s.size("num_control_type", 6, MAX_MODES)?,
+        layers: s.size("num_trans_layer", 1, MAX_LAYERS)?,
+        heads: s.size("num_trans_head", HEADS, MAX_SIZE)?,
+    }))
 }
 
 fn levels(s: &Settings, own: &UnetConfig, transformers: &[usize]) -> Result<Vec<Level>, LoadError> {
@@ -170,9 +219,10 @@ fn levels(s: &Settings, own: &UnetConfig, transformers: &[usize]) -> Result<Vec<
 }
 
 /// The widths of the picture's encoder, which must end at the size of the latents.
-fn hint_channels(s: &Settings, scale: usize) -> Result<Vec<usize>, LoadError> {
+fn hint_channels(s: &Settings, is_union: bool, scale: usize) -> Result<Vec<usize>, LoadError> {
     let key = "conditioning_embedding_out_channels";
     let widths = match s.get::<serde_json::Value>(key)? {
+        None if is_union => UNION_HINT_CHANNELS.to_vec(),
         None => HINT_CHANNELS.to_vec(),
         Some(_) => s.sizes(key, MAX_SIZE)?,
     };
@@ -186,10 +236,9 @@ fn hint_channels(s: &Settings, scale: usize) -> Result<Vec<usize>, LoadError> {
 
 /// Refuses settings of other models. They would change the picture, so they are not ignored.
 fn refuse_settings_of_other_models(s: &Settings) -> Result<(), LoadError> {
-    if s.get::<String>("_class_name")?.as_deref() == Some("ControlNetUnionModel") {
-        return Err(s.wrong("_class_name", kinds::UNION));
-    }
-    s.only("_class_name", &["ControlNetModel".into()])?;
+    let classes: Vec<serde_json::Value> =
+        ["ControlNetModel"].into_iter().chain(UNIONS).map(Into::into).collect();
+    s.only("_class_name", &classes)?;
     s.only("conditioning_channels", &[PICTURE_CHANNELS.into()])?;
     // It makes guess mode the only mode, and its residuals have no place.
     s.only("global_pool_conditions", &[false.into()])?;

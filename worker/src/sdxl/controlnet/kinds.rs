@@ -2,16 +2,12 @@
 
 use crate::sdxl::weights::Shards;
 
-/// Why a ControlNet of several kinds of pictures is refused.
-pub(super) const UNION: &str = "is a union ControlNet (also called promax), which is not supported: use a ControlNet of one kind of picture";
-
 /// Files of other kinds, by parts of names: the first kind that matches counts.
-const KINDS: [(&[&str], &str); 8] = [
+const KINDS: [(&[&str], &str); 7] = [
     (
         &["lora_controlnet"],
         "is a control-LoRA, which is not supported: use a whole ControlNet, such as one in diffusers' layout",
     ),
-    (&["task_embedding", "control_add_embedding", "spatial_ch_projs", "controlnet_mode_embedder"], UNION),
     (
         &["lllite_"],
         "is a ControlNet-LLLite, which is not supported: use a whole ControlNet, such as one in diffusers' layout",
@@ -22,7 +18,13 @@ const KINDS: [(&[&str], &str); 8] = [
         "is a T2I-Adapter, which is not supported: use a ControlNet for the same kind of picture",
     ),
     (
-        &["double_blocks.", "joint_blocks.", "transformer_blocks.0.attn.", "controlnet_blocks."],
+        &[
+            "double_blocks.",
+            "joint_blocks.",
+            "transformer_blocks.0.attn.",
+            "controlnet_blocks.",
+            "controlnet_mode_embedder",
+        ],
         "is a ControlNet of another kind of model, such as FLUX or Stable Diffusion 3: only those of SDXL are supported",
     ),
     (&["lora_unet_", ".lora_up.", ".lora_A.", ".lora.up."], "is a LoRA and not a ControlNet"),
@@ -31,6 +33,18 @@ const KINDS: [(&[&str], &str); 8] = [
         "is a checkpoint or a UNet and not a ControlNet",
     ),
 ];
+
+/// Whether a tensor of this name is one of a ControlNet, of those too that are not supported.
+pub fn is_controlnet_tensor(name: &str) -> bool {
+    const PARTS: [&str; 5] = [
+        "controlnet_cond_embedding.",
+        "input_hint_block.",
+        "controlnet_down_blocks.",
+        "zero_convs.",
+        "task_embedding",
+    ];
+    PARTS.iter().any(|part| name.contains(part))
+}
 
 /// Why the files are not a supported ControlNet, as text after their name; `None` if nothing speaks against it.
 pub(super) fn other_kind(shards: &Shards) -> Option<&'static str> {

@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::config::{ControlNetConfig, Middle};
 use super::hint::HintEncoder;
+use super::union::{Mode, Union};
 use crate::sdxl::error::LoadError;
 use crate::sdxl::layers::Conv2d;
 use crate::sdxl::ops::KeptUploads;
@@ -26,6 +27,17 @@ pub struct ControlNet {
     skips: Vec<Conv2d>,
     mid: Conv2d,
     in_channels: usize,
+    /// What one of several kinds of pictures has besides.
+    union: Option<Union>,
+}
+
+/// An encoded picture. It is the same in all steps.
+#[derive(Debug, Clone)]
+pub struct Hint {
+    /// [1, C, h, w].
+    encoded: Tensor,
+    /// Its kind, if the ControlNet has several.
+    mode: Option<Mode>,
 }
 
 /// The middle block, whole or only its first residual block.
@@ -69,18 +81,25 @@ impl ControlNet {
                 .collect::<Result<_, _>>()?,
             mid: zero("controlnet_mid_block", last.channels)?,
             in_channels: c.in_channels,
+            union: config.union.map(|union| Union::new(&root, config, union, dtype)).transpose()?,
         };
         files.finish(|_| false)?;
         Ok(net)
     }
 
-    /// Encodes the picture: [1, 3, H, W] in 0..1, RGB, of the model's dtype gives [1, C, h, w]. It is the same in all
-    /// steps.
+    /// How many kinds of pictures it knows; `None` if a picture has no kind.
+    pub fn modes(&self) -> Option<usize> {
+        self.union.as_ref().map(Union::modes)
+    }
+
+    /// Encodes the picture: [1, 3, H, W] in 0..1, RGB, of the model's dtype. `mode` is its kind, below
+    /// [`ControlNet::modes`].
     ///
     /// # Errors
     /// If the device fails.
-    pub fn hint(&self, picture: &Tensor) -> candle_core::Result<Tensor> {
-        self.hint.forward(picture)
+    pub fn hint(&self, picture: &Tensor, mode: usize) -> candle_core::Result<Hint> {
+        let mode = self.union.as_ref().map(|union| union.mode(mode, picture.device())).transpose()?;
+        Ok(Hint { encoded: self.hint.forward(picture)?, mode })
     }
 
     /// What to add to the tensors of the UNet for the same inputs, times `scale`. `hint` is of [`ControlNet::hint`]. Of
@@ -88,9 +107,9 @@ impl ControlNet {
     ///
     /// # Errors
     /// If the shapes do not match or the device fails.
-    pub fn forward(&self, inputs: &UnetInputs, hint: &Tensor, scale: f64) -> candle_core::Result<Residuals> {
+    pub fn forward(&self, inputs: &UnetInputs, hint: &Hint, scale: f64) -> candle_core::Result<Residuals> {
         let taps = &mut Taps::none();
-        let time = self.embedding.forward(inputs, taps)?;
+        let time = self.embedding.forward(inputs, hint.mode.as_ref().map(|mode| &mode.time), taps)?;
         let _kept = KeptUploads::on(inputs.sample.device());
         let given = Conditions { time: &time, text: &inputs.encoder_hidden_states };
         let latents = match inputs.sample.dim(1)? {
@@ -99,7 +118,11 @@ impl ControlNet {
             }
             _ => inputs.sample.clone(),
         };
-        let mut x = self.conv_in.forward(&latents)?.broadcast_add(hint)?;
+        let x = self.conv_in.forward(&latents)?;
+        let mut x = match (&self.union, &hint.mode) {
+            (Some(union), Some(mode)) => union.join(&x, &hint.encoded, mode)?,
+            _ => x.broadcast_add(&hint.encoded)?,
+        };
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
             x = block.forward(x, &given, &mut skips, taps)?;

@@ -43,8 +43,17 @@ impl OpenedControlNet {
         } else {
             return Err(not_a_file(path, "a ControlNet, a folder or a .safetensors file"));
         };
+        let wrong =
+            |message: &str| LoadError::Malformed { path: shards.path().into(), message: message.to_owned() };
         if let Some(kind) = kinds::other_kind(&shards) {
-            return Err(LoadError::Malformed { path: shards.path().into(), message: kind.to_owned() });
+            return Err(wrong(kind));
+        }
+        if settings.as_ref().is_some_and(|config| config.union.is_none()) && shards.has_any("task_embedding")
+        {
+            return Err(wrong(
+                "is a union ControlNet, and its config.json does not say so: it needs \"num_control_type\" or the class \
+                 ControlNetUnionModel",
+            ));
         }
         let (naming, config) = match settings {
             Some(config) => (Naming::diffusers(), config),
@@ -61,6 +70,7 @@ impl OpenedControlNet {
             added: true,
             hint_channels: HINT_CHANNELS.to_vec(),
             order: ChannelOrder::Rgb,
+            union: None,
         };
         Self { shards: Rc::new(Shards::random(seed)), naming: Naming::diffusers(), config }
     }

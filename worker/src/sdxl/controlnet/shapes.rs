@@ -1,7 +1,9 @@
 //! The configuration of a ControlNet in a single file, by the shapes of its tensors. What shapes do not show, such as the
 //! number of heads, is that of the checkpoint's UNet.
 
-use super::config::{Base, ChannelOrder, ControlNetConfig, HINT_CHANNELS, Middle};
+use super::config::{
+    Base, ChannelOrder, ControlNetConfig, HEADS, HINT_CHANNELS, MAX_MODES, Middle, UnionConfig,
+};
 use crate::sdxl::error::LoadError;
 use crate::sdxl::settings::MAX_LAYERS;
 use crate::sdxl::sgm;
@@ -71,6 +73,21 @@ pub(super) fn of(shards: &Shards, base: Base<'_>) -> Result<(Naming, ControlNetC
             base.scale
         )));
     };
+    let union = match shape("task_embedding") {
+        None => None,
+        Some([modes, width])
+            if *width == first && first.is_multiple_of(HEADS) && (1..=MAX_MODES).contains(modes) =>
+        {
+            let layer = |i: usize| shape(&format!("transformer_layes.{i}.ln_1.weight"));
+            let layers = (0..MAX_LAYERS).take_while(|i| layer(*i).is_some()).count();
+            Some(UnionConfig { modes: *modes, layers, heads: HEADS })
+        }
+        Some(other) => {
+            return Err(wrong(format!(
+                "has a task_embedding of shape {other:?}, and should have [n, {first}], with {HEADS} heads"
+            )));
+        }
+    };
     let half = UnetConfig {
         in_channels: base.latent_channels,
         conv_in_kernel: 3,
@@ -81,7 +98,7 @@ pub(super) fn of(shards: &Shards, base: Base<'_>) -> Result<(Naming, ControlNetC
         ..own.clone()
     };
     let middle = if mid.is_some() { Middle::Whole } else { Middle::Resnet };
-    Ok((naming, ControlNetConfig { half, middle, added, hint_channels, order: ChannelOrder::Rgb }))
+    Ok((naming, ControlNetConfig { half, middle, added, hint_channels, order: ChannelOrder::Rgb, union }))
 }
 
 /// The width of the text embeddings that it reads; `None` without attention.

@@ -15,6 +15,7 @@ mod transformer;
 
 pub(super) use blocks::{Conditions, DownBlock, MidBlock};
 pub use config::{Level, UnetConfig};
+pub(super) use embeddings::{TimestepEmbedding, Timesteps};
 pub use inputs::UnetInputs;
 pub use residuals::Residuals;
 pub(super) use step_embedding::StepEmbedding;
@@ -114,7 +115,7 @@ impl Unet {
         residuals: Option<&Residuals>,
     ) -> candle_core::Result<Tensor> {
         let taps = &mut Taps::none();
-        let time = self.embedding.forward(inputs, taps)?;
+        let time = self.embedding.forward(inputs, None, taps)?;
         // Not of the embeddings: jobs that take a step together have other timesteps each time, and these would pile up.
         let _kept = KeptUploads::on(inputs.sample.device());
         #[cfg(feature = "cuda")]
@@ -136,7 +137,7 @@ impl Unet {
     /// # Errors
     /// As [`Unet::forward`].
     pub fn forward_observed(&self, inputs: &UnetInputs, taps: &mut Taps<'_>) -> candle_core::Result<Tensor> {
-        let time = self.embedding.forward(inputs, taps)?;
+        let time = self.embedding.forward(inputs, None, taps)?;
         let given = Conditions { time: &time, text: &inputs.encoder_hidden_states };
         self.denoise(&inputs.sample, &given, None, taps)
     }

@@ -60,13 +60,14 @@ impl StepEmbedding {
         })
     }
 
-    /// The embedding of timestep, sizes and pooled text, after its activation: [B, E].
+    /// The embedding of timestep, sizes and pooled text, after its activation: [B, E]. `more` [1, E] is added to it first.
     ///
     /// # Errors
     /// If the device fails.
     pub(in crate::sdxl) fn forward(
         &self,
         inputs: &UnetInputs,
+        more: Option<&Tensor>,
         taps: &mut Taps<'_>,
     ) -> candle_core::Result<Tensor> {
         let device = inputs.sample.device();
@@ -75,6 +76,10 @@ impl StepEmbedding {
         taps.see(format_args!("time_proj"), &time);
         let time = self.time_embedding.forward(&time)?;
         taps.see(format_args!("time_embedding"), &time);
+        let time = match more {
+            Some(more) => time.broadcast_add(more)?,
+            None => time,
+        };
         let Some(Added { proj, embedding }) = &self.added else { return self.activation.forward(&time) };
         // Each of the N numbers is embedded separately: [N B, A] -> [B, N A].
         let ids = proj.forward(&inputs.time_ids.concat(), self.dtype, device)?;
