@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use glimpse_shared::{
-    id::{JobId, Micros},
+    id::{JobId, Micros, Seq},
     job::Job,
     store::{
         Quota, Rules, Submit,
@@ -67,7 +67,8 @@ impl Fleet {
         let Outcome::Claim(lease) = self.send(Command::TryClaim(claim)) else { unreachable!() };
         let lease = lease?;
         let (id, status) = (lease.job.id, completed().status());
-        let frame = completed().frame(lease.seq.next());
+        // After the queued and the started event.
+        let frame = completed().frame(Seq(3));
         self.send(Command::Finish(Fence::from(&*lease), frame, status));
         self.send(Command::Forget(id));
         if let Some(waiting) = self.waiting.get_mut(&lease.job.tenant) {
