@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use glimpse_shared::request::LoraPath;
+use glimpse_shared::request::{Defaults, ImageSpec, LoraPath, Offer, PreviewSource, Unknown};
 use glimpse_test_support::{
     HubServer,
     files::{Answer, FileServer, lora, safetensors},
 };
 use glimpse_worker::{
+    controlnet_dir::ControlNetDir,
     hub::{HubOptions, Token},
-    loras::{Downloaded, LoraError},
+    loras::{Downloaded, LoraError, Loras},
+    request,
     sdxl::Precision,
 };
+use serde_json::json;
 
 use crate::props::{SECRET, Story, downloader, only, parse};
 
@@ -138,4 +141,45 @@ async fn embeddings_are_downloaded_from_the_hub_and_from_urls() {
     files.on("/net", [Answer::File(net(1))]);
     let error = loads.download(vec![parse(&files.url("/net"))]).await.unwrap_err();
     assert!(error.to_string().contains("is not a LoRA"), "{error}");
+}
+
+/// A picture of one pixel.
+const PNG: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAA\
+                   AABJRU5ErkJggg==";
+
+fn spec(path: &str) -> ImageSpec {
+    let offer = Offer {
+        native_width: 64,
+        native_height: 64,
+        max_pixels: 1 << 20,
+        schedulers: Default::default(),
+        lora_sources: Default::default(),
+        controlnet_hub: true,
+    };
+    let body = json!({ "prompt": "x", "controlnets": [{ "path": path, "image": PNG, "mode": 3 }] });
+    let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Latents };
+    ImageSpec::check(body.as_object().unwrap().clone(), &offer, defaults).unwrap()
+}
+
+/// `OWNER/NAME` is the worker's folder if it has it, and else the repository.
+#[tokio::test]
+async fn a_request_gets_the_folder_or_the_repository() {
+    let server = server(&[("config.json", b"{}".to_vec()), (FULL, net(1))]);
+    let (cache, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let loras = Loras { downloader: Some(story(&server, cache.path())), ..Loras::default() };
+    let folder = ControlNetDir::open(own.path()).unwrap();
+    let spec = spec("me/canny");
+    let downloaded = loras.download(&spec, Some(&folder)).unwrap().await.unwrap();
+    let inputs = request::inputs(&spec, &loras, &downloaded, Some(&folder)).unwrap();
+    let [control] = &inputs.controlnets[..] else { panic!("one") };
+    assert_eq!((&control.name[..], control.mode), ("hf://me/canny", Some(3)));
+    assert!(
+        control.path.starts_with(cache.path().canonicalize().unwrap()) && control.path.join(FULL).is_file()
+    );
+    std::fs::create_dir_all(own.path().join("me/canny")).unwrap();
+    assert!(loras.download(&spec, Some(&folder)).is_none());
+    let inputs = request::inputs(&spec, &loras, &Downloaded::default(), Some(&folder)).unwrap();
+    assert!(inputs.controlnets[0].path.ends_with("me/canny"));
+    // A worker without downloads and without the folder never has such a job.
+    assert!(request::inputs(&spec, &Loras::default(), &Downloaded::default(), None).is_err());
 }
