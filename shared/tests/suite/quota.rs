@@ -35,9 +35,9 @@ pub async fn a_tenant_has_no_more_jobs_than_its_quota(fixture: &Fixture) {
     assert_eq!(submit(fixture, &b).await, Submit::Duplicate);
     assert_eq!(submit(fixture, &Job { digest: "other".to_owned(), ..b.clone() }).await, Submit::Conflict);
     // Others are not concerned, and a running job counts.
-    assert_eq!(submit(fixture, &of("others", "d")).await, Submit::Submitted { position: 2 });
     let mut lease = fixture.claim("w1").await;
     assert_eq!(lease.job.id, a.id);
+    assert!(matches!(submit(fixture, &of("others", "d")).await, Submit::Submitted { .. }));
     assert_eq!(submit(fixture, &c).await, CROWDED);
     fixture.store.finish(&mut lease, &completed()).await.unwrap();
     assert!(matches!(submit(fixture, &c).await, Submit::Submitted { .. }));
