@@ -7,6 +7,7 @@ pub mod event;
 pub mod id;
 pub mod jitter;
 pub mod job;
+pub mod metrics;
 pub mod needs;
 pub mod outbound;
 pub mod prompt;

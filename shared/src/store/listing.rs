@@ -47,4 +47,6 @@ pub struct Waiting {
     pub jobs: u64,
     /// How long the app's jobs took recently, from the first claim to the end; `None` if none was completed.
     pub pace: Option<Duration>,
+    /// How long ago the oldest waiting job was submitted; `None` if none waits.
+    pub oldest: Option<Duration>,
 }

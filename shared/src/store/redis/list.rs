@@ -104,7 +104,10 @@ pub(super) fn ranks(answer: Value) -> StoreResult<Vec<Option<u64>>> {
 
 /// Reads the reply of `line`.
 pub(super) fn line(answer: Value) -> StoreResult<Waiting> {
-    let (jobs, pace): (String, String) = read_as("an app's queue", answer)?;
-    let pace = if pace.is_empty() { None } else { Some(Duration::from_micros(number(&pace)?)) };
-    Ok(Waiting { jobs: number(&jobs)?, pace })
+    let (jobs, pace, oldest): (String, String, String) = read_as("an app's queue", answer)?;
+    let time = |text: &str| match text {
+        "" => Ok(None),
+        micros => number(micros).map(|micros| Some(Duration::from_micros(micros))),
+    };
+    Ok(Waiting { jobs: number(&jobs)?, pace: time(&pace)?, oldest: time(&oldest)? })
 }

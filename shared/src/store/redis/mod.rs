@@ -83,6 +83,7 @@ use crate::{
     event::{CancelledBy, Followed, Frame},
     id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
+    metrics::{Metrics, Role},
     needs::Capabilities,
     webhook::{Delivery, Report, Settled},
 };
@@ -98,7 +99,18 @@ impl RedisStore {
     /// A store at `url`. All its keys begin with `prefix`. This sends nothing: if Redis is unreachable, the first
     /// command returns `Unavailable`.
     pub fn connect(url: &RedisUrl, prefix: &Prefix, rules: Rules, clock: Clock) -> Result<Self, ConfigError> {
-        let nodes = Nodes::new(url.target()?);
+        Self::measured(url, prefix, rules, clock, Metrics::new(Role::Worker))
+    }
+
+    /// The same, which counts the jobs that end with its commands, and measures its commands.
+    pub fn measured(
+        url: &RedisUrl,
+        prefix: &Prefix,
+        rules: Rules,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, ConfigError> {
+        let nodes = Nodes::new(url.target()?, metrics.redis.clone());
         let backend = Arc::new(Backend {
             nodes,
             keys: Keys::new(prefix.clone()),
@@ -106,6 +118,7 @@ impl RedisStore {
             clock,
             process: OnceLock::new(),
             unreadable: Unreadable::default(),
+            metrics,
         });
         Ok(Self {
             wake_connections: WakeConnections::default(),

@@ -75,7 +75,7 @@ const RIGHTS: &[Right] = {
         ("XREVRANGE", &["+", "-"], &[Log], &[]),
         ("ZADD", &["1", "m"], &[Queue, Due, Dead, Hooks, Listed], &[Queue, Due, Dead, Hooks, Looking]),
         ("ZCARD", &[], &[Queue], &[]),
-        ("ZRANGE", &["0", "0"], &[Due, Dead, Hooks, Listed, Looking], &[Due, Queue, Looking]),
+        ("ZRANGE", &["0", "0"], &[Due, Queue, Dead, Hooks, Listed, Looking], &[Due, Queue, Looking]),
         ("ZRANK", &["m"], &[Queue], &[Queue]),
         ("ZREM", &["m"], &[Queue, Due, Dead, Hooks, Listed, Looking], &[Queue, Due, Looking]),
         ("ZREMRANGEBYRANK", &["0", "0"], &[Dead, Listed], &[Dead]),

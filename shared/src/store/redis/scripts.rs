@@ -202,6 +202,8 @@ pub(super) enum ScriptReply {
     Finished,
     Renumber { next: Seq },
     Released,
+    /// The job was released and has failed: that was its last attempt.
+    Failed,
     AlreadyDone(Status),
     Unknown,
     Reaped { outcome: ReapOutcome, now: Micros },
@@ -245,6 +247,7 @@ pub(super) fn decode(answer: Value) -> StoreResult<ScriptReply> {
         ["finished"] => ScriptReply::Finished,
         ["seq", next] => ScriptReply::Renumber { next: Seq(number(next)?) },
         ["released"] => ScriptReply::Released,
+        ["failed"] => ScriptReply::Failed,
         ["done", status] => {
             let status = Status::parse(status);
             ScriptReply::AlreadyDone(status.ok_or_else(|| unreadable("a status", shape))?)

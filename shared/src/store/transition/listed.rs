@@ -70,10 +70,16 @@ impl State {
         ids.iter().map(position).collect()
     }
 
-    /// How many jobs of an app wait, and how long its jobs take.
+    /// How many jobs of an app wait and since when, and how long its jobs take.
     pub fn waiting(&self, app: &App, now: Micros) -> Waiting {
-        let jobs = self.queues.get(app).map_or(0, |queue| queue.len() as u64);
+        let queue = self.queues.get(app);
         let counts = |pace: &&Pace| now < pace.until;
-        Waiting { jobs, pace: self.pace.get(app).filter(counts).map(|pace| pace.mean) }
+        Waiting {
+            jobs: queue.map_or(0, |queue| queue.len() as u64),
+            pace: self.pace.get(app).filter(counts).map(|pace| pace.mean),
+            oldest: queue
+                .and_then(|queue| queue.iter().map(|(_, created_at, _)| *created_at).min())
+                .map(|created_at| now.since(created_at)),
+        }
     }
 }
