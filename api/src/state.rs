@@ -7,7 +7,11 @@ use std::{
 };
 
 use axum::http::{HeaderMap, HeaderValue, header, uri::Authority};
-use glimpse_shared::{error::StoreResult, store::SharedStore};
+use glimpse_shared::{
+    error::StoreResult,
+    metrics::{Metrics, Role},
+    store::SharedStore,
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -27,6 +31,7 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(12);
 pub(crate) struct Shared {
     pub(crate) store: SharedStore,
     pub(crate) config: Config,
+    pub(crate) metrics: Metrics,
     /// The address that this process listens on.
     listens_on: SocketAddr,
     pub(crate) admission: Admission,
@@ -74,6 +79,7 @@ impl Shared {
             bodies: Bodies::new(config.body_limit),
             streams: Arc::new(Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS))),
             store,
+            metrics: config.metrics.clone().unwrap_or_else(|| Metrics::new(Role::Api)),
             config,
             listens_on,
             draining: CancellationToken::new(),

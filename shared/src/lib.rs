@@ -17,5 +17,6 @@ pub mod results;
 pub mod retry;
 pub mod shutdown;
 pub mod store;
+pub mod supervisor;
 pub mod telemetry;
 pub mod webhook;

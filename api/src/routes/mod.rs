@@ -9,6 +9,7 @@ mod files;
 pub(crate) mod health;
 pub(crate) mod job_list;
 mod jobs;
+mod metrics;
 pub(crate) mod openai;
 mod page;
 mod range;
@@ -60,10 +61,12 @@ pub(crate) fn every(api: &Api) -> Router<Api> {
         .route("/v1/dead", get(dead::list))
         .route("/v1/dead/{id}/retry", post(dead::retry))
         .route("/v1/workers", get(workers::list));
+    // Open to whoever can reach the port, and to no web page.
+    let measured = Router::new().route("/metrics", get(metrics::text));
     let open = guarded(own, api, &OWN).merge(guarded(fal::routes(), api, &FAL.wire)).merge(guarded(
         openai::routes(),
         api,
         &OPENAI,
     ));
-    for_any_page(open).merge(guarded(operators, api, &OWN))
+    for_any_page(open).merge(guarded(operators, api, &OWN)).merge(guarded(measured, api, &OWN))
 }

@@ -26,6 +26,7 @@ mod input;
 mod job_list;
 mod jobs;
 mod loras;
+mod metrics;
 mod mixed;
 mod openai;
 mod openai_edits;

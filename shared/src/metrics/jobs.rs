@@ -66,8 +66,7 @@ mod tests {
         metrics.jobs.ended(&app, Status::Failed);
         let text = metrics.text(Vec::new()).unwrap();
         for (outcome, jobs) in [("completed", 0), ("failed", 2), ("cancelled", 0)] {
-            let line =
-                format!("glimpse_jobs_total{{app=\"glimpse/demo\",outcome=\"{outcome}\"}} {jobs}\n");
+            let line = format!("glimpse_jobs_total{{app=\"glimpse/demo\",outcome=\"{outcome}\"}} {jobs}\n");
             assert!(text.contains(&line), "{line}{text}");
         }
         assert!(!text.contains("running"), "{text}");

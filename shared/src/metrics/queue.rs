@@ -4,10 +4,7 @@ use std::fmt::Error;
 use std::time::Duration;
 
 use prometheus_client::{
-    collector::Collector,
-    encoding::DescriptorEncoder,
-    metrics::MetricType,
-    registry::Registry,
+    collector::Collector, encoding::DescriptorEncoder, metrics::MetricType, registry::Registry,
 };
 
 use crate::id::App;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use prometheus_client::{
-    encoding::{EncodeMetric, LabelSetEncoder, EncodeLabelSet, MetricEncoder},
+    encoding::{EncodeLabelSet, EncodeMetric, LabelSetEncoder, MetricEncoder},
     metrics::{MetricType, histogram::Histogram},
     registry::Registry,
 };

@@ -1,5 +1,7 @@
 //! The pipeline of SDXL.
 
+use std::time::{Duration, Instant};
+
 use candle_core::{DType, Tensor};
 
 use super::adapters::Adapters;
@@ -80,9 +82,11 @@ impl SdxlPipeline {
         let window = Window::of(inputs, sampler.as_ref(), Self::train_timesteps(&self.scheduler)?)?;
         let loras = self.adapters.load(&inputs.loras, interrupt)?;
         self.memory.retried("the LoRAs", || self.adapters.activate(&loras, interrupt))?;
+        let reading = Instant::now();
         let mut readings = self.text.readings(inputs, &loras, interrupt)?;
         let EncodedPrompts { positive, negative, mut warnings } =
             self.memory.retried("the prompts", || self.text.encode(inputs, &readings, interrupt))?;
+        let text_time = reading.elapsed();
         warnings.append(&mut readings.warnings);
         let base =
             Base { unet: self.unet.config(), latent_channels: self.vae.config().latent_channels, scale };
@@ -127,6 +131,7 @@ impl SdxlPipeline {
             latents,
             last: None,
             finite: FiniteWatch::default(),
+            text_time,
             loras,
             controls,
             warnings,
@@ -158,6 +163,10 @@ impl Pipeline for SdxlPipeline {
                 self.begin_new(inputs, interrupt)
             }
         }
+    }
+
+    fn text_time(&self, denoising: &SdxlDenoising) -> Option<Duration> {
+        Some(denoising.text_time)
     }
 
     fn warnings(&self, denoising: &SdxlDenoising) -> Vec<PipelineWarning> {

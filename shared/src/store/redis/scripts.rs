@@ -190,24 +190,45 @@ impl<'a> Call<'a> {
 /// The replies of all scripts. A script's header lists its own.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ScriptReply {
-    Submitted { position: u64 },
+    Submitted {
+        position: u64,
+    },
     Duplicate,
     Conflict,
-    Full { waiting: u64, pace: Option<Duration> },
-    Claimed { job: String, attempt: u32, seq: Seq, checkpoint: Option<Checkpoint> },
+    Full {
+        waiting: u64,
+        pace: Option<Duration>,
+    },
+    Claimed {
+        job: String,
+        attempt: u32,
+        seq: Seq,
+        checkpoint: Option<Checkpoint>,
+    },
     None,
-    Held { seq: Seq },
+    Held {
+        seq: Seq,
+    },
     Cancelled,
     Lost,
     Finished,
-    Renumber { next: Seq },
+    Renumber {
+        next: Seq,
+    },
     Released,
     /// The job was released and has failed: that was its last attempt.
     Failed,
     AlreadyDone(Status),
     Unknown,
-    Reaped { outcome: ReapOutcome, now: Micros },
-    Deliver { id: JobId, number: u32, webhook: String },
+    Reaped {
+        outcome: ReapOutcome,
+        now: Micros,
+    },
+    Deliver {
+        id: JobId,
+        number: u32,
+        webhook: String,
+    },
     Settled(Settled),
     Done,
 }

@@ -7,7 +7,7 @@ use redis::{FromRedisValue, Value};
 use crate::error::{StoreError, StoreResult};
 
 /// The first words of script replies. Only these words of a reply are repeated in errors.
-pub(super) const REPLY_WORDS: [&str; 23] = [
+pub(super) const REPLY_WORDS: [&str; 24] = [
     "submitted",
     "duplicate",
     "conflict",
@@ -20,6 +20,7 @@ pub(super) const REPLY_WORDS: [&str; 23] = [
     "finished",
     "seq",
     "released",
+    "failed",
     "done",
     "unknown",
     "ended",
