@@ -22,12 +22,13 @@ use glimpse_shared::{
 use glimpse_worker::config::ModelConfig;
 use serde_json::Value;
 
-use failure::Failure;
+pub use failure::Failure;
 use input::{ControlNetArg, EmbeddingArg, LoraArg};
 use made::Made;
 use output::{Output, PreviewDir};
 use progress::Progress;
-use say::say;
+pub use remote::Server;
+pub use say::say;
 
 /// Flags of `glimpse generate`.
 #[derive(Debug, Parser)]
@@ -147,6 +148,9 @@ pub struct Args {
     /// The server to use; without one the picture is generated in this process.
     #[arg(long, env = "GLIMPSE_SERVER", value_name = "URL")]
     server: Option<String>,
+    /// The key for the server, if it has keys; better in the variable, because other users see arguments.
+    #[arg(long, env = "GLIMPSE_KEY", hide_env_values = true, value_name = "KEY")]
+    key: Option<String>,
     /// The server's app; required if the server has several.
     #[arg(long, env = "GLIMPSE_APP", value_name = "OWNER/NAME")]
     app: Option<App>,
@@ -258,6 +262,7 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
     let progress = Progress::new();
     let made = match &args.server {
         Some(server) => {
+            let server = remote::Server::new(server, args.key.as_deref())?;
             remote::make(server, args.app, &request, &progress, previews.as_ref(), shutdown).await
         }
         None => tokio::select! {

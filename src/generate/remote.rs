@@ -12,7 +12,10 @@ use glimpse_shared::{
     retry::Waits,
     shutdown::Shutdown,
 };
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{
+    Client, Response, StatusCode,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -33,14 +36,13 @@ const RESUME_WAITS: (Duration, Duration) = (Duration::from_millis(400), Duration
 /// # Errors
 /// See [`Failure`].
 pub async fn make(
-    server: &str,
+    server: Server,
     app: Option<App>,
     request: &ImageRequest,
     progress: &Progress,
     previews: Option<&PreviewDir>,
     shutdown: &Shutdown,
 ) -> Result<Made, Failure> {
-    let server = Server::new(server)?;
     let app = match app {
         Some(app) => app,
         None => tokio::select! {
@@ -73,7 +75,8 @@ pub async fn make(
     }
 }
 
-struct Server {
+/// A server, and how it is reached.
+pub struct Server {
     /// The address without a query, a fragment and a trailing `/`.
     url: String,
     /// The same without a login, for messages.
@@ -82,7 +85,11 @@ struct Server {
 }
 
 impl Server {
-    fn new(url: &str) -> Result<Self, Failure> {
+    /// The server at `url`, which may want a key.
+    ///
+    /// # Errors
+    /// If the address or the key cannot be one.
+    pub fn new(url: &str, key: Option<&str>) -> Result<Self, Failure> {
         let wrong = |why: &str| Err(Failure::BadInput(format!("--server: {why}")));
         let url = match reqwest::Url::parse(url.trim()) {
             Ok(url) if matches!(url.scheme(), "http" | "https") => url,
@@ -98,7 +105,19 @@ impl Server {
         let mut named = url.clone();
         // This cannot fail for an address with a host.
         let _ = named.set_password(None).and_then(|()| named.set_username(""));
-        let client = Client::builder().connect_timeout(Duration::from_secs(10)).build();
+        let mut headers = HeaderMap::new();
+        if let Some(key) = key {
+            let value = HeaderValue::try_from(format!("Bearer {key}"));
+            let mut value = value.map_err(|_| {
+                Failure::BadInput(
+                    "--key: it has a character that no key has, such as a line break".to_owned(),
+                )
+            })?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let client =
+            Client::builder().connect_timeout(Duration::from_secs(10)).default_headers(headers).build();
         let bare = |url: reqwest::Url| url.as_str().trim_end_matches('/').to_owned();
         Ok(Self { url: bare(url), name: bare(named), client: client.map_err(Failure::unforeseen)? })
     }
@@ -141,16 +160,20 @@ impl Server {
                     cause: format!("it returned {status}: {detail}"),
                 }
             }
+            StatusCode::UNAUTHORIZED => Failure::BadInput(format!(
+                "refused by {}: it wants a key (--key or GLIMPSE_KEY), and this is none of its keys",
+                self.name
+            )),
             _ if status.is_client_error() => Failure::BadInput(format!("refused by {}: {detail}", self.name)),
             _ => Failure::Unforeseen(format!("{} returned {status}: {detail}", self.name)),
         })
     }
 
     async fn only_app(&self) -> Result<App, Failure> {
-        let response = self.send(self.client.get(format!("{}/v1/workers", self.url))).await?;
+        let response = self.send(self.client.get(format!("{}/v1/apps", self.url))).await?;
         let answer = self.json(response).await?;
-        let workers = answer["workers"].as_array().cloned().unwrap_or_default();
-        let apps: BTreeSet<&str> = workers.iter().filter_map(|worker| worker["app"].as_str()).collect();
+        let apps = answer["apps"].as_array().cloned().unwrap_or_default();
+        let apps: BTreeSet<&str> = apps.iter().filter_map(|offer| offer["app"].as_str()).collect();
         let mut names = apps.iter();
         match (names.next(), names.next()) {
             (Some(app), None) => app.parse().map_err(Failure::unforeseen),
@@ -180,6 +203,24 @@ impl Server {
             .as_str()
             .map(ToOwned::to_owned)
             .ok_or_else(|| Failure::Unforeseen(format!("{} returned no job id", self.name)))
+    }
+
+    /// The answer to a GET of this path.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn get(&self, path: &str) -> Result<Value, Failure> {
+        let response = self.send(self.client.get(format!("{}{path}", self.url))).await?;
+        self.json(response).await
+    }
+
+    /// The answer to a DELETE of this path.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        let response = self.send(self.client.delete(format!("{}{path}", self.url))).await?;
+        self.json(response).await
     }
 
     async fn cancel(&self, job: &str) -> Result<(), Failure> {
