@@ -7,6 +7,10 @@ mod certificates;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod fleet;
@@ -16,6 +20,8 @@ mod generate;
 mod https;
 #[cfg(test)]
 mod hub;
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod nginx;
 #[cfg(test)]
