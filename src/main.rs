@@ -1,7 +1,9 @@
-//! `glimpse`: the whole stack in one process (`serve`, the default), its command-line client (`generate`), keys
-//! for clients (`key`), and the check and the measurement of a device (`doctor`, `measure`).
+//! `glimpse`: the whole stack in one process (`serve`, the default), its command-line clients (`generate`, `workers`,
+//! `jobs`, `cancel`), keys for clients (`key`), and the check and the measurement of a device (`doctor`, `measure`).
 
+mod completions;
 mod doctor;
+mod fleet;
 mod generate;
 mod key;
 mod measure;
@@ -10,7 +12,7 @@ mod serve;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use glimpse_shared::{
     environment,
     shutdown::{self, Shutdown},
@@ -33,10 +35,18 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Makes one picture: on a server, or in this process if none is named.
     Generate(Box<generate::Args>),
-    /// Checks the device: whether it can be used, and whether its operations are right. Says what to do if not.
+    /// Lists the live workers of a server.
+    Workers(fleet::Workers),
+    /// Lists the newest jobs of a server.
+    Jobs(fleet::Jobs),
+    /// Cancels a job on a server.
+    Cancel(fleet::Cancel),
+    /// Checks the device and the disk, and what flags name: a model, a Redis, an address. Says what to do if one fails.
     Doctor(doctor::Args),
     /// Makes a key for a client of the API: prints it once, and its entry for --keys-file.
     Key(key::Args),
+    /// Prints the script that lets a shell complete commands and flags.
+    Completions(completions::Args),
     /// Measures a part of a job on one device, with random weights; `scripts/gpu-check` measures all parts.
     Measure(Box<measure::Args>),
 }
@@ -57,6 +67,10 @@ fn main() -> ExitCode {
                 serve::run(*args, &shutdown).await
             }
             Command::Generate(args) => generate::run(*args, &shutdown).await,
+            Command::Workers(args) => fleet::run(fleet::Ask::Workers(args), &shutdown).await,
+            Command::Jobs(args) => fleet::run(fleet::Ask::Jobs(args), &shutdown).await,
+            Command::Cancel(args) => fleet::run(fleet::Ask::Cancel(args), &shutdown).await,
+            Command::Completions(args) => completions::run(&args, Cli::command()),
             Command::Doctor(args) => doctor::run(args, &shutdown).await,
             Command::Key(args) => key::run(args),
             Command::Measure(args) => measure::run(*args, &shutdown).await,

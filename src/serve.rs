@@ -5,6 +5,7 @@ use std::{process::ExitCode, sync::Arc};
 use glimpse_api::{Config as ApiConfig, Entrance, Listening};
 use glimpse_shared::{
     id::{App, WorkerId},
+    metrics::{Metrics, Role},
     reaper,
     results::ResultsConfig,
     shutdown::{self, Shutdown},
@@ -13,6 +14,7 @@ use glimpse_shared::{
         memory::MemoryStore,
         redis::{Check, ConfigError, Process, RedisConfig, RedisStore},
     },
+    supervisor,
     telemetry::LogConfig,
 };
 use glimpse_worker::{
@@ -80,6 +82,7 @@ async fn serve(mut args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
     let announce = async move {
         if is_ready.await.is_ok() {
             announce(&urls);
+            supervisor::ready();
         }
         std::future::pending::<()>().await;
     };
@@ -95,6 +98,7 @@ async fn serve(mut args: Args, shutdown: &Shutdown) -> Result<Ended, Error> {
             None
         }
     };
+    supervisor::stopping();
     stop.send_replace(true);
     let ended = match ended {
         Some(ended) => ended,
@@ -113,9 +117,13 @@ async fn start(args: &mut Args) -> Result<(Listening, Worker, Option<Check>), Er
     let entrance = Entrance::prepare(&args.api).await?;
     let model = model::or_demo(args.model.model.clone())?;
     let app: App = args.fleet.app.clone().map_or_else(|| DEMO_APP.parse(), Ok)?;
+    let metrics = Metrics::new(Role::Serve);
+    metrics.jobs.know(&app);
+    args.api.metrics = Some(metrics.clone());
+    let (rules, prefix) = (args.api.rules(), &args.redis.redis_prefix);
     let redis = args.redis.redis_url.as_ref();
     let redis = redis
-        .map(|url| RedisStore::connect(url, &args.redis.redis_prefix, args.api.rules(), Clock::Store))
+        .map(|url| RedisStore::measured(url, prefix, rules.clone(), Clock::Store, metrics.clone()))
         .transpose()?;
     // Before the model is loaded: a port in use is reported at once.
     let listening = entrance.bind().await?;
@@ -128,7 +136,10 @@ async fn start(args: &mut Args) -> Result<(Listening, Worker, Option<Check>), Er
             let check = redis.check(Process::Both).await?;
             (Arc::new(redis), Some(check))
         }
-        None => (Arc::new(MemoryStore::new(args.api.rules(), Clock::Store)), None),
+        None => {
+            let memory = MemoryStore::new(rules, Clock::Store).counting(metrics.jobs.clone());
+            (Arc::new(memory), None)
+        }
     };
     let (engine, offers) = tokio::select! {
         loaded = opened.load() => loaded?,
@@ -145,6 +156,7 @@ async fn start(args: &mut Args) -> Result<(Listening, Worker, Option<Check>), Er
         results: args.api.results.clone(),
         checkpoint_every: args.fleet.checkpoint_every,
         drain_grace: args.fleet.drain_grace(),
+        work: metrics.work,
     };
     Ok((listening, worker, check))
 }

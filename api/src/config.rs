@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use glimpse_shared::{outbound::TrustedHost, results::Results, store::Rules};
+use glimpse_shared::{metrics::Metrics, outbound::TrustedHost, results::Results, store::Rules};
 
 use crate::{
     fetch::FetchLimits,
@@ -79,6 +79,10 @@ pub struct Config {
     /// Where the workers keep finished pictures; `None`: inside the events.
     #[arg(skip)]
     pub results: Option<Results>,
+
+    /// The metrics of the process; `None`: metrics of an API of its own.
+    #[arg(skip)]
+    pub metrics: Option<Metrics>,
 
     /// Calls webhooks (`fal_webhook`, `webhook`) at loopback, private and link-local addresses too. Without this flag, only
     /// public addresses are called.
@@ -182,6 +186,7 @@ impl Default for Config {
             allow_image_hosts: Vec::new(),
             fetch_limits: FetchLimits::default(),
             results: None,
+            metrics: None,
             allow_private_webhooks: false,
             webhook_key: None,
             webhook_limits: WebhookLimits::default(),

@@ -5,13 +5,16 @@ use std::{io::Write, process::ExitCode, sync::Arc};
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use glimpse_api::{Config, Entrance, EntranceError, Listening, raise_connection_limit, serve};
 use glimpse_shared::{
-    environment, reaper,
+    environment,
+    metrics::{Metrics, Role},
+    reaper,
     results::{ResultsConfig, ResultsError},
     shutdown::{self, Shutdown},
     store::{
         Clock, SharedStore,
         redis::{Check, ConfigError, Process, RedisConfig, RedisStore},
     },
+    supervisor,
     telemetry::{self, LogConfig},
 };
 
@@ -97,10 +100,12 @@ async fn run(mut flags: Flags, shutdown: &Shutdown) -> Result<(), ServeError> {
     tracing::debug!(config = ?flags.api, "configured");
     let said = writeln!(std::io::stdout(), "listening on {urls}");
     said.map_err(system("cannot write to standard output"))?;
+    supervisor::ready();
 
     let reaper = tokio::spawn(reaper::run(store.clone(), reaper::API_PERIOD));
     let asked = async {
         let signal = shutdown.requested().await;
+        supervisor::stopping();
         tracing::info!(%signal, "shutting down");
     };
     let served = tokio::select! {
@@ -122,11 +127,13 @@ async fn start(flags: &mut Flags) -> Result<(Listening, SharedStore, Check), Ser
 }
 
 /// The store that this process shares with the fleet.
-fn open_store(flags: &Flags) -> Result<Arc<RedisStore>, ServeError> {
+fn open_store(flags: &mut Flags) -> Result<Arc<RedisStore>, ServeError> {
     let RedisConfig { redis_url, redis_prefix } = &flags.redis;
     let url = redis_url.as_ref().unwrap_or_else(|| {
         let message = "--redis-url is required: the API finds its workers through Redis";
         Flags::command().error(ErrorKind::MissingRequiredArgument, message).exit()
     });
-    Ok(Arc::new(RedisStore::connect(url, redis_prefix, flags.api.rules(), Clock::Store)?))
+    let metrics = Metrics::new(Role::Api);
+    flags.api.metrics = Some(metrics.clone());
+    Ok(Arc::new(RedisStore::measured(url, redis_prefix, flags.api.rules(), Clock::Store, metrics)?))
 }

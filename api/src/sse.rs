@@ -12,6 +12,7 @@ use futures::stream;
 use glimpse_shared::{
     event::{EventKind, Followed},
     id::{App, JobId},
+    metrics::OpenStream,
 };
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -93,6 +94,8 @@ pub(crate) struct Relay<F> {
     pub(crate) stop: CancellationToken,
     /// This stream's permit.
     pub(crate) _place: OwnedSemaphorePermit,
+    /// Counts what is sent.
+    pub(crate) open: OpenStream,
 }
 
 /// A job whose position is followed while it waits.
@@ -156,6 +159,7 @@ impl<F: EventFormat> Streaming<F> {
         loop {
             if let Some(chunk) = self.out.chunks.pop_front() {
                 self.written = Instant::now();
+                self.relay.open.sent(chunk.len());
                 return Some((Ok(chunk), self));
             }
             match self.out.end {

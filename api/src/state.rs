@@ -7,7 +7,11 @@ use std::{
 };
 
 use axum::http::{HeaderMap, HeaderValue, header, uri::Authority};
-use glimpse_shared::{error::StoreResult, store::SharedStore};
+use glimpse_shared::{
+    error::StoreResult,
+    metrics::{Metrics, Role},
+    store::SharedStore,
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -39,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) keys: Option<KeyRing>,
     /// The requests per minute.
     pub(crate) rates: Rates,
+    pub(crate) metrics: Metrics,
     /// The address that this process listens on.
     listens_on: SocketAddr,
     pub(crate) admission: Admission,
@@ -90,6 +95,7 @@ impl Shared {
             bodies: Bodies::new(config.body_limit),
             streams: Arc::new(Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS))),
             store,
+            metrics: config.metrics.clone().unwrap_or_else(|| Metrics::new(Role::Api)),
             config,
             keys,
             rates: Rates::default(),

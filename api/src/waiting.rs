@@ -102,7 +102,9 @@ pub(crate) async fn stream(
         Some(first) => format.write(first, &mut out).await,
         None => out.push(COMMENT),
     }
-    let relay = Relay { client_buffer, format, input, waits: None, stop: api.ending.clone(), _place: place };
+    let open = api.metrics.streams.open();
+    let relay =
+        Relay { client_buffer, format, input, waits: None, stop: api.ending.clone(), _place: place, open };
     Ok(respond(relay, out))
 }
 

@@ -75,8 +75,8 @@ impl fmt::Display for App {
 }
 
 /// What cannot be the owner of an app: the paths that begin with it are other routes of the API, on every host.
-pub const RESERVED_OWNERS: [&str; 8] =
-    ["v1", "files", "health", "playground", "docs", "openapi.json", "queue", "api"];
+pub const RESERVED_OWNERS: [&str; 9] =
+    ["v1", "files", "health", "metrics", "playground", "docs", "openapi.json", "queue", "api"];
 
 /// An app in a flag. The type itself has no such rule: an old job may have such an app.
 impl ValueParserFactory for App {

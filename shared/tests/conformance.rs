@@ -40,7 +40,7 @@ macro_rules! suite_tests {
                 a_retried_job_that_dies_is_retried_again, a_retry_into_a_full_queue_changes_nothing;
             list: a_tenant_sees_its_own_jobs_newest_first, a_list_goes_on_after_its_last_job,
                 only_the_newest_jobs_are_listed, a_forgotten_job_is_not_listed, positions_are_those_of_the_queue,
-                a_queue_has_a_length_and_a_pace;
+                a_queue_has_a_length_and_a_pace, the_oldest_job_of_a_queue_may_be_of_any_class;
             quota: a_tenant_has_no_more_jobs_than_its_quota, every_way_to_end_gives_the_place_back,
                 a_quota_is_for_all_apps_together, jobs_without_a_key_are_not_counted;
             follow: a_follower_sees_everything_in_order,

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use glimpse_shared::request::{Defaults, ImageRequest, ImageSpec, LoraSource, Offer, PreviewSource, Unknown};
+use glimpse_shared::{
+    metrics::StageSeconds,
+    request::{Defaults, ImageRequest, ImageSpec, LoraSource, Offer, PreviewSource, Unknown},
+};
 use glimpse_worker::{
     checkpoints::Checkpoints,
     config::ModelConfig,
@@ -69,6 +72,7 @@ pub async fn make(
         }),
         stop: stopped,
         outbox: outbox.clone(),
+        stages: StageSeconds::default(),
         done,
     });
     let made = loop {

@@ -22,12 +22,13 @@ use glimpse_shared::{
 use glimpse_worker::config::ModelConfig;
 use serde_json::Value;
 
-use failure::Failure;
+pub use failure::Failure;
 use input::{ControlNetArg, EmbeddingArg, LoraArg};
 use made::Made;
 use output::{Output, PreviewDir};
 use progress::Progress;
-use say::say;
+pub use remote::Server;
+pub use say::say;
 
 /// Flags of `glimpse generate`.
 #[derive(Debug, Parser)]

@@ -205,6 +205,24 @@ impl Server {
             .ok_or_else(|| Failure::Unforeseen(format!("{} returned no job id", self.name)))
     }
 
+    /// The answer to a GET of this path.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn get(&self, path: &str) -> Result<Value, Failure> {
+        let response = self.send(self.client.get(format!("{}{path}", self.url))).await?;
+        self.json(response).await
+    }
+
+    /// The answer to a DELETE of this path.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        let response = self.send(self.client.delete(format!("{}{path}", self.url))).await?;
+        self.json(response).await
+    }
+
     async fn cancel(&self, job: &str) -> Result<(), Failure> {
         let response = self.send(self.client.delete(format!("{}/v1/jobs/{job}", self.url))).await?;
         self.json(response).await.map(drop)

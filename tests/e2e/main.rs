@@ -7,6 +7,10 @@ mod certificates;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod fleet;
@@ -18,6 +22,8 @@ mod https;
 mod hub;
 #[cfg(test)]
 mod keys;
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod nginx;
 #[cfg(test)]

@@ -182,6 +182,7 @@ async fn run(flags: Flags, shutdown: Shutdown) -> Result<Ended, Error> {
         results: None,
         checkpoint_every: flags.fleet.checkpoint_every,
         drain_grace: flags.fleet.drain_grace(),
+        work: Default::default(),
     };
     let reaping = tokio::spawn(reaper::run(store, reaper::WORKER_PERIOD));
     let drain = async move {

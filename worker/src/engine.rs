@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use glimpse_shared::store::Checkpoint;
+use glimpse_shared::{
+    metrics::{Stage, StageSeconds},
+    store::Checkpoint,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -40,6 +43,8 @@ pub struct Order {
     pub stop: watch::Receiver<Option<Stop>>,
     /// The queue for previews.
     pub outbox: Arc<Outbox>,
+    /// Where the times of the stages are counted.
+    pub stages: StageSeconds,
     /// Receives the result. Dropped without a value if the job was stopped, or if the device was lost before it began.
     /// In all cases the thread is done with the job.
     pub done: oneshot::Sender<Result<Made, PipelineError>>,
@@ -135,7 +140,7 @@ impl Engine {
 
 /// Runs one job. A panic ends the job, not the thread. Returns whether the device is still usable.
 fn serve<P: Pipeline>(pipeline: &P, order: Order, most: &watch::Sender<u64>) -> bool {
-    let Order { prepare, resume, checkpoints, last_step, observer, stop, outbox, done } = order;
+    let Order { prepare, resume, checkpoints, last_step, observer, stop, outbox, stages, done } = order;
     let stopped = || stop.borrow().is_some();
     let interrupt = Interrupt::when(&stopped);
     // The state that a panic may leave half changed is created again for each job.
@@ -146,7 +151,17 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order, most: &watch::Sender<u64>) -> 
         interrupt.check()?;
         let checkpoint = resume.as_ref().map(|checkpoint| &checkpoint.bytes()[..]);
         let denoising = pipeline.prepare(&inputs, checkpoint, interrupt)?;
-        let at = InFlight { pipeline, interrupt, outbox: &outbox, checkpoints: &checkpoints, begun };
+        if let Some(took) = pipeline.text_time(&denoising) {
+            stages.observe(Stage::Text, took);
+        }
+        let at = InFlight {
+            pipeline,
+            interrupt,
+            outbox: &outbox,
+            stages: &stages,
+            checkpoints: &checkpoints,
+            begun,
+        };
         at.make(denoising, last_step, observer)
     }));
     let made = made.unwrap_or_else(|panic| Err(PipelineError::of_device(message(&*panic))));
@@ -165,6 +180,7 @@ struct InFlight<'a, P> {
     pipeline: &'a P,
     interrupt: Interrupt<'a>,
     outbox: &'a Outbox,
+    stages: &'a StageSeconds,
     checkpoints: &'a Checkpoints,
     begun: Instant,
 }
@@ -190,10 +206,14 @@ impl<P: Pipeline> InFlight<'_, P> {
             if at.is_done() {
                 break;
             }
+            let stepping = Instant::now();
             self.pipeline.step_or_stop(&mut [&mut denoising], self.interrupt)?;
+            self.stages.since(Stage::Denoise, stepping);
             self.interrupt.check()?;
             if let Some(source) = observer(self.pipeline.progress(&denoising)) {
+                let previewing = Instant::now();
                 let picture = self.pipeline.preview(&denoising, source)?;
+                self.stages.since(Stage::Preview, previewing);
                 self.outbox.put(RawPreview { step: at.step as u32, steps: at.steps as u32, picture });
             }
             // After the preview, so that a checkpoint is never ahead of a partial picture.
@@ -204,7 +224,9 @@ impl<P: Pipeline> InFlight<'_, P> {
         }
         let inference = self.begun.elapsed();
         let pictures = self.pipeline.pictures(denoising, self.interrupt)?;
-        Ok(Made { pictures, inference, decode: self.begun.elapsed() - inference, warnings })
+        let decode = self.begun.elapsed() - inference;
+        self.stages.observe(Stage::Decode, decode);
+        Ok(Made { pictures, inference, decode, warnings })
     }
 }
 

@@ -1,9 +1,17 @@
-//! `/health/live` and `/health/ready` of a worker, for its supervisor. Off unless `--listen` is given.
+//! `/health/live`, `/health/ready` and `/metrics` of a worker, for its supervisor. Off unless `--listen` is given.
 
 use std::time::Duration;
 
-use axum::{Json, Router, http::StatusCode, routing::get};
-use glimpse_shared::store::SharedStore;
+use axum::{
+    Json, Router,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use glimpse_shared::{
+    metrics::{Metrics, TEXT_FORMAT},
+    store::SharedStore,
+};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
@@ -19,6 +27,7 @@ pub async fn serve(
     listener: TcpListener,
     ready: watch::Receiver<bool>,
     store: SharedStore,
+    metrics: Metrics,
 ) -> std::io::Result<()> {
     let ready = move || async move {
         if !*ready.borrow() {
@@ -35,7 +44,8 @@ pub async fn serve(
     };
     let router = Router::new()
         .route("/health/live", get(|| async { answer("live") }))
-        .route("/health/ready", get(ready));
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(move || async move { shown(&metrics) }));
     axum::serve(listener, router).await
 }
 
@@ -44,6 +54,16 @@ async fn trouble(store: &SharedStore) -> Option<String> {
     match tokio::time::timeout(READY_TIMEOUT, store.ready()).await {
         Ok(ready) => ready.err().map(|error| error.to_string()),
         Err(_) => Some("the store is unavailable: no answer within 2 s".to_owned()),
+    }
+}
+
+fn shown(metrics: &Metrics) -> Response {
+    match metrics.text(Vec::new()) {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
     }
 }
 

@@ -1,10 +1,17 @@
 //! Holds a job: renews its lease while the job runs, and settles the job exactly once.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use glimpse_shared::{
     error::StoreError,
     job::Release,
+    metrics::{Stage, StageSeconds, Work},
     retry::Waits,
     store::{Checkpoint, Ending, Finish, Hold, Lease, Preview, Released, SharedStore},
 };
@@ -45,6 +52,8 @@ pub struct Held {
     lease: Lease,
     stop: watch::Sender<Option<Stop>>,
     keeper: JoinHandle<()>,
+    stages: StageSeconds,
+    loss: Loss,
 }
 
 impl Held {
@@ -54,10 +63,18 @@ impl Held {
         lease: Lease,
         stop: watch::Sender<Option<Stop>>,
         checkpoints: &Checkpoints,
+        work: Work,
     ) -> Self {
-        let keeper = keep(store.clone(), lease.clone(), stop.clone(), checkpoints.subscribe());
+        let stages = work.stages.clone();
+        let loss = Loss { work, counted: Arc::default() };
+        let keeper = keep(store.clone(), lease.clone(), stop.clone(), checkpoints.subscribe(), loss.clone());
         let keeper = tokio::spawn(keeper);
-        Self { store, lease, stop, keeper }
+        Self { store, lease, stop, keeper, stages, loss }
+    }
+
+    /// Where the times of its stages are counted.
+    pub(crate) fn stages(&self) -> &StageSeconds {
+        &self.stages
     }
 
     /// The lease.
@@ -68,10 +85,16 @@ impl Held {
     /// Publishes a preview, without a retry: it would be out of date. A partial picture is published again until the
     /// store answers or the job stops, because no other one takes its place.
     pub async fn publish(&mut self, preview: &Preview) {
+        let begun = std::time::Instant::now();
+        self.try_publish(preview).await;
+        self.stages.since(Stage::Publish, begun);
+    }
+
+    async fn try_publish(&mut self, preview: &Preview) {
         let mut backoff = Backoff::new("publish");
         loop {
             match self.store.publish(&mut self.lease, preview).await {
-                Ok(hold) => return stop_unless_held(hold, &self.stop),
+                Ok(hold) => return stop_unless_held(hold, &self.stop, &self.loss),
                 Err(error) if preview.partial.is_none() || error.is_permanent() => {
                     tracing::warn!(job = %self.lease.job.id, %error, "a preview could not be published");
                     return;
@@ -99,7 +122,12 @@ impl Held {
         let mut backoff = Backoff::new("finish");
         loop {
             match self.store.finish(&mut self.lease, ending).await {
-                Ok(finish) => return Finishing::Ended(Some(finish)),
+                Ok(finish) => {
+                    if finish == Finish::Lost {
+                        self.loss.count();
+                    }
+                    return Finishing::Ended(Some(finish));
+                }
                 Err(error) if error.is_permanent() => {
                     return Finishing::Ended(self.give_up("finish", &error));
                 }
@@ -116,7 +144,12 @@ impl Held {
         let mut backoff = Backoff::new("release");
         loop {
             match self.store.release(&self.lease, release).await {
-                Ok(released) => return Some(released),
+                Ok(released) => {
+                    if released == Released::Lost {
+                        self.loss.count();
+                    }
+                    return Some(released);
+                }
                 Err(error) if error.is_permanent() => return self.give_up("release", &error),
                 Err(error) => backoff.pause(&error).await,
             }
@@ -144,6 +177,7 @@ async fn keep(
     lease: Lease,
     stop: watch::Sender<Option<Stop>>,
     mut checkpoints: watch::Receiver<Option<Checkpoint>>,
+    loss: Loss,
 ) {
     let mut next = Instant::now() + RENEW_EVERY;
     loop {
@@ -167,7 +201,7 @@ async fn keep(
                 }
             }
         };
-        stop_unless_held(hold, &stop);
+        stop_unless_held(hold, &stop, &loss);
         if hold != Hold::Held {
             return;
         }
@@ -188,12 +222,30 @@ async fn newest(checkpoints: &mut watch::Receiver<Option<Checkpoint>>) -> Checkp
     }
 }
 
+/// Counts the loss of a job once, although several commands may learn of it.
+#[derive(Clone)]
+struct Loss {
+    work: Work,
+    counted: Arc<AtomicBool>,
+}
+
+impl Loss {
+    fn count(&self) {
+        if !self.counted.swap(true, Ordering::Relaxed) {
+            self.work.lease_lost();
+        }
+    }
+}
+
 /// Stops the job if it is not held any more. The first reason is kept.
-fn stop_unless_held(hold: Hold, stop: &watch::Sender<Option<Stop>>) {
+fn stop_unless_held(hold: Hold, stop: &watch::Sender<Option<Stop>>, loss: &Loss) {
     let reason = match hold {
         Hold::Held => return,
         Hold::Cancelled => Stop::Cancelled,
-        Hold::Lost => Stop::Lost,
+        Hold::Lost => {
+            loss.count();
+            Stop::Lost
+        }
     };
     halt(stop, reason);
 }

@@ -15,6 +15,7 @@ pub mod health;
 pub mod hub;
 pub mod in_hand;
 mod inside;
+pub mod inspection;
 pub mod kept;
 pub mod lease;
 pub mod loras;

@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 use glimpse_shared::{
     environment,
     id::WorkerId,
+    metrics::{Metrics, Role},
     reaper,
     results::ResultsConfig,
     shutdown::{self, Shutdown},
@@ -13,6 +14,7 @@ use glimpse_shared::{
         Clock, Rules, SharedStore,
         redis::{Check, Process, RedisConfig, RedisStore},
     },
+    supervisor,
     telemetry::{self, LogConfig},
 };
 use glimpse_worker::{
@@ -37,7 +39,7 @@ struct Cli {
     fleet: FleetConfig,
     #[command(flatten)]
     results: ResultsConfig,
-    /// The address to serve `/health/live` and `/health/ready` on. [default: none]
+    /// The address to serve `/health/live`, `/health/ready` and `/metrics` on. [default: none]
     #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR")]
     listen: Option<SocketAddr>,
     #[command(flatten)]
@@ -79,6 +81,7 @@ async fn run(cli: Cli, shutdown: &Shutdown) -> Result<Ended, Error> {
         .run(
             || {
                 ready.send_replace(true);
+                supervisor::ready();
             },
             stopping,
         )
@@ -98,13 +101,17 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
     let app = cli.fleet.app.clone().unwrap_or_else(|| missing("--app"));
     let results = cli.results.open().await?;
 
-    let store = Arc::new(RedisStore::connect(url, &cli.redis.redis_prefix, Rules::default(), Clock::Store)?);
+    let metrics = Metrics::new(Role::Worker);
+    metrics.jobs.know(&app);
+    let (rules, prefix) = (Rules::default(), &cli.redis.redis_prefix);
+    let store = Arc::new(RedisStore::measured(url, prefix, rules, Clock::Store, metrics.clone())?);
     if let Some(address) = cli.listen {
         let store: SharedStore = store.clone();
         let listener = TcpListener::bind(address).await?;
-        tracing::info!(address = %listener.local_addr()?, "serving health");
+        tracing::info!(address = %listener.local_addr()?, "serving health and metrics");
+        let metrics = metrics.clone();
         tokio::spawn(async move {
-            if let Err(error) = health::serve(listener, is_ready, store).await {
+            if let Err(error) = health::serve(listener, is_ready, store, metrics).await {
                 tracing::error!(%error, "the health endpoints failed and are not served any more");
             }
         });
@@ -125,12 +132,14 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
         results,
         checkpoint_every: cli.fleet.checkpoint_every,
         drain_grace: cli.fleet.drain_grace(),
+        work: metrics.work,
     })
 }
 
 /// Waits for a signal that asks the worker to end, then marks it as not ready.
 async fn drain(shutdown: Shutdown, ready: watch::Sender<bool>) {
     shutdown.requested().await;
+    supervisor::stopping();
     ready.send_replace(false);
 }
 

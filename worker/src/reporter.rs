@@ -1,8 +1,11 @@
 //! Encodes pictures and publishes them as events. Does not run on the pipeline's thread.
 
+use std::time::Instant;
+
 use glimpse_shared::{
     event::{FailureCode, Image, Timings, Warning, WarningCode},
     job::Release,
+    metrics::Stage,
     request::OutputFormat,
     results::Results,
     store::{Ending, Preview},
@@ -93,7 +96,10 @@ async fn publish(held: &mut Held, outbox: &Outbox, preview: RawPreview) {
     let partial = outbox.index(&preview);
     let RawPreview { step, steps, picture } = preview;
     let attempt = held.lease().attempt;
-    match encode(picture, OutputFormat::Jpeg, PREVIEW_QUALITY).await {
+    let encoding = Instant::now();
+    let encoded = encode(picture, OutputFormat::Jpeg, PREVIEW_QUALITY).await;
+    held.stages().since(Stage::Encode, encoding);
+    match encoded {
         Ok(encoded) => match partial {
             Some(index) => {
                 held.publish(&Preview::partial(attempt, index, step, steps, encoded.image())).await
@@ -112,10 +118,13 @@ async fn finish(held: Held, made: Made, results: Option<&Results>) {
     let (format, seed, seeds) = (spec.output_format(), spec.seed(), spec.seeds().to_vec());
     let quality = spec.jpeg_quality().unwrap_or(FINAL_QUALITY);
     let results = results.filter(|_| !spec.data_uris());
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let mut pictures = Vec::with_capacity(made.pictures.len());
     for picture in made.pictures {
-        match encode(picture, format, quality).await {
+        let encoding = Instant::now();
+        let encoded = encode(picture, format, quality).await;
+        held.stages().since(Stage::Encode, encoding);
+        match encoded {
             Ok(encoded) => pictures.push(encoded),
             Err(error) => return failed(held, PipelineError::Fault { message: error.to_string() }).await,
         }
@@ -132,10 +141,12 @@ async fn finish(held: Held, made: Made, results: Option<&Results>) {
         [] => Ending::completed(images, seed, timings, warnings.clone()),
         seeds => Ending::completed_of_each(images, seeds.to_vec(), timings, warnings.clone()),
     };
+    let (stages, publishing) = (held.stages().clone(), Instant::now());
     let finish = match results {
         Some(results) => kept::finish(held, results, &pictures, ending).await,
         None => held.finish(&ending(pictures.iter().map(Encoded::image).collect())).await,
     };
+    stages.since(Stage::Publish, publishing);
     if let Some(finish) = finish {
         let Timings { inference, decode } = timings;
         tracing::info!(job = %id, ?finish, inference, decode, warned, "job ended");

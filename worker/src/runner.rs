@@ -5,6 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use futures::{StreamExt, stream::BoxStream};
 use glimpse_shared::{
     id::{App, JobId, WorkerId},
+    metrics::Work,
     request::PreviewSource,
     results::Results,
     store::{Lease, SharedStore},
@@ -53,6 +54,8 @@ pub struct Worker {
     pub checkpoint_every: Duration,
     /// How long the current job may continue after the drain has started.
     pub drain_grace: Duration,
+    /// Where its work is counted.
+    pub work: Work,
 }
 
 impl Worker {
@@ -83,7 +86,7 @@ impl Worker {
         let heartbeats = registration::send_heartbeats(store, engine, record, in_hand.clone());
         let registered = tokio::spawn(heartbeats);
         let canceller = tokio::spawn(stop_on_cancel(cancellations, in_hand.clone()));
-        self.work(claims, &in_hand).await;
+        self.run_jobs(claims, &in_hand).await;
 
         canceller.abort();
         grace.abort();
@@ -94,7 +97,7 @@ impl Worker {
     }
 
     /// Runs jobs until the worker ends and all its jobs are settled.
-    async fn work(&self, mut claims: Claims, in_hand: &InHand) {
+    async fn run_jobs(&self, mut claims: Claims, in_hand: &InHand) {
         let mut jobs = JoinSet::new();
         while let Some(lease) = claims.next(in_hand).await {
             tracing::info!(job = %lease.job.id, attempt = lease.attempt, "job claimed");
@@ -128,6 +131,7 @@ impl Worker {
         let (begins, nears_its_end, steps_done) = (seat.mark(), seat.mark(), seat.steps_done());
         let (resume, subscribed, messages) = (lease.checkpoint.clone(), checkpoints.clone(), outbox.clone());
         let stops = stopped.clone();
+        let (steps, stages) = (self.work.clone(), self.work.stages.clone());
         let order = move |loras: Arc<Downloaded>| Order {
             prepare: Box::new(move || {
                 begins.reach(Stage::Running);
@@ -138,15 +142,17 @@ impl Worker {
             last_step: Box::new(move || nears_its_end.reach(Stage::LastStep)),
             observer: Box::new(move |at| {
                 steps_done.set(at);
+                steps.step();
                 let is_partial = spec.partials().index_after(index(at), at.steps as u32).is_some();
                 (is_partial || spec.has_preview_after(index(at))).then_some(source)
             }),
             stop: stops,
             outbox: messages,
+            stages,
             done,
         };
         // Renewed from now on, also while the pipeline works on the job before it.
-        let held = Held::new(self.store.clone(), lease, stop, &checkpoints);
+        let held = Held::new(self.store.clone(), lease, stop, &checkpoints, self.work.clone());
         let (engine, in_hand) = (self.engine.clone(), in_hand.clone());
         let mut job = Started {
             held,

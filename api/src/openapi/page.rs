@@ -49,6 +49,9 @@ pub(super) fn describe(draft: &mut Draft) {
         .answer(503, none.header(RETRY_AFTER))
         .errors(draft, &ON_OUR_OWN, &[ApiError::Ending]);
     draft.add(HttpMethod::Get, "/health", route);
+    let metrics = Route::new("getMetrics", HEALTH, "The metrics of this process, for Prometheus")
+        .answer(200, file("Prometheus' text format, version 0.0.4.", &["text/plain"]));
+    draft.add(HttpMethod::Get, "/metrics", metrics);
     for (path, name, summary, media_type) in FILES {
         draft.add(
             HttpMethod::Get,

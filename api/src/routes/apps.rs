@@ -79,7 +79,7 @@ fn listed(offered: Offered, waiting: Waiting) -> ListedApp {
 }
 
 /// Each worker takes one of the waiting jobs per `pace`. An idle worker takes a job at once.
-fn expected_wait(waiting: &Waiting, workers: usize, idle: usize) -> Option<f64> {
+pub(super) fn expected_wait(waiting: &Waiting, workers: usize, idle: usize) -> Option<f64> {
     let pace = waiting.pace?.as_secs_f64();
     let ahead = (waiting.jobs + 1).saturating_sub(idle as u64) as f64;
     (workers > 0).then(|| pace * ahead / workers as f64)
@@ -93,11 +93,11 @@ mod tests {
 
     #[test]
     fn a_wait_is_expected_only_where_it_can_be_known() {
-        let waiting = |jobs| Waiting { jobs, pace: Some(Duration::from_secs(4)) };
+        let waiting = |jobs| Waiting { jobs, pace: Some(Duration::from_secs(4)), oldest: None };
         assert_eq!(expected_wait(&waiting(0), 2, 1), Some(0.0));
         assert_eq!(expected_wait(&waiting(0), 2, 0), Some(2.0));
         assert_eq!(expected_wait(&waiting(5), 2, 0), Some(12.0));
         assert_eq!(expected_wait(&waiting(5), 0, 0), None);
-        assert_eq!(expected_wait(&Waiting { jobs: 5, pace: None }, 2, 0), None);
+        assert_eq!(expected_wait(&Waiting { jobs: 5, pace: None, oldest: None }, 2, 0), None);
     }
 }

@@ -63,6 +63,7 @@ pub(crate) async fn follow(
         waits: Some(Waits::new(&api, &state.app, id)),
         stop: api.draining.clone(),
         _place: api.stream()?,
+        open: api.metrics.streams.open(),
     };
     let mut out = Out::default();
     out.push(format!("retry: {RETRY}\n\n"));

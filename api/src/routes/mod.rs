@@ -9,6 +9,7 @@ mod files;
 pub(crate) mod health;
 pub(crate) mod job_list;
 mod jobs;
+mod metrics;
 pub(crate) mod openai;
 mod page;
 mod range;
@@ -64,16 +65,20 @@ pub(crate) fn every(api: &Api) -> Router<Api> {
         .route("/v1/dead/{id}/retry", post(dead::retry))
         .route("/v1/workers", get(workers::list));
     let jobs = Needs::Scope(Scope::Jobs);
+    // Open to whoever can reach the port, and to no web page.
+    let measured = Router::new().route("/metrics", get(metrics::text));
+    let measured = guarded(measured, api, &OWN, Needs::Nothing);
     let public = guarded(public, api, &OWN, Needs::Nothing);
     let keyed = guarded(own, api, &OWN, jobs)
         .merge(guarded(fal::routes(), api, &FAL.wire, jobs))
         .merge(guarded(openai::routes(), api, &OPENAI, jobs));
     let operators = guarded(operators, api, &OWN, Needs::Scope(Scope::Admin));
-    match api.keys {
+    let shown = match api.keys {
         // fal's clients run in web pages too.
         None => for_any_page(public.merge(keyed)).merge(operators),
         Some(_) => {
             for_any_page(public).merge(for_pages_of(keyed.merge(operators), &api.config.keys.cors_origin))
         }
-    }
+    };
+    shown.merge(measured)
 }

@@ -27,6 +27,7 @@ mod job_list;
 mod jobs;
 mod keys;
 mod loras;
+mod metrics;
 mod mixed;
 mod openai;
 mod openai_edits;

@@ -20,6 +20,7 @@ use crate::{
     event::{CancelledBy, Followed, Frame},
     id::{App, JobId, KeySecret, Micros, Partition, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
+    metrics::Jobs,
     needs::Capabilities,
     webhook::{Delivery, Report, Settled},
 };
@@ -36,6 +37,8 @@ pub struct MemoryStore {
     cancellations: broadcast::Sender<(App, JobId)>,
     key_secret: KeySecret,
     webhook_seed: KeySecret,
+    /// Counts the jobs that end.
+    ended: Jobs,
 }
 
 #[derive(Default)]
@@ -56,7 +59,13 @@ impl MemoryStore {
     pub fn with(rules: Rules, clock: Clock, apply: Box<Apply>) -> Self {
         let (cancellations, _) = broadcast::channel(CANCELLATIONS_KEPT);
         let [key_secret, webhook_seed] = [(); 2].map(|()| KeySecret::random());
-        Self { rules, clock, apply, inner: Arc::default(), cancellations, key_secret, webhook_seed }
+        let ended = Jobs::default();
+        Self { rules, clock, apply, inner: Arc::default(), cancellations, key_secret, webhook_seed, ended }
+    }
+
+    /// The same store, which counts the jobs that end there.
+    pub fn counting(self, ended: Jobs) -> Self {
+        Self { ended, ..self }
     }
 
     fn time(&self) -> Micros {
@@ -69,6 +78,11 @@ impl MemoryStore {
         for effect in effects {
             match effect {
                 Effect::Appended(id, frame) => {
+                    if frame.kind.is_terminal()
+                        && let Some(job) = inner.state.status(id)
+                    {
+                        self.ended.ended(&job.app, job.status);
+                    }
                     if let Some(sender) = inner.followed.get(&id) {
                         sender.send_replace(frame.seq);
                     }

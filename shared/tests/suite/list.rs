@@ -5,7 +5,7 @@ use std::time::Duration;
 use glimpse_shared::{
     event::CancelledBy,
     id::{App, JobId},
-    job::{ANONYMOUS, Job, Status},
+    job::{ANONYMOUS, Class, Job, Status},
     store::{ListedJob, Listing, Waiting},
 };
 
@@ -111,13 +111,28 @@ pub async fn positions_are_those_of_the_queue(fixture: &Fixture) {
 
 pub async fn a_queue_has_a_length_and_a_pace(fixture: &Fixture) {
     let demo = app();
-    assert_eq!(fixture.store.waiting(&demo).await.unwrap(), Waiting { jobs: 0, pace: None });
+    let waiting = async || fixture.store.waiting(&demo).await.unwrap();
+    assert_eq!(waiting().await, Waiting { jobs: 0, pace: None, oldest: None });
     submit(fixture, &[&demo, &demo], ANONYMOUS).await;
     let mut lease = fixture.claim("w1").await;
     fixture.pass(4);
     fixture.store.finish(&mut lease, &completed()).await.unwrap();
-    let pace = Some(Duration::from_secs(4));
-    assert_eq!(fixture.store.waiting(&demo).await.unwrap(), Waiting { jobs: 1, pace });
+    let (pace, oldest) = (Duration::from_secs(4), Duration::from_secs(5));
+    assert_eq!(waiting().await, Waiting { jobs: 1, pace: Some(pace), oldest: Some(oldest) });
     fixture.clock.advance(fixture.rules.pace_ttl);
-    assert_eq!(fixture.store.waiting(&demo).await.unwrap(), Waiting { jobs: 1, pace: None });
+    let oldest = Some(oldest + fixture.rules.pace_ttl);
+    assert_eq!(waiting().await, Waiting { jobs: 1, pace: None, oldest });
+}
+
+pub async fn the_oldest_job_of_a_queue_may_be_of_any_class(fixture: &Fixture) {
+    let demo = app();
+    let low = Job { class: Class::Low, ..job("low") };
+    fixture.submit(&low).await;
+    fixture.pass(5);
+    fixture.submit(&job("normal")).await;
+    fixture.pass(2);
+    let oldest = async || fixture.store.waiting(&demo).await.unwrap().oldest;
+    assert_eq!(oldest().await, Some(Duration::from_secs(7)));
+    fixture.store.cancel(low.id, CancelledBy::Client).await.unwrap();
+    assert_eq!(oldest().await, Some(Duration::from_secs(2)));
 }

@@ -15,6 +15,7 @@ pub mod history;
 mod hub;
 pub mod jobs;
 pub mod ledger;
+pub mod metrics;
 mod monitor;
 pub mod programs;
 mod proxy;

@@ -1,5 +1,7 @@
 //! The state of one running job.
 
+use std::time::Duration;
+
 use candle_core::{D, DType, Tensor};
 
 use super::conditioning::{Conditioning, EncodedPrompt};
@@ -44,6 +46,8 @@ pub struct SdxlDenoising {
     pub(super) last: Option<LastStep>,
     /// Watches the latents of all steps.
     pub(super) finite: FiniteWatch,
+    /// How long the prompts took in the text encoders.
+    pub(super) text_time: Duration,
     pub(super) loras: LoraSet,
     pub(super) controls: ControlSet,
     pub(super) warnings: Vec<PipelineWarning>,

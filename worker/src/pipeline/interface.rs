@@ -1,5 +1,7 @@
 //! The interface between the service and a pipeline.
 
+use std::time::Duration;
+
 use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::interrupt::Interrupt;
@@ -88,6 +90,12 @@ pub trait Pipeline {
         checkpoint: Option<&[u8]>,
         interrupt: Interrupt<'_>,
     ) -> Result<Self::Denoising, PipelineError>;
+
+    /// How long the prompts took in the text encoders, of a job that was prepared; `None` if it is not measured.
+    fn text_time(&self, denoising: &Self::Denoising) -> Option<Duration> {
+        let _ = denoising;
+        None
+    }
 
     /// [`Pipeline::prepare`] without checkpoint and interrupt.
     ///

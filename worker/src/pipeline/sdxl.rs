@@ -1,6 +1,7 @@
 //! The pipeline of SDXL.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use candle_core::{DType, Tensor};
 
@@ -91,9 +92,11 @@ impl SdxlPipeline {
         let window = Window::of(inputs, sampler.as_ref(), Self::train_timesteps(&self.scheduler)?)?;
         let loras = self.adapters.load(&inputs.loras, interrupt)?;
         self.memory.retried("the LoRAs", || self.adapters.activate(&loras, interrupt))?;
+        let reading = Instant::now();
         let mut readings = self.text.readings(inputs, &loras, interrupt)?;
         let EncodedPrompts { positive, negative, mut warnings } =
             self.memory.retried("the prompts", || self.text.encode(inputs, &readings, interrupt))?;
+        let text_time = reading.elapsed();
         warnings.append(&mut readings.warnings);
         warnings.extend(readings.unread([Some(&positive), negative.as_ref()].into_iter().flatten()));
         warnings.extend(self.without_effect(inputs, window, sampler.timesteps().len()));
@@ -140,6 +143,7 @@ impl SdxlPipeline {
             latents,
             last: None,
             finite: FiniteWatch::default(),
+            text_time,
             loras,
             controls,
             warnings,
@@ -171,6 +175,10 @@ impl Pipeline for SdxlPipeline {
                 self.begin_new(inputs, interrupt)
             }
         }
+    }
+
+    fn text_time(&self, denoising: &SdxlDenoising) -> Option<Duration> {
+        Some(denoising.text_time)
     }
 
     fn warnings(&self, denoising: &SdxlDenoising) -> Vec<PipelineWarning> {

@@ -5,6 +5,8 @@ mod ahead;
 #[cfg(test)]
 mod cancel;
 #[cfg(test)]
+mod counts;
+#[cfg(test)]
 mod downloads;
 #[cfg(test)]
 mod drain;

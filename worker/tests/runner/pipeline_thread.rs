@@ -7,6 +7,7 @@ use std::sync::{
 
 use glimpse_shared::{
     job::{Release, Status},
+    metrics::StageSeconds,
     store::{Checkpoint, SharedStore},
 };
 use glimpse_worker::{
@@ -107,6 +108,7 @@ fn order(engine: &Engine, steps: usize, checkpoint: Option<u8>) -> Arc<AtomicBoo
         observer: Box::new(|_| None),
         stop: watch::channel(None).1,
         outbox: Arc::new(Outbox::default()),
+        stages: StageSeconds::default(),
         done: oneshot::channel().0,
     });
     begun

@@ -16,6 +16,7 @@ use glimpse_shared::{
     event::{Event, Followed},
     id::{App, JobId, WorkerId},
     job::{Class, Job},
+    metrics::Work,
     needs::Needs,
     request::{Defaults, ImageSpec, LoraSource, Offer, PreviewSource, Unknown},
     results::Results,
@@ -335,6 +336,18 @@ pub fn run_keeping(
     checkpoint_every: Duration,
     (loras, results): (Loras, Option<Results>),
 ) -> (Running, oneshot::Receiver<()>) {
+    run_counting(store, engine, name, (drain_grace, checkpoint_every), (loras, results), Work::default())
+}
+
+/// The same, with the counts of its work.
+pub fn run_counting(
+    store: &SharedStore,
+    engine: Engine,
+    name: &str,
+    (drain_grace, checkpoint_every): (Duration, Duration),
+    (loras, results): (Loras, Option<Results>),
+    work: Work,
+) -> (Running, oneshot::Receiver<()>) {
     let worker = Worker {
         store: store.clone(),
         app: app(),
@@ -346,6 +359,7 @@ pub fn run_keeping(
         results,
         checkpoint_every,
         drain_grace,
+        work,
     };
     let (ready, is_ready) = oneshot::channel();
     let (drain, requested) = oneshot::channel();

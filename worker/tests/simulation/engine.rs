@@ -78,7 +78,7 @@ async fn make(
     max_pixels: u64,
     chance: &mut Chance,
 ) -> bool {
-    let Order { prepare, resume, checkpoints, last_step, mut observer, stop, outbox, done } = order;
+    let Order { prepare, resume, checkpoints, last_step, mut observer, stop, outbox, done, .. } = order;
     let mut last_step = Some(last_step);
     let inputs = prepare().unwrap();
     if u64::from(inputs.width) * u64::from(inputs.height) > max_pixels {

@@ -69,6 +69,7 @@ impl Running {
             results: None,
             checkpoint_every: chance.pick(&[0, 300, 300, 1500, 5000].map(Duration::from_millis)),
             drain_grace: chance.pick(&[Duration::ZERO, Duration::from_secs(3), Duration::from_secs(30)]),
+            work: Default::default(),
         };
         let requested = async move {
             if requested.await.is_err() {

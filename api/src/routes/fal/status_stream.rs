@@ -57,6 +57,7 @@ pub(super) async fn follow(
             waits: Some(Waits::new(&api, &state.app, id)),
             stop: api.ending.clone(),
             _place: api.stream()?,
+            open: api.metrics.streams.open(),
         };
         Ok::<_, ApiError>(respond(relay, Out::default()))
     };

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use super::{keys::Keys, nodes::Nodes, process::Process, unreadable::Unreadable};
 use crate::{
     id::Micros,
+    metrics::Metrics,
     store::{Clock, Rules},
 };
 
@@ -17,6 +18,8 @@ pub(super) struct Backend {
     /// The role of this process, once it is checked.
     pub(super) process: OnceLock<Process>,
     pub(super) unreadable: Unreadable,
+    /// Counts the jobs that end.
+    pub(super) metrics: Metrics,
 }
 
 impl Backend {

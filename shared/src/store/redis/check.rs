@@ -104,7 +104,7 @@ async fn run(backend: Arc<Backend>, process: Process, sender: watch::Sender<Stat
 }
 
 /// Returns warnings.
-async fn check(backend: &Backend, process: Process) -> Result<BTreeSet<String>, CheckError> {
+pub(super) async fn check(backend: &Backend, process: Process) -> Result<BTreeSet<String>, CheckError> {
     let (result, answer) = oneshot::channel();
     let target = backend.nodes.target().clone();
     // `greet` blocks. A separate thread does not delay the end of the process, unlike a blocking task of the runtime.

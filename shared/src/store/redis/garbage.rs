@@ -115,7 +115,7 @@ fn right() -> Vec<Value> {
         list(vec![text("running"), text("8"), text(frame), texts(&[QUEUED_FRAME, frame])]),
         list(vec![texts(&[id, "glimpse/demo", "3", "1700000000000000", frame])]),
         list(vec![texts(&[id, "glimpse/demo", "queued", "1700000000000000"])]),
-        texts(&["3", "1500"]),
+        texts(&["3", "1500", "2500"]),
         texts(&[&format!("1700000000000000 {WORKER}")]),
         texts(&[id, "1700000000000000", "glimpse/demo"]),
         list(vec![list(vec![Value::Int(0), Value::Int(16_383), node])]),
@@ -277,7 +277,7 @@ fn valid_replies_are_read() {
     assert_eq!(log::read(log).unwrap().frames.len(), 2);
     assert_eq!(list::jobs(jobs).unwrap().len(), 1);
     assert_eq!(list::line(line.clone()).unwrap().jobs, 3);
-    assert_eq!(list::ranks(line).unwrap(), [Some(3), Some(1500)]);
+    assert_eq!(list::ranks(line).unwrap(), [Some(3), Some(1500), Some(2500)]);
     assert_eq!((dead::list(dead).unwrap().0.len(), roster::seen(workers).unwrap().0.len()), (1, 1));
     assert_eq!(reap::overdue(due).unwrap().jobs.len(), 1);
     assert_eq!(parse_map(slots, &ConnectionAddr::Tcp("host".to_owned(), 6379)).len(), 1);

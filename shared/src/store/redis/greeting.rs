@@ -211,6 +211,17 @@ fn parse_hello(answer: &Value) -> Identity {
     Identity { valkey: get("server") == "valkey", version: get("version"), product: None, mode: get("mode") }
 }
 
+/// Kind, version and mode of a server, by its reply to `HELLO` in either protocol.
+pub(super) fn introduction(hello: Value) -> String {
+    let identity = parse_hello(&match hello {
+        Value::Map(entries) => {
+            Value::Array(entries.into_iter().flat_map(|(key, value)| [key, value]).collect())
+        }
+        other => other,
+    });
+    if identity.mode.is_empty() { identity.name() } else { format!("{}, {}", identity.name(), identity.mode) }
+}
+
 /// Reads the lines of `INFO`; missing values stay as in `HELLO`.
 fn parse_info(text: &str, hello: Identity) -> Identity {
     let line = |name: &str| info_line(text, name).map(str::to_owned);
@@ -228,7 +239,7 @@ fn parse_info(text: &str, hello: Identity) -> Identity {
 }
 
 /// The value of a line of `INFO`.
-fn info_line<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn info_line<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::StoreResult,
     id::Seq,
-    job::Release,
+    job::{Release, Status},
     store::{Checkpoint, Ending, Finish, Hold, Lease, Preview, Released},
 };
 
@@ -122,7 +122,10 @@ impl Backend {
                 .value(millis(self.rules.pace_ttl + BEYOND_CLOCK))
                 .value(millis(self.rules.webhook_ttl));
             match call.run(&self.nodes).await? {
-                ScriptReply::Finished => return Ok(Finish::Finished),
+                ScriptReply::Finished => {
+                    self.metrics.jobs.ended(&lease.job.app, ending.status());
+                    return Ok(Finish::Finished);
+                }
                 ScriptReply::Cancelled => return Ok(Finish::Cancelled),
                 ScriptReply::Lost => return Ok(Finish::Lost),
                 // Only this worker writes while it holds the job, so the next frame has the right number.
@@ -160,6 +163,10 @@ impl Backend {
             .text(&tail);
         match self.with_dead_list_limits(call).run(&self.nodes).await? {
             ScriptReply::Released => Ok(Released::Released),
+            ScriptReply::Failed => {
+                self.metrics.jobs.ended(&lease.job.app, Status::Failed);
+                Ok(Released::Released)
+            }
             ScriptReply::Cancelled => Ok(Released::Cancelled),
             ScriptReply::Lost => Ok(Released::Lost),
             other => unexpected(other),

@@ -13,7 +13,10 @@ use crate::{
     error::{StoreError, StoreResult},
     id::{App, JobId, Micros, Partition},
     job::Status,
-    store::{ListedJob, Listing, Waiting, listing::newest_first},
+    store::{
+        ListedJob, Listing, Waiting,
+        listing::{FIRST_OF_CLASS, newest_first},
+    },
 };
 
 /// How many positions one script reads: Lua limits the values of a reply's table far above it.
@@ -76,7 +79,9 @@ impl Backend {
 
     pub(super) async fn waiting(&self, app: &App) -> StoreResult<Waiting> {
         let keys = self.keys.of_app(app);
-        let call = LINE.keys([keys.queue(app), keys.pace(app)]).now(self.now());
+        let jobs = keys.jobs();
+        let call =
+            LINE.keys([keys.queue(app), keys.pace(app)]).now(self.now()).text(&jobs).value(FIRST_OF_CLASS);
         line(call.read(&self.nodes).await?)
     }
 }
@@ -104,7 +109,10 @@ pub(super) fn ranks(answer: Value) -> StoreResult<Vec<Option<u64>>> {
 
 /// Reads the reply of `line`.
 pub(super) fn line(answer: Value) -> StoreResult<Waiting> {
-    let (jobs, pace): (String, String) = read_as("an app's queue", answer)?;
-    let pace = if pace.is_empty() { None } else { Some(Duration::from_micros(number(&pace)?)) };
-    Ok(Waiting { jobs: number(&jobs)?, pace })
+    let (jobs, pace, oldest): (String, String, String) = read_as("an app's queue", answer)?;
+    let time = |text: &str| match text {
+        "" => Ok(None),
+        micros => number(micros).map(|micros| Some(Duration::from_micros(micros))),
+    };
+    Ok(Waiting { jobs: number(&jobs)?, pace: time(&pace)?, oldest: time(&oldest)? })
 }

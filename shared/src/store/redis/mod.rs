@@ -18,7 +18,7 @@
 //! hub.rs         follow and cancellations             pub_sub.rs     one pub/sub connection
 //! inbox.rs       the received messages of a listener  follower.rs    one stream of a job's events
 //! deliveries.rs  the calls of webhooks                garbage.rs     fuzz tests of the replies
-//! unreadable.rs  skips unreadable data, with a warning
+//! unreadable.rs  skips unreadable data, with a warning  examine.rs  what glimpse doctor reads
 //! ```
 //!
 //! Each state change and its event are one script. A script first reads and decides, then writes. If this process dies,
@@ -32,6 +32,7 @@ mod connection;
 mod dead;
 mod deliveries;
 mod discovery;
+mod examine;
 mod failure;
 mod follower;
 #[cfg(test)]
@@ -68,6 +69,7 @@ use futures::stream::BoxStream;
 
 pub use check::Check;
 pub use config::{Prefix, RedisConfig};
+pub use examine::{ClockDifference, Examined, Persistence};
 pub use process::Process;
 pub use url::{ConfigError, RedisUrl};
 
@@ -83,6 +85,7 @@ use crate::{
     event::{CancelledBy, Followed, Frame},
     id::{App, JobId, KeySecret, Micros, Seq},
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
+    metrics::{Metrics, Role},
     needs::Capabilities,
     webhook::{Delivery, Report, Settled},
 };
@@ -98,7 +101,18 @@ impl RedisStore {
     /// A store at `url`. All its keys begin with `prefix`. This sends nothing: if Redis is unreachable, the first
     /// command returns `Unavailable`.
     pub fn connect(url: &RedisUrl, prefix: &Prefix, rules: Rules, clock: Clock) -> Result<Self, ConfigError> {
-        let nodes = Nodes::new(url.target()?);
+        Self::measured(url, prefix, rules, clock, Metrics::new(Role::Worker))
+    }
+
+    /// The same, which counts the jobs that end with its commands, and measures its commands.
+    pub fn measured(
+        url: &RedisUrl,
+        prefix: &Prefix,
+        rules: Rules,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, ConfigError> {
+        let nodes = Nodes::new(url.target()?, metrics.redis.clone());
         let backend = Arc::new(Backend {
             nodes,
             keys: Keys::new(prefix.clone()),
@@ -106,6 +120,7 @@ impl RedisStore {
             clock,
             process: OnceLock::new(),
             unreadable: Unreadable::default(),
+            metrics,
         });
         Ok(Self {
             wake_connections: WakeConnections::default(),
@@ -124,6 +139,14 @@ impl RedisStore {
         // Only the first check counts: a process has one role.
         let _ = self.backend.process.set(process);
         Check::begin(self.backend.clone(), process).await
+    }
+
+    /// Runs the check for an API and a worker once, and reads what an operator should know. Writes nothing.
+    ///
+    /// # Errors
+    /// Why the servers cannot serve a fleet now, with what to do about it where that is known. No password is in it.
+    pub async fn examine(&self) -> Result<Examined, ConfigError> {
+        self.backend.examine().await.map_err(|error| ConfigError::new(error.text()))
     }
 }
 

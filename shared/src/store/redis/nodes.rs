@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use deadpool::managed::PoolError;
@@ -24,6 +24,7 @@ use super::{
     slots::{Map, slot},
     target::{Target, Topology},
 };
+use crate::metrics::RedisSeconds;
 
 /// The timeout of WAIT: for replicas to receive a write.
 const REPLICATION: Duration = Duration::from_secs(1);
@@ -36,6 +37,7 @@ pub(super) struct Nodes {
     known: Mutex<Known>,
     /// Locked while the slot map is fetched: one fetch serves all waiting callers.
     mapping: tokio::sync::Mutex<()>,
+    seconds: RedisSeconds,
 }
 
 #[derive(Default)]
@@ -48,8 +50,8 @@ struct Known {
 }
 
 impl Nodes {
-    pub(super) fn new(target: Target) -> Self {
-        Self { target, known: Mutex::default(), mapping: tokio::sync::Mutex::default() }
+    pub(super) fn new(target: Target, seconds: RedisSeconds) -> Self {
+        Self { target, known: Mutex::default(), mapping: tokio::sync::Mutex::default(), seconds }
     }
 
     pub(super) fn target(&self) -> &Target {
@@ -80,7 +82,10 @@ impl Nodes {
                 }
                 Err(_) => return Err(Failure::NoConnection("no connection within 5 s".to_owned())),
             };
-            match connection.send(command).await {
+            let sent = Instant::now();
+            let answer = connection.send(command).await;
+            self.seconds.observe(sent.elapsed());
+            match answer {
                 Err(error) if is_moved(&error) && moves < MOVES => {
                     moves += 1;
                     self.forget();

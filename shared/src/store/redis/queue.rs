@@ -15,7 +15,7 @@ use crate::{
     error::{StoreError, StoreResult},
     event::{CancelledBy, Event, ascii_json},
     id::{JobId, Micros, Partition},
-    job::{ANONYMOUS, Job, exhausted_message},
+    job::{ANONYMOUS, Job, Status, exhausted_message},
     store::{Cancel, Claim, Lease, Quota, Submit},
 };
 
@@ -172,7 +172,10 @@ impl Backend {
             .value(millis(self.rules.ended_ttl))
             .value(millis(self.rules.webhook_ttl));
         match call.run(&self.nodes).await? {
-            ScriptReply::Cancelled => Ok(Cancel::Cancelled),
+            ScriptReply::Cancelled => {
+                self.metrics.jobs.ended(&app, Status::Cancelled);
+                Ok(Cancel::Cancelled)
+            }
             ScriptReply::AlreadyDone(status) => Ok(Cancel::AlreadyDone(status)),
             ScriptReply::Unknown => Ok(Cancel::Unknown),
             other => unexpected(other),

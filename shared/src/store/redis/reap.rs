@@ -15,6 +15,7 @@ use crate::{
     error::{StoreError, StoreResult},
     event::{Event, FailureCode},
     id::{App, JobId, Micros, Partition},
+    job::Status,
     store::{
         Reaped,
         transition::{
@@ -159,7 +160,12 @@ impl Backend {
             .text(&tail)
             .value(millis(self.rules.ended_ttl));
         match self.with_dead_list_limits(call).run(&self.nodes).await? {
-            ScriptReply::Reaped { outcome, now } => Ok((outcome, now)),
+            ScriptReply::Reaped { outcome, now } => {
+                if let (ReapOutcome::Ended, Some(app)) = (outcome, &due.app) {
+                    self.metrics.jobs.ended(app, Status::Failed);
+                }
+                Ok((outcome, now))
+            }
             other => unexpected(other),
         }
     }

@@ -81,7 +81,7 @@ const RIGHTS: &[Right] = {
             &[Queue, Due, Dead, Hooks, Looking],
         ),
         ("ZCARD", &[], &[Queue, Places], &[]),
-        ("ZRANGE", &["0", "0"], &[Due, Dead, Hooks, Listed, Looking, Places], &[Due, Queue, Looking]),
+        ("ZRANGE", &["0", "0"], &[Due, Queue, Dead, Hooks, Listed, Looking, Places], &[Due, Queue, Looking]),
         ("ZRANK", &["m"], &[Queue], &[Queue]),
         ("ZREM", &["m"], &[Queue, Due, Dead, Hooks, Listed, Looking, Places], &[Queue, Due, Looking, Places]),
         ("ZREMRANGEBYRANK", &["0", "0"], &[Dead, Listed], &[Dead]),

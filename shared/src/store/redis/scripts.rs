@@ -193,23 +193,49 @@ impl<'a> Call<'a> {
 /// The replies of all scripts. A script's header lists its own.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ScriptReply {
-    Submitted { position: u64 },
+    Submitted {
+        position: u64,
+    },
     Duplicate,
     Conflict,
-    Full { waiting: u64, pace: Option<Duration> },
-    Crowded { unfinished: u64, pace: Option<Duration> },
-    Claimed { job: String, attempt: u32, seq: Seq, checkpoint: Option<Checkpoint> },
+    Full {
+        waiting: u64,
+        pace: Option<Duration>,
+    },
+    Crowded {
+        unfinished: u64,
+        pace: Option<Duration>,
+    },
+    Claimed {
+        job: String,
+        attempt: u32,
+        seq: Seq,
+        checkpoint: Option<Checkpoint>,
+    },
     None,
-    Held { seq: Seq },
+    Held {
+        seq: Seq,
+    },
     Cancelled,
     Lost,
     Finished,
-    Renumber { next: Seq },
+    Renumber {
+        next: Seq,
+    },
     Released,
+    /// The job was released and has failed: that was its last attempt.
+    Failed,
     AlreadyDone(Status),
     Unknown,
-    Reaped { outcome: ReapOutcome, now: Micros },
-    Deliver { id: JobId, number: u32, webhook: String },
+    Reaped {
+        outcome: ReapOutcome,
+        now: Micros,
+    },
+    Deliver {
+        id: JobId,
+        number: u32,
+        webhook: String,
+    },
     Settled(Settled),
     Done,
 }
@@ -254,6 +280,7 @@ pub(super) fn decode(answer: Value) -> StoreResult<ScriptReply> {
         ["finished"] => ScriptReply::Finished,
         ["seq", next] => ScriptReply::Renumber { next: Seq(number(next)?) },
         ["released"] => ScriptReply::Released,
+        ["failed"] => ScriptReply::Failed,
         ["done", status] => {
             let status = Status::parse(status);
             ScriptReply::AlreadyDone(status.ok_or_else(|| unreadable("a status", shape))?)

@@ -7,7 +7,7 @@ use redis::{FromRedisValue, Value};
 use crate::error::{StoreError, StoreResult};
 
 /// The first words of script replies. Only these words of a reply are repeated in errors.
-pub(super) const REPLY_WORDS: [&str; 24] = [
+pub(super) const REPLY_WORDS: [&str; 25] = [
     "submitted",
     "duplicate",
     "conflict",
@@ -21,6 +21,7 @@ pub(super) const REPLY_WORDS: [&str; 24] = [
     "finished",
     "seq",
     "released",
+    "failed",
     "done",
     "unknown",
     "ended",

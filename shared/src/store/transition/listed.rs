@@ -1,15 +1,18 @@
 //! Lists of jobs: each tenant's, and the queue of an app.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Change, State,
-    state::{Pace, Record},
+    state::{Pace, QueuePlace, Record},
 };
 use crate::{
     id::{App, JobId, Micros},
     job::Job,
-    store::{ListedJob, Listing, Waiting, listing::newest_first},
+    store::{
+        ListedJob, Listing, Waiting,
+        listing::{FIRST_OF_CLASS, newest_first},
+    },
 };
 
 impl Change<'_> {
@@ -70,10 +73,25 @@ impl State {
         ids.iter().map(position).collect()
     }
 
-    /// How many jobs of an app wait, and how long its jobs take.
+    /// How many jobs of an app wait and since when, and how long its jobs take.
     pub fn waiting(&self, app: &App, now: Micros) -> Waiting {
-        let jobs = self.queues.get(app).map_or(0, |queue| queue.len() as u64);
+        let queue = self.queues.get(app);
         let counts = |pace: &&Pace| now < pace.until;
-        Waiting { jobs, pace: self.pace.get(app).filter(counts).map(|pace| pace.mean) }
+        Waiting {
+            jobs: queue.map_or(0, |queue| queue.len() as u64),
+            pace: self.pace.get(app).filter(counts).map(|pace| pace.mean),
+            oldest: queue.and_then(|queue| self.oldest(queue)).map(|created_at| now.since(created_at)),
+        }
+    }
+
+    /// When the oldest of the first jobs of each class was submitted.
+    fn oldest(&self, queue: &BTreeSet<QueuePlace>) -> Option<Micros> {
+        let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
+        let first = queue.iter().filter(|(rank, _, _)| {
+            let seen = seen.entry(*rank).or_default();
+            *seen += 1;
+            *seen <= FIRST_OF_CLASS
+        });
+        first.filter_map(|(_, _, id)| self.jobs.get(id)).map(|record| record.created_at).min()
     }
 }

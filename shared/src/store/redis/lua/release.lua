@@ -4,7 +4,7 @@
 -- ARGV  now ('' for the server's), id, attempt, worker, 'drain' or 'fault', allowed attempts,
 --       the failed event of the last attempt before and after the number of attempts,
 --       time to live of a dead job (ms), dead jobs kept, time to live of an ended job with a webhook (ms)
--- Returns  released   cancelled   lost
+-- Returns  released   failed (that was its last attempt)   cancelled   lost
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5], dead = KEYS[6],
   checkpoint = KEYS[7], looking = KEYS[8], hooks = KEYS[9]}
 local id, attempt, worker, reason = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -22,5 +22,4 @@ if fault then
   -- The checkpoint may have caused the fault.
   redis.call('DEL', keys.checkpoint)
 end
-give_back(keys, id, clock(ARGV[1]), rules, fault)
-return {'released'}
+return {give_back(keys, id, clock(ARGV[1]), rules, fault) == 'ended' and 'failed' or 'released'}
