@@ -41,7 +41,7 @@ pub(super) fn newest_first(mut jobs: Vec<ListedJob>, limit: usize) -> Vec<Listed
 }
 
 /// How many jobs of each class the oldest is looked for among. With one tenant the first is the oldest.
-pub const FIRST_OF_CLASS: u64 = 100;
+pub(super) const FIRST_OF_CLASS: u64 = 100;
 
 /// An app's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct Waiting {
     pub jobs: u64,
     /// How long the app's jobs took recently, from the first claim to the end; `None` if none was completed.
     pub pace: Option<Duration>,
-    /// How long ago the oldest waiting job was submitted, of the first [`FIRST_OF_CLASS`] of each class; `None` if none
+    /// How long ago the oldest waiting job was submitted, of the first 100 of each class; `None` if none
     /// waits.
     pub oldest: Option<Duration>,
 }
