@@ -51,7 +51,7 @@ mod wire;
 
 pub use config::{Config, OnDisconnect};
 pub use fetch::FetchLimits;
-pub use keys::{CorsOrigin, KeyFlags, KeyName, KeysError, NewKey};
+pub use keys::{CorsOrigin, KeyFlags, KeyName, KeysError, NewKey, count_keys};
 pub use limits::raise_connection_limit;
 pub use listening::{Entrance, EntranceError, Listening};
 pub use policy::{Blocklist, ModerationUrl, OnFailure, PolicyFlags};

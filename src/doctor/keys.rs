@@ -4,16 +4,16 @@ use std::path::Path;
 
 use super::check::Check;
 
-/// The line of a keys file. Its form is checked by the reader of the programs that use it.
+/// The line of a keys file.
 pub fn check(file: &Path) -> Check {
     let what = format!("keys {}", file.display());
-    match std::fs::read_to_string(file) {
-        Ok(_) => Check::Ok { what, remarks: vec!["it can be read".to_owned()] },
+    match glimpse_api::count_keys(file) {
+        Ok(0) => Check::Ok { what, remarks: vec!["it has no [[key]]: nobody has a right key".to_owned()] },
+        Ok(keys) => Check::Ok { what, remarks: vec![format!("{keys} keys")] },
         Err(error) => Check::Fail {
             what,
-            why: format!("it cannot be read: {error}"),
-            advice: "name the file of the keys with --keys-file, and let the user of the process read it"
-                .to_owned(),
+            why: error.to_string(),
+            advice: "correct the file; `glimpse key NAME` prints an entry".to_owned(),
         },
     }
 }

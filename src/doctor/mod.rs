@@ -40,7 +40,7 @@ pub struct Args {
     /// An address to listen on, which is checked for being free.
     #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR")]
     listen: Option<String>,
-    /// A file of keys, which is checked for being readable.
+    /// A file of keys for the API.
     #[arg(long, env = "GLIMPSE_KEYS_FILE", value_name = "FILE")]
     keys_file: Option<PathBuf>,
     /// Prints one JSON object instead of text.

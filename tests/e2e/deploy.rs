@@ -134,7 +134,7 @@ fn every_variable_that_is_set_is_one_of_the_programs() {
         [help("glimpse", &["serve"]), help("glimpse-api", &[]), help("glimpse-worker", &[])].concat();
     let known = words(&help, "GLIMPSE_");
     // Of the host, for the compose file alone; and those that a listen address for other machines needs.
-    let others: BTreeSet<&str> = ["GLIMPSE_MODELS", "GLIMPSE_KEYS_FILE", "GLIMPSE_ALLOW_ANONYMOUS"].into();
+    let others: BTreeSet<&str> = ["GLIMPSE_MODELS"].into();
     for path in files(&["yaml", "yml", "service"]) {
         let text = read(&path);
         for name in words(&text, "GLIMPSE_") {

@@ -58,6 +58,14 @@ struct Entry {
     requests_per_minute: Option<NonZeroU32>,
 }
 
+/// How many keys a file has: checks it as a start of the programs does.
+///
+/// # Errors
+/// See [`KeysError`].
+pub fn count_keys(path: &Path) -> Result<usize, KeysError> {
+    read(path).map(|keys| keys.len())
+}
+
 /// Reads the keys of a file.
 ///
 /// # Errors

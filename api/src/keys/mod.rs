@@ -20,7 +20,7 @@ mod rate;
 mod ring;
 mod sent;
 
-pub use file::KeysError;
+pub use file::{KeysError, count_keys};
 pub use flags::{CorsOrigin, KeyFlags};
 pub use key::{KeyName, NewKey};
 
