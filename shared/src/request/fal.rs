@@ -179,7 +179,10 @@ pub fn asks_for_nothing(field: &str) -> Vec<Value> {
     match field {
         "prediction_type" => values.push(json!("epsilon")),
         "model_architecture" => values.push(json!("sdxl")),
-        "denoising_start" => values.extend([json!(0), json!(0.0)]),
+        "eta" | "denoising_start" => values.extend([json!(0), json!(0.0)]),
+        "sigmas" | "timesteps" => {
+            values.extend([json!({ "method": "default" }), json!({ "method": "default", "array": [] })]);
+        }
         _ => {}
     }
     values
