@@ -2,30 +2,24 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageFormat, ImageReader, ImageResult, Limits};
 
-use super::input_image::InputImageError;
+/// The size of a GIF's canvas; `None` if the file ends before it.
+pub(super) fn canvas(bytes: &[u8]) -> Option<(u32, u32)> {
+    let side = |at: usize| Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?).into());
+    side(6).zip(side(8))
+}
 
 /// The first frame of a GIF on its canvas, as a PNG with an alpha channel. Where the frame does not cover the canvas it is
-/// black and transparent. The size is checked before anything is decoded.
+/// black and transparent. The caller checks the size of the canvas first.
 ///
 /// # Errors
-/// If the canvas is too large or the file is damaged.
-pub(super) fn to_png(
-    bytes: &[u8],
-    limits: Limits,
-    check_size: impl FnOnce(u32, u32) -> Result<(), InputImageError>,
-) -> Result<Vec<u8>, InputImageError> {
-    let broken = |_| InputImageError::Broken;
+/// If the file is damaged.
+pub(super) fn to_png(bytes: &[u8], limits: Limits) -> ImageResult<Vec<u8>> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), ImageFormat::Gif);
-    // The decoder compares its limits with the canvas; ours name the error.
     reader.limits(limits);
-    let canvas = |at: usize| Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
-    let (width, height) = canvas(6).zip(canvas(8)).ok_or(InputImageError::Broken)?;
-    check_size(width.into(), height.into())?;
-    let decoder = reader.into_decoder().map_err(broken)?;
-    let frame = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    let frame = DynamicImage::from_decoder(reader.into_decoder()?)?;
     let mut png = Vec::new();
-    frame.write_to(&mut Cursor::new(&mut png), ImageFormat::Png).map_err(broken)?;
+    frame.write_to(&mut Cursor::new(&mut png), ImageFormat::Png)?;
     Ok(png)
 }

@@ -149,7 +149,10 @@ impl InputImage {
             return Err(InputImageError::TooManyBytes);
         }
         if image::guess_format(&bytes).is_ok_and(|format| format == ImageFormat::Gif) {
-            return Self::new(gif::to_png(&bytes, limits(), check_size)?.into());
+            let (width, height) = gif::canvas(&bytes).ok_or(InputImageError::Broken)?;
+            check_size(width, height)?;
+            let png = gif::to_png(&bytes, limits()).map_err(|_| InputImageError::Broken)?;
+            return Self::new(png.into());
         }
         let format = InputFormat::of_bytes(&bytes)
             .ok_or_else(|| InputImageError::Format { found: kind::of(&bytes) })?;

@@ -7,11 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Change;
-use crate::{
-    id::{App, Micros},
-    job::Job,
-};
+use crate::{id::Micros, job::Job};
 
 /// The last start that the queue's score holds besides the class.
 const LAST: u64 = (1 << 51) - 1;
@@ -29,7 +25,7 @@ pub(super) struct Fair {
 
 impl Fair {
     /// The start of a new job. `idle`: no job of the class waits, so nobody is behind anybody else.
-    fn enter(&mut self, job: &Job, idle: bool, now: Micros) -> u64 {
+    pub(super) fn enter(&mut self, job: &Job, idle: bool, now: Micros) -> u64 {
         if idle {
             self.now = self.now.max(now.0).max(self.last);
             self.finish.clear();
@@ -41,21 +37,9 @@ impl Fair {
         self.last = self.last.max(finish);
         start
     }
-}
 
-impl Change<'_> {
-    /// The start of a new job in the virtual time of its queue.
-    pub(super) fn start_tag(&mut self, job: &Job) -> u64 {
-        let rank = job.class.rank();
-        let mut waiting = self.state.queues.get(&job.app).into_iter().flatten();
-        let idle = !waiting.any(|place| place.0 == rank);
-        self.state.fair.entry((job.app.clone(), rank)).or_default().enter(job, idle, self.now)
-    }
-
-    /// A job was claimed while one with this class and start was the first.
-    pub(super) fn served(&mut self, app: &App, (rank, start): (u64, u64)) {
-        if let Some(fair) = self.state.fair.get_mut(&(app.clone(), rank)) {
-            fair.now = fair.now.max(start);
-        }
+    /// A job was claimed while one with this start was the first.
+    pub(super) fn served(&mut self, start: u64) {
+        self.now = self.now.max(start);
     }
 }

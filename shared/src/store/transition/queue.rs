@@ -81,6 +81,14 @@ impl Change<'_> {
         self.enqueue(id)
     }
 
+    /// The start of a new job in the virtual time of its queue.
+    fn start_tag(&mut self, job: &Job) -> u64 {
+        let rank = job.class.rank();
+        let mut waiting = self.state.queues.get(&job.app).into_iter().flatten();
+        let idle = !waiting.any(|place| place.0 == rank);
+        self.state.fair.entry((job.app.clone(), rank)).or_default().enter(job, idle, self.now)
+    }
+
     pub(super) fn try_claim(&mut self, claim: Claim) -> Option<Lease> {
         self.look(&claim.app, &claim.capabilities);
         if let Some(known) = self.state.claims.get(&claim.worker)
@@ -124,7 +132,9 @@ impl Change<'_> {
         let chosen = waiting.iter().copied().find(suits).filter(|_| patient).unwrap_or(head);
         let (rank, start, _) = head.place();
         let (head, chosen, place) = (head.job.id, chosen.job.id, chosen.place());
-        self.served(&claim.app, (rank, start));
+        if let Some(fair) = self.state.fair.get_mut(&(claim.app.clone(), rank)) {
+            fair.served(start);
+        }
         self.state.queues.get_mut(&claim.app)?.remove(&place);
         if let Some(record) = self.state.jobs.get_mut(&head).filter(|_| chosen != head) {
             record.passed += 1;
