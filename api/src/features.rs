@@ -23,6 +23,7 @@ pub(crate) fn name(feature: &str) -> String {
         CONTROLNETS => "ControlNets",
         "refiner" => "a refiner",
         "aesthetic_score" => "aesthetic scores",
+        "controlnet_modes" => "modes of ControlNets",
         "lora_scales" => "scales of a LoRA's parts",
         // It has the name of its field.
         field => field,

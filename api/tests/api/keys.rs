@@ -50,7 +50,11 @@ fn config(file: &NamedTempFile, origins: &[&str]) -> Config {
 
 /// An API with keys. The file is needed only at the start, and for a reload.
 async fn with_keys(keys: &str) -> Stack {
-    Stack::with(config(&file(keys), &[])).await
+    let file = file(keys);
+    let stack = Stack::with(config(&file, &[])).await;
+    // An answer shows that the file was read.
+    assert_eq!(stack.client().await.ask("GET", "/health/live", &[], b"").await.status, 200);
+    stack
 }
 
 #[cfg(test)]

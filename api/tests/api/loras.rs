@@ -80,13 +80,13 @@ async fn a_controlnet_needs_a_worker_that_has_them() {
 async fn a_controlnet_of_the_hub_needs_a_worker_that_loads_it() {
     let stack = Stack::start().await;
     let uri = format!("data:image/png;base64,{}", STANDARD.encode(png(64, 64)));
-    let post = async |path: &str| {
+    let post = async |stack: &Stack, path: &str| {
         let nets = json!([{ "path": "canny", "image": uri }, { "path": path, "image": uri }]);
         let body = json!({ "app": "glimpse/demo", "prompt": "x", "controlnets": nets });
         stack.post("/v1/jobs", &body.to_string()).await
     };
     for (path, flag) in [(HUB, "--allow-lora-hub"), (URL, "--allow-lora-urls")] {
-        let answer = post(path).await;
+        let answer = post(&stack, path).await;
         let error = &answer.json()["detail"][0];
         let loc = json!(["body", "controlnets", 1, "path"]);
         assert_eq!((answer.status, &error["loc"], &error["input"]), (422, &loc, &json!(path)), "{error}");
@@ -94,10 +94,12 @@ async fn a_controlnet_of_the_hub_needs_a_worker_that_loads_it() {
         assert!(msg.contains("ControlNets from") && msg.contains(flag), "{msg}");
     }
     // Without such a worker it is a folder, and with one it is on the Hub.
-    assert_eq!(post("xinsir/canny").await.status, 202);
+    assert_eq!(post(&stack, "xinsir/canny").await.status, 202);
+    // An API knows the workers of a moment ago.
+    let stack = Stack::start().await;
     stack.store.heartbeat(&loads("two", &["controlnet_hub"], 512 * 512)).await.unwrap();
     for path in ["xinsir/canny", HUB] {
-        let answer = post(path).await;
+        let answer = post(&stack, path).await;
         assert_eq!(answer.status, 202, "{}", answer.text());
     }
 }

@@ -29,6 +29,7 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
             "padding_mask_crop",
             "hires",
             "controlnets",
+            "controlnet_modes",
             "embeddings",
             "seeds",
         ]

@@ -30,7 +30,7 @@ end
 local function served(fair, score)
   local class = math.floor(score / 2 ^ 51)
   local key, start = fair .. ':' .. int(class), score - class * 2 ^ 51
-  local virtual = redis.call('HGET', key, 'now')
+  local virtual = redis.call('HMGET', key, 'now')[1]
   if virtual and tonumber(virtual) < start then
     redis.call('HSET', key, 'now', int(start))
   end
