@@ -140,7 +140,7 @@ async fn embeddings_are_downloaded_from_the_hub_and_from_urls() {
     assert_eq!(std::fs::read(loaded.file(&url).unwrap()).unwrap(), word);
     files.on("/net", [Answer::File(net(1))]);
     let error = loads.download(vec![parse(&files.url("/net"))]).await.unwrap_err();
-    assert!(error.to_string().contains("is not a LoRA"), "{error}");
+    assert!(error.to_string().contains("is neither a LoRA nor an embedding"), "{error}");
 }
 
 /// A picture of one pixel.
