@@ -102,7 +102,7 @@ fn a_file_that_is_no_checkpoint_is_called_what_it_looks_like() {
         (&["double_blocks.0.img_attn.proj.weight"], "such as FLUX"),
         (&["text_model.embeddings.position_embedding.weight"], "looks like a text encoder"),
         (&["1.weight", "3.conv.0.weight"], "looks like a TAESD"),
-        (&["clip_g", "clip_l"], "looks like a textual inversion"),
+        (&["clip_g", "clip_l"], "looks like an embedding (textual inversion)"),
         (&["something.else"], "does not look like a checkpoint of SDXL"),
         (
             &["conditioner.embedders.1.model.ln_final.bias", "model.diffusion_model.out.2.weight"],
