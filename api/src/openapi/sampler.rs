@@ -46,15 +46,24 @@ pub(super) fn argument(draft: &mut Draft, key: &str, members: Members) -> RefOr<
     draft.named(&name, fields.description(Some(text)))
 }
 
-/// `{"method","array"}`.
+/// `{"method","array"}` with the method `array`; the other one is among what asks for nothing.
 fn fals_list(key: &str) -> ObjectBuilder {
+    let method = Object::builder().schema_type(Type::String).enum_values(Some(["array"]));
     let rules = SCHEDULER_KEYS.into_iter().filter(|(name, _)| *name == key);
-    let object = Object::builder().property("method", one_of(["default", "array"]));
-    let object = rules.fold(object, |object, (_, rule)| object.property("array", schema(rule)));
-    object.description(Some(
-        "fal's form: with the method `array` its array replaces `num_inference_steps`; with `default` it asks for \
-         nothing",
-    ))
+    let object = Object::builder().property("method", method).required("method");
+    let object = rules.fold(object, |object, (_, rule)| object.property("array", not_null(schema(rule))));
+    object.required("array").description(Some("fal's form: its array replaces `num_inference_steps`"))
+}
+
+/// A list that is not `null`.
+fn not_null(schema: RefOr<Schema>) -> RefOr<Schema> {
+    match schema {
+        RefOr::T(Schema::Array(mut list)) => {
+            list.schema_type = Type::Array.into();
+            list.into()
+        }
+        other => other,
+    }
 }
 
 fn list(items: ObjectBuilder, least: usize, text: &str) -> RefOr<Schema> {

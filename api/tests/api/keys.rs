@@ -162,7 +162,8 @@ async fn a_key_is_for_its_scopes_alone() {
         assert!(refused.text().contains("scope jobs"), "{}", refused.text());
     }
     // With keys the list needs no loopback address.
-    let config = config(&file(&usual()), &[]);
+    let keys = file(&usual());
+    let config = config(&keys, &[]);
     let far = Stack::at("0.0.0.0:0", stack.store.clone(), config, stack.clock.clone()).await;
     let near = std::net::SocketAddr::from(([127, 0, 0, 1], far.address.port()));
     let key = [("authorization", "Key both-key"), ("host", "pictures.example")];
@@ -241,7 +242,8 @@ async fn another_tenants_job_is_answered_as_an_unknown_one() {
 #[tokio::test]
 async fn the_store_is_asked_as_often_for_another_tenants_job_as_for_none() {
     let server = RedisServer::start();
-    let config = config(&file(&usual()), &[]);
+    let keys = file(&usual());
+    let config = config(&keys, &[]);
     let prefix = "glimpse".parse().unwrap();
     let store = RedisStore::connect(&(&*server.url()).into(), &prefix, config.rules(), Clock::Store).unwrap();
     let stack = Stack::over(Arc::new(store), config, Clock::Store).await;

@@ -112,9 +112,12 @@ fn has_type(schema: &Value, name: &str) -> bool {
 fn tries(document: &Value, schema: &Value) -> Vec<(Value, bool)> {
     let schema = resolved(document, schema);
     if let Some(choices) = schema["anyOf"].as_array() {
-        let tries = choices.iter().flat_map(|choice| tries(document, choice));
+        let all: Vec<_> = choices.iter().flat_map(|choice| tries(document, choice)).collect();
+        let allowed: Vec<_> =
+            all.iter().filter(|(_, is_valid)| *is_valid).map(|(value, _)| value.clone()).collect();
         // Another choice may allow it.
-        return tries.filter(|(value, is_valid)| *is_valid || !value.is_null()).collect();
+        let forbidden = |value: &Value| !value.is_null() && !allowed.contains(value);
+        return all.into_iter().filter(|(value, is_valid)| *is_valid || forbidden(value)).collect();
     }
     let mut tries = Vec::new();
     if let Some(words) = schema["enum"].as_array() {
@@ -203,6 +206,11 @@ fn sample(document: &Value, schema: &Value) -> Value {
     let schema = resolved(document, schema);
     match schema["pattern"].as_str() {
         Some(pattern) if pattern.contains("[Dd][Aa][Tt][Aa]") => json!(picture()),
+        _ if schema["enum"].is_array() => schema["enum"][0].clone(),
+        _ if has_type(schema, "array") => {
+            let least = schema["minItems"].as_u64().unwrap_or(0) as usize;
+            json!(vec![sample(document, &schema["items"]); least])
+        }
         _ if has_type(schema, "string") => json!("a"),
         _ => schema["minimum"].clone(),
     }

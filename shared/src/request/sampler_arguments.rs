@@ -49,6 +49,9 @@ impl Fields {
     fn fals_list(&mut self, key: &str, rule: KeyRule) -> Option<Value> {
         let Value::Object(members) = self.take(key)? else { return None };
         let mut list = Fields::at(vec![Loc::Name(key.to_owned())], members);
+        if list.body.get("method").is_none_or(Value::is_null) {
+            list.missing("method");
+        }
         let is_array = list.one_of("method", &[("default", false), ("array", true)]).unwrap_or(false);
         let value = match is_array {
             true if list.body.get("array").is_none_or(Value::is_null) => {
