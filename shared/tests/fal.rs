@@ -204,7 +204,7 @@ fn lists_of_a_sampler_have_fals_form_or_ours() {
     assert_eq!(spec(sigmas), (json!({ "sigmas": [14.5, 3, 0], "eta": 0.5 }), 2));
     assert_eq!(spec(json!({ "sigmas": [9, 0], "scheduler_config": { "sigmas": [9.0, 0] } })).1, 1);
     let defaults = json!({
-        "eta": 0.0, "sigmas": { "method": "default", "array": [3, 4] }, "timesteps": { "array": [1] },
+        "eta": 0.0, "sigmas": { "method": "default", "array": [3, 4] }, "timesteps": { "method": "default", "array": [1] },
         "scheduler_config": { "eta": 0.5 },
     });
     assert_eq!(spec(defaults), (json!({ "eta": 0.5 }), 20));
