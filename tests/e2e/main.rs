@@ -31,6 +31,8 @@ mod openapi;
 #[cfg(test)]
 mod pictures;
 #[cfg(test)]
+mod restore;
+#[cfg(test)]
 mod results;
 #[cfg(test)]
 mod sdk;
@@ -46,5 +48,7 @@ mod stack;
 mod startup;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod upgrade;
 #[cfg(test)]
 mod webhooks;
