@@ -22,6 +22,7 @@ pub mod loras;
 pub mod measure;
 pub mod noise;
 pub mod outbox;
+mod outcome;
 pub mod pipeline;
 pub mod registration;
 pub mod reporter;

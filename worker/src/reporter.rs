@@ -18,6 +18,7 @@ use crate::{
     kept,
     lease::{Held, Stop},
     outbox::{Outbox, RawPreview},
+    outcome,
     pipeline::{PipelineError, PipelineWarning, Rgb},
 };
 
@@ -169,8 +170,14 @@ pub fn warning(warning: &PipelineWarning) -> Warning {
 pub async fn stopped(held: Held, stop: Stop) {
     tracing::info!(job_id = %held.lease().job.id, ?stop, "job stopped");
     match stop {
-        Stop::Cancelled => held.drop_cancelled(),
-        Stop::Lost => held.abandon(),
+        Stop::Cancelled => {
+            outcome::cancelled();
+            held.abandon();
+        }
+        Stop::Lost => {
+            outcome::lost();
+            held.abandon();
+        }
         Stop::Drain => drop(held.release(&Release::Drain).await),
     }
 }
