@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use glimpse_shared::{
-    metrics::StageSeconds,
     request::{Defaults, ImageRequest, ImageSpec, LoraSource, Offer, PreviewSource, Unknown},
+    telemetry::Stages,
 };
 use glimpse_worker::{
     checkpoints::Checkpoints,
@@ -72,7 +72,7 @@ pub async fn make(
         }),
         stop: stopped,
         outbox: outbox.clone(),
-        stages: StageSeconds::default(),
+        stages: Stages::default(),
         done,
     });
     let made = loop {

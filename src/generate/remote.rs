@@ -63,7 +63,7 @@ pub async fn make(
             return Err(Failure::Interrupted(signal));
         }
     };
-    tracing::info!(%job, %app, "submitted");
+    tracing::info!(job_id = %job, %app, "submitted");
     let steps = request.num_inference_steps.and_then(|steps| u32::try_from(steps).ok()).unwrap_or(20);
     tokio::select! {
         made = server.follow(&job, steps, progress, previews) => made,

@@ -47,4 +47,6 @@ mod startup;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod traces;
+#[cfg(test)]
 mod webhooks;
