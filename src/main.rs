@@ -9,6 +9,8 @@ mod key;
 mod measure;
 mod model;
 mod serve;
+#[cfg(test)]
+mod settings;
 
 use std::process::ExitCode;
 

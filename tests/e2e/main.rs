@@ -31,6 +31,8 @@ mod openapi;
 #[cfg(test)]
 mod pictures;
 #[cfg(test)]
+mod restore;
+#[cfg(test)]
 mod results;
 #[cfg(test)]
 mod sdk;
@@ -48,5 +50,7 @@ mod startup;
 mod tls;
 #[cfg(test)]
 mod traces;
+#[cfg(test)]
+mod upgrade;
 #[cfg(test)]
 mod webhooks;
