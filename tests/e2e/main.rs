@@ -31,6 +31,8 @@ mod openapi;
 #[cfg(test)]
 mod pictures;
 #[cfg(test)]
+mod prompts;
+#[cfg(test)]
 mod results;
 #[cfg(test)]
 mod sdk;
@@ -45,6 +47,10 @@ mod stack;
 #[cfg(test)]
 mod startup;
 #[cfg(test)]
+mod terminal;
+#[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod watch;
 #[cfg(test)]
 mod webhooks;
