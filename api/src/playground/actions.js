@@ -3,6 +3,7 @@
 import { hasKey } from "/playground/key.js";
 import { button, element, write } from "/playground/parts.js";
 import { download, fileName, uriOf } from "/playground/pictures.js";
+import { stop } from "/playground/refusal.js";
 import { showPicture } from "/playground/show.js";
 import { curl, javascript, python } from "/playground/snippets.js";
 
@@ -21,14 +22,22 @@ export function hideActions() {
   ["after", "others", "snippet-part"].forEach((id) => (element(id).hidden = true));
 }
 
-/** Shows the pictures of a job, and what can be done with each. `facts` are said below. */
-export async function showPictures(records, index, facts) {
+/** Shows the pictures of a job, and what can be done with each. */
+export async function showPictures(records) {
   pictures = records;
   element("others").hidden = records.length < 2;
   element("others").replaceChildren(...(records.length < 2 ? [] : records.map(other)));
-  write(element("facts"), facts);
-  await choose(index);
+  await choose(0);
   element("after").hidden = false;
+  element("reuse").disabled = false;
+}
+
+function factsOf({ seed, width, height, early, warnings = [] }) {
+  const told = [`Seed ${seed}`, `${width} × ${height}`];
+  if (early !== undefined) {
+    told.push(`finished at step ${early + 1}`);
+  }
+  return [told.join(", "), ...warnings.map(({ message }) => message)].map(stop).join(" ");
 }
 
 function other(record, index) {
@@ -46,6 +55,7 @@ async function choose(index) {
   shown = index;
   const record = pictures[index];
   element("snippet-part").hidden = true;
+  write(element("facts"), factsOf(record));
   const known = record.request !== null;
   LANGUAGES.forEach(([id]) => (element(id).disabled = !known));
   [...element("others").children].forEach((press, place) =>

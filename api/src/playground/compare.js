@@ -28,7 +28,9 @@ export function compare(left, right) {
     picture.alt = `${side === 0 ? "Left" : "Right"}: ${(side === 0 ? left : right).request?.prompt ?? "no prompt known"}`;
   });
   element("differences").replaceChildren(...differences(settings(left), settings(right)));
-  element("same").hidden = element("differences").children.length > 0;
+  const differ = element("differences").children.length > 0;
+  element("same").hidden = differ;
+  element("differ").hidden = !differ;
   element("compare").showModal();
 }
 

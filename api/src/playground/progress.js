@@ -1,4 +1,4 @@
-// What goes on: the status line, the progress bar, and the time that is left.
+// How far a job is: the progress bar, and the time that is left.
 
 import { element, time, write } from "/playground/parts.js";
 
@@ -10,13 +10,9 @@ let newest = null;
 let steps = 0;
 let timer;
 
-/** Says what goes on; a screen reader reads it. */
-export function say(text) {
-  write(element("status"), text);
-}
-
-export function startClock() {
-  [since, first, newest, steps] = [Date.now(), null, null, 0];
+/** Begins a job. When it was asked for is not known if the page was loaded since. */
+export function startClock(fresh) {
+  [since, first, newest, steps] = [fresh ? Date.now() : null, null, null, 0];
   element("meter").classList.add("on");
   setProgress(0, 1, "Not begun");
   write(element("step"), "");
@@ -39,16 +35,11 @@ export function stepDone(done, all) {
   tick();
 }
 
-/** `text` says how it went, beside the time that it took in seconds, if that is known. */
-export function stopClock(text, took) {
+/** Ends it. `text` says how far it came, beside the time that it took. */
+export function stopClock(text) {
   clearInterval(timer);
-  if (took !== undefined) {
-    write(element("time"), time(took));
-  } else {
-    write(element("time"), "");
-  }
+  write(element("time"), spent());
   write(element("step"), text);
-  since = null;
 }
 
 export function fullBar() {
@@ -60,8 +51,8 @@ export function hideProgress() {
   element("meter").classList.remove("on");
 }
 
-export function secondsSince() {
-  return since === null ? undefined : (Date.now() - since) / 1000;
+function spent() {
+  return since === null ? "" : time((Date.now() - since) / 1000);
 }
 
 function setProgress(value, max, text) {
@@ -72,12 +63,12 @@ function setProgress(value, max, text) {
 }
 
 function tick() {
-  const spent = time(secondsSince() ?? 0);
   if (newest === null || newest.done === first.done) {
-    write(element("time"), spent);
+    write(element("time"), spent());
     return;
   }
   const pace = (newest.at - first.at) / (newest.done - first.done);
   const left = (pace * (steps - newest.done) - (Date.now() - newest.at)) / 1000;
-  write(element("time"), left > 0.5 ? `${spent}, about ${Math.ceil(left)} s left` : `${spent}, nearly done`);
+  const said = left > 0.5 ? `about ${Math.ceil(left)} s left` : "nearly done";
+  write(element("time"), [spent(), said].filter((one) => one !== "").join(", "));
 }

@@ -20,6 +20,17 @@ function put(shown) {
   }
 }
 
+/** Hides the picture, and all that belongs to it, while a request is sent. */
+export function cover() {
+  element("result").classList.add("covered");
+  put(null);
+}
+
+export function uncover() {
+  element("result").classList.remove("covered");
+  put(usual);
+}
+
 function named(what, prompt) {
   return prompt ? `${what}: ${prompt}` : what;
 }

@@ -15,12 +15,18 @@ export function watchStrip(go) {
   goOn = go;
 }
 
-export function clearStrip() {
+/** Empties the strip. Its place stays if previews are to come, so that nothing moves when they do. */
+export function clearStrip(expecting = false) {
   frames = new Map();
   chosen = null;
   strip.replaceChildren();
-  element("strip-part").hidden = true;
+  element("strip-part").hidden = !expecting;
   offer();
+}
+
+/** The job has ended: without a preview there is no strip. */
+export function settleStrip() {
+  element("strip-part").hidden = frames.size === 0;
 }
 
 export function addPreview(step, steps, { url }) {
@@ -41,7 +47,7 @@ export function addPreview(step, steps, { url }) {
   const next = [...frames.keys()].filter((other) => other > step).sort((a, b) => a - b)[0];
   strip.insertBefore(place, next === undefined ? null : frames.get(next).place);
   frames.set(step, { place, picture, press, url, steps });
-  element("strip-part").hidden = false;
+  offer();
   if (chosen === null) {
     strip.scrollLeft = strip.scrollWidth;
   }
@@ -68,7 +74,7 @@ function choose(step) {
 function offer() {
   const press = element("go-on");
   press.hidden = chosen === null;
-  element("strip-hint").hidden = chosen !== null;
+  element("strip-hint").hidden = chosen !== null || frames.size === 0;
   if (chosen !== null) {
     write(press, `Go on from step ${chosen + 1}`);
   }
