@@ -19,6 +19,9 @@ const FIELDS = {
   app: "app",
 };
 
+/** How a member without a field is called. */
+const NAMES = { from: "Going on from a step" };
+
 const marked = new Set();
 
 /** Marks a field as wrong, and says why beside it. */
@@ -52,16 +55,14 @@ export function clearFields() {
   marked.forEach(unmark);
 }
 
-/**
- * Shows each wrong field, and goes to the first of them. What has no field is returned, as sentences.
- */
+/** Shows each wrong field, and goes to the first of them. What has no field is returned, as sentences. */
 export function showFields(wrong) {
   clearFields();
   const rest = [];
   for (const { at, text } of wrong) {
     const field = document.getElementById(FIELDS[at[0]] ?? "");
     if (field === null || field.closest("[hidden]") !== null) {
-      rest.push(at.length === 0 ? text : `${at.join(".")}: ${text}`);
+      rest.push(at.length === 0 ? text : `${NAMES[at[0]] ?? at.join(".")}: ${text}`);
     } else {
       mark(field, text);
     }

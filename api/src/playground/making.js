@@ -9,7 +9,8 @@ import { written } from "/playground/form.js";
 import { keepRequest, keptRequest } from "/playground/gallery.js";
 import { addToHistory, picturesOf } from "/playground/history.js";
 import { Job, nameInAddress } from "/playground/job.js";
-import { element, time } from "/playground/parts.js";
+import { askForKey } from "/playground/keys.js";
+import { disable, element, time } from "/playground/parts.js";
 import { bytesOf } from "/playground/pictures.js";
 import { fullBar, hideProgress, startAttempt, startClock, stepDone, stopClock } from "/playground/progress.js";
 import { stop } from "/playground/refusal.js";
@@ -55,7 +56,7 @@ export async function generate() {
     return;
   }
   if (request.app === "") {
-    complain("No worker serves a model now. Try again when one does.");
+    complain(askForKey() ? "This server wants a key first." : "No worker serves a model now. Try again when one does.");
     return;
   }
   const steps = request.num_inference_steps ?? 20;
@@ -99,11 +100,7 @@ function begin() {
   job = new Job();
   hear(job);
   hideNotice();
-  const focused = document.activeElement === element("generate");
-  element("generate").disabled = true;
-  if (focused) {
-    element("status").focus({ preventScroll: true });
-  }
+  disable(element("generate"), element("status"));
 }
 
 /** An empty place for the picture that is to come. */
@@ -119,15 +116,14 @@ function prepare(fresh) {
 }
 
 function end(text, left) {
-  const focused = ["cancel", "finish", "status"].map(element).includes(document.activeElement);
   element("generate").disabled = false;
-  element("cancel").disabled = true;
-  element("finish").disabled = true;
+  disable(element("cancel"), element("status"));
+  disable(element("finish"), element("status"));
   showForming(false);
   settleStrip();
   stopClock(left);
   tell(text);
-  if (focused) {
+  if (document.activeElement === element("status")) {
     element("generate").focus({ preventScroll: true });
   }
 }
@@ -135,7 +131,7 @@ function end(text, left) {
 function refuse({ fields, text }) {
   const rest = showFields(fields);
   complain([text, ...rest].filter((one) => one !== "").join(" "));
-  tell(fields.length === 0 ? "Nothing was made." : "Nothing was made: look at what is marked in the form.");
+  tell(fields.length === rest.length ? "Nothing was made." : "Nothing was made: look at what is marked in the form.");
 }
 
 /** Shows what a job tells. */
@@ -187,7 +183,7 @@ function hear(mine) {
   on("found", () => tellAgain());
   on("asked", ({ to }) => {
     complain("");
-    element(to).disabled = true;
+    disable(element(to), element("status"));
     tell(to === "cancel" ? "Cancelling." : "Finishing: the picture as it is now is decoded.");
   });
   on("unasked", ({ to, text }) => {
@@ -206,7 +202,7 @@ function queued(position) {
     return `Queued: ${place}.`;
   }
   const wait = (app.expected_wait * (position + 1)) / (app.waiting + 1);
-  return `Queued: ${place}. It begins in about ${time(Math.max(wait, 1))}.`;
+  return `Queued: ${place}. It begins in ${wait < 5 ? "a few seconds" : `about ${time(wait)}`}.`;
 }
 
 /** The server no longer knows a job: its pictures may be in the history. */
@@ -239,9 +235,8 @@ async function completed({ id }, { images, seed, seeds, timings, warnings = [], 
     leaveStrip();
     await showPictures(records);
     records.forEach(addToHistory);
-    fullBar();
     const took = timings === undefined ? "" : ` in ${time(timings.inference + timings.decode)}`;
-    end(`Done${took}.`, early === undefined ? "" : `Finished early, at step ${early + 1}`);
+    end(`Done${took}.`, early === undefined ? fullBar() : `Finished early, at step ${early + 1}`);
   } catch (error) {
     end("Done, but the picture cannot be shown.", "");
     complain(`The picture cannot be read: ${stop(error.message)} Load this page again to try it again.`);
