@@ -90,7 +90,7 @@ export function watchDrops(fill, used) {
   });
   addEventListener("paste", (event) => {
     const file = pictureIn(event.clipboardData);
-    if (file !== undefined) {
+    if (file !== undefined && !event.clipboardData.types.includes("text/plain")) {
       event.preventDefault();
       take(file);
     }

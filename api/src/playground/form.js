@@ -85,7 +85,7 @@ export function removeOther(member) {
 
 /** Keeps what is typed, so that a reload does not lose it. */
 export function keepDraft() {
-  const draft = { prompt: element("prompt").value };
+  const draft = { app: element("app").value, prompt: element("prompt").value };
   PLAIN.forEach(([, id]) => (draft[id] = element(id).value));
   try {
     sessionStorage.setItem(DRAFT, JSON.stringify(draft));
@@ -99,7 +99,7 @@ export function restoreDraft() {
     const draft = JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}");
     for (const [id, value] of Object.entries(draft)) {
       const field = element(id);
-      field.tagName === "SELECT" ? choose(field, value) : (field.value = value);
+      field.tagName === "SELECT" ? choose(field, value || undefined) : (field.value = value);
     }
   } catch {
     // As above.

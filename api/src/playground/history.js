@@ -14,7 +14,10 @@ const urls = new Map();
 let chosen = [];
 let hear = {};
 
-/** Calls `open(record)` when a picture is opened, and `again(record)` for its settings. */
+/**
+ * Calls `open(record)` when a picture is opened, `again(record)` for its settings, and `dropped()` after pictures were
+ * deleted.
+ */
 export async function watchHistory(handlers) {
   hear = handlers;
   records = await keptPictures();
@@ -81,6 +84,7 @@ async function remove(record) {
   const next = element("history").children[Math.min(place, element("history").children.length - 1)];
   (next?.querySelector("button") ?? element("prompt")).focus();
   await dropPicture(record.id);
+  hear.dropped();
 }
 
 function toggle(record) {
@@ -113,5 +117,6 @@ element("clear-history").addEventListener("click", async () => {
     show();
     element("prompt").focus();
     await dropAllPictures();
+    hear.dropped();
   }
 });

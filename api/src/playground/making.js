@@ -1,13 +1,14 @@
 // Making a picture: from the button to the job, and from what the job tells to what is shown.
 
 import { hideActions, showPictures } from "/playground/actions.js";
-import { chosenApp, firstApps } from "/playground/apps.js";
+import { appNews, chosenApp, firstApps, refreshApps } from "/playground/apps.js";
 import { branched, goOnFrom, kept } from "/playground/branch.js";
 import { hideNotice, recipeOf } from "/playground/drop.js";
 import { clearFields, showFields } from "/playground/fields.js";
 import { written } from "/playground/form.js";
 import { keepRequest, keptRequest } from "/playground/gallery.js";
 import { addToHistory, picturesOf } from "/playground/history.js";
+import { fillInput } from "/playground/input.js";
 import { Job, nameInAddress } from "/playground/job.js";
 import { askForKey } from "/playground/keys.js";
 import { disable, element, time } from "/playground/parts.js";
@@ -23,6 +24,8 @@ let job = null;
 let about = { request: null, from: null };
 /** The last request without an answer: sent again as it is, it makes no second job. */
 let unanswered = { text: "", once: "" };
+/** How many jobs are before this one, while it waits. */
+let position = null;
 
 /** Whether a picture is being made. */
 export function busy() {
@@ -76,6 +79,9 @@ export async function generate() {
 export async function reopen(id) {
   const known = await keptRequest(id);
   about = { request: known?.request ?? null, from: known?.from ?? null };
+  if (known?.request?.image !== undefined) {
+    fillInput(known.request);
+  }
   begin();
   prepare(false);
   tell("Finding the picture again.");
@@ -116,6 +122,7 @@ function prepare(fresh) {
 }
 
 function end(text, left) {
+  position = null;
   element("generate").disabled = false;
   disable(element("cancel"), element("status"));
   disable(element("finish"), element("status"));
@@ -154,8 +161,15 @@ function hear(mine) {
     uncover();
     refuse(refusal);
   });
-  on("queued", ({ position }) => tell(queued(position)));
+  on("queued", ({ position: now }) => {
+    tell(queued(now));
+    if (position === null && now > 0) {
+      refreshApps();
+    }
+    position = now;
+  });
   on("started", ({ attempt }) => {
+    position = null;
     startAttempt();
     tell(attempt === 1 ? "A worker makes the picture." : `Another worker makes the picture (attempt ${attempt}).`);
   });
@@ -195,13 +209,19 @@ function hear(mine) {
 
 const WHO = { operator: "An operator", disconnect: "The end of its connection" };
 
-function queued(position) {
+appNews.addEventListener("apps", () => {
+  if (position !== null && busy()) {
+    tell(queued(position));
+  }
+});
+
+function queued(before) {
   const app = chosenApp();
-  const place = position === 0 ? "next" : `${position} before this one`;
+  const place = before === 0 ? "next" : `${before} before this one`;
   if (app?.expected_wait === undefined) {
     return `Queued: ${place}.`;
   }
-  const wait = (app.expected_wait * (position + 1)) / (app.waiting + 1);
+  const wait = (app.expected_wait * (before + 1)) / (app.waiting + 1);
   return `Queued: ${place}. It begins in ${wait < 5 ? "a few seconds" : `about ${time(wait)}`}.`;
 }
 

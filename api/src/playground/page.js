@@ -7,7 +7,7 @@ import { recipeOf, watchDrops } from "/playground/drop.js";
 import { watchFleet } from "/playground/fleet.js";
 import { fill, keepDraft, restoreDraft, written } from "/playground/form.js";
 import { watchHistory } from "/playground/history.js";
-import { idInAddress } from "/playground/job.js";
+import { idInAddress, nameInAddress } from "/playground/job.js";
 import { watchKeys } from "/playground/keys.js";
 import { busy, cancel, finish, generate, reopen, showKept, shownJob } from "/playground/making.js";
 import { element } from "/playground/parts.js";
@@ -77,6 +77,21 @@ async function open(record) {
   element("frame").scrollIntoView({ block: "nearest" });
 }
 
+/** A picture that was deleted does not come back when the page is loaded again. */
+function dropped() {
+  if (!busy()) {
+    nameInAddress(null);
+  }
+}
+
+/** Follows the job that the address names. */
+function follow() {
+  const id = idInAddress();
+  if (id !== null && !busy()) {
+    reopen(id);
+  }
+}
+
 function useRecipe(request) {
   fill(request);
   goOnFrom(null);
@@ -109,8 +124,6 @@ watchApps();
 watchFleet();
 watchStrip(goOn);
 watchDrops(useRecipe, () => element("input-part").scrollIntoView({ block: "nearest" }));
-watchHistory({ open, again });
-const begun = idInAddress();
-if (begun !== null) {
-  reopen(begun);
-}
+watchHistory({ open, again, dropped });
+follow();
+addEventListener("hashchange", follow);
