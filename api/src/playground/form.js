@@ -59,6 +59,7 @@ export function fill(request) {
     field.tagName === "SELECT" ? choose(field, value) : (field.value = value);
     delete rest[member];
   }
+  showShape();
   fillLoras(loras);
   fillInput({ image, mask, strength });
   OWN.forEach((member) => delete rest[member]);
@@ -83,6 +84,11 @@ export function removeOther(member) {
   delete others[member];
 }
 
+/** Says whether a size was typed. */
+export function showShape() {
+  element("shape").value = element("width").value === "" && element("height").value === "" ? "" : "typed";
+}
+
 /** Keeps what is typed, so that a reload does not lose it. */
 export function keepDraft() {
   const draft = { app: element("app").value, prompt: element("prompt").value };
@@ -101,6 +107,7 @@ export function restoreDraft() {
       const field = element(id);
       field.tagName === "SELECT" ? choose(field, value || undefined) : (field.value = value);
     }
+    showShape();
   } catch {
     // As above.
   }

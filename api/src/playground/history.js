@@ -20,14 +20,21 @@ let hear = {};
  */
 export async function watchHistory(handlers) {
   hear = handlers;
-  records = await keptPictures();
-  show();
+  merge(await keptPictures());
 }
 
+/** Adds a picture. One that is there already stays where it is. */
 export async function addToHistory(record) {
-  records = [record, ...records.filter(({ id }) => id !== record.id)].sort((a, b) => b.at - a.at || a.index - b.index);
+  if (!(await picturesOf(record.job)).some(({ id }) => id === record.id)) {
+    merge([record]);
+    await keepPicture(record);
+  }
+}
+
+function merge(more) {
+  const known = new Set(records.map(({ id }) => id));
+  records = [...records, ...more.filter(({ id }) => !known.has(id))].sort((a, b) => b.at - a.at || a.index - b.index);
   show();
-  await keepPicture(record);
 }
 
 /** The pictures of a job. */

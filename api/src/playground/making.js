@@ -119,6 +119,9 @@ function prepare(fresh) {
   showForming(true);
   startClock(fresh);
   element("cancel").disabled = false;
+  if (document.activeElement === element("status")) {
+    element("cancel").focus({ preventScroll: true });
+  }
 }
 
 function end(text, left) {

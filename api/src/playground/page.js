@@ -5,7 +5,7 @@ import { appNews, sidesOf, watchApps } from "/playground/apps.js";
 import { goOnFrom, showChips } from "/playground/branch.js";
 import { recipeOf, watchDrops } from "/playground/drop.js";
 import { watchFleet } from "/playground/fleet.js";
-import { fill, keepDraft, restoreDraft, written } from "/playground/form.js";
+import { fill, keepDraft, restoreDraft, showShape, written } from "/playground/form.js";
 import { watchHistory } from "/playground/history.js";
 import { idInAddress, nameInAddress } from "/playground/job.js";
 import { watchKeys } from "/playground/keys.js";
@@ -45,10 +45,14 @@ element("reuse").addEventListener("click", () => {
   element("seed").focus();
 });
 
-element("shape").addEventListener("change", ({ target }) => {
-  [element("width").value, element("height").value] = target.value === "" ? ["", ""] : sidesOf(Number(target.value));
-  keepDraft();
+element("shape").addEventListener("change", ({ target: { value } }) => {
+  if (value !== "typed") {
+    [element("width").value, element("height").value] = value === "" ? ["", ""] : sidesOf(Number(value));
+    keepDraft();
+  }
 });
+
+["width", "height"].forEach((side) => element(side).addEventListener("input", showShape));
 
 // ---- going on from a step, a recipe, a picture of the history
 

@@ -23,16 +23,27 @@ function shellQuoted(text) {
 }
 
 export function curl(request, seed, keyed) {
-  const { url, body } = call(request, seed);
+  const { url, body, waits } = call(request, seed);
   const json = JSON.stringify(body);
   const long = json.length > LONGEST_ARGUMENT;
+  const key = keyed ? ["-H 'Authorization: Bearer " + KEY + "'"] : [];
   const lines = [
     `curl -sS --fail-with-body ${shellQuoted(url)}`,
-    ...(keyed ? [`-H 'Authorization: Bearer ${KEY}'`] : []),
+    ...key,
     "-H 'Content-Type: application/json'",
     long ? "--data-binary @- <<'JSON'" : `--data-raw ${shellQuoted(json)}`,
   ];
-  return `${lines.join(" \\\n  ")}\n${long ? `${json}\nJSON\n` : ""}`;
+  const send = `${lines.join(" \\\n  ")}\n${long ? `${json}\nJSON\n` : ""}`;
+  if (waits) {
+    return send;
+  }
+  // The events end with the job; then its picture is there.
+  const get = (path) => [`curl -sS --fail-with-body "${url}/$job/${path}"`, ...key].join(" ");
+  return `job=$(${send.trimEnd()}${long ? "\n" : ""})
+job=$(printf '%s' "$job" | sed -E 's/.*"id":"([^"]+)".*/\\1/')
+${get("events")} > /dev/null
+${get("image")} -o glimpse.jpg
+`;
 }
 
 /** The request for people to read. In JSON there are never three quotes in a row, so Python reads it as it is. */
