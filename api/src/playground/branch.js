@@ -20,15 +20,24 @@ export function branched(request) {
   if (from === null) {
     return request;
   }
-  const { job, step, base } = from;
+  const { job, step, base, recipe } = from;
   const changed = Object.entries(request).filter(
     ([member, value]) => JSON.stringify(value) !== JSON.stringify(base[member]));
   return {
     app: base.app ?? request.app,
     prompt: request.prompt,
     ...Object.fromEntries(changed.filter(([member]) => member !== "preview_every")),
-    from: { job, step },
+    from: recipe === undefined ? { job, step } : { recipe, step },
   };
+}
+
+/** The job to go on from, if its picture may say what the server has forgotten. */
+export function forgettable() {
+  return from !== null && from.recipe === undefined ? from.job : null;
+}
+
+export function goOnByRecipe(recipe) {
+  from = { ...from, recipe };
 }
 
 /** What to keep in the history, so that the same settings can be filled in again. */

@@ -2,7 +2,7 @@
 
 import { hideActions, showPictures } from "/playground/actions.js";
 import { appNews, chosenApp, firstApps, refreshApps } from "/playground/apps.js";
-import { branched, goOnFrom, kept } from "/playground/branch.js";
+import { branched, forgettable, goOnByRecipe, goOnFrom, kept } from "/playground/branch.js";
 import { hideNotice, recipeOf } from "/playground/drop.js";
 import { clearFields, showFields } from "/playground/fields.js";
 import { written } from "/playground/form.js";
@@ -159,10 +159,14 @@ function hear(mine) {
     tell("Sent. Waiting for a worker.");
     keepRequest({ id, at: Date.now(), ...about });
   });
-  on("refused", (refusal) => {
+  on("refused", async (refusal) => {
     element("generate").disabled = false;
     uncover();
-    refuse(refusal);
+    if (refusal.status === 404 && (await remembered())) {
+      generate();
+    } else {
+      refuse(refusal);
+    }
   });
   on("queued", ({ position: now }) => {
     tell(queued(now));
@@ -208,6 +212,17 @@ function hear(mine) {
     tell("The picture forms.");
     complain(text);
   });
+}
+
+/** A job to go on from is forgotten soon. Its picture, if it is in the history, may have the recipe. */
+async function remembered() {
+  const forgotten = forgettable();
+  const [picture] = forgotten === null ? [] : await picturesOf(forgotten);
+  const { recipe } = picture === undefined ? {} : await recipeOf(picture.blob);
+  if (recipe !== undefined) {
+    goOnByRecipe(recipe);
+  }
+  return recipe !== undefined;
 }
 
 const WHO = { operator: "An operator", disconnect: "The end of its connection" };
