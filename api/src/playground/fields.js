@@ -36,6 +36,7 @@ function mark(field, text) {
   }
   place.textContent = place.textContent === "" ? text : `${place.textContent} ${text}`;
   field.setAttribute("aria-invalid", "true");
+  field.setAttribute("aria-errormessage", id);
   const others = (field.getAttribute("aria-describedby") ?? "").split(" ").filter((one) => one !== "" && one !== id);
   field.setAttribute("aria-describedby", [id, ...others].join(" "));
   marked.add(field);
@@ -45,6 +46,7 @@ function unmark(field) {
   const id = `${field.id}-wrong`;
   document.getElementById(id)?.remove();
   field.removeAttribute("aria-invalid");
+  field.removeAttribute("aria-errormessage");
   const others = (field.getAttribute("aria-describedby") ?? "").split(" ").filter((one) => one !== id);
   others.length === 0 ? field.removeAttribute("aria-describedby")
                       : field.setAttribute("aria-describedby", others.join(" "));
