@@ -20,11 +20,10 @@ async fn what_is_copied_makes_the_picture() {
         page.press("Download").await;
         let picture = std::fs::read(page.browser.download().await).unwrap();
 
-        let python = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk/.venv/bin/python");
         let node: &[&str] = &["node", "--input-type=module", "-e"];
         let runners: [(&str, &[&str]); 3] = [
             ("Copy as curl", &["sh", "-c"]),
-            ("Copy as Python", &[python, "-c"]),
+            ("Copy as Python", &["python3", "-c"]),
             ("Copy as JavaScript", node),
         ];
         let mut copied: Vec<String> = Vec::new();
