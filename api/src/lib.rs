@@ -23,6 +23,7 @@ mod error;
 mod expiry;
 mod features;
 mod fetch;
+mod flags;
 mod guard;
 mod intake;
 mod json;
@@ -52,6 +53,7 @@ mod wire;
 
 pub use config::{Config, OnDisconnect};
 pub use fetch::FetchLimits;
+pub use flags::Flags;
 pub use keys::{CorsOrigin, KeyFlags, KeyName, KeysError, NewKey, count_keys};
 pub use limits::raise_connection_limit;
 pub use listening::{Entrance, EntranceError, Listening};

@@ -3,36 +3,20 @@
 use std::{io::Write, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
-use glimpse_api::{Config, Entrance, EntranceError, Listening, raise_connection_limit, serve};
+use glimpse_api::{Entrance, EntranceError, Flags, Listening, raise_connection_limit, serve};
 use glimpse_shared::{
     environment,
     metrics::{Metrics, Role},
     reaper,
-    results::{ResultsConfig, ResultsError},
+    results::ResultsError,
     shutdown::{self, Shutdown},
     store::{
         Clock, SharedStore,
         redis::{Check, ConfigError, Process, RedisConfig, RedisStore},
     },
     supervisor,
-    telemetry::{LogConfig, Telemetry, TraceConfig, TraceError},
+    telemetry::{Telemetry, TraceError},
 };
-
-/// Serves the HTTP API of a fleet. It keeps no state, so any number of APIs can share one Redis.
-#[derive(Parser)]
-#[command(name = "glimpse-api", version)]
-struct Flags {
-    #[command(flatten)]
-    api: Config,
-    #[command(flatten)]
-    redis: RedisConfig,
-    #[command(flatten)]
-    results: ResultsConfig,
-    #[command(flatten)]
-    log: LogConfig,
-    #[command(flatten)]
-    traces: TraceConfig,
-}
 
 /// Why the process cannot serve.
 #[derive(Debug, thiserror::Error)]

@@ -31,6 +31,10 @@ mod openapi;
 #[cfg(test)]
 mod pictures;
 #[cfg(test)]
+mod prompts;
+#[cfg(test)]
+mod restore;
+#[cfg(test)]
 mod results;
 #[cfg(test)]
 mod sdk;
@@ -45,8 +49,14 @@ mod stack;
 #[cfg(test)]
 mod startup;
 #[cfg(test)]
+mod terminal;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod traces;
+#[cfg(test)]
+mod upgrade;
+#[cfg(test)]
+mod watch;
 #[cfg(test)]
 mod webhooks;

@@ -1,6 +1,6 @@
 //! `glimpse-worker`: claims jobs from a fleet's Redis and makes their pictures.
 
-use std::{io::Write, net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{io::Write, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use glimpse_shared::{
@@ -8,17 +8,16 @@ use glimpse_shared::{
     id::WorkerId,
     metrics::{Metrics, Role},
     reaper,
-    results::ResultsConfig,
     shutdown::{self, Shutdown},
     store::{
         Clock, Rules, SharedStore,
-        redis::{Check, Process, RedisConfig, RedisStore},
+        redis::{Check, Process, RedisStore},
     },
     supervisor,
-    telemetry::{LogConfig, Telemetry, TraceConfig},
+    telemetry::Telemetry,
 };
 use glimpse_worker::{
-    config::{FleetConfig, ModelConfig},
+    cli::Cli,
     engine::Engine,
     health,
     pipeline::Description,
@@ -26,27 +25,6 @@ use glimpse_worker::{
     starting::{self, Opened},
 };
 use tokio::{net::TcpListener, sync::watch};
-
-/// Claims jobs from a fleet's Redis and makes their pictures.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Cli {
-    #[command(flatten)]
-    redis: RedisConfig,
-    #[command(flatten)]
-    model: ModelConfig,
-    #[command(flatten)]
-    fleet: FleetConfig,
-    #[command(flatten)]
-    results: ResultsConfig,
-    /// The address to serve `/health/live`, `/health/ready` and `/metrics` on. [default: none]
-    #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR")]
-    listen: Option<SocketAddr>,
-    #[command(flatten)]
-    log: LogConfig,
-    #[command(flatten)]
-    traces: TraceConfig,
-}
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 

@@ -21,6 +21,7 @@ mod monitor;
 pub mod programs;
 mod proxy;
 mod receiver;
+pub mod recorded;
 mod resp;
 mod seed;
 mod sentinel;
