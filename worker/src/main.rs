@@ -21,6 +21,7 @@ use glimpse_worker::{
     config::{FleetConfig, ModelConfig},
     engine::Engine,
     health,
+    picture_hook::PictureHookFlags,
     pipeline::Description,
     runner::{Ended, Worker},
     starting::{self, Opened},
@@ -37,6 +38,8 @@ struct Cli {
     model: ModelConfig,
     #[command(flatten)]
     fleet: FleetConfig,
+    #[command(flatten)]
+    hook: PictureHookFlags,
     #[command(flatten)]
     results: ResultsConfig,
     /// The address to serve `/health/live`, `/health/ready` and `/metrics` on. [default: none]
@@ -130,6 +133,7 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
         loras,
         controlnets,
         results,
+        hook: cli.hook.open(),
         checkpoint_every: cli.fleet.checkpoint_every,
         drain_grace: cli.fleet.drain_grace(),
         work: metrics.work,
