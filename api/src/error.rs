@@ -34,6 +34,8 @@ pub(crate) enum ApiError {
     JobUnknown,
     /// The job has no picture (yet).
     NoImage,
+    /// The job has made no step yet: retry when it has a preview.
+    NoStep,
     /// There is no such file, or it has expired.
     FileUnknown,
     /// Ask for a part that the file has.
@@ -198,6 +200,9 @@ impl ApiError {
             }
             Self::JobUnknown => "Job not found".to_owned(),
             Self::NoImage => "The job has no picture yet".to_owned(),
+            Self::NoStep => "The job has made no step yet, so there is no picture to finish with: retry after its first \
+                             preview, or cancel it"
+                .to_owned(),
             Self::FileUnknown => "File not found: it never existed, or it has expired".to_owned(),
             Self::RangeUnknown => "The file does not have the requested range".to_owned(),
             Self::ResultsElsewhere => {

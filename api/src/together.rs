@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use glimpse_shared::{
     job::WorkerRecord,
-    needs::{CONTROLNETS, Capabilities, NeededFeature, Needs, REQUIRED, SEEDS, WITHOUT, Word, features_of},
+    needs::{
+        CONTROLNETS, Capabilities, FINISH_AT_STEP, NeededFeature, Needs, REQUIRED, SEEDS, WITHOUT, Word,
+        features_of,
+    },
     request::{ControlNet, EMBEDDINGS, Embedding, FieldError, ImageSpec, Loc, Lora, LoraPath},
 };
 use serde_json::{Value, json};
@@ -259,6 +262,7 @@ impl<'a> Asked<'a> {
                 CONTROLNETS => self.spec.controlnets().iter().map(|net| net.path().full_text()).collect(),
                 EMBEDDINGS => json!(self.spec.embeddings()),
                 SEEDS => json!(self.spec.seeds()),
+                FINISH_AT_STEP => json!(self.spec.finish_at_step()),
                 "prompt_syntax" => json!(self.spec.prompt_syntax()),
                 "denoising_end" => json!(self.spec.denoising_end()),
                 "aesthetic_score" => json!(self.spec.aesthetic_score()),

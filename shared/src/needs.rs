@@ -20,6 +20,9 @@ pub const CONTROLNET_MODES: &str = "controlnet_modes";
 /// The feature of a worker that gives each picture its own seed.
 pub const SEEDS: &str = "seeds";
 
+/// The feature of a worker that finishes a job early at the step that its request names.
+pub const FINISH_AT_STEP: &str = "finish_at_step";
+
 /// The feature of a worker that takes requests without an image, and of one that takes those without a mask. A job needs
 /// them only in an app where some worker requires an image or a mask.
 pub const WITHOUT: [&str; 2] = ["no_image", "no_mask"];
@@ -105,6 +108,7 @@ pub fn features_of(spec: &ImageSpec) -> impl Iterator<Item = NeededFeature> {
             embeds(LoraSource::Urls.feature_of_embeddings()),
         ),
         (SEEDS, SEEDS, !spec.seeds().is_empty()),
+        (FINISH_AT_STEP, FINISH_AT_STEP, spec.finish_at_step().is_some()),
     ]
     .into_iter()
     .filter(|(.., needed)| *needed)

@@ -137,9 +137,10 @@ async fn finish(held: Held, made: Made, results: Option<&Results>) {
     let asked = held.lease().job.spec.warnings().iter().cloned();
     let warnings: Vec<_> = asked.chain(made.warnings.iter().map(warning)).collect();
     let warned = warnings.len();
-    let ending = |images| match &seeds[..] {
-        [] => Ending::completed(images, seed, timings, warnings.clone()),
-        seeds => Ending::completed_of_each(images, seeds.to_vec(), timings, warnings.clone()),
+    let finished_at_step = made.finished_at_step;
+    let ending = |images| {
+        let seeds = (seed, seeds.clone());
+        Ending::completed_at(finished_at_step, images, seeds, timings, warnings.clone())
     };
     let (stages, publishing) = (held.stages().clone(), Instant::now());
     let finish = match results {
@@ -149,7 +150,7 @@ async fn finish(held: Held, made: Made, results: Option<&Results>) {
     stages.since(Stage::Publish, publishing);
     if let Some(finish) = finish {
         let Timings { inference, decode } = timings;
-        tracing::info!(job = %id, ?finish, inference, decode, warned, "job ended");
+        tracing::info!(job = %id, ?finish, inference, decode, warned, finished_at_step, "job ended");
     }
 }
 

@@ -141,6 +141,7 @@ fn reason(error: &ApiError) -> &'static str {
             "The workers keep pictures where this process does not look (`--results`)."
         }
         ApiError::ResultsAway => "The place where pictures are kept is unavailable.",
+        ApiError::NoStep => "The job has made no step yet.",
         ApiError::NoImage => "The job has no picture yet.",
         ApiError::KeyUnknown => "The API has keys, and the request has none of them.",
         ApiError::ScopeMissing { .. } => "The key does not have the scope of the route.",

@@ -4,7 +4,10 @@ use glimpse_shared::{
     event::Event,
     id::App,
     job::Status,
-    request::{Unknown, limits::MAX_IMAGES},
+    request::{
+        Unknown,
+        limits::{MAX_IMAGES, MAX_STEP_INDEX},
+    },
 };
 use utoipa::{
     PartialSchema,
@@ -26,6 +29,7 @@ use crate::{
     keys::Scope,
     routes::{
         apps::AppList,
+        finish::FinishingJob,
         job_list::{DEFAULT_LIMIT, JobList, LIMITS},
         view::{AcceptedJob, CancelledJob, JobView},
         webhook::KeySet,
@@ -47,6 +51,7 @@ pub(super) fn describe(draft: &mut Draft) {
     kept(draft);
     keys(draft);
     cancel(draft);
+    finish(draft);
 }
 
 fn submit(draft: &mut Draft) {
@@ -84,6 +89,13 @@ fn submission(draft: &mut Draft) -> RefOr<Schema> {
             "webhook",
             optional_url()
                 .description(Some("An http or https URL that is called with the job when it has ended")),
+        )
+        .property(
+            "finish_at_step",
+            integer(0, MAX_STEP_INDEX).description(Some(
+                "The step, counted from 0, after which the job finishes early with its estimate of the picture, as \
+                 `POST /v1/jobs/{id}/finish` asks for it. A job without such a step ends as usual",
+            )),
         )
         .property("run_timeout", seconds("How long the job may take from its first claim to its end"));
     draft.named("JobRequest", if members == Members::Closed { closed(fields) } else { fields })
@@ -219,4 +231,21 @@ fn cancel(draft: &mut Draft) {
         .errors(draft, &ON_OUR_OWN, &of_the_store());
     let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
     draft.add(HttpMethod::Delete, "/v1/jobs/{id}", route);
+}
+
+fn finish(draft: &mut Draft) {
+    let (finishing, ended) = (draft.schema::<FinishingJob>(), draft.schema::<FinishingJob>());
+    let route = Route::new("finishJob", TAG, "Finishes a job early, with the picture that it has")
+        .says(
+            "The worker decodes its estimate of the final picture after the step that it makes now. Then the job is \
+             `completed`, and says `finished_at_step`. A repeated request is answered in the same way.",
+        )
+        .path("id", id(), JOB)
+        .answer(202, json("The job's worker is asked to finish it.", finishing))
+        .answer(200, json("The job had already ended.", ended))
+        .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown, ApiError::NoStep])
+        .errors(draft, &ON_OUR_OWN, &of_bodies())
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
+    draft.add(HttpMethod::Post, "/v1/jobs/{id}/finish", route);
 }

@@ -85,6 +85,7 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         | ApiError::NoImage
         | ApiError::FileUnknown
         | ApiError::PathUnknown(_) => StatusCode::NOT_FOUND,
+        ApiError::NoStep => StatusCode::CONFLICT,
         ApiError::RangeUnknown => StatusCode::RANGE_NOT_SATISFIABLE,
         ApiError::MethodUnknown => StatusCode::METHOD_NOT_ALLOWED,
         ApiError::KeyUnknown => StatusCode::UNAUTHORIZED,

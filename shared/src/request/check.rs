@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::prompt::PromptSyntax;
 
 use super::{
-    bounds::{MAX_CLIP_SKIP, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_STEPS, default},
+    bounds::{MAX_CLIP_SKIP, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_STEP_INDEX, MAX_STEPS, default},
     dialect::{Dialect, Names, Unknown},
     field_error::FieldError,
     fields::{Fields, Least},
@@ -105,6 +105,7 @@ impl ImageSpec {
             num_images,
             scheduler,
             scheduler_config: config,
+            finish_at_step: fields.finish_at_step(names),
             preview_every: fields
                 .integer("preview_every", 0, MAX_STEPS)
                 .map_or(wire.preview_every.unwrap_or(default::PREVIEW_EVERY), |steps| steps as u32),
@@ -141,6 +142,14 @@ impl Fields {
             return None;
         }
         Some(side)
+    }
+
+    /// The step after which the job finishes early. Other wires than our own do not have it.
+    fn finish_at_step(&mut self, names: Names) -> Option<u32> {
+        if names != Names::Own {
+            return None;
+        }
+        self.integer("finish_at_step", 0, MAX_STEP_INDEX).map(|step| step as u32)
     }
 
     /// The encoding of the final pictures.

@@ -52,6 +52,8 @@ pub struct ImageSpec {
     pub(super) scheduler: Option<String>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub(super) scheduler_config: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) finish_at_step: Option<u32>,
     pub(super) preview_every: u32,
     #[serde(default, skip_serializing_if = "Partials::is_empty")]
     pub(super) partials: Partials,
@@ -239,6 +241,11 @@ impl ImageSpec {
         &self.scheduler_config
     }
 
+    /// The step after which the job finishes early, counted from 0. A job without such a step ends as usual.
+    pub fn finish_at_step(&self) -> Option<u32> {
+        self.finish_at_step
+    }
+
     /// What a preview shows.
     pub fn preview_source(&self) -> PreviewSource {
         self.preview_source
@@ -267,6 +274,11 @@ impl ImageSpec {
     /// The parts of the request that were accepted without an effect. They belong to the result's warnings.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// Whether there are previews, or partial pictures.
+    pub fn has_previews(&self) -> bool {
+        self.preview_every != 0 || !self.partials.is_empty()
     }
 
     /// Whether a preview follows the 0-based step `step`.

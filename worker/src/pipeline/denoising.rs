@@ -247,6 +247,20 @@ impl SdxlDenoising {
         }
     }
 
+    /// Takes the newest step's estimate of the finished latents in place of the latents. The part of a picture that a mask
+    /// keeps is that of the picture.
+    ///
+    /// # Errors
+    /// If no step was made, or the device fails.
+    pub(super) fn take_estimate(&mut self) -> Result<(), PipelineError> {
+        let last = self.last.as_ref().ok_or_else(|| PipelineError::fault("there is no estimate yet"))?;
+        self.latents = match &self.repaint {
+            Some(repaint) => repaint.keep(&last.denoised, self.end, self.end, self.sampler.as_ref())?,
+            None => last.denoised.clone(),
+        };
+        Ok(())
+    }
+
     /// Checks the latents of all steps so far. Waits for the device.
     ///
     /// # Errors

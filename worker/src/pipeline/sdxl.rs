@@ -294,6 +294,15 @@ impl Pipeline for SdxlPipeline {
         Ok(pictures)
     }
 
+    fn estimates(
+        &self,
+        mut denoising: SdxlDenoising,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Vec<Rgb>, PipelineError> {
+        denoising.take_estimate()?;
+        self.pictures(denoising, interrupt)
+    }
+
     fn progress(&self, denoising: &SdxlDenoising) -> StepProgress {
         let SdxlDenoising { step, first, end, before, second, .. } = denoising;
         let after = second.as_ref().map_or(0, Second::steps);

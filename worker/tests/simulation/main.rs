@@ -60,6 +60,8 @@ const EVENTS: [&str; 16] = [
     "drained",
     "devices lost",
     "cancels",
+    "asked to finish early",
+    "finished early",
     "refused",
     "fenced writes",
     "repeated finishes",
