@@ -122,6 +122,7 @@ impl ImageSpec {
                 .unwrap_or(OutputFormat::Jpeg),
             jpeg_quality: wire.jpeg_quality,
             data_uris: wire.data_uris,
+            no_metadata: !fields.boolean("metadata").unwrap_or(true),
             warnings: wire.warnings,
         };
         if defaults.unknown == Unknown::Refused {

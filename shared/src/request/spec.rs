@@ -63,6 +63,8 @@ pub struct ImageSpec {
     pub(super) jpeg_quality: Option<u8>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) data_uris: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) no_metadata: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) warnings: Vec<Warning>,
 }
@@ -259,6 +261,11 @@ impl ImageSpec {
     /// Whether the final pictures are data URIs inside the result, also if the fleet keeps results elsewhere.
     pub fn data_uris(&self) -> bool {
         self.data_uris
+    }
+
+    /// Whether the final pictures carry their recipe, if the worker writes it.
+    pub fn has_metadata(&self) -> bool {
+        !self.no_metadata
     }
 
     /// The quality of the final pictures, 1 to 100, if they are JPEGs; `None` for the default.
