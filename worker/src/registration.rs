@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, time::Duration};
 use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
-    needs::{CONTROLNET_MODES, CONTROLNETS, FINISH_AT_STEP, REQUIRED, SCHEDULER_CONFIG, SEEDS, WITHOUT},
+    needs::{
+        CONTROLNET_MODES, CONTROLNETS, FINISH_AT_STEP, FROM, REQUIRED, SCHEDULER_CONFIG, SEEDS, WITHOUT,
+    },
     request::EMBEDDINGS,
     results::Results,
     store::SharedStore,
@@ -41,6 +43,7 @@ pub fn record(
         "long_prompt",
         "lora_scales",
         SEEDS,
+        FROM,
         FINISH_AT_STEP,
     ]
     .map(str::to_owned)

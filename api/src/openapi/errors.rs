@@ -35,7 +35,9 @@ pub(super) const ON_OPENAIS: ErrorForm =
 
 fn detail(draft: &mut Draft, error: &ApiError) -> RefOr<Schema> {
     match error {
-        ApiError::Fields(_) => draft.schema::<FieldErrors<'_>>(),
+        ApiError::Fields(_) | ApiError::SourceUnknown(_) | ApiError::SourceChanged(_) => {
+            draft.schema::<FieldErrors<'_>>()
+        }
         _ => draft.schema::<OtherError<'_>>(),
     }
 }
@@ -133,6 +135,10 @@ pub(super) fn unconfirmed() -> Option<ApiError> {
 fn reason(error: &ApiError) -> &'static str {
     match error {
         ApiError::Fields(_) => "Fields are invalid.",
+        ApiError::SourceUnknown(_) => "There is no job `from.job`, or it has expired.",
+        ApiError::SourceChanged(_) => {
+            "The job of `from` has not made the step, or its request or a LoRA of it is no longer here."
+        }
         ApiError::AppUnknown { .. } => "No worker serves the app.",
         ApiError::JobUnknown => "There is no such job, or it has expired.",
         ApiError::FileUnknown => "The file never existed, or has expired.",

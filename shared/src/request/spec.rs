@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
+    branch::Branch,
     controlnet::ControlNet,
     embedding::Embedding,
     input_image::InputImage,
@@ -52,6 +53,8 @@ pub struct ImageSpec {
     pub(super) scheduler: Option<String>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub(super) scheduler_config: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<Branch>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) finish_at_step: Option<u32>,
     pub(super) preview_every: u32,
@@ -182,7 +185,7 @@ impl ImageSpec {
     /// How many steps are run: at least 1 of the [`num_inference_steps`](ImageSpec::num_inference_steps), and those of
     /// [`hires`](ImageSpec::hires).
     pub fn steps_to_take(&self) -> u32 {
-        Original::steps(self.strength(), self.num_inference_steps) + self.parts.steps()
+        self.branched_steps(Original::steps(self.strength(), self.num_inference_steps)) + self.parts.steps()
     }
 
     /// Where the refiner goes on: above 0, below 1. `None` without a refiner.
@@ -281,6 +284,11 @@ impl ImageSpec {
     /// The parts of the request that were accepted without an effect. They belong to the result's warnings.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// Steps between two previews; 0 for none.
+    pub fn preview_every(&self) -> u32 {
+        self.preview_every
     }
 
     /// Whether there are previews, or partial pictures.

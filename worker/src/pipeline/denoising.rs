@@ -1,9 +1,11 @@
 //! The state of one running job.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use candle_core::{D, DType, Tensor};
 
+use super::branch::Switch;
 use super::conditioning::{Conditioning, EncodedPrompt};
 use super::controlnets::ControlSet;
 use super::crop::Paste;
@@ -26,8 +28,14 @@ pub struct SdxlDenoising {
     pub(super) first: usize,
     /// The step after the last one.
     pub(super) end: usize,
-    /// Number of steps of the first part, if this is the second.
+    /// Number of steps by earlier samplers: of the requests that this one goes on from, or of the first part.
     pub(super) before: usize,
+    /// Whether it is in its second part.
+    pub(super) in_second: bool,
+    /// The requests that go on from the ones before them.
+    pub(super) switches: VecDeque<Switch>,
+    /// How many of them have gone on.
+    pub(super) switched: usize,
     /// What follows these steps.
     pub(super) second: Option<Second>,
     pub(super) model: Model,
@@ -314,7 +322,7 @@ impl SdxlDenoising {
 
     /// Whether the job is in its second part: with a refiner, or at a larger size.
     pub fn is_second(&self) -> bool {
-        self.before > 0
+        self.in_second
     }
 
     /// Whether the job ends with latents that still have noise.
