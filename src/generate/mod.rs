@@ -277,6 +277,7 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         preview_every: args.preview_every,
         preview_source: args.preview_source,
         output_format: Some(output.format()),
+        metadata: None,
     };
     let progress = Progress::new();
     let made = match &args.server {
