@@ -15,7 +15,7 @@ use glimpse_shared::{
         redis::{Check, ConfigError, Process, RedisConfig, RedisStore},
     },
     supervisor,
-    telemetry::LogConfig,
+    telemetry::{LogConfig, TraceConfig},
 };
 use glimpse_worker::{
     config::{FleetConfig, ModelConfig},
@@ -44,6 +44,8 @@ pub struct Args {
     results: ResultsConfig,
     #[command(flatten)]
     pub log: LogConfig,
+    #[command(flatten)]
+    pub traces: TraceConfig,
 }
 
 type Error = Box<dyn std::error::Error + Send + Sync>;

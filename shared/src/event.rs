@@ -150,7 +150,8 @@ pub enum FailureCode {
     JobLost,
     /// The model cannot serve this request.
     BadRequest,
-    /// An internal error.
+    /// An internal error, and every code that only a newer release knows.
+    #[serde(other)]
     Internal,
 }
 
@@ -176,7 +177,8 @@ pub enum CancelledBy {
     Client,
     /// The connection that waited for it closed.
     Disconnect,
-    /// The operator of the fleet.
+    /// The operator of the fleet, and whoever only a newer release knows.
+    #[serde(other)]
     Operator,
 }
 

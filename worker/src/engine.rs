@@ -11,10 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use glimpse_shared::{
-    metrics::{Stage, StageSeconds},
-    store::Checkpoint,
-};
+use glimpse_shared::{metrics::Stage, store::Checkpoint, telemetry::Stages};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -45,8 +42,8 @@ pub struct Order {
     pub finish_early: watch::Receiver<Option<u32>>,
     /// The queue for previews.
     pub outbox: Arc<Outbox>,
-    /// Where the times of the stages are counted.
-    pub stages: StageSeconds,
+    /// Where the times of the stages go.
+    pub stages: Stages,
     /// Receives the result. Dropped without a value if the job was stopped, or if the device was lost before it began.
     /// In all cases the thread is done with the job.
     pub done: oneshot::Sender<Result<Made, PipelineError>>,
@@ -148,6 +145,8 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order, most: &watch::Sender<u64>) -> 
         order;
     let stopped = || stop.borrow().is_some();
     let interrupt = Interrupt::when(&stopped);
+    // The lines of the log name the job.
+    let _attempt = stages.enter();
     // The state that a panic may leave half changed is created again for each job.
     let made = catch_unwind(AssertUnwindSafe(|| {
         interrupt.check()?;
@@ -156,8 +155,8 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order, most: &watch::Sender<u64>) -> 
         interrupt.check()?;
         let checkpoint = resume.as_ref().map(|checkpoint| &checkpoint.bytes()[..]);
         let denoising = pipeline.prepare(&inputs, checkpoint, interrupt)?;
-        if let Some(took) = pipeline.text_time(&denoising) {
-            stages.observe(Stage::Text, took);
+        if let Some(time) = pipeline.text_time(&denoising) {
+            stages.during(Stage::Text, time);
         }
         let at = InFlight {
             pipeline,
@@ -187,7 +186,7 @@ struct InFlight<'a, P> {
     interrupt: Interrupt<'a>,
     finish_early: &'a watch::Receiver<Option<u32>>,
     outbox: &'a Outbox,
-    stages: &'a StageSeconds,
+    stages: &'a Stages,
     checkpoints: &'a Checkpoints,
     begun: Instant,
 }
@@ -203,6 +202,7 @@ impl<P: Pipeline> InFlight<'_, P> {
         let mut last_step = Some(last_step);
         let mut due = self.checkpoints.next(self.begun);
         let mut finished_at_step = None;
+        let mut steps = self.stages.steps();
         loop {
             self.interrupt.check()?;
             let at = self.pipeline.progress(&denoising);
@@ -216,7 +216,7 @@ impl<P: Pipeline> InFlight<'_, P> {
             }
             let stepping = Instant::now();
             self.pipeline.step_or_stop(&mut [&mut denoising], self.interrupt)?;
-            self.stages.since(Stage::Denoise, stepping);
+            steps.taken(at.step as u32, stepping);
             self.interrupt.check()?;
             if let Some(source) = observer(self.pipeline.progress(&denoising)) {
                 let previewing = Instant::now();
@@ -235,13 +235,15 @@ impl<P: Pipeline> InFlight<'_, P> {
                 due = self.checkpoints.next(Instant::now());
             }
         }
-        let inference = self.begun.elapsed();
+        drop(steps);
+        let denoised = Instant::now();
         let pictures = match finished_at_step {
             Some(_) => self.pipeline.estimates(denoising, self.interrupt)?,
             None => self.pipeline.pictures(denoising, self.interrupt)?,
         };
-        let decode = self.begun.elapsed() - inference;
-        self.stages.observe(Stage::Decode, decode);
+        let decoded = Instant::now();
+        self.stages.during(Stage::Decode, denoised..decoded);
+        let (inference, decode) = (denoised - self.begun, decoded - denoised);
         Ok(Made { pictures, finished_at_step, inference, decode, warnings })
     }
 

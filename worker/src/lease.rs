@@ -10,12 +10,14 @@ use std::{
 
 use glimpse_shared::{
     error::StoreError,
-    job::Release,
-    metrics::{Stage, StageSeconds, Work},
+    job::{Release, Status},
+    metrics::{Stage, Work},
     retry::Waits,
     store::{Checkpoint, Ending, Finish, Hold, Lease, Preview, Released, SharedStore},
+    telemetry::{self, Stages},
 };
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use tracing::Instrument;
 
 pub use crate::signals::Stop;
 use crate::{checkpoints::Checkpoints, signals::Signals};
@@ -26,6 +28,10 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait before a retry.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// How an attempt ended that somebody else ended, in its trace.
+const CANCELLED: &str = "cancelled";
+const LOST: &str = "lost";
 
 /// What became of a finish that is sent only while it is current.
 pub enum Finishing {
@@ -42,7 +48,7 @@ pub struct Held {
     lease: Lease,
     signals: Signals,
     keeper: JoinHandle<()>,
-    stages: StageSeconds,
+    stages: Stages,
     loss: Loss,
 }
 
@@ -54,17 +60,17 @@ impl Held {
         signals: Signals,
         checkpoints: &Checkpoints,
         work: Work,
+        stages: Stages,
     ) -> Self {
-        let stages = work.stages.clone();
         let loss = Loss { work, counted: Arc::default() };
         let keeper =
             keep(store.clone(), lease.clone(), signals.clone(), checkpoints.subscribe(), loss.clone());
-        let keeper = tokio::spawn(keeper);
+        let keeper = tokio::spawn(keeper.in_current_span());
         Self { store, lease, signals, keeper, stages, loss }
     }
 
-    /// Where the times of its stages are counted.
-    pub(crate) fn stages(&self) -> &StageSeconds {
+    /// Where the times of its stages go.
+    pub(crate) fn stages(&self) -> &Stages {
         &self.stages
     }
 
@@ -87,7 +93,7 @@ impl Held {
             match self.store.publish(&mut self.lease, preview).await {
                 Ok(hold) => return answered(hold, &self.signals, &self.loss),
                 Err(error) if preview.partial.is_none() || error.is_permanent() => {
-                    tracing::warn!(job = %self.lease.job.id, %error, "a preview could not be published");
+                    tracing::warn!(job_id = %self.lease.job.id, %error, "a preview could not be published");
                     return;
                 }
                 Err(error) => backoff.pause(&error).await,
@@ -114,8 +120,16 @@ impl Held {
         loop {
             match self.store.finish(&mut self.lease, ending).await {
                 Ok(finish) => {
-                    if finish == Finish::Lost {
-                        self.loss.count();
+                    match finish {
+                        Finish::Finished => {
+                            let status = ending.status();
+                            telemetry::outcome(status.as_str(), status == Status::Failed);
+                        }
+                        Finish::Cancelled => telemetry::outcome(CANCELLED, false),
+                        Finish::Lost => {
+                            self.loss.count();
+                            telemetry::outcome(LOST, true);
+                        }
                     }
                     return Finishing::Ended(Some(finish));
                 }
@@ -136,8 +150,14 @@ impl Held {
         loop {
             match self.store.release(&self.lease, release).await {
                 Ok(released) => {
-                    if released == Released::Lost {
-                        self.loss.count();
+                    match (released, release) {
+                        (Released::Released, Release::Drain) => telemetry::outcome("given_back", false),
+                        (Released::Released, Release::Fault(_)) => telemetry::outcome("fault", true),
+                        (Released::Cancelled, _) => telemetry::outcome(CANCELLED, false),
+                        (Released::Lost, _) => {
+                            self.loss.count();
+                            telemetry::outcome(LOST, true);
+                        }
                     }
                     return Some(released);
                 }
@@ -148,12 +168,19 @@ impl Held {
     }
 
     fn give_up<T>(&self, command: &'static str, error: &StoreError) -> Option<T> {
-        tracing::error!(job = %self.lease.job.id, %error, "{command} failed permanently: the job's lease will expire, and the next attempt decides");
+        tracing::error!(job_id = %self.lease.job.id, %error, "{command} failed permanently: the job's lease will expire, and the next attempt decides");
         None
     }
 
+    /// Drops a cancelled job.
+    pub fn drop_cancelled(self) {
+        telemetry::outcome(CANCELLED, false);
+    }
+
     /// Drops a job that this worker no longer holds.
-    pub fn abandon(self) {}
+    pub fn abandon(self) {
+        telemetry::outcome(LOST, true);
+    }
 }
 
 impl Drop for Held {
@@ -182,7 +209,7 @@ async fn keep(
             match store.renew(&lease, checkpoint.as_ref()).await {
                 Ok(hold) => break hold,
                 Err(error) if error.is_permanent() && checkpoint.is_none() => {
-                    tracing::error!(job = %lease.job.id, %error, "the renewal failed permanently: the job is abandoned");
+                    tracing::error!(job_id = %lease.job.id, %error, "the renewal failed permanently: the job is abandoned");
                     break Hold::Lost;
                 }
                 Err(error) => {

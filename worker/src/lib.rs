@@ -6,6 +6,7 @@
 
 pub mod checkpoints;
 pub mod claim;
+pub mod cli;
 pub mod config;
 pub mod controlnet_dir;
 pub mod dump;

@@ -150,7 +150,7 @@ async fn finish(held: Held, made: Made, results: Option<&Results>) {
     stages.since(Stage::Publish, publishing);
     if let Some(finish) = finish {
         let Timings { inference, decode } = timings;
-        tracing::info!(job = %id, ?finish, inference, decode, warned, finished_at_step, "job ended");
+        tracing::info!(job_id = %id, ?finish, inference, decode, warned, finished_at_step, "job ended");
     }
 }
 
@@ -168,15 +168,16 @@ pub fn warning(warning: &PipelineWarning) -> Warning {
 
 /// Settles a job that was stopped.
 pub async fn stopped(held: Held, stop: Stop) {
-    tracing::info!(job = %held.lease().job.id, ?stop, "job stopped");
+    tracing::info!(job_id = %held.lease().job.id, ?stop, "job stopped");
     match stop {
-        Stop::Cancelled | Stop::Lost => held.abandon(),
+        Stop::Cancelled => held.drop_cancelled(),
+        Stop::Lost => held.abandon(),
         Stop::Drain => drop(held.release(&Release::Drain).await),
     }
 }
 
 async fn failed(held: Held, error: PipelineError) {
-    tracing::warn!(job = %held.lease().job.id, %error, "job failed");
+    tracing::warn!(job_id = %held.lease().job.id, %error, "job failed");
     match error {
         PipelineError::BadRequest { .. } => {
             held.finish(&Ending::failed(FailureCode::BadRequest, error.to_string())).await;

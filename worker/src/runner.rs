@@ -9,11 +9,13 @@ use glimpse_shared::{
     request::PreviewSource,
     results::Results,
     store::{Lease, SharedStore},
+    telemetry::{self, Stages},
 };
 use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
 };
+use tracing::{Instrument, Span};
 
 use crate::{
     checkpoints::Checkpoints,
@@ -104,8 +106,17 @@ impl Worker {
     async fn run_jobs(&self, mut claims: Claims, in_hand: &InHand) {
         let mut jobs = JoinSet::new();
         while let Some(lease) = claims.next(in_hand).await {
-            tracing::info!(job = %lease.job.id, attempt = lease.attempt, "job claimed");
-            jobs.spawn(self.start(lease, in_hand));
+            let attempt = telemetry::attempt(&lease.job, lease.attempt, &self.id);
+            let job = attempt.in_scope(|| {
+                tracing::info!(job_id = %lease.job.id, attempt = lease.attempt, "job claimed");
+                self.start(lease, in_hand)
+            });
+            let ended = attempt.clone();
+            let job = async move {
+                job.await;
+                telemetry::end(&ended);
+            };
+            jobs.spawn(job.instrument(attempt));
             while let Some(ended) = jobs.try_join_next() {
                 note_panic(ended);
             }
@@ -116,7 +127,7 @@ impl Worker {
     }
 
     /// Orders a job from the pipeline, as soon as its LoRAs are downloaded. The future resolves when the job is settled
-    /// and the pipeline is done with it.
+    /// and the pipeline is done with it. Call it in the span of the attempt, and poll the future there.
     ///
     /// No other job is claimed behind one that waits for a download, so that the orders come in the order of the claims.
     fn start(&self, lease: Lease, in_hand: &InHand) -> impl Future<Output = ()> + Send + 'static {
@@ -137,7 +148,8 @@ impl Worker {
         let (begins, nears_its_end, steps_done) = (seat.mark(), seat.mark(), seat.steps_done());
         let (resume, subscribed, messages) = (lease.checkpoint.clone(), checkpoints.clone(), outbox.clone());
         let stops = stopped.clone();
-        let (steps, stages) = (self.work.clone(), self.work.stages.clone());
+        let (steps, stages) = (self.work.clone(), Stages::of(self.work.stages.clone(), Span::current()));
+        let of_order = stages.clone();
         let order = move |loras: Arc<Downloaded>| Order {
             prepare: Box::new(move || {
                 begins.reach(Stage::Running);
@@ -155,11 +167,11 @@ impl Worker {
             stop: stops,
             finish_early,
             outbox: messages,
-            stages,
+            stages: of_order,
             done,
         };
         // Renewed from now on, also while the pipeline works on the job before it.
-        let held = Held::new(self.store.clone(), lease, signals, &checkpoints, self.work.clone());
+        let held = Held::new(self.store.clone(), lease, signals, &checkpoints, self.work.clone(), stages);
         let (engine, in_hand) = (self.engine.clone(), in_hand.clone());
         let mut job = Started {
             held,
@@ -178,6 +190,7 @@ impl Worker {
         };
         async move {
             if let Some((download, order)) = ahead {
+                let download = download.instrument(telemetry::call("download", None));
                 match downloaded(download, &mut job.stopped, &in_hand).await {
                     Ok(Ok(loras)) => {
                         job.loras = Arc::new(loras);

@@ -2,10 +2,11 @@
 
 use std::{str::FromStr, time::Duration};
 
-use glimpse_shared::{id::App, request::ImageSpec};
+use glimpse_shared::{id::App, request::ImageSpec, telemetry};
 use reqwest::{Client, Url, redirect};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
+use tracing::Instrument;
 
 use crate::error::ApiError;
 
@@ -93,7 +94,8 @@ impl Moderator {
     pub(super) async fn ask(&self, app: &App, tenant: &str, spec: &ImageSpec) -> Result<Verdict, ApiError> {
         let (prompt, negative_prompt) = (spec.prompt(), spec.negative_prompt());
         let question = Question { app: app.as_str(), tenant, prompt, negative_prompt };
-        match (self.answer(&question).await, self.on_failure) {
+        let answer = self.answer(&question).instrument(telemetry::call("moderation", self.url.host_str()));
+        match (answer.await, self.on_failure) {
             (Ok(mut verdict), _) => {
                 verdict.reason = verdict.reason.map(|reason| reason.chars().take(LONGEST_REASON).collect());
                 Ok(verdict)

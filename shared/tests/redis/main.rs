@@ -47,3 +47,5 @@ mod strain;
 mod streams;
 #[cfg(test)]
 mod unreadable;
+#[cfg(test)]
+mod upgrade;

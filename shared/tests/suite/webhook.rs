@@ -50,7 +50,10 @@ async fn done(fixture: &Fixture, prompt: &str) -> Job {
 async fn one(fixture: &Fixture, job: &Job, number: u32) -> Delivery {
     let taken = take(fixture).await;
     let tenant = "anonymous".to_owned();
-    assert_eq!(taken, [Delivery { job: job.id, number, webhook: hook(), tenant }]);
+    assert_eq!(
+        taken,
+        [Delivery { job: job.id, number, webhook: hook(), tenant, traceparent: job.traceparent.clone() }]
+    );
     taken.into_iter().next().unwrap()
 }
 
@@ -197,7 +200,7 @@ pub async fn tries_without_a_report_are_bounded_too(fixture: &Fixture) {
     assert_eq!(
         settle(
             fixture,
-            &Delivery { job: job.id, number: 15, webhook: hook(), tenant: String::new() },
+            &Delivery { job: job.id, number: 15, webhook: hook(), tenant: String::new(), traceparent: None },
             Report::Failed
         )
         .await,

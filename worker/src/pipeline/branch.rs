@@ -169,7 +169,7 @@ impl SdxlDenoising {
             }
         };
         self.warnings = next.warnings;
-        self.text_time += next.text_time;
+        self.text_time.end = next.text_time.end;
         self.switches.push_back(Switch {
             after,
             left,

@@ -1,7 +1,8 @@
 //! The state of one running job.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::ops::Range;
+use std::time::Instant;
 
 use candle_core::{D, DType, Tensor};
 
@@ -54,8 +55,8 @@ pub struct SdxlDenoising {
     pub(super) last: Option<LastStep>,
     /// Watches the latents of all steps.
     pub(super) finite: FiniteWatch,
-    /// How long the prompts took in the text encoders.
-    pub(super) text_time: Duration,
+    /// When the prompts were in the text encoders.
+    pub(super) text_time: Range<Instant>,
     pub(super) loras: LoraSet,
     pub(super) controls: ControlSet,
     pub(super) warnings: Vec<PipelineWarning>,

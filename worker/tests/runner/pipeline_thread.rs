@@ -7,8 +7,8 @@ use std::sync::{
 
 use glimpse_shared::{
     job::{Release, Status},
-    metrics::StageSeconds,
     store::{Checkpoint, SharedStore},
+    telemetry::Stages,
 };
 use glimpse_worker::{
     checkpoints::Checkpoints,
@@ -109,7 +109,7 @@ fn order(engine: &Engine, steps: usize, checkpoint: Option<u8>) -> Arc<AtomicBoo
         stop: watch::channel(None).1,
         finish_early: watch::channel(None).1,
         outbox: Arc::new(Outbox::default()),
-        stages: StageSeconds::default(),
+        stages: Stages::default(),
         done: oneshot::channel().0,
     });
     begun
