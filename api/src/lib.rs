@@ -58,7 +58,7 @@ pub use flags::Flags;
 pub use keys::{CorsOrigin, KeyFlags, KeyName, KeysError, NewKey, count_keys};
 pub use limits::raise_connection_limit;
 pub use listening::{Entrance, EntranceError, Listening};
-pub use policy::{Blocklist, ModerationUrl, OnFailure, PolicyFlags};
+pub use policy::{Blocklist, PolicyFlags};
 pub use public_address::{ProxyNet, PublicUrl};
 pub use server::serve;
 pub use tls::{Tls, TlsError, TlsFlags};

@@ -150,6 +150,8 @@ pub enum FailureCode {
     JobLost,
     /// The model cannot serve this request.
     BadRequest,
+    /// The operator does not allow one of its pictures to be shown.
+    ContentPolicyViolation,
     /// An internal error, and every code that only a newer release knows.
     #[serde(other)]
     Internal,
@@ -164,6 +166,7 @@ impl FailureCode {
             Self::RunTimeout => "run_timeout",
             Self::JobLost => "job_lost",
             Self::BadRequest => "bad_request",
+            Self::ContentPolicyViolation => "content_policy_violation",
             Self::Internal => "internal",
         }
     }

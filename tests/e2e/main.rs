@@ -17,6 +17,8 @@ mod doctor;
 #[cfg(test)]
 mod fleet;
 #[cfg(test)]
+mod fleet_file;
+#[cfg(test)]
 mod generate;
 #[cfg(test)]
 mod https;

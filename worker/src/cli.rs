@@ -9,7 +9,10 @@ use glimpse_shared::{
     telemetry::{LogConfig, TraceConfig},
 };
 
-use crate::config::{FleetConfig, ModelConfig};
+use crate::{
+    config::{FleetConfig, ModelConfig},
+    picture_hook::PictureHookFlags,
+};
 
 /// Claims jobs from a fleet's Redis and makes their pictures.
 #[derive(Debug, Parser)]
@@ -24,6 +27,9 @@ pub struct Cli {
     /// The worker's part in a fleet.
     #[command(flatten)]
     pub fleet: FleetConfig,
+    /// The operator's endpoint that sees finished pictures first.
+    #[command(flatten)]
+    pub hook: PictureHookFlags,
     /// Where finished pictures are kept.
     #[command(flatten)]
     pub results: ResultsConfig,

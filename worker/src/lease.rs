@@ -10,17 +10,17 @@ use std::{
 
 use glimpse_shared::{
     error::StoreError,
-    job::{Release, Status},
+    job::Release,
     metrics::{Stage, Work},
     retry::Waits,
     store::{Checkpoint, Ending, Finish, Hold, Lease, Preview, Released, SharedStore},
-    telemetry::{self, Stages},
+    telemetry::Stages,
 };
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tracing::Instrument;
 
 pub use crate::signals::Stop;
-use crate::{checkpoints::Checkpoints, signals::Signals};
+use crate::{checkpoints::Checkpoints, outcome, signals::Signals};
 
 /// How often a lease of 15 s is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
@@ -28,10 +28,6 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait before a retry.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-
-/// How an attempt ended that somebody else ended, in its trace.
-const CANCELLED: &str = "cancelled";
-const LOST: &str = "lost";
 
 /// What became of a finish that is sent only while it is current.
 pub enum Finishing {
@@ -120,17 +116,10 @@ impl Held {
         loop {
             match self.store.finish(&mut self.lease, ending).await {
                 Ok(finish) => {
-                    match finish {
-                        Finish::Finished => {
-                            let status = ending.status();
-                            telemetry::outcome(status.as_str(), status == Status::Failed);
-                        }
-                        Finish::Cancelled => telemetry::outcome(CANCELLED, false),
-                        Finish::Lost => {
-                            self.loss.count();
-                            telemetry::outcome(LOST, true);
-                        }
+                    if finish == Finish::Lost {
+                        self.loss.count();
                     }
+                    outcome::of_finish(finish, ending.status());
                     return Finishing::Ended(Some(finish));
                 }
                 Err(error) if error.is_permanent() => {
@@ -150,15 +139,10 @@ impl Held {
         loop {
             match self.store.release(&self.lease, release).await {
                 Ok(released) => {
-                    match (released, release) {
-                        (Released::Released, Release::Drain) => telemetry::outcome("given_back", false),
-                        (Released::Released, Release::Fault(_)) => telemetry::outcome("fault", true),
-                        (Released::Cancelled, _) => telemetry::outcome(CANCELLED, false),
-                        (Released::Lost, _) => {
-                            self.loss.count();
-                            telemetry::outcome(LOST, true);
-                        }
+                    if released == Released::Lost {
+                        self.loss.count();
                     }
+                    outcome::of_release(released, release);
                     return Some(released);
                 }
                 Err(error) if error.is_permanent() => return self.give_up("release", &error),
@@ -172,15 +156,8 @@ impl Held {
         None
     }
 
-    /// Drops a cancelled job.
-    pub fn drop_cancelled(self) {
-        telemetry::outcome(CANCELLED, false);
-    }
-
     /// Drops a job that this worker no longer holds.
-    pub fn abandon(self) {
-        telemetry::outcome(LOST, true);
-    }
+    pub fn abandon(self) {}
 }
 
 impl Drop for Held {

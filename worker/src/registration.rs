@@ -6,7 +6,8 @@ use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
     needs::{
-        CONTROLNET_MODES, CONTROLNETS, FINISH_AT_STEP, FROM, REQUIRED, SCHEDULER_CONFIG, SEEDS, WITHOUT,
+        CONTROLNET_MODES, CONTROLNETS, FINISH_AT_STEP, FROM, LORAS, REQUIRED, SCHEDULER_CONFIG, SEEDS,
+        WITHOUT,
     },
     request::EMBEDDINGS,
     results::Results,
@@ -49,7 +50,7 @@ pub fn record(
     .map(str::to_owned)
     .to_vec();
     features.extend(of_parts(offers).map(str::to_owned));
-    features.extend(loras.folder.as_ref().map(|_| "loras".to_owned()));
+    features.extend(loras.folder.as_ref().map(|_| LORAS.to_owned()));
     features.extend(loras.embeddings.as_ref().map(|_| EMBEDDINGS.to_owned()));
     features.extend(
         loras

@@ -26,9 +26,10 @@ use crate::{
     lease::Held,
     loras::{Downloaded, LoraError, Loras},
     outbox::Outbox,
+    picture_hook::PictureHook,
     pipeline::{Description, PipelineError, PreviewKind, StepProgress},
     registration,
-    reporter::{self, End},
+    reporter::{self, End, Finishing},
     request,
     signals::{Signals, Stop},
 };
@@ -53,6 +54,8 @@ pub struct Worker {
     pub controlnets: Option<ControlNetDir>,
     /// Where finished pictures are kept; `None`: inside the events.
     pub results: Option<Results>,
+    /// Who is asked about finished pictures; `None`: nobody.
+    pub hook: Option<PictureHook>,
     /// The interval of checkpoints; 0 for none.
     pub checkpoint_every: Duration,
     /// How long the current job may continue after the drain has started.
@@ -150,6 +153,7 @@ impl Worker {
         let stops = stopped.clone();
         let (steps, stages) = (self.work.clone(), Stages::of(self.work.stages.clone(), Span::current()));
         let of_order = stages.clone();
+        let shows = self.hook.as_ref().is_none_or(PictureHook::shows_previews);
         let order = move |loras: Arc<Downloaded>| Order {
             prepare: Box::new(move || {
                 begins.reach(Stage::Running);
@@ -162,7 +166,7 @@ impl Worker {
                 steps_done.set(at);
                 steps.step();
                 let is_partial = spec.partials().index_after(index(at), at.steps as u32).is_some();
-                (is_partial || spec.has_preview_after(index(at))).then_some(source)
+                (shows && (is_partial || spec.has_preview_after(index(at)))).then_some(source)
             }),
             stop: stops,
             finish_early,
@@ -179,6 +183,7 @@ impl Worker {
             stopped,
             done: end,
             results: self.results.clone(),
+            hook: self.hook.clone(),
             loras: Arc::default(),
         };
         let ahead = match download {
@@ -197,8 +202,10 @@ impl Worker {
                         engine.order(order(job.loras.clone()));
                     }
                     Ok(Err(error)) => {
-                        let end = End::Failed(error.into());
-                        return reporter::settle(job.held, &job.outbox, end, false, None).await;
+                        let Started { held, outbox, mut stopped, .. } = job;
+                        let (end, nothing) =
+                            (End::Failed(error.into()), Finishing { hook: None, results: None });
+                        return reporter::settle(held, &outbox, end, false, nothing, &mut stopped).await;
                     }
                     Err(reason) => return reporter::stopped(job.held, reason).await,
                 }
@@ -220,6 +227,7 @@ struct Started {
     stopped: watch::Receiver<Option<Stop>>,
     done: oneshot::Receiver<Result<Made, PipelineError>>,
     results: Option<Results>,
+    hook: Option<PictureHook>,
     /// The files stay while the pipeline may read them.
     loras: Arc<Downloaded>,
 }
@@ -243,7 +251,7 @@ async fn downloaded(
 
 /// Reports a job until it is settled and the pipeline is done with it.
 async fn see_through(job: Started, seat: Seat, in_hand: InHand) {
-    let Started { mut held, outbox, mut stopped, mut done, results, loras: _loras } = job;
+    let Started { mut held, outbox, mut stopped, mut done, results, hook, loras: _loras } = job;
     match reporter::previews(&mut held, &outbox, &mut stopped, &mut done).await {
         Ok(end) => {
             if end.is_device_fault() {
@@ -253,7 +261,8 @@ async fn see_through(job: Started, seat: Seat, in_hand: InHand) {
             if let End::Made(_) = end {
                 seat.made();
             }
-            reporter::settle(held, &outbox, end, seat.has_begun(), results.as_ref()).await;
+            let finishing = Finishing { hook: hook.as_ref(), results: results.as_ref() };
+            reporter::settle(held, &outbox, end, seat.has_begun(), finishing, &mut stopped).await;
         }
         Err(reason) => {
             reporter::stopped(held, reason).await;

@@ -27,6 +27,8 @@ mod outages;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]
+mod previous;
+#[cfg(test)]
 mod reads;
 #[cfg(test)]
 mod relay;

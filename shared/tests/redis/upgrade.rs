@@ -6,7 +6,7 @@ use std::{num::NonZeroU32, sync::Arc};
 use glimpse_shared::{
     event::{CancelledBy, Event, Frame},
     id::{JobId, Seq},
-    job::{Job, Release, Status},
+    job::{Job, Release, Status, WorkerRecord},
     store::{
         Checkpoint, Finish, Hold, Quota, Retry, Store, Submit,
         redis::{Process, RedisStore},
@@ -15,80 +15,16 @@ use glimpse_shared::{
 };
 use glimpse_test_support::{
     RedisServer, Reply,
-    jobs::{app, completed, image, job, plain, plain_claim, preview, worker},
-    recorded::Recorded,
+    jobs::{app, completed, image, job, preview},
+    recorded::{Recorded, has_all},
 };
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::helpers::{checkpoint_key, claim, job_key, key, number, store};
-
-/// A process of the release before: it has the scripts of that release alone.
-struct Old<'a> {
-    recorded: Recorded,
-    server: &'a RedisServer,
-}
-
-impl<'a> Old<'a> {
-    fn on(server: &'a RedisServer) -> Self {
-        Self { recorded: Recorded::of("0.1.0"), server }
-    }
-
-    /// Runs a script with the keys and arguments of a recorded call, for this job and with these arguments, which count
-    /// from 1 as in the headers of scripts.
-    fn run(&self, name: &str, id: JobId, own: &[(usize, &str)]) -> Reply {
-        let script = self.recorded.script(name);
-        let keys: Vec<_> = script.keys.iter().map(|old| renamed(old, id)).collect();
-        let mut args: Vec<_> = script.args.iter().map(|old| renamed(old, id)).collect();
-        for (at, value) in own {
-            args[at - 1] = (*value).to_owned();
-        }
-        let count = keys.len().to_string();
-        let words =
-            ["EVAL", &script.code, &count].into_iter().chain(keys.iter().chain(&args).map(String::as_str));
-        self.server.ask(&words.collect::<Vec<_>>())
-    }
-
-    /// Claims a job for the worker `old`.
-    fn claim(&self, number: u64) -> Reply {
-        let capabilities = plain();
-        let own = [
-            (2, "old"),
-            (3, &number.to_string()),
-            (9, ""),
-            (12, &capabilities.name()),
-            (13, &capabilities.to_string()),
-        ];
-        self.run("claim", JobId::new(&app()), &own)
-    }
-}
-
-/// A key, or the beginning of keys, of a recorded call: of [`app`] and of this job.
-fn renamed(old: &str, id: JobId) -> String {
-    let Some(rest) = old.strip_prefix("glimpse:{") else { return old.to_owned() };
-    let Some((_, rest)) = rest.split_once("}:") else { return old.to_owned() };
-    let (kind, name) = rest.split_once(':').unwrap_or((rest, ""));
-    let name = match kind {
-        _ if name.is_empty() => String::new(),
-        "job" | "log" | "ckpt" => id.to_string(),
-        "queue" | "wake" | "looking" | "pace" | "fair" => {
-            let class = name.split_once(':').map(|(_, class)| format!(":{class}")).unwrap_or_default();
-            format!("{}{class}", app())
-        }
-        "claim" => "old".to_owned(),
-        _ => name.to_owned(),
-    };
-    key(&match rest.contains(':') {
-        true => format!("{kind}:{name}"),
-        false => kind.to_owned(),
-    })
-}
-
-fn texts(reply: &Reply) -> Vec<&str> {
-    match reply {
-        Reply::Error(error) => panic!("{error}"),
-        _ => reply.texts(),
-    }
-}
+use crate::{
+    helpers::{checkpoint_key, claim, job_key, key, number, store},
+    previous::{Old, PREVIOUS, recorded_id, recorded_job, texts},
+};
 
 fn frame(seq: u64, event: &Event) -> String {
     String::from_utf8(Frame::new(Seq(seq), event).bytes().to_vec()).unwrap()
@@ -262,15 +198,36 @@ async fn a_store_of_a_release_that_is_too_new_is_refused() {
     assert_eq!(stored(), (own + 2).to_string(), "it is not lowered");
 }
 
-/// A recorded job that waits: its JSON, as the release before wrote it.
-fn recorded_job(recorded: &Recorded) -> Value {
-    let id = recorded_id(recorded);
-    let (_, hash) = recorded.keys().iter().find(|(key, _)| key.ends_with(&format!(":job:{id}"))).unwrap();
-    serde_json::from_str(hash["value"]["job"].as_str().unwrap()).unwrap()
+#[test]
+fn everything_recorded_is_read_and_written_again_whole() {
+    let recorded = Recorded::of(PREVIOUS);
+    let (mut jobs, mut workers, mut events) = (0, 0, 0);
+    for (key, entry) in recorded.keys() {
+        let value = &entry["value"];
+        if key.contains(":job:") {
+            whole::<Job>(value["job"].as_str().unwrap());
+            jobs += 1;
+        } else if key.ends_with(":workers") {
+            for record in value.as_object().unwrap().values() {
+                whole::<WorkerRecord>(record.as_str().unwrap().split_once(' ').unwrap().1);
+                workers += 1;
+            }
+        } else if key.contains(":log:") {
+            for entry in value.as_array().unwrap() {
+                let frame = Frame::parse(entry[1]["e"].as_str().unwrap().to_owned().into()).unwrap();
+                whole::<Event>(std::str::from_utf8(&frame.json()).unwrap());
+                events += 1;
+            }
+        }
+    }
+    assert!(jobs > 15 && workers > 1 && events > 20, "{jobs} jobs, {workers} workers, {events} events");
 }
 
-fn recorded_id(recorded: &Recorded) -> &str {
-    recorded.job("queued")
+/// Reads JSON of the release before as a value of today, and writes it again.
+fn whole<T: Serialize + DeserializeOwned>(old: &str) {
+    let value: T = serde_json::from_str(old).unwrap();
+    let (old, new) = (serde_json::from_str(old).unwrap(), serde_json::to_value(value).unwrap());
+    assert!(has_all(&new, &old), "{old} became {new}");
 }
 
 /// Whether a value has every member of another one, with values of the same types: what an old parser needs.

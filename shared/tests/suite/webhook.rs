@@ -23,6 +23,7 @@ fn hook() -> Webhook {
 fn hooked(prompt: &str) -> Job {
     Job {
         webhook: Some(hook()),
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
         start_timeout: Duration::from_secs(100),
         run_timeout: Duration::from_secs(200),
         ..job(prompt)

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::RedisServer;
 
-/// How long ago the release ended, when its keys are restored: longer than a lease, so that its workers are dead.
-const AGO: u64 = 60_000_000;
+/// How long ago the release ended, when its keys are restored (us): longer than a lease, so that its workers have lost
+/// their jobs, and not so long that their apps are unknown.
+const AGO: u64 = 20_000_000;
 /// Times of the record are at most this long before or after it (us).
 const AROUND: u64 = 30 * 24 * 3600 * 1_000_000;
 /// What a queue adds to a start for each class.
@@ -40,7 +41,7 @@ impl Recorded {
         Self { store: read("store.json"), jobs: read("jobs.json"), folder }
     }
 
-    /// Writes the recorded keys to a server, as if the release had ended a minute ago. The recorded webhooks call
+    /// Writes the recorded keys to a server, as if the release had ended some seconds ago. The recorded webhooks call
     /// `receiver`.
     pub fn restore(&self, redis: &RedisServer, receiver: &str) {
         let seconds: u64 = redis.ask(&["TIME"]).first().parse().unwrap();
