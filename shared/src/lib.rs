@@ -12,6 +12,7 @@ pub mod needs;
 pub mod outbound;
 pub mod prompt;
 pub mod reaper;
+pub mod recipe;
 pub mod request;
 pub mod results;
 pub mod retry;

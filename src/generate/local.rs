@@ -62,6 +62,7 @@ pub async fn make(local: &Local, request: &ImageRequest, view: &JobView<'_>) -> 
     };
 
     let (_never, stopped) = watch::channel(None);
+    let (_asked, finish_early) = watch::channel(spec.finish_at_step());
     let (done, mut end) = oneshot::channel();
     let (steps_done, mut progressed) = mpsc::unbounded_channel();
     let outbox = Arc::new(Outbox::default());
@@ -86,6 +87,7 @@ pub async fn make(local: &Local, request: &ImageRequest, view: &JobView<'_>) -> 
             (wanted && of_step.has_preview_after(runner::index(at))).then_some(source)
         }),
         stop: stopped,
+        finish_early,
         outbox: outbox.clone(),
         stages: Stages::default(),
         done,

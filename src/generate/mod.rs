@@ -302,6 +302,7 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<Option<Failure>, Fa
         preview_every: args.preview_every,
         preview_source: args.preview_source,
         output_format: None,
+        metadata: None,
     };
     let tasks: Vec<Task> = match only {
         Some(to) => {

@@ -172,9 +172,10 @@ async fn finish(
     let asked = held.lease().job.spec.warnings().iter().cloned();
     let warnings: Vec<_> = asked.chain(made.warnings.iter().map(warning)).collect();
     let warned = warnings.len();
-    let ending = |images| match &seeds[..] {
-        [] => Ending::completed(images, seed, timings, warnings.clone()),
-        seeds => Ending::completed_of_each(images, seeds.to_vec(), timings, warnings.clone()),
+    let finished_at_step = made.finished_at_step;
+    let ending = |images| {
+        let seeds = (seed, seeds.clone());
+        Ending::completed_at(finished_at_step, images, seeds, timings, warnings.clone())
     };
     let (stages, publishing) = (held.stages().clone(), Instant::now());
     let finish = match results {
@@ -184,7 +185,7 @@ async fn finish(
     stages.since(Stage::Publish, publishing);
     if let Some(finish) = finish {
         let Timings { inference, decode } = timings;
-        tracing::info!(job_id = %id, ?finish, inference, decode, warned, "job ended");
+        tracing::info!(job_id = %id, ?finish, inference, decode, warned, finished_at_step, "job ended");
     }
 }
 

@@ -5,12 +5,14 @@
 
 mod alpha;
 mod bounds;
+mod branch;
 mod canny;
 mod check;
 mod controlnet;
 mod data_uri;
 mod dialect;
 mod embedding;
+mod explicit;
 mod fal;
 mod field_error;
 mod fields;
@@ -26,6 +28,7 @@ mod msgpack;
 mod object;
 mod offer;
 mod openai;
+mod origin;
 mod output;
 mod partials;
 mod parts;
@@ -43,10 +46,12 @@ mod webp;
 mod wire_fields;
 
 pub use bounds::{MAX_IMAGES, MAX_PIXELS, MAX_SEED, MIN_PIXELS};
+pub use branch::{Branch, MAX_BRANCHES, STEP_NOT_REACHED};
 pub use canny::Canny;
 pub use controlnet::{CONTROLNETS, ControlNet};
 pub use dialect::{Defaults, Dialect, Endpoint, Names, Task, Unknown};
 pub use embedding::{EMBEDDINGS, Embedding};
+pub use explicit::InputPictures;
 pub use field_error::{FieldError, Loc, sent};
 pub use image_request::{ControlNetRequest, EmbeddingRequest, ImageRequest, LoraRequest};
 pub use input_image::{InputFormat, InputImage, InputImageError, MAX_INPUT_IMAGE_BYTES};
