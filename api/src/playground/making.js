@@ -11,7 +11,7 @@ import { addToHistory, picturesOf } from "/playground/history.js";
 import { fillInput } from "/playground/input.js";
 import { Job, nameInAddress } from "/playground/job.js";
 import { askForKey } from "/playground/keys.js";
-import { disable, element, time } from "/playground/parts.js";
+import { disable, element } from "/playground/parts.js";
 import { bytesOf } from "/playground/pictures.js";
 import { fullBar, hideProgress, startAttempt, startClock, stepDone, stopClock } from "/playground/progress.js";
 import { waits, waitsNoMore } from "/playground/queue.js";
@@ -236,7 +236,7 @@ async function gone(id, text) {
   complain(`${text} It may have ended long ago, or the server was started again. Press Generate to make it again.`);
 }
 
-async function completed({ id }, { images, seed, seeds, timings, warnings = [], finished_at_step: early }) {
+async function completed({ id }, { images, seed, seeds, warnings = [], finished_at_step: early }) {
   const at = Date.now();
   try {
     const blobs = await Promise.all(images.map((image, index) => bytesOf(id, image, index)));
@@ -254,8 +254,7 @@ async function completed({ id }, { images, seed, seeds, timings, warnings = [], 
     leaveStrip();
     await showPictures(records);
     records.forEach(addToHistory);
-    const took = timings === undefined ? "" : ` in ${time(timings.inference + timings.decode)}`;
-    end(`Done${took}.`, early === undefined ? fullBar() : `Finished early, at step ${early + 1}`);
+    end("Done.", early === undefined ? fullBar() : `Finished early, at step ${early + 1}`);
   } catch (error) {
     end("Done, but the picture cannot be shown.", "");
     complain(`The picture cannot be read: ${stop(error.message)} Load this page again to try it again.`);
