@@ -19,5 +19,6 @@ pub mod shutdown;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;
+pub mod verdict;
 pub mod webhook;
 pub mod weight;

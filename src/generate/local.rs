@@ -3,42 +3,56 @@
 use std::sync::Arc;
 
 use glimpse_shared::{
-    metrics::StageSeconds,
     request::{Defaults, ImageRequest, ImageSpec, LoraSource, Offer, PreviewSource, Unknown},
+    telemetry::Stages,
 };
 use glimpse_worker::{
     checkpoints::Checkpoints,
     config::ModelConfig,
+    controlnet_dir::ControlNetDir,
     engine::{Engine, Order},
     loras::{Downloaded, Loras},
-    outbox::Outbox,
+    outbox::{Outbox, RawPreview},
     pipeline::{self, PipelineError},
     reporter, request, runner,
 };
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{failure::Failure, made::Made, output::PreviewDir, progress::Progress};
+use super::{failure::Failure, made::Made, view::JobView};
 use crate::model;
+
+/// A model in this process.
+pub struct Local {
+    engine: Engine,
+    offers: pipeline::Description,
+    loras: Loras,
+    controlnets: Option<ControlNetDir>,
+}
+
+impl Local {
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// [`Failure::BadInput`] for a wrong model or folder.
+    pub async fn load(config: ModelConfig) -> Result<Self, Failure> {
+        let loras = config.loras().map_err(Failure::BadInput)?;
+        let controlnets = config.controlnets().map_err(Failure::BadInput)?;
+        let path = model::or_demo(config.model.clone()).map_err(Failure::BadInput)?;
+        let (engine, offers) = Engine::start(move || config.load(&path))
+            .await
+            .map_err(|error| Failure::BadInput(error.to_string()))?;
+        Ok(Self { engine, offers, loras, controlnets })
+    }
+}
 
 /// Validates the request as the API does, and generates its pictures.
 ///
 /// # Errors
-/// [`Failure::BadInput`] for a wrong request or model, [`Failure::Job`] if the pipeline fails.
-pub async fn make(
-    config: &ModelConfig,
-    request: &ImageRequest,
-    progress: &Progress,
-    previews: Option<&PreviewDir>,
-) -> Result<Made, Failure> {
-    let loras = config.loras().map_err(Failure::BadInput)?;
-    let controlnets = config.controlnets().map_err(Failure::BadInput)?;
-    let path = model::or_demo(config.model.clone()).map_err(Failure::BadInput)?;
-    let loading = config.clone();
-    let (engine, offers) = Engine::start(move || loading.load(&path))
-        .await
-        .map_err(|error| Failure::BadInput(error.to_string()))?;
-    let spec = check(request, &offers, &loras)?;
+/// [`Failure::BadInput`] for a wrong request, [`Failure::Job`] if the pipeline fails.
+pub async fn make(local: &Local, request: &ImageRequest, view: &JobView<'_>) -> Result<Made, Failure> {
+    let Local { engine, offers, loras, controlnets } = local;
+    let spec = check(request, offers, loras)?;
     let downloaded = match loras.download(&spec, controlnets.as_ref()) {
         Some(download) => download.await.map_err(|error| match error {
             _ if error.is_bad() => Failure::BadInput(error.to_string()),
@@ -52,7 +66,7 @@ pub async fn make(
     let (steps_done, mut progressed) = mpsc::unbounded_channel();
     let outbox = Arc::new(Outbox::default());
     let asked = spec.clone();
-    let (of_step, wanted) = (spec.clone(), previews.is_some());
+    let (of_step, wanted) = (spec.clone(), view.wants_previews());
     let source = match spec.preview_source() {
         PreviewSource::Latents => pipeline::PreviewKind::Latents,
         PreviewSource::Denoised => pipeline::PreviewKind::Denoised,
@@ -60,6 +74,7 @@ pub async fn make(
     // The files stay until the pictures are made.
     let downloaded = Arc::new(downloaded);
     let files = downloaded.clone();
+    let (loras, controlnets) = (loras.clone(), controlnets.clone());
     engine.order(Order {
         prepare: Box::new(move || request::inputs(&asked, &loras, &files, controlnets.as_ref())),
         resume: None,
@@ -72,19 +87,19 @@ pub async fn make(
         }),
         stop: stopped,
         outbox: outbox.clone(),
-        stages: StageSeconds::default(),
+        stages: Stages::default(),
         done,
     });
     let made = loop {
         tokio::select! {
             biased;
-            Some(at) = progressed.recv() => progress.show(at.step as u32, at.steps as u32),
-            shown = outbox.take() => write_preview(previews, &shown)?,
+            Some(at) = progressed.recv() => view.at(at.step as u32, at.steps as u32),
+            shown = outbox.take() => preview(view, &shown)?,
             made = &mut end => break made,
         }
     };
     while let Some(shown) = outbox.try_take() {
-        write_preview(previews, &shown)?;
+        preview(view, &shown)?;
     }
     let made = made.map_err(Failure::unforeseen)?.map_err(|error| match error {
         PipelineError::BadRequest { .. } => Failure::BadInput(error.to_string()),
@@ -100,20 +115,17 @@ pub async fn make(
     let warnings = made.warnings.iter().map(reporter::warning).collect();
     Ok(Made {
         encoded: encoded.collect::<Result<_, _>>()?,
+        content_type: spec.output_format().content_type().to_owned(),
         seed: spec.seed(),
         seeds: spec.seeds().to_vec(),
         warnings,
     })
 }
 
-fn write_preview(
-    previews: Option<&PreviewDir>,
-    shown: &glimpse_worker::outbox::RawPreview,
-) -> Result<(), Failure> {
-    let Some(folder) = previews else { return Ok(()) };
+fn preview(view: &JobView<'_>, shown: &RawPreview) -> Result<(), Failure> {
     let image = reporter::encode_preview(&shown.picture).map_err(Failure::unforeseen)?;
     let jpeg = image.decode().ok_or_else(|| Failure::unforeseen("the preview is not a data URI"))?;
-    folder.write(shown.step, &jpeg)
+    view.preview(shown.step, &jpeg)
 }
 
 fn check(

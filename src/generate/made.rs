@@ -6,6 +6,8 @@ use glimpse_shared::event::Warning;
 pub struct Made {
     /// Encoded in the requested format.
     pub encoded: Vec<Vec<u8>>,
+    /// The media type of this format.
+    pub content_type: String,
     /// The seed that reproduces them.
     pub seed: u64,
     /// The seed of each picture, if the request gave them.

@@ -180,6 +180,7 @@ async fn run(flags: Flags, shutdown: Shutdown) -> Result<Ended, Error> {
         loras: glimpse_worker::loras::Loras::default(),
         controlnets: None,
         results: None,
+        hook: None,
         checkpoint_every: flags.fleet.checkpoint_every,
         drain_grace: flags.fleet.drain_grace(),
         work: Default::default(),

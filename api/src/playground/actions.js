@@ -83,8 +83,8 @@ async function copy(name, program) {
     : `This browser does not let the page copy. Copy the text for ${name} from here.`);
 }
 
-function step({ job, step }) {
-  return { job, step };
+function step({ job, recipe, step }) {
+  return recipe === undefined ? { job, step } : { recipe, step };
 }
 
 /** Without https a page has no clipboard of its own, so the older way is tried too. */

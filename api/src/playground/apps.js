@@ -89,6 +89,11 @@ export function sidesOf(shape) {
   return [width, width / shape].map((side) => Math.min(2048, Math.max(64, Math.round(side / 8) * 8)));
 }
 
+/** Asks again now. */
+export function refreshApps() {
+  round();
+}
+
 export function watchApps() {
   element("app").addEventListener("change", offer);
   keyNews.addEventListener("given", round);

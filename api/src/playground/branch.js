@@ -20,15 +20,24 @@ export function branched(request) {
   if (from === null) {
     return request;
   }
-  const { job, step, base } = from;
+  const { job, step, base, recipe } = from;
   const changed = Object.entries(request).filter(
     ([member, value]) => JSON.stringify(value) !== JSON.stringify(base[member]));
   return {
     app: base.app ?? request.app,
     prompt: request.prompt,
     ...Object.fromEntries(changed.filter(([member]) => member !== "preview_every")),
-    from: { job, step },
+    from: recipe === undefined ? { job, step } : { recipe, step },
   };
+}
+
+/** The job to go on from, if its picture may say what the server has forgotten. */
+export function forgettable() {
+  return from !== null && from.recipe === undefined ? from.job : null;
+}
+
+export function goOnByRecipe(recipe) {
+  from = { ...from, recipe };
 }
 
 /** What to keep in the history, so that the same settings can be filled in again. */
@@ -41,16 +50,23 @@ export function showChips() {
   if (from !== null) {
     chips.push(chip(`Going on from step ${from.step + 1} of ${from.steps}`, () => (from = null)));
   }
-  for (const member of otherMembers()) {
-    chips.push(chip(nameOf(member), () => removeOther(member)));
+  for (const [member, value] of otherMembers()) {
+    chips.push(chip(nameOf(member, value), () => removeOther(member)));
   }
   const list = element("chips");
   list.replaceChildren(...chips);
   list.hidden = chips.length === 0;
 }
 
-function nameOf(member) {
-  return member === "from" ? "Going on from a step of a picture's recipe" : `Also set: ${member}`;
+function nameOf(member, value) {
+  switch (member) {
+    case "from":
+      return `Going on from step ${value.step + 1} of another picture`;
+    case "finish_at_step":
+      return `Finished early, at step ${value + 1}`;
+    default:
+      return typeof value === "object" ? `Also set: ${member}` : `Also set: ${member} ${value}`;
+  }
 }
 
 function chip(text, remove) {

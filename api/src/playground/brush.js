@@ -5,6 +5,9 @@ import { element } from "/playground/parts.js";
 /** The longest side of a mask. The server fits it to the picture. */
 const LONGEST = 1024;
 
+/** What is painted is seen in this colour. The mask itself is white. */
+const COLOUR = "#2563eb";
+
 const dialog = element("brush");
 const canvas = element("brush-canvas");
 const pen = canvas.getContext("2d");
@@ -21,9 +24,11 @@ export async function openBrush(image, mask) {
   canvas.width = Math.max(1, Math.round(picture.naturalWidth * scale));
   canvas.height = Math.max(1, Math.round(picture.naturalHeight * scale));
   element("brush-picture").src = image;
+  const shape = canvas.width / canvas.height;
+  element("brush-area").style.width = `min(100%, ${55 * shape}vh)`;
   if (mask !== null) {
     pen.drawImage(await loaded(mask), 0, 0, canvas.width, canvas.height);
-    paintWhite();
+    showWhite();
   }
   at = { x: canvas.width / 2, y: canvas.height / 2 };
   erase(false);
@@ -42,13 +47,21 @@ async function loaded(uri) {
   return picture;
 }
 
-/** Makes a mask in black and white one of white and nothing, as the brush paints. */
-function paintWhite() {
+/** Makes a mask in black and white what the brush paints: the colour, and nothing elsewhere. */
+function showWhite() {
   const all = pen.getImageData(0, 0, canvas.width, canvas.height);
   for (let i = 0; i < all.data.length; i += 4) {
     all.data[i + 3] = all.data[i] >= 128 && all.data[i + 3] >= 128 ? 255 : 0;
   }
   pen.putImageData(all, 0, 0);
+  fill("source-in", COLOUR);
+}
+
+function fill(mode, colour) {
+  pen.globalCompositeOperation = mode;
+  pen.fillStyle = colour;
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.globalCompositeOperation = "source-over";
 }
 
 /** The mask: white where it was painted, black elsewhere. Null if nothing was painted. */
@@ -57,9 +70,8 @@ function finished() {
   if (!painted) {
     return null;
   }
-  pen.globalCompositeOperation = "destination-over";
-  pen.fillStyle = "black";
-  pen.fillRect(0, 0, canvas.width, canvas.height);
+  fill("source-in", "white");
+  fill("destination-over", "black");
   return canvas.toDataURL("image/png");
 }
 
@@ -69,7 +81,7 @@ function radius() {
 
 function stroke(from, to) {
   pen.globalCompositeOperation = erases ? "destination-out" : "source-over";
-  pen.strokeStyle = "white";
+  pen.strokeStyle = COLOUR;
   pen.lineCap = "round";
   pen.lineWidth = radius() * 2;
   pen.beginPath();

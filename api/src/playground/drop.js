@@ -34,6 +34,7 @@ function notice(text, ...buttons) {
   const leave = button("Close", () => (element("notice").hidden = true), { className: "quiet" });
   element("notice").replaceChildren(make("p", { textContent: text }), make("div", { className: "row" }, ...buttons, leave));
   element("notice").hidden = false;
+  element("notice").scrollIntoView({ block: "nearest" });
 }
 
 export function hideNotice() {
@@ -89,7 +90,7 @@ export function watchDrops(fill, used) {
   });
   addEventListener("paste", (event) => {
     const file = pictureIn(event.clipboardData);
-    if (file !== undefined) {
+    if (file !== undefined && !event.clipboardData.types.includes("text/plain")) {
       event.preventDefault();
       take(file);
     }

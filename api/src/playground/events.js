@@ -50,7 +50,8 @@ export class Events {
         await nextKey();
         continue;
       } else if (answer !== null && answer.status !== 429 && answer.status < 500) {
-        this.close();
+        this.#closed = true;
+        removeEventListener("online", this.#now);
         this.#hear.refused(answer);
         return;
       }

@@ -19,6 +19,9 @@ const FIELDS = {
   app: "app",
 };
 
+/** How a member without a field is called. */
+const NAMES = { from: "Going on from a step" };
+
 const marked = new Set();
 
 /** Marks a field as wrong, and says why beside it. */
@@ -33,6 +36,7 @@ function mark(field, text) {
   }
   place.textContent = place.textContent === "" ? text : `${place.textContent} ${text}`;
   field.setAttribute("aria-invalid", "true");
+  field.setAttribute("aria-errormessage", id);
   const others = (field.getAttribute("aria-describedby") ?? "").split(" ").filter((one) => one !== "" && one !== id);
   field.setAttribute("aria-describedby", [id, ...others].join(" "));
   marked.add(field);
@@ -42,6 +46,7 @@ function unmark(field) {
   const id = `${field.id}-wrong`;
   document.getElementById(id)?.remove();
   field.removeAttribute("aria-invalid");
+  field.removeAttribute("aria-errormessage");
   const others = (field.getAttribute("aria-describedby") ?? "").split(" ").filter((one) => one !== id);
   others.length === 0 ? field.removeAttribute("aria-describedby")
                       : field.setAttribute("aria-describedby", others.join(" "));
@@ -52,16 +57,14 @@ export function clearFields() {
   marked.forEach(unmark);
 }
 
-/**
- * Shows each wrong field, and goes to the first of them. What has no field is returned, as sentences.
- */
+/** Shows each wrong field, and goes to the first of them. What has no field is returned, as sentences. */
 export function showFields(wrong) {
   clearFields();
   const rest = [];
   for (const { at, text } of wrong) {
     const field = document.getElementById(FIELDS[at[0]] ?? "");
     if (field === null || field.closest("[hidden]") !== null) {
-      rest.push(at.length === 0 ? text : `${at.join(".")}: ${text}`);
+      rest.push(at.length === 0 ? text : `${NAMES[at[0]] ?? at.join(".")}: ${text}`);
     } else {
       mark(field, text);
     }

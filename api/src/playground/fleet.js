@@ -1,7 +1,7 @@
 // The fleet: its apps and workers, how many jobs wait, and how fast they are made.
 
 import { appNews } from "/playground/apps.js";
-import { ask } from "/playground/key.js";
+import { ask, keyNews } from "/playground/key.js";
 import { element, make, time, write } from "/playground/parts.js";
 
 const EVERY = 15_000;
@@ -12,6 +12,8 @@ const SPAN = 5 * 60_000;
 let counts = [];
 let timer;
 let seen = false;
+/** Whether this key may not see the workers. */
+let refused = false;
 
 function rows(place, entries, columns) {
   place.replaceChildren(...entries.map((entry) =>
@@ -30,13 +32,17 @@ function showApps({ apps, status }) {
     `${one.native_width} × ${one.native_height}`,
     String(one.workers),
     String(one.waiting),
-    one.expected_wait === undefined ? "not known" : time(one.expected_wait),
+    one.expected_wait === undefined ? "not known" : one.expected_wait < 0.1 ? "none" : time(one.expected_wait),
   ]);
 }
 
 async function showWorkers() {
+  if (refused) {
+    return null;
+  }
   const answer = await ask("/v1/workers").catch(() => null);
   const body = answer?.ok ? await answer.json().catch(() => null) : null;
+  refused = answer?.status === 403;
   const workers = body?.workers ?? [];
   element("workers-part").hidden = workers.length === 0;
   write(element("workers-say"), body !== null
@@ -98,6 +104,7 @@ export function watchFleet() {
     write(element("waiting"), detail.apps === null ? "not known"
       : String(detail.apps.reduce((all, { waiting }) => all + waiting, 0)));
   });
+  keyNews.addEventListener("given", () => (refused = false));
   document.addEventListener("visibilitychange", round);
   new IntersectionObserver(([{ isIntersecting }]) => {
     seen = isIntersecting;

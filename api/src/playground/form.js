@@ -19,7 +19,10 @@ const PLAIN = [
 ];
 
 /** These members are what the page decides by itself. */
-const OWN = ["preview_every", "metadata"];
+const OWN = ["preview_every", "preview_source", "metadata"];
+
+/** A recipe writes every member out. These values are what a request without them means. */
+const USUAL = { guidance_rescale: 0, clip_skip: 0, prompt_syntax: "plain", long_prompt: false };
 
 const DRAFT = "glimpse-draft";
 
@@ -52,17 +55,25 @@ export function fill(request) {
   clearFields();
   const { app, prompt, loras = [], image, mask, strength, from, ...rest } = request;
   element("prompt").value = prompt ?? "";
-  choose(element("app"), app);
+  if ([...element("app").options].some((option) => option.value === app)) {
+    element("app").value = app;
+  }
   for (const [member, id] of PLAIN) {
     const field = element(id);
     const value = rest[member] ?? field.dataset.usual ?? "";
     field.tagName === "SELECT" ? choose(field, value) : (field.value = value);
     delete rest[member];
   }
+  showShape();
   fillLoras(loras);
-  fillInput({ image, mask, strength });
+  // A recipe names an input picture by its digest alone.
+  fillInput(typeof image === "string" ? { image, mask, strength } : {});
   OWN.forEach((member) => delete rest[member]);
-  others = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null));
+  if (from !== undefined) {
+    rest.from = from;
+  }
+  others = Object.fromEntries(Object.entries(rest).filter(
+    ([member, value]) => value !== null && value !== undefined && value !== USUAL[member]));
   keepDraft();
 }
 
@@ -76,16 +87,21 @@ function choose(list, value) {
 
 /** The members that no field shows. */
 export function otherMembers() {
-  return Object.keys(others);
+  return Object.entries(others);
 }
 
 export function removeOther(member) {
   delete others[member];
 }
 
+/** Says whether a size was typed. */
+export function showShape() {
+  element("shape").value = element("width").value === "" && element("height").value === "" ? "" : "typed";
+}
+
 /** Keeps what is typed, so that a reload does not lose it. */
 export function keepDraft() {
-  const draft = { prompt: element("prompt").value };
+  const draft = { app: element("app").value, prompt: element("prompt").value };
   PLAIN.forEach(([, id]) => (draft[id] = element(id).value));
   try {
     sessionStorage.setItem(DRAFT, JSON.stringify(draft));
@@ -99,8 +115,9 @@ export function restoreDraft() {
     const draft = JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}");
     for (const [id, value] of Object.entries(draft)) {
       const field = element(id);
-      field.tagName === "SELECT" ? choose(field, value) : (field.value = value);
+      field.tagName === "SELECT" ? choose(field, value || undefined) : (field.value = value);
     }
+    showShape();
   } catch {
     // As above.
   }

@@ -14,17 +14,27 @@ const urls = new Map();
 let chosen = [];
 let hear = {};
 
-/** Calls `open(record)` when a picture is opened, and `again(record)` for its settings. */
+/**
+ * Calls `open(record)` when a picture is opened, `again(record)` for its settings, and `dropped()` after pictures were
+ * deleted.
+ */
 export async function watchHistory(handlers) {
   hear = handlers;
-  records = await keptPictures();
-  show();
+  merge(await keptPictures());
 }
 
+/** Adds a picture. One that is there already stays where it is. */
 export async function addToHistory(record) {
-  records = [record, ...records.filter(({ id }) => id !== record.id)].sort((a, b) => b.at - a.at || a.index - b.index);
+  if (!(await picturesOf(record.job)).some(({ id }) => id === record.id)) {
+    merge([record]);
+    await keepPicture(record);
+  }
+}
+
+function merge(more) {
+  const known = new Set(records.map(({ id }) => id));
+  records = [...records, ...more.filter(({ id }) => !known.has(id))].sort((a, b) => b.at - a.at || a.index - b.index);
   show();
-  await keepPicture(record);
 }
 
 /** The pictures of a job. */
@@ -81,6 +91,7 @@ async function remove(record) {
   const next = element("history").children[Math.min(place, element("history").children.length - 1)];
   (next?.querySelector("button") ?? element("prompt")).focus();
   await dropPicture(record.id);
+  hear.dropped();
 }
 
 function toggle(record) {
@@ -113,5 +124,6 @@ element("clear-history").addEventListener("click", async () => {
     show();
     element("prompt").focus();
     await dropAllPictures();
+    hear.dropped();
   }
 });

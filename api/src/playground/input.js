@@ -73,7 +73,7 @@ function show() {
   element("unmask").hidden = mask === null;
   element("strength").placeholder = mask === null ? "0.3" : "1";
   element("input-says").textContent = mask === null
-    ? "The new picture begins with this one. A larger strength changes more of it."
+    ? "The new picture begins with this one, and has its size if no other is typed. A larger strength changes more."
     : "Only the white part of the mask is repainted.";
 }
 

@@ -3,6 +3,16 @@
 import { appNews } from "/playground/apps.js";
 import { giveKey, hasKey, keyNews } from "/playground/key.js";
 import { element, write } from "/playground/parts.js";
+import { complain } from "/playground/says.js";
+
+/** Leads to the field if a key is missing. Returns whether one is. */
+export function askForKey() {
+  const missing = !element("key-form").hidden;
+  if (missing) {
+    element("key").focus();
+  }
+  return missing;
+}
 
 export function watchKeys() {
   const [form, field] = [element("key-form"), element("key")];
@@ -25,6 +35,7 @@ export function watchKeys() {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (field.value.trim() !== "") {
+      complain("");
       giveKey(field.value);
       field.value = "";
       element("prompt").focus();

@@ -2,16 +2,19 @@
 
 import { hideActions, showPictures } from "/playground/actions.js";
 import { chosenApp, firstApps } from "/playground/apps.js";
-import { branched, goOnFrom, kept } from "/playground/branch.js";
+import { branched, forgettable, goOnByRecipe, goOnFrom, kept } from "/playground/branch.js";
 import { hideNotice, recipeOf } from "/playground/drop.js";
 import { clearFields, showFields } from "/playground/fields.js";
 import { written } from "/playground/form.js";
 import { keepRequest, keptRequest } from "/playground/gallery.js";
 import { addToHistory, picturesOf } from "/playground/history.js";
+import { fillInput } from "/playground/input.js";
 import { Job, nameInAddress } from "/playground/job.js";
-import { element, time } from "/playground/parts.js";
+import { askForKey } from "/playground/keys.js";
+import { disable, element, time } from "/playground/parts.js";
 import { bytesOf } from "/playground/pictures.js";
 import { fullBar, hideProgress, startAttempt, startClock, stepDone, stopClock } from "/playground/progress.js";
+import { waits, waitsNoMore } from "/playground/queue.js";
 import { stop } from "/playground/refusal.js";
 import { complain, tell, tellAgain, tellOffline } from "/playground/says.js";
 import { cover, showForming, showNothing, showPreview, showUnfinished, uncover } from "/playground/show.js";
@@ -55,7 +58,7 @@ export async function generate() {
     return;
   }
   if (request.app === "") {
-    complain("No worker serves a model now. Try again when one does.");
+    complain(askForKey() ? "This server wants a key first." : "No worker serves a model now. Try again when one does.");
     return;
   }
   const steps = request.num_inference_steps ?? 20;
@@ -75,6 +78,9 @@ export async function generate() {
 export async function reopen(id) {
   const known = await keptRequest(id);
   about = { request: known?.request ?? null, from: known?.from ?? null };
+  if (known?.request?.image !== undefined) {
+    fillInput(known.request);
+  }
   begin();
   prepare(false);
   tell("Finding the picture again.");
@@ -99,11 +105,7 @@ function begin() {
   job = new Job();
   hear(job);
   hideNotice();
-  const focused = document.activeElement === element("generate");
-  element("generate").disabled = true;
-  if (focused) {
-    element("status").focus({ preventScroll: true });
-  }
+  disable(element("generate"), element("status"));
 }
 
 /** An empty place for the picture that is to come. */
@@ -116,18 +118,21 @@ function prepare(fresh) {
   showForming(true);
   startClock(fresh);
   element("cancel").disabled = false;
+  if (document.activeElement === element("status")) {
+    element("cancel").focus({ preventScroll: true });
+  }
 }
 
 function end(text, left) {
-  const focused = ["cancel", "finish", "status"].map(element).includes(document.activeElement);
+  waitsNoMore();
   element("generate").disabled = false;
-  element("cancel").disabled = true;
-  element("finish").disabled = true;
+  disable(element("cancel"), element("status"));
+  disable(element("finish"), element("status"));
   showForming(false);
   settleStrip();
   stopClock(left);
   tell(text);
-  if (focused) {
+  if (document.activeElement === element("status")) {
     element("generate").focus({ preventScroll: true });
   }
 }
@@ -135,7 +140,7 @@ function end(text, left) {
 function refuse({ fields, text }) {
   const rest = showFields(fields);
   complain([text, ...rest].filter((one) => one !== "").join(" "));
-  tell(fields.length === 0 ? "Nothing was made." : "Nothing was made: look at what is marked in the form.");
+  tell(fields.length === rest.length ? "Nothing was made." : "Nothing was made: look at what is marked in the form.");
 }
 
 /** Shows what a job tells. */
@@ -153,13 +158,18 @@ function hear(mine) {
     tell("Sent. Waiting for a worker.");
     keepRequest({ id, at: Date.now(), ...about });
   });
-  on("refused", (refusal) => {
+  on("refused", async (refusal) => {
     element("generate").disabled = false;
     uncover();
-    refuse(refusal);
+    if (refusal.status === 404 && (await remembered())) {
+      generate();
+    } else {
+      refuse(refusal);
+    }
   });
-  on("queued", ({ position }) => tell(queued(position)));
+  on("queued", ({ position }) => waits(position));
   on("started", ({ attempt }) => {
+    waitsNoMore();
     startAttempt();
     tell(attempt === 1 ? "A worker makes the picture." : `Another worker makes the picture (attempt ${attempt}).`);
   });
@@ -187,7 +197,7 @@ function hear(mine) {
   on("found", () => tellAgain());
   on("asked", ({ to }) => {
     complain("");
-    element(to).disabled = true;
+    disable(element(to), element("status"));
     tell(to === "cancel" ? "Cancelling." : "Finishing: the picture as it is now is decoded.");
   });
   on("unasked", ({ to, text }) => {
@@ -197,17 +207,18 @@ function hear(mine) {
   });
 }
 
-const WHO = { operator: "An operator", disconnect: "The end of its connection" };
-
-function queued(position) {
-  const app = chosenApp();
-  const place = position === 0 ? "next" : `${position} before this one`;
-  if (app?.expected_wait === undefined) {
-    return `Queued: ${place}.`;
+/** A job to go on from is forgotten soon. Its picture, if it is in the history, may have the recipe. */
+async function remembered() {
+  const forgotten = forgettable();
+  const [picture] = forgotten === null ? [] : await picturesOf(forgotten);
+  const { recipe } = picture === undefined ? {} : await recipeOf(picture.blob);
+  if (recipe !== undefined) {
+    goOnByRecipe(recipe);
   }
-  const wait = (app.expected_wait * (position + 1)) / (app.waiting + 1);
-  return `Queued: ${place}. It begins in about ${time(Math.max(wait, 1))}.`;
+  return recipe !== undefined;
 }
+
+const WHO = { operator: "An operator", disconnect: "The end of its connection" };
 
 /** The server no longer knows a job: its pictures may be in the history. */
 async function gone(id, text) {
@@ -230,7 +241,11 @@ async function completed({ id }, { images, seed, seeds, timings, warnings = [], 
   try {
     const blobs = await Promise.all(images.map((image, index) => bytesOf(id, image, index)));
     const request = about.request ?? (await recipeOf(blobs[0])).request ?? null;
-    const complete = request && { ...request, ...(seeds === undefined ? { seed } : {}) };
+    const complete = request && {
+      ...request,
+      ...(seeds === undefined ? { seed } : {}),
+      ...(early === undefined ? {} : { finish_at_step: early }),
+    };
     about = { ...about, request: complete };
     const records = images.map(({ width, height }, index) => ({
       id: `${id}-${index}`, job: id, index, of: images.length, at, app: complete?.app, request: complete,
@@ -239,9 +254,8 @@ async function completed({ id }, { images, seed, seeds, timings, warnings = [], 
     leaveStrip();
     await showPictures(records);
     records.forEach(addToHistory);
-    fullBar();
     const took = timings === undefined ? "" : ` in ${time(timings.inference + timings.decode)}`;
-    end(`Done${took}.`, early === undefined ? "" : `Finished early, at step ${early + 1}`);
+    end(`Done${took}.`, early === undefined ? fullBar() : `Finished early, at step ${early + 1}`);
   } catch (error) {
     end("Done, but the picture cannot be shown.", "");
     complain(`The picture cannot be read: ${stop(error.message)} Load this page again to try it again.`);

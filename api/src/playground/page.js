@@ -5,9 +5,9 @@ import { appNews, sidesOf, watchApps } from "/playground/apps.js";
 import { goOnFrom, showChips } from "/playground/branch.js";
 import { recipeOf, watchDrops } from "/playground/drop.js";
 import { watchFleet } from "/playground/fleet.js";
-import { fill, keepDraft, restoreDraft, written } from "/playground/form.js";
+import { fill, keepDraft, restoreDraft, showShape, written } from "/playground/form.js";
 import { watchHistory } from "/playground/history.js";
-import { idInAddress } from "/playground/job.js";
+import { idInAddress, nameInAddress } from "/playground/job.js";
 import { watchKeys } from "/playground/keys.js";
 import { busy, cancel, finish, generate, reopen, showKept, shownJob } from "/playground/making.js";
 import { element } from "/playground/parts.js";
@@ -45,10 +45,14 @@ element("reuse").addEventListener("click", () => {
   element("seed").focus();
 });
 
-element("shape").addEventListener("change", ({ target }) => {
-  [element("width").value, element("height").value] = target.value === "" ? ["", ""] : sidesOf(Number(target.value));
-  keepDraft();
+element("shape").addEventListener("change", ({ target: { value } }) => {
+  if (value !== "typed") {
+    [element("width").value, element("height").value] = value === "" ? ["", ""] : sidesOf(Number(value));
+    keepDraft();
+  }
 });
+
+["width", "height"].forEach((side) => element(side).addEventListener("input", showShape));
 
 // ---- going on from a step, a recipe, a picture of the history
 
@@ -62,7 +66,8 @@ function goOn(step, steps) {
 /** Fills the form with the settings of a picture. A job is forgotten soon, so a branch goes on by its recipe. */
 async function again(record) {
   const recipe = record.from === null ? {} : await recipeOf(record.blob);
-  fill(recipe.request ?? record.request);
+  const { image, mask } = record.request;
+  fill(recipe.request === undefined ? record.request : { ...recipe.request, image, mask });
   goOnFrom(recipe.request === undefined ? record.from : null);
   complain("");
   if (!busy()) {
@@ -75,6 +80,21 @@ async function again(record) {
 async function open(record) {
   await showKept([record]);
   element("frame").scrollIntoView({ block: "nearest" });
+}
+
+/** A picture that was deleted does not come back when the page is loaded again. */
+function dropped() {
+  if (!busy()) {
+    nameInAddress(null);
+  }
+}
+
+/** Follows the job that the address names. */
+function follow() {
+  const id = idInAddress();
+  if (id !== null && !busy()) {
+    reopen(id);
+  }
 }
 
 function useRecipe(request) {
@@ -109,8 +129,6 @@ watchApps();
 watchFleet();
 watchStrip(goOn);
 watchDrops(useRecipe, () => element("input-part").scrollIntoView({ block: "nearest" }));
-watchHistory({ open, again });
-const begun = idInAddress();
-if (begun !== null) {
-  reopen(begun);
-}
+watchHistory({ open, again, dropped });
+follow();
+addEventListener("hashchange", follow);

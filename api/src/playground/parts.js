@@ -26,6 +26,15 @@ export function write(place, text) {
   }
 }
 
+/** Disables a button. If it has the focus, that goes to `instead`: otherwise a keyboard would lose its place. */
+export function disable(press, instead) {
+  const focused = document.activeElement === press;
+  press.disabled = true;
+  if (focused) {
+    instead.focus({ preventScroll: true });
+  }
+}
+
 /** A time for people. */
 export function time(seconds) {
   if (seconds < 10) {

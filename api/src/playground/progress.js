@@ -42,9 +42,11 @@ export function stopClock(text) {
   write(element("step"), text);
 }
 
+/** All steps are made, or as many as were wanted. Returns how many, in words. */
 export function fullBar() {
-  const bar = element("progress");
-  setProgress(bar.max, bar.max, "Done");
+  const text = steps === 0 ? "" : `Step ${steps} of ${steps}`;
+  setProgress(steps || 1, steps || 1, text || "Done");
+  return text;
 }
 
 export function hideProgress() {

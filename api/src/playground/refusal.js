@@ -24,6 +24,9 @@ function sentence({ loc, type, msg }) {
   if (loc.at(-1) === "prompt" && (type === "missing" || type === "string_too_short")) {
     return "Say what you want to see.";
   }
+  if (type === "extra_forbidden") {
+    return "This server does not know this setting.";
+  }
   return stop(msg.replace(/^Input should/, "This should").replace(/^(String|List) should/, "This should"));
 }
 

@@ -23,22 +23,32 @@ function shellQuoted(text) {
 }
 
 export function curl(request, seed, keyed) {
-  const { url, body } = call(request, seed);
+  const { url, body, waits } = call(request, seed);
   const json = JSON.stringify(body);
   const long = json.length > LONGEST_ARGUMENT;
+  const key = keyed ? ["-H 'Authorization: Bearer " + KEY + "'"] : [];
   const lines = [
     `curl -sS --fail-with-body ${shellQuoted(url)}`,
-    ...(keyed ? [`-H 'Authorization: Bearer ${KEY}'`] : []),
+    ...key,
     "-H 'Content-Type: application/json'",
     long ? "--data-binary @- <<'JSON'" : `--data-raw ${shellQuoted(json)}`,
   ];
-  return `${lines.join(" \\\n  ")}\n${long ? `${json}\nJSON\n` : ""}`;
+  const send = `${lines.join(" \\\n  ")}\n${long ? `${json}\nJSON\n` : ""}`;
+  if (waits) {
+    return send;
+  }
+  // The events end with the job; then its picture is there.
+  const get = (path) => [`curl -sS --fail-with-body "${url}/$job/${path}"`, ...key].join(" ");
+  return `job=$(${send.trimEnd()}${long ? "\n" : ""})
+job=$(printf '%s' "$job" | sed -E 's/.*"id":"([^"]+)".*/\\1/')
+${get("events")} > /dev/null
+${get("image")} -o glimpse.jpg
+`;
 }
 
-/** The request as a text in JSON inside a program: Python and JavaScript both read a quoted JSON string. */
-function inner(body) {
-  return JSON.stringify(JSON.stringify(body)).replace(/[\u007f-\uffff]/g, (letter) =>
-    `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`);
+/** The request for people to read. In JSON there are never three quotes in a row, so Python reads it as it is. */
+function pretty(body, indent) {
+  return JSON.stringify(body, null, 2).replaceAll("\n", `\n${indent}`);
 }
 
 export function python(request, seed, keyed) {
@@ -51,7 +61,7 @@ while (answer := ask(job_url))["status"] in ("queued", "running"):
 answer = answer.get("result") or sys.exit(answer.get("error", {}).get("message", answer["status"]))`;
   return `import ${waits ? "json" : "json, sys, time"}, urllib.request
 
-REQUEST = json.loads(${inner(body)})
+REQUEST = json.loads(r"""${pretty(body, "")}""")
 HEADERS = {"Content-Type": "application/json"${key}}
 
 
@@ -83,7 +93,7 @@ export function javascript(request, seed, keyed) {
   const answer = state.result;`;
   return `// node glimpse.mjs
 (async () => {
-  const request = JSON.parse(${inner(body)});
+  const request = ${pretty(body, "  ")};
   const headers = { "content-type": "application/json"${key} };
 
   async function ask(url, body) {
