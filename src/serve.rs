@@ -19,6 +19,7 @@ use glimpse_shared::{
 };
 use glimpse_worker::{
     config::{FleetConfig, ModelConfig},
+    recipes::{MetadataConfig, Recipes},
     runner::{Ended, Worker},
     starting,
 };
@@ -42,6 +43,8 @@ pub struct Args {
     fleet: FleetConfig,
     #[command(flatten)]
     results: ResultsConfig,
+    #[command(flatten)]
+    metadata: MetadataConfig,
     #[command(flatten)]
     pub log: LogConfig,
 }
@@ -130,7 +133,7 @@ async fn start(args: &mut Args) -> Result<(Listening, Worker, Option<Check>), Er
     glimpse_api::raise_connection_limit();
     let (loras, controlnets) = (args.model.loras()?, args.model.controlnets()?);
     args.api.results = args.results.open().await?;
-    let opened = starting::open(args.model.clone(), model).await?;
+    let opened = starting::open(args.model.clone(), model.clone()).await?;
     let (store, mut check): (SharedStore, _) = match redis {
         Some(redis) => {
             let check = redis.check(Process::Both).await?;
@@ -145,6 +148,7 @@ async fn start(args: &mut Args) -> Result<(Listening, Worker, Option<Check>), Er
         loaded = opened.load() => loaded?,
         unfit = failed(&mut check) => return Err(unfit.into()),
     };
+    let recipes = Recipes::new(Some(app.clone()), &model, offers.identity.clone(), &args.metadata);
     let worker = Worker {
         store,
         app,
@@ -154,6 +158,7 @@ async fn start(args: &mut Args) -> Result<(Listening, Worker, Option<Check>), Er
         loras,
         controlnets,
         results: args.api.results.clone(),
+        recipes: Some(Arc::new(recipes)),
         checkpoint_every: args.fleet.checkpoint_every,
         drain_grace: args.fleet.drain_grace(),
         work: metrics.work,

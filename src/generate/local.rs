@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use glimpse_shared::{
     metrics::StageSeconds,
-    request::{Defaults, ImageRequest, ImageSpec, LoraSource, Offer, PreviewSource, Unknown},
+    request::{Defaults, ImageSpec, LoraSource, Offer, PreviewSource, Unknown},
 };
 use glimpse_worker::{
     checkpoints::Checkpoints,
@@ -13,12 +13,13 @@ use glimpse_worker::{
     loras::{Downloaded, Loras},
     outbox::Outbox,
     pipeline::{self, PipelineError},
+    recipes::{JobRecipe, MetadataConfig, Recipes},
     reporter, request, runner,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{failure::Failure, made::Made, output::PreviewDir, progress::Progress};
+use super::{failure::Failure, from::Wanted, made::Made, output::PreviewDir, progress::Progress};
 use crate::model;
 
 /// Validates the request as the API does, and generates its pictures.
@@ -26,19 +27,27 @@ use crate::model;
 /// # Errors
 /// [`Failure::BadInput`] for a wrong request or model, [`Failure::Job`] if the pipeline fails.
 pub async fn make(
-    config: &ModelConfig,
-    request: &ImageRequest,
+    (config, metadata): (&ModelConfig, &MetadataConfig),
+    request: &Map<String, Value>,
+    wanted: &Wanted,
     progress: &Progress,
     previews: Option<&PreviewDir>,
 ) -> Result<Made, Failure> {
     let loras = config.loras().map_err(Failure::BadInput)?;
     let controlnets = config.controlnets().map_err(Failure::BadInput)?;
     let path = model::or_demo(config.model.clone()).map_err(Failure::BadInput)?;
-    let loading = config.clone();
+    let (loading, named) = (config.clone(), path.clone());
     let (engine, offers) = Engine::start(move || loading.load(&path))
         .await
         .map_err(|error| Failure::BadInput(error.to_string()))?;
     let spec = check(request, &offers, &loras)?;
+    let recipes = Arc::new(Recipes::new(None, &named, offers.identity.clone(), metadata));
+    let recipe = JobRecipe::new(&recipes, &spec);
+    if wanted.model.is_some() {
+        let known = recipes.clone();
+        let here = tokio::task::spawn_blocking(move || known.waited_model()).await;
+        wanted.check_model(&here.map_err(Failure::unforeseen)?)?;
+    }
     let downloaded = match loras.download(&spec, controlnets.as_ref()) {
         Some(download) => download.await.map_err(|error| match error {
             _ if error.is_bad() => Failure::BadInput(error.to_string()),
@@ -60,8 +69,18 @@ pub async fn make(
     // The files stay until the pictures are made.
     let downloaded = Arc::new(downloaded);
     let files = downloaded.clone();
+    let (of_inputs, of_picture) = (recipe.clone(), wanted.clone());
     engine.order(Order {
-        prepare: Box::new(move || request::inputs(&asked, &loras, &files, controlnets.as_ref())),
+        prepare: Box::new(move || {
+            let inputs = request::inputs(&asked, &loras, &files, controlnets.as_ref())?;
+            of_inputs.iter().for_each(|recipe| recipe.begin(&inputs.loras));
+            for lora in inputs.loras.iter().filter(|lora| of_picture.has_lora(&lora.name)) {
+                let sha256 = recipes.waited_lora(&lora.path).unwrap_or_default();
+                let same = of_picture.check_lora(&lora.name, &sha256);
+                same.map_err(|error| PipelineError::bad("loras", error.to_string()))?;
+            }
+            Ok(inputs)
+        }),
         resume: None,
         checkpoints: Checkpoints::never(),
         last_step: Box::new(|| ()),
@@ -93,17 +112,20 @@ pub async fn make(
         | PipelineError::Device { .. }
         | PipelineError::Interrupted => Failure::Job(error.to_string()),
     })?;
-    let encoded = made.pictures.iter().map(|picture| {
-        let image = reporter::encode_final(picture, spec.output_format()).map_err(Failure::unforeseen)?;
-        image.decode().ok_or_else(|| Failure::unforeseen("the picture is not a data URI"))
+    let of_pictures = spec.clone();
+    // No client waits here: the digests are waited for.
+    let pictures = tokio::task::spawn_blocking(move || {
+        recipe.iter().for_each(JobRecipe::wait);
+        let encode = |(index, picture): (usize, &pipeline::Rgb)| {
+            let metadata = recipe.as_ref().map(|recipe| recipe.metadata(&of_pictures, index));
+            let encoded = reporter::encode_final(picture, of_pictures.output_format(), metadata.as_ref());
+            encoded.map(|encoded| encoded.bytes.into())
+        };
+        made.pictures.iter().enumerate().map(encode).collect::<Result<Vec<Vec<u8>>, _>>()
     });
+    let encoded = pictures.await.map_err(Failure::unforeseen)?.map_err(Failure::unforeseen)?;
     let warnings = made.warnings.iter().map(reporter::warning).collect();
-    Ok(Made {
-        encoded: encoded.collect::<Result<_, _>>()?,
-        seed: spec.seed(),
-        seeds: spec.seeds().to_vec(),
-        warnings,
-    })
+    Ok(Made { encoded, seed: spec.seed(), seeds: spec.seeds().to_vec(), warnings })
 }
 
 fn write_preview(
@@ -117,7 +139,7 @@ fn write_preview(
 }
 
 fn check(
-    request: &ImageRequest,
+    request: &Map<String, Value>,
     offers: &pipeline::Description,
     loras: &Loras,
 ) -> Result<ImageSpec, Failure> {
@@ -129,9 +151,6 @@ fn check(
         lora_sources: loras.sources(),
         controlnet_hub: loras.sources().contains(&LoraSource::Hub),
     };
-    let Value::Object(body) = serde_json::to_value(request).map_err(Failure::unforeseen)? else {
-        return Err(Failure::unforeseen("the request is not a JSON object"));
-    };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Denoised };
-    ImageSpec::check(body, &offer, defaults).map_err(|errors| Failure::fields(&errors))
+    ImageSpec::check(request.clone(), &offer, defaults).map_err(|errors| Failure::fields(&errors))
 }

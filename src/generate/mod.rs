@@ -1,6 +1,7 @@
 //! `glimpse generate`: generates pictures from the command line.
 
 mod failure;
+mod from;
 mod input;
 mod local;
 mod made;
@@ -19,10 +20,11 @@ use glimpse_shared::{
     shutdown::{self, Shutdown},
     telemetry::{self, LogConfig, LogFormat},
 };
-use glimpse_worker::config::ModelConfig;
-use serde_json::Value;
+use glimpse_worker::{config::ModelConfig, recipes::MetadataConfig};
+use serde_json::{Map, Value};
 
 pub use failure::Failure;
+use from::{From, Wanted};
 use input::{ControlNetArg, EmbeddingArg, LoraArg};
 use made::Made;
 use output::{Output, PreviewDir};
@@ -38,7 +40,12 @@ pub use say::say;
 )]
 pub struct Args {
     /// The prompt; `-` reads it from standard input.
-    prompt: String,
+    #[arg(required_unless_present = "from")]
+    prompt: Option<String>,
+    /// A picture to make again, by the recipe that it carries (PNG, JPEG or WebP). Other flags say what shall be
+    /// different.
+    #[arg(long, value_name = "PICTURE")]
+    from: Option<PathBuf>,
     /// The file to write; its extension (.jpg, .png or .webp) selects the format. Several pictures are numbered:
     /// `fox-1.png`, `fox-2.png`. `-` is standard output.
     #[arg(short, long, value_name = "FILE")]
@@ -168,6 +175,8 @@ pub struct Args {
     app: Option<App>,
     #[command(flatten)]
     model: ModelConfig,
+    #[command(flatten)]
+    metadata: MetadataConfig,
     /// What to log on standard error: a level, or `target=level,…` as in tracing's EnvFilter.
     #[arg(long, env = "GLIMPSE_LOG", default_value = "warn", value_parser = telemetry::filter)]
     log: String,
@@ -237,14 +246,16 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
             Some(word) if word.as_os_str() == ALPHA => Some(ALPHA.to_owned()),
             file => picture("mask", file)?,
         };
-        Ok((input::prompt(args.prompt)?, image, mask, controlnets))
+        let from = args.from.map(From::read).transpose()?;
+        Ok((args.prompt.map(input::prompt).transpose()?, from, image, mask, controlnets))
     });
-    let (prompt, image, mask, controlnets) = tokio::select! {
+    let (prompt, from, image, mask, controlnets) = tokio::select! {
         read = read => read.map_err(Failure::unforeseen)??,
         signal = shutdown.requested() => return Err(Failure::Interrupted(signal)),
     };
+    let has_prompt = prompt.is_some();
     let request = ImageRequest {
-        prompt,
+        prompt: prompt.unwrap_or_default(),
         negative_prompt: args.negative_prompt,
         num_inference_steps: args.steps,
         width: args.width,
@@ -277,21 +288,39 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         preview_every: args.preview_every,
         preview_source: args.preview_source,
         output_format: Some(output.format()),
+        metadata: args.metadata.no_metadata.then_some(false),
+    };
+    let mut flags = members(&request)?;
+    if !has_prompt {
+        flags.remove("prompt");
+    }
+    let index = from.as_ref().and_then(|from| from.index(&flags));
+    let has_loras = flags.contains_key("loras");
+    let (request, wanted) = match &from {
+        Some(from) => from.request(flags)?,
+        None => (flags, Wanted::default()),
     };
     let progress = Progress::new();
     let made = match &args.server {
         Some(server) => {
             let server = remote::Server::new(server, args.key.as_deref())?;
-            remote::make(server, args.app, &request, &progress, previews.as_ref(), shutdown).await
+            if let Some(from) = &from {
+                server.check_recipe(from, args.app.is_some(), has_loras).await?;
+            }
+            let app = args.app.or_else(|| from.as_ref().and_then(From::app));
+            remote::make(server, app, &request, &progress, previews.as_ref(), shutdown).await
         }
         None => tokio::select! {
-            made = local::make(&args.model, &request, &progress, previews.as_ref()) => made,
+            made = local::make((&args.model, &args.metadata), &request, &wanted, &progress, previews.as_ref()) => made,
             // The pipeline's thread ends with the process.
             signal = shutdown.requested() => Err(Failure::Interrupted(signal)),
         },
     };
     progress.end();
-    let Made { encoded, seed, seeds, warnings } = made?;
+    let Made { mut encoded, seed, seeds, warnings } = made?;
+    if let Some(index) = index.filter(|index| *index < encoded.len()) {
+        encoded = vec![encoded.swap_remove(index)];
+    }
     let places = output.write(&encoded)?;
     for warning in warnings {
         say(format_args!("glimpse: warning: {}", warning.message));
@@ -301,4 +330,12 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         say(format_args!("{place} (seed {seed})"));
     }
     Ok(())
+}
+
+/// The members of a request that flags give.
+fn members(request: &ImageRequest) -> Result<Map<String, Value>, Failure> {
+    match serde_json::to_value(request).map_err(Failure::unforeseen)? {
+        Value::Object(members) => Ok(members),
+        _ => Err(Failure::unforeseen("the request is not a JSON object")),
+    }
 }

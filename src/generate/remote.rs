@@ -8,7 +8,6 @@ use glimpse_shared::{
     environment,
     event::{Event, Image, Warning},
     id::App,
-    request::ImageRequest,
     retry::Waits,
     shutdown::Shutdown,
 };
@@ -16,10 +15,11 @@ use reqwest::{
     Client, Response, StatusCode,
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     failure::{Failure, at},
+    from::From,
     made::Made,
     output::PreviewDir,
     progress::Progress,
@@ -38,7 +38,7 @@ const RESUME_WAITS: (Duration, Duration) = (Duration::from_millis(400), Duration
 pub async fn make(
     server: Server,
     app: Option<App>,
-    request: &ImageRequest,
+    request: &Map<String, Value>,
     progress: &Progress,
     previews: Option<&PreviewDir>,
     shutdown: &Shutdown,
@@ -64,7 +64,8 @@ pub async fn make(
         }
     };
     tracing::info!(%job, %app, "submitted");
-    let steps = request.num_inference_steps.and_then(|steps| u32::try_from(steps).ok()).unwrap_or(20);
+    let steps = request.get("num_inference_steps").and_then(Value::as_u64);
+    let steps = steps.and_then(|steps| u32::try_from(steps).ok()).unwrap_or(20);
     tokio::select! {
         made = server.follow(&job, steps, progress, previews) => made,
         signal = shutdown.requested() => {
@@ -185,7 +186,34 @@ impl Server {
         }
     }
 
-    async fn submit(&self, app: &App, request: &ImageRequest) -> Result<String, Failure> {
+    /// Asks the server what of a picture's recipe it does not have. A server of an earlier release cannot say.
+    ///
+    /// # Errors
+    /// If something is missing that no flag replaces: `has_app` and `has_loras` say for what there are flags.
+    pub async fn check_recipe(&self, from: &From, has_app: bool, has_loras: bool) -> Result<(), Failure> {
+        let post = self.client.post(format!("{}/v1/recipe", self.url));
+        let response = self.send(post.body(from.bytes().clone())).await?;
+        if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+            return Ok(());
+        }
+        let answer = self.json(response).await?;
+        let missing = answer["missing"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_missing = |part: &&Value| match part["what"].as_str() {
+            Some("app") => !has_app,
+            Some("lora") => !has_loras,
+            Some("model") => true,
+            // Pictures are checked here, and settings of other programs are said.
+            _ => false,
+        };
+        let messages: Vec<_> =
+            missing.iter().filter(is_missing).filter_map(|part| part["message"].as_str()).collect();
+        if messages.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::BadInput(format!("--from: {}", messages.join("; "))))
+    }
+
+    async fn submit(&self, app: &App, request: &Map<String, Value>) -> Result<String, Failure> {
         let mut body = json!(request);
         body["app"] = json!(app);
         // The answer may be lost: with this key a second submit returns the same job.

@@ -31,6 +31,8 @@ mod openapi;
 #[cfg(test)]
 mod pictures;
 #[cfg(test)]
+mod recipes;
+#[cfg(test)]
 mod results;
 #[cfg(test)]
 mod sdk;

@@ -22,6 +22,7 @@ use glimpse_worker::{
     engine::Engine,
     health,
     pipeline::Description,
+    recipes::{MetadataConfig, Recipes},
     runner::{Ended, Worker},
     starting::{self, Opened},
 };
@@ -39,6 +40,8 @@ struct Cli {
     fleet: FleetConfig,
     #[command(flatten)]
     results: ResultsConfig,
+    #[command(flatten)]
+    metadata: MetadataConfig,
     /// The address to serve `/health/live`, `/health/ready` and `/metrics` on. [default: none]
     #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -116,10 +119,11 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
             }
         });
     }
-    let opened = starting::open(cli.model.clone(), model).await?;
+    let opened = starting::open(cli.model.clone(), model.clone()).await?;
     let check = store.check(Process::Worker).await?;
     let store: SharedStore = store;
     let (engine, offers) = load(opened, check).await?;
+    let recipes = Recipes::new(Some(app.clone()), &model, offers.identity.clone(), &cli.metadata);
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     Ok(Worker {
         store,
@@ -130,6 +134,7 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
         loras,
         controlnets,
         results,
+        recipes: Some(Arc::new(recipes)),
         checkpoint_every: cli.fleet.checkpoint_every,
         drain_grace: cli.fleet.drain_grace(),
         work: metrics.work,

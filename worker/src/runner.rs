@@ -25,6 +25,7 @@ use crate::{
     loras::{Downloaded, LoraError, Loras},
     outbox::Outbox,
     pipeline::{Description, PipelineError, PreviewKind, StepProgress},
+    recipes::{JobRecipe, Recipes},
     registration,
     reporter::{self, End},
     request,
@@ -50,6 +51,8 @@ pub struct Worker {
     pub controlnets: Option<ControlNetDir>,
     /// Where finished pictures are kept; `None`: inside the events.
     pub results: Option<Results>,
+    /// The recipes of its pictures; `None`: they carry none, and the fleet does not learn its model's name.
+    pub recipes: Option<Arc<Recipes>>,
     /// The interval of checkpoints; 0 for none.
     pub checkpoint_every: Duration,
     /// How long the current job may continue after the drain has started.
@@ -68,7 +71,8 @@ impl Worker {
 
         let (loras, controlnets) = (&self.loras, self.controlnets.as_ref());
         let (id, app, results) = (self.id.clone(), self.app.clone(), self.results.as_ref());
-        let record = registration::record(id, app, &self.offers, loras, controlnets, results);
+        let mut record = registration::record(id, app, &self.offers, loras, controlnets, results);
+        record.model = self.recipes.as_deref().map(Recipes::model);
         tokio::select! {
             biased;
             // The store may be unavailable for a long time. A drain before the registration has no job to finish.
@@ -83,7 +87,8 @@ impl Worker {
 
         let claims = Claims::new(self.store.clone(), self.engine.clone(), record.clone());
         let (store, engine) = (self.store.clone(), self.engine.clone());
-        let heartbeats = registration::send_heartbeats(store, engine, record, in_hand.clone());
+        let heartbeats =
+            registration::send_heartbeats(store, engine, record, in_hand.clone(), self.recipes.clone());
         let registered = tokio::spawn(heartbeats);
         let canceller = tokio::spawn(stop_on_cancel(cancellations, in_hand.clone()));
         self.run_jobs(claims, &in_hand).await;
@@ -132,10 +137,14 @@ impl Worker {
         let (resume, subscribed, messages) = (lease.checkpoint.clone(), checkpoints.clone(), outbox.clone());
         let stops = stopped.clone();
         let (steps, stages) = (self.work.clone(), self.work.stages.clone());
+        let recipe = self.recipes.as_ref().and_then(|recipes| JobRecipe::new(recipes, &spec));
+        let recipe_of_inputs = recipe.clone();
         let order = move |loras: Arc<Downloaded>| Order {
             prepare: Box::new(move || {
                 begins.reach(Stage::Running);
-                request::inputs(&asked, &folder, &loras, controlnets.as_ref())
+                let inputs = request::inputs(&asked, &folder, &loras, controlnets.as_ref())?;
+                recipe_of_inputs.iter().for_each(|recipe| recipe.begin(&inputs.loras));
+                Ok(inputs)
             }),
             resume,
             checkpoints: subscribed,
@@ -160,6 +169,7 @@ impl Worker {
             stopped,
             done: end,
             results: self.results.clone(),
+            recipe,
             loras: Arc::default(),
         };
         let ahead = match download {
@@ -178,7 +188,7 @@ impl Worker {
                     }
                     Ok(Err(error)) => {
                         let end = End::Failed(error.into());
-                        return reporter::settle(job.held, &job.outbox, end, false, None).await;
+                        return reporter::settle(job.held, &job.outbox, end, false, None, None).await;
                     }
                     Err(reason) => return reporter::stopped(job.held, reason).await,
                 }
@@ -200,6 +210,7 @@ struct Started {
     stopped: watch::Receiver<Option<Stop>>,
     done: oneshot::Receiver<Result<Made, PipelineError>>,
     results: Option<Results>,
+    recipe: Option<JobRecipe>,
     /// The files stay while the pipeline may read them.
     loras: Arc<Downloaded>,
 }
@@ -223,7 +234,7 @@ async fn downloaded(
 
 /// Reports a job until it is settled and the pipeline is done with it.
 async fn see_through(job: Started, seat: Seat, in_hand: InHand) {
-    let Started { mut held, outbox, mut stopped, mut done, results, loras: _loras } = job;
+    let Started { mut held, outbox, mut stopped, mut done, results, recipe, loras: _loras } = job;
     match reporter::previews(&mut held, &outbox, &mut stopped, &mut done).await {
         Ok(end) => {
             if end.is_device_fault() {
@@ -233,7 +244,8 @@ async fn see_through(job: Started, seat: Seat, in_hand: InHand) {
             if let End::Made(_) = end {
                 seat.made();
             }
-            reporter::settle(held, &outbox, end, seat.has_begun(), results.as_ref()).await;
+            let (results, recipe) = (results.as_ref(), recipe.as_ref());
+            reporter::settle(held, &outbox, end, seat.has_begun(), results, recipe).await;
         }
         Err(reason) => {
             reporter::stopped(held, reason).await;

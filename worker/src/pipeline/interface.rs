@@ -1,6 +1,8 @@
 //! The interface between the service and a pipeline.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
+
+use serde_json::{Map, Value};
 
 use super::error::PipelineError;
 use super::inputs::Inputs;
@@ -64,6 +66,17 @@ pub struct Description {
     pub refines: bool,
     /// The device, for messages.
     pub device: String,
+    /// What a picture's recipe says of the model.
+    pub identity: Identity,
+}
+
+/// What a picture's recipe says of a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The files with the UNet's weights; none if they are random.
+    pub files: Vec<PathBuf>,
+    /// The configuration of the model's own sampler, as `scheduler_config.json` has it.
+    pub scheduler: Map<String, Value>,
 }
 
 impl Description {

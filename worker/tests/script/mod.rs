@@ -209,6 +209,7 @@ fn offers() -> Description {
         required: glimpse_worker::pipeline::RequiredInput::Nothing,
         refines: false,
         device: "script".to_owned(),
+        identity: Default::default(),
     }
 }
 
@@ -357,6 +358,7 @@ pub fn run_counting(
         loras,
         controlnets: None,
         results,
+        recipes: None,
         checkpoint_every,
         drain_grace,
         work,
