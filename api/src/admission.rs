@@ -172,11 +172,12 @@ impl Roster {
         let records = || self.of(&app).map(|worker| &worker.record);
         let takes = |worker: &&SeenWorker| is_alive(worker, self.now);
         let idle = self.of(&app).filter(takes).filter(|worker| worker.record.state == WorkerState::Idle);
+        let lists_all_loras = records().all(|record| record.loras.len() < MAX_LISTED_LORAS);
         Some(Offered {
             offer: offered(self.of(&app))?,
             features: records().flat_map(|record| record.features.iter().cloned()).collect(),
             loras: records().flat_map(|record| record.loras.iter().cloned()).collect(),
-            lists_all_loras: records().all(|record| record.loras.len() < MAX_LISTED_LORAS),
+            lists_all_loras,
             models: each_once(records().filter_map(|record| record.model.clone())),
             workers: self.takers(&app, &Needs::default()),
             idle: idle.count(),

@@ -1,10 +1,6 @@
 //! `--from PICTURE`: a picture's recipe as the request, with what other flags say instead.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io::Read, path::PathBuf};
 
 use bytes::Bytes;
 use glimpse_shared::{
@@ -30,7 +26,7 @@ const LISTS: [&str; 2] = ["sigmas", "timesteps"];
 const SHAPES: [&str; 3] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"];
 
 /// A picture to make again.
-pub struct From {
+pub struct RecipeFile {
     path: PathBuf,
     bytes: Bytes,
     recipe: Recipe,
@@ -47,7 +43,7 @@ pub struct Wanted {
     pub loras: Vec<(String, String)>,
 }
 
-impl From {
+impl RecipeFile {
     /// Reads the recipe of a file.
     ///
     /// # Errors
@@ -99,12 +95,6 @@ impl From {
             if flags.contains_key(member) {
                 replaced.iter().for_each(|other| drop(request.remove(*other)));
             }
-        }
-        let kept_seed = flags.contains_key("num_images") && !flags.contains_key("seed");
-        if let Some(first) =
-            self.recipe.request.get("seeds").and_then(|seeds| seeds.get(0)).filter(|_| kept_seed)
-        {
-            request.insert("seed".to_owned(), first.clone());
         }
         let has_loras = flags.contains_key("loras");
         sampler(&mut request, &mut flags);

@@ -69,14 +69,14 @@ pub async fn make(
     // The files stay until the pictures are made.
     let downloaded = Arc::new(downloaded);
     let files = downloaded.clone();
-    let (of_inputs, of_picture) = (recipe.clone(), wanted.clone());
+    let (of_inputs, of_recipe) = (recipe.clone(), wanted.clone());
     engine.order(Order {
         prepare: Box::new(move || {
             let inputs = request::inputs(&asked, &loras, &files, controlnets.as_ref())?;
             of_inputs.iter().for_each(|recipe| recipe.begin(&inputs.loras));
-            for lora in inputs.loras.iter().filter(|lora| of_picture.has_lora(&lora.name)) {
+            for lora in inputs.loras.iter().filter(|lora| of_recipe.has_lora(&lora.name)) {
                 let sha256 = recipes.waited_lora(&lora.path).unwrap_or_default();
-                let same = of_picture.check_lora(&lora.name, &sha256);
+                let same = of_recipe.check_lora(&lora.name, &sha256);
                 same.map_err(|error| PipelineError::bad("loras", error.to_string()))?;
             }
             Ok(inputs)

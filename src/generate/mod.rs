@@ -24,7 +24,7 @@ use glimpse_worker::{config::ModelConfig, recipes::MetadataConfig};
 use serde_json::{Map, Value};
 
 pub use failure::Failure;
-use from::{From, Wanted};
+use from::{RecipeFile, Wanted};
 use input::{ControlNetArg, EmbeddingArg, LoraArg};
 use made::Made;
 use output::{Output, PreviewDir};
@@ -246,7 +246,7 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
             Some(word) if word.as_os_str() == ALPHA => Some(ALPHA.to_owned()),
             file => picture("mask", file)?,
         };
-        let from = args.from.map(From::read).transpose()?;
+        let from = args.from.map(RecipeFile::read).transpose()?;
         Ok((args.prompt.map(input::prompt).transpose()?, from, image, mask, controlnets))
     });
     let (prompt, from, image, mask, controlnets) = tokio::select! {
@@ -307,7 +307,7 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
             if let Some(from) = &from {
                 server.check_recipe(from, args.app.is_some(), has_loras).await?;
             }
-            let app = args.app.or_else(|| from.as_ref().and_then(From::app));
+            let app = args.app.or_else(|| from.as_ref().and_then(RecipeFile::app));
             remote::make(server, app, &request, &progress, previews.as_ref(), shutdown).await
         }
         None => tokio::select! {

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     failure::{Failure, at},
-    from::From,
+    from::RecipeFile,
     made::Made,
     output::PreviewDir,
     progress::Progress,
@@ -190,7 +190,12 @@ impl Server {
     ///
     /// # Errors
     /// If something is missing that no flag replaces: `has_app` and `has_loras` say for what there are flags.
-    pub async fn check_recipe(&self, from: &From, has_app: bool, has_loras: bool) -> Result<(), Failure> {
+    pub async fn check_recipe(
+        &self,
+        from: &RecipeFile,
+        has_app: bool,
+        has_loras: bool,
+    ) -> Result<(), Failure> {
         let post = self.client.post(format!("{}/v1/recipe", self.url));
         let response = self.send(post.body(from.bytes().clone())).await?;
         if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {

@@ -120,6 +120,15 @@ impl Recipe {
         }
     }
 
+    /// The recipe of the picture of one seed alone, of a request with a seed for each picture: it is the same picture.
+    #[must_use]
+    pub fn of_seed(mut self, seed: u64) -> Self {
+        self.request.remove("seeds");
+        self.request.extend([("seed".to_owned(), seed.into()), ("num_images".to_owned(), 1.into())]);
+        self.index = None;
+        self
+    }
+
     /// Writes the settings of the sampler that the request left to the model; `own` is the model's configuration.
     #[must_use]
     pub fn with_sampler(mut self, own: &Map<String, Value>) -> Self {

@@ -20,7 +20,7 @@ pub(super) fn write(recipe: &Recipe) -> String {
     put("Sampler", sampler.as_ref().map(|name| name.sampler.clone()));
     put("Schedule type", sampler.map(|name| name.schedule.to_owned()));
     put("CFG scale", number("guidance_scale"));
-    put("Seed", seed(recipe));
+    put("Seed", number("seed"));
     put("Size", number("width").zip(number("height")).map(|(width, height)| format!("{width}x{height}")));
     if let Some(model) = &recipe.model {
         put("Model hash", model.sha256.as_ref().and_then(|hash| hash.get(..MODEL_DIGITS)).map(str::to_owned));
@@ -32,7 +32,7 @@ pub(super) fn write(recipe: &Recipe) -> String {
     put("Hires upscale", of_hires("scale"));
     put("Hires steps", of_hires("steps"));
     // One seed for all of them: this is the number of the picture.
-    if let (Some(index), true) = (recipe.index, request.contains_key("seed")) {
+    if let Some(index) = recipe.index {
         put("Batch size", number("num_images"));
         put("Batch pos", Some(index.to_string()));
     }
@@ -59,13 +59,6 @@ fn steps(recipe: &Recipe) -> Option<String> {
     length("timesteps")
         .or(length("sigmas").map(|levels| levels.saturating_sub(1)))
         .map(|steps| steps.to_string())
-}
-
-/// The seed that gives this picture.
-fn seed(recipe: &Recipe) -> Option<String> {
-    let index = recipe.index.unwrap_or(0) as usize;
-    let own = recipe.request.get("seeds").and_then(|seeds| seeds.get(index));
-    own.or_else(|| recipe.request.get("seed")).map(Value::to_string)
 }
 
 /// The name of a LoRA in a prompt of that web UI: its file without folder and ending.

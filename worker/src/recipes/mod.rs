@@ -88,13 +88,16 @@ impl Recipes {
             let FileDigest { sha256, autov3 } = self.digests.known(std::slice::from_ref(&lora.file))?;
             Some(LoraRecipe { path: lora.path.clone(), sha256, autov3 })
         });
-        Recipe {
+        let mut recipe = Recipe {
             index: (spec.num_images() > 1).then_some(index),
             model: Some(self.model()),
             loras: known.collect(),
             ..Recipe::of(self.app.clone(), spec, InputPictures::Digests)
-                .with_sampler(&self.identity.scheduler)
+        };
+        if let Some(seed) = spec.seeds().get(index as usize) {
+            recipe = recipe.of_seed(*seed);
         }
+        recipe.with_sampler(&self.identity.scheduler)
     }
 }
 
