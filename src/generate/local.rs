@@ -61,7 +61,7 @@ pub async fn make(
     let (steps_done, mut progressed) = mpsc::unbounded_channel();
     let outbox = Arc::new(Outbox::default());
     let asked = spec.clone();
-    let (of_step, wanted) = (spec.clone(), previews.is_some());
+    let (of_step, shown) = (spec.clone(), previews.is_some());
     let source = match spec.preview_source() {
         PreviewSource::Latents => pipeline::PreviewKind::Latents,
         PreviewSource::Denoised => pipeline::PreviewKind::Denoised,
@@ -87,7 +87,7 @@ pub async fn make(
         observer: Box::new(move |at| {
             // The receiver lives as long as this function.
             let _ = steps_done.send(at);
-            (wanted && of_step.has_preview_after(runner::index(at))).then_some(source)
+            (shown && of_step.has_preview_after(runner::index(at))).then_some(source)
         }),
         stop: stopped,
         outbox: outbox.clone(),
