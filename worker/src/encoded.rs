@@ -214,7 +214,9 @@ mod tests {
     fn a_recipe_that_is_too_long_is_left_out() {
         let mut long = recipe(&"狐".repeat(10_000));
         assert!(!Metadata::of(&long).is_cut());
-        long.request.insert("negative_prompt".to_owned(), "🦊".repeat(10_000).into());
+        for field in ["prompt", "negative_prompt"] {
+            long.request.insert(field.to_owned(), "🦊".repeat(10_000).into());
+        }
         let metadata = Metadata::of(&long);
         assert!(metadata.is_cut() && metadata.xmp().is_none() && metadata.exif().is_none());
         for format in [OutputFormat::Png, OutputFormat::Jpeg, OutputFormat::Webp] {

@@ -6,6 +6,7 @@ use utoipa::openapi::{
     Content, ObjectBuilder, RefOr, Required, Schema,
     path::{Operation, OperationBuilder, ParameterBuilder, ParameterIn},
     request_body::RequestBodyBuilder,
+    schema::Type,
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
 };
 

@@ -69,6 +69,7 @@ pub struct Recipe {
 
 /// The model of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = UsedModel)]
 pub struct ModelRecipe {
     /// The name of its file or folder, or on the Hugging Face Hub.
     pub name: String,
@@ -81,6 +82,7 @@ pub struct ModelRecipe {
 
 /// A LoRA of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = UsedLora)]
 pub struct LoraRecipe {
     /// As in the request.
     pub path: String,
