@@ -96,17 +96,7 @@ impl<'a> Asked<'a> {
         let missing = self.features.iter().filter(|needed| !each.iter().any(|each| each.has(needed.feature)));
         let need_pictures = each.iter().all(|each| REQUIRED.iter().any(|feature| each.has(feature)));
         let msg = |needed: &NeededFeature| features::advice(needed, need_pictures);
-        let mut errors: Vec<_> =
-            missing.flat_map(|needed| self.feature_errors(needed, &msg(needed))).collect();
-        // A worker that says nothing is of a release that did not say it.
-        let all_say = each.iter().all(|each| !each.features.is_empty());
-        let files = self.spec.loras().iter().any(|lora| lora.path().source().is_none());
-        if all_say && files && !each.iter().any(|each| each.has("loras")) {
-            let msg = "No worker of this app has LoRAs: leave them out, or start a worker with --lora-dir";
-            let input = json!(self.spec.loras());
-            errors.push(FieldError::body("loras", "feature_not_supported", msg, &input));
-        }
-        errors
+        missing.flat_map(|needed| self.feature_errors(needed, &msg(needed))).collect()
     }
 
     /// Whether the request lacks an image, and whether it lacks a mask, each with the field's name.

@@ -146,7 +146,10 @@ pub enum FailureCode {
     JobLost,
     /// The model cannot serve this request.
     BadRequest,
-    /// An internal error.
+    /// The operator does not allow one of its pictures to be shown.
+    ContentPolicyViolation,
+    /// An internal error, and every code that only a newer release knows.
+    #[serde(other)]
     Internal,
 }
 
@@ -159,6 +162,7 @@ impl FailureCode {
             Self::RunTimeout => "run_timeout",
             Self::JobLost => "job_lost",
             Self::BadRequest => "bad_request",
+            Self::ContentPolicyViolation => "content_policy_violation",
             Self::Internal => "internal",
         }
     }
@@ -172,7 +176,8 @@ pub enum CancelledBy {
     Client,
     /// The connection that waited for it closed.
     Disconnect,
-    /// The operator of the fleet.
+    /// The operator of the fleet, and whoever only a newer release knows.
+    #[serde(other)]
     Operator,
 }
 

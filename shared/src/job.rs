@@ -23,6 +23,7 @@ pub struct Job {
     /// The app whose workers run it.
     pub app: App,
     /// The tenant that submitted it: [`ANONYMOUS`] without keys.
+    #[serde(default = "anonymous")]
     pub tenant: String,
     /// The tenant's weight when it was submitted. A job of the previous release has the usual one.
     #[serde(default, skip_serializing_if = "Weight::is_one")]
@@ -277,10 +278,11 @@ impl WorkerRecord {
 pub enum WorkerState {
     /// Waits for a job.
     Idle,
-    /// Runs a job.
-    Busy,
     /// Shuts down and takes no more jobs.
     Draining,
+    /// Runs a job, or does what only a newer release knows.
+    #[serde(other)]
+    Busy,
 }
 
 /// A worker and the time of its last heartbeat.
@@ -294,6 +296,10 @@ pub struct SeenWorker {
 
 /// The tenant of jobs without keys.
 pub const ANONYMOUS: &str = "anonymous";
+
+fn anonymous() -> String {
+    ANONYMOUS.to_owned()
+}
 
 /// The message of a job whose last allowed attempt failed.
 pub fn exhausted_message(attempts: u32, reason: &str) -> (FailureCode, String) {

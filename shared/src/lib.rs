@@ -20,5 +20,6 @@ pub mod shutdown;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;
+pub mod verdict;
 pub mod webhook;
 pub mod weight;

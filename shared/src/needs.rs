@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 pub use crate::request::CONTROLNETS;
 use crate::request::{EMBEDDINGS, ImageSpec, Lora, LoraSource};
 
+/// The feature of a worker with a folder of LoRAs.
+pub const LORAS: &str = "loras";
+
 /// The feature of a worker that reads `scheduler_config`.
 pub const SCHEDULER_CONFIG: &str = "scheduler_config";
 
@@ -78,6 +81,7 @@ pub fn features_of(spec: &ImageSpec) -> impl Iterator<Item = NeededFeature> {
         ("aesthetic_score", "negative_aesthetic_score", spec.negative_aesthetic_score().is_some()),
         ("padding_mask_crop", "padding_mask_crop", spec.padding_mask_crop().is_some()),
         ("hires", "hires", spec.hires().is_some()),
+        (LORAS, LORAS, spec.loras().iter().any(|lora| lora.path().source().is_none())),
         ("lora_scales", "loras", spec.loras().iter().any(Lora::has_scales_of_parts)),
         (LoraSource::Hub.feature(), "loras", from(LoraSource::Hub)),
         (LoraSource::Urls.feature(), "loras", from(LoraSource::Urls)),

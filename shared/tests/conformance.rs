@@ -11,7 +11,7 @@ macro_rules! suite_tests {
                 another_request_under_the_same_id_conflicts, a_full_queue_still_recognises_its_jobs,
                 a_full_queue_says_how_long_its_jobs_take,
                 classes_before_arrivals, a_repeated_claim_gets_the_same_lease, an_old_claim_number_gets_nothing,
-                a_claim_number_is_forgotten_with_the_lease, apps_do_not_share_jobs, workers_are_known_for_a_minute,
+                a_claim_number_is_forgotten_with_the_lease, apps_do_not_share_jobs, a_long_queue_of_one_app_delays_no_other, workers_are_known_for_a_minute,
                 a_forgotten_id_can_be_used_again, state_tells_the_whole_story,
                 an_event_is_read_only_for_those_who_show_it, all_callers_get_the_same_secret;
             needs: a_worker_passes_over_what_it_cannot_do, affinity_chooses_from_what_a_worker_can_do,

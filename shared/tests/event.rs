@@ -90,6 +90,13 @@ fn a_completed_event_of_an_older_or_newer_release_is_read() {
     assert_eq!(read(newer), [Warning { code: WarningCode::Unknown, message }]);
 }
 
+#[test]
+fn a_failure_of_a_newer_release_is_read_with_its_message() {
+    let json = r#"9 {"type":"failed","code":"of_tomorrow","message":"why","more":1}"#;
+    let failed = Frame::parse(Bytes::from(json)).unwrap().event().unwrap();
+    assert_eq!(failed, Event::Failed { code: FailureCode::Internal, message: "why".to_owned() });
+}
+
 /// The names of docs/protocol.md.
 #[test]
 fn the_code_of_a_warning_has_a_name() {

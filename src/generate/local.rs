@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use glimpse_shared::{
-    metrics::StageSeconds,
     request::{Defaults, ImageSpec, LoraSource, Offer, PreviewSource, Unknown},
+    telemetry::Stages,
 };
 use glimpse_worker::{
     checkpoints::Checkpoints,
     config::ModelConfig,
+    controlnet_dir::ControlNetDir,
     engine::{Engine, Order},
     loras::{Downloaded, Loras},
-    outbox::Outbox,
+    outbox::{Outbox, RawPreview},
     pipeline::{self, PipelineError},
     recipes::{JobRecipe, MetadataConfig, Recipes},
     reporter, request, runner,
@@ -19,30 +20,50 @@ use glimpse_worker::{
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{failure::Failure, from::Wanted, made::Made, output::PreviewDir, progress::Progress};
+use super::{failure::Failure, from::Wanted, made::Made, view::JobView};
 use crate::model;
+
+/// A model in this process.
+pub struct Local {
+    engine: Engine,
+    offers: pipeline::Description,
+    loras: Loras,
+    controlnets: Option<ControlNetDir>,
+    recipes: Arc<Recipes>,
+}
+
+impl Local {
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// [`Failure::BadInput`] for a wrong model or folder.
+    pub async fn load(config: ModelConfig, metadata: &MetadataConfig) -> Result<Self, Failure> {
+        let loras = config.loras().map_err(Failure::BadInput)?;
+        let controlnets = config.controlnets().map_err(Failure::BadInput)?;
+        let path = model::or_demo(config.model.clone()).map_err(Failure::BadInput)?;
+        let named = path.clone();
+        let (engine, offers) = Engine::start(move || config.load(&path))
+            .await
+            .map_err(|error| Failure::BadInput(error.to_string()))?;
+        let recipes = Arc::new(Recipes::new(None, &named, offers.identity.clone(), metadata));
+        Ok(Self { engine, offers, loras, controlnets, recipes })
+    }
+}
 
 /// Validates the request as the API does, and generates its pictures.
 ///
 /// # Errors
-/// [`Failure::BadInput`] for a wrong request or model, [`Failure::Job`] if the pipeline fails.
+/// [`Failure::BadInput`] for a wrong request, or for a model or a LoRA that is not the wanted one; [`Failure::Job`] if the
+/// pipeline fails.
 pub async fn make(
-    (config, metadata): (&ModelConfig, &MetadataConfig),
+    local: &Local,
     request: &Map<String, Value>,
     wanted: &Wanted,
-    progress: &Progress,
-    previews: Option<&PreviewDir>,
+    view: &JobView<'_>,
 ) -> Result<Made, Failure> {
-    let loras = config.loras().map_err(Failure::BadInput)?;
-    let controlnets = config.controlnets().map_err(Failure::BadInput)?;
-    let path = model::or_demo(config.model.clone()).map_err(Failure::BadInput)?;
-    let (loading, named) = (config.clone(), path.clone());
-    let (engine, offers) = Engine::start(move || loading.load(&path))
-        .await
-        .map_err(|error| Failure::BadInput(error.to_string()))?;
-    let spec = check(request, &offers, &loras)?;
-    let recipes = Arc::new(Recipes::new(None, &named, offers.identity.clone(), metadata));
-    let recipe = JobRecipe::new(&recipes, &spec);
+    let Local { engine, offers, loras, controlnets, recipes } = local;
+    let spec = check(request, offers, loras)?;
+    let recipe = JobRecipe::new(recipes, &spec);
     if wanted.model.is_some() {
         let known = recipes.clone();
         let here = tokio::task::spawn_blocking(move || known.waited_model()).await;
@@ -61,7 +82,7 @@ pub async fn make(
     let (steps_done, mut progressed) = mpsc::unbounded_channel();
     let outbox = Arc::new(Outbox::default());
     let asked = spec.clone();
-    let (of_step, shown) = (spec.clone(), previews.is_some());
+    let (of_step, shown) = (spec.clone(), view.wants_previews());
     let source = match spec.preview_source() {
         PreviewSource::Latents => pipeline::PreviewKind::Latents,
         PreviewSource::Denoised => pipeline::PreviewKind::Denoised,
@@ -69,7 +90,8 @@ pub async fn make(
     // The files stay until the pictures are made.
     let downloaded = Arc::new(downloaded);
     let files = downloaded.clone();
-    let (of_inputs, of_recipe) = (recipe.clone(), wanted.clone());
+    let (loras, controlnets) = (loras.clone(), controlnets.clone());
+    let (of_inputs, of_recipe, recipes) = (recipe.clone(), wanted.clone(), recipes.clone());
     engine.order(Order {
         prepare: Box::new(move || {
             let inputs = request::inputs(&asked, &loras, &files, controlnets.as_ref())?;
@@ -91,19 +113,19 @@ pub async fn make(
         }),
         stop: stopped,
         outbox: outbox.clone(),
-        stages: StageSeconds::default(),
+        stages: Stages::default(),
         done,
     });
     let made = loop {
         tokio::select! {
             biased;
-            Some(at) = progressed.recv() => progress.show(at.step as u32, at.steps as u32),
-            shown = outbox.take() => write_preview(previews, &shown)?,
+            Some(at) = progressed.recv() => view.at(at.step as u32, at.steps as u32),
+            shown = outbox.take() => preview(view, &shown)?,
             made = &mut end => break made,
         }
     };
     while let Some(shown) = outbox.try_take() {
-        write_preview(previews, &shown)?;
+        preview(view, &shown)?;
     }
     let made = made.map_err(Failure::unforeseen)?.map_err(|error| match error {
         PipelineError::BadRequest { .. } => Failure::BadInput(error.to_string()),
@@ -125,17 +147,19 @@ pub async fn make(
     });
     let encoded = pictures.await.map_err(Failure::unforeseen)?.map_err(Failure::unforeseen)?;
     let warnings = made.warnings.iter().map(reporter::warning).collect();
-    Ok(Made { encoded, seed: spec.seed(), seeds: spec.seeds().to_vec(), warnings })
+    Ok(Made {
+        encoded,
+        content_type: spec.output_format().content_type().to_owned(),
+        seed: spec.seed(),
+        seeds: spec.seeds().to_vec(),
+        warnings,
+    })
 }
 
-fn write_preview(
-    previews: Option<&PreviewDir>,
-    shown: &glimpse_worker::outbox::RawPreview,
-) -> Result<(), Failure> {
-    let Some(folder) = previews else { return Ok(()) };
+fn preview(view: &JobView<'_>, shown: &RawPreview) -> Result<(), Failure> {
     let image = reporter::encode_preview(&shown.picture).map_err(Failure::unforeseen)?;
     let jpeg = image.decode().ok_or_else(|| Failure::unforeseen("the preview is not a data URI"))?;
-    folder.write(shown.step, &jpeg)
+    view.preview(shown.step, &jpeg)
 }
 
 fn check(

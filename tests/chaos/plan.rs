@@ -135,7 +135,8 @@ impl Plan {
         )
     }
 
-    fn span(&self) -> Duration {
+    /// How long it takes without the recovery from the last faults.
+    pub fn span(&self) -> Duration {
         (JOBS_APART * self.jobs as u32).max(FAULTS_APART * self.faults as u32)
     }
 

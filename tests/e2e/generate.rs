@@ -349,7 +349,7 @@ async fn at_work(folder: &Path) -> (Process, Process, String, PathBuf) {
         let workers = super::stack::client().get(format!("{address}/v1/workers")).send().await.unwrap();
         let workers: Value = workers.json().await.unwrap();
         let said = client.log();
-        let id = said.split_once("job=").and_then(|(_, rest)| rest.get(..36));
+        let id = said.split_once("job_id=").and_then(|(_, rest)| rest.get(..36));
         if let Some(id) = id.filter(|_| workers["workers"][0]["state"] == "busy") {
             return (server, client, format!("{address}/v1/jobs/{id}"), out);
         }

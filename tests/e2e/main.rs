@@ -15,6 +15,8 @@ mod doctor;
 #[cfg(test)]
 mod fleet;
 #[cfg(test)]
+mod fleet_file;
+#[cfg(test)]
 mod generate;
 #[cfg(test)]
 mod https;
@@ -31,7 +33,11 @@ mod openapi;
 #[cfg(test)]
 mod pictures;
 #[cfg(test)]
+mod prompts;
+#[cfg(test)]
 mod recipes;
+#[cfg(test)]
+mod restore;
 #[cfg(test)]
 mod results;
 #[cfg(test)]
@@ -47,6 +53,14 @@ mod stack;
 #[cfg(test)]
 mod startup;
 #[cfg(test)]
+mod terminal;
+#[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod traces;
+#[cfg(test)]
+mod upgrade;
+#[cfg(test)]
+mod watch;
 #[cfg(test)]
 mod webhooks;

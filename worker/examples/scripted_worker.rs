@@ -182,6 +182,7 @@ async fn run(flags: Flags, shutdown: Shutdown) -> Result<Ended, Error> {
         controlnets: None,
         results: None,
         recipes: None,
+        hook: None,
         checkpoint_every: flags.fleet.checkpoint_every,
         drain_grace: flags.fleet.drain_grace(),
         work: Default::default(),

@@ -11,10 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use glimpse_shared::{
-    metrics::{Stage, StageSeconds},
-    store::Checkpoint,
-};
+use glimpse_shared::{metrics::Stage, store::Checkpoint, telemetry::Stages};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -43,8 +40,8 @@ pub struct Order {
     pub stop: watch::Receiver<Option<Stop>>,
     /// The queue for previews.
     pub outbox: Arc<Outbox>,
-    /// Where the times of the stages are counted.
-    pub stages: StageSeconds,
+    /// Where the times of the stages go.
+    pub stages: Stages,
     /// Receives the result. Dropped without a value if the job was stopped, or if the device was lost before it began.
     /// In all cases the thread is done with the job.
     pub done: oneshot::Sender<Result<Made, PipelineError>>,
@@ -143,6 +140,8 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order, most: &watch::Sender<u64>) -> 
     let Order { prepare, resume, checkpoints, last_step, observer, stop, outbox, stages, done } = order;
     let stopped = || stop.borrow().is_some();
     let interrupt = Interrupt::when(&stopped);
+    // The lines of the log name the job.
+    let _attempt = stages.enter();
     // The state that a panic may leave half changed is created again for each job.
     let made = catch_unwind(AssertUnwindSafe(|| {
         interrupt.check()?;
@@ -151,8 +150,8 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order, most: &watch::Sender<u64>) -> 
         interrupt.check()?;
         let checkpoint = resume.as_ref().map(|checkpoint| &checkpoint.bytes()[..]);
         let denoising = pipeline.prepare(&inputs, checkpoint, interrupt)?;
-        if let Some(took) = pipeline.text_time(&denoising) {
-            stages.observe(Stage::Text, took);
+        if let Some(time) = pipeline.text_time(&denoising) {
+            stages.during(Stage::Text, time);
         }
         let at = InFlight {
             pipeline,
@@ -180,7 +179,7 @@ struct InFlight<'a, P> {
     pipeline: &'a P,
     interrupt: Interrupt<'a>,
     outbox: &'a Outbox,
-    stages: &'a StageSeconds,
+    stages: &'a Stages,
     checkpoints: &'a Checkpoints,
     begun: Instant,
 }
@@ -195,6 +194,7 @@ impl<P: Pipeline> InFlight<'_, P> {
         let warnings = self.pipeline.warnings(&denoising);
         let mut last_step = Some(last_step);
         let mut due = self.checkpoints.next(self.begun);
+        let mut steps = self.stages.steps();
         loop {
             self.interrupt.check()?;
             let at = self.pipeline.progress(&denoising);
@@ -208,7 +208,7 @@ impl<P: Pipeline> InFlight<'_, P> {
             }
             let stepping = Instant::now();
             self.pipeline.step_or_stop(&mut [&mut denoising], self.interrupt)?;
-            self.stages.since(Stage::Denoise, stepping);
+            steps.taken(at.step as u32, stepping);
             self.interrupt.check()?;
             if let Some(source) = observer(self.pipeline.progress(&denoising)) {
                 let previewing = Instant::now();
@@ -222,11 +222,12 @@ impl<P: Pipeline> InFlight<'_, P> {
                 due = self.checkpoints.next(Instant::now());
             }
         }
-        let inference = self.begun.elapsed();
+        drop(steps);
+        let denoised = Instant::now();
         let pictures = self.pipeline.pictures(denoising, self.interrupt)?;
-        let decode = self.begun.elapsed() - inference;
-        self.stages.observe(Stage::Decode, decode);
-        Ok(Made { pictures, inference, decode, warnings })
+        let decoded = Instant::now();
+        self.stages.during(Stage::Decode, denoised..decoded);
+        Ok(Made { pictures, inference: denoised - self.begun, decode: decoded - denoised, warnings })
     }
 }
 

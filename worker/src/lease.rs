@@ -11,13 +11,15 @@ use std::{
 use glimpse_shared::{
     error::StoreError,
     job::Release,
-    metrics::{Stage, StageSeconds, Work},
+    metrics::{Stage, Work},
     retry::Waits,
     store::{Checkpoint, Ending, Finish, Hold, Lease, Preview, Released, SharedStore},
+    telemetry::Stages,
 };
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use tracing::Instrument;
 
-use crate::checkpoints::Checkpoints;
+use crate::{checkpoints::Checkpoints, outcome};
 
 /// How often a lease of 15 s is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
@@ -52,7 +54,7 @@ pub struct Held {
     lease: Lease,
     stop: watch::Sender<Option<Stop>>,
     keeper: JoinHandle<()>,
-    stages: StageSeconds,
+    stages: Stages,
     loss: Loss,
 }
 
@@ -64,16 +66,16 @@ impl Held {
         stop: watch::Sender<Option<Stop>>,
         checkpoints: &Checkpoints,
         work: Work,
+        stages: Stages,
     ) -> Self {
-        let stages = work.stages.clone();
         let loss = Loss { work, counted: Arc::default() };
         let keeper = keep(store.clone(), lease.clone(), stop.clone(), checkpoints.subscribe(), loss.clone());
-        let keeper = tokio::spawn(keeper);
+        let keeper = tokio::spawn(keeper.in_current_span());
         Self { store, lease, stop, keeper, stages, loss }
     }
 
-    /// Where the times of its stages are counted.
-    pub(crate) fn stages(&self) -> &StageSeconds {
+    /// Where the times of its stages go.
+    pub(crate) fn stages(&self) -> &Stages {
         &self.stages
     }
 
@@ -96,7 +98,7 @@ impl Held {
             match self.store.publish(&mut self.lease, preview).await {
                 Ok(hold) => return stop_unless_held(hold, &self.stop, &self.loss),
                 Err(error) if preview.partial.is_none() || error.is_permanent() => {
-                    tracing::warn!(job = %self.lease.job.id, %error, "a preview could not be published");
+                    tracing::warn!(job_id = %self.lease.job.id, %error, "a preview could not be published");
                     return;
                 }
                 Err(error) => backoff.pause(&error).await,
@@ -126,6 +128,7 @@ impl Held {
                     if finish == Finish::Lost {
                         self.loss.count();
                     }
+                    outcome::of_finish(finish, ending.status());
                     return Finishing::Ended(Some(finish));
                 }
                 Err(error) if error.is_permanent() => {
@@ -148,6 +151,7 @@ impl Held {
                     if released == Released::Lost {
                         self.loss.count();
                     }
+                    outcome::of_release(released, release);
                     return Some(released);
                 }
                 Err(error) if error.is_permanent() => return self.give_up("release", &error),
@@ -157,7 +161,7 @@ impl Held {
     }
 
     fn give_up<T>(&self, command: &'static str, error: &StoreError) -> Option<T> {
-        tracing::error!(job = %self.lease.job.id, %error, "{command} failed permanently: the job's lease will expire, and the next attempt decides");
+        tracing::error!(job_id = %self.lease.job.id, %error, "{command} failed permanently: the job's lease will expire, and the next attempt decides");
         None
     }
 
@@ -191,7 +195,7 @@ async fn keep(
             match store.renew(&lease, checkpoint.as_ref()).await {
                 Ok(hold) => break hold,
                 Err(error) if error.is_permanent() && checkpoint.is_none() => {
-                    tracing::error!(job = %lease.job.id, %error, "the renewal failed permanently: the job is abandoned");
+                    tracing::error!(job_id = %lease.job.id, %error, "the renewal failed permanently: the job is abandoned");
                     break Hold::Lost;
                 }
                 Err(error) => {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
-    needs::{CONTROLNET_MODES, CONTROLNETS, REQUIRED, SCHEDULER_CONFIG, SEEDS, WITHOUT},
+    needs::{CONTROLNET_MODES, CONTROLNETS, LORAS, REQUIRED, SCHEDULER_CONFIG, SEEDS, WITHOUT},
     request::EMBEDDINGS,
     results::Results,
     store::SharedStore,
@@ -39,7 +39,7 @@ pub fn record(
             .map(str::to_owned)
             .to_vec();
     features.extend(of_parts(offers).map(str::to_owned));
-    features.extend(loras.folder.as_ref().map(|_| "loras".to_owned()));
+    features.extend(loras.folder.as_ref().map(|_| LORAS.to_owned()));
     features.extend(loras.embeddings.as_ref().map(|_| EMBEDDINGS.to_owned()));
     features.extend(
         loras

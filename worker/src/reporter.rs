@@ -10,6 +10,7 @@ use glimpse_shared::{
     request::{ImageSpec, OutputFormat},
     results::Results,
     store::{Ending, Preview},
+    verdict::Verdict,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -19,6 +20,8 @@ use crate::{
     kept,
     lease::{Held, Stop},
     outbox::{Outbox, RawPreview},
+    outcome,
+    picture_hook::PictureHook,
     pipeline::{PipelineError, PipelineWarning, Rgb},
     recipes::JobRecipe,
 };
@@ -27,6 +30,11 @@ use crate::{
 const PREVIEW_QUALITY: u8 = 70;
 /// JPEG quality of a final picture.
 const FINAL_QUALITY: u8 = 95;
+/// What a client is told whose picture is refused without a reason.
+const REFUSED: &str = "The operator of this server does not allow this picture";
+/// Why an attempt failed whose pictures could not be checked.
+const UNCHECKED: &str =
+    "the endpoint of --picture-hook-url gave no answer about the picture; the worker's log says why";
 /// A picture of at most this many pixels is encoded on the current thread: another thread would not be faster.
 const SMALL: u32 = 64 * 64;
 
@@ -72,21 +80,31 @@ pub async fn previews(
     }
 }
 
-/// Publishes the last previews and the job's end. `begun`: whether the pipeline had begun the job. `results`: where the
-/// pictures are kept. `recipe`: that of the pictures, if they carry one.
+/// What happens to finished pictures before a client is told of them.
+pub struct Finishing<'a> {
+    /// Who is asked whether they may be shown.
+    pub hook: Option<&'a PictureHook>,
+    /// Where they are kept; `None`: inside the events.
+    pub results: Option<&'a Results>,
+    /// Their recipe, if they carry one.
+    pub recipe: Option<&'a JobRecipe>,
+}
+
+/// Publishes the last previews and the job's end. `begun`: whether the pipeline had begun the job. `stop`: the job may
+/// still be stopped while the operator is asked about its pictures.
 pub async fn settle(
     mut held: Held,
     outbox: &Outbox,
     end: End,
     begun: bool,
-    results: Option<&Results>,
-    recipe: Option<&JobRecipe>,
+    finishing: Finishing<'_>,
+    stop: &mut watch::Receiver<Option<Stop>>,
 ) {
     while let Some(preview) = outbox.try_take() {
         publish(&mut held, outbox, preview).await;
     }
     match end {
-        End::Made(made) => finish(held, made, results, recipe).await,
+        End::Made(made) => finish(held, made, finishing, stop).await,
         End::Failed(error) => failed(held, error).await,
         End::Dropped if begun => {
             held.release(&Release::Fault("the pipeline's thread died".to_owned())).await;
@@ -122,7 +140,12 @@ async fn publish(held: &mut Held, outbox: &Outbox, preview: RawPreview) {
     }
 }
 
-async fn finish(held: Held, made: Made, results: Option<&Results>, recipe: Option<&JobRecipe>) {
+async fn finish(
+    held: Held,
+    made: Made,
+    Finishing { hook, results, recipe }: Finishing<'_>,
+    stop: &mut watch::Receiver<Option<Stop>>,
+) {
     let spec = &held.lease().job.spec;
     let (format, seed, seeds) = (spec.output_format(), spec.seed(), spec.seeds().to_vec());
     let quality = spec.jpeg_quality().unwrap_or(FINAL_QUALITY);
@@ -143,6 +166,13 @@ async fn finish(held: Held, made: Made, results: Option<&Results>, recipe: Optio
         inference: made.inference.as_secs_f64(),
         decode: (made.decode + begun.elapsed()).as_secs_f64(),
     };
+    let held = match hook {
+        Some(hook) => match allowed(held, hook, &pictures, stop).await {
+            Some(held) => held,
+            None => return,
+        },
+        None => held,
+    };
     let id = held.lease().job.id;
     let asked = held.lease().job.spec.warnings().iter().cloned();
     let warnings: Vec<_> = asked.chain(made.warnings.iter().map(warning)).collect();
@@ -159,8 +189,41 @@ async fn finish(held: Held, made: Made, results: Option<&Results>, recipe: Optio
     stages.since(Stage::Publish, publishing);
     if let Some(finish) = finish {
         let Timings { inference, decode } = timings;
-        tracing::info!(job = %id, ?finish, inference, decode, warned, "job ended");
+        tracing::info!(job_id = %id, ?finish, inference, decode, warned, "job ended");
     }
+}
+
+/// Asks the operator about the pictures of a job. Settles the job and returns `None` if they are not shown. The lease is
+/// renewed in the meantime.
+async fn allowed(
+    held: Held,
+    hook: &PictureHook,
+    pictures: &[Encoded],
+    stop: &mut watch::Receiver<Option<Stop>>,
+) -> Option<Held> {
+    let id = held.lease().job.id;
+    let verdict = tokio::select! {
+        biased;
+        Some(reason) = halted(stop) => {
+            stopped(held, reason).await;
+            return None;
+        }
+        verdict = hook.ask(&held.lease().job, pictures) => verdict,
+    };
+    match verdict {
+        Ok(Verdict { allowed: true, .. }) => return Some(held),
+        Ok(Verdict { reason, .. }) => {
+            tracing::info!(job = %id, "job failed: the operator does not allow its picture");
+            let message = reason.unwrap_or_else(|| REFUSED.to_owned());
+            held.finish(&Ending::failed(FailureCode::ContentPolicyViolation, message)).await;
+        }
+        Err(error) => {
+            tracing::warn!(job = %id, %error, "the job is tried again");
+            // Clients read this reason: it has no address.
+            held.release(&Release::Fault(UNCHECKED.to_owned())).await;
+        }
+    }
+    None
 }
 
 /// The warning for the client.
@@ -177,15 +240,22 @@ pub fn warning(warning: &PipelineWarning) -> Warning {
 
 /// Settles a job that was stopped.
 pub async fn stopped(held: Held, stop: Stop) {
-    tracing::info!(job = %held.lease().job.id, ?stop, "job stopped");
+    tracing::info!(job_id = %held.lease().job.id, ?stop, "job stopped");
     match stop {
-        Stop::Cancelled | Stop::Lost => held.abandon(),
+        Stop::Cancelled => {
+            outcome::cancelled();
+            held.abandon();
+        }
+        Stop::Lost => {
+            outcome::lost();
+            held.abandon();
+        }
         Stop::Drain => drop(held.release(&Release::Drain).await),
     }
 }
 
 async fn failed(held: Held, error: PipelineError) {
-    tracing::warn!(job = %held.lease().job.id, %error, "job failed");
+    tracing::warn!(job_id = %held.lease().job.id, %error, "job failed");
     match error {
         PipelineError::BadRequest { .. } => {
             held.finish(&Ending::failed(FailureCode::BadRequest, error.to_string())).await;

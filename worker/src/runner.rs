@@ -9,11 +9,13 @@ use glimpse_shared::{
     request::PreviewSource,
     results::Results,
     store::{Lease, SharedStore},
+    telemetry::{self, Stages},
 };
 use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
 };
+use tracing::{Instrument, Span};
 
 use crate::{
     checkpoints::Checkpoints,
@@ -24,10 +26,11 @@ use crate::{
     lease::{Held, Stop},
     loras::{Downloaded, LoraError, Loras},
     outbox::Outbox,
+    picture_hook::PictureHook,
     pipeline::{Description, PipelineError, PreviewKind, StepProgress},
     recipes::{JobRecipe, Recipes},
     registration,
-    reporter::{self, End},
+    reporter::{self, End, Finishing},
     request,
 };
 
@@ -53,6 +56,8 @@ pub struct Worker {
     pub results: Option<Results>,
     /// The recipes of its pictures; `None`: they carry none, and the fleet does not learn its model's name.
     pub recipes: Option<Arc<Recipes>>,
+    /// Who is asked about finished pictures; `None`: nobody.
+    pub hook: Option<PictureHook>,
     /// The interval of checkpoints; 0 for none.
     pub checkpoint_every: Duration,
     /// How long the current job may continue after the drain has started.
@@ -105,8 +110,17 @@ impl Worker {
     async fn run_jobs(&self, mut claims: Claims, in_hand: &InHand) {
         let mut jobs = JoinSet::new();
         while let Some(lease) = claims.next(in_hand).await {
-            tracing::info!(job = %lease.job.id, attempt = lease.attempt, "job claimed");
-            jobs.spawn(self.start(lease, in_hand));
+            let attempt = telemetry::attempt(&lease.job, lease.attempt, &self.id);
+            let job = attempt.in_scope(|| {
+                tracing::info!(job_id = %lease.job.id, attempt = lease.attempt, "job claimed");
+                self.start(lease, in_hand)
+            });
+            let ended = attempt.clone();
+            let job = async move {
+                job.await;
+                telemetry::end(&ended);
+            };
+            jobs.spawn(job.instrument(attempt));
             while let Some(ended) = jobs.try_join_next() {
                 note_panic(ended);
             }
@@ -117,7 +131,7 @@ impl Worker {
     }
 
     /// Orders a job from the pipeline, as soon as its LoRAs are downloaded. The future resolves when the job is settled
-    /// and the pipeline is done with it.
+    /// and the pipeline is done with it. Call it in the span of the attempt, and poll the future there.
     ///
     /// No other job is claimed behind one that waits for a download, so that the orders come in the order of the claims.
     fn start(&self, lease: Lease, in_hand: &InHand) -> impl Future<Output = ()> + Send + 'static {
@@ -136,7 +150,9 @@ impl Worker {
         let (begins, nears_its_end, steps_done) = (seat.mark(), seat.mark(), seat.steps_done());
         let (resume, subscribed, messages) = (lease.checkpoint.clone(), checkpoints.clone(), outbox.clone());
         let stops = stopped.clone();
-        let (steps, stages) = (self.work.clone(), self.work.stages.clone());
+        let (steps, stages) = (self.work.clone(), Stages::of(self.work.stages.clone(), Span::current()));
+        let of_order = stages.clone();
+        let shows = self.hook.as_ref().is_none_or(PictureHook::shows_previews);
         let recipe = self.recipes.as_ref().and_then(|recipes| JobRecipe::new(recipes, &spec));
         let recipe_of_inputs = recipe.clone();
         let order = move |loras: Arc<Downloaded>| Order {
@@ -153,15 +169,15 @@ impl Worker {
                 steps_done.set(at);
                 steps.step();
                 let is_partial = spec.partials().index_after(index(at), at.steps as u32).is_some();
-                (is_partial || spec.has_preview_after(index(at))).then_some(source)
+                (shows && (is_partial || spec.has_preview_after(index(at)))).then_some(source)
             }),
             stop: stops,
             outbox: messages,
-            stages,
+            stages: of_order,
             done,
         };
         // Renewed from now on, also while the pipeline works on the job before it.
-        let held = Held::new(self.store.clone(), lease, stop, &checkpoints, self.work.clone());
+        let held = Held::new(self.store.clone(), lease, stop, &checkpoints, self.work.clone(), stages);
         let (engine, in_hand) = (self.engine.clone(), in_hand.clone());
         let mut job = Started {
             held,
@@ -170,6 +186,7 @@ impl Worker {
             done: end,
             results: self.results.clone(),
             recipe,
+            hook: self.hook.clone(),
             loras: Arc::default(),
         };
         let ahead = match download {
@@ -181,14 +198,19 @@ impl Worker {
         };
         async move {
             if let Some((download, order)) = ahead {
+                let download = download.instrument(telemetry::call("download", None));
                 match downloaded(download, &mut job.stopped, &in_hand).await {
                     Ok(Ok(loras)) => {
                         job.loras = Arc::new(loras);
                         engine.order(order(job.loras.clone()));
                     }
                     Ok(Err(error)) => {
-                        let end = End::Failed(error.into());
-                        return reporter::settle(job.held, &job.outbox, end, false, None, None).await;
+                        let Started { held, outbox, mut stopped, .. } = job;
+                        let (end, nothing) = (
+                            End::Failed(error.into()),
+                            Finishing { hook: None, results: None, recipe: None },
+                        );
+                        return reporter::settle(held, &outbox, end, false, nothing, &mut stopped).await;
                     }
                     Err(reason) => return reporter::stopped(job.held, reason).await,
                 }
@@ -211,6 +233,7 @@ struct Started {
     done: oneshot::Receiver<Result<Made, PipelineError>>,
     results: Option<Results>,
     recipe: Option<JobRecipe>,
+    hook: Option<PictureHook>,
     /// The files stay while the pipeline may read them.
     loras: Arc<Downloaded>,
 }
@@ -234,7 +257,7 @@ async fn downloaded(
 
 /// Reports a job until it is settled and the pipeline is done with it.
 async fn see_through(job: Started, seat: Seat, in_hand: InHand) {
-    let Started { mut held, outbox, mut stopped, mut done, results, recipe, loras: _loras } = job;
+    let Started { mut held, outbox, mut stopped, mut done, results, recipe, hook, loras: _loras } = job;
     match reporter::previews(&mut held, &outbox, &mut stopped, &mut done).await {
         Ok(end) => {
             if end.is_device_fault() {
@@ -244,8 +267,9 @@ async fn see_through(job: Started, seat: Seat, in_hand: InHand) {
             if let End::Made(_) = end {
                 seat.made();
             }
-            let (results, recipe) = (results.as_ref(), recipe.as_ref());
-            reporter::settle(held, &outbox, end, seat.has_begun(), results, recipe).await;
+            let finishing =
+                Finishing { hook: hook.as_ref(), results: results.as_ref(), recipe: recipe.as_ref() };
+            reporter::settle(held, &outbox, end, seat.has_begun(), finishing, &mut stopped).await;
         }
         Err(reason) => {
             reporter::stopped(held, reason).await;

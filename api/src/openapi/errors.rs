@@ -13,6 +13,7 @@ use super::{
 use crate::{
     error::ApiError,
     keys::{Rate, Scope},
+    policy::{is_violation, refused_picture},
     wire::{FAL, FieldErrors, OPENAI, OWN, OpenAiError, OtherError, Wire},
 };
 
@@ -113,7 +114,7 @@ pub(super) fn of_waiting() -> Vec<ApiError> {
 pub(super) fn of_ends() -> Vec<ApiError> {
     let failed = |code| ApiError::Failed { code, message: String::new() };
     let codes = [FailureCode::BadRequest, FailureCode::StartTimeout, FailureCode::Internal];
-    codes.map(failed).into_iter().chain([ApiError::Cancelled]).collect()
+    codes.map(failed).into_iter().chain([refused_picture(String::new()), ApiError::Cancelled]).collect()
 }
 
 /// Errors of a route that is only for the machine of the API.
@@ -132,6 +133,7 @@ pub(super) fn unconfirmed() -> Option<ApiError> {
 /// When an error occurs, for readers of the document.
 fn reason(error: &ApiError) -> &'static str {
     match error {
+        refused if is_violation(refused) => "The operator does not allow the prompt or one of the pictures.",
         ApiError::Fields(_) => "Fields are invalid.",
         ApiError::AppUnknown { .. } => "No worker serves the app.",
         ApiError::JobUnknown => "There is no such job, or it has expired.",

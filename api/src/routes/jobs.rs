@@ -17,6 +17,7 @@ use glimpse_shared::{
     job::{Class, Job, JobState, Status},
     request::FieldError,
     store::{Cancel, Shown},
+    telemetry,
     webhook::Webhook,
     weight::Weight,
 };
@@ -251,6 +252,7 @@ pub(crate) async fn cancel(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let id = job_id(path)?;
+    telemetry::job(id);
     let status = match reader.cancel(id).await? {
         Cancel::Cancelled => Status::Cancelled,
         Cancel::AlreadyDone(status) => status,

@@ -116,6 +116,7 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         ApiError::Failed { code, .. } => match code {
             FailureCode::StartTimeout => StatusCode::GATEWAY_TIMEOUT,
             FailureCode::BadRequest => StatusCode::BAD_REQUEST,
+            FailureCode::ContentPolicyViolation => StatusCode::UNPROCESSABLE_ENTITY,
             FailureCode::AttemptsExhausted
             | FailureCode::RunTimeout
             | FailureCode::JobLost

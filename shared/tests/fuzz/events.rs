@@ -22,8 +22,11 @@ fn image() -> impl Strategy<Value = Image> {
 
 fn event() -> impl Strategy<Value = Event> {
     use CancelledBy::{Client, Disconnect, Operator};
-    use FailureCode::{AttemptsExhausted, BadRequest, Internal, JobLost, RunTimeout, StartTimeout};
-    let codes = [AttemptsExhausted, StartTimeout, RunTimeout, JobLost, BadRequest, Internal];
+    use FailureCode::{
+        AttemptsExhausted, BadRequest, ContentPolicyViolation, Internal, JobLost, RunTimeout, StartTimeout,
+    };
+    let codes =
+        [AttemptsExhausted, StartTimeout, RunTimeout, JobLost, BadRequest, ContentPolicyViolation, Internal];
     let seconds = || prop::num::f64::POSITIVE | prop::num::f64::ZERO;
     prop_oneof![
         any::<u64>().prop_map(|position| Event::Queued { position }),

@@ -1,6 +1,7 @@
 //! The state of one running job.
 
-use std::time::Duration;
+use std::ops::Range;
+use std::time::Instant;
 
 use candle_core::{D, DType, Tensor};
 
@@ -46,8 +47,8 @@ pub struct SdxlDenoising {
     pub(super) last: Option<LastStep>,
     /// Watches the latents of all steps.
     pub(super) finite: FiniteWatch,
-    /// How long the prompts took in the text encoders.
-    pub(super) text_time: Duration,
+    /// When the prompts were in the text encoders.
+    pub(super) text_time: Range<Instant>,
     pub(super) loras: LoraSet,
     pub(super) controls: ControlSet,
     pub(super) warnings: Vec<PipelineWarning>,

@@ -1,6 +1,8 @@
 //! The interface between the service and a pipeline.
 
-use std::{path::PathBuf, time::Duration};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Instant;
 
 use serde_json::{Map, Value};
 
@@ -104,8 +106,8 @@ pub trait Pipeline {
         interrupt: Interrupt<'_>,
     ) -> Result<Self::Denoising, PipelineError>;
 
-    /// How long the prompts took in the text encoders, of a job that was prepared; `None` if it is not measured.
-    fn text_time(&self, denoising: &Self::Denoising) -> Option<Duration> {
+    /// When the prompts were in the text encoders, of a job that was prepared; `None` if it is not measured.
+    fn text_time(&self, denoising: &Self::Denoising) -> Option<Range<Instant>> {
         let _ = denoising;
         None
     }

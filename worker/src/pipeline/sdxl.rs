@@ -1,7 +1,8 @@
 //! The pipeline of SDXL.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 
@@ -98,7 +99,7 @@ impl SdxlPipeline {
         let mut readings = self.text.readings(inputs, &loras, interrupt)?;
         let EncodedPrompts { positive, negative, mut warnings } =
             self.memory.retried("the prompts", || self.text.encode(inputs, &readings, interrupt))?;
-        let text_time = reading.elapsed();
+        let text_time = reading..Instant::now();
         warnings.append(&mut readings.warnings);
         warnings.extend(readings.unread([Some(&positive), negative.as_ref()].into_iter().flatten()));
         warnings.extend(self.without_effect(inputs, window, sampler.timesteps().len()));
@@ -179,8 +180,8 @@ impl Pipeline for SdxlPipeline {
         }
     }
 
-    fn text_time(&self, denoising: &SdxlDenoising) -> Option<Duration> {
-        Some(denoising.text_time)
+    fn text_time(&self, denoising: &SdxlDenoising) -> Option<Range<Instant>> {
+        Some(denoising.text_time.clone())
     }
 
     fn warnings(&self, denoising: &SdxlDenoising) -> Vec<PipelineWarning> {

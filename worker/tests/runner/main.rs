@@ -19,6 +19,8 @@ mod leases_ahead;
 #[cfg(test)]
 mod partials;
 #[cfg(test)]
+mod picture_hook;
+#[cfg(test)]
 mod pipeline_thread;
 #[cfg(test)]
 mod played;

@@ -7,8 +7,8 @@ use std::sync::{
 
 use glimpse_shared::{
     job::{Release, Status},
-    metrics::StageSeconds,
     store::{Checkpoint, SharedStore},
+    telemetry::Stages,
 };
 use glimpse_worker::{
     checkpoints::Checkpoints,
@@ -108,7 +108,7 @@ fn order(engine: &Engine, steps: usize, checkpoint: Option<u8>) -> Arc<AtomicBoo
         observer: Box::new(|_| None),
         stop: watch::channel(None).1,
         outbox: Arc::new(Outbox::default()),
-        stages: StageSeconds::default(),
+        stages: Stages::default(),
         done: oneshot::channel().0,
     });
     begun

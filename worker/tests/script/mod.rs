@@ -349,20 +349,32 @@ pub fn run_counting(
     (loras, results): (Loras, Option<Results>),
     work: Work,
 ) -> (Running, oneshot::Receiver<()>) {
-    let worker = Worker {
+    let worker =
+        Worker { loras, results, checkpoint_every, drain_grace, work, ..plain_worker(store, engine, name) };
+    run_worker(worker)
+}
+
+/// A worker with nothing but a pipeline.
+pub fn plain_worker(store: &SharedStore, engine: Engine, name: &str) -> Worker {
+    Worker {
         store: store.clone(),
         app: app(),
         id: WorkerId::new(name),
         engine,
         offers: offers(),
-        loras,
+        loras: Loras::default(),
         controlnets: None,
-        results,
+        results: None,
         recipes: None,
-        checkpoint_every,
-        drain_grace,
-        work,
-    };
+        hook: None,
+        checkpoint_every: Duration::ZERO,
+        drain_grace: SOON,
+        work: Work::default(),
+    }
+}
+
+/// Runs a worker. The receiver gets a message when it is ready.
+pub fn run_worker(worker: Worker) -> (Running, oneshot::Receiver<()>) {
     let (ready, is_ready) = oneshot::channel();
     let (drain, requested) = oneshot::channel();
     // A played worker's receiver is dropped: its orders say that it is ready.

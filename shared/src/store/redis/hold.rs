@@ -79,7 +79,7 @@ impl Backend {
                 .text(partial.as_deref().unwrap_or_default())
                 .bytes(frame.bytes());
             let Some(answer) = call.run_if_room(&self.nodes).await? else {
-                tracing::warn!(job = %lease.job.id, "Redis is full: a preview was not written");
+                tracing::warn!(job_id = %lease.job.id, "Redis is full: a preview was not written");
                 return Ok(Hold::Held);
             };
             match answer {

@@ -19,6 +19,7 @@
 //! inbox.rs       the received messages of a listener  follower.rs    one stream of a job's events
 //! deliveries.rs  the calls of webhooks                garbage.rs     fuzz tests of the replies
 //! unreadable.rs  skips unreadable data, with a warning  examine.rs  what glimpse doctor reads
+//! format.rs      the number of the stored format
 //! ```
 //!
 //! Each state change and its event are one script. A script first reads and decides, then writes. If this process dies,
@@ -35,6 +36,7 @@ mod discovery;
 mod examine;
 mod failure;
 mod follower;
+mod format;
 #[cfg(test)]
 mod garbage;
 mod greeting;

@@ -91,6 +91,7 @@ scripts! {
     WORKERS = "workers";
     SECRET = "secret";
     TRIAL = "trial";
+    FORMAT = "format";
 }
 
 /// A script with its keys and arguments.
