@@ -59,6 +59,7 @@ async fn paint_for_ever(
         state: WorkerState::Idle,
         progress: None,
         results: None,
+        model: None,
     };
     for number in 1.. {
         let claim = Claim {

@@ -6,6 +6,7 @@ use utoipa::openapi::{
     Content, ObjectBuilder, RefOr, Required, Schema,
     path::{Operation, OperationBuilder, ParameterBuilder, ParameterIn},
     request_body::RequestBodyBuilder,
+    schema::Type,
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
 };
 
@@ -87,6 +88,16 @@ impl Route {
     /// The body, a form.
     pub(super) fn form(self, schema: RefOr<Schema>) -> Self {
         self.body_of("multipart/form-data", schema)
+    }
+
+    /// The body, a file of one of these media types.
+    pub(super) fn file(mut self, media_types: &[&str]) -> Self {
+        let body = RequestBodyBuilder::new().required(Some(Required::True));
+        let body = media_types
+            .iter()
+            .fold(body, |body, media_type| body.content(*media_type, Content::new(None::<RefOr<Schema>>)));
+        self.operation = self.operation.request_body(Some(body.build()));
+        self
     }
 
     fn body_of(mut self, media_type: &str, schema: RefOr<Schema>) -> Self {
