@@ -20,7 +20,6 @@ use glimpse_worker::{
     cli::Cli,
     engine::Engine,
     health,
-    picture_hook::PictureHookFlags,
     pipeline::Description,
     recipes::Recipes,
     runner::{Ended, Worker},
