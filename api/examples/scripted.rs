@@ -99,7 +99,7 @@ async fn paint_one(
         tokio::time::sleep(pause).await;
         if spec.has_preview_after(step) {
             let image = picture(f64::from(step + 1) / f64::from(steps + 1), spec.seed());
-            if store.publish(&mut lease, &Preview::new(attempt, step, steps, image)).await? != Hold::Held {
+            if !store.publish(&mut lease, &Preview::new(attempt, step, steps, image)).await?.is_held() {
                 return Ok(());
             }
         }

@@ -62,6 +62,11 @@ impl Served {
         self.each.iter().any(|each| each.meets(needs))
     }
 
+    /// Whether no worker has the LoRA of this name in its folder. Workers do not say all that they have.
+    pub(crate) fn lacks_lora(&self, name: &str) -> bool {
+        self.each.iter().all(|each| each.lacks_lora(name))
+    }
+
     /// The needs of this request's job, if one worker meets all of them.
     ///
     /// # Errors

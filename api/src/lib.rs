@@ -12,6 +12,7 @@ mod admission;
 mod agreement;
 mod blocking;
 mod body;
+mod branch;
 mod caller;
 mod check;
 mod client_buffer;

@@ -71,6 +71,10 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         #[schema(max_items = 4)]
         seeds: Vec<u64>,
+        /// The last step that was made, counted from 0, if the job was finished early.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false, maximum = 298)]
+        finished_at_step: Option<u32>,
         /// How long each part took.
         timings: Timings,
         /// The parts of the request that had no effect.

@@ -148,6 +148,8 @@ pub struct JobState {
     pub position: Option<u64>,
     /// The 0-based step of the attempt's newest preview.
     pub step: Option<u32>,
+    /// The step at which somebody asked to finish it early, counted from 0.
+    pub finish_early: Option<u32>,
     /// The number of the newest event.
     pub seq: Seq,
     /// When it was submitted.

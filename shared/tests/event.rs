@@ -33,6 +33,7 @@ fn every_event_has_its_json() {
                 images: vec![image()],
                 seed: 7,
                 seeds: Vec::new(),
+                finished_at_step: None,
                 timings: Timings { inference: 1.5, decode: 0.25 },
                 warnings: Vec::new(),
             },
@@ -45,6 +46,7 @@ fn every_event_has_its_json() {
                 images: Vec::new(),
                 seed: 7,
                 seeds: vec![7, 3],
+                finished_at_step: Some(11),
                 timings: Timings { inference: 1.5, decode: 0.25 },
                 warnings: vec![Warning {
                     code: WarningCode::PromptTruncated,
@@ -52,7 +54,7 @@ fn every_event_has_its_json() {
                 }],
             },
             concat!(
-                r#"{"type":"completed","images":[],"seed":7,"seeds":[7,3],"#,
+                r#"{"type":"completed","images":[],"seed":7,"seeds":[7,3],"finished_at_step":11,"#,
                 r#""timings":{"inference":1.5,"decode":0.25},"#,
                 r#""warnings":[{"code":"prompt_truncated","message":"the end has no effect"}]}"#
             )

@@ -78,6 +78,7 @@ pub async fn make(
     };
 
     let (_never, stopped) = watch::channel(None);
+    let (_asked, finish_early) = watch::channel(spec.finish_at_step());
     let (done, mut end) = oneshot::channel();
     let (steps_done, mut progressed) = mpsc::unbounded_channel();
     let outbox = Arc::new(Outbox::default());
@@ -112,6 +113,7 @@ pub async fn make(
             (shown && of_step.has_preview_after(runner::index(at))).then_some(source)
         }),
         stop: stopped,
+        finish_early,
         outbox: outbox.clone(),
         stages: Stages::default(),
         done,
@@ -139,7 +141,8 @@ pub async fn make(
     let pictures = tokio::task::spawn_blocking(move || {
         recipe.iter().for_each(JobRecipe::wait);
         let encode = |(index, picture): (usize, &pipeline::Rgb)| {
-            let metadata = recipe.as_ref().map(|recipe| recipe.metadata(&of_pictures, index));
+            let metadata =
+                recipe.as_ref().map(|recipe| recipe.metadata(&of_pictures, index, made.finished_at_step));
             let encoded = reporter::encode_final(picture, of_pictures.output_format(), metadata.as_ref());
             encoded.map(|encoded| encoded.bytes.into())
         };

@@ -131,6 +131,10 @@ impl Pipeline for Script {
         Ok((0..scene.pictures).map(|_| scene.picture()).collect())
     }
 
+    fn estimates(&self, scene: Scene, interrupt: Interrupt<'_>) -> Result<Vec<Rgb>, PipelineError> {
+        self.pictures(scene, interrupt)
+    }
+
     fn progress(&self, scene: &Scene) -> StepProgress {
         StepProgress { step: scene.step, steps: scene.steps }
     }

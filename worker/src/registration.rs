@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use glimpse_shared::{
     id::{App, WorkerId},
     job::{WorkerRecord, WorkerState},
-    needs::{CONTROLNET_MODES, CONTROLNETS, LORAS, REQUIRED, SCHEDULER_CONFIG, SEEDS, WITHOUT},
+    needs::{
+        CONTROLNET_MODES, CONTROLNETS, FINISH_AT_STEP, FROM, LORAS, REQUIRED, SCHEDULER_CONFIG, SEEDS,
+        WITHOUT,
+    },
     request::EMBEDDINGS,
     results::Results,
     store::SharedStore,
@@ -34,10 +37,19 @@ pub fn record(
     controlnets: Option<&ControlNetDir>,
     results: Option<&Results>,
 ) -> WorkerRecord {
-    let mut features =
-        ["image", "mask", SCHEDULER_CONFIG, "prompt_syntax", "long_prompt", "lora_scales", SEEDS]
-            .map(str::to_owned)
-            .to_vec();
+    let mut features = [
+        "image",
+        "mask",
+        SCHEDULER_CONFIG,
+        "prompt_syntax",
+        "long_prompt",
+        "lora_scales",
+        SEEDS,
+        FROM,
+        FINISH_AT_STEP,
+    ]
+    .map(str::to_owned)
+    .to_vec();
     features.extend(of_parts(offers).map(str::to_owned));
     features.extend(loras.folder.as_ref().map(|_| LORAS.to_owned()));
     features.extend(loras.embeddings.as_ref().map(|_| EMBEDDINGS.to_owned()));

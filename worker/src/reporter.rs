@@ -154,7 +154,12 @@ async fn finish(
     let mut pictures = Vec::with_capacity(made.pictures.len());
     for (index, picture) in made.pictures.into_iter().enumerate() {
         let encoding = Instant::now();
-        let recipe = recipe.map(|recipe| PictureRecipe { of: recipe.clone(), spec: spec.clone(), index });
+        let recipe = recipe.map(|recipe| PictureRecipe {
+            of: recipe.clone(),
+            spec: spec.clone(),
+            index,
+            finished_at_step: made.finished_at_step,
+        });
         let encoded = encode(picture, format, quality, recipe).await;
         held.stages().since(Stage::Encode, encoding);
         match encoded {
@@ -177,9 +182,10 @@ async fn finish(
     let asked = held.lease().job.spec.warnings().iter().cloned();
     let warnings: Vec<_> = asked.chain(made.warnings.iter().map(warning)).collect();
     let warned = warnings.len();
-    let ending = |images| match &seeds[..] {
-        [] => Ending::completed(images, seed, timings, warnings.clone()),
-        seeds => Ending::completed_of_each(images, seeds.to_vec(), timings, warnings.clone()),
+    let finished_at_step = made.finished_at_step;
+    let ending = |images| {
+        let seeds = (seed, seeds.clone());
+        Ending::completed_at(finished_at_step, images, seeds, timings, warnings.clone())
     };
     let (stages, publishing) = (held.stages().clone(), Instant::now());
     let finish = match results {
@@ -189,7 +195,7 @@ async fn finish(
     stages.since(Stage::Publish, publishing);
     if let Some(finish) = finish {
         let Timings { inference, decode } = timings;
-        tracing::info!(job_id = %id, ?finish, inference, decode, warned, "job ended");
+        tracing::info!(job_id = %id, ?finish, inference, decode, warned, finished_at_step, "job ended");
     }
 }
 
@@ -275,6 +281,7 @@ struct PictureRecipe {
     of: JobRecipe,
     spec: ImageSpec,
     index: usize,
+    finished_at_step: Option<u32>,
 }
 
 /// Encodes a picture, a large one on a blocking thread.
@@ -286,7 +293,8 @@ async fn encode(
 ) -> Result<Encoded, EncodeError> {
     let is_small = picture.width.saturating_mul(picture.height) <= SMALL;
     let encode = move || {
-        let metadata = recipe.map(|recipe| recipe.of.metadata(&recipe.spec, recipe.index));
+        let metadata =
+            recipe.map(|recipe| recipe.of.metadata(&recipe.spec, recipe.index, recipe.finished_at_step));
         Encoded::new(&picture, format, quality, metadata.as_ref())
     };
     if is_small {

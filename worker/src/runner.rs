@@ -23,7 +23,7 @@ use crate::{
     controlnet_dir::ControlNetDir,
     engine::{Engine, Made, Order},
     in_hand::{InHand, Seat, Stage, State},
-    lease::{Held, Stop},
+    lease::Held,
     loras::{Downloaded, LoraError, Loras},
     outbox::Outbox,
     picture_hook::PictureHook,
@@ -32,6 +32,7 @@ use crate::{
     registration,
     reporter::{self, End, Finishing},
     request,
+    signals::{Signals, Stop},
 };
 
 pub use crate::in_hand::Ended;
@@ -71,6 +72,7 @@ impl Worker {
     pub async fn run(self, ready: impl FnOnce(), drain: impl Future<Output = ()> + Send + 'static) -> Ended {
         // Subscribed before the first claim, so that no cancellation is missed.
         let cancellations = self.store.cancellations(&self.app);
+        let early_finishes = self.store.early_finishes(&self.app);
         let in_hand = InHand::default();
         let grace = tokio::spawn(drain_after(drain, in_hand.clone(), self.drain_grace));
 
@@ -96,9 +98,11 @@ impl Worker {
             registration::send_heartbeats(store, engine, record, in_hand.clone(), self.recipes.clone());
         let registered = tokio::spawn(heartbeats);
         let canceller = tokio::spawn(stop_on_cancel(cancellations, in_hand.clone()));
+        let finisher = tokio::spawn(finish_when_asked(early_finishes, in_hand.clone()));
         self.run_jobs(claims, &in_hand).await;
 
         canceller.abort();
+        finisher.abort();
         grace.abort();
         in_hand.close();
         // The last heartbeat, if the store is available.
@@ -135,8 +139,10 @@ impl Worker {
     ///
     /// No other job is claimed behind one that waits for a download, so that the orders come in the order of the claims.
     fn start(&self, lease: Lease, in_hand: &InHand) -> impl Future<Output = ()> + Send + 'static {
-        let (stop, stopped) = watch::channel(None);
-        let seat = in_hand.take(lease.job.id, stop.clone());
+        let asked = lease.finish_early.into_iter().chain(lease.job.spec.finish_at_step());
+        let signals = Signals::new(asked.min());
+        let (stopped, finish_early) = (signals.stopped(), signals.finishes_early());
+        let seat = in_hand.take(lease.job.id, signals.clone());
         let outbox = Arc::new(Outbox::new(lease.job.spec.partials()));
         let (done, end) = oneshot::channel();
         let spec = lease.job.spec.clone();
@@ -172,12 +178,13 @@ impl Worker {
                 (shows && (is_partial || spec.has_preview_after(index(at)))).then_some(source)
             }),
             stop: stops,
+            finish_early,
             outbox: messages,
             stages: of_order,
             done,
         };
         // Renewed from now on, also while the pipeline works on the job before it.
-        let held = Held::new(self.store.clone(), lease, stop, &checkpoints, self.work.clone(), stages);
+        let held = Held::new(self.store.clone(), lease, signals, &checkpoints, self.work.clone(), stages);
         let (engine, in_hand) = (self.engine.clone(), in_hand.clone());
         let mut job = Started {
             held,
@@ -305,6 +312,13 @@ fn note_panic(ended: Result<(), tokio::task::JoinError>) {
 async fn stop_on_cancel(mut cancellations: BoxStream<'static, JobId>, in_hand: InHand) {
     while let Some(cancelled) = cancellations.next().await {
         in_hand.cancel(cancelled);
+    }
+}
+
+/// Finishes a job in hand early when somebody asks for it.
+async fn finish_when_asked(mut asked: BoxStream<'static, (JobId, u32)>, in_hand: InHand) {
+    while let Some((id, at)) = asked.next().await {
+        in_hand.finish_early(id, at);
     }
 }
 

@@ -36,7 +36,9 @@ pub(super) const ON_OPENAIS: ErrorForm =
 
 fn detail(draft: &mut Draft, error: &ApiError) -> RefOr<Schema> {
     match error {
-        ApiError::Fields(_) => draft.schema::<FieldErrors<'_>>(),
+        ApiError::Fields(_) | ApiError::SourceUnknown(_) | ApiError::SourceChanged(_) => {
+            draft.schema::<FieldErrors<'_>>()
+        }
         _ => draft.schema::<OtherError<'_>>(),
     }
 }
@@ -135,6 +137,10 @@ fn reason(error: &ApiError) -> &'static str {
     match error {
         refused if is_violation(refused) => "The operator does not allow the prompt or one of the pictures.",
         ApiError::Fields(_) => "Fields are invalid.",
+        ApiError::SourceUnknown(_) => "There is no job `from.job`, or it has expired.",
+        ApiError::SourceChanged(_) => {
+            "The job of `from` has not made the step, or its request or a LoRA of it is no longer here."
+        }
         ApiError::AppUnknown { .. } => "No worker serves the app.",
         ApiError::JobUnknown => "There is no such job, or it has expired.",
         ApiError::FileUnknown => "The file never existed, or has expired.",
@@ -143,6 +149,7 @@ fn reason(error: &ApiError) -> &'static str {
             "The workers keep pictures where this process does not look (`--results`)."
         }
         ApiError::ResultsAway => "The place where pictures are kept is unavailable.",
+        ApiError::NoStep => "The job has made no step yet.",
         ApiError::NoImage => "The job has no picture yet.",
         ApiError::KeyUnknown => "The API has keys, and the request has none of them.",
         ApiError::ScopeMissing { .. } => "The key does not have the scope of the route.",

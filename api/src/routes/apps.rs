@@ -34,7 +34,8 @@ struct ListedApp {
     #[schema(value_type = Vec<String>)]
     schedulers: BTreeSet<String>,
     /// What requests may have: `image`, `mask`, `loras`, `lora_scales`, `embeddings`, `controlnets`, `seeds`,
-    /// `scheduler_config`, `prompt_syntax`, `long_prompt`, `refiner`, `aesthetic_score`, `padding_mask_crop`, `hires`;
+    /// `scheduler_config`, `prompt_syntax`, `long_prompt`, `refiner`, `aesthetic_score`, `padding_mask_crop`, `hires`,
+    /// `from`, `finish_at_step`;
     /// and what the models need (`mask_required`, `image_required`) or do not need (`no_mask`, `no_image`).
     #[schema(value_type = Vec<String>)]
     features: BTreeSet<String>,

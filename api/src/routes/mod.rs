@@ -6,6 +6,7 @@ mod docs;
 mod events;
 pub(crate) mod fal;
 mod files;
+pub(crate) mod finish;
 pub(crate) mod health;
 pub(crate) mod job_list;
 mod jobs;
@@ -58,6 +59,7 @@ pub(crate) fn every(api: &Api) -> Router<Api> {
         .route("/v1/recipe", post(recipe::read))
         .route("/v1/jobs", post(jobs::submit).get(job_list::list))
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::cancel))
+        .route("/v1/jobs/{id}/finish", post(finish::finish))
         .route("/v1/jobs/{id}/events", get(events::follow))
         .route("/v1/jobs/{id}/image", get(jobs::image))
         .fallback(async |uri: Uri| ApiError::PathUnknown(uri.path().to_owned()));

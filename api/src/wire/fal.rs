@@ -131,7 +131,7 @@ pub(crate) struct Pictures<'a> {
 
 impl<'a> Pictures<'a> {
     fn of(completed: &'a CompletedParts<'a>, prompt: &'a str) -> Self {
-        let CompletedParts { images, seed, seeds, timings, warnings } = completed;
+        let CompletedParts { images, seed, seeds, timings, warnings, .. } = completed;
         let image = images.first();
         let (seed, seeds, timings, warnings) = (*seed, *seeds, *timings, *warnings);
         Self { images, image, seed, seeds, prompt, timings, warnings }

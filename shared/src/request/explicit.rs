@@ -73,6 +73,14 @@ impl ImageSpec {
             put("scheduler_config", Value::Object(self.scheduler_config.clone()));
         }
         put("output_format", json!(self.output_format));
+        put("finish_at_step", json!(self.finish_at_step));
+        if let Some(branch) = &self.from {
+            let from = branch.member(&match pictures {
+                InputPictures::Digests => all.clone(),
+                InputPictures::Whole => self.to_request(InputPictures::Digests),
+            });
+            all.insert("from".to_owned(), from);
+        }
         all
     }
 

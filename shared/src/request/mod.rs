@@ -5,6 +5,7 @@
 
 mod alpha;
 mod bounds;
+mod branch;
 mod canny;
 mod check;
 mod controlnet;
@@ -28,6 +29,7 @@ mod msgpack;
 mod object;
 mod offer;
 mod openai;
+mod origin;
 mod output;
 mod own_sampler;
 mod partials;
@@ -46,6 +48,7 @@ mod webp;
 mod wire_fields;
 
 pub use bounds::{MAX_IMAGES, MAX_PIXELS, MAX_SEED, MIN_PIXELS};
+pub use branch::{Branch, MAX_BRANCHES, STEP_NOT_REACHED};
 pub use canny::Canny;
 pub use controlnet::{CONTROLNETS, ControlNet};
 pub use dialect::{Defaults, Dialect, Endpoint, Names, Task, Unknown};

@@ -47,6 +47,7 @@ fn event() -> impl Strategy<Value = Event> {
                     images,
                     seed,
                     seeds: Vec::new(),
+                    finished_at_step: None,
                     timings: Timings { inference, decode },
                     warnings,
                 }

@@ -173,6 +173,16 @@ pub trait Pipeline {
         interrupt: Interrupt<'_>,
     ) -> Result<Vec<Rgb>, PipelineError>;
 
+    /// Decodes the newest step's estimate of the final pictures, after at least one step.
+    ///
+    /// # Errors
+    /// As [`Pipeline::pictures`].
+    fn estimates(
+        &self,
+        denoising: Self::Denoising,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Vec<Rgb>, PipelineError>;
+
     /// [`Pipeline::pictures`] without interrupt.
     ///
     /// # Errors

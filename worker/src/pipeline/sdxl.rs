@@ -1,5 +1,6 @@
 //! The pipeline of SDXL.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -84,7 +85,12 @@ impl SdxlPipeline {
         self.controlnets.keep_random(path, self.unet.config(), seed)
     }
 
-    fn begin_new(&self, inputs: &Inputs, interrupt: Interrupt<'_>) -> Result<SdxlDenoising, PipelineError> {
+    /// Begins the steps of one request.
+    pub(super) fn begin_new(
+        &self,
+        inputs: &Inputs,
+        interrupt: Interrupt<'_>,
+    ) -> Result<SdxlDenoising, PipelineError> {
         let scale = self.vae.config().scale();
         inputs.check(scale as u32, self.options.max_pixels)?;
         let size =
@@ -131,6 +137,9 @@ impl SdxlPipeline {
             first: window.first,
             end: window.end,
             before: 0,
+            in_second: false,
+            switches: VecDeque::new(),
+            switched: 0,
             second,
             model: Model::Own,
             encoded,
@@ -169,13 +178,13 @@ impl Pipeline for SdxlPipeline {
         checkpoint: Option<&[u8]>,
         interrupt: Interrupt<'_>,
     ) -> Result<SdxlDenoising, PipelineError> {
-        let mut denoising = self.begin_new(inputs, interrupt)?;
+        let mut denoising = self.begin_whole(inputs, interrupt)?;
         let Some(checkpoint) = checkpoint else { return Ok(denoising) };
         match denoising.restore(checkpoint) {
             Ok(()) => Ok(denoising),
             Err(reason) => {
                 tracing::warn!("the checkpoint cannot be used, so the job starts over: {reason}");
-                self.begin_new(inputs, interrupt)
+                self.begin_whole(inputs, interrupt)
             }
         }
     }
@@ -213,8 +222,8 @@ impl Pipeline for SdxlPipeline {
             let (tokens, model) = (first.conditioning.embeds.dim(1)?, first.model);
             let controls = first.controls.clone();
             // As diffusers: the windows of ControlNets count steps after `denoising_end` too.
-            let steps = first.sampler.timesteps().len() - first.first;
-            let at = StepProgress { step: first.step - first.first, steps };
+            let steps = first.before + first.sampler.timesteps().len() - first.first;
+            let at = StepProgress { step: first.before + first.step - first.first, steps };
             let apart = first.noise.are_apart();
             let (mut group, mut others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| {
                 d.latents.dims()[2..] == size
@@ -297,10 +306,19 @@ impl Pipeline for SdxlPipeline {
         Ok(pictures)
     }
 
+    fn estimates(
+        &self,
+        mut denoising: SdxlDenoising,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Vec<Rgb>, PipelineError> {
+        denoising.take_estimate()?;
+        self.pictures(denoising, interrupt)
+    }
+
     fn progress(&self, denoising: &SdxlDenoising) -> StepProgress {
-        let SdxlDenoising { step, first, end, before, second, .. } = denoising;
-        let after = second.as_ref().map_or(0, Second::steps);
-        StepProgress { step: before + step - first, steps: before + end - first + after }
+        let SdxlDenoising { step, first, before, .. } = denoising;
+        let after = denoising.second_part().map_or(0, Second::steps);
+        StepProgress { step: before + step - first, steps: denoising.first_part() + after }
     }
 
     fn describe(&self) -> Description {

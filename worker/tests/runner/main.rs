@@ -11,6 +11,8 @@ mod downloads;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod early;
+#[cfg(test)]
 mod jobs;
 #[cfg(test)]
 mod kept;

@@ -107,6 +107,7 @@ fn order(engine: &Engine, steps: usize, checkpoint: Option<u8>) -> Arc<AtomicBoo
         last_step: Box::new(move || assert!(!told.swap(true, Ordering::SeqCst))),
         observer: Box::new(|_| None),
         stop: watch::channel(None).1,
+        finish_early: watch::channel(None).1,
         outbox: Arc::new(Outbox::default()),
         stages: Stages::default(),
         done: oneshot::channel().0,

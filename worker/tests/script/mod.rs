@@ -187,6 +187,11 @@ impl Pipeline for Script {
         Ok(pictures)
     }
 
+    fn estimates(&self, scene: Scene, interrupt: Interrupt<'_>) -> Result<Vec<Rgb>, PipelineError> {
+        interrupt.check()?;
+        Ok(vec![grey(scene.step as u8); scene.pictures])
+    }
+
     fn progress(&self, scene: &Scene) -> StepProgress {
         StepProgress { step: scene.step, steps: scene.steps }
     }

@@ -28,7 +28,7 @@ impl Backend {
             None => self.renew_alone(lease).await?,
         };
         match answer {
-            ScriptReply::Held { .. } => Ok(Hold::Held),
+            ScriptReply::Held { finish_early, .. } => Ok(Hold::holding(finish_early)),
             ScriptReply::Cancelled => Ok(Hold::Cancelled),
             ScriptReply::Lost => Ok(Hold::Lost),
             other => unexpected(other),
@@ -83,9 +83,9 @@ impl Backend {
                 return Ok(Hold::Held);
             };
             match answer {
-                ScriptReply::Held { seq } => {
+                ScriptReply::Held { seq, finish_early } => {
                     lease.seq = seq;
-                    return Ok(Hold::Held);
+                    return Ok(Hold::holding(finish_early));
                 }
                 ScriptReply::Cancelled => return Ok(Hold::Cancelled),
                 ScriptReply::Lost => return Ok(Hold::Lost),
