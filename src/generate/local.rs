@@ -141,7 +141,8 @@ pub async fn make(
     let pictures = tokio::task::spawn_blocking(move || {
         recipe.iter().for_each(JobRecipe::wait);
         let encode = |(index, picture): (usize, &pipeline::Rgb)| {
-            let metadata = recipe.as_ref().map(|recipe| recipe.metadata(&of_pictures, index));
+            let metadata =
+                recipe.as_ref().map(|recipe| recipe.metadata(&of_pictures, index, made.finished_at_step));
             let encoded = reporter::encode_final(picture, of_pictures.output_format(), metadata.as_ref());
             encoded.map(|encoded| encoded.bytes.into())
         };

@@ -154,7 +154,12 @@ async fn finish(
     let mut pictures = Vec::with_capacity(made.pictures.len());
     for (index, picture) in made.pictures.into_iter().enumerate() {
         let encoding = Instant::now();
-        let recipe = recipe.map(|recipe| PictureRecipe { of: recipe.clone(), spec: spec.clone(), index });
+        let recipe = recipe.map(|recipe| PictureRecipe {
+            of: recipe.clone(),
+            spec: spec.clone(),
+            index,
+            finished_at_step: made.finished_at_step,
+        });
         let encoded = encode(picture, format, quality, recipe).await;
         held.stages().since(Stage::Encode, encoding);
         match encoded {
@@ -276,6 +281,7 @@ struct PictureRecipe {
     of: JobRecipe,
     spec: ImageSpec,
     index: usize,
+    finished_at_step: Option<u32>,
 }
 
 /// Encodes a picture, a large one on a blocking thread.
@@ -287,7 +293,8 @@ async fn encode(
 ) -> Result<Encoded, EncodeError> {
     let is_small = picture.width.saturating_mul(picture.height) <= SMALL;
     let encode = move || {
-        let metadata = recipe.map(|recipe| recipe.of.metadata(&recipe.spec, recipe.index));
+        let metadata =
+            recipe.map(|recipe| recipe.of.metadata(&recipe.spec, recipe.index, recipe.finished_at_step));
         Encoded::new(&picture, format, quality, metadata.as_ref())
     };
     if is_small {

@@ -47,9 +47,11 @@ impl JobRecipe {
         self.recipes.wait(self.loras());
     }
 
-    /// What the picture of this number carries, by what is known now.
-    pub fn metadata(&self, spec: &ImageSpec, index: usize) -> Metadata {
-        let recipe = self.recipes.of(spec, self.loras(), u32::try_from(index).unwrap_or(u32::MAX));
+    /// What the picture of this number carries, by what is known now. `finished_at_step`: after which step the job was
+    /// finished early.
+    pub fn metadata(&self, spec: &ImageSpec, index: usize, finished_at_step: Option<u32>) -> Metadata {
+        let mut recipe = self.recipes.of(spec, self.loras(), u32::try_from(index).unwrap_or(u32::MAX));
+        recipe.finished_at_step = finished_at_step;
         let metadata = Metadata::of(&recipe);
         if metadata.is_cut() {
             tracing::warn!("a picture's recipe is too long for its file: a part of it is left out");
