@@ -10,10 +10,7 @@ use glimpse_shared::{
 };
 use serde_json::Value;
 
-use crate::generate::{Failure, Server, say};
-
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 unforeseen error, 2 wrong input or refused by the server, 3 server \
-                          not reachable, 130 Ctrl-C, 143 SIGTERM.";
+use crate::generate::{EXIT_CODES, Failure, Server, say};
 
 /// The server, and what is printed.
 #[derive(Debug, clap::Args)]
@@ -141,8 +138,7 @@ fn table<const N: usize>(heads: [&str; N], rows: impl Iterator<Item = [String; N
     lines.iter().map(line).collect()
 }
 
-/// Asks the server and prints its answer. 0: done, 1: unforeseen, 2: wrong input or refused, 3: server not reachable,
-/// 130: Ctrl-C, 143: SIGTERM.
+/// Asks the server and prints its answer; see [`EXIT_CODES`].
 pub async fn run(ask: Ask, shutdown: &Shutdown) -> ExitCode {
     let asked = async {
         let server = Server::new(&ask.at().server, ask.at().key.as_deref())?;

@@ -1,7 +1,11 @@
 //! The flags of the program `glimpse-api`.
 
 use clap::Parser;
-use glimpse_shared::{results::ResultsConfig, store::redis::RedisConfig, telemetry::LogConfig};
+use glimpse_shared::{
+    results::ResultsConfig,
+    store::redis::RedisConfig,
+    telemetry::{LogConfig, TraceConfig},
+};
 
 use crate::config::Config;
 
@@ -21,4 +25,7 @@ pub struct Flags {
     /// What is logged.
     #[command(flatten)]
     pub log: LogConfig,
+    /// Where traces are sent.
+    #[command(flatten)]
+    pub traces: TraceConfig,
 }

@@ -14,7 +14,8 @@ use glimpse_shared::{
         Clock, SharedStore,
         redis::{Check, ConfigError, Process, RedisConfig, RedisStore},
     },
-    supervisor, telemetry,
+    supervisor,
+    telemetry::{Telemetry, TraceError},
 };
 
 /// Why the process cannot serve.
@@ -40,6 +41,12 @@ impl From<EntranceError> for ServeError {
     }
 }
 
+impl From<TraceError> for ServeError {
+    fn from(error: TraceError) -> Self {
+        Self::Flags(error.to_string())
+    }
+}
+
 impl From<ResultsError> for ServeError {
     fn from(error: ResultsError) -> Self {
         Self::Flags(error.to_string())
@@ -52,9 +59,10 @@ fn main() -> ExitCode {
         // rustls needs a provider before the first TLS connection. An error means that one is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let flags = Flags::parse();
-        telemetry::init(&flags.log);
-        shutdown::block_on(run(flags, &shutdown))
-            .map_err(system("cannot start the threads of the runtime"))?
+        let telemetry = Telemetry::start(&flags.log, &flags.traces, "glimpse-api")?;
+        let ended = shutdown::block_on(run(flags, &shutdown));
+        telemetry.end();
+        ended.map_err(system("cannot start the threads of the runtime"))?
     });
     match ended {
         Ok(()) => ExitCode::SUCCESS,

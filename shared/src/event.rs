@@ -71,6 +71,10 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         #[schema(max_items = 4)]
         seeds: Vec<u64>,
+        /// The last step that was made, counted from 0, if the job was finished early.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false, maximum = 298)]
+        finished_at_step: Option<u32>,
         /// How long each part took.
         timings: Timings,
         /// The parts of the request that had no effect.
@@ -146,6 +150,8 @@ pub enum FailureCode {
     JobLost,
     /// The model cannot serve this request.
     BadRequest,
+    /// The operator does not allow one of its pictures to be shown.
+    ContentPolicyViolation,
     /// An internal error, and every code that only a newer release knows.
     #[serde(other)]
     Internal,
@@ -160,6 +166,7 @@ impl FailureCode {
             Self::RunTimeout => "run_timeout",
             Self::JobLost => "job_lost",
             Self::BadRequest => "bad_request",
+            Self::ContentPolicyViolation => "content_policy_violation",
             Self::Internal => "internal",
         }
     }

@@ -15,7 +15,9 @@ pub enum Failure {
     #[error("{0}")]
     BadInput(String),
     /// The server cannot be reached.
-    #[error("cannot reach {server}: {cause}")]
+    #[error(
+        "cannot reach {server}: {cause}; check its address (--server, GLIMPSE_SERVER) and whether it runs"
+    )]
     Unreachable {
         /// Its address.
         server: String,
@@ -42,17 +44,26 @@ impl Failure {
         Self::BadInput(lines.join("; "))
     }
 
-    /// The exit code, as in the manual.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
+    /// The exit code, as [`EXIT_CODES`] says.
+    pub fn code(&self) -> u8 {
+        match self {
             Self::Unforeseen(_) => 1,
             Self::BadInput(_) => 2,
             Self::Unreachable { .. } => 3,
             Self::Job(_) => 4,
             Self::Interrupted(signal) => signal.exit_code(),
-        })
+        }
+    }
+
+    /// The same for `main`.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code())
     }
 }
+
+/// The exit codes of every command that is a client.
+pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 unforeseen error, 2 wrong input or refused by the server, 3 server \
+                              not reachable, 4 the job failed, 130 Ctrl-C, 143 SIGTERM. A second signal ends it at once.";
 
 /// Fields of a request with a differently named flag.
 const OTHERS: [(&str, &str); 4] = [

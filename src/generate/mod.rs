@@ -1,13 +1,17 @@
 //! `glimpse generate`: generates pictures from the command line.
 
+mod asked;
 mod failure;
+mod follow;
+mod from;
 mod input;
 mod local;
 mod made;
 mod output;
-mod progress;
 mod remote;
 mod say;
+mod view;
+mod work;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -19,26 +23,39 @@ use glimpse_shared::{
     shutdown::{self, Shutdown},
     telemetry::{self, LogConfig, LogFormat},
 };
-use glimpse_worker::config::ModelConfig;
+use glimpse_worker::{config::ModelConfig, recipes::MetadataConfig};
 use serde_json::Value;
 
-pub use failure::Failure;
+use asked::Asked;
+pub use failure::{EXIT_CODES, Failure};
+use from::RecipeFile;
 use input::{ControlNetArg, EmbeddingArg, LoraArg};
-use made::Made;
-use output::{Output, PreviewDir};
-use progress::Progress;
+use local::Local;
+pub use output::{Output, PreviewDir};
 pub use remote::Server;
 pub use say::say;
+pub use view::{Shown, View};
+use work::{At, Outputs, Place, Task};
 
 /// Flags of `glimpse generate`.
 #[derive(Debug, Parser)]
-#[command(
-    after_help = "Exit codes: 0 done, 1 unforeseen error, 2 wrong input or refused by the server, 3 server not \
-                        reachable, 4 the job failed, 130 Ctrl-C, 143 SIGTERM. A second signal ends it at once."
-)]
+#[command(after_help = EXIT_CODES)]
 pub struct Args {
     /// The prompt; `-` reads it from standard input.
-    prompt: String,
+    #[arg(required_unless_present_any = ["prompts", "from"])]
+    prompt: Option<String>,
+    /// A file with a prompt on each line; `-` is standard input. Blank lines and lines that begin with `#` are skipped. Each
+    /// prompt is a job of its own: if one fails, the others go on, and the exit code is that of the first that failed. The
+    /// number of the prompt stands in the names of its pictures: `fox-1.png`, or `fox-1-1.png` of several.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    prompts: Option<PathBuf>,
+    /// How many jobs of --prompts a server has at a time, 1 to 64. In this process it is always one.
+    #[arg(long, value_name = "N", default_value_t = 4, requires = "prompts", value_parser = clap::value_parser!(u8).range(1..=64))]
+    parallel: u8,
+    /// A picture to make again, by the recipe that it carries (PNG, JPEG or WebP). Other flags say what shall be
+    /// different.
+    #[arg(long, value_name = "PICTURE")]
+    from: Option<PathBuf>,
     /// The file to write; its extension (.jpg, .png or .webp) selects the format. Several pictures are numbered:
     /// `fox-1.png`, `fox-2.png`. `-` is standard output.
     #[arg(short, long, value_name = "FILE")]
@@ -157,6 +174,8 @@ pub struct Args {
     /// [default: denoised]
     #[arg(long, value_name = "SOURCE", value_parser = preview_source)]
     preview_source: Option<PreviewSource>,
+    #[command(flatten)]
+    shown: Shown,
     /// The server to use; without one the picture is generated in this process.
     #[arg(long, env = "GLIMPSE_SERVER", value_name = "URL")]
     server: Option<String>,
@@ -168,6 +187,8 @@ pub struct Args {
     app: Option<App>,
     #[command(flatten)]
     model: ModelConfig,
+    #[command(flatten)]
+    metadata: MetadataConfig,
     /// What to log on standard error: a level, or `target=level,…` as in tracing's EnvFilter.
     #[arg(long, env = "GLIMPSE_LOG", default_value = "warn", value_parser = telemetry::filter)]
     log: String,
@@ -208,26 +229,36 @@ fn preview_source(text: &str) -> Result<PreviewSource, String> {
     }
 }
 
-/// Generates the pictures. 0: done, 1: unforeseen, 2: bad input or refused, 3: server not reachable, 4: the job
-/// failed, 130: Ctrl-C, 143: SIGTERM. A second signal ends the process at once.
+/// Generates the pictures; see [`EXIT_CODES`]. A second signal ends the process at once.
 pub async fn run(args: Args, shutdown: &Shutdown) -> ExitCode {
     telemetry::init(&LogConfig { log_format: LogFormat::Text, log: args.log.clone() });
-    match generate(args, shutdown).await {
-        Ok(()) => ExitCode::SUCCESS,
+    let failure = match generate(args, shutdown).await {
+        Ok(None) => return ExitCode::SUCCESS,
+        Ok(Some(failure)) => failure,
         Err(failure) => {
             say(format_args!("glimpse: {failure}"));
-            if let Failure::Interrupted(signal) = failure {
-                shutdown::leave(signal.exit_code());
-            }
-            failure.exit_code()
+            failure
         }
+    };
+    if let Failure::Interrupted(signal) = failure {
+        shutdown::leave(signal.exit_code());
     }
+    failure.exit_code()
 }
 
-async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
-    let count = args.num_images.or(Some(args.seeds.len() as i64).filter(|count| *count > 0));
-    let output = Output::new(args.output, args.output_format, count)?;
-    let previews = args.preview_dir.map(PreviewDir::new).transpose()?;
+/// Returns a failure that has been shown already.
+///
+/// # Errors
+/// What is wrong before the first job begins.
+async fn generate(args: Args, shutdown: &Shutdown) -> Result<Option<Failure>, Failure> {
+    let outputs = Outputs {
+        file: args.output,
+        format: args.output_format,
+        count: args.num_images.or(Some(args.seeds.len() as i64).filter(|count| *count > 0)),
+        preview_dir: args.preview_dir,
+    };
+    args.shown.check(&outputs.file)?;
+    let only = args.prompts.is_none().then(|| outputs.of(None)).transpose()?;
     // Standard input and named pipes may never end.
     let read = tokio::task::spawn_blocking(move || -> Result<_, Failure> {
         let picture = |flag, path: Option<PathBuf>| path.map(|path| input::picture(flag, &path)).transpose();
@@ -237,14 +268,21 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
             Some(word) if word.as_os_str() == ALPHA => Some(ALPHA.to_owned()),
             file => picture("mask", file)?,
         };
-        Ok((input::prompt(args.prompt)?, image, mask, controlnets))
+        let prompts = match (args.prompts, args.prompt) {
+            (Some(file), _) => input::prompts(&file)?.into_iter().map(Some).collect(),
+            (None, Some(prompt)) => vec![Some(input::prompt(prompt)?)],
+            // That of the picture.
+            (None, None) => vec![None],
+        };
+        let from = args.from.map(RecipeFile::read).transpose()?;
+        Ok((prompts, from, image, mask, controlnets))
     });
-    let (prompt, image, mask, controlnets) = tokio::select! {
+    let (prompts, from, image, mask, controlnets) = tokio::select! {
         read = read => read.map_err(Failure::unforeseen)??,
         signal = shutdown.requested() => return Err(Failure::Interrupted(signal)),
     };
-    let request = ImageRequest {
-        prompt,
+    let flags = ImageRequest {
+        prompt: String::new(),
         negative_prompt: args.negative_prompt,
         num_inference_steps: args.steps,
         width: args.width,
@@ -276,29 +314,42 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<(), Failure> {
         preset: args.preset,
         preview_every: args.preview_every,
         preview_source: args.preview_source,
-        output_format: Some(output.format()),
+        output_format: None,
+        metadata: args.metadata.no_metadata.then_some(false),
     };
-    let progress = Progress::new();
-    let made = match &args.server {
-        Some(server) => {
-            let server = remote::Server::new(server, args.key.as_deref())?;
-            remote::make(server, args.app, &request, &progress, previews.as_ref(), shutdown).await
+    let asked = Asked { flags, from };
+    let tasks: Vec<Task> = match only {
+        Some(to) => {
+            prompts.into_iter().next().map(|prompt| Task::new(None, prompt, to)).into_iter().collect()
         }
-        None => tokio::select! {
-            made = local::make(&args.model, &request, &progress, previews.as_ref()) => made,
-            // The pipeline's thread ends with the process.
-            signal = shutdown.requested() => Err(Failure::Interrupted(signal)),
-        },
+        None => {
+            let tasks = prompts.into_iter().enumerate().map(|(i, prompt)| {
+                let number = Some(i + 1);
+                Ok(Task::new(number, prompt, outputs.of(number)?))
+            });
+            tasks.collect::<Result<_, Failure>>()?
+        }
     };
-    progress.end();
-    let Made { encoded, seed, seeds, warnings } = made?;
-    let places = output.write(&encoded)?;
-    for warning in warnings {
-        say(format_args!("glimpse: warning: {}", warning.message));
-    }
-    for (i, place) in places.into_iter().enumerate() {
-        let seed = seeds.get(i).unwrap_or(&seed);
-        say(format_args!("{place} (seed {seed})"));
-    }
-    Ok(())
+    let at_a_time = if args.server.is_some() { tasks.len().min(args.parallel.into()) } else { 1 };
+    let view = View::new(args.shown, at_a_time);
+    let place = async {
+        Ok::<_, Failure>(match &args.server {
+            Some(server) => {
+                let server = Server::new(server, args.key.as_deref())?;
+                asked.check_on(&server, args.app.is_some()).await?;
+                let app = match args.app.or_else(|| asked.app()) {
+                    Some(app) => app,
+                    None => server.only_app().await?,
+                };
+                Place::Server { server, app }
+            }
+            None => Place::Here(Box::new(Local::load(args.model, &args.metadata).await?)),
+        })
+    };
+    let place = tokio::select! {
+        place = place => place?,
+        signal = shutdown.requested() => return Err(Failure::Interrupted(signal)),
+    };
+    let at = At { asked: &asked, place: &place, view: &view, shutdown };
+    Ok(work::run(tasks, at, at_a_time).await)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    fmt::Display,
     fs,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use glimpse_shared::request::{MAX_IMAGES, OutputFormat};
 use super::failure::Failure;
 
 /// In the place of a file: write to standard output.
-const STANDARD_OUTPUT: &str = "-";
+pub const STANDARD_OUTPUT: &str = "-";
 
 /// The destination of the pictures. Nothing appears there until all of them are complete.
 pub struct Output {
@@ -71,6 +72,25 @@ impl Output {
             return Err(wrong(format!("{} is a folder", folder.display())));
         }
         Ok(Self { place, format })
+    }
+
+    /// The destination of pictures that a job makes in its own format, if that is known.
+    ///
+    /// # Errors
+    /// As [`Output::new`], and if the file's extension names another format.
+    pub fn of_finished(path: &Path, content_type: Option<&str>, count: usize) -> Result<Self, Failure> {
+        if let (Some(ending), Some(content_type)) = (of_ending(path), content_type)
+            && ending.content_type() != content_type
+        {
+            return Err(Failure::BadInput(format!(
+                "--output {}: the picture is {content_type}; run this again with another extension, while the server \
+                 has the job",
+                path.display()
+            )));
+        }
+        // The pictures are encoded already.
+        let any = of_ending(path).unwrap_or(OutputFormat::Jpeg);
+        Self::new(path.to_owned(), Some(any), i64::try_from(count).ok())
     }
 
     /// The pictures' format.
@@ -132,7 +152,7 @@ fn of_ending(path: &Path) -> Option<OutputFormat> {
 }
 
 /// `fox.png` becomes `fox-1.png`.
-fn numbered(path: &Path, number: i64) -> PathBuf {
+pub fn numbered(path: &Path, number: impl Display) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push(format!("-{number}"));
     if let Some(ending) = path.extension() {
@@ -208,13 +228,14 @@ impl PreviewDir {
         Ok(Self(path))
     }
 
-    /// Writes the preview after a 0-based step.
+    /// Writes the preview after a 0-based step, and returns its place.
     ///
     /// # Errors
     /// The file system's error.
-    pub fn write(&self, step: u32, jpeg: &[u8]) -> Result<(), Failure> {
+    pub fn write(&self, step: u32, jpeg: &[u8]) -> Result<String, Failure> {
         let path = self.0.join(format!("preview-{step:02}.jpg"));
         fs::write(&path, jpeg)
-            .map_err(|error| Failure::Unforeseen(format!("cannot write {}: {error}", path.display())))
+            .map_err(|error| Failure::Unforeseen(format!("cannot write {}: {error}", path.display())))?;
+        Ok(path.display().to_string())
     }
 }

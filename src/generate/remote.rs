@@ -1,61 +1,49 @@
 //! Generates pictures on a server: submits a job and follows it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
-use eventsource_stream::Eventsource;
-use futures::StreamExt;
-use glimpse_shared::{
-    environment,
-    event::{Event, Image, Warning},
-    id::App,
-    request::ImageRequest,
-    retry::Waits,
-    shutdown::Shutdown,
-};
+use glimpse_shared::{environment, id::App, shutdown::Shutdown};
 use reqwest::{
-    Client, Response, StatusCode,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+    Client, RequestBuilder, Response, StatusCode,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     failure::{Failure, at},
+    from::RecipeFile,
     made::Made,
-    output::PreviewDir,
-    progress::Progress,
+    view::JobView,
 };
 
 /// The time in which a server must answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// The number of times that a broken stream is resumed, and the first and the longest wait before that.
-const RESUMES: u32 = 5;
-const RESUME_WAITS: (Duration, Duration) = (Duration::from_millis(400), Duration::from_secs(8));
+/// The time in which a server that is full must have a place for a patient client, and the longest wait between two tries.
+const PLACE_WITHIN: Duration = Duration::from_secs(60 * 60);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Submits the request, shows its progress, and returns its pictures. Ctrl-C and SIGTERM cancel the job.
+/// Submits the request, shows its progress, and returns its pictures. Ctrl-C and SIGTERM cancel the job. A `patient` client
+/// waits for a place where the server has none left.
 ///
 /// # Errors
 /// See [`Failure`].
 pub async fn make(
-    server: Server,
-    app: Option<App>,
-    request: &ImageRequest,
-    progress: &Progress,
-    previews: Option<&PreviewDir>,
+    server: &Server,
+    app: &App,
+    request: &Map<String, Value>,
+    view: &JobView<'_>,
+    patient: bool,
     shutdown: &Shutdown,
 ) -> Result<Made, Failure> {
-    let app = match app {
-        Some(app) => app,
-        None => tokio::select! {
-            app = server.only_app() => app?,
-            signal = shutdown.requested() => return Err(Failure::Interrupted(signal)),
-        },
-    };
-    let submit = server.submit(&app, request);
+    let submit = server.submit(app, request, patient);
     tokio::pin!(submit);
     let job = tokio::select! {
         job = &mut submit => job?,
         signal = shutdown.requested() => {
-            progress.cancelling();
+            view.cancelling();
             // The job may exist already: cancel it once its id is known.
             if let Ok(Ok(job)) = tokio::time::timeout(ANSWER_WITHIN, submit).await {
                 server.cancel(&job).await?;
@@ -63,12 +51,14 @@ pub async fn make(
             return Err(Failure::Interrupted(signal));
         }
     };
-    tracing::info!(%job, %app, "submitted");
-    let steps = request.num_inference_steps.and_then(|steps| u32::try_from(steps).ok()).unwrap_or(20);
+    tracing::info!(job_id = %job, %app, "submitted");
+    view.submitted(&job);
+    let steps = request.get("num_inference_steps").and_then(Value::as_u64);
+    view.at(0, steps.and_then(|steps| u32::try_from(steps).ok()).unwrap_or(20));
     tokio::select! {
-        made = server.follow(&job, steps, progress, previews) => made,
+        made = server.follow(&job, view) => made,
         signal = shutdown.requested() => {
-            progress.cancelling();
+            view.cancelling();
             server.cancel(&job).await?;
             Err(Failure::Interrupted(signal))
         }
@@ -122,7 +112,21 @@ impl Server {
         Ok(Self { url: bare(url), name: bare(named), client: client.map_err(Failure::unforeseen)? })
     }
 
-    fn unreachable(&self, cause: &reqwest::Error) -> Failure {
+    /// The request for the events of a job.
+    pub(super) fn events(&self, job: &str) -> RequestBuilder {
+        self.client.get(format!("{}/v1/jobs/{job}/events", self.url))
+    }
+
+    /// The request for a picture of a completed job.
+    pub(super) fn image(&self, job: &str, index: usize) -> RequestBuilder {
+        self.client.get(format!("{}/v1/jobs/{job}/image?index={index}", self.url))
+    }
+
+    pub(super) fn lost(&self, cause: String) -> Failure {
+        Failure::Unreachable { server: self.name.clone(), cause }
+    }
+
+    pub(super) fn unreachable(&self, cause: &reqwest::Error) -> Failure {
         // The outermost text is only "error sending request"; the innermost names the cause.
         let mut cause: &dyn std::error::Error = cause;
         while let Some(source) = cause.source() {
@@ -132,21 +136,18 @@ impl Server {
         if cause.contains("UnknownIssuer") {
             cause.push_str("; set SSL_CERT_FILE to the server's ca.pem");
         }
-        Failure::Unreachable { server: self.name.clone(), cause }
+        self.lost(cause)
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         match tokio::time::timeout(ANSWER_WITHIN, request.send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(self.unreachable(&error)),
-            Err(_) => Err(Failure::Unreachable {
-                server: self.name.clone(),
-                cause: format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
-            }),
+            Err(_) => Err(self.lost(format!("no answer within {} s", ANSWER_WITHIN.as_secs()))),
         }
     }
 
-    async fn json(&self, response: Response) -> Result<Value, Failure> {
+    pub(super) async fn json(&self, response: Response) -> Result<Value, Failure> {
         let status = response.status();
         let body = response.json::<Value>().await;
         if status.is_success() {
@@ -155,10 +156,7 @@ impl Server {
         let detail = body.ok().map(|body| detail(&body)).unwrap_or_else(|| status.to_string());
         Err(match status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
-                Failure::Unreachable {
-                    server: self.name.clone(),
-                    cause: format!("it returned {status}: {detail}"),
-                }
+                self.lost(format!("it returned {status}: {detail}"))
             }
             StatusCode::UNAUTHORIZED => Failure::BadInput(format!(
                 "refused by {}: it wants a key (--key or GLIMPSE_KEY), and this is none of its keys",
@@ -169,7 +167,11 @@ impl Server {
         })
     }
 
-    async fn only_app(&self) -> Result<App, Failure> {
+    /// The app of a server that has one.
+    ///
+    /// # Errors
+    /// Names the apps if there are several. See [`Failure`].
+    pub async fn only_app(&self) -> Result<App, Failure> {
         let response = self.send(self.client.get(format!("{}/v1/apps", self.url))).await?;
         let answer = self.json(response).await?;
         let apps = answer["apps"].as_array().cloned().unwrap_or_default();
@@ -185,7 +187,44 @@ impl Server {
         }
     }
 
-    async fn submit(&self, app: &App, request: &ImageRequest) -> Result<String, Failure> {
+    /// Asks the server what of a picture's recipe it does not have. A server of an earlier release cannot say.
+    ///
+    /// # Errors
+    /// If something is missing that no flag replaces: `has_app` and `has_loras` say for what there are flags.
+    pub async fn check_recipe(
+        &self,
+        from: &RecipeFile,
+        has_app: bool,
+        has_loras: bool,
+    ) -> Result<(), Failure> {
+        let post = self.client.post(format!("{}/v1/recipe", self.url));
+        let response = self.send(post.body(from.bytes().clone())).await?;
+        if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+            return Ok(());
+        }
+        let answer = self.json(response).await?;
+        let missing = answer["missing"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_missing = |part: &&Value| match part["what"].as_str() {
+            Some("app") => !has_app,
+            Some("lora") => !has_loras,
+            Some("model") => true,
+            // Pictures are checked here, and settings of other programs are said.
+            _ => false,
+        };
+        let messages: Vec<_> =
+            missing.iter().filter(is_missing).filter_map(|part| part["message"].as_str()).collect();
+        if messages.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::BadInput(format!("--from: {}", messages.join("; "))))
+    }
+
+    async fn submit(
+        &self,
+        app: &App,
+        request: &Map<String, Value>,
+        patient: bool,
+    ) -> Result<String, Failure> {
         let mut body = json!(request);
         body["app"] = json!(app);
         // The answer may be lost: with this key a second submit returns the same job.
@@ -194,9 +233,17 @@ impl Server {
             let post = self.client.post(format!("{}/v1/jobs", self.url));
             self.send(post.header("Idempotency-Key", &key).json(&body))
         };
-        let response = match post().await {
-            Ok(response) => response,
-            Err(_) => post().await?,
+        let begun = Instant::now();
+        let response = loop {
+            let response = match post().await {
+                Ok(response) => response,
+                Err(_) => post().await?,
+            };
+            let is_full = response.status() == StatusCode::TOO_MANY_REQUESTS;
+            if !(patient && is_full && begun.elapsed() < PLACE_WITHIN) {
+                break response;
+            }
+            tokio::time::sleep(retry_after(&response)).await;
         };
         let answer = self.json(response).await?;
         answer["id"]
@@ -227,136 +274,12 @@ impl Server {
         let response = self.send(self.client.delete(format!("{}/v1/jobs/{job}", self.url))).await?;
         self.json(response).await.map(drop)
     }
-
-    /// Follows the job to its end and resumes a broken stream.
-    async fn follow(
-        &self,
-        job: &str,
-        steps: u32,
-        progress: &Progress,
-        previews: Option<&PreviewDir>,
-    ) -> Result<Made, Failure> {
-        progress.show(0, steps);
-        let mut cursor: Option<String> = None;
-        let mut broken = 0;
-        let mut waits = Waits::new(RESUME_WAITS.0, RESUME_WAITS.1);
-        loop {
-            let mut get = self.client.get(format!("{}/v1/jobs/{job}/events", self.url));
-            if let Some(id) = &cursor {
-                get = get.header("Last-Event-ID", id);
-            }
-            let cause = match self.send(get).await {
-                Ok(response) if response.status().is_success() => {
-                    let mut events = response.bytes_stream().eventsource();
-                    let mut cause = "the stream ended early".to_owned();
-                    while let Some(event) = events.next().await {
-                        match event {
-                            Ok(event) => {
-                                broken = 0;
-                                waits.reset();
-                                let parsed =
-                                    serde_json::from_str(&event.data).map_err(Failure::unforeseen)?;
-                                if let Some(completed) = take(parsed, steps, progress, previews)? {
-                                    return self.made(job, completed).await;
-                                }
-                                cursor = Some(event.id);
-                            }
-                            Err(error) => cause = error.to_string(),
-                        }
-                    }
-                    cause
-                }
-                Ok(response) => return self.json(response).await.and(Err(Failure::unforeseen("no events"))),
-                Err(Failure::Unreachable { cause, .. }) => cause,
-                Err(other) => return Err(other),
-            };
-            broken += 1;
-            if broken > RESUMES {
-                return Err(Failure::Unreachable { server: self.name.clone(), cause });
-            }
-            tokio::time::sleep(waits.next()).await;
-        }
-    }
-
-    /// The pictures of a completed job. Those that are not in the event are asked for by the job's id: the server may
-    /// have told another address for them than the one that this client reaches it at.
-    async fn made(&self, job: &str, completed: Completed) -> Result<Made, Failure> {
-        let Completed { images, seed, seeds, warnings } = completed;
-        let mut encoded = Vec::with_capacity(images.len());
-        for (index, image) in images.iter().enumerate() {
-            encoded.push(match image.decode() {
-                Some(picture) => picture,
-                None => self.picture(job, index).await?,
-            });
-        }
-        Ok(Made { encoded, seed, seeds, warnings })
-    }
-
-    async fn picture(&self, job: &str, index: usize) -> Result<Vec<u8>, Failure> {
-        let url = format!("{}/v1/jobs/{job}/image?index={index}", self.url);
-        let mut waits = Waits::new(RESUME_WAITS.0, RESUME_WAITS.1);
-        let mut broken = 0;
-        loop {
-            let cause = match self.send(self.client.get(&url)).await {
-                Ok(response) if response.status().is_success() => match response.bytes().await {
-                    Ok(picture) => return Ok(picture.into()),
-                    Err(error) => self.unreachable(&error),
-                },
-                Ok(response) => match self.json(response).await {
-                    Ok(_) => return Err(Failure::unforeseen("the server sent no picture")),
-                    Err(failure) => failure,
-                },
-                Err(failure) => failure,
-            };
-            broken += 1;
-            if broken > RESUMES || !matches!(cause, Failure::Unreachable { .. }) {
-                return Err(cause);
-            }
-            tokio::time::sleep(waits.next()).await;
-        }
-    }
 }
 
-/// What a completed job says.
-struct Completed {
-    images: Vec<Image>,
-    seed: u64,
-    seeds: Vec<u64>,
-    warnings: Vec<Warning>,
-}
-
-/// Shows an event; returns what a completed job says.
-fn take(
-    event: Event,
-    steps: u32,
-    progress: &Progress,
-    previews: Option<&PreviewDir>,
-) -> Result<Option<Completed>, Failure> {
-    match event {
-        Event::Queued { .. } | Event::Started { .. } => {}
-        Event::Preview { step, steps, image, .. } | Event::Partial { step, steps, image, .. } => {
-            progress.show(step + 1, steps);
-            if let Some(folder) = previews {
-                folder.write(step, &decode(&image)?)?;
-            }
-        }
-        Event::Completed { images, seed, seeds, warnings, .. } => {
-            progress.show(steps, steps);
-            if images.is_empty() {
-                return Err(Failure::unforeseen("the job completed without a picture"));
-            }
-            return Ok(Some(Completed { images, seed, seeds, warnings }));
-        }
-        Event::Failed { code, message } => {
-            return Err(Failure::Job(format!("{}: {message}", code.as_str())));
-        }
-        Event::Cancelled { by } => return Err(Failure::Job(format!("cancelled by {}", by.as_str()))),
-    }
-    Ok(None)
-}
-
-fn decode(image: &Image) -> Result<Vec<u8>, Failure> {
-    image.decode().ok_or_else(|| Failure::unforeseen("the server sent a picture that is not a data URI"))
+/// How long a server asks a client to wait.
+fn retry_after(response: &Response) -> Duration {
+    let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(header.unwrap_or(1)).clamp(Duration::from_secs(1), LONGEST_WAIT)
 }
 
 /// The text of fal's error bodies: a string, or one entry per wrong field.

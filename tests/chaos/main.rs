@@ -183,6 +183,7 @@ mod run {
             story.request = job.request;
             story.follows.extend(job.follow);
             story.cancel_answers.extend(job.cancel_answers);
+            story.finish_answers.extend(job.finish_answers);
         }
         world.keys.extend(testimony.keys);
         for (path, id) in testimony.hooks {

@@ -1,6 +1,10 @@
-//! `glimpse workers`, `jobs`, `cancel` and `completions`.
+//! `glimpse workers`, `jobs`, `cancel`, `completions` and `man`.
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 use super::stack::{Process, binary, client};
 use serde_json::{Value, json};
@@ -77,7 +81,92 @@ fn every_shell_gets_its_script() {
         let output = glimpse(&["completions", shell]);
         assert_eq!(output.status.code(), Some(0));
         let text = out(&output);
-        assert!(text.contains(has) && text.contains("doctor"), "{shell}");
+        assert!(text.contains(has), "{shell}");
+        for word in ["doctor", "watch", "man", "prompts", "inline"] {
+            assert!(text.contains(word), "{shell}: {word}");
+        }
     }
     assert_eq!(glimpse(&["completions", "tcsh"]).status.code(), Some(2));
+}
+
+/// The commands that `glimpse --help` lists.
+#[cfg(test)]
+fn commands() -> Vec<String> {
+    let help = out(&glimpse(&["--help"]));
+    let (_, list) = help.split_once("Commands:\n").unwrap();
+    let (list, _) = list.split_once("\n\n").unwrap();
+    // A line that goes on has more spaces.
+    let lines = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    lines.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_command_has_a_manual_page_that_man_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("man1");
+    assert!(glimpse(&["man", "--dir", dir.to_str().unwrap()]).status.success());
+    let commands = commands();
+    assert!(commands.iter().any(|name| name == "generate") && commands.iter().any(|name| name == "watch"));
+    for name in commands.iter().filter(|name| *name != "help") {
+        let page = fs::read_to_string(dir.join(format!("glimpse-{name}.1"))).expect(name);
+        assert!(page.contains(".SH SYNOPSIS") && page.contains(".SH OPTIONS"), "{name}");
+        assert_eq!(out(&glimpse(&["man", name])), page, "{name}");
+        shown(&dir.join(format!("glimpse-{name}.1")));
+    }
+    let page = out(&glimpse(&["man"]));
+    assert_eq!(page, fs::read_to_string(dir.join("glimpse.1")).unwrap());
+    let generate = out(&glimpse(&["man", "generate"]));
+    assert!(generate.contains("GLIMPSE_SERVER") && generate.contains("Exit codes: 0 done"));
+    assert_eq!(glimpse(&["man", "nothing"]).status.code(), Some(2));
+}
+
+/// Checks that `man`, where it is installed, has no warning about a page.
+#[cfg(test)]
+fn shown(page: &Path) {
+    let mut man = Command::new("man");
+    man.args(["--warnings", "-l"]).arg(page).env("LC_ALL", "C.UTF-8").env("MANWIDTH", "80");
+    if let Ok(output) = man.output() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{}: {said}", page.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_opens_what_its_scopes_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.toml").display().to_string();
+    let key = |name: &str, scope: &str| {
+        let said = out(&glimpse(&["key", name]));
+        let (key, entry) = said.split_once("\n\n").unwrap();
+        (key.to_owned(), entry.replace("[\"jobs\"]", scope))
+    };
+    let (alice, first) = key("alice", "[\"jobs\"]");
+    let (operator, second) = key("operator", "[\"admin\"]");
+    fs::write(&file, first + &second).unwrap();
+    let mut server = Process::start("glimpse", &["serve", "--listen", "127.0.0.1:0", "--keys-file", &file]);
+    let address = server.address().await;
+    let unknown = "01938c00-0000-7000-8000-000000000007";
+    for (args, key, code, names) in [
+        (&["jobs"][..], &*alice, 0, ""),
+        (&["workers"], &alice, 2, "admin"),
+        (&["workers"], &operator, 0, ""),
+        (&["jobs"], &operator, 2, "jobs"),
+        (&["jobs"], "wrong", 2, "--key or GLIMPSE_KEY"),
+        (&["cancel", unknown], &alice, 2, "refused by"),
+        (&["watch", unknown], &alice, 2, "refused by"),
+        (&["watch", unknown], "wrong", 2, "--key or GLIMPSE_KEY"),
+    ] {
+        // `--server` is used, and the variable is not.
+        let mut command = Command::new(binary("glimpse"));
+        command.args(args).args(["--server", &address]);
+        command.env("GLIMPSE_SERVER", "http://127.0.0.1:9").env("GLIMPSE_KEY", key);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(names) && !said.contains(key), "{args:?}: {said}");
+    }
+    let mut command = Command::new(binary("glimpse"));
+    command.args(["jobs", "--json"]).env("GLIMPSE_SERVER", &address).env("GLIMPSE_KEY", &alice);
+    let output = command.output().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["jobs"], json!([]));
 }

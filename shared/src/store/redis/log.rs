@@ -119,11 +119,11 @@ pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, O
         Value::Nil => return Ok(None),
         value => read_as("a job's state", value)?,
     };
-    let Ok(fields) = <[Vec<u8>; 17]>::try_from(fields) else {
-        return Err(StoreError::Corrupt(format!("the state of {id} does not have 17 fields")));
+    let Ok(fields) = <[Vec<u8>; 18]>::try_from(fields) else {
+        return Err(StoreError::Corrupt(format!("the state of {id} does not have 18 fields")));
     };
     let [status, attempt, worker, step, seq, created, started, finished, app, digest, rest @ ..] = fields;
-    let [steps, retry_of, needs, prompt, position, frame, tenant] = rest;
+    let [steps, retry_of, needs, prompt, position, frame, tenant, early] = rest;
     let times = [created, started, finished].map(|at| present::<u64>(at).map(|at| at.map(Micros)));
     let [created, started, finished] = times;
     let state = JobState {
@@ -142,6 +142,7 @@ pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, O
         worker: present(worker)?,
         position: present(position)?,
         step: present(step)?,
+        finish_early: present(early)?,
         seq: Seq(number(&text(seq)?)?),
         created_at: created?.unwrap_or_default(),
         started_at: started?,

@@ -449,8 +449,23 @@ mod tests {
     #[test]
     fn exactly_the_commands_of_a_processs_scripts_are_tried() {
         let api = vec![
-            &SUBMIT, &RETRY, &ACTIVE, &CANCEL, &REAP, &DUE, &DROP, &NOW, &DEAD, &FORGET, &STATUS, &READ,
-            &WORKERS, &SECRET, &DELIVER, &REPORT,
+            &SUBMIT,
+            &RETRY,
+            &ACTIVE,
+            &CANCEL,
+            &FINISH_EARLY,
+            &REAP,
+            &DUE,
+            &DROP,
+            &NOW,
+            &DEAD,
+            &FORGET,
+            &STATUS,
+            &READ,
+            &WORKERS,
+            &SECRET,
+            &DELIVER,
+            &REPORT,
         ];
         let worker = vec![
             &CLAIM,
