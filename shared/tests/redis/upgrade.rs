@@ -7,6 +7,7 @@ use glimpse_shared::{
     event::{CancelledBy, Event, Frame},
     id::{JobId, Seq},
     job::{Job, Release, Status, WorkerRecord},
+    needs::Needs,
     store::{
         Checkpoint, Finish, Hold, Quota, Retry, Store, Submit,
         redis::{Process, RedisStore},
@@ -35,9 +36,11 @@ fn webhook() -> Webhook {
     Webhook { url, form: WebhookForm::Own, origin: "http://127.0.0.1:8080".to_owned() }
 }
 
-/// A job with everything that a job may have, of a tenant with places.
+/// A recorded job, read and written by today's store, of a tenant with places and with a webhook.
 async fn submit_rich_job(store: &RedisStore) -> Job {
-    let job = Job { webhook: Some(webhook()), tenant: "team".to_owned(), ..job("a heart") };
+    let recorded: Job = serde_json::from_value(recorded_job(&Recorded::of(PREVIOUS))).unwrap();
+    let (id, needs) = (JobId::new(&app()), Needs::default());
+    let job = Job { id, needs, webhook: Some(webhook()), tenant: "team".to_owned(), ..recorded };
     let quota = Quota { unfinished: NonZeroU32::new(3) };
     assert!(matches!(store.submit_within(&job, quota).await.unwrap(), Submit::Submitted { .. }));
     job
@@ -53,7 +56,9 @@ async fn a_worker_of_the_release_before_does_the_jobs_of_todays_api() {
     let [claimed, json, attempt, seq, ..] = texts(&got)[..] else { panic!("{got:?}") };
     assert_eq!((claimed, attempt, seq), ("claimed", "1", "2"));
     let json: Value = serde_json::from_str(json).unwrap();
-    assert!(has_shape(&json, &recorded_job(&old.recorded)), "{json}");
+    let mut parsed = recorded_job(&old.recorded);
+    parsed.as_object_mut().unwrap().remove("needs");
+    assert!(has_shape(&json, &parsed), "{json}");
 
     let held = [(2, &*id), (3, "1"), (4, "old")];
     let with = |more: &[(usize, &'static str)]| [&held[..], more].concat();
@@ -84,7 +89,7 @@ async fn todays_worker_does_the_jobs_of_an_api_of_the_release_before() {
         recorded_job(&old.recorded).to_string().replace(recorded_id(&old.recorded), &job.id.to_string());
     let app = app().to_string();
     let own = [(2, &*job.id.to_string()), (4, &*json), (5, &*app), (11, ""), (14, "")];
-    assert_eq!(texts(&old.run("submit", job.id, &own)), ["submitted", "0"]);
+    assert_eq!(texts(&old.run("submit", job.id, &own))[0], "submitted");
     let mut lease = claim(&store, "new", 1).await;
     let step = preview(&lease, 0);
     store.publish(&mut lease, &step).await.unwrap();
