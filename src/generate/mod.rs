@@ -1,11 +1,13 @@
 //! `glimpse generate`: generates pictures from the command line.
 
+mod event;
 mod failure;
 mod follow;
 mod input;
 mod local;
 mod made;
 mod output;
+mod prompts;
 mod remote;
 mod say;
 mod view;
@@ -33,6 +35,9 @@ pub use say::say;
 pub use view::{Shown, View};
 use work::{At, Outputs, Place, Task};
 
+/// How many jobs of --prompts a server has at a time, if the flag does not say.
+const PARALLEL: u8 = 4;
+
 /// Flags of `glimpse generate`.
 #[derive(Debug, Parser)]
 #[command(after_help = EXIT_CODES)]
@@ -45,9 +50,9 @@ pub struct Args {
     /// number of the prompt stands in the names of its pictures: `fox-1.png`, or `fox-1-1.png` of several.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     prompts: Option<PathBuf>,
-    /// How many jobs of --prompts a server has at a time, 1 to 64. In this process it is always one.
-    #[arg(long, value_name = "N", default_value_t = 4, requires = "prompts", value_parser = clap::value_parser!(u8).range(1..=64))]
-    parallel: u8,
+    /// How many jobs of --prompts a server has at a time, 1 to 64. In this process it is always one. [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    parallel: Option<u8>,
     /// The file to write; its extension (.jpg, .png or .webp) selects the format. Several pictures are numbered:
     /// `fox-1.png`, `fox-2.png`. `-` is standard output.
     #[arg(short, long, value_name = "FILE")]
@@ -248,6 +253,11 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<Option<Failure>, Fa
         preview_dir: args.preview_dir,
     };
     args.shown.check(&outputs.file)?;
+    if args.parallel.is_some() && args.prompts.is_none() {
+        return Err(Failure::BadInput(
+            "--parallel: it goes with --prompts, and there is one prompt".to_owned(),
+        ));
+    }
     let only = args.prompts.is_none().then(|| outputs.of(None)).transpose()?;
     // Standard input and named pipes may never end.
     let read = tokio::task::spawn_blocking(move || -> Result<_, Failure> {
@@ -259,8 +269,8 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<Option<Failure>, Fa
             file => picture("mask", file)?,
         };
         let prompts = match args.prompts {
-            Some(file) => input::prompts(&file)?,
-            None => vec![input::prompt(args.prompt.unwrap_or_default())?],
+            Some(file) => prompts::of_file(&file)?,
+            None => vec![prompts::given(args.prompt.unwrap_or_default())?],
         };
         Ok((prompts, image, mask, controlnets))
     });
@@ -315,7 +325,8 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<Option<Failure>, Fa
             tasks.collect::<Result<_, Failure>>()?
         }
     };
-    let at_a_time = if args.server.is_some() { tasks.len().min(args.parallel.into()) } else { 1 };
+    let at_a_time =
+        if args.server.is_some() { tasks.len().min(args.parallel.unwrap_or(PARALLEL).into()) } else { 1 };
     let view = View::new(args.shown, at_a_time);
     let place = async {
         Ok::<_, Failure>(match &args.server {
