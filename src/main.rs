@@ -11,6 +11,8 @@ mod man;
 mod measure;
 mod model;
 mod serve;
+#[cfg(test)]
+mod settings;
 mod watch;
 
 use std::process::ExitCode;
@@ -19,7 +21,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use glimpse_shared::{
     environment,
     shutdown::{self, Shutdown},
-    telemetry,
+    telemetry::Telemetry,
 };
 
 /// Makes pictures from text prompts, with previews while they form.
@@ -67,12 +69,21 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // Without a provider the first TLS connection would panic. An error means that one is there.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let command = cli.command.unwrap_or_else(|| Command::Serve(Box::new(cli.serve)));
+    let telemetry = match &command {
+        Command::Serve(args) => Telemetry::start(&args.log, &args.traces, "glimpse").map(Some),
+        _ => Ok(None),
+    };
+    let telemetry = match telemetry {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("glimpse: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let done = shutdown::block_on(async {
-        match cli.command.unwrap_or_else(|| Command::Serve(Box::new(cli.serve))) {
-            Command::Serve(args) => {
-                telemetry::init(&args.log);
-                serve::run(*args, &shutdown).await
-            }
+        match command {
+            Command::Serve(args) => serve::run(*args, &shutdown).await,
             Command::Generate(args) => generate::run(*args, &shutdown).await,
             Command::Workers(args) => fleet::run(fleet::Ask::Workers(args), &shutdown).await,
             Command::Jobs(args) => fleet::run(fleet::Ask::Jobs(args), &shutdown).await,
@@ -85,6 +96,9 @@ fn main() -> ExitCode {
             Command::Measure(args) => measure::run(*args, &shutdown).await,
         }
     });
+    if let Some(telemetry) = telemetry {
+        telemetry.end();
+    }
     done.unwrap_or_else(|error| cannot(&format!("start threads: {error}")))
 }
 

@@ -25,7 +25,8 @@ pub(crate) async fn checked(
     dialect: Dialect,
 ) -> Result<Checked, ApiError> {
     let sources = picture_sources(&fields, dialect.names);
-    if sources.is_empty() {
+    // The request that another one goes on from may have pictures too.
+    if sources.is_empty() && !fields.contains_key("from") {
         return api.requests.run_if_large(size, move || ImageSpec::check(fields, &offer, dialect)).await;
     }
     let urls: BTreeSet<_> = sources

@@ -25,6 +25,7 @@ use crate::{
     guard::{Needs, guard},
     keys::CorsOrigin,
     state::Api,
+    traced::traced,
     wire::Wire,
 };
 
@@ -33,7 +34,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The same, by fal's name.
 const FAL_REQUEST_ID: HeaderName = HeaderName::from_static("x-fal-request-id");
 
-/// Routes of a wire, which let in who has what they need, whose bodies are limited and that always get a response.
+/// Routes of a wire, which let in who has what they need, whose bodies are limited and that always get a response. Requests
+/// that change something are traced.
 pub(crate) fn guarded(routes: Router<Api>, api: &Api, wire: &Wire, needs: Needs) -> Router<Api> {
     let routes = routes
         .method_not_allowed_fallback(async || ApiError::MethodUnknown)
@@ -42,7 +44,7 @@ pub(crate) fn guarded(routes: Router<Api>, api: &Api, wire: &Wire, needs: Needs)
         .layer(middleware::from_fn_with_state(api.clone(), whole_body))
         .layer(middleware::from_fn_with_state((api.clone(), needs), guard))
         .layer(CatchPanicLayer::custom(panicked));
-    wire.reported(routes)
+    wire.reported(routes).layer(middleware::from_fn(traced))
 }
 
 /// Routes that web pages of any origin may call.

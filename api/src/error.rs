@@ -23,6 +23,10 @@ use crate::keys::{Rate, Scope};
 pub(crate) enum ApiError {
     /// Correct these fields.
     Fields(Vec<FieldError>),
+    /// The job that the request goes on from is unknown: name another one.
+    SourceUnknown(FieldError),
+    /// What the request goes on from is not here any more, or not yet.
+    SourceChanged(Vec<FieldError>),
     /// No worker serves the app: use another app.
     AppUnknown {
         /// The requested app.
@@ -34,6 +38,8 @@ pub(crate) enum ApiError {
     JobUnknown,
     /// The job has no picture (yet).
     NoImage,
+    /// The job has made no step yet: retry when it has a preview.
+    NoStep,
     /// There is no such file, or it has expired.
     FileUnknown,
     /// Ask for a part that the file has.
@@ -182,7 +188,8 @@ impl ApiError {
     /// What happened and what to do, for people.
     pub(crate) fn message(&self) -> String {
         match self {
-            Self::Fields(fields) => {
+            Self::SourceUnknown(error) => Self::SourceChanged(vec![error.clone()]).message(),
+            Self::Fields(fields) | Self::SourceChanged(fields) => {
                 let field = |error: &FieldError| {
                     let path = error.path().unwrap_or_else(|| error.field());
                     format!("{path}: {}", error.msg)
@@ -198,6 +205,9 @@ impl ApiError {
             }
             Self::JobUnknown => "Job not found".to_owned(),
             Self::NoImage => "The job has no picture yet".to_owned(),
+            Self::NoStep => "The job has made no step yet, so there is no picture to finish with: retry after its first \
+                             preview, or cancel it"
+                .to_owned(),
             Self::FileUnknown => "File not found: it never existed, or it has expired".to_owned(),
             Self::RangeUnknown => "The file does not have the requested range".to_owned(),
             Self::ResultsElsewhere => {

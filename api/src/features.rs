@@ -1,7 +1,7 @@
 //! The features of workers in messages: their names, and what to do where no worker has one.
 
 use glimpse_shared::{
-    needs::{CONTROLNETS, NeededFeature},
+    needs::{CONTROLNETS, LORAS, NeededFeature},
     request::{EMBEDDINGS, LoraSource},
 };
 
@@ -21,6 +21,7 @@ pub(crate) fn name(feature: &str) -> String {
     }
     match feature {
         CONTROLNETS => "ControlNets",
+        LORAS => "LoRAs",
         "refiner" => "a refiner",
         "aesthetic_score" => "aesthetic scores",
         "controlnet_modes" => "modes of ControlNets",
@@ -38,6 +39,7 @@ pub(crate) fn advice(needed: &NeededFeature, need_pictures: bool) -> String {
         CONTROLNETS => {
             no_worker("has ControlNets", "leave them out, or start a worker with --controlnet-dir")
         }
+        LORAS => no_worker("has LoRAs", "leave them out, or start a worker with --lora-dir"),
         EMBEDDINGS => no_worker("has embeddings", "leave them out, or start a worker with --embedding-dir"),
         "refiner" => no_worker("has a refiner", "leave it out, or start a worker with --refiner"),
         "aesthetic_score" => {

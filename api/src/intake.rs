@@ -12,6 +12,7 @@ use glimpse_shared::{
     id::App,
     job::Class,
     request::{FieldError, parse_object, sent},
+    telemetry::Traceparent,
     webhook::{Webhook, WebhookForm},
 };
 use serde_json::{Map, Value, json};
@@ -100,15 +101,10 @@ impl<'a> Headers<'a> {
         })
     }
 
-    /// W3C's `traceparent`; a malformed one is ignored, as its specification says.
+    /// W3C's `traceparent`: where the span of this request is (`traced.rs`).
     pub(crate) fn traceparent(&self) -> Option<String> {
         let value = self.headers.get("traceparent")?.to_str().ok()?;
-        let shape = value.len() == 55
-            && value.bytes().enumerate().all(|(at, b)| match at {
-                2 | 35 | 52 => b == b'-',
-                _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
-            });
-        shape.then(|| value.to_owned())
+        Traceparent::parse(value).map(|place| place.to_string())
     }
 }
 

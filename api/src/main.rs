@@ -3,34 +3,20 @@
 use std::{io::Write, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
-use glimpse_api::{Config, Entrance, EntranceError, Listening, raise_connection_limit, serve};
+use glimpse_api::{Entrance, EntranceError, Flags, Listening, raise_connection_limit, serve};
 use glimpse_shared::{
     environment,
     metrics::{Metrics, Role},
     reaper,
-    results::{ResultsConfig, ResultsError},
+    results::ResultsError,
     shutdown::{self, Shutdown},
     store::{
         Clock, SharedStore,
         redis::{Check, ConfigError, Process, RedisConfig, RedisStore},
     },
     supervisor,
-    telemetry::{self, LogConfig},
+    telemetry::{Telemetry, TraceError},
 };
-
-/// Serves the HTTP API of a fleet. It keeps no state, so any number of APIs can share one Redis.
-#[derive(Parser)]
-#[command(name = "glimpse-api", version)]
-struct Flags {
-    #[command(flatten)]
-    api: Config,
-    #[command(flatten)]
-    redis: RedisConfig,
-    #[command(flatten)]
-    results: ResultsConfig,
-    #[command(flatten)]
-    log: LogConfig,
-}
 
 /// Why the process cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +41,12 @@ impl From<EntranceError> for ServeError {
     }
 }
 
+impl From<TraceError> for ServeError {
+    fn from(error: TraceError) -> Self {
+        Self::Flags(error.to_string())
+    }
+}
+
 impl From<ResultsError> for ServeError {
     fn from(error: ResultsError) -> Self {
         Self::Flags(error.to_string())
@@ -67,9 +59,10 @@ fn main() -> ExitCode {
         // rustls needs a provider before the first TLS connection. An error means that one is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let flags = Flags::parse();
-        telemetry::init(&flags.log);
-        shutdown::block_on(run(flags, &shutdown))
-            .map_err(system("cannot start the threads of the runtime"))?
+        let telemetry = Telemetry::start(&flags.log, &flags.traces, "glimpse-api")?;
+        let ended = shutdown::block_on(run(flags, &shutdown));
+        telemetry.end();
+        ended.map_err(system("cannot start the threads of the runtime"))?
     });
     match ended {
         Ok(()) => ExitCode::SUCCESS,

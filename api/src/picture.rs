@@ -39,6 +39,9 @@ pub(crate) struct CompletedParts<'a> {
     /// The seed of each picture: a list, absent if the request gave none.
     #[serde(borrow, default)]
     pub(crate) seeds: Option<&'a RawValue>,
+    /// The last step that was made, if the job was finished early.
+    #[serde(default)]
+    pub(crate) finished_at_step: Option<u32>,
     /// How long each part took, in seconds.
     #[serde(borrow, default)]
     pub(crate) timings: Option<&'a RawValue>,

@@ -9,7 +9,7 @@ use glimpse_shared::{
     id::{JobId, Seq},
     job::JobState,
     results::FILES,
-    store::{Cancel, Shown},
+    store::{Cancel, FinishEarly, Shown},
 };
 
 use crate::{
@@ -84,6 +84,20 @@ impl Reader {
             }
         };
         ask(cancel).await
+    }
+
+    /// As `Store::finish_early`, for the client; unknown also for the job of another tenant.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub(crate) async fn finish_early(&self, id: JobId) -> Result<FinishEarly, ApiError> {
+        let finish = async {
+            match self.sees(id).await? {
+                true => self.api.store.finish_early(id).await,
+                false => Ok(FinishEarly::Unknown),
+            }
+        };
+        ask(finish).await
     }
 
     /// As `Store::follow`, of a job that the client sees. If this process cannot serve the pictures, the job's end is `failed`.

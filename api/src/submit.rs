@@ -10,8 +10,10 @@ use glimpse_shared::{
     request::FieldError,
     retry::policy,
     store::{Quota, Submit},
+    telemetry,
 };
 use tokio::{runtime::Handle, sync::oneshot};
+use tracing::{Instrument, Span};
 
 use crate::{
     config::OnDisconnect,
@@ -48,11 +50,11 @@ pub(crate) enum Accepted {
 async fn submit(api: &Api, job: &Job, quota: Quota, workers: usize) -> Result<Accepted, ApiError> {
     match ask(api.store.submit_within(job, quota)).await? {
         Submit::Submitted { position } => {
-            tracing::info!(job = %job.id, app = %job.app, position, "submitted");
+            tracing::info!(job_id = %job.id, app = %job.app, position, "submitted");
             Ok(Accepted::Now { position })
         }
         Submit::Unconfirmed { replicas } => {
-            tracing::warn!(job = %job.id, app = %job.app, replicas, "submitted, but too few replicas confirmed it");
+            tracing::warn!(job_id = %job.id, app = %job.app, replicas, "submitted, but too few replicas confirmed it");
             Ok(Accepted::Unconfirmed { replicas })
         }
         Submit::Duplicate => Ok(Accepted::Before),
@@ -107,8 +109,10 @@ pub(crate) async fn submit_waited(
     on_disconnect: OnDisconnect,
 ) -> Result<(Waited, Accepted), ApiError> {
     let (answer, answered) = oneshot::channel();
+    telemetry::job(job.id);
     let mut waited = Waited {
         api: api.clone(),
+        request: Span::current(),
         runtime: Handle::current(),
         id: job.id,
         cancel: on_disconnect == OnDisconnect::Cancel,
@@ -122,7 +126,7 @@ pub(crate) async fn submit_waited(
         // If the client has disconnected, the value is dropped here, which cancels the job.
         let _ = answer.send(submitted.map(|accepted| (waited, accepted)));
     };
-    api.tasks.spawn(task);
+    api.tasks.spawn(task.in_current_span());
     answered.await.unwrap_or(Err(ApiError::Defect))
 }
 
@@ -130,6 +134,8 @@ pub(crate) async fn submit_waited(
 /// `on_disconnect` is `Detach`.
 pub(crate) struct Waited {
     api: Api,
+    /// The span of the request, for the lines of the log.
+    request: Span,
     /// The runtime for the cancel: the value may be dropped outside of a task.
     runtime: Handle,
     id: JobId,
@@ -151,7 +157,8 @@ impl Waited {
 impl Drop for Waited {
     fn drop(&mut self) {
         if self.cancel {
-            self.api.tasks.spawn_on(cancel(self.api.clone(), self.id), &self.runtime);
+            let cancel = cancel(self.api.clone(), self.id).instrument(self.request.clone());
+            self.api.tasks.spawn_on(cancel, &self.runtime);
         }
     }
 }
@@ -160,9 +167,9 @@ async fn cancel(api: Api, id: JobId) {
     let (first, longest) = CANCEL_WAITS;
     let cancel = || ask(api.store.cancel(id, CancelledBy::Disconnect));
     match cancel.retry(policy(first, longest).with_max_times(CANCEL_TRIES)).await {
-        Ok(cancel) => tracing::info!(job = %id, ?cancel, "the client disconnected"),
+        Ok(cancel) => tracing::info!(job_id = %id, ?cancel, "the client disconnected"),
         Err(_) => {
-            tracing::warn!(job = %id, "the client disconnected, but its job could not be cancelled and keeps running");
+            tracing::warn!(job_id = %id, "the client disconnected, but its job could not be cancelled and keeps running");
         }
     }
 }

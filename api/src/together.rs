@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use glimpse_shared::{
-    job::WorkerRecord,
-    needs::{CONTROLNETS, Capabilities, NeededFeature, Needs, REQUIRED, SEEDS, WITHOUT, Word, features_of},
-    request::{ControlNet, EMBEDDINGS, Embedding, FieldError, ImageSpec, Loc, Lora, LoraPath},
+    job::{MAX_LISTED_LORAS, WorkerRecord},
+    needs::{
+        CONTROLNETS, Capabilities, FINISH_AT_STEP, FROM, NeededFeature, Needs, REQUIRED, SEEDS, WITHOUT,
+        Word, features_of,
+    },
+    request::{Branch, ControlNet, EMBEDDINGS, Embedding, FieldError, ImageSpec, Loc, Lora, LoraPath},
 };
 use serde_json::{Value, json};
 
@@ -16,6 +19,7 @@ pub(crate) struct Each {
     max_pixels: u64,
     schedulers: Vec<String>,
     features: Vec<String>,
+    loras: Vec<String>,
     capabilities: Capabilities,
 }
 
@@ -25,12 +29,20 @@ impl Each {
             max_pixels: record.max_pixels,
             schedulers: record.schedulers.clone(),
             features: record.features.clone(),
+            loras: record.loras.clone(),
             capabilities: record.capabilities(),
         }
     }
 
     pub(crate) fn meets(&self, needs: &Needs) -> bool {
         needs.met_by(&self.capabilities)
+    }
+
+    /// Whether the LoRA of this name is not in its folder. It says only the first names, and none of folders in it.
+    pub(crate) fn lacks_lora(&self, name: &str) -> bool {
+        let name = name.strip_suffix(".safetensors").unwrap_or(name);
+        let says_all = self.loras.len() < MAX_LISTED_LORAS && !name.contains('/');
+        says_all && !self.loras.iter().any(|known| known == name)
     }
 
     fn has(&self, feature: &str) -> bool {
@@ -88,7 +100,10 @@ impl<'a> Asked<'a> {
     fn of(spec: &'a ImageSpec) -> Self {
         let (width, height) = spec.largest();
         let pixels = u64::from(width) * u64::from(height);
-        Self { spec, pixels, features: features_of(spec).collect() }
+        let mut features: Vec<_> = features_of(spec).collect();
+        let before = spec.branches().flat_map(|branch| features_of(branch.request()));
+        features.extend(before.map(|needed| NeededFeature { field: FROM, ..needed }));
+        Self { spec, pixels, features }
     }
 
     /// The fields that no worker reads.
@@ -96,17 +111,7 @@ impl<'a> Asked<'a> {
         let missing = self.features.iter().filter(|needed| !each.iter().any(|each| each.has(needed.feature)));
         let need_pictures = each.iter().all(|each| REQUIRED.iter().any(|feature| each.has(feature)));
         let msg = |needed: &NeededFeature| features::advice(needed, need_pictures);
-        let mut errors: Vec<_> =
-            missing.flat_map(|needed| self.feature_errors(needed, &msg(needed))).collect();
-        // A worker that says nothing is of a release that did not say it.
-        let all_say = each.iter().all(|each| !each.features.is_empty());
-        let files = self.spec.loras().iter().any(|lora| lora.path().source().is_none());
-        if all_say && files && !each.iter().any(|each| each.has("loras")) {
-            let msg = "No worker of this app has LoRAs: leave them out, or start a worker with --lora-dir";
-            let input = json!(self.spec.loras());
-            errors.push(FieldError::body("loras", "feature_not_supported", msg, &input));
-        }
-        errors
+        missing.flat_map(|needed| self.feature_errors(needed, &msg(needed))).collect()
     }
 
     /// Whether the request lacks an image, and whether it lacks a mask, each with the field's name.
@@ -140,7 +145,9 @@ impl<'a> Asked<'a> {
     fn lacking(&self, each: &Each) -> BTreeSet<Part> {
         let knows = |name: &str| each.schedulers.iter().any(|known| known == name);
         let size = (self.pixels > each.max_pixels).then_some(Part::Size);
-        let scheduler = self.spec.scheduler().filter(|name| !knows(name)).map(|_| Part::Scheduler);
+        let before = self.spec.branches().filter_map(|branch| branch.request().scheduler());
+        let scheduler = self.spec.scheduler().into_iter().chain(before).find(|name| !knows(name));
+        let scheduler = scheduler.map(|_| Part::Scheduler);
         let pictures = self.lacks().into_iter().zip(each.requires());
         let pictures = pictures.filter(|((_, lacks), requires)| *lacks && *requires);
         let features = self.features.iter().map(|needed| needed.feature).filter(|feature| !each.has(feature));
@@ -259,6 +266,8 @@ impl<'a> Asked<'a> {
                 CONTROLNETS => self.spec.controlnets().iter().map(|net| net.path().full_text()).collect(),
                 EMBEDDINGS => json!(self.spec.embeddings()),
                 SEEDS => json!(self.spec.seeds()),
+                FROM => json!({ "step": self.spec.branch().map(Branch::step) }),
+                FINISH_AT_STEP => json!(self.spec.finish_at_step()),
                 "prompt_syntax" => json!(self.spec.prompt_syntax()),
                 "denoising_end" => json!(self.spec.denoising_end()),
                 "aesthetic_score" => json!(self.spec.aesthetic_score()),

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt;
-use glimpse_shared::event::{Event, EventKind, Followed, Frame};
+use glimpse_shared::event::{Event, EventKind, FailureCode, Followed, Frame};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     client_buffer::ClientBuffer,
     connection::ClientInput,
     error::ApiError,
-    picture,
+    picture, policy,
     reader::Reader,
     sse::{COMMENT, EventFormat, KEEP_ALIVE, Out, Relay, respond},
     state::Api,
@@ -141,6 +141,9 @@ pub(crate) fn ended(frame: &Frame) -> Result<Bytes, ApiError> {
         EventKind::Completed => Ok(frame.json()),
         EventKind::Cancelled => Err(ApiError::Cancelled),
         _ => match frame.event() {
+            Some(Event::Failed { code: FailureCode::ContentPolicyViolation, message }) => {
+                Err(policy::refused_picture(message))
+            }
             Some(Event::Failed { code, message }) => Err(ApiError::Failed { code, message }),
             _ => Err(ApiError::unreadable()),
         },

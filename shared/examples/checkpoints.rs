@@ -7,7 +7,7 @@ mod lease;
 
 use clap::Parser;
 use glimpse_shared::store::{
-    Checkpoint, Clock, Hold, Rules, Store,
+    Checkpoint, Clock, Rules, Store,
     redis::{RedisConfig, RedisStore},
 };
 use serde_json::json;
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Failed> {
     for kept in [None, Some(&checkpoint)] {
         let before = usage(&mut plain).await?;
         for _ in 0..args.renewals {
-            if store.renew(&lease, kept).await? != Hold::Held {
+            if !store.renew(&lease, kept).await?.is_held() {
                 return Err("the lease was lost".into());
             }
         }

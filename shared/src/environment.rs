@@ -6,7 +6,7 @@
 use std::{env, ffi::OsStr, net::Ipv6Addr, os::unix::process::CommandExt, process::Command};
 
 /// Prefixes of the variables that we define or read.
-const OURS: [&str; 6] = ["GLIMPSE_", "AWS_", "HF_", "HUGGING_FACE_", "HUGGINGFACE_", "SSL_CERT_"];
+const OURS: [&str; 7] = ["GLIMPSE_", "AWS_", "HF_", "HUGGING_FACE_", "HUGGINGFACE_", "OTEL_", "SSL_CERT_"];
 /// One more variable that we read.
 const CACHE: &str = "XDG_CACHE_HOME";
 /// The variables with the address of a proxy, which HTTP clients read.

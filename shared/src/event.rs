@@ -71,6 +71,10 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         #[schema(max_items = 4)]
         seeds: Vec<u64>,
+        /// The last step that was made, counted from 0, if the job was finished early.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false, maximum = 298)]
+        finished_at_step: Option<u32>,
         /// How long each part took.
         timings: Timings,
         /// The parts of the request that had no effect.
@@ -146,7 +150,10 @@ pub enum FailureCode {
     JobLost,
     /// The model cannot serve this request.
     BadRequest,
-    /// An internal error.
+    /// The operator does not allow one of its pictures to be shown.
+    ContentPolicyViolation,
+    /// An internal error, and every code that only a newer release knows.
+    #[serde(other)]
     Internal,
 }
 
@@ -159,6 +166,7 @@ impl FailureCode {
             Self::RunTimeout => "run_timeout",
             Self::JobLost => "job_lost",
             Self::BadRequest => "bad_request",
+            Self::ContentPolicyViolation => "content_policy_violation",
             Self::Internal => "internal",
         }
     }
@@ -172,7 +180,8 @@ pub enum CancelledBy {
     Client,
     /// The connection that waited for it closed.
     Disconnect,
-    /// The operator of the fleet.
+    /// The operator of the fleet, and whoever only a newer release knows.
+    #[serde(other)]
     Operator,
 }
 

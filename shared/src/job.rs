@@ -9,6 +9,7 @@ use crate::{
     event::FailureCode,
     id::{App, JobId, Micros, Seq, WorkerId},
     needs::{Capabilities, Needs, Word},
+    recipe::ModelRecipe,
     request::{ImageSpec, LoraSource},
     webhook::Webhook,
     weight::Weight,
@@ -22,6 +23,7 @@ pub struct Job {
     /// The app whose workers run it.
     pub app: App,
     /// The tenant that submitted it: [`ANONYMOUS`] without keys.
+    #[serde(default = "anonymous")]
     pub tenant: String,
     /// The tenant's weight when it was submitted. A job of the previous release has the usual one.
     #[serde(default, skip_serializing_if = "Weight::is_one")]
@@ -146,6 +148,8 @@ pub struct JobState {
     pub position: Option<u64>,
     /// The 0-based step of the attempt's newest preview.
     pub step: Option<u32>,
+    /// The step at which somebody asked to finish it early, counted from 0.
+    pub finish_early: Option<u32>,
     /// The number of the newest event.
     pub seq: Seq,
     /// When it was submitted.
@@ -233,6 +237,10 @@ pub struct WorkerRecord {
     /// Where it keeps finished pictures: `directory`, or `s3://BUCKET/PREFIX`. `None`: inside the events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results: Option<String>,
+    /// The model that it has loaded; a worker of the previous release says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub model: Option<ModelRecipe>,
 }
 
 /// A job's progress.
@@ -272,10 +280,11 @@ impl WorkerRecord {
 pub enum WorkerState {
     /// Waits for a job.
     Idle,
-    /// Runs a job.
-    Busy,
     /// Shuts down and takes no more jobs.
     Draining,
+    /// Runs a job, or does what only a newer release knows.
+    #[serde(other)]
+    Busy,
 }
 
 /// A worker and the time of its last heartbeat.
@@ -289,6 +298,10 @@ pub struct SeenWorker {
 
 /// The tenant of jobs without keys.
 pub const ANONYMOUS: &str = "anonymous";
+
+fn anonymous() -> String {
+    ANONYMOUS.to_owned()
+}
 
 /// The message of a job whose last allowed attempt failed.
 pub fn exhausted_message(attempts: u32, reason: &str) -> (FailureCode, String) {

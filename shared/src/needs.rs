@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use crate::request::CONTROLNETS;
-use crate::request::{EMBEDDINGS, ImageSpec, Lora, LoraSource};
+use crate::request::{Branch, EMBEDDINGS, ImageSpec, Lora, LoraSource};
+
+/// The feature of a worker with a folder of LoRAs.
+pub const LORAS: &str = "loras";
 
 /// The feature of a worker that reads `scheduler_config`.
 pub const SCHEDULER_CONFIG: &str = "scheduler_config";
@@ -19,6 +22,12 @@ pub const CONTROLNET_MODES: &str = "controlnet_modes";
 
 /// The feature of a worker that gives each picture its own seed.
 pub const SEEDS: &str = "seeds";
+
+/// The feature of a worker that goes on from another request.
+pub const FROM: &str = "from";
+
+/// The feature of a worker that finishes a job early at the step that its request names.
+pub const FINISH_AT_STEP: &str = "finish_at_step";
 
 /// The feature of a worker that takes requests without an image, and of one that takes those without a mask. A job needs
 /// them only in an app where some worker requires an image or a mask.
@@ -78,6 +87,7 @@ pub fn features_of(spec: &ImageSpec) -> impl Iterator<Item = NeededFeature> {
         ("aesthetic_score", "negative_aesthetic_score", spec.negative_aesthetic_score().is_some()),
         ("padding_mask_crop", "padding_mask_crop", spec.padding_mask_crop().is_some()),
         ("hires", "hires", spec.hires().is_some()),
+        (LORAS, LORAS, spec.loras().iter().any(|lora| lora.path().source().is_none())),
         ("lora_scales", "loras", spec.loras().iter().any(Lora::has_scales_of_parts)),
         (LoraSource::Hub.feature(), "loras", from(LoraSource::Hub)),
         (LoraSource::Urls.feature(), "loras", from(LoraSource::Urls)),
@@ -105,6 +115,8 @@ pub fn features_of(spec: &ImageSpec) -> impl Iterator<Item = NeededFeature> {
             embeds(LoraSource::Urls.feature_of_embeddings()),
         ),
         (SEEDS, SEEDS, !spec.seeds().is_empty()),
+        (FROM, FROM, spec.branch().is_some()),
+        (FINISH_AT_STEP, FINISH_AT_STEP, spec.finish_at_step().is_some()),
     ]
     .into_iter()
     .filter(|(.., needed)| *needed)
@@ -128,10 +140,12 @@ impl Needs {
     /// The needs of a request: its size, its scheduler if it names one, and the fields that workers of the release
     /// before would ignore.
     pub fn of(spec: &ImageSpec) -> Self {
-        let scheduler = spec.scheduler().map(Word::scheduler);
-        let features = features_of(spec).map(|needed| Word::feature(needed.feature));
+        // The same worker makes all steps.
+        let all = || std::iter::once(spec).chain(spec.branches().map(Branch::request));
+        let schedulers = all().filter_map(ImageSpec::scheduler).map(Word::scheduler);
+        let features = all().flat_map(features_of).map(|needed| Word::feature(needed.feature));
         let (width, height) = spec.largest();
-        Self::new(u64::from(width) * u64::from(height), scheduler.into_iter().chain(features))
+        Self::new(u64::from(width) * u64::from(height), schedulers.chain(features))
     }
 
     /// The same needs and a word.

@@ -38,7 +38,7 @@ pub async fn run(store: SharedStore, period: Duration) {
                 answering_since.get_or_insert_with(Instant::now);
                 trouble.end();
                 for id in reaped.ended.iter().chain(&reaped.given_back) {
-                    tracing::info!(job = %id, "reaped");
+                    tracing::info!(job_id = %id, "reaped");
                 }
             }
             Ok(None) => {

@@ -50,6 +50,8 @@ pub struct Delivery {
     pub webhook: Webhook,
     /// The tenant that submitted the job.
     pub tenant: String,
+    /// The job's trace context.
+    pub traceparent: Option<String>,
 }
 
 /// The result of a try.

@@ -11,7 +11,7 @@ macro_rules! suite_tests {
                 another_request_under_the_same_id_conflicts, a_full_queue_still_recognises_its_jobs,
                 a_full_queue_says_how_long_its_jobs_take,
                 classes_before_arrivals, a_repeated_claim_gets_the_same_lease, an_old_claim_number_gets_nothing,
-                a_claim_number_is_forgotten_with_the_lease, apps_do_not_share_jobs, workers_are_known_for_a_minute,
+                a_claim_number_is_forgotten_with_the_lease, apps_do_not_share_jobs, a_long_queue_of_one_app_delays_no_other, workers_are_known_for_a_minute,
                 a_forgotten_id_can_be_used_again, state_tells_the_whole_story,
                 an_event_is_read_only_for_those_who_show_it, all_callers_get_the_same_secret;
             needs: a_worker_passes_over_what_it_cannot_do, affinity_chooses_from_what_a_worker_can_do,
@@ -31,6 +31,10 @@ macro_rules! suite_tests {
                 cancelling_twice_is_no_error, a_job_that_no_worker_claims_times_out, a_job_that_takes_too_long_times_out,
                 a_run_deadline_is_never_reset, a_lost_worker_gives_its_job_back_in_its_place,
                 a_late_reap_does_nothing, three_faults_kill_a_job, drains_do_not_count, reaping_looks_again;
+            early: a_worker_is_told_to_finish_early, a_job_finishes_early_only_after_its_first_step,
+                a_job_without_previews_finishes_early_as_soon_as_it_runs,
+                a_request_to_finish_early_outlives_the_attempt, the_first_end_wins_over_a_request_to_finish_early,
+                a_job_is_read_as_it_was_submitted;
             checkpoint: a_lost_workers_checkpoint_goes_to_the_next, a_renewal_with_a_checkpoint_is_a_renewal,
                 a_drained_job_keeps_its_checkpoint, a_fault_takes_the_checkpoint_with_it,
                 a_stale_worker_cannot_store_a_checkpoint, no_checkpoint_outlives_its_job,

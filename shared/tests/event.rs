@@ -33,6 +33,7 @@ fn every_event_has_its_json() {
                 images: vec![image()],
                 seed: 7,
                 seeds: Vec::new(),
+                finished_at_step: None,
                 timings: Timings { inference: 1.5, decode: 0.25 },
                 warnings: Vec::new(),
             },
@@ -45,6 +46,7 @@ fn every_event_has_its_json() {
                 images: Vec::new(),
                 seed: 7,
                 seeds: vec![7, 3],
+                finished_at_step: Some(11),
                 timings: Timings { inference: 1.5, decode: 0.25 },
                 warnings: vec![Warning {
                     code: WarningCode::PromptTruncated,
@@ -52,7 +54,7 @@ fn every_event_has_its_json() {
                 }],
             },
             concat!(
-                r#"{"type":"completed","images":[],"seed":7,"seeds":[7,3],"#,
+                r#"{"type":"completed","images":[],"seed":7,"seeds":[7,3],"finished_at_step":11,"#,
                 r#""timings":{"inference":1.5,"decode":0.25},"#,
                 r#""warnings":[{"code":"prompt_truncated","message":"the end has no effect"}]}"#
             )
@@ -88,6 +90,13 @@ fn a_completed_event_of_an_older_or_newer_release_is_read() {
     let message = "no need to know".to_owned();
     let newer = r#","warnings":[{"code":"of_tomorrow","message":"no need to know","more":1}],"more":2"#;
     assert_eq!(read(newer), [Warning { code: WarningCode::Unknown, message }]);
+}
+
+#[test]
+fn a_failure_of_a_newer_release_is_read_with_its_message() {
+    let json = r#"9 {"type":"failed","code":"of_tomorrow","message":"why","more":1}"#;
+    let failed = Frame::parse(Bytes::from(json)).unwrap().event().unwrap();
+    assert_eq!(failed, Event::Failed { code: FailureCode::Internal, message: "why".to_owned() });
 }
 
 /// The names of docs/protocol.md.

@@ -20,8 +20,8 @@ use glimpse_shared::{
     needs::Capabilities,
     reaper,
     store::{
-        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Quota,
-        Reaped, Released, Retry, Rules, Shown, Store, Submit, Waiting, memory::MemoryStore,
+        Cancel, Checkpoint, Claim, Clock, Ending, Finish, FinishEarly, Hold, Lease, ListedJob, Listing,
+        Preview, Quota, Reaped, Released, Retry, Rules, Shown, Store, Submit, Waiting, memory::MemoryStore,
     },
     webhook::{Delivery, Report, Settled},
 };
@@ -150,6 +150,12 @@ impl Store for Far {
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
         self.tick().cancel(id, by).await
     }
+    async fn finish_early(&self, id: JobId) -> StoreResult<FinishEarly> {
+        self.tick().finish_early(id).await
+    }
+    async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
+        self.tick().job(id).await
+    }
     async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
         self.store.dead(app).await
     }
@@ -197,6 +203,9 @@ impl Store for Far {
     }
     fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
         self.store.cancellations(app)
+    }
+    fn early_finishes(&self, app: &App) -> BoxStream<'static, (JobId, u32)> {
+        self.store.early_finishes(app)
     }
     async fn forget(&self, id: JobId) -> StoreResult<()> {
         self.store.forget(id).await

@@ -24,8 +24,8 @@ const COOLS: Duration = Duration::from_secs(2);
 const TOGETHER: usize = 16;
 
 /// The only keys that may have no time to live.
-const IMMORTAL: [&str; 8] =
-    [":queue:", ":wake:", ":due", ":dead", ":hooks", ":workers", ":secret", ":webhook-seed"];
+const IMMORTAL: [&str; 9] =
+    [":queue:", ":wake:", ":due", ":dead", ":hooks", ":workers", ":secret", ":webhook-seed", ":format"];
 
 /// The auditor.
 pub struct Auditor {

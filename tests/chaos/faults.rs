@@ -167,7 +167,7 @@ impl Fleet {
         place.start(process).await;
     }
 
-    async fn drain(&self, place: &Place, process: &mut Process) {
+    pub async fn drain(&self, place: &Place, process: &mut Process) {
         place.leave();
         process.signal("TERM");
         // A stopped worker receives the signal when it continues.

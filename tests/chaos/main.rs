@@ -6,12 +6,16 @@
 //! then it comes from the clock. It is printed; `CHAOS_SEED`, `CHAOS_JOBS` and `CHAOS_FAULTS` repeat a run. The seed
 //! does not decide how threads are scheduled, so a seed that failed once may pass.
 //!
+//! With `GLIMPSE_PREVIOUS_BIN`, a folder with the programs of the release before, the fleet also rolls from that release to
+//! this one, back, and forward again; `CHAOS_FAULTS=0` for this alone.
+//!
 //! ```text
 //! plan.rs     the faults and jobs, from the seed   faults.rs   carries out the faults
 //! fleet.rs    the processes around one Redis       process.rs  one of them, behind its proxy
 //! visitor.rs  the clients                          client.rs   their retries and reconnects
 //! watcher.rs  every event, from Redis itself       audit.rs    checks after each job and after the run
 //! story.rs    the observations                     oracle.rs   the rules
+//! roll.rs     rolling upgrades
 //! hooks.rs    the receiver of webhooks, and its rules
 //! ```
 
@@ -35,6 +39,8 @@ mod plan;
 mod process;
 #[cfg(test)]
 mod report;
+#[cfg(test)]
+mod roll;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
@@ -89,7 +95,7 @@ mod run {
         let (all, over) = watch::channel(false);
         let auditing = tokio::spawn(auditor(1).watch(over));
         let visits = visits(&plan, &fleet, &http, begun);
-        strikes(&plan, &fleet, begun).await;
+        tokio::join!(strikes(&plan, &fleet, begun), fleet.roll(plan.span()));
         fleet.heal().await;
         fleet.calm.send_replace(Some(tokio::time::Instant::now()));
         let testimonies: Vec<Testimony> = join_all(visits).await.into_iter().map(Result::unwrap).collect();
@@ -177,6 +183,7 @@ mod run {
             story.request = job.request;
             story.follows.extend(job.follow);
             story.cancel_answers.extend(job.cancel_answers);
+            story.finish_answers.extend(job.finish_answers);
         }
         world.keys.extend(testimony.keys);
         for (path, id) in testimony.hooks {

@@ -33,7 +33,7 @@ pub fn judge(world: &World) -> Vec<Breach> {
         breach(Rule::OneJob, key, format!("{ids:?}"));
     }
     for (request, pictures) in pictures(world).into_iter().filter(|(_, pictures)| pictures.len() > 1) {
-        breach(Rule::SamePictures, request, format!("{pictures:?}"));
+        breach(Rule::SamePictures, &request, format!("{pictures:?}"));
     }
     for id in world.dead.iter().filter(|id| !world.stories.contains_key(*id)) {
         breach(Rule::DeadListed, id, "listed, and nobody knows it".to_owned());
@@ -50,14 +50,16 @@ pub fn judge(world: &World) -> Vec<Breach> {
 }
 
 /// Every picture that a request got, and for which job.
-fn pictures(world: &World) -> BTreeMap<&str, BTreeMap<u64, Vec<&str>>> {
-    let mut pictures: BTreeMap<&str, BTreeMap<u64, Vec<&str>>> = BTreeMap::new();
+fn pictures(world: &World) -> BTreeMap<String, BTreeMap<u64, Vec<&str>>> {
+    let mut pictures: BTreeMap<String, BTreeMap<u64, Vec<&str>>> = BTreeMap::new();
     for (id, story) in &world.stories {
-        if let (Some(request), Some(What::Completed(hash))) =
-            (&story.request, end_of(story).map(|end| &end.what))
-        {
-            pictures.entry(request).or_default().entry(*hash).or_default().push(id);
-        }
+        let (Some(request), Some(end)) = (&story.request, end_of(story)) else { continue };
+        let (request, hash) = match end.what {
+            What::Completed(hash) => (request.clone(), hash),
+            What::FinishedEarly { pictures, step } => (format!("{request} after step {step}"), pictures),
+            _ => continue,
+        };
+        pictures.entry(request).or_default().entry(hash).or_default().push(id);
     }
     pictures
 }
@@ -112,6 +114,10 @@ impl Case<'_> {
             self.breach(Rule::CancelKept, format!("DELETE answered {answer}, and by the log {end:?}"));
         }
         let deserved = match (&end.what, story.fate) {
+            (What::FinishedEarly { .. }, Fate::Innocent) => {
+                // The answer to the request that was taken may have been lost, and its repeat answered with the end.
+                story.finish_answers.iter().any(|status| [200, 202].contains(status))
+            }
             (What::Completed(_), Fate::Innocent | Fate::Unwanted)
             | (What::Cancelled("client" | "disconnect"), Fate::Unwanted)
             | (What::Failed("bad_request"), Fate::Refused) => true,

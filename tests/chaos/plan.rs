@@ -82,6 +82,8 @@ pub enum Conduct {
     Vanish { after: u64 },
     /// Cancels by DELETE after some time, and follows.
     Cancel { after: Duration },
+    /// Asks after some time to finish it early, and follows.
+    FinishEarly { after: Duration },
     /// Follows, finds the job on the dead list, and retries it.
     RetryDead,
     /// Submits to fal's queue with a webhook, whose receiver refuses so many calls.
@@ -135,7 +137,8 @@ impl Plan {
         )
     }
 
-    fn span(&self) -> Duration {
+    /// How long it takes without the recovery from the last faults.
+    pub fn span(&self) -> Duration {
         (JOBS_APART * self.jobs as u32).max(FAULTS_APART * self.faults as u32)
     }
 
@@ -211,7 +214,8 @@ fn visit(at: Duration, n: usize, mut dice: Dice) -> Visit {
         7..11 => (Conduct::Repeat, Fate::Innocent),
         11..14 => (Conduct::Detach, Fate::Innocent),
         14..16 => (Conduct::Vanish { after: dice.among(0..4) }, Fate::Unwanted),
-        16..18 => (Conduct::Cancel { after: Duration::from_millis(dice.among(0..1500)) }, Fate::Unwanted),
+        16 => (Conduct::Cancel { after: Duration::from_millis(dice.among(0..1500)) }, Fate::Unwanted),
+        17 => (Conduct::FinishEarly { after: Duration::from_millis(dice.among(0..1500)) }, Fate::Innocent),
         18 => (Conduct::Repeat, if n % 40 == 18 { Fate::Refused } else { Fate::Innocent }),
         _ => (Conduct::RetryDead, Fate::Poison),
     };

@@ -17,6 +17,20 @@ use crate::plan::{DEMO, SCRIPTED};
 
 pub use glimpse_test_support::programs::SOON;
 
+/// The folder of the programs of the release before. If it is given, the fleet rolls from one release to the other.
+pub fn previous() -> Option<PathBuf> {
+    std::env::var_os("GLIMPSE_PREVIOUS_BIN").map(PathBuf::from)
+}
+
+/// Whose programs a slot runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// Those of this build.
+    Todays,
+    /// Those of [`previous`].
+    Previous,
+}
+
 /// The program of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -33,6 +47,8 @@ pub enum Role {
 pub struct Place {
     pub name: String,
     pub role: Role,
+    /// That of the next process.
+    pub release: Mutex<Release>,
     pub proxy: Proxy,
     /// Held by the fault that the process has at the moment: one at a time.
     pub process: tokio::sync::Mutex<Process>,
@@ -47,10 +63,12 @@ pub struct Place {
 impl Place {
     pub fn new(name: String, role: Role, redis: u16, folder: &Path) -> Self {
         let (proxy, starts) = (Proxy::before(redis), AtomicUsize::new(0));
-        let process = Process::start(&name, role, proxy.port(), folder, 0);
+        let release = if previous().is_some() { Release::Previous } else { Release::Todays };
+        let process = Process::start(&name, role, release, proxy.port(), folder, 0);
+        let release = Mutex::new(release);
         let (folder, address) = (folder.to_owned(), Mutex::default());
         let (process, way) = (tokio::sync::Mutex::new(process), tokio::sync::Mutex::default());
-        Self { name, role, proxy, process, way, address, folder, starts }
+        Self { name, role, release, proxy, process, way, address, folder, starts }
     }
 
     pub fn is_api(&self) -> bool {
@@ -60,7 +78,8 @@ impl Place {
     /// Starts a new process in place of one that has ended.
     pub async fn start(&self, process: &mut Process) {
         let number = self.starts.fetch_add(1, Ordering::SeqCst) + 1;
-        *process = Process::start(&self.name, self.role, self.proxy.port(), &self.folder, number);
+        let release = *self.release.lock().unwrap();
+        *process = Process::start(&self.name, self.role, release, self.proxy.port(), &self.folder, number);
         self.until_started(process).await;
     }
 
@@ -92,24 +111,29 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(name: &str, role: Role, redis: u16, folder: &Path, number: usize) -> Self {
+    fn start(name: &str, role: Role, release: Release, redis: u16, folder: &Path, number: usize) -> Self {
         let url = format!("redis://127.0.0.1:{redis}");
         let scripted = ["--app", SCRIPTED, "--checkpoint-every", "0.3", "--drain-grace"];
         let beside = env!("CARGO_BIN_EXE_glimpse");
-        let (binary, args) = match role {
+        let (program, args) = match role {
             Role::Api => {
                 let args =
                     vec!["--listen", "127.0.0.1:0", "--shutdown-grace", "3", "--allow-private-webhooks"];
-                (programs::program(beside, "glimpse-api"), args)
+                ("glimpse-api", args)
             }
             Role::Scripted { drain_grace } => {
                 let args = [&scripted[..], &[drain_grace]].concat();
-                (programs::example(beside, "scripted_worker"), args)
+                ("examples/scripted_worker", args)
             }
             Role::Demo => {
                 let args = vec!["--app", DEMO, "--model", "models/demo", "--device", "cpu"];
-                (programs::program(beside, "glimpse-worker"), args)
+                ("glimpse-worker", args)
             }
+        };
+        let binary = match (previous().filter(|_| release == Release::Previous), program) {
+            (Some(folder), _) => folder.join(program),
+            (None, "examples/scripted_worker") => programs::example(beside, "scripted_worker"),
+            (None, _) => programs::program(beside, program),
         };
         let (out, log) = (folder.join(format!("{name}-{number}.out")), log_file(folder, name, number));
         let child = Command::new(binary)

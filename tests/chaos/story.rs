@@ -45,6 +45,11 @@ pub enum What {
     },
     /// With a hash of the pictures.
     Completed(u64),
+    /// With a hash of the pictures, and the last step that was made.
+    FinishedEarly {
+        pictures: u64,
+        step: u32,
+    },
     Failed(&'static str),
     Cancelled(&'static str),
 }
@@ -60,10 +65,12 @@ impl Seen {
             Event::Preview { attempt, step, .. } | Event::Partial { attempt, step, .. } => {
                 What::Preview { attempt, step }
             }
-            Event::Completed { images, .. } => {
+            Event::Completed { images, finished_at_step, .. } => {
                 let mut hasher = DefaultHasher::new();
                 images.iter().for_each(|image| image.url.hash(&mut hasher));
-                What::Completed(hasher.finish())
+                let pictures = hasher.finish();
+                finished_at_step
+                    .map_or(What::Completed(pictures), |step| What::FinishedEarly { pictures, step })
             }
             Event::Failed { code, .. } => What::Failed(code.as_str()),
             Event::Cancelled { by } => What::Cancelled(by.as_str()),
@@ -81,7 +88,7 @@ impl Seen {
             What::Queued => Entry::Queued,
             What::Started { attempt, .. } => Entry::Started { attempt },
             What::Preview { attempt, step } => Entry::Preview { attempt, step },
-            What::Completed(_) => Entry::Ended(Status::Completed),
+            What::Completed(_) | What::FinishedEarly { .. } => Entry::Ended(Status::Completed),
             What::Failed(_) => Entry::Ended(Status::Failed),
             What::Cancelled(_) => Entry::Ended(Status::Cancelled),
         }
@@ -147,6 +154,8 @@ pub struct Story {
     pub follows: Vec<Follow>,
     /// The statuses that DELETE returned.
     pub cancel_answers: Vec<String>,
+    /// The statuses that the requests to finish it early returned.
+    pub finish_answers: Vec<u16>,
     pub audit: Option<Audit>,
 }
 

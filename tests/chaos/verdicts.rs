@@ -44,6 +44,7 @@ fn story() -> Story {
         request: Some("a heart".to_owned()),
         follows: vec![heard(&watched)],
         cancel_answers: Vec::new(),
+        finish_answers: Vec::new(),
         audit: Some(ended(watched[6].clone())),
         watched,
     }
@@ -230,6 +231,25 @@ fn a_loss_has_a_cause_and_an_end_is_deserved() {
         world.struck.insert("c".to_owned());
     };
     assert_eq!(broken(innocent), []);
+}
+
+#[test]
+fn a_job_finishes_early_only_if_a_client_asked() {
+    let early = |answers: &[u16], pictures| {
+        let (finish_answers, end) = (answers.to_vec(), seen(7, What::FinishedEarly { pictures, step: 0 }));
+        let mut story = Story { finish_answers, ..story() };
+        story.watched[6] = end.clone();
+        (story.follows, story.audit) = (vec![heard(&story.watched)], Some(ended(end)));
+        story
+    };
+    let with = |stories: Vec<Story>| {
+        broken(|world| world.stories.extend((0..).map(|n: u32| n.to_string()).zip(stories)))
+    };
+    assert_eq!(with(vec![early(&[], 1)]), [Rule::Deserved]);
+    assert_eq!(with(vec![early(&[409], 1)]), [Rule::Deserved]);
+    // It has other pictures than the whole job, and the same as another one that ended there.
+    assert_eq!(with(vec![early(&[202], 1), early(&[409, 200], 1)]), []);
+    assert_eq!(with(vec![early(&[202], 1), early(&[202], 2)]), [Rule::SamePictures]);
 }
 
 #[test]

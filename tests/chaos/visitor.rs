@@ -37,6 +37,7 @@ pub struct Job {
     pub request: Option<String>,
     pub follow: Option<Follow>,
     pub cancel_answers: Vec<String>,
+    pub finish_answers: Vec<u16>,
 }
 
 pub async fn visit(fleet: Arc<Fleet>, http: Client, n: usize, visit: Visit) -> Testimony {
@@ -50,6 +51,7 @@ pub async fn visit(fleet: Arc<Fleet>, http: Client, n: usize, visit: Visit) -> T
         Conduct::Detach => visitor.detach().await,
         Conduct::Vanish { after } => visitor.vanish(after).await,
         Conduct::Cancel { after } => visitor.cancel(after).await,
+        Conduct::FinishEarly { after } => visitor.finish_early(after).await,
         Conduct::RetryDead => visitor.retry_dead().await,
         Conduct::Hook { fails } => visitor.hook(fails).await,
     }
@@ -69,7 +71,8 @@ struct Visitor {
 impl Visitor {
     fn job(&mut self, id: String, follow: Option<Follow>, cancel_answers: Vec<String>) {
         let (fate, request) = (self.fate, Some(self.request.clone()));
-        self.testimony.jobs.push(Job { id, fate, request, follow, cancel_answers });
+        let finish_answers = Vec::new();
+        self.testimony.jobs.push(Job { id, fate, request, follow, cancel_answers, finish_answers });
     }
 
     async fn follow(&mut self) {
@@ -205,6 +208,34 @@ impl Visitor {
         }
         let follow = following.await.unwrap();
         self.job(id, Some(follow), cancel_answers);
+    }
+
+    /// Asks until the job has made a step or has ended.
+    async fn finish_early(&mut self, after: Duration) {
+        let Some(id) = self.submit().await else { return };
+        let mut other = Browser::new(self.browser.fleet.clone(), Client::new(), self.browser.dice.fork());
+        let followed = id.clone();
+        let following = tokio::spawn(async move { other.follow(&followed).await });
+        tokio::time::sleep(after).await;
+        let mut finish_answers = Vec::new();
+        while !finish_answers.iter().any(|status| [200, 202].contains(status)) {
+            let finish = |http: &Client, address: &str| http.post(format!("{address}/v1/jobs/{id}/finish"));
+            match self.browser.ask(finish).await.map(|answer| answer.status.as_u16()) {
+                Some(status @ (200 | 202 | 409)) => finish_answers.push(status),
+                other => {
+                    self.testimony.complaints.push(format!("a finish of {id} is answered {other:?}"));
+                    break;
+                }
+            }
+            if self.browser.too_late().await {
+                break;
+            }
+        }
+        let follow = following.await.unwrap();
+        self.job(id, Some(follow), Vec::new());
+        if let Some(job) = self.testimony.jobs.last_mut() {
+            job.finish_answers = finish_answers;
+        }
     }
 
     async fn retry_dead(&mut self) {

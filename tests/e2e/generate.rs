@@ -15,7 +15,8 @@ use super::stack::{Process, SOON, binary};
 fn generate(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(binary("glimpse"));
     command.arg("generate").args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
-    command.env("TMPDIR", folder).output().unwrap()
+    // The files are compared: a recipe says which app made a picture, if one did.
+    command.env("TMPDIR", folder).env("GLIMPSE_NO_METADATA", "1").output().unwrap()
 }
 
 /// The same, with something on standard input.
@@ -23,6 +24,7 @@ fn generate_from(input: &[u8], args: &[&str]) -> Output {
     let mut command = Command::new(binary("glimpse"));
     command.arg("generate").args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("GLIMPSE_NO_METADATA", "1");
     let mut child = command.spawn().unwrap();
     // A process that rejects its flags does not read its input.
     let _ = child.stdin.take().unwrap().write_all(input);
@@ -347,7 +349,7 @@ async fn at_work(folder: &Path) -> (Process, Process, String, PathBuf) {
         let workers = super::stack::client().get(format!("{address}/v1/workers")).send().await.unwrap();
         let workers: Value = workers.json().await.unwrap();
         let said = client.log();
-        let id = said.split_once("job=").and_then(|(_, rest)| rest.get(..36));
+        let id = said.split_once("job_id=").and_then(|(_, rest)| rest.get(..36));
         if let Some(id) = id.filter(|_| workers["workers"][0]["state"] == "busy") {
             return (server, client, format!("{address}/v1/jobs/{id}"), out);
         }

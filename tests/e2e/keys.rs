@@ -7,7 +7,7 @@ use glimpse_test_support::RedisServer;
 use super::stack::{Process, SOON, binary, client};
 
 /// A new key of `glimpse key NAME`, and its entry.
-fn new_key(name: &str) -> (String, String) {
+pub fn new_key(name: &str) -> (String, String) {
     let made = Command::new(binary("glimpse")).args(["key", name]).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let said = String::from_utf8(made.stdout).unwrap();

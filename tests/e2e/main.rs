@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod branch;
+#[cfg(test)]
 mod certificates;
 #[cfg(test)]
 mod clients;
@@ -14,6 +16,8 @@ mod deploy;
 mod doctor;
 #[cfg(test)]
 mod fleet;
+#[cfg(test)]
+mod fleet_file;
 #[cfg(test)]
 mod generate;
 #[cfg(test)]
@@ -33,6 +37,10 @@ mod pictures;
 #[cfg(test)]
 mod prompts;
 #[cfg(test)]
+mod recipes;
+#[cfg(test)]
+mod restore;
+#[cfg(test)]
 mod results;
 #[cfg(test)]
 mod sdk;
@@ -50,6 +58,10 @@ mod startup;
 mod terminal;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod traces;
+#[cfg(test)]
+mod upgrade;
 #[cfg(test)]
 mod watch;
 #[cfg(test)]

@@ -106,11 +106,9 @@ async fn a_job_of_a_fleet_is_counted_where_its_end_was_commanded() {
     );
     assert_eq!(empty.samples("glimpse_jobs_total"), 0, "no app is known yet");
 
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let listen = format!("127.0.0.1:{port}");
     let args = ["--redis-url", &url, "--model", "models/demo", "--app", APP, "--device", "cpu"];
-    let worker = Process::start("glimpse-worker", &[&args[..], &["--listen", &listen]].concat());
-    let its = format!("http://{listen}");
+    let mut worker = Process::start("glimpse-worker", &[&args[..], &["--listen", "127.0.0.1:0"]].concat());
+    let its = worker.address().await;
     let begun = Instant::now();
     let is_ready = async || {
         let answer = client().get(format!("{its}/health/ready")).send().await;

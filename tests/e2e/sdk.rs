@@ -1,9 +1,10 @@
-//! fal's own unmodified clients call our server: `stream`, `run` and the queue, over http, over https, and through nginx.
-//! `scripts/test` installs them.
+//! fal's own unmodified clients call our server: `stream`, `run` and the queue, over http, over https with keys, and through
+//! nginx. `scripts/test` installs them.
 
 use std::process::Command;
 
 use super::{
+    keys::new_key,
     nginx::Nginx,
     stack::{Process, picture},
 };
@@ -15,6 +16,7 @@ pub const PYTHON: &str = "tests/sdk/.venv/bin/python";
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Http,
+    /// With keys too, as strangers reach a server.
     Https,
     /// Through nginx with its default settings.
     Nginx,
@@ -24,9 +26,12 @@ pub enum Way {
 pub async fn answers(way: Way, program: &str, script: &str, more: &[&str]) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let certificates = folder.path().display().to_string();
+    let keys = folder.path().join("keys.toml").display().to_string();
+    let (key, entry) = new_key("client");
     let mut args = vec!["serve", "--listen", "127.0.0.1:0", "--allow-private-webhooks"];
     if way == Way::Https {
-        args.extend(["--tls-dir", &certificates]);
+        std::fs::write(&keys, entry).unwrap();
+        args.extend(["--tls-dir", &certificates, "--keys-file", &keys]);
     }
     let mut server = Process::start("glimpse", &args);
     let mut address = server.address().await;
@@ -45,6 +50,7 @@ pub async fn answers(way: Way, program: &str, script: &str, more: &[&str]) -> Va
         let host = address.strip_prefix("https://").unwrap();
         let ca = folder.path().join("ca.pem");
         run.env("SSL_CERT_FILE", &ca).env("NODE_EXTRA_CA_CERTS", &ca);
+        run.env("FAL_KEY", &key).env("OPENAI_API_KEY", &key);
         run.env("FAL_RUN_HOST", host).env("FAL_QUEUE_RUN_HOST", format!("{host}/queue"));
     }
     if script.contains("realtime") && program == "node" {

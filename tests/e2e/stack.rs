@@ -20,6 +20,8 @@ pub fn binary(name: &str) -> PathBuf {
     match (env!("CARGO_BIN_EXE_glimpse"), name) {
         // Cargo has built the programs of this package.
         (own, "glimpse") => own.into(),
+        // An example, which tests/chaos uses too.
+        (own, "scripted_worker") => programs::example(own, "scripted_worker"),
         (own, package) => programs::program(own, package),
     }
 }

@@ -4,7 +4,7 @@ import { fal } from "@fal-ai/client";
 
 const base = process.argv[2];
 fal.config({
-  credentials: "any:thing",
+  credentials: process.env.FAL_KEY ?? "any:thing",
   requestMiddleware: async (request) => ({
     ...request,
     url: request.url

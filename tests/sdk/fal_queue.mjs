@@ -4,7 +4,7 @@ import { ApiError, ValidationError, createFalClient, fal } from "@fal-ai/client"
 
 const base = process.argv[2];
 fal.config({
-  credentials: "any:thing",
+  credentials: process.env.FAL_KEY ?? "any:thing",
   requestMiddleware: async (request) => ({
     ...request,
     url: request.url
@@ -73,7 +73,7 @@ const timeout = await refused(fal.queue.result(app, { requestId: late.request_id
 await fal.queue.cancel(app, { requestId: running.request_id });
 
 // The same client through its proxyUrl, with nothing but the address.
-const proxied = createFalClient({ credentials: "any:thing", proxyUrl: { url: `${base}/api/fal/proxy`, when: "always" } });
+const proxied = createFalClient({ credentials: process.env.FAL_KEY ?? "any:thing", proxyUrl: { url: `${base}/api/fal/proxy`, when: "always" } });
 const stream = await proxied.stream(app, { input });
 const events = [];
 for await (const event of stream) events.push(event.image.url);

@@ -3,7 +3,7 @@
 import OpenAI, { toFile } from "openai";
 
 const [base, mask64] = process.argv.slice(2);
-const client = new OpenAI({ baseURL: `${base}/v1`, apiKey: "any", maxRetries: 0 });
+const client = new OpenAI({ baseURL: `${base}/v1`, apiKey: process.env.OPENAI_API_KEY ?? "any", maxRetries: 0 });
 
 const app = "glimpse/demo";
 const heart = { prompt: "a red heart on a white background", seed: 1 };

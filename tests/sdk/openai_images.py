@@ -6,13 +6,14 @@ Both clients, the blocking one and the asynchronous one. Prints one JSON object 
 import asyncio
 import base64
 import json
+import os
 import sys
 import urllib.request
 
 import openai
 
 base = sys.argv[1]
-settings = {"base_url": f"{base}/v1", "api_key": "any", "max_retries": 0}
+settings = {"base_url": f"{base}/v1", "api_key": os.environ.get("OPENAI_API_KEY", "any"), "max_retries": 0}
 client = openai.OpenAI(**settings)
 
 APP = "glimpse/demo"

@@ -131,6 +131,10 @@ impl Pipeline for Script {
         Ok((0..scene.pictures).map(|_| scene.picture()).collect())
     }
 
+    fn estimates(&self, scene: Scene, interrupt: Interrupt<'_>) -> Result<Vec<Rgb>, PipelineError> {
+        self.pictures(scene, interrupt)
+    }
+
     fn progress(&self, scene: &Scene) -> StepProgress {
         StepProgress { step: scene.step, steps: scene.steps }
     }
@@ -145,6 +149,7 @@ impl Pipeline for Script {
             required: RequiredInput::Nothing,
             refines: false,
             device: "script".to_owned(),
+            identity: Default::default(),
         }
     }
 }
@@ -180,6 +185,8 @@ async fn run(flags: Flags, shutdown: Shutdown) -> Result<Ended, Error> {
         loras: glimpse_worker::loras::Loras::default(),
         controlnets: None,
         results: None,
+        recipes: None,
+        hook: None,
         checkpoint_every: flags.fleet.checkpoint_every,
         drain_grace: flags.fleet.drain_grace(),
         work: Default::default(),

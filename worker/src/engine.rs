@@ -11,10 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use glimpse_shared::{
-    metrics::{Stage, StageSeconds},
-    store::Checkpoint,
-};
+use glimpse_shared::{metrics::Stage, store::Checkpoint, telemetry::Stages};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -41,10 +38,12 @@ pub struct Order {
     pub observer: StepObserver,
     /// Set when the job must stop. Checked between steps, and between the parts of other long work.
     pub stop: watch::Receiver<Option<Stop>>,
+    /// Set when the job should finish early: after the first step from this one on, counted from 0.
+    pub finish_early: watch::Receiver<Option<u32>>,
     /// The queue for previews.
     pub outbox: Arc<Outbox>,
-    /// Where the times of the stages are counted.
-    pub stages: StageSeconds,
+    /// Where the times of the stages go.
+    pub stages: Stages,
     /// Receives the result. Dropped without a value if the job was stopped, or if the device was lost before it began.
     /// In all cases the thread is done with the job.
     pub done: oneshot::Sender<Result<Made, PipelineError>>,
@@ -61,6 +60,8 @@ pub type StepObserver = Box<dyn FnMut(StepProgress) -> Option<PreviewKind> + Sen
 pub struct Made {
     /// One per picture of the job.
     pub pictures: Vec<Rgb>,
+    /// The last step that was made, counted from 0, if the job finished early.
+    pub finished_at_step: Option<u32>,
     /// Time spent on denoising, previews included.
     pub inference: Duration,
     /// Time spent on decoding the final pictures.
@@ -140,9 +141,12 @@ impl Engine {
 
 /// Runs one job. A panic ends the job, not the thread. Returns whether the device is still usable.
 fn serve<P: Pipeline>(pipeline: &P, order: Order, most: &watch::Sender<u64>) -> bool {
-    let Order { prepare, resume, checkpoints, last_step, observer, stop, outbox, stages, done } = order;
+    let Order { prepare, resume, checkpoints, last_step, observer, stop, finish_early, outbox, stages, done } =
+        order;
     let stopped = || stop.borrow().is_some();
     let interrupt = Interrupt::when(&stopped);
+    // The lines of the log name the job.
+    let _attempt = stages.enter();
     // The state that a panic may leave half changed is created again for each job.
     let made = catch_unwind(AssertUnwindSafe(|| {
         interrupt.check()?;
@@ -151,12 +155,13 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order, most: &watch::Sender<u64>) -> 
         interrupt.check()?;
         let checkpoint = resume.as_ref().map(|checkpoint| &checkpoint.bytes()[..]);
         let denoising = pipeline.prepare(&inputs, checkpoint, interrupt)?;
-        if let Some(took) = pipeline.text_time(&denoising) {
-            stages.observe(Stage::Text, took);
+        if let Some(time) = pipeline.text_time(&denoising) {
+            stages.during(Stage::Text, time);
         }
         let at = InFlight {
             pipeline,
             interrupt,
+            finish_early: &finish_early,
             outbox: &outbox,
             stages: &stages,
             checkpoints: &checkpoints,
@@ -179,8 +184,9 @@ fn serve<P: Pipeline>(pipeline: &P, order: Order, most: &watch::Sender<u64>) -> 
 struct InFlight<'a, P> {
     pipeline: &'a P,
     interrupt: Interrupt<'a>,
+    finish_early: &'a watch::Receiver<Option<u32>>,
     outbox: &'a Outbox,
-    stages: &'a StageSeconds,
+    stages: &'a Stages,
     checkpoints: &'a Checkpoints,
     begun: Instant,
 }
@@ -195,6 +201,8 @@ impl<P: Pipeline> InFlight<'_, P> {
         let warnings = self.pipeline.warnings(&denoising);
         let mut last_step = Some(last_step);
         let mut due = self.checkpoints.next(self.begun);
+        let mut finished_at_step = None;
+        let mut steps = self.stages.steps();
         loop {
             self.interrupt.check()?;
             let at = self.pipeline.progress(&denoising);
@@ -208,7 +216,7 @@ impl<P: Pipeline> InFlight<'_, P> {
             }
             let stepping = Instant::now();
             self.pipeline.step_or_stop(&mut [&mut denoising], self.interrupt)?;
-            self.stages.since(Stage::Denoise, stepping);
+            steps.taken(at.step as u32, stepping);
             self.interrupt.check()?;
             if let Some(source) = observer(self.pipeline.progress(&denoising)) {
                 let previewing = Instant::now();
@@ -216,17 +224,33 @@ impl<P: Pipeline> InFlight<'_, P> {
                 self.stages.since(Stage::Preview, previewing);
                 self.outbox.put(RawPreview { step: at.step as u32, steps: at.steps as u32, picture });
             }
+            if self.finishes_after(at, &self.pipeline.progress(&denoising)) {
+                finished_at_step = Some(at.step as u32);
+                last_step.take().into_iter().for_each(|begins| begins());
+                break;
+            }
             // After the preview, so that a checkpoint is never ahead of a partial picture.
             if due.is_some_and(|due| due <= Instant::now()) && !self.outbox.owes_partial() {
                 self.checkpoints.put(self.pipeline.checkpoint(&denoising)?);
                 due = self.checkpoints.next(Instant::now());
             }
         }
-        let inference = self.begun.elapsed();
-        let pictures = self.pipeline.pictures(denoising, self.interrupt)?;
-        let decode = self.begun.elapsed() - inference;
-        self.stages.observe(Stage::Decode, decode);
-        Ok(Made { pictures, inference, decode, warnings })
+        drop(steps);
+        let denoised = Instant::now();
+        let pictures = match finished_at_step {
+            Some(_) => self.pipeline.estimates(denoising, self.interrupt)?,
+            None => self.pipeline.pictures(denoising, self.interrupt)?,
+        };
+        let decoded = Instant::now();
+        self.stages.during(Stage::Decode, denoised..decoded);
+        let (inference, decode) = (denoised - self.begun, decoded - denoised);
+        Ok(Made { pictures, finished_at_step, inference, decode, warnings })
+    }
+
+    /// Whether the job finishes early after a step. After the last one it ends as usual.
+    fn finishes_after(&self, step: StepProgress, now: &StepProgress) -> bool {
+        let wanted = *self.finish_early.borrow();
+        wanted.is_some_and(|wanted| wanted as usize <= step.step) && !now.is_done()
     }
 }
 

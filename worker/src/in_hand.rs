@@ -7,10 +7,10 @@ use std::{
 };
 
 use glimpse_shared::{id::JobId, job::WorkerState};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::{
-    lease::{Stop, halt},
+    signals::{Signals, Stop},
     steps_done::StepsDone,
 };
 
@@ -48,7 +48,7 @@ struct Job {
     /// Its place in the order of the claims: two attempts at the same job differ in it.
     number: u64,
     id: JobId,
-    stop: watch::Sender<Option<Stop>>,
+    signals: Signals,
     steps_done: StepsDone,
     stage: Stage,
     /// It was stopped and is not held any more, but the pipeline has not dropped it yet.
@@ -106,7 +106,7 @@ impl State {
             let is_ahead =
                 job.stage == Stage::Waiting && before.iter().any(|before| before.stage < Stage::Made);
             if self.grace_over || self.is_ending() && is_ahead {
-                halt(&job.stop, Stop::Drain);
+                job.signals.halt(Stop::Drain);
             }
         }
     }
@@ -129,13 +129,13 @@ struct Shared {
 
 impl InHand {
     /// Adds a claimed job, behind the others.
-    pub fn take(&self, id: JobId, stop: watch::Sender<Option<Stop>>) -> Seat {
+    pub fn take(&self, id: JobId, signals: Signals) -> Seat {
         let steps_done = StepsDone::default();
         let number = self.change(|state| {
             let number = state.taken;
             state.taken += 1;
             let steps_done = steps_done.clone();
-            state.jobs.push(Job { number, id, stop, steps_done, stage: Stage::Waiting, settled: false });
+            state.jobs.push(Job { number, id, signals, steps_done, stage: Stage::Waiting, settled: false });
             // The claim may have been answered after the drain began.
             state.give_back();
             number
@@ -146,7 +146,13 @@ impl InHand {
     /// Stops a job, if it is in hand.
     pub fn cancel(&self, id: JobId) {
         let state = self.state();
-        state.jobs.iter().filter(|job| job.id == id).for_each(|job| halt(&job.stop, Stop::Cancelled));
+        state.jobs.iter().filter(|job| job.id == id).for_each(|job| job.signals.halt(Stop::Cancelled));
+    }
+
+    /// Finishes a job early, after the first step from this one on, if it is in hand.
+    pub fn finish_early(&self, id: JobId, at: u32) {
+        let state = self.state();
+        state.jobs.iter().filter(|job| job.id == id).for_each(|job| job.signals.finish_early(at));
     }
 
     /// Ends the claims, and gives back a job that was claimed ahead. A device fault replaces a drain as the reason.

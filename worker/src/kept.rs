@@ -41,7 +41,7 @@ pub async fn finish(
             match write(results, picture).await {
                 Ok(name) => names.push(name),
                 Err(error) => {
-                    tracing::error!(job = %held.lease().job.id, %error, "a finished picture is lost: the job is tried again");
+                    tracing::error!(job_id = %held.lease().job.id, %error, "a finished picture is lost: the job is tried again");
                     // Clients read this reason: it has no path and no address.
                     let reason = "the worker could not write the picture to its --results; its log says why"
                         .to_owned();

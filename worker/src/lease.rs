@@ -11,13 +11,16 @@ use std::{
 use glimpse_shared::{
     error::StoreError,
     job::Release,
-    metrics::{Stage, StageSeconds, Work},
+    metrics::{Stage, Work},
     retry::Waits,
     store::{Checkpoint, Ending, Finish, Hold, Lease, Preview, Released, SharedStore},
+    telemetry::Stages,
 };
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use tracing::Instrument;
 
-use crate::checkpoints::Checkpoints;
+pub use crate::signals::Stop;
+use crate::{checkpoints::Checkpoints, outcome, signals::Signals};
 
 /// How often a lease of 15 s is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
@@ -25,17 +28,6 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait before a retry.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-
-/// Why a job stops before its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// The job was cancelled.
-    Cancelled,
-    /// The lease is lost: another worker may have the job.
-    Lost,
-    /// The worker drains, and the grace period is over.
-    Drain,
-}
 
 /// What became of a finish that is sent only while it is current.
 pub enum Finishing {
@@ -50,30 +42,31 @@ pub enum Finishing {
 pub struct Held {
     store: SharedStore,
     lease: Lease,
-    stop: watch::Sender<Option<Stop>>,
+    signals: Signals,
     keeper: JoinHandle<()>,
-    stages: StageSeconds,
+    stages: Stages,
     loss: Loss,
 }
 
 impl Held {
-    /// Starts to renew a lease and to store the job's checkpoints. Sets `stop` when the job is cancelled or lost.
+    /// Starts to renew a lease and to store the job's checkpoints. Passes on in `signals` what the store answers.
     pub fn new(
         store: SharedStore,
         lease: Lease,
-        stop: watch::Sender<Option<Stop>>,
+        signals: Signals,
         checkpoints: &Checkpoints,
         work: Work,
+        stages: Stages,
     ) -> Self {
-        let stages = work.stages.clone();
         let loss = Loss { work, counted: Arc::default() };
-        let keeper = keep(store.clone(), lease.clone(), stop.clone(), checkpoints.subscribe(), loss.clone());
-        let keeper = tokio::spawn(keeper);
-        Self { store, lease, stop, keeper, stages, loss }
+        let keeper =
+            keep(store.clone(), lease.clone(), signals.clone(), checkpoints.subscribe(), loss.clone());
+        let keeper = tokio::spawn(keeper.in_current_span());
+        Self { store, lease, signals, keeper, stages, loss }
     }
 
-    /// Where the times of its stages are counted.
-    pub(crate) fn stages(&self) -> &StageSeconds {
+    /// Where the times of its stages go.
+    pub(crate) fn stages(&self) -> &Stages {
         &self.stages
     }
 
@@ -94,14 +87,14 @@ impl Held {
         let mut backoff = Backoff::new("publish");
         loop {
             match self.store.publish(&mut self.lease, preview).await {
-                Ok(hold) => return stop_unless_held(hold, &self.stop, &self.loss),
+                Ok(hold) => return answered(hold, &self.signals, &self.loss),
                 Err(error) if preview.partial.is_none() || error.is_permanent() => {
-                    tracing::warn!(job = %self.lease.job.id, %error, "a preview could not be published");
+                    tracing::warn!(job_id = %self.lease.job.id, %error, "a preview could not be published");
                     return;
                 }
                 Err(error) => backoff.pause(&error).await,
             }
-            if self.stop.borrow().is_some() {
+            if self.signals.is_stopped() {
                 return;
             }
         }
@@ -126,6 +119,7 @@ impl Held {
                     if finish == Finish::Lost {
                         self.loss.count();
                     }
+                    outcome::of_finish(finish, ending.status());
                     return Finishing::Ended(Some(finish));
                 }
                 Err(error) if error.is_permanent() => {
@@ -148,6 +142,7 @@ impl Held {
                     if released == Released::Lost {
                         self.loss.count();
                     }
+                    outcome::of_release(released, release);
                     return Some(released);
                 }
                 Err(error) if error.is_permanent() => return self.give_up("release", &error),
@@ -157,7 +152,7 @@ impl Held {
     }
 
     fn give_up<T>(&self, command: &'static str, error: &StoreError) -> Option<T> {
-        tracing::error!(job = %self.lease.job.id, %error, "{command} failed permanently: the job's lease will expire, and the next attempt decides");
+        tracing::error!(job_id = %self.lease.job.id, %error, "{command} failed permanently: the job's lease will expire, and the next attempt decides");
         None
     }
 
@@ -175,7 +170,7 @@ impl Drop for Held {
 async fn keep(
     store: SharedStore,
     lease: Lease,
-    stop: watch::Sender<Option<Stop>>,
+    signals: Signals,
     mut checkpoints: watch::Receiver<Option<Checkpoint>>,
     loss: Loss,
 ) {
@@ -191,7 +186,7 @@ async fn keep(
             match store.renew(&lease, checkpoint.as_ref()).await {
                 Ok(hold) => break hold,
                 Err(error) if error.is_permanent() && checkpoint.is_none() => {
-                    tracing::error!(job = %lease.job.id, %error, "the renewal failed permanently: the job is abandoned");
+                    tracing::error!(job_id = %lease.job.id, %error, "the renewal failed permanently: the job is abandoned");
                     break Hold::Lost;
                 }
                 Err(error) => {
@@ -201,8 +196,8 @@ async fn keep(
                 }
             }
         };
-        stop_unless_held(hold, &stop, &loss);
-        if hold != Hold::Held {
+        answered(hold, &signals, &loss);
+        if !hold.is_held() {
             return;
         }
         next = Instant::now() + RENEW_EVERY;
@@ -237,26 +232,12 @@ impl Loss {
     }
 }
 
-/// Stops the job if it is not held any more. The first reason is kept.
-fn stop_unless_held(hold: Hold, stop: &watch::Sender<Option<Stop>>, loss: &Loss) {
-    let reason = match hold {
-        Hold::Held => return,
-        Hold::Cancelled => Stop::Cancelled,
-        Hold::Lost => {
-            loss.count();
-            Stop::Lost
-        }
-    };
-    halt(stop, reason);
-}
-
-/// Stops the work on a job. The first reason is kept.
-pub fn halt(stop: &watch::Sender<Option<Stop>>, reason: Stop) {
-    stop.send_if_modified(|current| {
-        let first = current.is_none();
-        current.get_or_insert(reason);
-        first
-    });
+/// Passes on what the store answers.
+fn answered(hold: Hold, signals: &Signals, loss: &Loss) {
+    if hold == Hold::Lost {
+        loss.count();
+    }
+    signals.answered(hold);
 }
 
 /// Logs a failed command and waits before its retry, longer each time.

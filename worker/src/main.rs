@@ -1,6 +1,6 @@
 //! `glimpse-worker`: claims jobs from a fleet's Redis and makes their pictures.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{io::Write, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use glimpse_shared::{
@@ -8,43 +8,24 @@ use glimpse_shared::{
     id::WorkerId,
     metrics::{Metrics, Role},
     reaper,
-    results::ResultsConfig,
     shutdown::{self, Shutdown},
     store::{
         Clock, Rules, SharedStore,
-        redis::{Check, Process, RedisConfig, RedisStore},
+        redis::{Check, Process, RedisStore},
     },
     supervisor,
-    telemetry::{self, LogConfig},
+    telemetry::Telemetry,
 };
 use glimpse_worker::{
-    config::{FleetConfig, ModelConfig},
+    cli::Cli,
     engine::Engine,
     health,
     pipeline::Description,
+    recipes::Recipes,
     runner::{Ended, Worker},
     starting::{self, Opened},
 };
 use tokio::{net::TcpListener, sync::watch};
-
-/// Claims jobs from a fleet's Redis and makes their pictures.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Cli {
-    #[command(flatten)]
-    redis: RedisConfig,
-    #[command(flatten)]
-    model: ModelConfig,
-    #[command(flatten)]
-    fleet: FleetConfig,
-    #[command(flatten)]
-    results: ResultsConfig,
-    /// The address to serve `/health/live`, `/health/ready` and `/metrics` on. [default: none]
-    #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR")]
-    listen: Option<SocketAddr>,
-    #[command(flatten)]
-    log: LogConfig,
-}
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -52,11 +33,12 @@ fn main() -> ExitCode {
     environment::forget_empty();
     let ended = Shutdown::listen().map_err(Error::from).and_then(|shutdown| {
         let cli = Cli::parse();
-        telemetry::init(&cli.log);
-        if rustls::crypto::ring::default_provider().install_default().is_err() {
-            tracing::debug!("a TLS provider was already installed");
-        }
-        shutdown::block_on(run(cli, &shutdown))?
+        // An error means that a TLS provider is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let telemetry = Telemetry::start(&cli.log, &cli.traces, "glimpse-worker")?;
+        let ended = shutdown::block_on(run(cli, &shutdown));
+        telemetry.end();
+        ended?
     });
     match ended {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
@@ -108,7 +90,12 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
     if let Some(address) = cli.listen {
         let store: SharedStore = store.clone();
         let listener = TcpListener::bind(address).await?;
-        tracing::info!(address = %listener.local_addr()?, "serving health and metrics");
+        let address = listener.local_addr()?;
+        tracing::info!(%address, "serving health and metrics");
+        // It is no error if nobody reads it.
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+        drop(out);
         let metrics = metrics.clone();
         tokio::spawn(async move {
             if let Err(error) = health::serve(listener, is_ready, store, metrics).await {
@@ -116,10 +103,11 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
             }
         });
     }
-    let opened = starting::open(cli.model.clone(), model).await?;
+    let opened = starting::open(cli.model.clone(), model.clone()).await?;
     let check = store.check(Process::Worker).await?;
     let store: SharedStore = store;
     let (engine, offers) = load(opened, check).await?;
+    let recipes = Recipes::new(Some(app.clone()), &model, offers.identity.clone(), &cli.metadata);
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     Ok(Worker {
         store,
@@ -130,6 +118,8 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
         loras,
         controlnets,
         results,
+        recipes: Some(Arc::new(recipes)),
+        hook: cli.hook.open(),
         checkpoint_every: cli.fleet.checkpoint_every,
         drain_grace: cli.fleet.drain_grace(),
         work: metrics.work,

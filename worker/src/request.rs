@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use glimpse_shared::request::{ControlNet, Embedding, ImageSpec, InputImage, Lora, LoraPath};
+use glimpse_shared::request::{Branch, ControlNet, Embedding, ImageSpec, InputImage, Lora, LoraPath};
 
 use crate::{
     controlnet_dir::ControlNetDir,
     loras::{Downloaded, LoraDir, Loras},
     pipeline::{
-        ControlChoice, EdgeThresholds, EmbeddingChoice, Hires, Inputs, LoraChoice, PipelineError, Rgb,
-        SchedulerChoice,
+        ControlChoice, EarlierInputs, EdgeThresholds, EmbeddingChoice, Hires, Inputs, LoraChoice,
+        PipelineError, Rgb, SchedulerChoice,
     },
 };
 
@@ -19,6 +19,18 @@ use crate::{
 /// # Errors
 /// [`PipelineError::BadRequest`] if a picture is damaged, or a LoRA, an embedding or a ControlNet is not found.
 pub fn inputs(
+    spec: &ImageSpec,
+    files: &Loras,
+    downloaded: &Downloaded,
+    controlnets: Option<&ControlNetDir>,
+) -> Result<Inputs, PipelineError> {
+    let inputs = of_one(spec, files, downloaded, controlnets)?;
+    let from = spec.branch().map(|branch| earlier(branch, &inputs, files, downloaded)).transpose()?;
+    Ok(Inputs { from: from.map(Box::new), ..inputs })
+}
+
+/// The inputs of a request, without those of the requests before it.
+fn of_one(
     spec: &ImageSpec,
     files: &Loras,
     downloaded: &Downloaded,
@@ -59,6 +71,25 @@ pub fn inputs(
             .collect::<Result<_, _>>()?,
         ..Inputs::new(spec.prompt(), spec.width(), spec.height())
     })
+}
+
+/// The inputs of the request that a job goes on from: those of its own, with the pictures of the job.
+fn earlier(
+    branch: &Branch,
+    own: &Inputs,
+    files: &Loras,
+    downloaded: &Downloaded,
+) -> Result<EarlierInputs, PipelineError> {
+    let inputs = Inputs {
+        image: own.image.clone(),
+        mask: own.mask.clone(),
+        strength: own.strength,
+        padding_mask_crop: own.padding_mask_crop,
+        controlnets: own.controlnets.clone(),
+        ..of_one(branch.request(), files, downloaded, None)?
+    };
+    let from = branch.request().branch().map(|before| earlier(before, own, files, downloaded)).transpose()?;
+    Ok(EarlierInputs { inputs: Inputs { from: from.map(Box::new), ..inputs }, step: branch.step() as usize })
 }
 
 fn scheduler(spec: &ImageSpec) -> Option<SchedulerChoice> {

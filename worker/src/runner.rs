@@ -9,11 +9,13 @@ use glimpse_shared::{
     request::PreviewSource,
     results::Results,
     store::{Lease, SharedStore},
+    telemetry::{self, Stages},
 };
 use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
 };
+use tracing::{Instrument, Span};
 
 use crate::{
     checkpoints::Checkpoints,
@@ -21,13 +23,16 @@ use crate::{
     controlnet_dir::ControlNetDir,
     engine::{Engine, Made, Order},
     in_hand::{InHand, Seat, Stage, State},
-    lease::{Held, Stop},
+    lease::Held,
     loras::{Downloaded, LoraError, Loras},
     outbox::Outbox,
+    picture_hook::PictureHook,
     pipeline::{Description, PipelineError, PreviewKind, StepProgress},
+    recipes::{JobRecipe, Recipes},
     registration,
-    reporter::{self, End},
+    reporter::{self, End, Finishing},
     request,
+    signals::{Signals, Stop},
 };
 
 pub use crate::in_hand::Ended;
@@ -50,6 +55,10 @@ pub struct Worker {
     pub controlnets: Option<ControlNetDir>,
     /// Where finished pictures are kept; `None`: inside the events.
     pub results: Option<Results>,
+    /// The recipes of its pictures; `None`: they carry none, and the fleet does not learn its model's name.
+    pub recipes: Option<Arc<Recipes>>,
+    /// Who is asked about finished pictures; `None`: nobody.
+    pub hook: Option<PictureHook>,
     /// The interval of checkpoints; 0 for none.
     pub checkpoint_every: Duration,
     /// How long the current job may continue after the drain has started.
@@ -63,12 +72,14 @@ impl Worker {
     pub async fn run(self, ready: impl FnOnce(), drain: impl Future<Output = ()> + Send + 'static) -> Ended {
         // Subscribed before the first claim, so that no cancellation is missed.
         let cancellations = self.store.cancellations(&self.app);
+        let early_finishes = self.store.early_finishes(&self.app);
         let in_hand = InHand::default();
         let grace = tokio::spawn(drain_after(drain, in_hand.clone(), self.drain_grace));
 
         let (loras, controlnets) = (&self.loras, self.controlnets.as_ref());
         let (id, app, results) = (self.id.clone(), self.app.clone(), self.results.as_ref());
-        let record = registration::record(id, app, &self.offers, loras, controlnets, results);
+        let mut record = registration::record(id, app, &self.offers, loras, controlnets, results);
+        record.model = self.recipes.as_deref().map(Recipes::model);
         tokio::select! {
             biased;
             // The store may be unavailable for a long time. A drain before the registration has no job to finish.
@@ -83,12 +94,15 @@ impl Worker {
 
         let claims = Claims::new(self.store.clone(), self.engine.clone(), record.clone());
         let (store, engine) = (self.store.clone(), self.engine.clone());
-        let heartbeats = registration::send_heartbeats(store, engine, record, in_hand.clone());
+        let heartbeats =
+            registration::send_heartbeats(store, engine, record, in_hand.clone(), self.recipes.clone());
         let registered = tokio::spawn(heartbeats);
         let canceller = tokio::spawn(stop_on_cancel(cancellations, in_hand.clone()));
+        let finisher = tokio::spawn(finish_when_asked(early_finishes, in_hand.clone()));
         self.run_jobs(claims, &in_hand).await;
 
         canceller.abort();
+        finisher.abort();
         grace.abort();
         in_hand.close();
         // The last heartbeat, if the store is available.
@@ -100,8 +114,17 @@ impl Worker {
     async fn run_jobs(&self, mut claims: Claims, in_hand: &InHand) {
         let mut jobs = JoinSet::new();
         while let Some(lease) = claims.next(in_hand).await {
-            tracing::info!(job = %lease.job.id, attempt = lease.attempt, "job claimed");
-            jobs.spawn(self.start(lease, in_hand));
+            let attempt = telemetry::attempt(&lease.job, lease.attempt, &self.id);
+            let job = attempt.in_scope(|| {
+                tracing::info!(job_id = %lease.job.id, attempt = lease.attempt, "job claimed");
+                self.start(lease, in_hand)
+            });
+            let ended = attempt.clone();
+            let job = async move {
+                job.await;
+                telemetry::end(&ended);
+            };
+            jobs.spawn(job.instrument(attempt));
             while let Some(ended) = jobs.try_join_next() {
                 note_panic(ended);
             }
@@ -112,12 +135,14 @@ impl Worker {
     }
 
     /// Orders a job from the pipeline, as soon as its LoRAs are downloaded. The future resolves when the job is settled
-    /// and the pipeline is done with it.
+    /// and the pipeline is done with it. Call it in the span of the attempt, and poll the future there.
     ///
     /// No other job is claimed behind one that waits for a download, so that the orders come in the order of the claims.
     fn start(&self, lease: Lease, in_hand: &InHand) -> impl Future<Output = ()> + Send + 'static {
-        let (stop, stopped) = watch::channel(None);
-        let seat = in_hand.take(lease.job.id, stop.clone());
+        let asked = lease.finish_early.into_iter().chain(lease.job.spec.finish_at_step());
+        let signals = Signals::new(asked.min());
+        let (stopped, finish_early) = (signals.stopped(), signals.finishes_early());
+        let seat = in_hand.take(lease.job.id, signals.clone());
         let outbox = Arc::new(Outbox::new(lease.job.spec.partials()));
         let (done, end) = oneshot::channel();
         let spec = lease.job.spec.clone();
@@ -131,11 +156,17 @@ impl Worker {
         let (begins, nears_its_end, steps_done) = (seat.mark(), seat.mark(), seat.steps_done());
         let (resume, subscribed, messages) = (lease.checkpoint.clone(), checkpoints.clone(), outbox.clone());
         let stops = stopped.clone();
-        let (steps, stages) = (self.work.clone(), self.work.stages.clone());
+        let (steps, stages) = (self.work.clone(), Stages::of(self.work.stages.clone(), Span::current()));
+        let of_order = stages.clone();
+        let shows = self.hook.as_ref().is_none_or(PictureHook::shows_previews);
+        let recipe = self.recipes.as_ref().and_then(|recipes| JobRecipe::new(recipes, &spec));
+        let recipe_of_inputs = recipe.clone();
         let order = move |loras: Arc<Downloaded>| Order {
             prepare: Box::new(move || {
                 begins.reach(Stage::Running);
-                request::inputs(&asked, &folder, &loras, controlnets.as_ref())
+                let inputs = request::inputs(&asked, &folder, &loras, controlnets.as_ref())?;
+                recipe_of_inputs.iter().for_each(|recipe| recipe.begin(&inputs.loras));
+                Ok(inputs)
             }),
             resume,
             checkpoints: subscribed,
@@ -144,15 +175,16 @@ impl Worker {
                 steps_done.set(at);
                 steps.step();
                 let is_partial = spec.partials().index_after(index(at), at.steps as u32).is_some();
-                (is_partial || spec.has_preview_after(index(at))).then_some(source)
+                (shows && (is_partial || spec.has_preview_after(index(at)))).then_some(source)
             }),
             stop: stops,
+            finish_early,
             outbox: messages,
-            stages,
+            stages: of_order,
             done,
         };
         // Renewed from now on, also while the pipeline works on the job before it.
-        let held = Held::new(self.store.clone(), lease, stop, &checkpoints, self.work.clone());
+        let held = Held::new(self.store.clone(), lease, signals, &checkpoints, self.work.clone(), stages);
         let (engine, in_hand) = (self.engine.clone(), in_hand.clone());
         let mut job = Started {
             held,
@@ -160,6 +192,8 @@ impl Worker {
             stopped,
             done: end,
             results: self.results.clone(),
+            recipe,
+            hook: self.hook.clone(),
             loras: Arc::default(),
         };
         let ahead = match download {
@@ -171,14 +205,19 @@ impl Worker {
         };
         async move {
             if let Some((download, order)) = ahead {
+                let download = download.instrument(telemetry::call("download", None));
                 match downloaded(download, &mut job.stopped, &in_hand).await {
                     Ok(Ok(loras)) => {
                         job.loras = Arc::new(loras);
                         engine.order(order(job.loras.clone()));
                     }
                     Ok(Err(error)) => {
-                        let end = End::Failed(error.into());
-                        return reporter::settle(job.held, &job.outbox, end, false, None).await;
+                        let Started { held, outbox, mut stopped, .. } = job;
+                        let (end, nothing) = (
+                            End::Failed(error.into()),
+                            Finishing { hook: None, results: None, recipe: None },
+                        );
+                        return reporter::settle(held, &outbox, end, false, nothing, &mut stopped).await;
                     }
                     Err(reason) => return reporter::stopped(job.held, reason).await,
                 }
@@ -200,6 +239,8 @@ struct Started {
     stopped: watch::Receiver<Option<Stop>>,
     done: oneshot::Receiver<Result<Made, PipelineError>>,
     results: Option<Results>,
+    recipe: Option<JobRecipe>,
+    hook: Option<PictureHook>,
     /// The files stay while the pipeline may read them.
     loras: Arc<Downloaded>,
 }
@@ -223,7 +264,7 @@ async fn downloaded(
 
 /// Reports a job until it is settled and the pipeline is done with it.
 async fn see_through(job: Started, seat: Seat, in_hand: InHand) {
-    let Started { mut held, outbox, mut stopped, mut done, results, loras: _loras } = job;
+    let Started { mut held, outbox, mut stopped, mut done, results, recipe, hook, loras: _loras } = job;
     match reporter::previews(&mut held, &outbox, &mut stopped, &mut done).await {
         Ok(end) => {
             if end.is_device_fault() {
@@ -233,7 +274,9 @@ async fn see_through(job: Started, seat: Seat, in_hand: InHand) {
             if let End::Made(_) = end {
                 seat.made();
             }
-            reporter::settle(held, &outbox, end, seat.has_begun(), results.as_ref()).await;
+            let finishing =
+                Finishing { hook: hook.as_ref(), results: results.as_ref(), recipe: recipe.as_ref() };
+            reporter::settle(held, &outbox, end, seat.has_begun(), finishing, &mut stopped).await;
         }
         Err(reason) => {
             reporter::stopped(held, reason).await;
@@ -269,6 +312,13 @@ fn note_panic(ended: Result<(), tokio::task::JoinError>) {
 async fn stop_on_cancel(mut cancellations: BoxStream<'static, JobId>, in_hand: InHand) {
     while let Some(cancelled) = cancellations.next().await {
         in_hand.cancel(cancelled);
+    }
+}
+
+/// Finishes a job in hand early when somebody asks for it.
+async fn finish_when_asked(mut asked: BoxStream<'static, (JobId, u32)>, in_hand: InHand) {
+    while let Some((id, at)) = asked.next().await {
+        in_hand.finish_early(id, at);
     }
 }
 

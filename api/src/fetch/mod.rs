@@ -12,9 +12,11 @@ use futures::future::try_join_all;
 use glimpse_shared::{
     outbound::{AddressPolicy, Forbidden, TrustedHost},
     request::{Fetched, MAX_INPUT_IMAGE_BYTES, NotFetched},
+    telemetry,
 };
 use reqwest::{Client, Response, Url, redirect};
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use crate::error::ApiError;
 
@@ -89,7 +91,10 @@ impl Fetcher {
         let fetches = urls.into_iter().map(|url| async {
             let full = |_| ApiError::FetchesFull { limit: self.limits.at_once };
             let _place = self.places.try_acquire().map_err(full)?;
-            let found = tokio::time::timeout(self.limits.timeout, self.follow(&url)).await;
+            let parsed = Url::parse(&url).ok();
+            let span = telemetry::call("fetch", parsed.as_ref().and_then(Url::host_str));
+            let follow = self.follow(&url).instrument(span);
+            let found = tokio::time::timeout(self.limits.timeout, follow).await;
             let found = found.unwrap_or(Err(NotFetched::Failed));
             if let Err(error) = found {
                 tracing::debug!(%url, %error, "a picture was not fetched");

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     error::ApiError,
     keys::{Rate, Scope},
+    policy::{is_violation, refused_picture},
     wire::{FAL, FieldErrors, OPENAI, OWN, OpenAiError, OtherError, Wire},
 };
 
@@ -35,7 +36,9 @@ pub(super) const ON_OPENAIS: ErrorForm =
 
 fn detail(draft: &mut Draft, error: &ApiError) -> RefOr<Schema> {
     match error {
-        ApiError::Fields(_) => draft.schema::<FieldErrors<'_>>(),
+        ApiError::Fields(_) | ApiError::SourceUnknown(_) | ApiError::SourceChanged(_) => {
+            draft.schema::<FieldErrors<'_>>()
+        }
         _ => draft.schema::<OtherError<'_>>(),
     }
 }
@@ -113,7 +116,7 @@ pub(super) fn of_waiting() -> Vec<ApiError> {
 pub(super) fn of_ends() -> Vec<ApiError> {
     let failed = |code| ApiError::Failed { code, message: String::new() };
     let codes = [FailureCode::BadRequest, FailureCode::StartTimeout, FailureCode::Internal];
-    codes.map(failed).into_iter().chain([ApiError::Cancelled]).collect()
+    codes.map(failed).into_iter().chain([refused_picture(String::new()), ApiError::Cancelled]).collect()
 }
 
 /// Errors of a route that is only for the machine of the API.
@@ -132,7 +135,12 @@ pub(super) fn unconfirmed() -> Option<ApiError> {
 /// When an error occurs, for readers of the document.
 fn reason(error: &ApiError) -> &'static str {
     match error {
+        refused if is_violation(refused) => "The operator does not allow the prompt or one of the pictures.",
         ApiError::Fields(_) => "Fields are invalid.",
+        ApiError::SourceUnknown(_) => "There is no job `from.job`, or it has expired.",
+        ApiError::SourceChanged(_) => {
+            "The job of `from` has not made the step, or its request or a LoRA of it is no longer here."
+        }
         ApiError::AppUnknown { .. } => "No worker serves the app.",
         ApiError::JobUnknown => "There is no such job, or it has expired.",
         ApiError::FileUnknown => "The file never existed, or has expired.",
@@ -141,6 +149,7 @@ fn reason(error: &ApiError) -> &'static str {
             "The workers keep pictures where this process does not look (`--results`)."
         }
         ApiError::ResultsAway => "The place where pictures are kept is unavailable.",
+        ApiError::NoStep => "The job has made no step yet.",
         ApiError::NoImage => "The job has no picture yet.",
         ApiError::KeyUnknown => "The API has keys, and the request has none of them.",
         ApiError::ScopeMissing { .. } => "The key does not have the scope of the route.",

@@ -4,11 +4,17 @@ use glimpse_shared::{
     event::Event,
     id::App,
     job::Status,
-    request::{Unknown, limits::MAX_IMAGES},
+    request::{
+        FieldError, Unknown,
+        limits::{MAX_IMAGES, MAX_STEP_INDEX},
+    },
 };
 use utoipa::{
     PartialSchema,
-    openapi::{HttpMethod, ObjectBuilder, RefOr, Schema, schema::Type},
+    openapi::{
+        HttpMethod, Object, ObjectBuilder, RefOr, Schema,
+        schema::{SchemaType, Type},
+    },
 };
 
 use super::{
@@ -26,7 +32,9 @@ use crate::{
     keys::Scope,
     routes::{
         apps::AppList,
+        finish::FinishingJob,
         job_list::{DEFAULT_LIMIT, JobList, LIMITS},
+        recipe::PictureRecipe,
         view::{AcceptedJob, CancelledJob, JobView},
         webhook::KeySet,
     },
@@ -47,6 +55,8 @@ pub(super) fn describe(draft: &mut Draft) {
     kept(draft);
     keys(draft);
     cancel(draft);
+    finish(draft);
+    recipe(draft);
 }
 
 fn submit(draft: &mut Draft) {
@@ -63,7 +73,8 @@ fn submit(draft: &mut Draft) {
         .body(body)
         .answer(202, location("The job is queued."))
         .answer(200, location("The job of the same key."))
-        .errors(draft, &ON_OUR_OWN, &of_submits());
+        .errors(draft, &ON_OUR_OWN, &of_submits())
+        .errors(draft, &ON_OUR_OWN, &of_sources());
     let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
     draft.add(HttpMethod::Post, "/v1/jobs", route);
 }
@@ -78,15 +89,55 @@ fn submission(draft: &mut Draft) -> RefOr<Schema> {
         number(least, most)
             .description(Some(format!("{text}, in seconds; without it what the operator has set")))
     };
+    let from = from(draft);
     let fields = member(fields, "app", app())
+        .property("from", from)
         .property("start_timeout", seconds("How long the job may wait for its first worker"))
         .property(
             "webhook",
             optional_url()
                 .description(Some("An http or https URL that is called with the job when it has ended")),
         )
+        .property(
+            "finish_at_step",
+            integer(0, MAX_STEP_INDEX).description(Some(
+                "The step, counted from 0, after which the job finishes early with its estimate of the picture, as \
+                 `POST /v1/jobs/{id}/finish` asks for it. A job without such a step ends as usual",
+            )),
+        )
         .property("run_timeout", seconds("How long the job may take from its first claim to its end"));
     draft.named("JobRequest", if members == Members::Closed { closed(fields) } else { fields })
+}
+
+/// Errors about what a submit goes on from.
+fn of_sources() -> [ApiError; 2] {
+    let unknown = FieldError::body("from", "job_unknown", "", &serde_json::Value::Null);
+    [ApiError::SourceUnknown(unknown), ApiError::SourceChanged(Vec::new())]
+}
+
+/// Where a job goes on from another one.
+fn from(draft: &mut Draft) -> RefOr<Schema> {
+    let recipe = Object::builder()
+        .schema_type(Type::Object)
+        .property("version", integer(1, 1).schema_type(Type::Integer))
+        .property("request", Object::builder().schema_type(Type::Object))
+        .required("version")
+        .required("request")
+        .description(Some(
+            "The recipe of a picture. An input picture that it names by its digest is in the request",
+        ));
+    let step = integer(0, MAX_STEP_INDEX).schema_type(Type::Integer);
+    let object = Object::builder()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .property("job", uuid().description(Some("The other job. Instead of `recipe`")))
+        .property("recipe", recipe)
+        .property("step", step.description(Some("The last step that is made as there, counted from 0")))
+        .required("step")
+        .description(Some(
+            "The job goes on from what another one had after a step. Those steps are made again as there, and the others \
+             by this request. What it does not say is as there; pictures, sizes, LoRAs and embeddings cannot change",
+        ));
+    draft.named("From", closed(object))
 }
 
 /// The name of an app. Not a reference: readers of a flat object look at its members.
@@ -219,4 +270,37 @@ fn cancel(draft: &mut Draft) {
         .errors(draft, &ON_OUR_OWN, &of_the_store());
     let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
     draft.add(HttpMethod::Delete, "/v1/jobs/{id}", route);
+}
+
+fn finish(draft: &mut Draft) {
+    let (finishing, ended) = (draft.schema::<FinishingJob>(), draft.schema::<FinishingJob>());
+    let route = Route::new("finishJob", TAG, "Finishes a job early, with the picture that it has")
+        .says(
+            "The worker decodes its estimate of the final picture after the step that it makes now. Then the job is \
+             `completed`, and says `finished_at_step`. A repeated request is answered in the same way.",
+        )
+        .path("id", id(), JOB)
+        .answer(202, json("The job's worker is asked to finish it.", finishing))
+        .answer(200, json("The job had already ended.", ended))
+        .errors(draft, &ON_OUR_OWN, &[ApiError::JobUnknown, ApiError::NoStep])
+        .errors(draft, &ON_OUR_OWN, &of_bodies())
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
+    draft.add(HttpMethod::Post, "/v1/jobs/{id}/finish", route);
+}
+
+fn recipe(draft: &mut Draft) {
+    let read = draft.schema::<PictureRecipe>();
+    let route = Route::new("readRecipe", TAG, "Reads the recipe that a picture carries")
+        .says(
+            "The body is the picture, of at most 12 MiB. A picture of another program gives what of its text is known \
+             here (docs/recipes.md).",
+        )
+        .file(&PICTURES)
+        .answer(200, json("The recipe, and what is missing to make the picture again.", read))
+        .errors(draft, &ON_OUR_OWN, &[ApiError::Fields(Vec::new())])
+        .errors(draft, &ON_OUR_OWN, &of_bodies())
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
+    draft.add(HttpMethod::Post, "/v1/recipe", route);
 }

@@ -9,6 +9,7 @@ use super::{
     answer::{RETRY_AFTER, file, json},
     draft::Draft,
     errors::ON_OUR_OWN,
+    field::string,
     route::Route,
 };
 use crate::{error::ApiError, routes::health::Health};
@@ -17,11 +18,8 @@ pub(super) const HEALTH: &str = "health";
 pub(super) const TAG: &str = "pages";
 
 /// Each file of a web page: its path, the name of the call, what it is, and its media type.
-const FILES: [(&str, &str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str, &str); 4] = [
     ("/", "getPage", "The page that makes pictures", "text/html"),
-    ("/playground/style.css", "getPageStyle", "The style of the page", "text/css"),
-    ("/playground/page.js", "getPageScript", "The script of the page", "text/javascript"),
-    ("/playground/keyed.js", "getPageKeys", "The requests of the page, with a key", "text/javascript"),
     ("/docs", "getDocs", "This document for people", "text/html"),
     ("/docs/style.css", "getDocsStyle", "The style of the document for people", "text/css"),
     ("/docs/page.js", "getDocsScript", "The script of the document for people", "text/javascript"),
@@ -59,6 +57,11 @@ pub(super) fn describe(draft: &mut Draft) {
             Route::new(name, TAG, summary).answer(200, file("The file.", &[media_type])),
         );
     }
+    let of_page = Route::new("getPageFile", TAG, "A script or a style of the page that makes pictures")
+        .path("name", string(), "The file")
+        .answer(200, file("The file.", &["text/javascript", "text/css"]))
+        .errors(draft, &ON_OUR_OWN, &[ApiError::PathUnknown(String::new())]);
+    draft.add(HttpMethod::Get, "/playground/{name}", of_page);
     let anything = Object::builder().schema_type(SchemaType::from(Type::Object)).into();
     let document = Route::new("getOpenApi", TAG, "This document").answer(
         200,

@@ -16,18 +16,30 @@ use std::time::Duration;
 use glimpse_shared::{
     id::App,
     request::{FieldError, ImageSpec},
+    verdict::Verdict,
 };
 use serde_json::Value;
 
-use self::moderator::{Moderator, Verdict};
+use self::moderator::Moderator;
 use crate::error::ApiError;
 
 pub use blocklist::Blocklist;
 pub use flags::PolicyFlags;
-pub use moderator::{ModerationUrl, OnFailure};
 
-/// The type of the error of a prompt that is not allowed, as on fal.
+/// The type of the error of a prompt or a picture that is not allowed, as on fal.
 pub(crate) const VIOLATION: &str = "content_policy_violation";
+
+/// The error of a job one of whose pictures is not allowed, in the form of that of a refused prompt. Its worker has asked
+/// (`--picture-hook-url`). The prompt itself is not known here.
+pub(crate) fn refused_picture(message: String) -> ApiError {
+    let error = FieldError::body("prompt", VIOLATION, message, &Value::Null);
+    ApiError::field(FieldError { input: None, ..error })
+}
+
+/// Whether an error is about what is not allowed.
+pub(crate) fn is_violation(error: &ApiError) -> bool {
+    matches!(error, ApiError::Fields(fields) if fields.iter().any(|field| field.kind == VIOLATION))
+}
 
 /// Decides about prompts.
 pub(crate) struct Policy {

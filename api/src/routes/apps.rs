@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use glimpse_shared::{id::App, store::Waiting};
+use glimpse_shared::{id::App, recipe::ModelRecipe, store::Waiting};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -34,13 +34,16 @@ struct ListedApp {
     #[schema(value_type = Vec<String>)]
     schedulers: BTreeSet<String>,
     /// What requests may have: `image`, `mask`, `loras`, `lora_scales`, `embeddings`, `controlnets`, `seeds`,
-    /// `scheduler_config`, `prompt_syntax`, `long_prompt`, `refiner`, `aesthetic_score`, `padding_mask_crop`, `hires`;
+    /// `scheduler_config`, `prompt_syntax`, `long_prompt`, `refiner`, `aesthetic_score`, `padding_mask_crop`, `hires`,
+    /// `from`, `finish_at_step`;
     /// and what the models need (`mask_required`, `image_required`) or do not need (`no_mask`, `no_image`).
     #[schema(value_type = Vec<String>)]
     features: BTreeSet<String>,
     /// Names of LoRAs.
     #[schema(value_type = Vec<String>)]
     loras: BTreeSet<String>,
+    /// The models that its workers have loaded; more than one while they are replaced.
+    models: Vec<ModelRecipe>,
     /// How many live workers take jobs.
     workers: usize,
     /// How many jobs wait.
@@ -71,6 +74,7 @@ fn listed(offered: Offered, waiting: Waiting) -> ListedApp {
         schedulers: offered.offer.schedulers,
         features: offered.features,
         loras: offered.loras,
+        models: offered.models,
         workers: offered.workers,
         waiting: waiting.jobs,
         expected_wait: expected_wait(&waiting, offered.workers, offered.idle),

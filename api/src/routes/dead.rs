@@ -112,7 +112,7 @@ pub(crate) async fn retry(
         }
         match api.store.retry(old).await? {
             Retry::Submitted { id, position } => {
-                tracing::info!(job = %id, retry_of = %old, %app, position, "submitted");
+                tracing::info!(job_id = %id, retry_of = %old, %app, position, "submitted");
             }
             Retry::Unconfirmed { id, replicas } => return Err(unconfirmed(&api, id, replicas)),
             Retry::Duplicate { .. } => {}

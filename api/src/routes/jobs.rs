@@ -15,8 +15,9 @@ use bytes::Bytes;
 use glimpse_shared::{
     id::{App, JobId},
     job::{Class, Job, JobState, Status},
-    request::FieldError,
+    request::{Branch, FieldError},
     store::{Cancel, Shown},
+    telemetry,
     webhook::Webhook,
     weight::Weight,
 };
@@ -26,6 +27,7 @@ use serde_json::{Map, Value};
 use super::view::{CancelledJob, accepted, view};
 use crate::{
     admission::Served,
+    branch,
     check::checked,
     config::OnDisconnect,
     error::ApiError,
@@ -52,7 +54,7 @@ pub(crate) async fn submit(
     }
     let served = deadline.with(api.admission.served(&request.app)).await?;
     let keyed = request.keyed;
-    let job = request.job(&api, &served).await?;
+    let job = request.job(&reader, &served).await?;
     // If the client disconnects before the response, it does not know the id. With a key it can repeat the submit.
     let orphan = if keyed { OnDisconnect::Detach } else { OnDisconnect::Cancel };
     let submitted = submit_waited(&api, job.clone(), reader.caller().quota(), served.workers, orphan);
@@ -100,9 +102,10 @@ impl Submission {
         let start_timeout = members.timeout("start_timeout").unwrap_or(api.config.start_timeout);
         let run_timeout = members.timeout("run_timeout").unwrap_or(api.config.run_timeout);
         let webhook = members.webhook(reader).await;
-        let Members { body: fields, mut errors } = members;
+        let Members { body: mut fields, mut errors } = members;
         let Some(app) = app.filter(|_| errors.is_empty()) else {
-            // Report all errors at once, even if the app is unknown.
+            // Report all errors at once, even if the app is unknown. Another job is not looked for.
+            fields.remove("from");
             let offer = ask(api.admission.anything()).await?;
             errors.extend(checked(api, fields, size, offer, OWN.reads).await?.err().unwrap_or_default());
             return Err(ApiError::Fields(errors).of_sent(&sent));
@@ -143,11 +146,16 @@ impl Submission {
         }
     }
 
-    async fn job(self, api: &Api, served: &Served) -> Result<Job, ApiError> {
-        let offer = served.offer.clone();
+    async fn job(mut self, reader: &Reader, served: &Served) -> Result<Job, ApiError> {
+        let (api, offer) = (reader.api(), served.offer.clone());
+        branch::resolve(reader, &self.app, &mut self.fields).await?;
         let checked = checked(api, self.fields, self.size, offer, OWN.reads).await?;
-        let spec = checked.map_err(|errors| ApiError::Fields(errors).of_sent(&self.sent))?;
-        api.policy.check(&self.app, &self.tenant, &spec).await?;
+        let spec = checked.map_err(|errors| branch::told(errors).of_sent(&self.sent))?;
+        branch::loras(&spec, served)?;
+        let before = spec.branches().map(Branch::request);
+        for request in std::iter::once(&spec).chain(before) {
+            api.policy.check(&self.app, &self.tenant, request).await?;
+        }
         Ok(Job {
             needs: served.needs(&spec).map_err(ApiError::Fields)?,
             affinity: spec.affinity(),
@@ -251,6 +259,7 @@ pub(crate) async fn cancel(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let id = job_id(path)?;
+    telemetry::job(id);
     let status = match reader.cancel(id).await? {
         Cancel::Cancelled => Status::Cancelled,
         Cancel::AlreadyDone(status) => status,

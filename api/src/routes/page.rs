@@ -2,8 +2,8 @@
 
 use axum::{
     Router,
-    extract::State,
-    http::{HeaderValue, header},
+    extract::{Path, State, rejection::PathRejection},
+    http::{HeaderValue, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -11,9 +11,19 @@ use axum::{
 use crate::{error::ApiError, public_address::PublicUrl, state::Api};
 
 const HTML: &str = include_str!("../playground/index.html");
-const STYLE: &str = include_str!("../playground/style.css");
-const SCRIPT: &str = include_str!("../playground/page.js");
-const KEYED: &str = include_str!("../playground/keyed.js");
+
+/// The names and the texts of these files.
+macro_rules! embedded {
+    ($($name:literal)*) => { [$(($name, include_str!(concat!("../playground/", $name)))),*] };
+}
+
+/// The files that the page loads.
+const FILES: [(&str, &str); 30] = embedded! {
+    "style.css" "view.css" "actions.js" "apps.js" "branch.js" "brush.js" "compare.js" "drop.js" "events.js"
+    "fields.js" "fleet.js" "form.js" "gallery.js" "history.js" "input.js" "job.js" "key.js" "keys.js"
+    "loras.js" "making.js" "page.js" "parts.js" "pictures.js" "progress.js" "queue.js" "refusal.js" "says.js"
+    "show.js" "snippets.js" "strip.js"
+};
 
 /// The page may load only the files that this server embeds, and pictures: those in events, and those that it keeps,
 /// also behind a redirect to a bucket.
@@ -33,9 +43,20 @@ fn policy(api: &Api) -> String {
 pub(crate) fn routes() -> Router<Api> {
     Router::new()
         .route("/", get(|State(api)| file(api, "text/html; charset=utf-8", HTML)))
-        .route("/playground/style.css", get(|State(api)| file(api, "text/css; charset=utf-8", STYLE)))
-        .route("/playground/page.js", get(|State(api)| file(api, "text/javascript; charset=utf-8", SCRIPT)))
-        .route("/playground/keyed.js", get(|State(api)| file(api, "text/javascript; charset=utf-8", KEYED)))
+        .route("/playground/{name}", get(of_page))
+}
+
+/// One of the files that the page loads.
+async fn of_page(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let known = path.ok().and_then(|Path(name)| FILES.iter().find(|(each, _)| *each == name));
+    let (name, text) = known.ok_or_else(|| ApiError::PathUnknown(uri.path().to_owned()))?;
+    let content_type =
+        if name.ends_with(".css") { "text/css; charset=utf-8" } else { "text/javascript; charset=utf-8" };
+    file(api, content_type, text).await
 }
 
 /// A file that is embedded in the binary.

@@ -92,6 +92,10 @@ pub(crate) struct JobView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime, nullable = false)]
     finished_at: Option<String>,
+    /// The last step that was made, counted from 0; only of a job that was finished early.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, maximum = 298)]
+    finished_at_step: Option<u32>,
     /// Only of a completed job.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -150,6 +154,7 @@ pub(super) fn view(state: &JobState, end: Option<&Frame>, workers: Option<usize>
         started_at: state.started_at.map(|at| at.rfc3339()),
         finished_at: state.finished_at.map(|at| at.rfc3339()),
         warnings: completed.as_ref().and_then(|completed| completed.warnings),
+        finished_at_step: completed.as_ref().and_then(|completed| completed.finished_at_step),
         result: completed.map(|completed| {
             let picture::CompletedParts { images, seed, seeds, .. } = completed;
             JobResult { images, seed, seeds }

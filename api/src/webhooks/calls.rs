@@ -9,10 +9,12 @@ use futures::future::BoxFuture;
 use glimpse_shared::{
     id::{JobId, Micros, Partition},
     retry::{Waits, policy},
+    telemetry,
     webhook::{Delivery, Report, Settled, Webhook},
 };
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::{caller::CallError, signed};
 use crate::{
@@ -52,7 +54,9 @@ pub(crate) async fn call_all(api: Api, body_of: BodyOf) {
                 for delivery in taken {
                     let (api, place) = (api.clone(), free.split(1));
                     open.spawn(async move {
-                        deliver(&api, &delivery, leased, body_of).await;
+                        let span = telemetry::after(delivery.job, "webhook", delivery.traceparent.as_deref());
+                        deliver(&api, &delivery, leased, body_of).instrument(span.clone()).await;
+                        telemetry::end(&span);
                         drop(place);
                     });
                 }
@@ -86,11 +90,13 @@ async fn deliver(api: &Api, delivery: &Delivery, leased: Instant, body_of: BodyO
     let (job, number) = (delivery.job, delivery.number);
     let report = match call(api, delivery, leased, body_of).await {
         Ok(()) => {
-            tracing::info!(%job, number, "called the webhook");
+            telemetry::outcome("acknowledged", false);
+            tracing::info!(job_id = %job, number, "called the webhook");
             Report::Acknowledged
         }
         Err(Failed::Call(error)) => {
-            tracing::info!(%job, number, %error, "the webhook was not acknowledged");
+            telemetry::outcome("not acknowledged", true);
+            tracing::info!(job_id = %job, number, %error, "the webhook was not acknowledged");
             Report::Failed
         }
         Err(Failed::Unreadable) => Report::Failed,
@@ -100,10 +106,10 @@ async fn deliver(api: &Api, delivery: &Delivery, leased: Instant, body_of: BodyO
     let told = || api.store.settle_delivery(job, number, report);
     let (first, longest) = REPORT_PAUSES;
     match told.retry(policy(first, longest).with_max_times(REPORT_TRIES)).await {
-        Ok(Settled::GivenUp) => tracing::warn!(%job, number, "gave the webhook up"),
-        Ok(settled) => tracing::debug!(%job, number, ?settled, "reported the try"),
+        Ok(Settled::GivenUp) => tracing::warn!(job_id = %job, number, "gave the webhook up"),
+        Ok(settled) => tracing::debug!(job_id = %job, number, ?settled, "reported the try"),
         Err(error) => {
-            tracing::warn!(%job, number, %error, "the result of a webhook could not be stored; it will be called again");
+            tracing::warn!(job_id = %job, number, %error, "the result of a webhook could not be stored; it will be called again");
         }
     }
 }

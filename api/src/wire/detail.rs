@@ -57,7 +57,12 @@ pub(crate) fn report(error: &ApiError) -> Response {
         _ => None,
     };
     let mut response = match error {
-        ApiError::Fields(fields) => json_response(status(error), &FieldErrors { detail: fields }),
+        ApiError::Fields(fields) | ApiError::SourceChanged(fields) => {
+            json_response(status(error), &FieldErrors { detail: fields })
+        }
+        ApiError::SourceUnknown(field) => {
+            json_response(status(error), &FieldErrors { detail: std::slice::from_ref(field) })
+        }
         _ => {
             let body = OtherError { detail: error.message(), apps, id, ..OtherError::default() };
             json_response(status(error), &body)
@@ -81,10 +86,12 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
     match error {
         ApiError::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
         ApiError::AppUnknown { .. }
+        | ApiError::SourceUnknown(_)
         | ApiError::JobUnknown
         | ApiError::NoImage
         | ApiError::FileUnknown
         | ApiError::PathUnknown(_) => StatusCode::NOT_FOUND,
+        ApiError::NoStep | ApiError::SourceChanged(_) => StatusCode::CONFLICT,
         ApiError::RangeUnknown => StatusCode::RANGE_NOT_SATISFIABLE,
         ApiError::MethodUnknown => StatusCode::METHOD_NOT_ALLOWED,
         ApiError::KeyUnknown => StatusCode::UNAUTHORIZED,
@@ -116,6 +123,7 @@ pub(crate) fn status(error: &ApiError) -> StatusCode {
         ApiError::Failed { code, .. } => match code {
             FailureCode::StartTimeout => StatusCode::GATEWAY_TIMEOUT,
             FailureCode::BadRequest => StatusCode::BAD_REQUEST,
+            FailureCode::ContentPolicyViolation => StatusCode::UNPROCESSABLE_ENTITY,
             FailureCode::AttemptsExhausted
             | FailureCode::RunTimeout
             | FailureCode::JobLost

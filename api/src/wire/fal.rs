@@ -18,7 +18,13 @@ use super::{
     definition::{Connected, Wire},
     detail::{self, OtherError, status},
 };
-use crate::{error::ApiError, json::json_response, picture::CompletedParts, sse::Out};
+use crate::{
+    error::ApiError,
+    json::json_response,
+    picture::CompletedParts,
+    policy::{VIOLATION, is_violation},
+    sse::Out,
+};
 
 /// fal's routes. fal's SSE uses only `data`: an `id:`, a `retry:` or an event name would break its Python client.
 pub(crate) static FAL: Connected = Connected {
@@ -47,12 +53,14 @@ pub(crate) fn error_type(error: &ApiError) -> Option<&'static str> {
         ApiError::Failed { code, .. } => Some(match code {
             FailureCode::StartTimeout => "request_timeout",
             FailureCode::BadRequest => "bad_request",
+            FailureCode::ContentPolicyViolation => VIOLATION,
             FailureCode::AttemptsExhausted
             | FailureCode::RunTimeout
             | FailureCode::JobLost
             | FailureCode::Internal => "internal_error",
         }),
         ApiError::Cancelled | ApiError::InputEnded => Some("client_cancelled"),
+        refused if is_violation(refused) => Some(VIOLATION),
         _ => None,
     }
 }
@@ -72,7 +80,8 @@ fn text(error: &ApiError) -> String {
 }
 
 fn report(error: &ApiError) -> Response {
-    let Some(error_type) = error_type(error) else {
+    let error_type = error_type(error).filter(|_| !matches!(error, ApiError::Fields(_)));
+    let Some(error_type) = error_type else {
         return match error {
             ApiError::JobUnknown => {
                 json_response(status(error), &OtherError { detail: text(error), ..OtherError::default() })
@@ -122,7 +131,7 @@ pub(crate) struct Pictures<'a> {
 
 impl<'a> Pictures<'a> {
     fn of(completed: &'a CompletedParts<'a>, prompt: &'a str) -> Self {
-        let CompletedParts { images, seed, seeds, timings, warnings } = completed;
+        let CompletedParts { images, seed, seeds, timings, warnings, .. } = completed;
         let image = images.first();
         let (seed, seeds, timings, warnings) = (*seed, *seeds, *timings, *warnings);
         Self { images, image, seed, seeds, prompt, timings, warnings }

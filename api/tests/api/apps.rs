@@ -24,10 +24,10 @@ async fn an_app_says_what_it_offers_and_how_long_it_takes() {
         "app": "glimpse/demo", "native_width": one.native_width, "native_height": one.native_height,
         "max_pixels": one.max_pixels, "schedulers": ["DDIMScheduler", "EulerDiscreteScheduler"],
         "features": [
-            "aesthetic_score", "controlnet_modes", "controlnets", "embeddings", "hires", "image", "long_prompt", "lora_scales", "loras",
+            "aesthetic_score", "controlnet_modes", "controlnets", "embeddings", "finish_at_step", "from", "hires", "image", "long_prompt", "lora_scales", "loras",
             "mask", "padding_mask_crop", "prompt_syntax", "refiner", "scheduler_config", "seeds"
         ],
-        "loras": ["charcoal", "ink"], "workers": 2,
+        "loras": ["charcoal", "ink"], "models": [], "workers": 2,
         "waiting": 0,
     });
     let answer = stack.get("/v1/apps").await;

@@ -105,6 +105,36 @@ async fn the_page_runs_only_its_own_script() {
 }
 
 #[tokio::test]
+async fn the_page_loads_every_file_of_its_folder_and_no_other() {
+    let stack = Stack::start().await;
+    let mut paths = vec!["/".to_owned()];
+    let mut seen = 0;
+    while let Some(path) = paths.get(seen).cloned() {
+        seen += 1;
+        let answer = stack.get(&path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        let kind = match path.rsplit_once('.') {
+            Some((_, "css")) => "text/css; charset=utf-8",
+            Some((_, "js")) => "text/javascript; charset=utf-8",
+            _ => "text/html; charset=utf-8",
+        };
+        assert_eq!(answer.header("content-type"), Some(kind), "{path}");
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(!policy.contains("unsafe") && policy.contains("connect-src 'self'"), "{path}: {policy}");
+        let text = answer.text();
+        assert!(!text.contains("://"), "{path} names another server");
+        for name in text.split('"').filter(|piece| piece.starts_with("/playground/")) {
+            if paths.iter().all(|known| known != name) {
+                paths.push(name.to_owned());
+            }
+        }
+    }
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/playground")).unwrap();
+    assert_eq!(paths.len(), folder.count(), "the page itself is one of the files");
+    assert_eq!(stack.get("/playground/none.js").await.status, 404);
+}
+
+#[tokio::test]
 async fn more_streams_than_the_operator_allows_are_429() {
     let stack = Stack::with(Config { max_streams: 2, ..Config::default() }).await;
     let id = stack.submit("a heart").await;

@@ -227,6 +227,13 @@ async fn another_tenants_job_is_answered_as_an_unknown_one() {
             assert_eq!(told(&ask(id).await, id), unknown, "{method} {path}");
         }
     }
+    // Nor does anyone go on from it.
+    let from = |id: &str| {
+        json!({ "app": "glimpse/demo", "prompt": "x", "from": { "job": id, "step": 0 } }).to_string()
+    };
+    for id in [&never, &completed] {
+        assert_eq!(stack.by("bob", "POST", "/v1/jobs", &from(id)).await.status, 404);
+    }
     // It did nothing, and its own tenant sees all of it.
     for (id, status) in [(&running, "running"), (&completed, "completed"), (&queued, "queued")] {
         let seen = stack.by("alice", "GET", &format!("/v1/jobs/{id}"), "").await;

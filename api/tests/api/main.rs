@@ -4,6 +4,7 @@
 
 mod apps;
 mod blocking;
+mod branch;
 mod dead;
 mod edge;
 mod encoding;
@@ -17,6 +18,7 @@ mod fal_status_stream;
 mod fal_stream;
 mod fetch;
 mod files;
+mod finish;
 mod full_redis;
 mod greedy;
 mod half_close;
@@ -39,6 +41,7 @@ mod policy;
 mod positions;
 mod program;
 mod realtime;
+mod recipe;
 mod replicas;
 mod shutdown;
 mod store_away;

@@ -173,6 +173,31 @@ fn errors(errors: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
+async fn a_lora_from_a_file_needs_a_worker_with_files() {
+    let stack = with_features([&["loras", "no_image", "no_mask"], &["no_image", "no_mask"]]).await;
+    let [large, small] = workers();
+    let with = |worker: &WorkerRecord, features: &[&str]| WorkerRecord {
+        features: features.iter().map(|feature| (*feature).to_owned()).collect(),
+        ..worker.clone()
+    };
+    let (files, none) = (with(&large, &["image", "loras"]), with(&small, &["image"]));
+    let body = r#"{"app":"glimpse/demo","prompt":"a","width":64,"height":64,"loras":[{"path":"ink"}]}"#;
+    assert_eq!(stack.post("/v1/jobs", body).await.status, 202);
+    assert_eq!(stack.store.try_claim(&claim(&none, 1)).await.unwrap(), None);
+    let got = stack.store.try_claim(&claim(&files, 1)).await.unwrap().unwrap();
+    assert_eq!(got.job.spec.loras().len(), 1);
+    // No worker has both.
+    let both = r#""loras":[{"path":"ink"}],"width":64,"height":64,"scheduler":"LCM""#;
+    assert_eq!(
+        refused(&stack, both).await,
+        errors(&[
+            ("scheduler", "No worker of this app offers this scheduler together with LoRAs"),
+            ("loras", "No worker of this app offers LoRAs together with LCMScheduler"),
+        ])
+    );
+}
+
+#[tokio::test]
 async fn the_error_names_only_what_no_worker_offers_together() {
     let no = "No worker of this app offers";
     let stack = with_features([

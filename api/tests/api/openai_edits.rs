@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use glimpse_api::Config;
 use glimpse_shared::{job::Status, request::ImageSpec};
 use image::{ImageFormat, Luma, Rgba, RgbaImage};
@@ -153,6 +154,27 @@ async fn nested_values_come_in_brackets() {
             "{}",
             answer.text()
         );
+    }
+}
+
+#[tokio::test]
+async fn a_controlnet_comes_in_brackets_with_its_picture_as_a_file() {
+    let uri = format!("data:image/png;base64,{}", STANDARD.encode(opaque()));
+    for picture in [File("controlnets[0][image]", opaque()), Text("controlnets[0][image]", &uri)] {
+        let spec = asked(&[
+            Text("prompt", "x"),
+            File("image", opaque()),
+            Text("controlnets[0][path]", "7"),
+            picture,
+            Text("controlnets[0][scale]", "0.5"),
+            Text("controlnets[1][path]", "depth"),
+            File("controlnets[1][image]", opaque()),
+        ])
+        .await;
+        let nets: Vec<_> =
+            spec.controlnets().iter().map(|net| (net.path().full_text(), net.scale())).collect();
+        assert_eq!(nets, [("7".to_owned(), 0.5), ("depth".to_owned(), 1.0)]);
+        assert_eq!(spec.controlnets()[0].image().bytes(), &opaque());
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::io::Write as _;
 
-use glimpse_api::{Blocklist, Config, OnFailure};
+use glimpse_api::{Blocklist, Config};
+use glimpse_shared::{event::FailureCode, verdict::OnFailure};
 use glimpse_test_support::{WebhookAnswer, WebhookReceiver};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
 use crate::support::{Answer, Stack};
+
+const VIOLATION: &str = "content_policy_violation";
 
 /// A submit's route and body, for each wire.
 fn submits(prompt: &str) -> [(&'static str, String); 4] {
@@ -67,6 +70,57 @@ async fn a_prompt_with_a_listed_word_is_refused_on_every_wire() {
     refused(&stack, "a very, bad heart", message).await;
     // The negative prompt may name what is not to be drawn.
     accepted(&stack, "a bad heart").await;
+}
+
+/// Each wire answers a job whose picture its worker was not allowed to show as it answers a refused prompt.
+#[tokio::test]
+async fn a_refused_picture_is_answered_as_a_refused_prompt() {
+    let stack = Stack::start().await;
+    let mut worker = stack.worker();
+    let mut fail = async || {
+        let lease = worker.claim().await;
+        let id = lease.job.id;
+        worker.fail(lease, FailureCode::ContentPolicyViolation, "Not in this house").await;
+        id
+    };
+    let detail = json!([{ "loc": ["body", "prompt"], "msg": "Not in this house", "type": VIOLATION }]);
+    for path in ["/glimpse/demo", "/glimpse/demo/stream"] {
+        let mut client = stack.client().await;
+        client.request("POST", path, &[], br#"{"prompt":"a heart"}"#).await;
+        fail().await;
+        let answer = client.answer("POST").await;
+        assert_eq!((answer.status, &answer.json()["detail"]), (422, &detail), "{path}");
+    }
+    let mut client = stack.client().await;
+    client.request("POST", "/v1/images/generations", &[], br#"{"prompt":"a heart"}"#).await;
+    fail().await;
+    let answer = client.answer("POST").await;
+    let error = &answer.json()["error"];
+    assert_eq!((answer.status, &error["code"], &error["param"]), (400, &json!(VIOLATION), &json!("prompt")));
+
+    let queued = post(&stack, "/queue/glimpse/demo", r#"{"prompt":"a heart"}"#).await;
+    assert_eq!(queued.status, 200, "{}", queued.text());
+    let id = fail().await;
+    let request = format!("/queue/glimpse/demo/requests/{id}");
+    let status = stack.get(&format!("{request}/status")).await.json();
+    assert_eq!(
+        (&status["error"], &status["error_type"]),
+        (&json!("Invalid status code: 422"), &json!(VIOLATION))
+    );
+    let result = stack.get(&request).await;
+    assert_eq!((result.status, &result.json()["detail"]), (422, &detail));
+    // Our own routes have the code and the reason.
+    let job = stack.get(&format!("/v1/jobs/{id}")).await.json();
+    assert_eq!(job["error"], json!({ "code": VIOLATION, "message": "Not in this house" }));
+}
+
+#[tokio::test]
+async fn a_stream_with_previews_ends_with_the_refusal() {
+    let stack = Stack::start().await;
+    let (mut stream, worker, lease) = stack.stream_with_preview().await;
+    worker.fail(lease, FailureCode::ContentPolicyViolation, "Not in this house").await;
+    let error = stream.block().await.unwrap();
+    assert_eq!(error, r#"data: {"error":"content_policy_violation","detail":"prompt: Not in this house"}"#);
 }
 
 #[cfg(test)]

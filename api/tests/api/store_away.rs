@@ -17,8 +17,8 @@ use glimpse_shared::{
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     needs::Capabilities,
     store::{
-        Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Quota,
-        Reaped, Released, Retry, Shown, Store, Submit, Waiting, memory::MemoryStore,
+        Cancel, Checkpoint, Claim, Clock, Ending, Finish, FinishEarly, Hold, Lease, ListedJob, Listing,
+        Preview, Quota, Reaped, Released, Retry, Shown, Store, Submit, Waiting, memory::MemoryStore,
     },
     webhook::{Delivery, Report, Settled},
 };
@@ -79,6 +79,12 @@ impl Store for Cut {
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
         self.here().await?.cancel(id, by).await
     }
+    async fn finish_early(&self, id: JobId) -> StoreResult<FinishEarly> {
+        self.here().await?.finish_early(id).await
+    }
+    async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
+        self.here().await?.job(id).await
+    }
     async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
         self.here().await?.dead(app).await
     }
@@ -129,6 +135,9 @@ impl Store for Cut {
     }
     fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
         self.store.cancellations(app)
+    }
+    fn early_finishes(&self, app: &App) -> BoxStream<'static, (JobId, u32)> {
+        self.store.early_finishes(app)
     }
     async fn forget(&self, id: JobId) -> StoreResult<()> {
         self.here().await?.forget(id).await

@@ -28,6 +28,8 @@ pub mod default {
 pub const MAX_PROMPT_CHARS: usize = 10_000;
 /// The most denoising steps.
 pub const MAX_STEPS: u64 = 50;
+/// The largest index of a step: some samplers call the UNet twice for each of the steps that a request may list.
+pub const MAX_STEP_INDEX: u64 = 2 * super::scheduler_config::MAX_LISTED as u64 - 1;
 /// The strongest guidance by the prompt.
 pub const MAX_GUIDANCE: f64 = 30.0;
 /// The largest `guidance_rescale`.

@@ -5,11 +5,12 @@ use serde_json::{Map, Value, json};
 use crate::prompt::PromptSyntax;
 
 use super::{
-    bounds::{MAX_CLIP_SKIP, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_STEPS, default},
+    bounds::{MAX_CLIP_SKIP, MAX_PIXELS, MAX_PROMPT_CHARS, MAX_RESCALE, MAX_STEP_INDEX, MAX_STEPS, default},
     dialect::{Dialect, Names, Unknown},
     field_error::FieldError,
     fields::{Fields, Least},
     offer::Offer,
+    origin::Origin,
     output::{OutputFormat, PreviewSource},
     pictures::Fetched,
     sampling::Sampling,
@@ -46,6 +47,11 @@ impl ImageSpec {
         fetched: &Fetched,
     ) -> Result<Self, Vec<FieldError>> {
         let Dialect { defaults, names } = dialect.into();
+        let mut body = body;
+        let origin = match names {
+            Names::Own => Origin::take(&mut body)?,
+            Names::Fal(_) | Names::OpenAi(_) => None,
+        };
         let native = Size { width: offer.native_width, height: offer.native_height };
         let mut fields = Fields::new(body);
         let prompt = fields.required_text("prompt", 1, MAX_PROMPT_CHARS);
@@ -84,7 +90,7 @@ impl ImageSpec {
         fields.area(size, most, wire.size);
         let parts = fields.parts(num_inference_steps, original.as_ref(), size, most);
         let Seeds { first: seed, each: seeds, num_images } = fields.seeds(wire.num_images);
-        let spec = Self {
+        let mut spec = Self {
             prompt,
             negative_prompt,
             num_inference_steps,
@@ -105,6 +111,8 @@ impl ImageSpec {
             num_images,
             scheduler,
             scheduler_config: config,
+            from: None,
+            finish_at_step: fields.finish_at_step(names),
             preview_every: fields
                 .integer("preview_every", 0, MAX_STEPS)
                 .map_or(wire.preview_every.unwrap_or(default::PREVIEW_EVERY), |steps| steps as u32),
@@ -121,12 +129,18 @@ impl ImageSpec {
                 .unwrap_or(OutputFormat::Jpeg),
             jpeg_quality: wire.jpeg_quality,
             data_uris: wire.data_uris,
+            no_metadata: !fields.boolean("metadata").unwrap_or(true),
             warnings: wire.warnings,
         };
         if defaults.unknown == Unknown::Refused {
             fields.refuse_rest();
         }
-        if fields.errors.is_empty() { Ok(spec) } else { Err(fields.errors) }
+        if !fields.errors.is_empty() {
+            return Err(fields.errors);
+        }
+        spec.from =
+            origin.map(|origin| origin.branch(&spec, offer, Dialect { defaults, names })).transpose()?;
+        Ok(spec)
     }
 }
 
@@ -141,6 +155,14 @@ impl Fields {
             return None;
         }
         Some(side)
+    }
+
+    /// The step after which the job finishes early. Other wires than our own do not have it.
+    fn finish_at_step(&mut self, names: Names) -> Option<u32> {
+        if names != Names::Own {
+            return None;
+        }
+        self.integer("finish_at_step", 0, MAX_STEP_INDEX).map(|step| step as u32)
     }
 
     /// The encoding of the final pictures.

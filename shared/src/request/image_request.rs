@@ -108,6 +108,9 @@ pub struct ImageRequest {
     /// Encoding of the final pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_format: Option<OutputFormat>,
+    /// Whether the final pictures carry their recipe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<bool>,
 }
 
 /// A LoRA of a request, unchecked.

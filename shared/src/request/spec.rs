@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
+    branch::Branch,
     controlnet::ControlNet,
     embedding::Embedding,
     input_image::InputImage,
@@ -52,6 +53,10 @@ pub struct ImageSpec {
     pub(super) scheduler: Option<String>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub(super) scheduler_config: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<Branch>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) finish_at_step: Option<u32>,
     pub(super) preview_every: u32,
     #[serde(default, skip_serializing_if = "Partials::is_empty")]
     pub(super) partials: Partials,
@@ -61,6 +66,8 @@ pub struct ImageSpec {
     pub(super) jpeg_quality: Option<u8>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) data_uris: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) no_metadata: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) warnings: Vec<Warning>,
 }
@@ -178,7 +185,7 @@ impl ImageSpec {
     /// How many steps are run: at least 1 of the [`num_inference_steps`](ImageSpec::num_inference_steps), and those of
     /// [`hires`](ImageSpec::hires).
     pub fn steps_to_take(&self) -> u32 {
-        Original::steps(self.strength(), self.num_inference_steps) + self.parts.steps()
+        self.branched_steps(Original::steps(self.strength(), self.num_inference_steps)) + self.parts.steps()
     }
 
     /// Where the refiner goes on: above 0, below 1. `None` without a refiner.
@@ -239,6 +246,11 @@ impl ImageSpec {
         &self.scheduler_config
     }
 
+    /// The step after which the job finishes early, counted from 0. A job without such a step ends as usual.
+    pub fn finish_at_step(&self) -> Option<u32> {
+        self.finish_at_step
+    }
+
     /// What a preview shows.
     pub fn preview_source(&self) -> PreviewSource {
         self.preview_source
@@ -254,6 +266,11 @@ impl ImageSpec {
         self.data_uris
     }
 
+    /// Whether the final pictures carry their recipe, if the worker writes it.
+    pub fn has_metadata(&self) -> bool {
+        !self.no_metadata
+    }
+
     /// The quality of the final pictures, 1 to 100, if they are JPEGs; `None` for the default.
     pub fn jpeg_quality(&self) -> Option<u8> {
         self.jpeg_quality
@@ -267,6 +284,16 @@ impl ImageSpec {
     /// The parts of the request that were accepted without an effect. They belong to the result's warnings.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// Steps between two previews; 0 for none.
+    pub fn preview_every(&self) -> u32 {
+        self.preview_every
+    }
+
+    /// Whether there are previews, or partial pictures.
+    pub fn has_previews(&self) -> bool {
+        self.preview_every != 0 || !self.partials.is_empty()
     }
 
     /// Whether a preview follows the 0-based step `step`.

@@ -38,6 +38,8 @@ pub struct Lease {
     pub worker: WorkerId,
     /// The checkpoint of an earlier attempt, to resume from.
     pub checkpoint: Option<Checkpoint>,
+    /// After the first step from this one on, counted from 0, the job should finish early; `None`: nobody asked.
+    pub finish_early: Option<u32>,
     /// The number of the newest event. While a job runs, only its worker writes, so the next event has this number + 1.
     pub(crate) seq: Seq,
 }
@@ -119,8 +121,7 @@ pub struct Ending {
 impl Ending {
     /// The job has its pictures.
     pub fn completed(images: Vec<Image>, seed: u64, timings: Timings, warnings: Vec<Warning>) -> Self {
-        let seeds = Vec::new();
-        Self::of(Status::Completed, &Event::Completed { images, seed, seeds, timings, warnings })
+        Self::completed_at(None, images, (seed, Vec::new()), timings, warnings)
     }
 
     /// The job has its pictures, each with its own seed. `seeds` has as many as there are pictures.
@@ -131,7 +132,19 @@ impl Ending {
         warnings: Vec<Warning>,
     ) -> Self {
         let seed = seeds.first().copied().unwrap_or_default();
-        Self::of(Status::Completed, &Event::Completed { images, seed, seeds, timings, warnings })
+        Self::completed_at(None, images, (seed, seeds), timings, warnings)
+    }
+
+    /// The same, after this step if it was finished early. The seed of the job, and one for each picture if it has them.
+    pub fn completed_at(
+        finished_at_step: Option<u32>,
+        images: Vec<Image>,
+        (seed, seeds): (u64, Vec<u64>),
+        timings: Timings,
+        warnings: Vec<Warning>,
+    ) -> Self {
+        let event = Event::Completed { images, seed, seeds, finished_at_step, timings, warnings };
+        Self::of(Status::Completed, &event)
     }
 
     /// The job failed.

@@ -10,8 +10,8 @@ use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use super::{
-    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Quota,
-    Reaped, Released, Retry, Rules, Shown, Store, Submit, Waiting,
+    Cancel, Checkpoint, Claim, Clock, Ending, Finish, FinishEarly, Hold, Lease, ListedJob, Listing, Preview,
+    Quota, Reaped, Released, Retry, Rules, Shown, Store, Submit, Waiting,
     rules::{CANCELLATIONS_KEPT, WAKE_UP_WAIT},
     transition::{self, Command, Effect, Fence, Outcome, ReapOutcome, State},
 };
@@ -35,6 +35,7 @@ pub struct MemoryStore {
     apply: Box<Apply>,
     inner: Arc<Mutex<Inner>>,
     cancellations: broadcast::Sender<(App, JobId)>,
+    early_finishes: broadcast::Sender<(App, (JobId, u32))>,
     key_secret: KeySecret,
     webhook_seed: KeySecret,
     /// Counts the jobs that end.
@@ -58,9 +59,11 @@ impl MemoryStore {
     /// An empty store whose commands are applied by `apply`.
     pub fn with(rules: Rules, clock: Clock, apply: Box<Apply>) -> Self {
         let (cancellations, _) = broadcast::channel(CANCELLATIONS_KEPT);
+        let (early_finishes, _) = broadcast::channel(CANCELLATIONS_KEPT);
         let [key_secret, webhook_seed] = [(); 2].map(|()| KeySecret::random());
         let ended = Jobs::default();
-        Self { rules, clock, apply, inner: Arc::default(), cancellations, key_secret, webhook_seed, ended }
+        let inner = Arc::default();
+        Self { rules, clock, apply, inner, cancellations, early_finishes, key_secret, webhook_seed, ended }
     }
 
     /// The same store, which counts the jobs that end there.
@@ -92,6 +95,7 @@ impl MemoryStore {
                 Effect::Forgotten(id) => drop(inner.followed.remove(&id)),
                 // Without a listener there is no worker that holds the job.
                 Effect::CancelledRunning(app, id) => drop(self.cancellations.send((app, id))),
+                Effect::FinishEarly(app, id, at) => drop(self.early_finishes.send((app, (id, at)))),
             }
         }
         outcome
@@ -161,7 +165,7 @@ impl Store for MemoryStore {
             let publish = Command::Publish(Fence::from(&*lease), frame, preview.step, preview.partial);
             match self.apply(publish) {
                 Outcome::Publish(hold, seq) => {
-                    if hold == Hold::Held {
+                    if hold.is_held() {
                         lease.seq = seq;
                     }
                     return Ok(hold);
@@ -193,6 +197,13 @@ impl Store for MemoryStore {
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
         match self.apply(Command::Cancel(id, by)) {
             Outcome::Cancel(cancel) => Ok(cancel),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn finish_early(&self, id: JobId) -> StoreResult<FinishEarly> {
+        match self.apply(Command::FinishEarly(id)) {
+            Outcome::FinishEarly(asked) => Ok(asked),
             other => Err(unexpected(other)),
         }
     }
@@ -277,6 +288,10 @@ impl Store for MemoryStore {
         Ok(lock(&self.inner).state.job(id).map(|job| job.tenant.clone()))
     }
 
+    async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
+        Ok(lock(&self.inner).state.job(id).cloned())
+    }
+
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
         let inner = lock(&self.inner);
         Ok(inner.state.status(id).map(|mut state| {
@@ -320,24 +335,31 @@ impl Store for MemoryStore {
     }
 
     fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
-        let app = app.clone();
-        let receiver = self.cancellations.subscribe();
-        futures::stream::unfold((receiver, app), |(mut receiver, app)| async {
-            loop {
-                match receiver.recv().await {
-                    Ok((of, id)) if of == app => return Some((id, (receiver, app))),
-                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                }
-            }
-        })
-        .boxed()
+        of_app(&self.cancellations, app)
+    }
+
+    fn early_finishes(&self, app: &App) -> BoxStream<'static, (JobId, u32)> {
+        of_app(&self.early_finishes, app)
     }
 
     async fn forget(&self, id: JobId) -> StoreResult<()> {
         self.apply(Command::Forget(id));
         Ok(())
     }
+}
+
+/// What is told to the workers of an app.
+fn of_app<T: Clone + Send + 'static>(told: &broadcast::Sender<(App, T)>, app: &App) -> BoxStream<'static, T> {
+    futures::stream::unfold((told.subscribe(), app.clone()), |(mut receiver, app)| async {
+        loop {
+            match receiver.recv().await {
+                Ok((of, told)) if of == app => return Some((told, (receiver, app))),
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    })
+    .boxed()
 }
 
 /// Sends a job's events until its end, or until the receiver is dropped.

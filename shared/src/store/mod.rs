@@ -110,10 +110,33 @@ pub enum Retry {
 pub enum Hold {
     /// It holds the job for one lease's time: from now, or from the last write if this one wrote nothing.
     Held,
+    /// The same, and somebody asked to finish the job early: after the first step from this one on, counted from 0.
+    FinishEarly(u32),
     /// Somebody cancelled the job.
     Cancelled,
     /// The job is another attempt's, or has ended, or is gone.
     Lost,
+}
+
+impl Hold {
+    /// Whether the worker holds the job: the first step after which it should finish early, if it should.
+    pub fn held(self) -> Option<Option<u32>> {
+        match self {
+            Self::Held => Some(None),
+            Self::FinishEarly(at) => Some(Some(at)),
+            Self::Cancelled | Self::Lost => None,
+        }
+    }
+
+    /// The answer to a holder that is asked to finish after this step, or is not asked.
+    pub fn holding(finish_early: Option<u32>) -> Self {
+        finish_early.map_or(Self::Held, Self::FinishEarly)
+    }
+
+    /// Whether the worker holds the job.
+    pub fn is_held(self) -> bool {
+        self.held().is_some()
+    }
 }
 
 /// The answer to a finish.
@@ -143,6 +166,19 @@ pub enum Released {
 pub enum Cancel {
     /// The job is cancelled now.
     Cancelled,
+    /// It had already ended, with this status.
+    AlreadyDone(Status),
+    /// There is no such job.
+    Unknown,
+}
+
+/// The answer to a request to finish a job early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishEarly {
+    /// The job's worker is asked, now or by an earlier request. If the worker is lost, the next one is asked.
+    Asked,
+    /// The job has made no step yet.
+    TooEarly,
     /// It had already ended, with this status.
     AlreadyDone(Status),
     /// There is no such job.
@@ -210,6 +246,11 @@ pub trait Store: Send + Sync + 'static {
     /// Ends a queued or running job at once, for a caller that does not hold it.
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel>;
 
+    /// Asks the worker of a running job to finish it with the picture that it has, for a caller that does not hold it.
+    /// The request has no event; the job's end is one as always. It outlives the attempt: each later one gets it with
+    /// its lease, and the job that retries this one too.
+    async fn finish_early(&self, id: JobId) -> StoreResult<FinishEarly>;
+
     /// The dead jobs that were not retried, of one app or of all, newest first; at most
     /// [`Rules::dead_kept`].
     async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>>;
@@ -262,6 +303,9 @@ pub trait Store: Send + Sync + 'static {
         Ok(self.status(id).await?.map(|state| state.tenant))
     }
 
+    /// A job as it was submitted; `None` if the job does not exist. It may have megabytes of pictures.
+    async fn job(&self, id: JobId) -> StoreResult<Option<Job>>;
+
     /// A job's state and an event of its log, read together. Only for callers that need the event, because it may have
     /// megabytes of pictures.
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>>;
@@ -285,6 +329,10 @@ pub trait Store: Send + Sync + 'static {
     /// Ids of running jobs of `app` that are cancelled. Best effort: a worker also learns of a cancel from its next
     /// publish or renew.
     fn cancellations(&self, app: &App) -> BoxStream<'static, JobId>;
+
+    /// Running jobs of `app` that should finish early, each with the step of [`Hold::FinishEarly`]. Best effort, as
+    /// [`Store::cancellations`].
+    fn early_finishes(&self, app: &App) -> BoxStream<'static, (JobId, u32)>;
 
     /// Deletes an ended job with the delivery of its webhook, as its expiry does.
     async fn forget(&self, id: JobId) -> StoreResult<()>;

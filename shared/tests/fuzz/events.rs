@@ -6,6 +6,7 @@ use glimpse_shared::{
     id::{App, JobId, Seq, WorkerId},
     job::{Class, Job, Progress, WorkerRecord, WorkerState},
     needs::Needs,
+    recipe::ModelRecipe,
     request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
     webhook::{Webhook, WebhookForm},
 };
@@ -21,8 +22,11 @@ fn image() -> impl Strategy<Value = Image> {
 
 fn event() -> impl Strategy<Value = Event> {
     use CancelledBy::{Client, Disconnect, Operator};
-    use FailureCode::{AttemptsExhausted, BadRequest, Internal, JobLost, RunTimeout, StartTimeout};
-    let codes = [AttemptsExhausted, StartTimeout, RunTimeout, JobLost, BadRequest, Internal];
+    use FailureCode::{
+        AttemptsExhausted, BadRequest, ContentPolicyViolation, Internal, JobLost, RunTimeout, StartTimeout,
+    };
+    let codes =
+        [AttemptsExhausted, StartTimeout, RunTimeout, JobLost, BadRequest, ContentPolicyViolation, Internal];
     let seconds = || prop::num::f64::POSITIVE | prop::num::f64::ZERO;
     prop_oneof![
         any::<u64>().prop_map(|position| Event::Queued { position }),
@@ -43,6 +47,7 @@ fn event() -> impl Strategy<Value = Event> {
                     images,
                     seed,
                     seeds: Vec::new(),
+                    finished_at_step: None,
                     timings: Timings { inference, decode },
                     warnings,
                 }
@@ -150,6 +155,7 @@ fn worker() -> WorkerRecord {
         state: WorkerState::Busy,
         progress: Some(Progress { step: 3, steps: 20 }),
         results: Some("s3://pictures/fleet".to_owned()),
+        model: Some(ModelRecipe { name: "sdxl".to_owned(), sha256: Some("0".repeat(64)) }),
     }
 }
 

@@ -7,7 +7,7 @@ use glimpse_shared::{
     id::{JobId, Micros, Seq, WorkerId},
     job::{Job, Release, Status},
     store::{
-        Hold, Preview, Quota, Rules,
+        Preview, Quota, Rules,
         transition::{self, Command, Fence, Outcome},
     },
     webhook::{Delivery, Report, Webhook, WebhookForm},
@@ -40,16 +40,27 @@ pub struct Scope {
     calls: usize,
     /// Whether the jobs are of a tenant that may have one at a time.
     crowded: bool,
+    /// Whether somebody asks to finish the jobs early.
+    finishes: bool,
 }
 
-const SIDE_BY_SIDE: Scope =
-    Scope { jobs: 2, claims: 2, ticks: 2, again: false, partials: false, calls: 0, crowded: false };
+const SIDE_BY_SIDE: Scope = Scope {
+    jobs: 2,
+    claims: 2,
+    ticks: 2,
+    again: false,
+    partials: false,
+    calls: 0,
+    crowded: false,
+    finishes: false,
+};
+const FINISHING: Scope = Scope { finishes: true, ..ALONE };
 const CROWDED: Scope = Scope { crowded: true, ..SIDE_BY_SIDE };
 const COMING_AGAIN: Scope = Scope { again: true, ..ALONE };
 const KEEPING: Scope = Scope { partials: true, ..ALONE };
 const CALLING: Scope = Scope { claims: 1, ticks: 4, calls: 3, ..ALONE };
 const ALONE: Scope = Scope { jobs: 1, ..SIDE_BY_SIDE };
-pub const SCOPES: [Scope; 5] = [COMING_AGAIN, KEEPING, CALLING, CROWDED, SIDE_BY_SIDE];
+pub const SCOPES: [Scope; 6] = [COMING_AGAIN, KEEPING, FINISHING, CALLING, CROWDED, SIDE_BY_SIDE];
 
 #[derive(Debug, Clone)]
 pub enum Action {
@@ -63,6 +74,7 @@ pub enum Action {
     Finish(usize, bool),
     Release(usize, bool),
     Cancel(usize),
+    FinishEarly(usize),
     Reap(usize),
     /// The first job expires, so its id can be reused.
     Forget,
@@ -162,6 +174,7 @@ impl World for Lives {
             let first = self.status(0);
             if n < self.scope.jobs && (n == 0 || first.is_some()) {
                 actions.extend([Action::Submit(n), Action::Cancel(n), Action::Reap(n)]);
+                actions.extend(self.scope.finishes.then_some(Action::FinishEarly(n)));
             }
             if self.leases.len() < self.scope.claims && (n == 0 || self.numbers[0] > 0) {
                 actions.push(Action::Claim(n, false));
@@ -231,7 +244,7 @@ impl World for Lives {
                 };
                 let publish = Command::Publish(known.fence.clone(), preview.frame(seq), step, partial);
                 match world.send(publish)? {
-                    Outcome::Publish(Hold::Held, newest) if !again => {
+                    Outcome::Publish(hold, newest) if hold.is_held() && !again => {
                         // A partial picture of an earlier attempt is not written again, but the worker goes on.
                         let done = newest == seq || partial.is_some();
                         world.leases[n].next = newest.next();
@@ -254,6 +267,7 @@ impl World for Lives {
                 drop(world.send(Command::Release(self.leases[n].fence.clone(), release))?);
             }
             Action::Cancel(n) => drop(world.send(Command::Cancel(JOBS[n].id, CancelledBy::Client))?),
+            Action::FinishEarly(n) => drop(world.send(Command::FinishEarly(JOBS[n].id))?),
             Action::Reap(n) => drop(world.send(Command::Reap(JOBS[n].id, self.now()))?),
             Action::Forget => {
                 world.forgotten = true;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Every bug, and the beginning of its message.
-const FOUND: [(&str, &str); 21] = [
+const FOUND: [(&str, &str); 23] = [
     ("a fence without the status", "a write was accepted of one who is fenced off"),
     ("a fence without the attempt", "a write was accepted of one who is fenced off"),
     ("a fence without the worker", "a write was accepted of one who is fenced off"),
@@ -31,6 +31,8 @@ const FOUND: [(&str, &str); 21] = [
     ("two call one webhook", "a webhook was called that nobody must call now"),
     ("the report of an old try counts", "a report of a try got a wrong answer"),
     ("a quota is not looked at", "a tenant got more places than it may have"),
+    ("the next worker is not told to finish early", "a lease without the request to finish early"),
+    ("a holder is not told to finish early", "a worker got a wrong answer"),
 ];
 
 fn found(apply: Apply) -> Option<String> {

@@ -27,6 +27,8 @@ mod outages;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]
+mod previous;
+#[cfg(test)]
 mod reads;
 #[cfg(test)]
 mod relay;
@@ -47,3 +49,5 @@ mod strain;
 mod streams;
 #[cfg(test)]
 mod unreadable;
+#[cfg(test)]
+mod upgrade;

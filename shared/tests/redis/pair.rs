@@ -67,6 +67,13 @@ fn webhook(n: usize) -> Webhook {
     }
 }
 
+/// The job without previews.
+fn quiet(job: Job) -> Job {
+    let mut spec = serde_json::to_value(&job.spec).unwrap();
+    spec["preview_every"] = 0.into();
+    Job { spec: serde_json::from_value(spec).unwrap(), ..job }
+}
+
 /// The wake-up tokens, according to the transition.
 type Tokens = Arc<Mutex<BTreeSet<(App, Option<Capabilities>)>>>;
 
@@ -142,6 +149,7 @@ impl Pair {
                 webhook: (n % 3 != 0).then(|| webhook(n)),
                 ..jobs::job_of(&apps[usize::from(n == OTHERS.0)], &format!("job {n} ✓"))
             })
+            .map(|job| if job.class == Class::Low { quiet(job) } else { job })
             .collect();
         Self {
             memory: MemoryStore::with(rules.clone(), clock.clone(), observed),
@@ -277,6 +285,11 @@ impl Pair {
                 let answers = (self.memory.cancel(id, *by).await, self.redis.cancel(id, *by).await);
                 assert_eq!(answers.0.unwrap(), answers.1.unwrap());
             }
+            Step::FinishEarly { job } => {
+                let id = self.jobs[*job].id;
+                let answers = (self.memory.finish_early(id).await, self.redis.finish_early(id).await);
+                assert_eq!(answers.0.unwrap(), answers.1.unwrap());
+            }
             Step::Reap { late } => {
                 let seen = Micros(self.memory.now().await.unwrap().0 - late);
                 let answers = (self.memory.reap(seen).await, self.redis.reap(seen).await);
@@ -299,6 +312,7 @@ impl Pair {
                     state: if *busy { WorkerState::Busy } else { WorkerState::Idle },
                     progress: busy.then_some(Progress { step: 3, steps: 20 }),
                     results: None,
+                    model: None,
                 };
                 self.memory.heartbeat(&record).await.unwrap();
                 self.redis.heartbeat(&record).await.unwrap();

@@ -48,6 +48,9 @@ pub enum Step {
         job: usize,
         by: CancelledBy,
     },
+    FinishEarly {
+        job: usize,
+    },
     Reap {
         late: u64,
     },
@@ -138,6 +141,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         3 => (lease(), prop::option::weighted(0.8, 0..REASONS.len()))
             .prop_map(|(lease, fault)| Step::Release { lease, fault }),
         1 => (job(), by).prop_map(|(job, by)| Step::Cancel { job, by }),
+        3 => job().prop_map(|job| Step::FinishEarly { job }),
         4 => prop_oneof![4 => Just(0), 1 => 4_999_999..5_000_002_u64].prop_map(|late| Step::Reap { late }),
         // Multiples of 5 s hit every deadline to the microsecond; 1 s misses it.
         4 => prop_oneof![6 => (1..4_u64).prop_map(|n| n * 5_000_000), 1 => Just(1)]

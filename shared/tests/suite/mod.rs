@@ -3,6 +3,7 @@
 pub mod affinity;
 pub mod checkpoint;
 pub mod dead;
+pub mod early;
 pub mod ending;
 pub mod fair;
 pub mod fence;

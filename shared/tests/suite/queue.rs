@@ -153,6 +153,32 @@ pub async fn apps_do_not_share_jobs(fixture: &Fixture) {
     assert_eq!(fixture.store.try_claim(&claim).await.unwrap().unwrap().job, theirs);
 }
 
+pub async fn a_long_queue_of_one_app_delays_no_other(fixture: &Fixture) {
+    let other: App = "glimpse/other".parse().unwrap();
+    // The other app's jobs have the lowest class, and come last.
+    for n in 0..fixture.rules.queue_limit {
+        fixture.submit(&job(&format!("job {n}"))).await;
+    }
+    fixture.pass(1);
+    let theirs: Vec<_> = (0..2)
+        .map(|n| glimpse_shared::job::Job { class: Class::Low, ..job_of(&other, &format!("house {n}")) })
+        .collect();
+    for (ahead, job) in theirs.iter().enumerate() {
+        assert_eq!(fixture.submit(job).await, ahead as u64);
+        fixture.pass(1);
+    }
+    // Its worker is served at once, and again, while the long queue's workers work.
+    for (number, job) in theirs.iter().enumerate() {
+        fixture.claim(&format!("busy-{number}")).await;
+        let claim = Claim { app: other.clone(), ..plain_claim(worker("w2"), number as u64 + 1) };
+        let mut lease = fixture.store.try_claim(&claim).await.unwrap().unwrap();
+        assert_eq!(lease.job.id, job.id);
+        fixture.store.finish(&mut lease, &completed()).await.unwrap();
+    }
+    let waiting = fixture.store.waiting(&app()).await.unwrap();
+    assert_eq!(waiting.jobs, fixture.rules.queue_limit - 2);
+}
+
 pub async fn workers_are_known_for_a_minute(fixture: &Fixture) {
     let record = WorkerRecord {
         id: worker("w1"),
@@ -168,6 +194,7 @@ pub async fn workers_are_known_for_a_minute(fixture: &Fixture) {
         state: WorkerState::Idle,
         progress: None,
         results: None,
+        model: None,
     };
     fixture.store.heartbeat(&record).await.unwrap();
     fixture.pass(40);

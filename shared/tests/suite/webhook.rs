@@ -23,6 +23,7 @@ fn hook() -> Webhook {
 fn hooked(prompt: &str) -> Job {
     Job {
         webhook: Some(hook()),
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
         start_timeout: Duration::from_secs(100),
         run_timeout: Duration::from_secs(200),
         ..job(prompt)
@@ -50,7 +51,10 @@ async fn done(fixture: &Fixture, prompt: &str) -> Job {
 async fn one(fixture: &Fixture, job: &Job, number: u32) -> Delivery {
     let taken = take(fixture).await;
     let tenant = "anonymous".to_owned();
-    assert_eq!(taken, [Delivery { job: job.id, number, webhook: hook(), tenant }]);
+    assert_eq!(
+        taken,
+        [Delivery { job: job.id, number, webhook: hook(), tenant, traceparent: job.traceparent.clone() }]
+    );
     taken.into_iter().next().unwrap()
 }
 
@@ -197,7 +201,7 @@ pub async fn tries_without_a_report_are_bounded_too(fixture: &Fixture) {
     assert_eq!(
         settle(
             fixture,
-            &Delivery { job: job.id, number: 15, webhook: hook(), tenant: String::new() },
+            &Delivery { job: job.id, number: 15, webhook: hook(), tenant: String::new(), traceparent: None },
             Report::Failed
         )
         .await,

@@ -52,8 +52,13 @@ impl Reply {
 
 /// Sends one command on a connection of its own.
 pub(crate) fn ask(port: u16, words: &[&str]) -> Result<Reply> {
+    ask_bytes(port, &words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>())
+}
+
+/// The same, with words that need not be text.
+pub(crate) fn ask_bytes(port: u16, words: &[&[u8]]) -> Result<Reply> {
     let mut stream = connect(port)?;
-    send(&mut stream, words)?;
+    send_bytes(&mut stream, words)?;
     read(&mut BufReader::new(stream))
 }
 
@@ -65,11 +70,17 @@ pub(crate) fn connect(port: u16) -> Result<TcpStream> {
 }
 
 pub(crate) fn send(stream: &mut TcpStream, words: &[&str]) -> Result<()> {
-    let mut command = format!("*{}\r\n", words.len());
+    send_bytes(stream, &words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>())
+}
+
+fn send_bytes(stream: &mut TcpStream, words: &[&[u8]]) -> Result<()> {
+    let mut command = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
-        command += &format!("${}\r\n{word}\r\n", word.len());
+        command.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        command.extend_from_slice(word);
+        command.extend_from_slice(b"\r\n");
     }
-    stream.write_all(command.as_bytes())
+    stream.write_all(&command)
 }
 
 pub(crate) fn read(stream: &mut impl BufRead) -> Result<Reply> {

@@ -77,6 +77,14 @@ impl RedisServer {
             .unwrap_or_else(|error| panic!("{words:?}: {error}; {}", log_of(self.folder.path())))
     }
 
+    /// Sends one command whose words need not be text; panics if there is no reply, and if it is an error.
+    pub fn ask_bytes(&self, words: &[&[u8]]) -> Reply {
+        match resp::ask_bytes(self.port, words) {
+            Ok(Reply::Error(error)) => panic!("{error}"),
+            answered => answered.unwrap_or_else(|error| panic!("{error}; {}", log_of(self.folder.path()))),
+        }
+    }
+
     /// Sends one command.
     pub fn try_ask(&self, words: &[&str]) -> std::io::Result<Reply> {
         resp::ask(self.port, words)
@@ -111,6 +119,19 @@ impl RedisServer {
             SOON,
             || matches!(self.try_ask(&["PING"]), Ok(Reply::Error(why)) if why.starts_with("LOADING")),
         );
+    }
+
+    /// A copy of all its data now, as `redis-cli --rdb` makes it.
+    pub fn copy(&self) -> Vec<u8> {
+        assert_eq!(self.ask(&["SAVE"]), Reply::Text("OK".to_owned()));
+        std::fs::read(self.folder.path().join("dump.rdb")).expect("the file of SAVE")
+    }
+
+    /// Ends it as a crash would, and starts it with the data of a copy. It must have no append-only file.
+    pub fn restore(&mut self, copy: &[u8]) {
+        self.kill();
+        std::fs::write(self.folder.path().join("dump.rdb"), copy).expect("a copy for Redis");
+        self.restart();
     }
 
     /// Freezes it: the kernel accepts connections, and the server does not respond.

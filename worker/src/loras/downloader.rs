@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use glimpse_shared::request::{HubLora, LoraPath, LoraSource};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::entries::WHOLE;
 use super::error::LoraError;
@@ -101,7 +102,10 @@ impl Downloader {
         }
         // Dropped with this future.
         let (_wanted, mut unwanted) = oneshot::channel::<()>();
+        let current = Span::current();
         let work = tokio::task::spawn_blocking(move || {
+            // The lines of the log name the job.
+            let _current = current.entered();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(LoraError::cache)?.block_on(async {
                 tokio::select! {

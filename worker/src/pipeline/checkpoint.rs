@@ -17,13 +17,18 @@ use crate::schedulers::SamplerState;
 const SAMPLER: &str = "sampler.";
 /// The number of a checkpoint in the second part of a job.
 const SECOND: &str = "second";
+/// The number of requests that have gone on from others.
+const SWITCHED: &str = "switched";
 
 impl SdxlDenoising {
     /// The checkpoint for [`SdxlDenoising::restore`].
     pub(super) fn save(&self) -> Result<Vec<u8>, PipelineError> {
         let mut numbers = vec![("step", self.step), ("draws", self.noise.draws), ("steps", self.steps())];
-        if self.before > 0 {
+        if self.in_second {
             numbers.push((SECOND, 1));
+        }
+        if self.switched > 0 {
+            numbers.push((SWITCHED, self.switched));
         }
         serialize(&self.latents, self.sampler.state(), &numbers)
     }
@@ -39,6 +44,11 @@ impl SdxlDenoising {
             texts.get(key).and_then(|n| n.parse().ok()).ok_or_else(|| format!("it has no {key}"))
         };
         let (step, draws, steps) = (number("step")?, number("draws")?, number("steps")?);
+        if texts.contains_key(SWITCHED) {
+            for _ in 0..number(SWITCHED)?.min(self.switches.len() + 1) {
+                self.skip_to_switch()?;
+            }
+        }
         if texts.contains_key(SECOND) {
             self.skip_to_second()?;
         }

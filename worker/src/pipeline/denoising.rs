@@ -1,9 +1,12 @@
 //! The state of one running job.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Instant;
 
 use candle_core::{D, DType, Tensor};
 
+use super::branch::Switch;
 use super::conditioning::{Conditioning, EncodedPrompt};
 use super::controlnets::ControlSet;
 use super::crop::Paste;
@@ -26,8 +29,14 @@ pub struct SdxlDenoising {
     pub(super) first: usize,
     /// The step after the last one.
     pub(super) end: usize,
-    /// Number of steps of the first part, if this is the second.
+    /// Number of steps by earlier samplers: of the requests that this one goes on from, or of the first part.
     pub(super) before: usize,
+    /// Whether it is in its second part.
+    pub(super) in_second: bool,
+    /// The requests that go on from the ones before them.
+    pub(super) switches: VecDeque<Switch>,
+    /// How many of them have gone on.
+    pub(super) switched: usize,
     /// What follows these steps.
     pub(super) second: Option<Second>,
     pub(super) model: Model,
@@ -46,8 +55,8 @@ pub struct SdxlDenoising {
     pub(super) last: Option<LastStep>,
     /// Watches the latents of all steps.
     pub(super) finite: FiniteWatch,
-    /// How long the prompts took in the text encoders.
-    pub(super) text_time: Duration,
+    /// When the prompts were in the text encoders.
+    pub(super) text_time: Range<Instant>,
     pub(super) loras: LoraSet,
     pub(super) controls: ControlSet,
     pub(super) warnings: Vec<PipelineWarning>,
@@ -247,6 +256,20 @@ impl SdxlDenoising {
         }
     }
 
+    /// Takes the newest step's estimate of the finished latents in place of the latents. The part of a picture that a mask
+    /// keeps is that of the picture.
+    ///
+    /// # Errors
+    /// If no step was made, or the device fails.
+    pub(super) fn take_estimate(&mut self) -> Result<(), PipelineError> {
+        let last = self.last.as_ref().ok_or_else(|| PipelineError::fault("there is no estimate yet"))?;
+        self.latents = match &self.repaint {
+            Some(repaint) => repaint.keep(&last.denoised, self.end, self.end, self.sampler.as_ref())?,
+            None => last.denoised.clone(),
+        };
+        Ok(())
+    }
+
     /// Checks the latents of all steps so far. Waits for the device.
     ///
     /// # Errors
@@ -300,7 +323,7 @@ impl SdxlDenoising {
 
     /// Whether the job is in its second part: with a refiner, or at a larger size.
     pub fn is_second(&self) -> bool {
-        self.before > 0
+        self.in_second
     }
 
     /// Whether the job ends with latents that still have noise.

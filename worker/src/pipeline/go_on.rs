@@ -21,6 +21,7 @@ impl SdxlDenoising {
     fn go_on(&mut self, second: Second, latents: Tensor) {
         let Second { model, sampler, window, conditioning, noise } = second;
         self.before += self.end - self.first;
+        self.in_second = true;
         (self.step, self.first, self.end) = (window.first, window.first, window.end);
         (self.model, self.sampler, self.conditioning) = (model, sampler, conditioning);
         self.noise = noise.unwrap_or_else(|| self.noise.clone());
@@ -115,6 +116,7 @@ impl SdxlPipeline {
         denoising: &mut SdxlDenoising,
         interrupt: Interrupt<'_>,
     ) -> Result<(), PipelineError> {
+        denoising.switch()?;
         if denoising.step < denoising.end {
             return Ok(());
         }

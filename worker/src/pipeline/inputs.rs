@@ -65,6 +65,15 @@ pub struct InputLatents {
     pub values: Vec<f32>,
 }
 
+/// A request whose first steps a job takes again, before it goes on by its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EarlierInputs {
+    /// The other request, of the same pictures.
+    pub inputs: Inputs,
+    /// The last step that is taken by it, counted from 0.
+    pub step: usize,
+}
+
 /// A second pass at a larger size: the decoded pictures are resized by the Lanczos filter, and image-to-image goes on
 /// from there, with a new generator of the same seed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -169,6 +178,8 @@ pub struct Inputs {
     pub padding_mask_crop: Option<u32>,
     /// A second pass at a larger size.
     pub hires: Option<Hires>,
+    /// Where the job goes on from another request.
+    pub from: Option<Box<EarlierInputs>>,
 }
 
 impl Inputs {
@@ -212,6 +223,7 @@ impl Inputs {
             negative_aesthetic_score: None,
             padding_mask_crop: None,
             hires: None,
+            from: None,
         }
     }
 

@@ -1,6 +1,10 @@
 //! The interface between the service and a pipeline.
 
-use std::time::Duration;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::{Map, Value};
 
 use super::error::PipelineError;
 use super::inputs::Inputs;
@@ -64,6 +68,17 @@ pub struct Description {
     pub refines: bool,
     /// The device, for messages.
     pub device: String,
+    /// What a picture's recipe says of the model.
+    pub identity: Identity,
+}
+
+/// What a picture's recipe says of a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The files with the UNet's weights; none if they are random.
+    pub files: Vec<PathBuf>,
+    /// The configuration of the model's own sampler, as `scheduler_config.json` has it.
+    pub scheduler: Map<String, Value>,
 }
 
 impl Description {
@@ -91,8 +106,8 @@ pub trait Pipeline {
         interrupt: Interrupt<'_>,
     ) -> Result<Self::Denoising, PipelineError>;
 
-    /// How long the prompts took in the text encoders, of a job that was prepared; `None` if it is not measured.
-    fn text_time(&self, denoising: &Self::Denoising) -> Option<Duration> {
+    /// When the prompts were in the text encoders, of a job that was prepared; `None` if it is not measured.
+    fn text_time(&self, denoising: &Self::Denoising) -> Option<Range<Instant>> {
         let _ = denoising;
         None
     }
@@ -153,6 +168,16 @@ pub trait Pipeline {
     /// # Errors
     /// If a picture is not finite, the device fails, or the work must stop.
     fn pictures(
+        &self,
+        denoising: Self::Denoising,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Vec<Rgb>, PipelineError>;
+
+    /// Decodes the newest step's estimate of the final pictures, after at least one step.
+    ///
+    /// # Errors
+    /// As [`Pipeline::pictures`].
+    fn estimates(
         &self,
         denoising: Self::Denoising,
         interrupt: Interrupt<'_>,

@@ -7,6 +7,7 @@
 mod adapters;
 mod architecture;
 mod autoencoder;
+mod branch;
 mod canny;
 mod checkpoint;
 mod chunks;
@@ -62,8 +63,8 @@ pub use denoising::{EncodedImage, SdxlDenoising};
 pub use device::{DeviceName, describe as describe_device, parse_device};
 pub use embedding_choice::EmbeddingChoice;
 pub use error::PipelineError;
-pub use inputs::{HeightWidth, Hires, InputLatents, Inputs, LoraChoice, SchedulerChoice};
-pub use interface::{Description, Pipeline, PreviewKind, RequiredInput, StepProgress};
+pub use inputs::{EarlierInputs, HeightWidth, Hires, InputLatents, Inputs, LoraChoice, SchedulerChoice};
+pub use interface::{Description, Identity, Pipeline, PreviewKind, RequiredInput, StepProgress};
 pub use interrupt::Interrupt;
 pub use options::LoadOptions;
 pub use picture::Rgb;

@@ -1,7 +1,9 @@
 //! The pipeline of SDXL.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 
@@ -13,7 +15,7 @@ use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
 use super::device;
 use super::error::PipelineError;
 use super::inputs::Inputs;
-use super::interface::{Description, Pipeline, PreviewKind, RequiredInput, StepProgress};
+use super::interface::{Description, Identity, Pipeline, PreviewKind, RequiredInput, StepProgress};
 use super::interrupt::Interrupt;
 use super::memory::{JobSize, Memory};
 use super::native;
@@ -46,6 +48,8 @@ pub struct SdxlPipeline {
     pub(super) scores: bool,
     /// A second model for the last steps.
     pub(super) refiner: Option<Refiner>,
+    /// The files with the UNet's weights.
+    pub(super) files: Vec<PathBuf>,
     pub(super) options: LoadOptions,
 }
 
@@ -81,7 +85,12 @@ impl SdxlPipeline {
         self.controlnets.keep_random(path, self.unet.config(), seed)
     }
 
-    fn begin_new(&self, inputs: &Inputs, interrupt: Interrupt<'_>) -> Result<SdxlDenoising, PipelineError> {
+    /// Begins the steps of one request.
+    pub(super) fn begin_new(
+        &self,
+        inputs: &Inputs,
+        interrupt: Interrupt<'_>,
+    ) -> Result<SdxlDenoising, PipelineError> {
         let scale = self.vae.config().scale();
         inputs.check(scale as u32, self.options.max_pixels)?;
         let size =
@@ -96,7 +105,7 @@ impl SdxlPipeline {
         let mut readings = self.text.readings(inputs, &loras, interrupt)?;
         let EncodedPrompts { positive, negative, mut warnings } =
             self.memory.retried("the prompts", || self.text.encode(inputs, &readings, interrupt))?;
-        let text_time = reading.elapsed();
+        let text_time = reading..Instant::now();
         warnings.append(&mut readings.warnings);
         warnings.extend(readings.unread([Some(&positive), negative.as_ref()].into_iter().flatten()));
         warnings.extend(self.without_effect(inputs, window, sampler.timesteps().len()));
@@ -128,6 +137,9 @@ impl SdxlPipeline {
             first: window.first,
             end: window.end,
             before: 0,
+            in_second: false,
+            switches: VecDeque::new(),
+            switched: 0,
             second,
             model: Model::Own,
             encoded,
@@ -166,19 +178,19 @@ impl Pipeline for SdxlPipeline {
         checkpoint: Option<&[u8]>,
         interrupt: Interrupt<'_>,
     ) -> Result<SdxlDenoising, PipelineError> {
-        let mut denoising = self.begin_new(inputs, interrupt)?;
+        let mut denoising = self.begin_whole(inputs, interrupt)?;
         let Some(checkpoint) = checkpoint else { return Ok(denoising) };
         match denoising.restore(checkpoint) {
             Ok(()) => Ok(denoising),
             Err(reason) => {
                 tracing::warn!("the checkpoint cannot be used, so the job starts over: {reason}");
-                self.begin_new(inputs, interrupt)
+                self.begin_whole(inputs, interrupt)
             }
         }
     }
 
-    fn text_time(&self, denoising: &SdxlDenoising) -> Option<Duration> {
-        Some(denoising.text_time)
+    fn text_time(&self, denoising: &SdxlDenoising) -> Option<Range<Instant>> {
+        Some(denoising.text_time.clone())
     }
 
     fn warnings(&self, denoising: &SdxlDenoising) -> Vec<PipelineWarning> {
@@ -210,8 +222,8 @@ impl Pipeline for SdxlPipeline {
             let (tokens, model) = (first.conditioning.embeds.dim(1)?, first.model);
             let controls = first.controls.clone();
             // As diffusers: the windows of ControlNets count steps after `denoising_end` too.
-            let steps = first.sampler.timesteps().len() - first.first;
-            let at = StepProgress { step: first.step - first.first, steps };
+            let steps = first.before + first.sampler.timesteps().len() - first.first;
+            let at = StepProgress { step: first.before + first.step - first.first, steps };
             let apart = first.noise.are_apart();
             let (mut group, mut others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| {
                 d.latents.dims()[2..] == size
@@ -294,10 +306,19 @@ impl Pipeline for SdxlPipeline {
         Ok(pictures)
     }
 
+    fn estimates(
+        &self,
+        mut denoising: SdxlDenoising,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Vec<Rgb>, PipelineError> {
+        denoising.take_estimate()?;
+        self.pictures(denoising, interrupt)
+    }
+
     fn progress(&self, denoising: &SdxlDenoising) -> StepProgress {
-        let SdxlDenoising { step, first, end, before, second, .. } = denoising;
-        let after = second.as_ref().map_or(0, Second::steps);
-        StepProgress { step: before + step - first, steps: before + end - first + after }
+        let SdxlDenoising { step, first, before, .. } = denoising;
+        let after = denoising.second_part().map_or(0, Second::steps);
+        StepProgress { step: before + step - first, steps: denoising.first_part() + after }
     }
 
     fn describe(&self) -> Description {
@@ -315,6 +336,7 @@ impl Pipeline for SdxlPipeline {
             required: self.required_input(),
             refines: self.refiner.is_some(),
             device: device::describe(&self.options.device),
+            identity: Identity { files: self.files.clone(), scheduler: self.scheduler.members().clone() },
         }
     }
 }

@@ -79,6 +79,10 @@ impl Sampler for DpmSolverSde {
         latents + (noise * self.tables.sigmas[step])?
     }
 
+    fn is_between(&self) -> bool {
+        self.first.is_some()
+    }
+
     fn state(&self) -> SamplerState {
         let halves = self.first.iter().flat_map(|(start, noise)| [(START, start), (NOISE, noise)]);
         halves.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()

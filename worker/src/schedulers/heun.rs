@@ -58,6 +58,10 @@ impl Sampler for Heun {
         2
     }
 
+    fn is_between(&self) -> bool {
+        self.first.is_some()
+    }
+
     fn state(&self) -> SamplerState {
         let halves = self.first.iter().flat_map(|(start, slope)| [("start", start), ("slope", slope)]);
         halves.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()

@@ -118,6 +118,10 @@ impl Sampler for KDpm2 {
         latents + (noise * self.tables.sigmas[step])?
     }
 
+    fn is_between(&self) -> bool {
+        self.start.is_some()
+    }
+
     fn state(&self) -> SamplerState {
         self.start.iter().map(|start| (START.to_owned(), start.clone())).collect()
     }

@@ -119,6 +119,10 @@ impl Sampler for Pndm {
         (latents * alpha.sqrt())? + (noise * (1.0 - alpha).sqrt())?
     }
 
+    fn is_between(&self) -> bool {
+        self.start.is_some()
+    }
+
     fn state(&self) -> SamplerState {
         let mut state = self.predictions.state();
         state.extend(self.start.iter().map(|start| (START.to_owned(), start.clone())));

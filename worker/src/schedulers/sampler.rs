@@ -69,6 +69,11 @@ pub trait Sampler: std::fmt::Debug + Send {
         1
     }
 
+    /// Whether the newest call was not the last one of its step: then no other sampler can go on from the latents.
+    fn is_between(&self) -> bool {
+        false
+    }
+
     /// The sampler's state from earlier steps. Empty for most samplers.
     fn state(&self) -> SamplerState {
         SamplerState::new()

@@ -103,6 +103,17 @@ async fn a_lora_that_cannot_be_loaded_fails_its_job_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_files_never_claims_a_job_with_one() {
+    let store = memory();
+    let id = submit_with(&store, "a house", json!([{ "path": "ink" }])).await;
+    let other = submit(&store, "a heart").await;
+    let (_worker, mut orders) = play_with(&store, "w", GRACE, Loras::default());
+    orders.next().await.begin().hand_over();
+    assert_completes(&store, other).await;
+    assert_eq!(status(&store, id).await, Status::Queued);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_loads_no_urls_never_claims_a_job_with_one() {
     let store = memory();
     let id = submit_with(&store, "a house", json!([{ "path": "http://example.com/a" }])).await;

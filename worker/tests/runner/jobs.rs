@@ -2,14 +2,15 @@
 
 use glimpse_shared::{
     event::{Event, FailureCode, WarningCode},
-    job::{Progress, Status, WorkerState},
+    job::{Job, Progress, Status, WorkerState},
+    needs::Needs,
 };
 use glimpse_worker::runner::Ended;
 use serde_json::json;
 
 use crate::{
     props::{GRACE, assert_completes, memory},
-    script::{Mishap, Script, all, next, start, submit, submit_with, until},
+    script::{Mishap, Script, all, job, next, start, submit, submit_job, until},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,14 +136,17 @@ async fn the_record_says_what_the_worker_does() {
     assert_eq!(record().await.progress, None);
 }
 
-/// The worker has no folder of LoRAs, so the jobs fail, in the order in which it claims them.
+/// The worker has no folder of LoRAs, so the jobs fail, in the order in which it claims them. They are of a release that
+/// did not say what such a job needs.
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_with_the_loras_that_are_loaded_come_first() {
     let store = memory();
     let (one, other) = (json!([{ "path": "one" }]), json!([{ "path": "other" }]));
-    let first = submit_with(&store, "a heart", one.clone()).await;
-    let third = submit_with(&store, "a heart", other).await;
-    let second = submit_with(&store, "a heart", one).await;
+    let submit =
+        async |loras| submit_job(&store, Job { needs: Needs::default(), ..job("a heart", loras) }).await;
+    let first = submit(one.clone()).await;
+    let third = submit(other).await;
+    let second = submit(one).await;
     let _worker = start(&store, &Script::default(), "w", GRACE).await;
     let mut ended = Vec::new();
     for id in [first, second, third] {

@@ -11,6 +11,8 @@ mod downloads;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod early;
+#[cfg(test)]
 mod jobs;
 #[cfg(test)]
 mod kept;
@@ -18,6 +20,8 @@ mod kept;
 mod leases_ahead;
 #[cfg(test)]
 mod partials;
+#[cfg(test)]
+mod picture_hook;
 #[cfg(test)]
 mod pipeline_thread;
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::sync::{
 
 use glimpse_shared::{
     job::{Release, Status},
-    metrics::StageSeconds,
     store::{Checkpoint, SharedStore},
+    telemetry::Stages,
 };
 use glimpse_worker::{
     checkpoints::Checkpoints,
@@ -107,8 +107,9 @@ fn order(engine: &Engine, steps: usize, checkpoint: Option<u8>) -> Arc<AtomicBoo
         last_step: Box::new(move || assert!(!told.swap(true, Ordering::SeqCst))),
         observer: Box::new(|_| None),
         stop: watch::channel(None).1,
+        finish_early: watch::channel(None).1,
         outbox: Arc::new(Outbox::default()),
-        stages: StageSeconds::default(),
+        stages: Stages::default(),
         done: oneshot::channel().0,
     });
     begun

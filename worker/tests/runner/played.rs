@@ -116,7 +116,13 @@ impl Begun {
     /// Returns the pictures.
     pub fn hand_over(self) {
         let (inference, decode) = (Duration::from_secs(1), Duration::from_secs(1));
-        let made = Made { pictures: vec![grey(1), grey(2)], inference, decode, warnings: Vec::new() };
+        let made = Made {
+            pictures: vec![grey(1), grey(2)],
+            finished_at_step: None,
+            inference,
+            decode,
+            warnings: Vec::new(),
+        };
         self.done.send(Ok(made)).unwrap();
     }
 

@@ -14,8 +14,8 @@ use glimpse_shared::{
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     needs::Capabilities,
     store::{
-        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Quota, Reaped,
-        Released, Retry, SharedStore, Shown, Store, Submit, Waiting,
+        Cancel, Checkpoint, Claim, Ending, Finish, FinishEarly, Hold, Lease, ListedJob, Listing, Preview,
+        Quota, Reaped, Released, Retry, SharedStore, Shown, Store, Submit, Waiting,
     },
     webhook::{Delivery, Report, Settled},
 };
@@ -103,7 +103,7 @@ impl Store for Flaky {
             self.sound("renew with a checkpoint")?;
         }
         let hold = self.sound("renew")?.renew(lease, checkpoint).await?;
-        if let (Hold::Held, Some(checkpoint)) = (hold, checkpoint) {
+        if let (true, Some(checkpoint)) = (hold.is_held(), checkpoint) {
             *self.kept.lock().unwrap() = Some(checkpoint.clone());
         }
         Ok(hold)
@@ -122,6 +122,12 @@ impl Store for Flaky {
     }
     async fn cancel(&self, id: JobId, by: CancelledBy) -> StoreResult<Cancel> {
         self.open()?.cancel(id, by).await
+    }
+    async fn finish_early(&self, id: JobId) -> StoreResult<FinishEarly> {
+        self.open()?.finish_early(id).await
+    }
+    async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
+        self.open()?.job(id).await
     }
     async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
         self.open()?.dead(app).await
@@ -173,6 +179,11 @@ impl Store for Flaky {
     }
     fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
         // The message is lost: the worker sees a cancel only at its next publish or renew.
+        let _ = app;
+        Box::pin(futures::stream::pending())
+    }
+    fn early_finishes(&self, app: &App) -> BoxStream<'static, (JobId, u32)> {
+        // As a cancellation.
         let _ = app;
         Box::pin(futures::stream::pending())
     }

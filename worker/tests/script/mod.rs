@@ -187,6 +187,11 @@ impl Pipeline for Script {
         Ok(pictures)
     }
 
+    fn estimates(&self, scene: Scene, interrupt: Interrupt<'_>) -> Result<Vec<Rgb>, PipelineError> {
+        interrupt.check()?;
+        Ok(vec![grey(scene.step as u8); scene.pictures])
+    }
+
     fn progress(&self, scene: &Scene) -> StepProgress {
         StepProgress { step: scene.step, steps: scene.steps }
     }
@@ -209,6 +214,7 @@ fn offers() -> Description {
         required: glimpse_worker::pipeline::RequiredInput::Nothing,
         refines: false,
         device: "script".to_owned(),
+        identity: Default::default(),
     }
 }
 
@@ -348,19 +354,32 @@ pub fn run_counting(
     (loras, results): (Loras, Option<Results>),
     work: Work,
 ) -> (Running, oneshot::Receiver<()>) {
-    let worker = Worker {
+    let worker =
+        Worker { loras, results, checkpoint_every, drain_grace, work, ..plain_worker(store, engine, name) };
+    run_worker(worker)
+}
+
+/// A worker with nothing but a pipeline.
+pub fn plain_worker(store: &SharedStore, engine: Engine, name: &str) -> Worker {
+    Worker {
         store: store.clone(),
         app: app(),
         id: WorkerId::new(name),
         engine,
         offers: offers(),
-        loras,
+        loras: Loras::default(),
         controlnets: None,
-        results,
-        checkpoint_every,
-        drain_grace,
-        work,
-    };
+        results: None,
+        recipes: None,
+        hook: None,
+        checkpoint_every: Duration::ZERO,
+        drain_grace: SOON,
+        work: Work::default(),
+    }
+}
+
+/// Runs a worker. The receiver gets a message when it is ready.
+pub fn run_worker(worker: Worker) -> (Running, oneshot::Receiver<()>) {
     let (ready, is_ready) = oneshot::channel();
     let (drain, requested) = oneshot::channel();
     // A played worker's receiver is dropped: its orders say that it is ready.

@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use glimpse_shared::{
-    event::{CancelledBy, Event, EventKind, Followed, Frame},
+    event::{CancelledBy, Event, Followed, Frame},
     id::{App, JobId, Seq},
     job::{Class, Job},
     needs::Needs,
     request::{Defaults, Dialect, Endpoint, ImageSpec, Names, Offer, PreviewSource, Unknown},
-    store::{Cancel, Shown, Store, Submit},
+    store::{Cancel, FinishEarly, Shown, Store, Submit},
 };
 use glimpse_test_support::history::{Entry, History};
 use serde_json::json;
@@ -102,6 +102,17 @@ pub async fn live(world: Arc<World>, job: Job, storm: Duration, mut chance: Chan
             world.count("cancels");
         });
     }
+    if chance.of(0.1) {
+        let (wire, later) = (wire.clone(), chance.about(Duration::from_secs(6)));
+        let (id, world) = (job.id, world.clone());
+        tokio::spawn(async move {
+            sleep(later).await;
+            while let Err(_) | Ok(FinishEarly::TooEarly) = wire.finish_early(id).await {
+                sleep(Duration::from_secs(1)).await;
+            }
+            world.count("asked to finish early");
+        });
+    }
     if let Some(end) = follow(&world, &job, &mut chance).await {
         let shown = world.store.status_with(job.id, Shown::End).await.unwrap();
         if shown.is_some_and(|(_, shown)| shown.as_ref() != Some(&end)) {
@@ -121,10 +132,12 @@ async fn submit(wire: &Wire, job: &Job) -> bool {
     }
 }
 
-/// The partial pictures of a job, each once and in order.
-fn asked(spec: &ImageSpec) -> Vec<u32> {
+/// The partial pictures of a job, each once and in order, if this is its last step.
+fn asked(spec: &ImageSpec, last: Option<u32>) -> Vec<u32> {
     let steps = spec.num_inference_steps();
-    (0..steps).filter_map(|step| spec.partials().index_after(step, steps)).collect()
+    (0..last.map_or(steps, |last| last + 1))
+        .filter_map(|step| spec.partials().index_after(step, steps))
+        .collect()
 }
 
 /// Follows a job to its end, on one connection or on several.
@@ -161,8 +174,13 @@ async fn follow(world: &World, job: &Job, chance: &mut Chance) -> Option<Frame> 
             if let Some(Event::Partial { index, .. }) = frame.event() {
                 partials.push(index);
             }
-            if frame.kind == EventKind::Completed && partials != asked(&job.spec) {
-                broken(&format!("heard the partial pictures {partials:?}"));
+            if let Some(Event::Completed { finished_at_step, .. }) = frame.event() {
+                if partials != asked(&job.spec, finished_at_step) {
+                    broken(&format!("heard the partial pictures {partials:?}"));
+                }
+                if finished_at_step.is_some() {
+                    world.count("finished early");
+                }
             }
             if frame.kind.is_terminal() {
                 let over = timeout(Duration::from_secs(1), events.next()).await;

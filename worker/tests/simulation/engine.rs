@@ -29,6 +29,7 @@ pub fn offers(number: u64) -> Description {
         required: glimpse_worker::pipeline::RequiredInput::Nothing,
         refines: false,
         device: "simulated".to_owned(),
+        identity: Default::default(),
     }
 }
 
@@ -78,7 +79,9 @@ async fn make(
     max_pixels: u64,
     chance: &mut Chance,
 ) -> bool {
-    let Order { prepare, resume, checkpoints, last_step, mut observer, stop, outbox, done, .. } = order;
+    let Order {
+        prepare, resume, checkpoints, last_step, mut observer, stop, finish_early, outbox, done, ..
+    } = order;
     let mut last_step = Some(last_step);
     let inputs = prepare().unwrap();
     if u64::from(inputs.width) * u64::from(inputs.height) > max_pixels {
@@ -107,6 +110,7 @@ async fn make(
     // Some fail in the last step, when the next job may be claimed already.
     let fails_in = chance.number(steps as u64 / 2..steps as u64 + 1) as usize;
     let mut due = checkpoints.next(Instant::now().into_std());
+    let mut finished_at_step = None;
     while step < steps {
         if step + 1 == steps {
             last_step.take().into_iter().for_each(|begins| begins());
@@ -143,6 +147,11 @@ async fn make(
                 picture: grey(),
             });
         }
+        let made = index(at);
+        if finish_early.borrow().is_some_and(|wanted| wanted <= made) && step < steps {
+            finished_at_step = Some(made);
+            break;
+        }
         if due.is_some_and(|due| due <= Instant::now().into_std()) && !outbox.owes_partial() {
             checkpoints.put([&job.to_be_bytes()[..], &[step as u8]].concat());
             due = checkpoints.next(Instant::now().into_std());
@@ -153,6 +162,7 @@ async fn make(
     let pictures = (0..inputs.num_images_per_prompt).map(|_| grey()).collect();
     drop(done.send(Ok(Made {
         pictures,
+        finished_at_step,
         inference: Duration::ZERO,
         decode: Duration::ZERO,
         warnings: Vec::new(),

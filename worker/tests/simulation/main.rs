@@ -51,7 +51,7 @@ fn variable(name: &str) -> Option<u64> {
 const LENGTH: &str = "SIMULATION_LIVES";
 
 /// Events that a long run must contain, so that it tests enough.
-const EVENTS: [&str; 16] = [
+const EVENTS: [&str; 18] = [
     "completed",
     "failed",
     "cancelled",
@@ -60,6 +60,8 @@ const EVENTS: [&str; 16] = [
     "drained",
     "devices lost",
     "cancels",
+    "asked to finish early",
+    "finished early",
     "refused",
     "fenced writes",
     "repeated finishes",

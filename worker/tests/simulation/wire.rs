@@ -18,8 +18,8 @@ use glimpse_shared::{
     job::{DeadJob, Job, JobState, Release, SeenWorker, WorkerRecord},
     needs::Capabilities,
     store::{
-        Cancel, Checkpoint, Claim, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Quota, Reaped,
-        Released, Retry, Shown, Store, Submit, Waiting, memory::MemoryStore,
+        Cancel, Checkpoint, Claim, Ending, Finish, FinishEarly, Hold, Lease, ListedJob, Listing, Preview,
+        Quota, Reaped, Released, Retry, Shown, Store, Submit, Waiting, memory::MemoryStore,
     },
     webhook::{Delivery, Report, Settled},
 };
@@ -131,6 +131,24 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// What arrives of these messages, and when.
+    fn heard<T: Send + 'static>(&self, told: BoxStream<'static, T>) -> BoxStream<'static, T> {
+        let mut chance = self.chance.lock().unwrap().split();
+        let (world, process) = (self.world.clone(), self.process.clone());
+        told.filter_map(move |message| {
+            let fate = world.weather.fate(&mut chance);
+            let process = process.clone();
+            async move {
+                process.thawed().await;
+                sleep(fate.back).await;
+                fate.answered.then_some(message)
+            }
+        })
+        .boxed()
+    }
+}
+
 fn away() -> StoreError {
     StoreError::Unavailable("the simulated connection broke".to_owned())
 }
@@ -231,6 +249,10 @@ impl Store for Wire {
         self.send(move |store| Box::pin(async move { store.cancel(id, by).await })).await?
     }
 
+    async fn finish_early(&self, id: JobId) -> StoreResult<FinishEarly> {
+        self.send(move |store| Box::pin(async move { store.finish_early(id).await })).await?
+    }
+
     async fn reap(&self, seen: Micros) -> StoreResult<Reaped> {
         self.send(move |store| Box::pin(async move { store.reap(seen).await })).await?
     }
@@ -288,6 +310,10 @@ impl Store for Wire {
         self.world.store.forget(id).await
     }
 
+    async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
+        self.world.store.job(id).await
+    }
+
     async fn jobs(&self, listing: &Listing) -> StoreResult<Option<Vec<ListedJob>>> {
         self.world.store.jobs(listing).await
     }
@@ -303,19 +329,10 @@ impl Store for Wire {
 
     /// Some messages are late, and some are lost.
     fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
-        let mut chance = self.chance.lock().unwrap().split();
-        let (world, process) = (self.world.clone(), self.process.clone());
-        let heard = self.world.store.cancellations(app);
-        heard
-            .filter_map(move |id| {
-                let fate = world.weather.fate(&mut chance);
-                let process = process.clone();
-                async move {
-                    process.thawed().await;
-                    sleep(fate.back).await;
-                    fate.answered.then_some(id)
-                }
-            })
-            .boxed()
+        self.heard(self.world.store.cancellations(app))
+    }
+
+    fn early_finishes(&self, app: &App) -> BoxStream<'static, (JobId, u32)> {
+        self.heard(self.world.store.early_finishes(app))
     }
 }

@@ -7,7 +7,10 @@ use axum::{
     extract::multipart::{Multipart, MultipartError, MultipartRejection},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use glimpse_shared::request::{FieldError, Loc, parse_object};
+use glimpse_shared::{
+    needs::CONTROLNETS,
+    request::{FieldError, Loc, parse_object},
+};
 use serde_json::{Map, Number, Value};
 
 use super::nested::{self, Name, Step};
@@ -36,10 +39,10 @@ const TEXTS: [&str; 15] = [
 ];
 
 /// The fields whose value is a switch: clients write it as `True` and `1` too.
-const SWITCHES: [&str; 2] = ["stream", "long_prompt"];
+const SWITCHES: [&str; 3] = ["stream", "long_prompt", "metadata"];
 
 /// The other fields that are read. Malformed names of fields that are not read are ignored with them.
-const OTHERS: [&str; 26] = [
+const OTHERS: [&str; 27] = [
     "n",
     "num_images",
     "num_inference_steps",
@@ -50,6 +53,7 @@ const OTHERS: [&str; 26] = [
     "clip_skip",
     "loras",
     "embeddings",
+    CONTROLNETS,
     "scheduler_config",
     "sigmas",
     "timesteps",
@@ -121,7 +125,7 @@ fn members(parts: Vec<Part>) -> Result<Map<String, Value>, Box<FieldError>> {
             return Err(FieldError::body(field, "too_many_images", msg, &Value::Null).into());
         }
         let value = match is_file {
-            true if is_picture => data_uri(&content),
+            true if is_picture || is_control(&name) => data_uri(&content),
             true if field == "markup" => {
                 let msg =
                     "This server does not implement it, and the picture would be another one: leave it out";
@@ -152,6 +156,11 @@ fn members(parts: Vec<Part>) -> Result<Map<String, Value>, Box<FieldError>> {
         }
     }
     Ok(fields)
+}
+
+/// Whether a part is the picture of a ControlNet.
+fn is_control(name: &Name) -> bool {
+    name.field == CONTROLNETS && name.last() == "image"
 }
 
 /// Whether a field is known.

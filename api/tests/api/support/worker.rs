@@ -32,6 +32,8 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
             "controlnet_modes",
             "embeddings",
             "seeds",
+            "from",
+            "finish_at_step",
         ]
         .map(str::to_owned)
         .to_vec(),
@@ -41,6 +43,7 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
         state: WorkerState::Idle,
         progress: None,
         results: None,
+        model: None,
     }
 }
 

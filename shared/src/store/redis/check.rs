@@ -84,7 +84,7 @@ impl Drop for Check {
 async fn run(backend: Arc<Backend>, process: Process, sender: watch::Sender<State>) {
     let mut delays = Waits::new(RETRY_DELAYS.0, RETRY_DELAYS.1);
     loop {
-        match check(&backend, process).await {
+        match check_and_agree(&backend, process).await {
             Ok(warnings) => {
                 for warning in warnings {
                     tracing::warn!("{warning}");
@@ -104,6 +104,13 @@ async fn run(backend: Arc<Backend>, process: Process, sender: watch::Sender<Stat
 }
 
 /// Returns warnings.
+async fn check_and_agree(backend: &Backend, process: Process) -> Result<BTreeSet<String>, CheckError> {
+    let mut warnings = check(backend, process).await?;
+    warnings.extend(backend.agree_on_format().await?);
+    Ok(warnings)
+}
+
+/// Writes nothing. Returns warnings.
 pub(super) async fn check(backend: &Backend, process: Process) -> Result<BTreeSet<String>, CheckError> {
     let (result, answer) = oneshot::channel();
     let target = backend.nodes.target().clone();

@@ -12,7 +12,7 @@ use crate::{
     error::{StoreError, StoreResult},
     event::{Event, Frame, ascii_json},
     id::{App, JobId, Micros, Partition},
-    job::DeadJob,
+    job::{DeadJob, Job},
     store::{Quota, Retry, transition::dead::newest_first},
 };
 
@@ -41,12 +41,12 @@ impl Backend {
 
     pub(super) async fn retry(&self, id: JobId) -> StoreResult<Retry> {
         // A job's data do not change. The script checks whether the id belongs to another job by now.
-        let Some(old) = self.job(id).await? else { return Ok(Retry::Unknown) };
+        let Some((old, json)) = self.job_and_json(id).await? else { return Ok(Retry::Unknown) };
         let job = old.retried();
         let keys = self.keys.of_app(&job.app);
         let mut names = Vec::from(keys.entering(&job));
         names.extend([keys.dead(), keys.job(id)]);
-        let json = ascii_json(&job);
+        let json = ascii_json(&retried(json, &job));
         let call = self.entering(RETRY.keys(names), &job, &json, (Quota::default(), 0)).value(id);
         let wanted = self.rules.submit_replicas;
         match call.run_replicated(&self.nodes, wanted).await? {
@@ -60,6 +60,13 @@ impl Backend {
             (other, _) => unexpected(other),
         }
     }
+}
+
+/// The JSON of `job`, which retries the job of this JSON. It keeps members that only a newer release knows.
+fn retried(mut old: serde_json::Value, job: &Job) -> serde_json::Value {
+    old["id"] = serde_json::json!(job.id);
+    old["retry_of"] = serde_json::json!(job.retry_of);
+    old
 }
 
 /// Reads the reply of `dead`. An entry that cannot be read must not hide the others: it is returned as an error.

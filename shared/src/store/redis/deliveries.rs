@@ -21,12 +21,16 @@ struct StoredWebhook {
     #[serde(flatten)]
     webhook: Webhook,
     tenant: String,
+    /// A job of the previous release has none here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
 }
 
 /// The field `webhook` of a new job.
 pub(super) fn stored_webhook(job: &Job) -> String {
     let stored = |webhook: &Webhook| {
-        ascii_json(&StoredWebhook { webhook: webhook.clone(), tenant: job.tenant.clone() })
+        let (tenant, traceparent) = (job.tenant.clone(), job.traceparent.clone());
+        ascii_json(&StoredWebhook { webhook: webhook.clone(), tenant, traceparent })
     };
     job.webhook.as_ref().map_or_else(String::new, stored)
 }
@@ -35,9 +39,9 @@ pub(super) fn stored_webhook(job: &Job) -> String {
 pub(super) fn delivery(reply: ScriptReply) -> StoreResult<Option<Delivery>> {
     match reply {
         ScriptReply::Deliver { id, number, webhook } => {
-            let StoredWebhook { webhook, tenant } =
+            let StoredWebhook { webhook, tenant, traceparent } =
                 serde_json::from_str(&webhook).map_err(|error| bad_json("a webhook", &error))?;
-            Ok(Some(Delivery { job: id, number, webhook, tenant }))
+            Ok(Some(Delivery { job: id, number, webhook, tenant, traceparent }))
         }
         ScriptReply::None => Ok(None),
         other => unexpected(other),

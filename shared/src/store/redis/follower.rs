@@ -117,7 +117,7 @@ impl Follower {
             }
             Err(error) => {
                 self.read_at = Instant::now() + self.waits.next();
-                tracing::debug!(job = %self.id, %error, "cannot read a job's log; retrying");
+                tracing::debug!(job_id = %self.id, %error, "cannot read a job's log; retrying");
             }
         }
     }

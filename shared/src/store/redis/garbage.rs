@@ -7,7 +7,7 @@ use redis::{ConnectionAddr, Value};
 
 use super::{
     dead, deliveries,
-    inbox::{Cancellations, FollowerInbox, Listener, Message},
+    inbox::{FollowerInbox, Listener, Message, Told, cancelled, finished_early},
     list, log, queue, reap, roster,
     scripts::{ScriptReply, decode, unexpected},
     shape::REPLY_WORDS,
@@ -30,7 +30,7 @@ const QUEUED_FRAME: &str = r#"7 {"type":"queued","position":1}"#;
 const FAILED_FRAME: &str = r#"8 {"type":"failed","code":"internal","message":"x"}"#;
 
 /// Texts of replies besides [`REPLY_WORDS`].
-const TEXTS: [&str; 25] = [
+const TEXTS: [&str; 26] = [
     "queued",
     "running",
     "completed",
@@ -53,6 +53,7 @@ const TEXTS: [&str; 25] = [
     FAILED_FRAME,
     r#"18446744073709551615 {"type":"preview"}"#,
     "01938c00-0000-7000-8000-000000000007 glimpse/demo",
+    "01938c00-0000-7000-8000-000000000007 glimpse/demo finish 4",
     WORKER,
     JOB,
     WEBHOOK,
@@ -89,7 +90,7 @@ fn right() -> Vec<Value> {
     vec![
         texts(&["submitted", "3"]),
         texts(&["full", "3", "1500"]),
-        texts(&["claimed", JOB, "1", "2", "a checkpoint"]),
+        texts(&["claimed", JOB, "1", "2", "4", "a checkpoint"]),
         texts(&["done", "failed"]),
         texts(&["given_back", "1700000000000000"]),
         texts(&["deliver", id, "1", WEBHOOK]),
@@ -111,6 +112,7 @@ fn right() -> Vec<Value> {
             "",
             frame,
             "anonymous",
+            "4",
         ]),
         list(vec![text("running"), text("8"), text(frame), texts(&[QUEUED_FRAME, frame])]),
         list(vec![texts(&[id, "glimpse/demo", "3", "1700000000000000", frame])]),
@@ -236,10 +238,12 @@ proptest! {
         let Value::BulkString(payload) = message else { return Ok(()) };
         let message = Message::new(payload.into());
         let app: App = "glimpse/demo".parse().unwrap();
-        let (inbox, cancellations) = (FollowerInbox::default(), Cancellations::new(app));
+        let inbox = FollowerInbox::default();
+        let (cancellations, finishes) = (Told::new(app.clone(), cancelled), Told::new(app, finished_early));
         for _ in 0..3 {
             inbox.receive(&message);
             cancellations.receive(&message);
+            finishes.receive(&message);
         }
     }
 }
@@ -248,11 +252,12 @@ proptest! {
 fn an_error_describes_the_shape_of_the_reply() {
     let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
     let job = JOB.replace(r#""prompt":"x""#, &format!(r#""prompt":"{PROMPT}""#));
-    let misplaced =
-        Value::Array(vec![text("claimed"), text(&job), text("1"), text("2"), text("3"), text("4")]);
+    let numbers = ["1", "2", "3", "4", "5"].map(text);
+    let misplaced = Value::Array([text("claimed"), text(&job)].into_iter().chain(numbers).collect());
     let why = decode(misplaced).unwrap_err().to_string();
-    assert!(why.contains(r#"an array of length 6 that begins with "claimed""#), "{why}");
-    let claimed = ScriptReply::Claimed { job, attempt: 1, seq: crate::id::Seq(2), checkpoint: None };
+    assert!(why.contains(r#"an array of length 7 that begins with "claimed""#), "{why}");
+    let seq = crate::id::Seq(2);
+    let claimed = ScriptReply::Claimed { job, attempt: 1, seq, finish_early: None, checkpoint: None };
     let other_scripts = unexpected::<()>(claimed).unwrap_err().to_string();
     // A wrong type in JSON: serde's own error would repeat the text.
     let wrong_type = JOB.replace(r#""width":64"#, &format!(r#""width":"{PROMPT}""#));

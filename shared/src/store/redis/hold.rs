@@ -28,7 +28,7 @@ impl Backend {
             None => self.renew_alone(lease).await?,
         };
         match answer {
-            ScriptReply::Held { .. } => Ok(Hold::Held),
+            ScriptReply::Held { finish_early, .. } => Ok(Hold::holding(finish_early)),
             ScriptReply::Cancelled => Ok(Hold::Cancelled),
             ScriptReply::Lost => Ok(Hold::Lost),
             other => unexpected(other),
@@ -79,13 +79,13 @@ impl Backend {
                 .text(partial.as_deref().unwrap_or_default())
                 .bytes(frame.bytes());
             let Some(answer) = call.run_if_room(&self.nodes).await? else {
-                tracing::warn!(job = %lease.job.id, "Redis is full: a preview was not written");
+                tracing::warn!(job_id = %lease.job.id, "Redis is full: a preview was not written");
                 return Ok(Hold::Held);
             };
             match answer {
-                ScriptReply::Held { seq } => {
+                ScriptReply::Held { seq, finish_early } => {
                     lease.seq = seq;
-                    return Ok(Hold::Held);
+                    return Ok(Hold::holding(finish_early));
                 }
                 ScriptReply::Cancelled => return Ok(Hold::Cancelled),
                 ScriptReply::Lost => return Ok(Hold::Lost),

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::{
     backend::Backend,
     follower::Follower,
-    inbox::{Cancellations, FollowerInbox, Listener},
+    inbox::{FollowerInbox, Listener, Told, cancelled, finished_early},
     pub_sub::{PubSub, Subscription},
 };
 use crate::{
@@ -55,13 +55,27 @@ impl Hub {
 
     /// See [`Store::cancellations`](crate::store::Store::cancellations).
     pub(super) fn cancellations(this: &Arc<Self>, app: &App) -> BoxStream<'static, JobId> {
-        let inbox = Arc::new(Cancellations::new(app.clone()));
+        Self::told(this, app, cancelled)
+    }
+
+    /// See [`Store::early_finishes`](crate::store::Store::early_finishes).
+    pub(super) fn early_finishes(this: &Arc<Self>, app: &App) -> BoxStream<'static, (JobId, u32)> {
+        Self::told(this, app, finished_early)
+    }
+
+    /// What is told to the workers of an app.
+    fn told<T: Send + 'static>(
+        this: &Arc<Self>,
+        app: &App,
+        read: fn(&str, &App) -> Option<T>,
+    ) -> BoxStream<'static, T> {
+        let inbox = Arc::new(Told::new(app.clone(), read));
         let channel = this.backend.keys.of_app(app).cancel();
         let subscription = this.subscribe(app.partition(), channel, inbox.clone());
         // The stream owns the hub, which keeps the connection open.
         futures::stream::unfold((this.clone(), inbox, subscription), |(hub, inbox, subscription)| async {
-            let id = inbox.take().await;
-            Some((id, (hub, inbox, subscription)))
+            let told = inbox.take().await;
+            Some((told, (hub, inbox, subscription)))
         })
         .boxed()
     }

@@ -143,41 +143,52 @@ impl Pending {
     }
 }
 
-/// The inbox of a listener for the cancelled jobs of an app.
-pub(super) struct Cancellations {
+/// The job of a message about a cancelled job of this app, `<id> <app>`.
+pub(super) fn cancelled(message: &str, app: &App) -> Option<JobId> {
+    let (id, of) = message.split_once(' ')?;
+    (of == app.as_str()).then(|| id.parse().ok())?
+}
+
+/// The job and the step of a message about a job of this app that should finish early, `<id> <app> finish <step>`.
+pub(super) fn finished_early(message: &str, app: &App) -> Option<(JobId, u32)> {
+    let (id, rest) = message.split_once(' ')?;
+    let step = rest.strip_prefix(app.as_str())?.strip_prefix(" finish ")?;
+    Some((id.parse().ok()?, step.parse().ok()?))
+}
+
+/// The inbox of a listener for what the workers of an app are told about their jobs.
+pub(super) struct Told<T> {
     app: App,
-    pending: Mutex<VecDeque<JobId>>,
+    read: fn(&str, &App) -> Option<T>,
+    pending: Mutex<VecDeque<T>>,
     next: Notify,
 }
 
-impl Cancellations {
-    pub(super) fn new(app: App) -> Self {
-        Self { app, pending: Mutex::default(), next: Notify::new() }
+impl<T> Told<T> {
+    /// `read` reads a message; other messages of the channel are ignored.
+    pub(super) fn new(app: App, read: fn(&str, &App) -> Option<T>) -> Self {
+        Self { app, read, pending: Mutex::default(), next: Notify::new() }
     }
 
-    pub(super) async fn take(&self) -> JobId {
+    pub(super) async fn take(&self) -> T {
         loop {
-            if let Some(id) = self.pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
-                return id;
+            if let Some(told) = self.pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+                return told;
             }
             self.next.notified().await;
         }
     }
 }
 
-impl Listener for Cancellations {
+impl<T: Send> Listener for Told<T> {
     fn receive(&self, message: &Message) {
-        let id_and_app = std::str::from_utf8(&message.payload).ok().and_then(|text| text.split_once(' '));
-        let Some(id) =
-            id_and_app.filter(|(_, app)| *app == self.app.as_str()).and_then(|(id, _)| id.parse().ok())
-        else {
-            return;
-        };
+        let text = std::str::from_utf8(&message.payload).ok();
+        let Some(told) = text.and_then(|text| (self.read)(text, &self.app)) else { return };
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if pending.len() == CANCELLATIONS_KEPT {
             pending.pop_front();
         }
-        pending.push_back(id);
+        pending.push_back(told);
         self.next.notify_one();
     }
 

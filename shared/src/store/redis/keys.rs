@@ -25,6 +25,7 @@
 //! | `glimpse:workers` | hash | worker id -> `<last seen> <record>` |
 //! | `glimpse:secret` | string | the secret for the ids of jobs with keys |
 //! | `glimpse:webhook-seed` | string | the seed of the key that signs webhooks |
+//! | `glimpse:format` | string | the highest number of a stored format that a process had: [`format`](super::format) |
 //! | `glimpse:{glimpse:workers}:swept` | string | the time when silent workers were last removed from `glimpse:workers` |
 //!
 //! The fields of a job's hash:
@@ -39,8 +40,8 @@
 //!   delivery, without a value when it is over; `tries` and `failed`, the newest try and the newest that was reported as
 //!   failed. A job of the previous release has none of them.
 //!
-//! A field without a value is the empty string. Only queue, due, dead, hooks, workers, secret, webhook-seed and the
-//! wake-up list for any worker have no time to live.
+//! A field without a value is the empty string. Only queue, due, dead, hooks, workers, secret, webhook-seed, format
+//! and the wake-up list for any worker have no time to live.
 
 use super::config::Prefix;
 use crate::{
@@ -90,6 +91,10 @@ impl Keys {
 
     pub(super) fn webhook_seed(&self) -> String {
         format!("{}:webhook-seed", self.prefix)
+    }
+
+    pub(super) fn format(&self) -> String {
+        format!("{}:format", self.prefix)
     }
 
     /// In the same slot as [`Keys::workers`].

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use redis::Value;
+use serde::de::DeserializeOwned;
 
 use super::{
     backend::Backend,
@@ -44,11 +45,15 @@ impl Backend {
         read_as("a tenant", self.nodes.query(&key, redis::cmd("HGET").arg(&key).arg("tenant")).await?)
     }
 
-    /// The job as it was submitted; `None` if the job does not exist.
-    pub(super) async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
+    /// The job as it was submitted, and its JSON, which may have members that only another release knows. `None` if the
+    /// job does not exist.
+    pub(super) async fn job_and_json(&self, id: JobId) -> StoreResult<Option<(Job, serde_json::Value)>> {
         let Some(keys) = self.keys.of_job(id) else { return Ok(None) };
         let key = keys.job(id);
-        job(self.nodes.query(&key, redis::cmd("HGET").arg(&key).arg("job")).await?)
+        let answer = self.nodes.query(&key, redis::cmd("HGET").arg(&key).arg("job")).await?;
+        let job = job(answer.clone())?;
+        let json = job_json(answer)?;
+        Ok(job.zip(json))
     }
 
     pub(super) async fn status(&self, id: JobId) -> StoreResult<Option<JobState>> {
@@ -95,6 +100,10 @@ pub(super) fn app(answer: Value) -> StoreResult<Option<App>> {
 
 /// Reads the field `job` of the job's hash.
 pub(super) fn job(answer: Value) -> StoreResult<Option<Job>> {
+    job_json(answer)
+}
+
+fn job_json<T: DeserializeOwned>(answer: Value) -> StoreResult<Option<T>> {
     match answer {
         Value::Nil => Ok(None),
         Value::BulkString(job) => {
@@ -110,11 +119,11 @@ pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, O
         Value::Nil => return Ok(None),
         value => read_as("a job's state", value)?,
     };
-    let Ok(fields) = <[Vec<u8>; 17]>::try_from(fields) else {
-        return Err(StoreError::Corrupt(format!("the state of {id} does not have 17 fields")));
+    let Ok(fields) = <[Vec<u8>; 18]>::try_from(fields) else {
+        return Err(StoreError::Corrupt(format!("the state of {id} does not have 18 fields")));
     };
     let [status, attempt, worker, step, seq, created, started, finished, app, digest, rest @ ..] = fields;
-    let [steps, retry_of, needs, prompt, position, frame, tenant] = rest;
+    let [steps, retry_of, needs, prompt, position, frame, tenant, early] = rest;
     let times = [created, started, finished].map(|at| present::<u64>(at).map(|at| at.map(Micros)));
     let [created, started, finished] = times;
     let state = JobState {
@@ -133,6 +142,7 @@ pub(super) fn state(id: JobId, answer: Value) -> StoreResult<Option<(JobState, O
         worker: present(worker)?,
         position: present(position)?,
         step: present(step)?,
+        finish_early: present(early)?,
         seq: Seq(number(&text(seq)?)?),
         created_at: created?.unwrap_or_default(),
         started_at: started?,

@@ -19,6 +19,7 @@
 //! inbox.rs       the received messages of a listener  follower.rs    one stream of a job's events
 //! deliveries.rs  the calls of webhooks                garbage.rs     fuzz tests of the replies
 //! unreadable.rs  skips unreadable data, with a warning  examine.rs  what glimpse doctor reads
+//! format.rs      the number of the stored format
 //! ```
 //!
 //! Each state change and its event are one script. A script first reads and decides, then writes. If this process dies,
@@ -35,6 +36,7 @@ mod discovery;
 mod examine;
 mod failure;
 mod follower;
+mod format;
 #[cfg(test)]
 mod garbage;
 mod greeting;
@@ -77,8 +79,8 @@ use self::{
     backend::Backend, hub::Hub, keys::Keys, nodes::Nodes, unreadable::Unreadable, wait::WakeConnections,
 };
 use super::{
-    Cancel, Checkpoint, Claim, Clock, Ending, Finish, Hold, Lease, ListedJob, Listing, Preview, Quota,
-    Reaped, Released, Retry, Rules, Shown, Store, Submit, Waiting,
+    Cancel, Checkpoint, Claim, Clock, Ending, Finish, FinishEarly, Hold, Lease, ListedJob, Listing, Preview,
+    Quota, Reaped, Released, Retry, Rules, Shown, Store, Submit, Waiting,
 };
 use crate::{
     error::StoreResult,
@@ -188,6 +190,10 @@ impl Store for RedisStore {
         self.backend.cancel(id, by).await
     }
 
+    async fn finish_early(&self, id: JobId) -> StoreResult<FinishEarly> {
+        self.backend.finish_early(id).await
+    }
+
     async fn dead(&self, app: Option<&App>) -> StoreResult<Vec<DeadJob>> {
         self.backend.dead(app).await
     }
@@ -240,6 +246,10 @@ impl Store for RedisStore {
         self.backend.tenant_of(id).await
     }
 
+    async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
+        Ok(self.backend.job_and_json(id).await?.map(|(job, _)| job))
+    }
+
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {
         self.backend.status_with(id, shown).await
     }
@@ -262,6 +272,10 @@ impl Store for RedisStore {
 
     fn cancellations(&self, app: &App) -> BoxStream<'static, JobId> {
         Hub::cancellations(&self.hub, app)
+    }
+
+    fn early_finishes(&self, app: &App) -> BoxStream<'static, (JobId, u32)> {
+        Hub::early_finishes(&self.hub, app)
     }
 
     async fn forget(&self, id: JobId) -> StoreResult<()> {

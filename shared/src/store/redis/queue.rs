@@ -8,7 +8,9 @@ use super::{
     backend::Backend,
     deliveries::stored_webhook,
     failure::Failure,
-    scripts::{ACTIVE, CANCEL, CLAIM, Call, FORGET, NOW, SUBMIT, ScriptReply, number, unexpected},
+    scripts::{
+        ACTIVE, CANCEL, CLAIM, Call, FINISH_EARLY, FORGET, NOW, SUBMIT, ScriptReply, number, unexpected,
+    },
     shape::{bad_json, read_as},
 };
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
     event::{CancelledBy, Event, ascii_json},
     id::{JobId, Micros, Partition},
     job::{ANONYMOUS, Job, Status, exhausted_message},
-    store::{Cancel, Claim, Lease, Quota, Submit},
+    store::{Cancel, Claim, FinishEarly, Lease, Quota, Submit},
 };
 
 /// How long an unfinished job is kept after its deadlines: a fleet that was down can still end it.
@@ -111,6 +113,7 @@ impl Backend {
             .value(elsewhere)
             .value(self.keys.of_app(&job.app).jobs())
             .value(job.charge())
+            .text(if job.spec.has_previews() { "" } else { "1" })
     }
 
     pub(super) async fn try_claim(&self, claim: &Claim) -> StoreResult<Option<Lease>> {
@@ -141,9 +144,10 @@ impl Backend {
             .value(self.rules.worker_known.as_micros())
             .value(millis(self.rules.worker_known + BEYOND_CLOCK));
         match call.run(&self.nodes).await? {
-            ScriptReply::Claimed { job, attempt, seq, checkpoint } => {
+            ScriptReply::Claimed { job, attempt, seq, finish_early, checkpoint } => {
                 let job = serde_json::from_str(&job).map_err(|error| bad_json("a job", &error))?;
-                Ok(Some(Lease { job, attempt, worker: claim.worker.clone(), checkpoint, seq }))
+                let worker = claim.worker.clone();
+                Ok(Some(Lease { job, attempt, worker, checkpoint, finish_early, seq }))
             }
             ScriptReply::None => Ok(None),
             other => unexpected(other),
@@ -178,6 +182,18 @@ impl Backend {
             }
             ScriptReply::AlreadyDone(status) => Ok(Cancel::AlreadyDone(status)),
             ScriptReply::Unknown => Ok(Cancel::Unknown),
+            other => unexpected(other),
+        }
+    }
+
+    pub(super) async fn finish_early(&self, id: JobId) -> StoreResult<FinishEarly> {
+        let Some(keys) = self.keys.of_job(id) else { return Ok(FinishEarly::Unknown) };
+        let call = FINISH_EARLY.keys([keys.job(id), keys.cancel()]).value(id);
+        match call.run(&self.nodes).await? {
+            ScriptReply::Asked => Ok(FinishEarly::Asked),
+            ScriptReply::TooEarly => Ok(FinishEarly::TooEarly),
+            ScriptReply::AlreadyDone(status) => Ok(FinishEarly::AlreadyDone(status)),
+            ScriptReply::Unknown => Ok(FinishEarly::Unknown),
             other => unexpected(other),
         }
     }

@@ -39,6 +39,7 @@ enum KeyKind {
     Swept,
     Secret,
     WebhookSeed,
+    Format,
     /// The command has no key.
     Nothing,
 }
@@ -49,13 +50,18 @@ type Right = (&'static str, &'static [&'static str], &'static [KeyKind], &'stati
 
 const RIGHTS: &[Right] = {
     use KeyKind::{
-        Cancel, Checkpoint, Claim, Dead, Due, Hooks, Job, Listed, Log, Looking, Nothing, Pace, Places, Queue,
-        Secret, Swept, Wake, WebhookSeed, Workers,
+        Cancel, Checkpoint, Claim, Dead, Due, Format, Hooks, Job, Listed, Log, Looking, Nothing, Pace,
+        Places, Queue, Secret, Swept, Wake, WebhookSeed, Workers,
     };
     &[
         ("DEL", &[], &[Job, Log, Checkpoint], &[Log, Checkpoint]),
         ("EXISTS", &[], &[Job], &[]),
-        ("GET", &[], &[Pace, Looking, Secret, WebhookSeed], &[Pace, Claim, Checkpoint, Looking, Swept]),
+        (
+            "GET",
+            &[],
+            &[Pace, Looking, Secret, WebhookSeed, Format],
+            &[Pace, Claim, Checkpoint, Looking, Swept, Format],
+        ),
         ("HDEL", &["f"], &[], &[Workers]),
         ("HGET", &["f"], &[Job], &[]),
         ("HGETALL", &[], &[], &[Workers]),
@@ -67,7 +73,12 @@ const RIGHTS: &[Right] = {
         ("PEXPIRE", &["1"], &[Job, Listed, Log, Places, Wake], &[Job, Log, Looking, Wake]),
         ("PTTL", &[], &[Listed, Places], &[Job]),
         ("RPUSH", &["v"], &[Wake], &[Wake]),
-        ("SET", &["v"], &[Looking, Secret, WebhookSeed], &[Pace, Claim, Checkpoint, Looking, Swept]),
+        (
+            "SET",
+            &["v"],
+            &[Looking, Secret, WebhookSeed, Format],
+            &[Pace, Claim, Checkpoint, Looking, Swept, Format],
+        ),
         ("SPUBLISH", &["m"], &[Log, Cancel], &[Log]),
         ("TIME", &[], &[Nothing], &[Nothing]),
         ("XADD", &["1-1", "f", "v"], &[Log], &[Log]),
@@ -138,10 +149,13 @@ impl Backend {
         let seed = self.try_scripts(process, vec![self.keys.webhook_seed()], |kind| {
             (kind == KeyKind::WebhookSeed).then(|| self.keys.webhook_seed())
         });
+        let format = self.try_scripts(process, vec![self.keys.format()], |kind| {
+            (kind == KeyKind::Format).then(|| self.keys.format())
+        });
         let tried = futures::future::join_all(tried);
-        let (tried, workers, secret, seed) = futures::join!(tried, workers, secret, seed);
+        let (tried, workers, secret, seed, format) = futures::join!(tried, workers, secret, seed, format);
         let mut temporary = None;
-        for found in tried.into_iter().chain([workers, secret, seed]) {
+        for found in tried.into_iter().chain([workers, secret, seed, format]) {
             match found {
                 Ok(found) => missing.add(found),
                 Err(why) => temporary = Some(why),
@@ -322,7 +336,9 @@ fn name(keys: &PartitionKeys, kind: KeyKind) -> Option<String> {
         KeyKind::Claim => keys.no_claim(),
         KeyKind::Cancel => keys.cancel(),
         KeyKind::Nothing => String::new(),
-        KeyKind::Workers | KeyKind::Swept | KeyKind::Secret | KeyKind::WebhookSeed => return None,
+        KeyKind::Workers | KeyKind::Swept | KeyKind::Secret | KeyKind::WebhookSeed | KeyKind::Format => {
+            return None;
+        }
     })
 }
 
@@ -433,8 +449,23 @@ mod tests {
     #[test]
     fn exactly_the_commands_of_a_processs_scripts_are_tried() {
         let api = vec![
-            &SUBMIT, &RETRY, &ACTIVE, &CANCEL, &REAP, &DUE, &DROP, &NOW, &DEAD, &FORGET, &STATUS, &READ,
-            &WORKERS, &SECRET, &DELIVER, &REPORT,
+            &SUBMIT,
+            &RETRY,
+            &ACTIVE,
+            &CANCEL,
+            &FINISH_EARLY,
+            &REAP,
+            &DUE,
+            &DROP,
+            &NOW,
+            &DEAD,
+            &FORGET,
+            &STATUS,
+            &READ,
+            &WORKERS,
+            &SECRET,
+            &DELIVER,
+            &REPORT,
         ];
         let worker = vec![
             &CLAIM,

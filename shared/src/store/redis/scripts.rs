@@ -74,6 +74,7 @@ scripts! {
     FINISH = "finish" + FENCE + PACE;
     RELEASE = "release" + WAITING + FENCE + GIVE_BACK;
     CANCEL = "cancel";
+    FINISH_EARLY = "finish_early";
     REAP = "reap" + WAITING + GIVE_BACK;
     DUE = "due";
     DROP = "drop";
@@ -91,6 +92,7 @@ scripts! {
     WORKERS = "workers";
     SECRET = "secret";
     TRIAL = "trial";
+    FORMAT = "format";
 }
 
 /// A script with its keys and arguments.
@@ -210,12 +212,16 @@ pub(super) enum ScriptReply {
         job: String,
         attempt: u32,
         seq: Seq,
+        finish_early: Option<u32>,
         checkpoint: Option<Checkpoint>,
     },
     None,
     Held {
         seq: Seq,
+        finish_early: Option<u32>,
     },
+    Asked,
+    TooEarly,
     Cancelled,
     Lost,
     Finished,
@@ -245,7 +251,7 @@ pub(super) fn decode(answer: Value) -> StoreResult<ScriptReply> {
     let shape = Shape::of(&answer);
     let Value::Array(mut answer) = answer else { return Err(unreadable("an outcome", shape)) };
     // The checkpoint is the only part that is not text.
-    let checkpoint = match answer.get(4) {
+    let checkpoint = match answer.get(5) {
         Some(Value::BulkString(_)) => answer.pop(),
         _ => None,
     };
@@ -264,17 +270,23 @@ pub(super) fn decode(answer: Value) -> StoreResult<ScriptReply> {
             unfinished: number(unfinished)?,
             pace: Some(Duration::from_micros(number(pace)?)),
         },
-        ["claimed", job, attempt, seq] => ScriptReply::Claimed {
+        ["claimed", job, attempt, seq, early] => ScriptReply::Claimed {
             job: job.to_owned(),
             attempt: number(attempt)?,
             seq: Seq(number(seq)?),
+            finish_early: if early.is_empty() { None } else { Some(number(early)?) },
             checkpoint: match checkpoint {
                 Some(Value::BulkString(bytes)) => Checkpoint::new(bytes),
                 _ => None,
             },
         },
         ["none"] => ScriptReply::None,
-        ["held", seq] => ScriptReply::Held { seq: Seq(number(seq)?) },
+        ["held", seq] => ScriptReply::Held { seq: Seq(number(seq)?), finish_early: None },
+        ["held", seq, early] => {
+            ScriptReply::Held { seq: Seq(number(seq)?), finish_early: Some(number(early)?) }
+        }
+        ["asked"] => ScriptReply::Asked,
+        ["early"] => ScriptReply::TooEarly,
         ["cancelled"] => ScriptReply::Cancelled,
         ["lost"] => ScriptReply::Lost,
         ["finished"] => ScriptReply::Finished,

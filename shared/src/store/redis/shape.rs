@@ -7,7 +7,7 @@ use redis::{FromRedisValue, Value};
 use crate::error::{StoreError, StoreResult};
 
 /// The first words of script replies. Only these words of a reply are repeated in errors.
-pub(super) const REPLY_WORDS: [&str; 25] = [
+pub(super) const REPLY_WORDS: [&str; 27] = [
     "submitted",
     "duplicate",
     "conflict",
@@ -32,6 +32,8 @@ pub(super) const REPLY_WORDS: [&str; 25] = [
     "given_up",
     "again",
     "superseded",
+    "asked",
+    "early",
     "OK",
 ];
 

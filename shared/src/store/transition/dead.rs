@@ -27,6 +27,7 @@ impl Change<'_> {
     pub(super) fn retry(&mut self, id: JobId) -> Retry {
         let Some(record) = self.state.jobs.get(&id) else { return Retry::Unknown };
         let (job, finished_at) = (record.job.retried(), record.finished_at);
+        let (new, finish_early) = (job.id, record.finish_early);
         if self.state.jobs.contains_key(&job.id) {
             return Retry::Duplicate { id: job.id };
         }
@@ -38,7 +39,11 @@ impl Change<'_> {
             return Retry::Full { waiting, pace: self.pace(&job.app) };
         }
         self.remove_from_dead_list(partition, at, id);
-        Retry::Submitted { id: job.id, position: self.enter(job) }
+        let position = self.enter(job);
+        if let Some(record) = self.state.jobs.get_mut(&new) {
+            record.finish_early = finish_early;
+        }
+        Retry::Submitted { id: new, position }
     }
 }
 

@@ -29,7 +29,7 @@ impl Change<'_> {
             }
             let record = self.state.jobs.get(&id)?;
             let (due, webhook) = record.delivery.zip(record.job.webhook.clone())?;
-            let tenant = record.job.tenant.clone();
+            let (tenant, traceparent) = (record.job.tenant.clone(), record.job.traceparent.clone());
             if due.tries >= self.rules.webhook_tries {
                 self.end_delivery(id);
                 continue;
@@ -37,7 +37,7 @@ impl Change<'_> {
             let number = due.tries + 1;
             let at = self.now.after(self.rules.webhook_lease);
             self.set_delivery(partition, id, Some(Due { at, tries: number, ..due }));
-            return Some(Delivery { job: id, number, webhook, tenant });
+            return Some(Delivery { job: id, number, webhook, tenant, traceparent });
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
 impl Change<'_> {
     pub(super) fn renew(&mut self, fence: &Fence, checkpoint: Option<Checkpoint>) -> Hold {
         let hold = self.hold(fence);
-        if hold == Hold::Held {
+        if hold.is_held() {
             self.extend(fence);
             if let Some(record) = self.state.jobs.get_mut(&fence.id).filter(|_| checkpoint.is_some()) {
                 record.checkpoint = checkpoint;
@@ -28,17 +28,17 @@ impl Change<'_> {
         partial: Option<u32>,
     ) -> Outcome {
         let hold = self.hold(fence);
-        let Some(record) = self.state.jobs.get_mut(&fence.id).filter(|_| hold == Hold::Held) else {
+        let Some(record) = self.state.jobs.get_mut(&fence.id).filter(|_| hold.is_held()) else {
             return Outcome::Publish(hold, Seq::default());
         };
         if partial.is_some_and(|index| record.partials.contains(&index)) {
-            return Outcome::Publish(Hold::Held, record.seq);
+            return Outcome::Publish(hold, record.seq);
         }
         if frame.seq != record.seq.next() {
             // A preview is out of date by now, but a partial picture must be written.
             return match partial {
                 Some(_) => Outcome::Renumber(record.seq.next()),
-                None => Outcome::Publish(Hold::Held, record.seq),
+                None => Outcome::Publish(hold, record.seq),
             };
         }
         let seq = frame.seq;
@@ -53,12 +53,12 @@ impl Change<'_> {
         }
         self.append_frame(fence.id, frame);
         self.extend(fence);
-        Outcome::Publish(Hold::Held, seq)
+        Outcome::Publish(hold, seq)
     }
 
     pub(super) fn finish(&mut self, fence: &Fence, frame: Frame, status: Status) -> Outcome {
         match self.hold(fence) {
-            Hold::Held => {}
+            Hold::Held | Hold::FinishEarly(_) => {}
             Hold::Cancelled => return Outcome::Finish(Finish::Cancelled),
             Hold::Lost => {
                 // Only a finish leaves the worker's name on an ended job, so this is a repeated finish.
@@ -84,7 +84,7 @@ impl Change<'_> {
 
     pub(super) fn release(&mut self, fence: &Fence, release: Release) -> Released {
         match self.hold(fence) {
-            Hold::Held => {
+            Hold::Held | Hold::FinishEarly(_) => {
                 let reason = match release {
                     Release::Drain => None,
                     Release::Fault(reason) => Some(reason),
@@ -109,7 +109,7 @@ impl Change<'_> {
                     && record.attempt == fence.attempt
                     && record.worker.as_ref() == Some(&fence.worker) =>
             {
-                Hold::Held
+                Hold::holding(record.finish_early)
             }
             _ => Hold::Lost,
         }

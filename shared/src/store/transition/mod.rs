@@ -5,6 +5,7 @@
 
 pub mod dead;
 mod delivery;
+mod early;
 pub mod ending;
 mod fair;
 mod held;
@@ -20,7 +21,9 @@ use crate::{
     id::{App, JobId, Micros, Partition, Seq, WorkerId},
     job::{Job, Release, Status, WorkerRecord},
     needs::Capabilities,
-    store::{Cancel, Checkpoint, Claim, Finish, Hold, Lease, Quota, Released, Retry, Rules, Submit},
+    store::{
+        Cancel, Checkpoint, Claim, Finish, FinishEarly, Hold, Lease, Quota, Released, Retry, Rules, Submit,
+    },
     webhook::{Delivery, Report, Settled},
 };
 
@@ -46,6 +49,8 @@ pub enum Command {
     Release(Fence, Release),
     /// See [`Store::cancel`](super::Store::cancel).
     Cancel(JobId, CancelledBy),
+    /// See [`Store::finish_early`](super::Store::finish_early).
+    FinishEarly(JobId),
     /// See [`Store::retry`](super::Store::retry).
     Retry(JobId),
     /// Checks one job that may be overdue. The second value is the store's time that the caller last read.
@@ -99,6 +104,8 @@ pub enum Outcome {
     Release(Released),
     /// To Cancel.
     Cancel(Cancel),
+    /// To FinishEarly.
+    FinishEarly(FinishEarly),
     /// To Retry.
     Retry(Retry),
     /// To Reap.
@@ -129,6 +136,8 @@ pub enum Effect {
     Appended(JobId, Frame),
     /// A running job of this app was cancelled.
     CancelledRunning(App, JobId),
+    /// A running job of this app should finish early, from this step on.
+    FinishEarly(App, JobId, u32),
     /// There is a new wake-up token of the app: for workers with these capabilities, or for any worker.
     Woken(App, Option<Capabilities>),
     /// The job was deleted.
@@ -151,6 +160,7 @@ pub fn apply(state: &mut State, rules: &Rules, command: Command, now: Micros) ->
         Command::Finish(fence, frame, status) => change.finish(&fence, frame, status),
         Command::Release(fence, release) => Outcome::Release(change.release(&fence, release)),
         Command::Cancel(id, by) => Outcome::Cancel(change.cancel(id, by)),
+        Command::FinishEarly(id) => Outcome::FinishEarly(change.finish_early(id)),
         Command::Retry(id) => Outcome::Retry(change.retry(id)),
         Command::Reap(id, seen) => Outcome::Reap(change.reap(id, seen)),
         Command::Heartbeat(worker) => {

@@ -69,6 +69,7 @@ impl Change<'_> {
             lease_until: None,
             run_deadline: None,
             passed: 0,
+            finish_early: None,
             checkpoint: None,
             log: VecDeque::new(),
             expires_at: None,
@@ -194,6 +195,7 @@ fn lease(record: &Record, claim: &Claim) -> Lease {
         attempt: record.attempt,
         worker: claim.worker.clone(),
         checkpoint: record.checkpoint.clone(),
+        finish_early: record.finish_early,
         seq: record.seq,
     }
 }

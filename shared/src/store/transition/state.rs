@@ -90,6 +90,8 @@ pub struct Record {
     pub(super) run_deadline: Option<Micros>,
     /// How often the job was at the head of its queue and a worker claimed another one.
     pub(super) passed: u32,
+    /// The step at which somebody asked to finish the job early.
+    pub(super) finish_early: Option<u32>,
     /// The newest checkpoint of any attempt.
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) log: VecDeque<Frame>,
@@ -145,6 +147,7 @@ impl State {
             worker: record.worker.clone(),
             position: (record.status == Status::Queued).then(|| self.position(record)),
             step: record.step,
+            finish_early: record.finish_early,
             seq: record.seq,
             created_at: record.created_at,
             started_at: record.started_at,

@@ -52,6 +52,9 @@ impl Ledger {
                 self.release(rules, fence, release, *released, effects)
             }
             (Command::Cancel(id, _), Outcome::Cancel(cancel)) => self.cancel(*id, *cancel, effects),
+            (Command::FinishEarly(id), Outcome::FinishEarly(answer)) => {
+                self.finish_early(*id, *answer, effects)
+            }
             (Command::Reap(id, seen), Outcome::Reap(reaped)) => {
                 self.reap(rules, (*id, *seen), *reaped, effects, now)
             }

@@ -20,7 +20,7 @@ use glimpse_shared::{
 pub type Apply = fn(&mut State, &Rules, Command, Micros) -> (Outcome, Vec<Effect>);
 
 /// All bugs, by name.
-pub const BUGS: [(&str, Apply); 21] = [
+pub const BUGS: [(&str, Apply); 23] = [
     ("a fence without the status", fence_without_status),
     ("a fence without the attempt", fence_without_attempt),
     ("a fence without the worker", fence_without_worker),
@@ -42,6 +42,8 @@ pub const BUGS: [(&str, Apply); 21] = [
     ("two call one webhook", called_by_two),
     ("the report of an old try counts", old_try_counts),
     ("a quota is not looked at", quota_not_looked_at),
+    ("the next worker is not told to finish early", finish_not_passed_on),
+    ("a holder is not told to finish early", finish_not_told),
 ];
 
 fn fence(command: &mut Command) -> Option<&mut Fence> {
@@ -321,6 +323,33 @@ fn give_back_lost(state: &mut State, rules: &Rules, command: Command, now: Micro
             Outcome::Release(Released::Released)
         );
     if held { (Outcome::Release(Released::Released), Vec::new()) } else { apply(state, rules, command, now) }
+}
+
+/// The request to finish early is lost with the attempt.
+fn finish_not_passed_on(
+    state: &mut State,
+    rules: &Rules,
+    command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    let (mut outcome, effects) = apply(state, rules, command, now);
+    if let Outcome::Claim(Some(lease)) = &mut outcome {
+        lease.finish_early = None;
+    }
+    (outcome, effects)
+}
+
+/// A worker that did not get the message never hears of it.
+fn finish_not_told(
+    state: &mut State,
+    rules: &Rules,
+    command: Command,
+    now: Micros,
+) -> (Outcome, Vec<Effect>) {
+    match apply(state, rules, command, now) {
+        (Outcome::Renew(Hold::FinishEarly(_)), effects) => (Outcome::Renew(Hold::Held), effects),
+        answer => answer,
+    }
 }
 
 fn fault_as_drain(state: &mut State, rules: &Rules, command: Command, now: Micros) -> (Outcome, Vec<Effect>) {

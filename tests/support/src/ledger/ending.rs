@@ -4,13 +4,13 @@ use glimpse_shared::{
     event::EventKind,
     id::{JobId, Micros},
     store::{
-        Cancel, Rules,
+        Cancel, FinishEarly, Rules,
         transition::{Effect, ReapOutcome},
     },
 };
 
 use super::{
-    Ledger,
+    Ledger, Life,
     account::{Checked, kind},
     must,
 };
@@ -33,6 +33,30 @@ impl Ledger {
         must(notified == (running && appended.is_some()), "the worker of a cancelled job is notified, once")?;
         if let Some(life) = self.lives.get_mut(&id).filter(|_| appended.is_some()) {
             life.fence_off();
+        }
+        Ok(Some(id))
+    }
+
+    pub(super) fn finish_early(&mut self, id: JobId, answer: FinishEarly, effects: &[Effect]) -> Checked {
+        let asks = |life: &Life| life.ended().is_none() && life.finish_early.is_none();
+        let newly = self.lives.get(&id).filter(|life| asks(life)).and_then(Life::step);
+        let expected = match self.lives.get(&id) {
+            None => FinishEarly::Unknown,
+            Some(life) => match life.ended() {
+                Some(ended) => FinishEarly::AlreadyDone(ended),
+                None if newly.is_some() || life.finish_early.is_some() => FinishEarly::Asked,
+                None => FinishEarly::TooEarly,
+            },
+        };
+        must(answer == expected, "a request to finish early got a wrong answer")?;
+        must(self.append(id, effects)?.is_none(), "a request to finish early has no event")?;
+        let told = effects.iter().find_map(|effect| match effect {
+            Effect::FinishEarly(_, of, at) if *of == id => Some(*at),
+            _ => None,
+        });
+        must(told == newly, "the worker of a job that should finish early is notified, once, of the step")?;
+        if let Some(life) = self.lives.get_mut(&id).filter(|_| newly.is_some()) {
+            life.finish_early = newly;
         }
         Ok(Some(id))
     }

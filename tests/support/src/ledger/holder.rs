@@ -28,7 +28,7 @@ impl Ledger {
         let appended = self.append(fence.id, effects)?;
         must(appended.is_none(), "a renewal has no event")?;
         self.hold(fence, hold)?;
-        if let Some(life) = self.lives.get_mut(&fence.id).filter(|_| hold == Hold::Held) {
+        if let Some(life) = self.lives.get_mut(&fence.id).filter(|_| hold.is_held()) {
             life.extend(until);
             life.checkpoint = checkpoint.cloned().or(life.checkpoint.take());
         }
@@ -45,9 +45,9 @@ impl Ledger {
     ) -> Checked {
         self.hold(fence, hold)?;
         let appended = self.append(fence.id, effects)?;
-        must(appended.is_none() || hold == Hold::Held, "a preview of one who does not hold the job")?;
+        must(appended.is_none() || hold.is_held(), "a preview of one who does not hold the job")?;
         must(appended.is_none() || appended.as_ref() == Some(frame), "not the preview that was sent")?;
-        let Some(life) = self.lives.get_mut(&fence.id).filter(|_| hold == Hold::Held) else {
+        let Some(life) = self.lives.get_mut(&fence.id).filter(|_| hold.is_held()) else {
             return Ok(Some(fence.id));
         };
         must(seq == life.history.seq(), "the lease goes on at another number than the job")?;
@@ -65,7 +65,8 @@ impl Ledger {
         (index, next): (u32, Seq),
         effects: &[Effect],
     ) -> Checked {
-        self.hold(fence, Hold::Held)?;
+        let finish_early = self.lives.get(&fence.id).and_then(|life| life.finish_early);
+        self.hold(fence, Hold::holding(finish_early))?;
         must(effects.is_empty(), "a refused picture has no event")?;
         if let Some(life) = self.lives.get(&fence.id) {
             must(next == life.history.seq().next(), "a partial picture gets another number than the next")?;
@@ -154,10 +155,10 @@ impl Ledger {
         };
         let expected = match life.ended() {
             Some(Status::Cancelled) => Hold::Cancelled,
-            _ if life.is_held_by(fence) => Hold::Held,
+            _ if life.is_held_by(fence) => Hold::holding(life.finish_early),
             _ => Hold::Lost,
         };
-        must(hold != Hold::Held || expected == Hold::Held, "a write was accepted of one who is fenced off")?;
+        must(!hold.is_held() || expected.is_held(), "a write was accepted of one who is fenced off")?;
         must(hold == expected, "a worker got a wrong answer")
     }
 }

@@ -51,8 +51,12 @@ pub struct Life {
     pub(super) counted: u32,
     /// The newest accepted checkpoint, unless its attempt was faulty.
     pub(super) checkpoint: Option<Checkpoint>,
+    /// The step at which somebody asked to finish it early.
+    pub(super) finish_early: Option<u32>,
     /// The deadline of its start, and then of its end.
     pub(super) deadline: Micros,
+    /// Whether it has no previews, so that its steps are not known.
+    pub(super) quiet: bool,
     /// The state in the store after its newest event.
     shown: Shown,
 }
@@ -100,16 +104,20 @@ impl Life {
         Self {
             webhook,
             tenant: job.tenant.clone(),
+            quiet: !job.spec.has_previews(),
             ..Self::of((job.digest.clone(), job.needs.clone()), job.start_timeout, job.run_timeout, now)
         }
     }
 
     /// The account of a job that retries this dead one.
     pub(super) fn retried(&self, now: Micros) -> Self {
+        let (finish_early, quiet) = (self.finish_early, self.quiet);
         let (same, webhook) = ((self.digest.clone(), self.needs.clone()), self.webhook.clone());
         Self {
             webhook,
             tenant: self.tenant.clone(),
+            finish_early,
+            quiet,
             ..Self::of(same, self.start_timeout, self.run_timeout, now)
         }
     }
@@ -135,6 +143,8 @@ impl Life {
             holder: None,
             counted: 0,
             checkpoint: None,
+            finish_early: None,
+            quiet: false,
             deadline: now.after(start_timeout),
             shown: Shown::default(),
         }
@@ -149,6 +159,12 @@ impl Life {
     pub(super) fn is_held_by(&self, fence: &Fence) -> bool {
         self.attempt() == fence.attempt
             && self.holder.as_ref().is_some_and(|holder| holder.worker == fence.worker)
+    }
+
+    /// The step at which it is when somebody asks now to finish it early; `None` before the first.
+    pub(super) fn step(&self) -> Option<u32> {
+        self.holder.as_ref()?;
+        self.shown.step.or(self.quiet.then_some(0))
     }
 
     /// Extends the lease.

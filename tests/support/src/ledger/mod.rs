@@ -109,6 +109,10 @@ impl Ledger {
             life.holder.as_ref().is_none_or(|holder| state.worker.as_ref() == Some(&holder.worker)),
             "the store names another holder",
         )?;
+        must(
+            state.finish_early == life.finish_early,
+            "who asked to finish early is forgotten, or nobody asked",
+        )?;
         must(life.shows(state), "a change without its event")
     }
 

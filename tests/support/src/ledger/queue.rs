@@ -78,6 +78,7 @@ impl Ledger {
             life.holder = Some(Holder { worker: claim.worker.clone(), until: now.after(rules.lease) });
         }
         must(life.is_held_by(&Fence::from(lease)), "a lease of one who does not hold the job")?;
+        must(lease.finish_early == life.finish_early, "a lease without the request to finish early")?;
         must(lease.checkpoint == life.checkpoint, "a lease without the newest good checkpoint")?;
         Ok(Some(id))
     }

@@ -154,6 +154,9 @@ struct Fault<'a> {
 
 /// The word for an error. It is never `TIMEOUT`, which fal's clients ignore.
 fn word(error: &ApiError) -> &'static str {
+    if matches!(error, ApiError::Fields(_)) {
+        return "VALIDATION_ERROR";
+    }
     match error_type(error) {
         Some("request_timeout") => return "REQUEST_TIMEOUT",
         Some("bad_request") => return "BAD_REQUEST",
@@ -162,7 +165,6 @@ fn word(error: &ApiError) -> &'static str {
         None => {}
     }
     match error {
-        ApiError::Fields(_) => "VALIDATION_ERROR",
         ApiError::AppUnknown { .. } => "NOT_FOUND",
         ApiError::QueueFull { .. }
         | ApiError::StreamsFull { .. }

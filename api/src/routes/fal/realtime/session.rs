@@ -16,7 +16,7 @@ use futures::{
     future::BoxFuture,
     stream::{SplitSink, SplitStream},
 };
-use glimpse_shared::request::Task;
+use glimpse_shared::{request::Task, telemetry};
 use serde_json::Value;
 use tokio::{
     sync::mpsc,
@@ -24,6 +24,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::{
     input::{self, Format, Input, Waiting},
@@ -31,7 +32,7 @@ use super::{
 };
 use crate::{
     accept::Entered, config::OnDisconnect, connection::RawConnection, error::ApiError, reader::Reader,
-    routes::fal::enter::enter, waiting::end_of,
+    routes::fal::enter::enter, traced::entered, waiting::end_of,
 };
 
 /// The interval of pings: proxies close silent connections.
@@ -204,8 +205,13 @@ impl Session {
     ) -> Result<Message, ApiError> {
         let (api, path) = (self.reader.api(), Ok(Path((self.owner.clone(), self.name.clone()))));
         let cancel = Some(OnDisconnect::Cancel);
-        let Entered { mut waited, prompt, .. } =
-            enter(&self.reader, path, self.task, &self.headers, body, cancel, Ok(None)).await?;
+        let mut headers = self.headers.clone();
+        // Each input is a request of its own.
+        let span = entered("realtime input", &mut headers);
+        let entering = enter(&self.reader, path, self.task, &headers, body, cancel, Ok(None));
+        let entering = entering.instrument(span.clone()).await;
+        telemetry::end(&span);
+        let Entered { mut waited, prompt, .. } = entering?;
         let mut events = self.reader.follow(waited.id(), None);
         let json = loop {
             let followed = events.next().await.ok_or(ApiError::Defect)?;

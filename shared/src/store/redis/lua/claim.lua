@@ -6,7 +6,8 @@
 --       time to live of the claim (ms), affinity ('' for none), how many of the first jobs to choose from, how often
 --       the first may be passed over, name of the capabilities, the capabilities, how long they count (us),
 --       their time to live (ms)
--- Returns  claimed <job> <attempt> <seq> <checkpoint, '' for none>   none
+-- Returns  claimed <job> <attempt> <seq> <step from which on it should finish early, '' for none>
+--          <checkpoint, '' for none>   none
 local keys = {queue = KEYS[1], wake = KEYS[2], due = KEYS[3], claim = KEYS[4], looking = KEYS[5],
   fair = KEYS[6]}
 local worker, number, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -27,9 +28,9 @@ local known = redis.call('GET', keys.claim)
 if known then
   local last, id, attempt, till = string.match(known, '^(%d+) (%S+) (%d+) (%d+)$')
   if last and now < tonumber(till) and number <= tonumber(last) then
-    local job = redis.call('HMGET', jobs .. id, 'status', 'attempt', 'worker', 'job', 'seq')
+    local job = redis.call('HMGET', jobs .. id, 'status', 'attempt', 'worker', 'job', 'seq', 'early')
     if number == tonumber(last) and job[1] == 'running' and job[2] == attempt and job[3] == worker then
-      return {'claimed', job[4], attempt, job[5], redis.call('GET', checkpoints .. id) or ''}
+      return {'claimed', job[4], attempt, job[5], job[6] or '', redis.call('GET', checkpoints .. id) or ''}
     end
     return {'none'}
   end
@@ -49,7 +50,8 @@ end
 if not id then
   return {'none'}
 end
-local job = redis.call('HMGET', jobs .. id, 'status', 'attempt', 'seq', 'job', 'started', 'run', 'run_timeout')
+local job = redis.call('HMGET', jobs .. id, 'status', 'attempt', 'seq', 'job', 'started', 'run', 'run_timeout',
+  'early')
 local checkpoint = redis.call('GET', checkpoints .. id) or ''
 local attempt, seq, till = int(job[2] + 1), job[3] + 1, now + lease
 local started = job[5] ~= '' and job[5] or int(now)
@@ -69,4 +71,4 @@ redis.call('SET', keys.claim, int(number) .. ' ' .. id .. ' ' .. attempt .. ' ' 
 if more then
   wake(keys.wake .. ':' .. name, looking_kept)
 end
-return {'claimed', job[4], attempt, int(seq), checkpoint}
+return {'claimed', job[4], attempt, int(seq), job[8] or '', checkpoint}

@@ -7,7 +7,7 @@
 --                     its needs ('' for none), its prompt, its tenant, how many jobs of the tenant are listed,
 --                     the list's time to live (ms), its webhook ('' for none), the most unfinished jobs of the tenant
 --                     ('' if its jobs are not counted, '-' without a limit), how many it has in other partitions, prefix
---                     of job keys, its charge (us)
+--                     of job keys, its charge (us), '1' if it has no previews
 local keys = {job = KEYS[1], log = KEYS[2], queue = KEYS[3], due = KEYS[4], wake = KEYS[5],
   checkpoint = KEYS[6], pace = KEYS[7], looking = KEYS[8], listed = KEYS[9], places = KEYS[10],
   fair = KEYS[11]}
@@ -15,7 +15,7 @@ local id, limit, json, app, digest = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5
 local affinity, steps, retry_of, needs, prompt = ARGV[11], ARGV[12], ARGV[13], ARGV[14], ARGV[15]
 local tenant, most_listed, listed_ttl = ARGV[16], tonumber(ARGV[17]), tonumber(ARGV[18])
 local webhook, most_places, elsewhere, jobs = ARGV[19], ARGV[20], tonumber(ARGV[21]), ARGV[22]
-local charge = tonumber(ARGV[23])
+local charge, quiet = tonumber(ARGV[23]), ARGV[24]
 local now = clock(ARGV[1])
 local class, start_timeout, run_timeout, ttl = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
 
@@ -47,7 +47,7 @@ local function enter()
     'start', int(now + start_timeout), 'run_timeout', run_timeout,
     'affinity', affinity, 'passed', '0', 'steps', steps, 'retry_of', retry_of,
     'needs', needs, 'prompt', prompt, 'tenant', tenant, 'webhook', webhook,
-    'places', most_places ~= '' and keys.places or '')
+    'places', most_places ~= '' and keys.places or '', 'early', '', 'quiet', quiet)
   -- An old log without its job may have higher entry ids. An old checkpoint belongs to another job.
   redis.call('DEL', keys.log, keys.checkpoint)
   local position = enqueue(keys, id, needs, score, now + start_timeout, 1, now)

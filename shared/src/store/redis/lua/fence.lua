@@ -12,6 +12,15 @@ local function hold(status, attempt, worker, wanted_attempt, wanted_worker)
   return 'lost'
 end
 
+-- The reply to a worker that holds the job, with the step from which on it should finish early. `early` is the field of
+-- the job's hash.
+local function held(seq, early)
+  if early and early ~= '' then
+    return {'held', seq, early}
+  end
+  return {'held', seq}
+end
+
 -- Extends the lease to `till`, or to the run deadline if that is earlier.
 local function extend(keys, id, run, till)
   redis.call('HSET', keys.job, 'lease', int(till))

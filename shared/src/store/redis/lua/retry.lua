@@ -3,10 +3,10 @@
 -- KEYS  those of enter.lua for the new job; dead, old job
 -- ARGV  those of enter.lua for the new job; old id
 -- Returns  submitted <position>   duplicate   full <waiting> <pace if there is one>   unknown
-local dead, old, old_id = KEYS[12], KEYS[13], ARGV[24]
+local dead, old, old_id = KEYS[12], KEYS[13], ARGV[25]
 
 -- The caller read the old job before and made the new job from it.
-local job = redis.call('HMGET', old, 'app', 'digest', 'finished')
+local job = redis.call('HMGET', old, 'app', 'digest', 'finished', 'early')
 if job[1] ~= app or job[2] ~= digest then
   return {'unknown'}
 end
@@ -24,4 +24,8 @@ if refused then
 end
 
 redis.call('ZREM', dead, old_id)
-return {'submitted', enter()}
+local position = enter()
+if job[4] then
+  redis.call('HSET', keys.job, 'early', job[4])
+end
+return {'submitted', position}

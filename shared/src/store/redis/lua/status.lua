@@ -3,12 +3,12 @@
 -- KEYS  job, log, queue
 -- ARGV  id, the event to read: 'end' for the terminal event if there is one, 'newest' for the newest, '' for none
 -- Returns  {status, attempt, worker, step, seq, created, started, finished, app, digest, steps, retry_of, needs,
---          prompt, position, frame, tenant}, '' for a missing value; nil if the job does not exist
+--          prompt, position, frame, tenant, the step at which it was asked to finish early}, '' for a missing value; nil if the job does not exist
 local job, log, queue, shown = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
 
 local state = redis.call('HMGET', job, 'status', 'attempt', 'worker', 'step', 'seq', 'created', 'started',
   'finished', 'app', 'digest', 'steps', 'retry_of', 'needs')
-local tenant = redis.call('HGET', job, 'tenant')
+local tenant, early = unpack(redis.call('HMGET', job, 'tenant', 'early'))
 if not state[1] then
   return false
 end
@@ -25,4 +25,5 @@ if shown == 'newest' or is_end_shown then
 end
 state[16] = frame and frame[2][2] or ''
 state[17] = tenant or ''
+state[18] = early or ''
 return state

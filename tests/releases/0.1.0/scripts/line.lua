@@ -1,0 +1,115 @@
+#!lua flags=no-writes
+-- Functions for all scripts. Included after the first line of each script; not a script.
+-- Times are in microseconds, exact in a double until 2255. int() writes all digits; `..` would write only 14.
+
+-- Followers read larger frames from the log, because the server limits a subscriber's output buffer.
+local LARGEST_MESSAGE = 256 * 1024
+
+local function int(number)
+  return string.format('%.0f', number)
+end
+
+-- The given time of a test, otherwise the server's time.
+local function clock(given)
+  if given ~= '' then
+    return tonumber(given)
+  end
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+-- The values of a job's hash fields. The list is empty if the key does not hold a hash: then no command can use the job.
+local function fields(job, ...)
+  local values = redis.pcall('HMGET', job, ...)
+  if not values.err then
+    return values
+  end
+  if string.find(values.err, 'WRONGTYPE', 1, true) then
+    return {}
+  end
+  -- The user has lost a right, for example.
+  error(values)
+end
+
+-- Appends a frame, '<seq> <json>', to a log and publishes it on the channel of the same name.
+local function append(log, seq, frame)
+  redis.call('XADD', log, int(seq) .. '-0', 'e', frame)
+  redis.call('SPUBLISH', log, #frame > LARGEST_MESSAGE and int(seq) .. ' ' or frame)
+end
+
+-- Deletes the events `from` to `till` of a log, except the job's partial pictures. `partials` is the field of the job's
+-- hash: ' <index>:<seq>' for each of them.
+local function clear(log, from, till, partials)
+  local kept = {}
+  for seq in string.gmatch(partials, ':(%d+)') do
+    kept[tonumber(seq)] = true
+  end
+  for seq = from, till do
+    if not kept[seq] then
+      redis.call('XDEL', log, int(seq) .. '-0')
+    end
+  end
+end
+
+-- Ends a job: writes its status and its terminal event. The log then has only this event and the partial pictures. If the
+-- job has a webhook, makes its delivery due: the job then lives at least `hook_ttl` (ms).
+local function conclude(keys, id, status, now, ttl, hook_ttl, seq, frame)
+  redis.call('ZREM', keys.queue, id)
+  redis.call('ZREM', keys.due, id)
+  redis.call('HSET', keys.job, 'status', status, 'finished', int(now), 'seq', int(seq), 'lease', '')
+  local known = redis.call('HMGET', keys.job, 'partials', 'webhook', 'places')
+  local partials, webhook, places = known[1], known[2], known[3]
+  if places and places ~= '' then
+    redis.call('ZREM', places, id)
+  end
+  if partials then
+    clear(keys.log, 1, seq - 1, partials)
+    redis.call('DEL', keys.checkpoint)
+  else
+    redis.call('DEL', keys.log, keys.checkpoint)
+  end
+  append(keys.log, seq, frame)
+  if webhook and webhook ~= '' then
+    redis.call('HSET', keys.job, 'tries', '0', 'failed', '0', 'hook', ttl)
+    redis.call('ZADD', keys.hooks, int(now), id)
+    ttl = int(math.max(tonumber(ttl), tonumber(hook_ttl)))
+  end
+  redis.call('PEXPIRE', keys.job, ttl)
+  redis.call('PEXPIRE', keys.log, ttl)
+end
+-- The mean time of an app's jobs, stored as '<mean> <until>' in us; for finish, submit and retry. Included after
+-- shared.lua.
+
+-- The mean, if it has not expired.
+local function pace_of(key, now)
+  local mean, till = string.match(redis.call('GET', key) or '', '^(%d+) (%d+)$')
+  return mean and now < tonumber(till) and tonumber(mean)
+end
+
+-- The mean with one more job. The new job has the weight 1/8.
+local function pace_with(key, now, took)
+  local mean = pace_of(key, now)
+  return mean and math.floor((mean * 7 + took) / 8) or took
+end
+
+-- Reads the length of an app's queue, how long its jobs take, and how long the oldest of the first jobs of each class
+-- has waited.
+-- KEYS  queue, pace
+-- ARGV  now ('' for the server's), prefix of job keys, how many jobs of a class are read
+-- Returns  {length, pace, time since the oldest job's arrival}; '' for a time that there is none of. All times in us
+local now = clock(ARGV[1])
+local jobs, most = ARGV[2], ARGV[3]
+local pace = pace_of(KEYS[2], now)
+
+-- The queue is not sorted by arrival, except for the jobs of one tenant.
+local oldest
+for class = 0, 3 do
+  local start, stop = int(class * 2 ^ 51), '(' .. int((class + 1) * 2 ^ 51)
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[1], start, stop, 'BYSCORE', 'LIMIT', 0, most)) do
+    local created = tonumber(fields(jobs .. id, 'created')[1] or nil)
+    if created and (not oldest or created < oldest) then
+      oldest = created
+    end
+  end
+end
+return {int(redis.call('ZCARD', KEYS[1])), pace and int(pace) or '', oldest and int(math.max(0, now - oldest)) or ''}

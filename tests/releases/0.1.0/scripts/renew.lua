@@ -1,0 +1,114 @@
+#!lua flags=allow-oom
+-- Functions for all scripts. Included after the first line of each script; not a script.
+-- Times are in microseconds, exact in a double until 2255. int() writes all digits; `..` would write only 14.
+
+-- Followers read larger frames from the log, because the server limits a subscriber's output buffer.
+local LARGEST_MESSAGE = 256 * 1024
+
+local function int(number)
+  return string.format('%.0f', number)
+end
+
+-- The given time of a test, otherwise the server's time.
+local function clock(given)
+  if given ~= '' then
+    return tonumber(given)
+  end
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+-- The values of a job's hash fields. The list is empty if the key does not hold a hash: then no command can use the job.
+local function fields(job, ...)
+  local values = redis.pcall('HMGET', job, ...)
+  if not values.err then
+    return values
+  end
+  if string.find(values.err, 'WRONGTYPE', 1, true) then
+    return {}
+  end
+  -- The user has lost a right, for example.
+  error(values)
+end
+
+-- Appends a frame, '<seq> <json>', to a log and publishes it on the channel of the same name.
+local function append(log, seq, frame)
+  redis.call('XADD', log, int(seq) .. '-0', 'e', frame)
+  redis.call('SPUBLISH', log, #frame > LARGEST_MESSAGE and int(seq) .. ' ' or frame)
+end
+
+-- Deletes the events `from` to `till` of a log, except the job's partial pictures. `partials` is the field of the job's
+-- hash: ' <index>:<seq>' for each of them.
+local function clear(log, from, till, partials)
+  local kept = {}
+  for seq in string.gmatch(partials, ':(%d+)') do
+    kept[tonumber(seq)] = true
+  end
+  for seq = from, till do
+    if not kept[seq] then
+      redis.call('XDEL', log, int(seq) .. '-0')
+    end
+  end
+end
+
+-- Ends a job: writes its status and its terminal event. The log then has only this event and the partial pictures. If the
+-- job has a webhook, makes its delivery due: the job then lives at least `hook_ttl` (ms).
+local function conclude(keys, id, status, now, ttl, hook_ttl, seq, frame)
+  redis.call('ZREM', keys.queue, id)
+  redis.call('ZREM', keys.due, id)
+  redis.call('HSET', keys.job, 'status', status, 'finished', int(now), 'seq', int(seq), 'lease', '')
+  local known = redis.call('HMGET', keys.job, 'partials', 'webhook', 'places')
+  local partials, webhook, places = known[1], known[2], known[3]
+  if places and places ~= '' then
+    redis.call('ZREM', places, id)
+  end
+  if partials then
+    clear(keys.log, 1, seq - 1, partials)
+    redis.call('DEL', keys.checkpoint)
+  else
+    redis.call('DEL', keys.log, keys.checkpoint)
+  end
+  append(keys.log, seq, frame)
+  if webhook and webhook ~= '' then
+    redis.call('HSET', keys.job, 'tries', '0', 'failed', '0', 'hook', ttl)
+    redis.call('ZADD', keys.hooks, int(now), id)
+    ttl = int(math.max(tonumber(ttl), tonumber(hook_ttl)))
+  end
+  redis.call('PEXPIRE', keys.job, ttl)
+  redis.call('PEXPIRE', keys.log, ttl)
+end
+-- Checks that a worker holds the job that it writes to; for the scripts of a lease. Included after shared.lua.
+
+-- Returns 'held', 'cancelled' or 'lost'. The attempt's number is not enough: after a failover two workers may have the
+-- same number.
+local function hold(status, attempt, worker, wanted_attempt, wanted_worker)
+  if status == 'cancelled' then
+    return 'cancelled'
+  end
+  if status == 'running' and attempt == wanted_attempt and worker == wanted_worker then
+    return 'held'
+  end
+  return 'lost'
+end
+
+-- Extends the lease to `till`, or to the run deadline if that is earlier.
+local function extend(keys, id, run, till)
+  redis.call('HSET', keys.job, 'lease', int(till))
+  redis.call('ZADD', keys.due, int(math.min(tonumber(run), till)), id)
+end
+
+-- Renews a job's lease.
+-- KEYS  job, due
+-- ARGV  now ('' for the server's), id, attempt, worker, lease (us)
+-- Returns  held <seq>   cancelled   lost
+local keys = {job = KEYS[1], due = KEYS[2]}
+local id, attempt, worker, lease = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+
+local job = redis.call('HMGET', keys.job, 'status', 'attempt', 'worker', 'seq', 'run')
+local answer = hold(job[1], job[2], job[3], attempt, worker)
+if answer ~= 'held' then
+  return {answer}
+end
+
+extend(keys, id, job[5], clock(ARGV[1]) + lease)
+return {'held', job[4]}
