@@ -9,7 +9,7 @@ use glimpse_shared::{
     event::{FailureCode, Image, Timings},
     id::WorkerId,
     job::{WorkerRecord, WorkerState},
-    store::{Claim, Clock, Ending, Hold, Lease, Preview, SharedStore, memory::MemoryStore},
+    store::{Claim, Clock, Ending, Lease, Preview, SharedStore, memory::MemoryStore},
     telemetry::{self, LogConfig},
 };
 use tokio::net::TcpListener;
@@ -59,6 +59,7 @@ async fn paint_for_ever(
         state: WorkerState::Idle,
         progress: None,
         results: None,
+        model: None,
     };
     for number in 1.. {
         let claim = Claim {

@@ -6,8 +6,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use glimpse_shared::{
     error::StoreResult,
     id::{App, Micros},
-    job::{SeenWorker, WorkerState},
+    job::{MAX_LISTED_LORAS, SeenWorker, WorkerState},
     needs::Needs,
+    recipe::ModelRecipe,
     request::{FieldError, ImageSpec, LoraSource, Offer},
     store::SharedStore,
 };
@@ -45,6 +46,10 @@ pub(crate) struct Offered {
     pub(crate) offer: Offer,
     pub(crate) features: BTreeSet<String>,
     pub(crate) loras: BTreeSet<String>,
+    /// Whether each worker lists all of its LoRAs.
+    pub(crate) lists_all_loras: bool,
+    /// The models that its workers have loaded, each once.
+    pub(crate) models: Vec<ModelRecipe>,
     /// How many workers take jobs.
     pub(crate) workers: usize,
     /// How many of them have none.
@@ -172,10 +177,13 @@ impl Roster {
         let records = || self.of(&app).map(|worker| &worker.record);
         let takes = |worker: &&SeenWorker| is_alive(worker, self.now);
         let idle = self.of(&app).filter(takes).filter(|worker| worker.record.state == WorkerState::Idle);
+        let lists_all_loras = records().all(|record| record.loras.len() < MAX_LISTED_LORAS);
         Some(Offered {
             offer: offered(self.of(&app))?,
             features: records().flat_map(|record| record.features.iter().cloned()).collect(),
             loras: records().flat_map(|record| record.loras.iter().cloned()).collect(),
+            lists_all_loras,
+            models: each_once(records().filter_map(|record| record.model.clone())),
             workers: self.takers(&app, &Needs::default()),
             idle: idle.count(),
             app,
@@ -186,6 +194,16 @@ impl Roster {
         let apps: BTreeSet<_> = self.workers.iter().map(|worker| worker.record.app.clone()).collect();
         apps.into_iter().collect()
     }
+}
+
+/// The models without repetitions.
+fn each_once(all: impl Iterator<Item = ModelRecipe>) -> Vec<ModelRecipe> {
+    all.fold(Vec::new(), |mut models, model| {
+        if !models.contains(&model) {
+            models.push(model);
+        }
+        models
+    })
 }
 
 /// The oldest time of a fresh list. `Instant` may have no earlier time shortly after a boot.

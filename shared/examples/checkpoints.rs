@@ -7,7 +7,7 @@ mod lease;
 
 use clap::Parser;
 use glimpse_shared::store::{
-    Checkpoint, Clock, Hold, Rules, Store,
+    Checkpoint, Clock, Rules, Store,
     redis::{RedisConfig, RedisStore},
 };
 use serde_json::json;

@@ -9,6 +9,7 @@ use crate::{
     event::FailureCode,
     id::{App, JobId, Micros, Seq, WorkerId},
     needs::{Capabilities, Needs, Word},
+    recipe::ModelRecipe,
     request::{ImageSpec, LoraSource},
     webhook::Webhook,
     weight::Weight,
@@ -236,6 +237,10 @@ pub struct WorkerRecord {
     /// Where it keeps finished pictures: `directory`, or `s3://BUCKET/PREFIX`. `None`: inside the events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results: Option<String>,
+    /// The model that it has loaded; a worker of the previous release says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub model: Option<ModelRecipe>,
 }
 
 /// A job's progress.

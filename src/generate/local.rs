@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use glimpse_shared::{
-    request::{Defaults, ImageRequest, ImageSpec, LoraSource, Offer, PreviewSource, Unknown},
+    request::{Defaults, ImageSpec, LoraSource, Offer, PreviewSource, Unknown},
     telemetry::Stages,
 };
 use glimpse_worker::{
@@ -14,12 +14,13 @@ use glimpse_worker::{
     loras::{Downloaded, Loras},
     outbox::{Outbox, RawPreview},
     pipeline::{self, PipelineError},
+    recipes::{JobRecipe, MetadataConfig, Recipes},
     reporter, request, runner,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{failure::Failure, made::Made, view::JobView};
+use super::{failure::Failure, from::Wanted, made::Made, view::JobView};
 use crate::model;
 
 /// A model in this process.
@@ -28,6 +29,7 @@ pub struct Local {
     offers: pipeline::Description,
     loras: Loras,
     controlnets: Option<ControlNetDir>,
+    recipes: Arc<Recipes>,
 }
 
 impl Local {
@@ -35,24 +37,38 @@ impl Local {
     ///
     /// # Errors
     /// [`Failure::BadInput`] for a wrong model or folder.
-    pub async fn load(config: ModelConfig) -> Result<Self, Failure> {
+    pub async fn load(config: ModelConfig, metadata: &MetadataConfig) -> Result<Self, Failure> {
         let loras = config.loras().map_err(Failure::BadInput)?;
         let controlnets = config.controlnets().map_err(Failure::BadInput)?;
         let path = model::or_demo(config.model.clone()).map_err(Failure::BadInput)?;
+        let named = path.clone();
         let (engine, offers) = Engine::start(move || config.load(&path))
             .await
             .map_err(|error| Failure::BadInput(error.to_string()))?;
-        Ok(Self { engine, offers, loras, controlnets })
+        let recipes = Arc::new(Recipes::new(None, &named, offers.identity.clone(), metadata));
+        Ok(Self { engine, offers, loras, controlnets, recipes })
     }
 }
 
 /// Validates the request as the API does, and generates its pictures.
 ///
 /// # Errors
-/// [`Failure::BadInput`] for a wrong request, [`Failure::Job`] if the pipeline fails.
-pub async fn make(local: &Local, request: &ImageRequest, view: &JobView<'_>) -> Result<Made, Failure> {
-    let Local { engine, offers, loras, controlnets } = local;
+/// [`Failure::BadInput`] for a wrong request, or for a model or a LoRA that is not the wanted one; [`Failure::Job`] if the
+/// pipeline fails.
+pub async fn make(
+    local: &Local,
+    request: &Map<String, Value>,
+    wanted: &Wanted,
+    view: &JobView<'_>,
+) -> Result<Made, Failure> {
+    let Local { engine, offers, loras, controlnets, recipes } = local;
     let spec = check(request, offers, loras)?;
+    let recipe = JobRecipe::new(recipes, &spec);
+    if wanted.model.is_some() {
+        let known = recipes.clone();
+        let here = tokio::task::spawn_blocking(move || known.waited_model()).await;
+        wanted.check_model(&here.map_err(Failure::unforeseen)?)?;
+    }
     let downloaded = match loras.download(&spec, controlnets.as_ref()) {
         Some(download) => download.await.map_err(|error| match error {
             _ if error.is_bad() => Failure::BadInput(error.to_string()),
@@ -67,7 +83,7 @@ pub async fn make(local: &Local, request: &ImageRequest, view: &JobView<'_>) -> 
     let (steps_done, mut progressed) = mpsc::unbounded_channel();
     let outbox = Arc::new(Outbox::default());
     let asked = spec.clone();
-    let (of_step, wanted) = (spec.clone(), view.wants_previews());
+    let (of_step, shown) = (spec.clone(), view.wants_previews());
     let source = match spec.preview_source() {
         PreviewSource::Latents => pipeline::PreviewKind::Latents,
         PreviewSource::Denoised => pipeline::PreviewKind::Denoised,
@@ -76,15 +92,25 @@ pub async fn make(local: &Local, request: &ImageRequest, view: &JobView<'_>) -> 
     let downloaded = Arc::new(downloaded);
     let files = downloaded.clone();
     let (loras, controlnets) = (loras.clone(), controlnets.clone());
+    let (of_inputs, of_recipe, recipes) = (recipe.clone(), wanted.clone(), recipes.clone());
     engine.order(Order {
-        prepare: Box::new(move || request::inputs(&asked, &loras, &files, controlnets.as_ref())),
+        prepare: Box::new(move || {
+            let inputs = request::inputs(&asked, &loras, &files, controlnets.as_ref())?;
+            of_inputs.iter().for_each(|recipe| recipe.begin(&inputs.loras));
+            for lora in inputs.loras.iter().filter(|lora| of_recipe.has_lora(&lora.name)) {
+                let sha256 = recipes.waited_lora(&lora.path).unwrap_or_default();
+                let same = of_recipe.check_lora(&lora.name, &sha256);
+                same.map_err(|error| PipelineError::bad("loras", error.to_string()))?;
+            }
+            Ok(inputs)
+        }),
         resume: None,
         checkpoints: Checkpoints::never(),
         last_step: Box::new(|| ()),
         observer: Box::new(move |at| {
             // The receiver lives as long as this function.
             let _ = steps_done.send(at);
-            (wanted && of_step.has_preview_after(runner::index(at))).then_some(source)
+            (shown && of_step.has_preview_after(runner::index(at))).then_some(source)
         }),
         stop: stopped,
         finish_early,
@@ -110,13 +136,22 @@ pub async fn make(local: &Local, request: &ImageRequest, view: &JobView<'_>) -> 
         | PipelineError::Device { .. }
         | PipelineError::Interrupted => Failure::Job(error.to_string()),
     })?;
-    let encoded = made.pictures.iter().map(|picture| {
-        let image = reporter::encode_final(picture, spec.output_format()).map_err(Failure::unforeseen)?;
-        image.decode().ok_or_else(|| Failure::unforeseen("the picture is not a data URI"))
+    let of_pictures = spec.clone();
+    // No client waits here: the digests are waited for.
+    let pictures = tokio::task::spawn_blocking(move || {
+        recipe.iter().for_each(JobRecipe::wait);
+        let encode = |(index, picture): (usize, &pipeline::Rgb)| {
+            let metadata =
+                recipe.as_ref().map(|recipe| recipe.metadata(&of_pictures, index, made.finished_at_step));
+            let encoded = reporter::encode_final(picture, of_pictures.output_format(), metadata.as_ref());
+            encoded.map(|encoded| encoded.bytes.into())
+        };
+        made.pictures.iter().enumerate().map(encode).collect::<Result<Vec<Vec<u8>>, _>>()
     });
+    let encoded = pictures.await.map_err(Failure::unforeseen)?.map_err(Failure::unforeseen)?;
     let warnings = made.warnings.iter().map(reporter::warning).collect();
     Ok(Made {
-        encoded: encoded.collect::<Result<_, _>>()?,
+        encoded,
         content_type: spec.output_format().content_type().to_owned(),
         seed: spec.seed(),
         seeds: spec.seeds().to_vec(),
@@ -131,7 +166,7 @@ fn preview(view: &JobView<'_>, shown: &RawPreview) -> Result<(), Failure> {
 }
 
 fn check(
-    request: &ImageRequest,
+    request: &Map<String, Value>,
     offers: &pipeline::Description,
     loras: &Loras,
 ) -> Result<ImageSpec, Failure> {
@@ -143,9 +178,6 @@ fn check(
         lora_sources: loras.sources(),
         controlnet_hub: loras.sources().contains(&LoraSource::Hub),
     };
-    let Value::Object(body) = serde_json::to_value(request).map_err(Failure::unforeseen)? else {
-        return Err(Failure::unforeseen("the request is not a JSON object"));
-    };
     let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Denoised };
-    ImageSpec::check(body, &offer, defaults).map_err(|errors| Failure::fields(&errors))
+    ImageSpec::check(request.clone(), &offer, defaults).map_err(|errors| Failure::fields(&errors))
 }

@@ -15,3 +15,15 @@ pub struct Made {
     /// The parts of the request that had no effect.
     pub warnings: Vec<Warning>,
 }
+
+impl Made {
+    /// Only the picture of this number, from 0, if it is given.
+    pub fn only(mut self, index: Option<usize>) -> Self {
+        let Some(index) = index.filter(|index| *index < self.encoded.len()) else { return self };
+        self.encoded = vec![self.encoded.swap_remove(index)];
+        if let Some(seed) = self.seeds.get(index) {
+            self.seeds = vec![*seed];
+        }
+        self
+    }
+}

@@ -1,7 +1,9 @@
 //! `glimpse generate`: generates pictures from the command line.
 
+mod asked;
 mod failure;
 mod follow;
+mod from;
 mod input;
 mod local;
 mod made;
@@ -21,10 +23,12 @@ use glimpse_shared::{
     shutdown::{self, Shutdown},
     telemetry::{self, LogConfig, LogFormat},
 };
-use glimpse_worker::config::ModelConfig;
+use glimpse_worker::{config::ModelConfig, recipes::MetadataConfig};
 use serde_json::Value;
 
+use asked::Asked;
 pub use failure::{EXIT_CODES, Failure};
+use from::RecipeFile;
 use input::{ControlNetArg, EmbeddingArg, LoraArg};
 use local::Local;
 pub use output::{Output, PreviewDir};
@@ -38,7 +42,7 @@ use work::{At, Outputs, Place, Task};
 #[command(after_help = EXIT_CODES)]
 pub struct Args {
     /// The prompt; `-` reads it from standard input.
-    #[arg(required_unless_present_any = ["prompts"])]
+    #[arg(required_unless_present_any = ["prompts", "from"])]
     prompt: Option<String>,
     /// A file with a prompt on each line; `-` is standard input. Blank lines and lines that begin with `#` are skipped. Each
     /// prompt is a job of its own: if one fails, the others go on, and the exit code is that of the first that failed. The
@@ -48,6 +52,10 @@ pub struct Args {
     /// How many jobs of --prompts a server has at a time, 1 to 64. In this process it is always one.
     #[arg(long, value_name = "N", default_value_t = 4, requires = "prompts", value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
+    /// A picture to make again, by the recipe that it carries (PNG, JPEG or WebP). Other flags say what shall be
+    /// different.
+    #[arg(long, value_name = "PICTURE")]
+    from: Option<PathBuf>,
     /// The file to write; its extension (.jpg, .png or .webp) selects the format. Several pictures are numbered:
     /// `fox-1.png`, `fox-2.png`. `-` is standard output.
     #[arg(short, long, value_name = "FILE")]
@@ -179,6 +187,8 @@ pub struct Args {
     app: Option<App>,
     #[command(flatten)]
     model: ModelConfig,
+    #[command(flatten)]
+    metadata: MetadataConfig,
     /// What to log on standard error: a level, or `target=level,…` as in tracing's EnvFilter.
     #[arg(long, env = "GLIMPSE_LOG", default_value = "warn", value_parser = telemetry::filter)]
     log: String,
@@ -258,17 +268,20 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<Option<Failure>, Fa
             Some(word) if word.as_os_str() == ALPHA => Some(ALPHA.to_owned()),
             file => picture("mask", file)?,
         };
-        let prompts = match args.prompts {
-            Some(file) => input::prompts(&file)?,
-            None => vec![input::prompt(args.prompt.unwrap_or_default())?],
+        let prompts = match (args.prompts, args.prompt) {
+            (Some(file), _) => input::prompts(&file)?.into_iter().map(Some).collect(),
+            (None, Some(prompt)) => vec![Some(input::prompt(prompt)?)],
+            // That of the picture.
+            (None, None) => vec![None],
         };
-        Ok((prompts, image, mask, controlnets))
+        let from = args.from.map(RecipeFile::read).transpose()?;
+        Ok((prompts, from, image, mask, controlnets))
     });
-    let (prompts, image, mask, controlnets) = tokio::select! {
+    let (prompts, from, image, mask, controlnets) = tokio::select! {
         read = read => read.map_err(Failure::unforeseen)??,
         signal = shutdown.requested() => return Err(Failure::Interrupted(signal)),
     };
-    let request = ImageRequest {
+    let flags = ImageRequest {
         prompt: String::new(),
         negative_prompt: args.negative_prompt,
         num_inference_steps: args.steps,
@@ -302,8 +315,9 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<Option<Failure>, Fa
         preview_every: args.preview_every,
         preview_source: args.preview_source,
         output_format: None,
-        metadata: None,
+        metadata: args.metadata.no_metadata.then_some(false),
     };
+    let asked = Asked { flags, from };
     let tasks: Vec<Task> = match only {
         Some(to) => {
             prompts.into_iter().next().map(|prompt| Task::new(None, prompt, to)).into_iter().collect()
@@ -322,19 +336,20 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<Option<Failure>, Fa
         Ok::<_, Failure>(match &args.server {
             Some(server) => {
                 let server = Server::new(server, args.key.as_deref())?;
-                let app = match args.app {
+                asked.check_on(&server, args.app.is_some()).await?;
+                let app = match args.app.or_else(|| asked.app()) {
                     Some(app) => app,
                     None => server.only_app().await?,
                 };
                 Place::Server { server, app }
             }
-            None => Place::Here(Box::new(Local::load(args.model).await?)),
+            None => Place::Here(Box::new(Local::load(args.model, &args.metadata).await?)),
         })
     };
     let place = tokio::select! {
         place = place => place?,
         signal = shutdown.requested() => return Err(Failure::Interrupted(signal)),
     };
-    let at = At { request: &request, place: &place, view: &view, shutdown };
+    let at = At { asked: &asked, place: &place, view: &view, shutdown };
     Ok(work::run(tasks, at, at_a_time).await)
 }

@@ -5,15 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use glimpse_shared::{environment, id::App, request::ImageRequest, shutdown::Shutdown};
+use glimpse_shared::{environment, id::App, shutdown::Shutdown};
 use reqwest::{
     Client, RequestBuilder, Response, StatusCode,
     header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     failure::{Failure, at},
+    from::RecipeFile,
     made::Made,
     view::JobView,
 };
@@ -32,7 +33,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub async fn make(
     server: &Server,
     app: &App,
-    request: &ImageRequest,
+    request: &Map<String, Value>,
     view: &JobView<'_>,
     patient: bool,
     shutdown: &Shutdown,
@@ -52,7 +53,8 @@ pub async fn make(
     };
     tracing::info!(job_id = %job, %app, "submitted");
     view.submitted(&job);
-    view.at(0, request.num_inference_steps.and_then(|steps| u32::try_from(steps).ok()).unwrap_or(20));
+    let steps = request.get("num_inference_steps").and_then(Value::as_u64);
+    view.at(0, steps.and_then(|steps| u32::try_from(steps).ok()).unwrap_or(20));
     tokio::select! {
         made = server.follow(&job, view) => made,
         signal = shutdown.requested() => {
@@ -185,7 +187,44 @@ impl Server {
         }
     }
 
-    async fn submit(&self, app: &App, request: &ImageRequest, patient: bool) -> Result<String, Failure> {
+    /// Asks the server what of a picture's recipe it does not have. A server of an earlier release cannot say.
+    ///
+    /// # Errors
+    /// If something is missing that no flag replaces: `has_app` and `has_loras` say for what there are flags.
+    pub async fn check_recipe(
+        &self,
+        from: &RecipeFile,
+        has_app: bool,
+        has_loras: bool,
+    ) -> Result<(), Failure> {
+        let post = self.client.post(format!("{}/v1/recipe", self.url));
+        let response = self.send(post.body(from.bytes().clone())).await?;
+        if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+            return Ok(());
+        }
+        let answer = self.json(response).await?;
+        let missing = answer["missing"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_missing = |part: &&Value| match part["what"].as_str() {
+            Some("app") => !has_app,
+            Some("lora") => !has_loras,
+            Some("model") => true,
+            // Pictures are checked here, and settings of other programs are said.
+            _ => false,
+        };
+        let messages: Vec<_> =
+            missing.iter().filter(is_missing).filter_map(|part| part["message"].as_str()).collect();
+        if messages.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::BadInput(format!("--from: {}", messages.join("; "))))
+    }
+
+    async fn submit(
+        &self,
+        app: &App,
+        request: &Map<String, Value>,
+        patient: bool,
+    ) -> Result<String, Failure> {
         let mut body = json!(request);
         body["app"] = json!(app);
         // The answer may be lost: with this key a second submit returns the same job.

@@ -3,13 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use futures::{StreamExt, stream::FuturesUnordered};
-use glimpse_shared::{
-    id::App,
-    request::{ImageRequest, OutputFormat},
-    shutdown::Shutdown,
-};
+use glimpse_shared::{id::App, request::OutputFormat, shutdown::Shutdown};
 
 use super::{
+    asked::{Ask, Asked},
     failure::Failure,
     local::{self, Local},
     made::Made,
@@ -30,7 +27,7 @@ pub enum Place {
 #[derive(Clone, Copy)]
 pub struct At<'a> {
     /// The request, without the prompt and the format.
-    pub request: &'a ImageRequest,
+    pub asked: &'a Asked,
     pub place: &'a Place,
     pub view: &'a View,
     pub shutdown: &'a Shutdown,
@@ -40,7 +37,8 @@ pub struct At<'a> {
 pub struct Task {
     /// The number of the prompt among several, from 1.
     number: Option<usize>,
-    prompt: String,
+    /// `None`: that of the picture to make again.
+    prompt: Option<String>,
     output: Output,
     previews: Option<PreviewDir>,
 }
@@ -83,7 +81,7 @@ impl Task {
     /// The work for one prompt.
     pub fn new(
         number: Option<usize>,
-        prompt: String,
+        prompt: Option<String>,
         (output, previews): (Output, Option<PreviewDir>),
     ) -> Self {
         Self { number, prompt, output, previews }
@@ -92,10 +90,15 @@ impl Task {
     /// Makes and writes the pictures, and shows how that ends.
     async fn run(self, at: At<'_>) -> Result<(), Failure> {
         let Self { number, prompt, output, previews } = self;
-        let At { request, place, view, shutdown } = at;
-        let request = ImageRequest { prompt, output_format: Some(output.format()), ..request.clone() };
+        let At { asked, place, view, shutdown } = at;
         let job = view.job(number, previews);
-        let made = place.make(&request, &job, number.is_some(), shutdown).await;
+        let made = match asked.of(prompt, output.format()) {
+            Ok(ask) => {
+                let made = place.make(&ask, &job, number.is_some(), shutdown).await;
+                made.map(|made| made.only(ask.index))
+            }
+            Err(failure) => Err(failure),
+        };
         let written = made.and_then(|made| {
             let files = output.write(&made.encoded)?;
             job.completed(&made, &files);
@@ -108,15 +111,17 @@ impl Task {
 impl Place {
     async fn make(
         &self,
-        request: &ImageRequest,
+        ask: &Ask,
         job: &JobView<'_>,
         patient: bool,
         shutdown: &Shutdown,
     ) -> Result<Made, Failure> {
         match self {
-            Self::Server { server, app } => remote::make(server, app, request, job, patient, shutdown).await,
+            Self::Server { server, app } => {
+                remote::make(server, app, &ask.request, job, patient, shutdown).await
+            }
             Self::Here(local) => tokio::select! {
-                made = local::make(local, request, job) => made,
+                made = local::make(local, &ask.request, &ask.wanted, job) => made,
                 // The pipeline's thread ends with the process.
                 signal = shutdown.requested() => Err(Failure::Interrupted(signal)),
             },

@@ -6,6 +6,7 @@ use clap::{ArgMatches, Args as _, Command, builder::Resettable, parser::ValueSou
 use glimpse_worker::{
     config::{FleetConfig, ModelConfig},
     picture_hook::PictureHookFlags,
+    recipes::MetadataConfig,
 };
 
 /// The flags that each app of a process may set for itself.
@@ -17,6 +18,8 @@ pub struct AppFlags {
     pub fleet: FleetConfig,
     #[command(flatten)]
     pub hook: PictureHookFlags,
+    #[command(flatten)]
+    pub metadata: MetadataConfig,
 }
 
 /// The same flags from the command line and the environment. They are the defaults of the apps in a fleet file.

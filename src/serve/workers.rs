@@ -12,6 +12,7 @@ use glimpse_shared::{
 use glimpse_worker::{
     controlnet_dir::ControlNetDir,
     loras::Loras,
+    recipes::Recipes,
     runner::{Ended, Worker},
     starting::{self, Opened},
 };
@@ -73,6 +74,8 @@ impl OpenedApp {
     async fn load(self, common: Arc<Common>) -> Result<Worker, String> {
         let Self { app, loras, controlnets, opened } = self;
         let (engine, offers) = opened.load().await.map_err(|error| app.named(&error.to_string()))?;
+        let (name, identity) = (app.name.clone(), offers.identity.clone());
+        let recipes = Recipes::new(Some(name), &app.model, identity, &app.flags.metadata);
         Ok(Worker {
             store: common.store.clone(),
             id: WorkerId::new("local"),
@@ -81,6 +84,7 @@ impl OpenedApp {
             loras,
             controlnets,
             results: common.results.clone(),
+            recipes: Some(Arc::new(recipes)),
             hook: app.flags.hook.open(),
             checkpoint_every: app.flags.fleet.checkpoint_every,
             drain_grace: app.flags.fleet.drain_grace(),

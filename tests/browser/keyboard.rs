@@ -15,8 +15,7 @@ async fn focused(page: &Page) -> String {
 }
 
 async fn type_keys(page: &Page, keys: impl Into<TypingData>) {
-    let element = page.browser.driver.active_element().await.unwrap();
-    element.send_keys(keys).await.unwrap();
+    page.browser.driver.action_chain().send_keys(keys).perform().await.unwrap();
 }
 
 /// Presses Tab until the element with this name has the focus.

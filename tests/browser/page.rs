@@ -102,6 +102,7 @@ impl Page {
     pub async fn find_all(&self, roles: &[&str], name: &str) -> Vec<WebElement> {
         let script = "
             const near = (element) => [element.textContent, element.getAttribute('aria-label'), element.title, element.alt,
+              ...[...element.querySelectorAll('img')].map((one) => one.alt),
               ...[...element.labels ?? []].map((label) => label.textContent),
               ...(element.getAttribute('aria-labelledby') ?? '').split(' ').map((id) => document.getElementById(id)?.textContent)];
             return [...document.querySelectorAll('a,button,input,textarea,select,summary,[role]')].filter((element) =>

@@ -143,6 +143,7 @@ fn record() -> WorkerRecord {
         schedulers: ["EulerDiscreteScheduler", "DPMSolverMultistepScheduler"].map(str::to_owned).to_vec(),
         features: features.map(str::to_owned).to_vec(),
         loras: vec!["ink".to_owned()],
+        model: None,
         device: "cpu".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: WorkerState::Idle,

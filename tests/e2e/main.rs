@@ -37,6 +37,8 @@ mod pictures;
 #[cfg(test)]
 mod prompts;
 #[cfg(test)]
+mod recipes;
+#[cfg(test)]
 mod restore;
 #[cfg(test)]
 mod results;

@@ -149,6 +149,7 @@ impl Pipeline for Script {
             required: RequiredInput::Nothing,
             refines: false,
             device: "script".to_owned(),
+            identity: Default::default(),
         }
     }
 }
@@ -184,6 +185,7 @@ async fn run(flags: Flags, shutdown: Shutdown) -> Result<Ended, Error> {
         loras: glimpse_worker::loras::Loras::default(),
         controlnets: None,
         results: None,
+        recipes: None,
         hook: None,
         checkpoint_every: flags.fleet.checkpoint_every,
         drain_grace: flags.fleet.drain_grace(),

@@ -12,6 +12,7 @@ use glimpse_shared::{
 use crate::{
     config::{FleetConfig, ModelConfig},
     picture_hook::PictureHookFlags,
+    recipes::MetadataConfig,
 };
 
 /// Claims jobs from a fleet's Redis and makes their pictures.
@@ -33,6 +34,9 @@ pub struct Cli {
     /// Where finished pictures are kept.
     #[command(flatten)]
     pub results: ResultsConfig,
+    /// What finished pictures say of how they were made.
+    #[command(flatten)]
+    pub metadata: MetadataConfig,
     /// The address to serve `/health/live`, `/health/ready` and `/metrics` on. [default: none]
     #[arg(long, env = "GLIMPSE_LISTEN", value_name = "ADDR")]
     pub listen: Option<SocketAddr>,

@@ -1,6 +1,6 @@
 //! The GPU side of Glimpse: claims jobs, makes pictures, publishes previews.
 //!
-//! `runner -> {claim, in_hand, lease, signals, reporter, engine, request}`, `request -> loras -> hub`, `reporter -> {encoded, picture_hook, kept}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config ->
+//! `runner -> {claim, in_hand, lease, signals, reporter, engine, request}`, `request -> loras -> hub`, `reporter -> {encoded, picture_hook, kept, recipes}`, `engine -> pipeline -> {sdxl, schedulers, noise}`, `config ->
 //! {hub, verify, pipeline}`, `measure -> {dump, pipeline, reporter}`; below the pipeline there is no tokio, no store
 //! and no job.
 
@@ -26,6 +26,7 @@ pub mod outbox;
 mod outcome;
 pub mod picture_hook;
 pub mod pipeline;
+pub mod recipes;
 pub mod registration;
 pub mod reporter;
 pub mod request;

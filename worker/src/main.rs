@@ -20,8 +20,8 @@ use glimpse_worker::{
     cli::Cli,
     engine::Engine,
     health,
-    picture_hook::PictureHookFlags,
     pipeline::Description,
+    recipes::Recipes,
     runner::{Ended, Worker},
     starting::{self, Opened},
 };
@@ -103,10 +103,11 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
             }
         });
     }
-    let opened = starting::open(cli.model.clone(), model).await?;
+    let opened = starting::open(cli.model.clone(), model.clone()).await?;
     let check = store.check(Process::Worker).await?;
     let store: SharedStore = store;
     let (engine, offers) = load(opened, check).await?;
+    let recipes = Recipes::new(Some(app.clone()), &model, offers.identity.clone(), &cli.metadata);
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     Ok(Worker {
         store,
@@ -117,6 +118,7 @@ async fn start(cli: &Cli, is_ready: watch::Receiver<bool>) -> Result<Worker, Err
         loras,
         controlnets,
         results,
+        recipes: Some(Arc::new(recipes)),
         hook: cli.hook.open(),
         checkpoint_every: cli.fleet.checkpoint_every,
         drain_grace: cli.fleet.drain_grace(),

@@ -8,10 +8,12 @@ use futures::future::try_join_all;
 use glimpse_shared::{
     job::Job,
     retry::Waits,
+    telemetry,
     verdict::{Endpoint, EndpointUrl, NoVerdict, OnFailure, Verdict},
 };
 use serde::Serialize;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::encoded::Encoded;
 
@@ -131,7 +133,9 @@ impl PictureHook {
         let end = Instant::now() + self.0.timeout;
         let mut waits = Waits::new(WAITS.0, WAITS.1);
         loop {
-            let error = match self.0.endpoint.ask(question, end - Instant::now()).await {
+            let asking = self.0.endpoint.ask(question, end - Instant::now());
+            let error = match asking.instrument(telemetry::call("picture hook", self.0.endpoint.host())).await
+            {
                 Ok(verdict) => return Ok(verdict),
                 Err(error) => error,
             };

@@ -1,6 +1,6 @@
 //! The worker's registration and heartbeats: `/v1/workers` shows them.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use glimpse_shared::{
     id::{App, WorkerId},
@@ -21,6 +21,7 @@ use crate::{
     lease::Backoff,
     loras::{LoraDir, Loras},
     pipeline::{Description, RequiredInput},
+    recipes::Recipes,
     steps_done::StepsDone,
 };
 
@@ -86,6 +87,7 @@ pub fn record(
         state: WorkerState::Idle,
         progress: None,
         results: results.map(|results| results.place().kind()),
+        model: None,
     }
 }
 
@@ -117,7 +119,13 @@ pub async fn first(store: &SharedStore, record: &WorkerRecord) {
 }
 
 /// Sends a heartbeat whenever the worker's activity changes and every few seconds, until the worker has ended.
-pub async fn send_heartbeats(store: SharedStore, engine: Engine, mut record: WorkerRecord, in_hand: InHand) {
+pub async fn send_heartbeats(
+    store: SharedStore,
+    engine: Engine,
+    mut record: WorkerRecord,
+    in_hand: InHand,
+    recipes: Option<Arc<Recipes>>,
+) {
     let mut said = (WorkerState::Idle, None);
     loop {
         tokio::select! {
@@ -126,6 +134,8 @@ pub async fn send_heartbeats(store: SharedStore, engine: Engine, mut record: Wor
             () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}
         }
         limit(&mut record, &engine);
+        // Its digest may have become known.
+        record.model = recipes.as_deref().map(Recipes::model);
         let closed = in_hand.read(State::is_closed);
         said = in_hand.read(State::activity);
         (record.state, record.progress) = (said.0, said.1.as_ref().and_then(StepsDone::progress));
@@ -160,6 +170,7 @@ mod tests {
                 required,
                 refines: false,
                 device: "cpu".to_owned(),
+                identity: Default::default(),
             };
             let id = "w".parse().unwrap();
             let app = "glimpse/demo".parse().unwrap();

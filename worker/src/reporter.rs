@@ -6,7 +6,8 @@ use glimpse_shared::{
     event::{FailureCode, Image, Timings, Warning, WarningCode},
     job::Release,
     metrics::Stage,
-    request::OutputFormat,
+    recipe::Metadata,
+    request::{ImageSpec, OutputFormat},
     results::Results,
     store::{Ending, Preview},
     verdict::Verdict,
@@ -22,6 +23,7 @@ use crate::{
     outcome,
     picture_hook::PictureHook,
     pipeline::{PipelineError, PipelineWarning, Rgb},
+    recipes::JobRecipe,
 };
 
 /// JPEG quality of a preview. Previews are sent often, so they are small.
@@ -84,6 +86,8 @@ pub struct Finishing<'a> {
     pub hook: Option<&'a PictureHook>,
     /// Where they are kept; `None`: inside the events.
     pub results: Option<&'a Results>,
+    /// Their recipe, if they carry one.
+    pub recipe: Option<&'a JobRecipe>,
 }
 
 /// Publishes the last previews and the job's end. `begun`: whether the pipeline had begun the job. `stop`: the job may
@@ -120,7 +124,7 @@ async fn publish(held: &mut Held, outbox: &Outbox, preview: RawPreview) {
     let RawPreview { step, steps, picture } = preview;
     let attempt = held.lease().attempt;
     let encoding = Instant::now();
-    let encoded = encode(picture, OutputFormat::Jpeg, PREVIEW_QUALITY).await;
+    let encoded = encode(picture, OutputFormat::Jpeg, PREVIEW_QUALITY, None).await;
     held.stages().since(Stage::Encode, encoding);
     match encoded {
         Ok(encoded) => match partial {
@@ -139,7 +143,7 @@ async fn publish(held: &mut Held, outbox: &Outbox, preview: RawPreview) {
 async fn finish(
     held: Held,
     made: Made,
-    Finishing { hook, results }: Finishing<'_>,
+    Finishing { hook, results, recipe }: Finishing<'_>,
     stop: &mut watch::Receiver<Option<Stop>>,
 ) {
     let spec = &held.lease().job.spec;
@@ -148,9 +152,15 @@ async fn finish(
     let results = results.filter(|_| !spec.data_uris());
     let begun = Instant::now();
     let mut pictures = Vec::with_capacity(made.pictures.len());
-    for picture in made.pictures {
+    for (index, picture) in made.pictures.into_iter().enumerate() {
         let encoding = Instant::now();
-        let encoded = encode(picture, format, quality).await;
+        let recipe = recipe.map(|recipe| PictureRecipe {
+            of: recipe.clone(),
+            spec: spec.clone(),
+            index,
+            finished_at_step: made.finished_at_step,
+        });
+        let encoded = encode(picture, format, quality, recipe).await;
         held.stages().since(Stage::Encode, encoding);
         match encoded {
             Ok(encoded) => pictures.push(encoded),
@@ -265,35 +275,50 @@ async fn failed(held: Held, error: PipelineError) {
     }
 }
 
-/// Encodes a picture, a large one on a blocking thread.
-async fn encode(picture: Rgb, format: OutputFormat, quality: u8) -> Result<Encoded, EncodeError> {
-    if picture.width.saturating_mul(picture.height) <= SMALL {
-        return Encoded::new(&picture, format, quality);
-    }
-    let encoded = tokio::task::spawn_blocking(move || Encoded::new(&picture, format, quality)).await;
-    encoded.map_err(EncodeError::new)?
+/// The recipe of one picture of a job. What its file carries is made where the picture is encoded, because an input picture
+/// is read for its digest.
+struct PictureRecipe {
+    of: JobRecipe,
+    spec: ImageSpec,
+    index: usize,
+    finished_at_step: Option<u32>,
 }
 
-/// Encodes a picture as JPEG of the given quality (1 to 100), PNG or lossless WebP.
-///
-/// # Errors
-/// If a side is too long for the format.
-pub fn encode_now(picture: &Rgb, format: OutputFormat, quality: u8) -> Result<Image, EncodeError> {
-    Encoded::new(picture, format, quality).map(|encoded| encoded.image())
+/// Encodes a picture, a large one on a blocking thread.
+async fn encode(
+    picture: Rgb,
+    format: OutputFormat,
+    quality: u8,
+    recipe: Option<PictureRecipe>,
+) -> Result<Encoded, EncodeError> {
+    let is_small = picture.width.saturating_mul(picture.height) <= SMALL;
+    let encode = move || {
+        let metadata =
+            recipe.map(|recipe| recipe.of.metadata(&recipe.spec, recipe.index, recipe.finished_at_step));
+        Encoded::new(&picture, format, quality, metadata.as_ref())
+    };
+    if is_small {
+        return encode();
+    }
+    tokio::task::spawn_blocking(encode).await.map_err(EncodeError::new)?
 }
 
 /// Encodes a final picture, for a job's result or for `glimpse generate`.
 ///
 /// # Errors
-/// See [`encode_now`].
-pub fn encode_final(picture: &Rgb, format: OutputFormat) -> Result<Image, EncodeError> {
-    encode_now(picture, format, FINAL_QUALITY)
+/// If a side is too long for the format.
+pub fn encode_final(
+    picture: &Rgb,
+    format: OutputFormat,
+    metadata: Option<&Metadata>,
+) -> Result<Encoded, EncodeError> {
+    Encoded::new(picture, format, FINAL_QUALITY, metadata)
 }
 
 /// Encodes a preview.
 ///
 /// # Errors
-/// See [`encode_now`].
+/// See [`encode_final`].
 pub fn encode_preview(picture: &Rgb) -> Result<Image, EncodeError> {
-    encode_now(picture, OutputFormat::Jpeg, PREVIEW_QUALITY)
+    Encoded::new(picture, OutputFormat::Jpeg, PREVIEW_QUALITY, None).map(|encoded| encoded.image())
 }

@@ -28,6 +28,7 @@ use crate::{
     outbox::Outbox,
     picture_hook::PictureHook,
     pipeline::{Description, PipelineError, PreviewKind, StepProgress},
+    recipes::{JobRecipe, Recipes},
     registration,
     reporter::{self, End, Finishing},
     request,
@@ -54,6 +55,8 @@ pub struct Worker {
     pub controlnets: Option<ControlNetDir>,
     /// Where finished pictures are kept; `None`: inside the events.
     pub results: Option<Results>,
+    /// The recipes of its pictures; `None`: they carry none, and the fleet does not learn its model's name.
+    pub recipes: Option<Arc<Recipes>>,
     /// Who is asked about finished pictures; `None`: nobody.
     pub hook: Option<PictureHook>,
     /// The interval of checkpoints; 0 for none.
@@ -75,7 +78,8 @@ impl Worker {
 
         let (loras, controlnets) = (&self.loras, self.controlnets.as_ref());
         let (id, app, results) = (self.id.clone(), self.app.clone(), self.results.as_ref());
-        let record = registration::record(id, app, &self.offers, loras, controlnets, results);
+        let mut record = registration::record(id, app, &self.offers, loras, controlnets, results);
+        record.model = self.recipes.as_deref().map(Recipes::model);
         tokio::select! {
             biased;
             // The store may be unavailable for a long time. A drain before the registration has no job to finish.
@@ -90,7 +94,8 @@ impl Worker {
 
         let claims = Claims::new(self.store.clone(), self.engine.clone(), record.clone());
         let (store, engine) = (self.store.clone(), self.engine.clone());
-        let heartbeats = registration::send_heartbeats(store, engine, record, in_hand.clone());
+        let heartbeats =
+            registration::send_heartbeats(store, engine, record, in_hand.clone(), self.recipes.clone());
         let registered = tokio::spawn(heartbeats);
         let canceller = tokio::spawn(stop_on_cancel(cancellations, in_hand.clone()));
         let finisher = tokio::spawn(finish_when_asked(early_finishes, in_hand.clone()));
@@ -154,10 +159,14 @@ impl Worker {
         let (steps, stages) = (self.work.clone(), Stages::of(self.work.stages.clone(), Span::current()));
         let of_order = stages.clone();
         let shows = self.hook.as_ref().is_none_or(PictureHook::shows_previews);
+        let recipe = self.recipes.as_ref().and_then(|recipes| JobRecipe::new(recipes, &spec));
+        let recipe_of_inputs = recipe.clone();
         let order = move |loras: Arc<Downloaded>| Order {
             prepare: Box::new(move || {
                 begins.reach(Stage::Running);
-                request::inputs(&asked, &folder, &loras, controlnets.as_ref())
+                let inputs = request::inputs(&asked, &folder, &loras, controlnets.as_ref())?;
+                recipe_of_inputs.iter().for_each(|recipe| recipe.begin(&inputs.loras));
+                Ok(inputs)
             }),
             resume,
             checkpoints: subscribed,
@@ -183,6 +192,7 @@ impl Worker {
             stopped,
             done: end,
             results: self.results.clone(),
+            recipe,
             hook: self.hook.clone(),
             loras: Arc::default(),
         };
@@ -203,8 +213,10 @@ impl Worker {
                     }
                     Ok(Err(error)) => {
                         let Started { held, outbox, mut stopped, .. } = job;
-                        let (end, nothing) =
-                            (End::Failed(error.into()), Finishing { hook: None, results: None });
+                        let (end, nothing) = (
+                            End::Failed(error.into()),
+                            Finishing { hook: None, results: None, recipe: None },
+                        );
                         return reporter::settle(held, &outbox, end, false, nothing, &mut stopped).await;
                     }
                     Err(reason) => return reporter::stopped(job.held, reason).await,
@@ -227,6 +239,7 @@ struct Started {
     stopped: watch::Receiver<Option<Stop>>,
     done: oneshot::Receiver<Result<Made, PipelineError>>,
     results: Option<Results>,
+    recipe: Option<JobRecipe>,
     hook: Option<PictureHook>,
     /// The files stay while the pipeline may read them.
     loras: Arc<Downloaded>,
@@ -251,7 +264,7 @@ async fn downloaded(
 
 /// Reports a job until it is settled and the pipeline is done with it.
 async fn see_through(job: Started, seat: Seat, in_hand: InHand) {
-    let Started { mut held, outbox, mut stopped, mut done, results, hook, loras: _loras } = job;
+    let Started { mut held, outbox, mut stopped, mut done, results, recipe, hook, loras: _loras } = job;
     match reporter::previews(&mut held, &outbox, &mut stopped, &mut done).await {
         Ok(end) => {
             if end.is_device_fault() {
@@ -261,7 +274,8 @@ async fn see_through(job: Started, seat: Seat, in_hand: InHand) {
             if let End::Made(_) = end {
                 seat.made();
             }
-            let finishing = Finishing { hook: hook.as_ref(), results: results.as_ref() };
+            let finishing =
+                Finishing { hook: hook.as_ref(), results: results.as_ref(), recipe: recipe.as_ref() };
             reporter::settle(held, &outbox, end, seat.has_begun(), finishing, &mut stopped).await;
         }
         Err(reason) => {

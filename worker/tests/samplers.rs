@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Result, Tensor};
+use glimpse_shared::request::complete_sampler;
 use glimpse_worker::schedulers::{Noise, SCHEDULERS, Sampler, SchedulerConfig};
 use glimpse_worker::sdxl::Settings;
 use numbers::numbers;
@@ -251,4 +252,45 @@ fn a_model_offers_the_samplers_of_its_own_parameterisation() {
     assert_eq!(offered("EDMEulerScheduler"), edm);
     let others: Vec<_> = SCHEDULERS.iter().copied().filter(|class| !edm.contains(class)).collect();
     assert_eq!(offered("PNDMScheduler"), others);
+}
+
+/// A recipe writes out what a request leaves to the model. That is the same sampler in every setting.
+#[test]
+fn a_sampler_that_is_written_out_is_the_same() {
+    for own in [
+        json!({ "_class_name": "EulerDiscreteScheduler", "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012,
+            "steps_offset": 1, "timestep_spacing": "leading", "use_karras_sigmas": true, "clip_sample": false, "sigma_max": null }),
+        json!({ "_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++", "prediction_type": "v_prediction",
+            "rescale_betas_zero_snr": true, "timestep_spacing": "trailing", "clip_sample": true, "eta": 0.3 }),
+        json!({ "_class_name": "EDMEulerScheduler", "sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5 }),
+    ] {
+        let settings = Settings::parse(&own.to_string(), Path::new("scheduler_config.json")).expect("JSON");
+        let config = SchedulerConfig::read(settings).expect("supported");
+        for class in config.offered() {
+            for asked in [
+                json!({}),
+                json!({ "timestep_spacing": "linspace" }),
+                json!({ "use_exponential_sigmas": true }),
+                json!({ "timesteps": [999, 500, 9] }),
+                json!({ "sigmas": [14.0, 3.0, 0.5, 0.0] }),
+            ] {
+                let mut request = Map::from_iter([
+                    ("scheduler".to_owned(), json!(class)),
+                    ("scheduler_config".to_owned(), asked.clone()),
+                ]);
+                let mut changes = asked.as_object().expect("an object").clone();
+                changes.insert("_class_name".to_owned(), json!(class));
+                let built = |changes: &Map<String, Value>| {
+                    let sampler = config.with(changes).and_then(|config| config.sampler(3));
+                    sampler.map(|sampler| format!("{sampler:?}")).map_err(|error| error.to_string())
+                };
+                let left_to_the_model = built(&changes);
+                complete_sampler(&mut request, config.members());
+                let mut written = request["scheduler_config"].as_object().expect("an object").clone();
+                written.insert("_class_name".to_owned(), request["scheduler"].clone());
+                assert!(written.len() > changes.len());
+                assert_eq!(built(&written), left_to_the_model, "{own} {class} {asked}");
+            }
+        }
+    }
 }

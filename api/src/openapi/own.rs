@@ -34,6 +34,7 @@ use crate::{
         apps::AppList,
         finish::FinishingJob,
         job_list::{DEFAULT_LIMIT, JobList, LIMITS},
+        recipe::PictureRecipe,
         view::{AcceptedJob, CancelledJob, JobView},
         webhook::KeySet,
     },
@@ -55,6 +56,7 @@ pub(super) fn describe(draft: &mut Draft) {
     keys(draft);
     cancel(draft);
     finish(draft);
+    recipe(draft);
 }
 
 fn submit(draft: &mut Draft) {
@@ -285,4 +287,20 @@ fn finish(draft: &mut Draft) {
         .errors(draft, &ON_OUR_OWN, &of_the_store());
     let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
     draft.add(HttpMethod::Post, "/v1/jobs/{id}/finish", route);
+}
+
+fn recipe(draft: &mut Draft) {
+    let read = draft.schema::<PictureRecipe>();
+    let route = Route::new("readRecipe", TAG, "Reads the recipe that a picture carries")
+        .says(
+            "The body is the picture, of at most 12 MiB. A picture of another program gives what of its text is known \
+             here (docs/recipes.md).",
+        )
+        .file(&PICTURES)
+        .answer(200, json("The recipe, and what is missing to make the picture again.", read))
+        .errors(draft, &ON_OUR_OWN, &[ApiError::Fields(Vec::new())])
+        .errors(draft, &ON_OUR_OWN, &of_bodies())
+        .errors(draft, &ON_OUR_OWN, &of_the_store());
+    let route = route.keyed(draft, &ON_OUR_OWN, Scope::Jobs);
+    draft.add(HttpMethod::Post, "/v1/recipe", route);
 }

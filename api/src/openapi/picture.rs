@@ -178,6 +178,7 @@ fn optional(draft: &mut Draft, reading: &Reading) -> Vec<(&'static str, RefOr<Sc
             "output_format",
             or(one_of(["jpeg", "png", "webp"]), "jpeg", "How the final pictures are encoded").into(),
         ),
+        ("metadata", or(boolean(), true, "Whether the final pictures carry their recipe (docs/recipes.md)").into()),
     ]
 }
 

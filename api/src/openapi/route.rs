@@ -89,6 +89,16 @@ impl Route {
         self.body_of("multipart/form-data", schema)
     }
 
+    /// The body, a file of one of these media types.
+    pub(super) fn file(mut self, media_types: &[&str]) -> Self {
+        let body = RequestBodyBuilder::new().required(Some(Required::True));
+        let body = media_types
+            .iter()
+            .fold(body, |body, media_type| body.content(*media_type, Content::new(None::<RefOr<Schema>>)));
+        self.operation = self.operation.request_body(Some(body.build()));
+        self
+    }
+
     fn body_of(mut self, media_type: &str, schema: RefOr<Schema>) -> Self {
         let body = RequestBodyBuilder::new()
             .content(media_type, Content::new(Some(schema)))

@@ -50,16 +50,23 @@ export function showChips() {
   if (from !== null) {
     chips.push(chip(`Going on from step ${from.step + 1} of ${from.steps}`, () => (from = null)));
   }
-  for (const member of otherMembers()) {
-    chips.push(chip(nameOf(member), () => removeOther(member)));
+  for (const [member, value] of otherMembers()) {
+    chips.push(chip(nameOf(member, value), () => removeOther(member)));
   }
   const list = element("chips");
   list.replaceChildren(...chips);
   list.hidden = chips.length === 0;
 }
 
-function nameOf(member) {
-  return member === "from" ? "Going on from a step of a picture's recipe" : `Also set: ${member}`;
+function nameOf(member, value) {
+  switch (member) {
+    case "from":
+      return `Going on from step ${value.step + 1} of another picture`;
+    case "finish_at_step":
+      return `Finished early, at step ${value + 1}`;
+    default:
+      return typeof value === "object" ? `Also set: ${member}` : `Also set: ${member} ${value}`;
+  }
 }
 
 function chip(text, remove) {

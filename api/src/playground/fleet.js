@@ -29,10 +29,10 @@ function showApps({ apps, status }) {
   element("apps-part").hidden = !known || apps.length === 0;
   rows(element("app-rows"), apps ?? [], (one) => [
     one.app,
-    `${one.native_width} × ${one.native_height}`,
     String(one.workers),
     String(one.waiting),
     one.expected_wait === undefined ? "not known" : one.expected_wait < 0.1 ? "none" : time(one.expected_wait),
+    `${one.native_width} × ${one.native_height}`,
   ]);
 }
 

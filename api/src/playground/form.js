@@ -19,7 +19,10 @@ const PLAIN = [
 ];
 
 /** These members are what the page decides by itself. */
-const OWN = ["preview_every", "metadata"];
+const OWN = ["preview_every", "preview_source", "metadata"];
+
+/** A recipe writes every member out. These values are what a request without them means. */
+const USUAL = { guidance_rescale: 0, clip_skip: 0, prompt_syntax: "plain", long_prompt: false };
 
 const DRAFT = "glimpse-draft";
 
@@ -52,7 +55,9 @@ export function fill(request) {
   clearFields();
   const { app, prompt, loras = [], image, mask, strength, from, ...rest } = request;
   element("prompt").value = prompt ?? "";
-  choose(element("app"), app);
+  if ([...element("app").options].some((option) => option.value === app)) {
+    element("app").value = app;
+  }
   for (const [member, id] of PLAIN) {
     const field = element(id);
     const value = rest[member] ?? field.dataset.usual ?? "";
@@ -61,9 +66,14 @@ export function fill(request) {
   }
   showShape();
   fillLoras(loras);
-  fillInput({ image, mask, strength });
+  // A recipe names an input picture by its digest alone.
+  fillInput(typeof image === "string" ? { image, mask, strength } : {});
   OWN.forEach((member) => delete rest[member]);
-  others = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null));
+  if (from !== undefined) {
+    rest.from = from;
+  }
+  others = Object.fromEntries(Object.entries(rest).filter(
+    ([member, value]) => value !== null && value !== undefined && value !== USUAL[member]));
   keepDraft();
 }
 
@@ -77,7 +87,7 @@ function choose(list, value) {
 
 /** The members that no field shows. */
 export function otherMembers() {
-  return Object.keys(others);
+  return Object.entries(others);
 }
 
 export function removeOther(member) {

@@ -1,7 +1,7 @@
 // Making a picture: from the button to the job, and from what the job tells to what is shown.
 
 import { hideActions, showPictures } from "/playground/actions.js";
-import { appNews, chosenApp, firstApps, refreshApps } from "/playground/apps.js";
+import { chosenApp, firstApps } from "/playground/apps.js";
 import { branched, forgettable, goOnByRecipe, goOnFrom, kept } from "/playground/branch.js";
 import { hideNotice, recipeOf } from "/playground/drop.js";
 import { clearFields, showFields } from "/playground/fields.js";
@@ -11,9 +11,10 @@ import { addToHistory, picturesOf } from "/playground/history.js";
 import { fillInput } from "/playground/input.js";
 import { Job, nameInAddress } from "/playground/job.js";
 import { askForKey } from "/playground/keys.js";
-import { disable, element, time } from "/playground/parts.js";
+import { disable, element } from "/playground/parts.js";
 import { bytesOf } from "/playground/pictures.js";
 import { fullBar, hideProgress, startAttempt, startClock, stepDone, stopClock } from "/playground/progress.js";
+import { waits, waitsNoMore } from "/playground/queue.js";
 import { stop } from "/playground/refusal.js";
 import { complain, tell, tellAgain, tellOffline } from "/playground/says.js";
 import { cover, showForming, showNothing, showPreview, showUnfinished, uncover } from "/playground/show.js";
@@ -24,8 +25,6 @@ let job = null;
 let about = { request: null, from: null };
 /** The last request without an answer: sent again as it is, it makes no second job. */
 let unanswered = { text: "", once: "" };
-/** How many jobs are before this one, while it waits. */
-let position = null;
 
 /** Whether a picture is being made. */
 export function busy() {
@@ -125,7 +124,7 @@ function prepare(fresh) {
 }
 
 function end(text, left) {
-  position = null;
+  waitsNoMore();
   element("generate").disabled = false;
   disable(element("cancel"), element("status"));
   disable(element("finish"), element("status"));
@@ -168,15 +167,9 @@ function hear(mine) {
       refuse(refusal);
     }
   });
-  on("queued", ({ position: now }) => {
-    tell(queued(now));
-    if (position === null && now > 0) {
-      refreshApps();
-    }
-    position = now;
-  });
+  on("queued", ({ position }) => waits(position));
   on("started", ({ attempt }) => {
-    position = null;
+    waitsNoMore();
     startAttempt();
     tell(attempt === 1 ? "A worker makes the picture." : `Another worker makes the picture (attempt ${attempt}).`);
   });
@@ -227,22 +220,6 @@ async function remembered() {
 
 const WHO = { operator: "An operator", disconnect: "The end of its connection" };
 
-appNews.addEventListener("apps", () => {
-  if (position !== null && busy()) {
-    tell(queued(position));
-  }
-});
-
-function queued(before) {
-  const app = chosenApp();
-  const place = before === 0 ? "next" : `${before} before this one`;
-  if (app?.expected_wait === undefined) {
-    return `Queued: ${place}.`;
-  }
-  const wait = (app.expected_wait * (before + 1)) / (app.waiting + 1);
-  return `Queued: ${place}. It begins in ${wait < 5 ? "a few seconds" : `about ${time(wait)}`}.`;
-}
-
 /** The server no longer knows a job: its pictures may be in the history. */
 async function gone(id, text) {
   const pictures = await picturesOf(id);
@@ -259,12 +236,16 @@ async function gone(id, text) {
   complain(`${text} It may have ended long ago, or the server was started again. Press Generate to make it again.`);
 }
 
-async function completed({ id }, { images, seed, seeds, timings, warnings = [], finished_at_step: early }) {
+async function completed({ id }, { images, seed, seeds, warnings = [], finished_at_step: early }) {
   const at = Date.now();
   try {
     const blobs = await Promise.all(images.map((image, index) => bytesOf(id, image, index)));
     const request = about.request ?? (await recipeOf(blobs[0])).request ?? null;
-    const complete = request && { ...request, ...(seeds === undefined ? { seed } : {}) };
+    const complete = request && {
+      ...request,
+      ...(seeds === undefined ? { seed } : {}),
+      ...(early === undefined ? {} : { finish_at_step: early }),
+    };
     about = { ...about, request: complete };
     const records = images.map(({ width, height }, index) => ({
       id: `${id}-${index}`, job: id, index, of: images.length, at, app: complete?.app, request: complete,
@@ -273,8 +254,7 @@ async function completed({ id }, { images, seed, seeds, timings, warnings = [], 
     leaveStrip();
     await showPictures(records);
     records.forEach(addToHistory);
-    const took = timings === undefined ? "" : ` in ${time(timings.inference + timings.decode)}`;
-    end(`Done${took}.`, early === undefined ? fullBar() : `Finished early, at step ${early + 1}`);
+    end("Done.", early === undefined ? fullBar() : `Finished early, at step ${early + 1}`);
   } catch (error) {
     end("Done, but the picture cannot be shown.", "");
     complain(`The picture cannot be read: ${stop(error.message)} Load this page again to try it again.`);

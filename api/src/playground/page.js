@@ -66,7 +66,8 @@ function goOn(step, steps) {
 /** Fills the form with the settings of a picture. A job is forgotten soon, so a branch goes on by its recipe. */
 async function again(record) {
   const recipe = record.from === null ? {} : await recipeOf(record.blob);
-  fill(recipe.request ?? record.request);
+  const { image, mask } = record.request;
+  fill(recipe.request === undefined ? record.request : { ...recipe.request, image, mask });
   goOnFrom(recipe.request === undefined ? record.from : null);
   complain("");
   if (!busy()) {

@@ -1,6 +1,6 @@
 // The large picture: a preview while it forms, a step that was chosen, or a finished picture.
 
-import { element } from "/playground/parts.js";
+import { element, write } from "/playground/parts.js";
 
 const picture = element("picture");
 const frame = element("frame");
@@ -31,6 +31,12 @@ export function uncover() {
   put(usual);
 }
 
+/** The frame has the shape of the picture, and fits the window. */
+function shape(width, height) {
+  frame.style.aspectRatio = `${width} / ${height}`;
+  frame.style.width = `min(100%, ${(80 * width) / height}vh)`;
+}
+
 function named(what, prompt) {
   return prompt ? `${what}: ${prompt}` : what;
 }
@@ -39,13 +45,14 @@ function named(what, prompt) {
 export function showNothing(width, height) {
   usual = null;
   put(null);
-  frame.style.aspectRatio = width && height ? `${width} / ${height}` : "1";
+  write(element("empty"), "The picture forms here");
+  shape(width || 1, height || 1);
   frame.classList.remove("unfinished");
 }
 
 export function showPreview({ url, width, height }, done, steps, prompt) {
   usual = { src: url, alt: named(`Preview at step ${done} of ${steps}`, prompt) };
-  frame.style.aspectRatio = `${width} / ${height}`;
+  shape(width, height);
   put(usual);
 }
 
@@ -56,13 +63,14 @@ export function showStep(url, text) {
 
 export function showPicture({ src, width, height, of, index, prompt }) {
   usual = { src, alt: named(of > 1 ? `Picture ${index + 1} of ${of}` : "Picture", prompt) };
-  frame.style.aspectRatio = `${width} / ${height}`;
+  shape(width, height);
   frame.classList.remove("unfinished");
   put(usual);
 }
 
 /** The job ended without a picture: what is left of it is not one. */
 export function showUnfinished(prompt) {
+  write(element("empty"), "No picture");
   if (usual !== null) {
     usual = { ...usual, alt: named("Unfinished", prompt) };
     frame.classList.add("unfinished");

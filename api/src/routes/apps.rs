@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use glimpse_shared::{id::App, store::Waiting};
+use glimpse_shared::{id::App, recipe::ModelRecipe, store::Waiting};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -42,6 +42,8 @@ struct ListedApp {
     /// Names of LoRAs.
     #[schema(value_type = Vec<String>)]
     loras: BTreeSet<String>,
+    /// The models that its workers have loaded; more than one while they are replaced.
+    models: Vec<ModelRecipe>,
     /// How many live workers take jobs.
     workers: usize,
     /// How many jobs wait.
@@ -72,6 +74,7 @@ fn listed(offered: Offered, waiting: Waiting) -> ListedApp {
         schedulers: offered.offer.schedulers,
         features: offered.features,
         loras: offered.loras,
+        models: offered.models,
         workers: offered.workers,
         waiting: waiting.jobs,
         expected_wait: expected_wait(&waiting, offered.workers, offered.idle),

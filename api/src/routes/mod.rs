@@ -14,6 +14,7 @@ mod metrics;
 pub(crate) mod openai;
 mod page;
 mod range;
+pub(crate) mod recipe;
 pub(crate) mod view;
 pub(crate) mod webhook;
 pub(crate) mod workers;
@@ -55,6 +56,7 @@ pub(crate) fn every(api: &Api) -> Router<Api> {
         .route("/files/{name}", get(files::file));
     let own = Router::new()
         .route("/v1/apps", get(apps::list))
+        .route("/v1/recipe", post(recipe::read))
         .route("/v1/jobs", post(jobs::submit).get(job_list::list))
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::cancel))
         .route("/v1/jobs/{id}/finish", post(finish::finish))

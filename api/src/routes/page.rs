@@ -18,10 +18,11 @@ macro_rules! embedded {
 }
 
 /// The files that the page loads.
-const FILES: [(&str, &str); 29] = embedded! {
+const FILES: [(&str, &str); 30] = embedded! {
     "style.css" "view.css" "actions.js" "apps.js" "branch.js" "brush.js" "compare.js" "drop.js" "events.js"
-    "fields.js" "fleet.js" "form.js" "gallery.js" "history.js" "input.js" "job.js" "key.js" "keys.js" "loras.js" "making.js"
-    "page.js" "parts.js" "pictures.js" "progress.js" "refusal.js" "says.js" "show.js" "snippets.js" "strip.js"
+    "fields.js" "fleet.js" "form.js" "gallery.js" "history.js" "input.js" "job.js" "key.js" "keys.js"
+    "loras.js" "making.js" "page.js" "parts.js" "pictures.js" "progress.js" "queue.js" "refusal.js" "says.js"
+    "show.js" "snippets.js" "strip.js"
 };
 
 /// The page may load only the files that this server embeds, and pictures: those in events, and those that it keeps,

@@ -27,7 +27,7 @@ async fn an_app_says_what_it_offers_and_how_long_it_takes() {
             "aesthetic_score", "controlnet_modes", "controlnets", "embeddings", "finish_at_step", "from", "hires", "image", "long_prompt", "lora_scales", "loras",
             "mask", "padding_mask_crop", "prompt_syntax", "refiner", "scheduler_config", "seeds"
         ],
-        "loras": ["charcoal", "ink"], "workers": 2,
+        "loras": ["charcoal", "ink"], "models": [], "workers": 2,
         "waiting": 0,
     });
     let answer = stack.get("/v1/apps").await;

@@ -41,6 +41,7 @@ mod policy;
 mod positions;
 mod program;
 mod realtime;
+mod recipe;
 mod replicas;
 mod shutdown;
 mod store_away;

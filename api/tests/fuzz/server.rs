@@ -85,6 +85,7 @@ impl Server {
                 state: WorkerState::Idle,
                 progress: None,
                 results: None,
+                model: None,
             };
             store.heartbeat(&worker).await.unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

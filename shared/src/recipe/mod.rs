@@ -3,14 +3,27 @@
 //! A recipe has no secrets: no keys, no tenant, no webhook, no queries of URLs, and no input pictures. It names an input
 //! picture by its digest, so that it says which one is needed.
 
+mod again;
+mod exif;
+mod metadata;
+mod parameters;
+mod picture;
+mod read_parameters;
+mod sampler_names;
+mod xmp;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::{
     id::App,
-    request::{ImageSpec, InputPictures},
+    request::{ImageSpec, InputPictures, complete_sampler},
 };
+
+pub use again::NeededPicture;
+pub use metadata::Metadata;
+pub use picture::{FoundRecipe, NoRecipe};
 
 /// The version of the form that this program writes.
 pub const VERSION: u32 = 1;
@@ -56,10 +69,12 @@ pub struct Recipe {
 
 /// The model of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = UsedModel)]
 pub struct ModelRecipe {
     /// The name of its file or folder, or on the Hugging Face Hub.
     pub name: String,
-    /// SHA-256 (hex) of its file, or of the files of its UNet; absent while it is not known.
+    /// SHA-256 (hex) of its file, or of the files of its UNet; absent while it is not known. Other programs write its
+    /// first digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub sha256: Option<String>,
@@ -67,6 +82,7 @@ pub struct ModelRecipe {
 
 /// A LoRA of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = UsedLora)]
 pub struct LoraRecipe {
     /// As in the request.
     pub path: String,
@@ -76,6 +92,17 @@ pub struct LoraRecipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub autov3: Option<String>,
+}
+
+impl ModelRecipe {
+    /// Whether another model may be this one: its digest begins with the digits that both have, or without digests it has
+    /// the same name.
+    pub fn fits(&self, other: &Self) -> bool {
+        match (&self.sha256, &other.sha256) {
+            (Some(one), Some(two)) => one.starts_with(&two[..]) || two.starts_with(&one[..]),
+            _ => self.name == other.name,
+        }
+    }
 }
 
 impl Recipe {
@@ -93,5 +120,21 @@ impl Recipe {
             glimpse: Some(env!("CARGO_PKG_VERSION").to_owned()),
             more: Map::new(),
         }
+    }
+
+    /// The recipe of the picture of one seed alone, of a request with a seed for each picture: it is the same picture.
+    #[must_use]
+    pub fn of_seed(mut self, seed: u64) -> Self {
+        self.request.remove("seeds");
+        self.request.extend([("seed".to_owned(), seed.into()), ("num_images".to_owned(), 1.into())]);
+        self.index = None;
+        self
+    }
+
+    /// Writes the settings of the sampler that the request left to the model; `own` is the model's configuration.
+    #[must_use]
+    pub fn with_sampler(mut self, own: &Map<String, Value>) -> Self {
+        complete_sampler(&mut self.request, own);
+        self
     }
 }

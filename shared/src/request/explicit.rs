@@ -170,3 +170,78 @@ fn without_null(entry: Value) -> Value {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, io::Cursor};
+
+    use image::{DynamicImage, ImageFormat};
+
+    use super::super::{Defaults, LoraSource, Offer, PreviewSource, Unknown};
+    use super::*;
+
+    fn check(body: Value) -> ImageSpec {
+        let offer = Offer {
+            native_width: 64,
+            native_height: 64,
+            max_pixels: 1 << 20,
+            schedulers: ["EulerDiscreteScheduler", "DPMSolverMultistepScheduler"].map(str::to_owned).into(),
+            lora_sources: BTreeSet::from(LoraSource::ALL),
+            controlnet_hub: true,
+        };
+        let defaults = Defaults { unknown: Unknown::Refused, preview_source: PreviewSource::Denoised };
+        let Value::Object(body) = body else { panic!("an object") };
+        ImageSpec::check(body.clone(), &offer, defaults)
+            .unwrap_or_else(|errors| panic!("{body:?}: {errors:?}"))
+    }
+
+    fn png() -> String {
+        let mut file = Cursor::new(Vec::new());
+        DynamicImage::new_rgb8(64, 64).write_to(&mut file, ImageFormat::Png).unwrap();
+        InputImage::new(file.into_inner().into()).unwrap().to_data_uri()
+    }
+
+    fn bodies() -> Vec<Value> {
+        vec![
+            json!({ "prompt": "a" }),
+            json!({ "prompt": "a", "seeds": [1, 2], "clip_skip": 2, "output_format": "webp", "guidance_rescale": 0.7 }),
+            json!({
+                "prompt": "a <lora:ink:0.5> (b:1.2)", "prompt_syntax": "a1111", "num_images": 3, "long_prompt": true,
+                "loras": [
+                    { "path": "oil", "scale": 0.1, "text_scale": 0.0 },
+                    { "path": "https://example.com/x.safetensors?token=swordfish" }
+                ],
+                "embeddings": [{ "path": "hf://me/style", "token": "<s>" }],
+            }),
+            json!({
+                "prompt": "a", "image": png(), "mask": png(), "padding_mask_crop": 8, "width": 128, "height": 64,
+                "controlnets": [{ "path": "canny", "image": png(), "preprocess": "canny", "low_threshold": 7, "end": 0.5 }],
+            }),
+            json!({ "prompt": "a", "hires": { "scale": 2.0 }, "scheduler": "DPM++ 2M Karras", "eta": 0.5 }),
+            json!({ "prompt": "a", "sigmas": (0..80).rev().collect::<Vec<_>>() }),
+            json!({ "prompt": "a", "preset": "lcm", "scheduler": "Euler", "denoising_end": 0.8, "aesthetic_score": 6.0 }),
+        ]
+    }
+
+    #[test]
+    fn a_written_request_is_the_same_request() {
+        for body in bodies() {
+            let spec = check(body.clone());
+            let again = check(Value::Object(spec.to_request(InputPictures::Whole)));
+            let stored = |spec: &ImageSpec| serde_json::to_value(spec).unwrap();
+            assert_eq!(stored(&again), stored(&spec), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_leaves_the_fleet_has_no_pictures_and_no_secrets() {
+        for body in bodies() {
+            let spec = check(body);
+            let text = Value::Object(spec.to_request(InputPictures::Digests)).to_string();
+            assert!(!text.contains("swordfish") && !text.contains("base64"), "{text}");
+            if let Some(image) = spec.image() {
+                assert!(text.contains(&image.sha256()), "{text}");
+            }
+        }
+    }
+}

@@ -262,13 +262,13 @@ fn limits() -> Limits {
     limits
 }
 
-fn decoder(bytes: Bytes, format: InputFormat) -> Result<impl ImageDecoder, InputImageError> {
+pub(super) fn decoder(bytes: Bytes, format: InputFormat) -> Result<impl ImageDecoder, InputImageError> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format.to_image());
     reader.limits(limits());
     reader.into_decoder().map_err(|error| of_decoder(&error, format))
 }
 
-fn of_decoder(error: &ImageError, format: InputFormat) -> InputImageError {
+pub(super) fn of_decoder(error: &ImageError, format: InputFormat) -> InputImageError {
     match error {
         ImageError::Unsupported(_) => InputImageError::Unsupported(format),
         ImageError::Limits(_) => InputImageError::TooLarge,

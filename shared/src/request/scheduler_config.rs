@@ -77,8 +77,10 @@ pub const SCHEDULER_KEYS: [(&str, KeyRule); 37] = {
     ]
 };
 
+/// The keys that list noise levels or timesteps.
+pub(super) const LISTS: [&str; 2] = ["sigmas", "timesteps"];
 /// The keys of which a sampler takes at most one.
-const SHAPES: [&str; 3] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"];
+pub(super) const SHAPES: [&str; 3] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"];
 
 impl Fields {
     /// Reads `scheduler_config`: the valid keys. Unknown keys are errors on every wire, because a misspelt one would
@@ -124,7 +126,7 @@ impl Fields {
         if let (Some(sigmas), Some(_)) = (config.get("sigmas"), config.get("timesteps")) {
             wrong("sigmas", "timesteps", sigmas);
         }
-        let list = ["sigmas", "timesteps"].into_iter().find_map(|key| Some((key, config.get(key)?)));
+        let list = LISTS.into_iter().find_map(|key| Some((key, config.get(key)?)));
         if let (Some((key, list)), Some(shape)) = (list, shape) {
             wrong(key, shape, list);
         }

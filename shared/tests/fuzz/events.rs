@@ -6,6 +6,7 @@ use glimpse_shared::{
     id::{App, JobId, Seq, WorkerId},
     job::{Class, Job, Progress, WorkerRecord, WorkerState},
     needs::Needs,
+    recipe::ModelRecipe,
     request::{Defaults, ImageSpec, Offer, PreviewSource, Unknown},
     webhook::{Webhook, WebhookForm},
 };
@@ -154,6 +155,7 @@ fn worker() -> WorkerRecord {
         state: WorkerState::Busy,
         progress: Some(Progress { step: 3, steps: 20 }),
         results: Some("s3://pictures/fleet".to_owned()),
+        model: Some(ModelRecipe { name: "sdxl".to_owned(), sha256: Some("0".repeat(64)) }),
     }
 }
 

@@ -6,6 +6,7 @@
 mod events;
 mod names;
 mod pictures;
+mod recipes;
 
 /// Measures the memory of each case.
 #[global_allocator]

@@ -16,7 +16,7 @@ use glimpse_test_support::{
     shipped::{create_shipped_user, shipped_server, shipped_user},
 };
 
-use crate::helpers::{eventually, number, store};
+use crate::helpers::{eventually, store};
 
 const ALL: [Process; 3] = [Process::Api, Process::Worker, Process::Both];
 

@@ -312,6 +312,7 @@ impl Pair {
                     state: if *busy { WorkerState::Busy } else { WorkerState::Idle },
                     progress: busy.then_some(Progress { step: 3, steps: 20 }),
                     results: None,
+                    model: None,
                 };
                 self.memory.heartbeat(&record).await.unwrap();
                 self.redis.heartbeat(&record).await.unwrap();

@@ -76,6 +76,7 @@ async fn a_heartbeat_does_not_read_all_workers() {
         state: WorkerState::Idle,
         progress: None,
         results: None,
+        model: None,
     };
     // A silent worker of the previous release.
     let old = serde_json::to_string(&record(1000)).unwrap();

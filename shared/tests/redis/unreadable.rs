@@ -84,6 +84,7 @@ async fn an_unreadable_record_does_not_hide_the_workers() {
         state: WorkerState::Idle,
         progress: None,
         results: None,
+        model: None,
     };
     store.heartbeat(&record).await.unwrap();
     let future = format!("{}0 {{}}", u64::MAX);

@@ -194,6 +194,7 @@ pub async fn workers_are_known_for_a_minute(fixture: &Fixture) {
         state: WorkerState::Idle,
         progress: None,
         results: None,
+        model: None,
     };
     fixture.store.heartbeat(&record).await.unwrap();
     fixture.pass(40);

@@ -75,7 +75,7 @@ fn picture(bench: &Bench, previews: bool) -> Result<Made, MeasureError> {
         .map_err(|_| MeasureError::Failed("the thread that encodes previews panicked".into()))?;
     encoded?;
     for picture in &pixels {
-        reporter::encode_final(picture, OutputFormat::Jpeg)?;
+        reporter::encode_final(picture, OutputFormat::Jpeg, None)?;
     }
     Ok(Made { milliseconds: begun.elapsed().as_secs_f64() * 1e3, pixels })
 }

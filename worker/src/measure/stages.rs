@@ -37,7 +37,7 @@ pub(super) fn pixels(bench: &Bench) -> Result<Value, MeasureError> {
     let picture = Rgb::from_tensor(&decoded)?.and_then(|pictures| pictures.into_iter().next());
     let picture = picture.ok_or_else(|| MeasureError::Failed("the preview is not finite".into()))?;
     let preview = bench.time(20, || reporter::encode_preview(&picture))?;
-    let last = bench.time(20, || reporter::encode_final(&picture, OutputFormat::Jpeg))?;
+    let last = bench.time(20, || reporter::encode_final(&picture, OutputFormat::Jpeg, None))?;
     Ok(bench.report(json!({ "quantise_ms": quantise, "preview_jpeg_ms": preview, "final_jpeg_ms": last })))
 }
 

@@ -1,7 +1,10 @@
 //! The interface between the service and a pipeline.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Instant;
+
+use serde_json::{Map, Value};
 
 use super::error::PipelineError;
 use super::inputs::Inputs;
@@ -65,6 +68,17 @@ pub struct Description {
     pub refines: bool,
     /// The device, for messages.
     pub device: String,
+    /// What a picture's recipe says of the model.
+    pub identity: Identity,
+}
+
+/// What a picture's recipe says of a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The files with the UNet's weights; none if they are random.
+    pub files: Vec<PathBuf>,
+    /// The configuration of the model's own sampler, as `scheduler_config.json` has it.
+    pub scheduler: Map<String, Value>,
 }
 
 impl Description {

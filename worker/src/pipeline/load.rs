@@ -104,6 +104,7 @@ impl SdxlPipeline {
             memory,
             scores,
             refiner,
+            files: source.unet_files(),
             options,
         })
     }

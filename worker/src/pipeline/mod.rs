@@ -64,7 +64,7 @@ pub use device::{DeviceName, describe as describe_device, parse_device};
 pub use embedding_choice::EmbeddingChoice;
 pub use error::PipelineError;
 pub use inputs::{EarlierInputs, HeightWidth, Hires, InputLatents, Inputs, LoraChoice, SchedulerChoice};
-pub use interface::{Description, Pipeline, PreviewKind, RequiredInput, StepProgress};
+pub use interface::{Description, Identity, Pipeline, PreviewKind, RequiredInput, StepProgress};
 pub use interrupt::Interrupt;
 pub use options::LoadOptions;
 pub use picture::Rgb;

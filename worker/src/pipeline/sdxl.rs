@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::{DType, Tensor};
@@ -15,7 +15,7 @@ use super::denoising::{Guidance, SdxlDenoising, SeededNoise};
 use super::device;
 use super::error::PipelineError;
 use super::inputs::Inputs;
-use super::interface::{Description, Pipeline, PreviewKind, RequiredInput, StepProgress};
+use super::interface::{Description, Identity, Pipeline, PreviewKind, RequiredInput, StepProgress};
 use super::interrupt::Interrupt;
 use super::memory::{JobSize, Memory};
 use super::native;
@@ -48,6 +48,8 @@ pub struct SdxlPipeline {
     pub(super) scores: bool,
     /// A second model for the last steps.
     pub(super) refiner: Option<Refiner>,
+    /// The files with the UNet's weights.
+    pub(super) files: Vec<PathBuf>,
     pub(super) options: LoadOptions,
 }
 
@@ -334,6 +336,7 @@ impl Pipeline for SdxlPipeline {
             required: self.required_input(),
             refines: self.refiner.is_some(),
             device: device::describe(&self.options.device),
+            identity: Identity { files: self.files.clone(), scheduler: self.scheduler.members().clone() },
         }
     }
 }

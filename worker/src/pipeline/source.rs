@@ -168,6 +168,15 @@ impl<'a> Source<'a> {
         Ok(files.logged_as("the UNet"))
     }
 
+    /// The files with the weights of the UNet, whose load has found them; none if they are random.
+    pub(super) fn unet_files(&self) -> Vec<PathBuf> {
+        match &self.weights {
+            WeightSource::File(shards) => shards.files(),
+            WeightSource::Folder(folder) => Shards::find(&folder.join("unet"), STEM, self.options.precision)
+                .map_or_else(|_| Vec::new(), |shards| shards.files()),
+        }
+    }
+
     /// The autoencoder's configuration. A folder of `--vae` has its own.
     pub(super) fn vae_config(&self) -> Result<VaeConfig, LoadError> {
         let files = match &self.options.vae {

@@ -59,6 +59,11 @@ impl SchedulerConfig {
         Self::of(self.settings.with(&changes))
     }
 
+    /// The settings, with the class as `_class_name`.
+    pub fn members(&self) -> &Map<String, Value> {
+        self.settings.members()
+    }
+
     /// The classes that fit this model's parameterisation, by diffusers' name.
     pub fn offered(&self) -> impl Iterator<Item = &'static str> {
         let family = self.class.family;

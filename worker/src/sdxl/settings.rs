@@ -57,6 +57,11 @@ impl Settings {
         &self.path
     }
 
+    /// All values.
+    pub fn members(&self) -> &Map<String, Value> {
+        &self.values
+    }
+
     /// A copy with `changes` instead of the values of the same keys.
     pub fn with(&self, changes: &Map<String, Value>) -> Self {
         let mut values = self.values.clone();

@@ -214,6 +214,7 @@ fn offers() -> Description {
         required: glimpse_worker::pipeline::RequiredInput::Nothing,
         refines: false,
         device: "script".to_owned(),
+        identity: Default::default(),
     }
 }
 
@@ -369,6 +370,7 @@ pub fn plain_worker(store: &SharedStore, engine: Engine, name: &str) -> Worker {
         loras: Loras::default(),
         controlnets: None,
         results: None,
+        recipes: None,
         hook: None,
         checkpoint_every: Duration::ZERO,
         drain_grace: SOON,

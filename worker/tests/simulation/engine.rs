@@ -29,6 +29,7 @@ pub fn offers(number: u64) -> Description {
         required: glimpse_worker::pipeline::RequiredInput::Nothing,
         refines: false,
         device: "simulated".to_owned(),
+        identity: Default::default(),
     }
 }
 

@@ -67,6 +67,7 @@ impl Running {
             loras: glimpse_worker::loras::Loras::default(),
             controlnets: None,
             results: None,
+            recipes: None,
             hook: None,
             checkpoint_every: chance.pick(&[0, 300, 300, 1500, 5000].map(Duration::from_millis)),
             drain_grace: chance.pick(&[Duration::ZERO, Duration::from_secs(3), Duration::from_secs(30)]),

@@ -39,7 +39,7 @@ const TEXTS: [&str; 15] = [
 ];
 
 /// The fields whose value is a switch: clients write it as `True` and `1` too.
-const SWITCHES: [&str; 2] = ["stream", "long_prompt"];
+const SWITCHES: [&str; 3] = ["stream", "long_prompt", "metadata"];
 
 /// The other fields that are read. Malformed names of fields that are not read are ignored with them.
 const OTHERS: [&str; 27] = [

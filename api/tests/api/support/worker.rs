@@ -43,6 +43,7 @@ pub(crate) fn record(name: &str, app: &App) -> WorkerRecord {
         state: WorkerState::Idle,
         progress: None,
         results: None,
+        model: None,
     }
 }
 

@@ -247,7 +247,7 @@ impl Store for RedisStore {
     }
 
     async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
-        self.backend.job(id).await
+        Ok(self.backend.job_and_json(id).await?.map(|(job, _)| job))
     }
 
     async fn status_with(&self, id: JobId, shown: Shown) -> StoreResult<Option<(JobState, Option<Frame>)>> {

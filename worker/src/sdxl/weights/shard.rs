@@ -92,6 +92,11 @@ impl Shards {
         &self.path
     }
 
+    /// All files, in the order of their names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.shards.iter().map(|shard| shard.path().to_owned()).collect()
+    }
+
     /// The names that start with `prefix`, in order.
     pub fn names<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
         let from = self.index.range(prefix.to_owned()..);
