@@ -182,7 +182,10 @@ fn refused(
     lines: &Lines<'_>,
 ) -> String {
     let whole = error.to_string();
-    let why = whole.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    // What follows an empty line is about the usage.
+    let said: Vec<_> = whole.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let said = said.join(" ");
+    let why = said.trim_start_matches("error: ");
     // `--max-pixels <N>`
     let arg = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
     let flag = arg.trim_start_matches("--").split([' ', '=']).next().unwrap_or_default();
