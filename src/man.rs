@@ -19,7 +19,8 @@ pub struct Args {
 }
 
 /// Prints a page, or writes all of them.
-pub fn run(args: Args, mut program: Command) -> ExitCode {
+pub fn run(args: Args, program: Command) -> ExitCode {
+    let mut program = program.disable_help_subcommand(true);
     if let Some(dir) = args.dir {
         return match std::fs::create_dir_all(&dir).and_then(|()| clap_mangen::generate_to(program, &dir)) {
             Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! `glimpse generate`: generates pictures from the command line.
 
 mod asked;
+mod event;
 mod failure;
 mod follow;
 mod from;
@@ -8,6 +9,7 @@ mod input;
 mod local;
 mod made;
 mod output;
+mod prompts;
 mod remote;
 mod say;
 mod view;
@@ -37,6 +39,9 @@ pub use say::say;
 pub use view::{Shown, View};
 use work::{At, Outputs, Place, Task};
 
+/// How many jobs of --prompts a server has at a time, if the flag does not say.
+const PARALLEL: u8 = 4;
+
 /// Flags of `glimpse generate`.
 #[derive(Debug, Parser)]
 #[command(after_help = EXIT_CODES)]
@@ -49,9 +54,9 @@ pub struct Args {
     /// number of the prompt stands in the names of its pictures: `fox-1.png`, or `fox-1-1.png` of several.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     prompts: Option<PathBuf>,
-    /// How many jobs of --prompts a server has at a time, 1 to 64. In this process it is always one.
-    #[arg(long, value_name = "N", default_value_t = 4, requires = "prompts", value_parser = clap::value_parser!(u8).range(1..=64))]
-    parallel: u8,
+    /// How many jobs of --prompts a server has at a time, 1 to 64. In this process it is always one. [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    parallel: Option<u8>,
     /// A picture to make again, by the recipe that it carries (PNG, JPEG or WebP). Other flags say what shall be
     /// different.
     #[arg(long, value_name = "PICTURE")]
@@ -258,6 +263,11 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<Option<Failure>, Fa
         preview_dir: args.preview_dir,
     };
     args.shown.check(&outputs.file)?;
+    if args.parallel.is_some() && args.prompts.is_none() {
+        return Err(Failure::BadInput(
+            "--parallel: it goes with --prompts, and there is one prompt".to_owned(),
+        ));
+    }
     let only = args.prompts.is_none().then(|| outputs.of(None)).transpose()?;
     // Standard input and named pipes may never end.
     let read = tokio::task::spawn_blocking(move || -> Result<_, Failure> {
@@ -269,8 +279,8 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<Option<Failure>, Fa
             file => picture("mask", file)?,
         };
         let prompts = match (args.prompts, args.prompt) {
-            (Some(file), _) => input::prompts(&file)?.into_iter().map(Some).collect(),
-            (None, Some(prompt)) => vec![Some(input::prompt(prompt)?)],
+            (Some(file), _) => prompts::of_file(&file)?.into_iter().map(Some).collect(),
+            (None, Some(prompt)) => vec![Some(prompts::given(prompt)?)],
             // That of the picture.
             (None, None) => vec![None],
         };
@@ -330,7 +340,8 @@ async fn generate(args: Args, shutdown: &Shutdown) -> Result<Option<Failure>, Fa
             tasks.collect::<Result<_, Failure>>()?
         }
     };
-    let at_a_time = if args.server.is_some() { tasks.len().min(args.parallel.into()) } else { 1 };
+    let at_a_time =
+        if args.server.is_some() { tasks.len().min(args.parallel.unwrap_or(PARALLEL).into()) } else { 1 };
     let view = View::new(args.shown, at_a_time);
     let place = async {
         Ok::<_, Failure>(match &args.server {

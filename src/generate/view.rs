@@ -1,7 +1,7 @@
 //! What a person or a script sees of jobs: a bar and pictures on a terminal, otherwise lines; with `--json` events.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     path::Path,
     sync::{
         Mutex, OnceLock, PoisonError,
@@ -10,9 +10,10 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
+    event::Event,
     failure::Failure,
     made::Made,
     output::{PreviewDir, STANDARD_OUTPUT},
@@ -171,7 +172,10 @@ impl JobView<'_> {
     /// So many jobs are served first.
     pub fn queued(&self, position: u64) {
         if let Some(bar) = &self.bar {
-            bar.set_message(format!(", {position} jobs ahead"));
+            bar.set_message(match position {
+                0 => String::new(),
+                _ => format!(", {position} ahead"),
+            });
         }
         self.event("queued", json!({ "position": position }));
     }
@@ -278,20 +282,7 @@ impl JobView<'_> {
         if !matches!(self.view.way, Way::Json) {
             return;
         }
-        let mut event = Map::new();
-        event.insert("type".to_owned(), json!(kind));
-        if let Some(number) = self.number {
-            event.insert("number".to_owned(), json!(number));
-        }
-        if let Some(id) = self.id.get() {
-            event.insert("job".to_owned(), json!(id));
-        }
-        if let Value::Object(members) = members {
-            event.extend(members);
-        }
-        let mut out = std::io::stdout().lock();
-        // It is no error if nobody reads it.
-        let _ = writeln!(out, "{}", Value::Object(event)).and_then(|()| out.flush());
+        Event { kind, number: self.number, job: self.id.get().map(String::as_str), members }.print();
     }
 }
 

@@ -18,6 +18,15 @@ async fn type_keys(page: &Page, keys: impl Into<TypingData>) {
     page.browser.driver.action_chain().send_keys(keys).perform().await.unwrap();
 }
 
+/// Puts the focus before the first element of the page.
+async fn begin_at_the_top(page: &Page) {
+    let script = "
+        document.body.tabIndex = -1;
+        document.body.focus();
+        document.body.removeAttribute('tabindex');";
+    page.browser.script(script, Vec::new()).await;
+}
+
 /// Presses Tab until the element with this name has the focus.
 async fn tab_to(page: &Page, name: &str) {
     let mut passed = Vec::new();
@@ -34,9 +43,7 @@ async fn a_picture_is_made_without_a_mouse() {
     let address = stage.address();
     visit(Look::Desk, &address, async |page| {
         page.until("Generate to be enabled", async || page.is_enabled("Generate").await).await;
-        page.browser
-            .script("document.activeElement?.blur(); window.getSelection().removeAllRanges();", Vec::new())
-            .await;
+        begin_at_the_top(page).await;
         tab_to(page, "Prompt").await;
         type_keys(page, "a red heart").await;
         tab_to(page, "Steps").await;
@@ -66,10 +73,9 @@ async fn tab_goes_through_the_whole_page_and_shows_where_it_is() {
         page.generate("a red heart").await;
         stage.claim().await.complete().await;
         page.finished().await;
-        page.browser.script("document.activeElement.blur()", Vec::new()).await;
+        begin_at_the_top(page).await;
         let mut order = Vec::new();
-        let mut rounds = 0;
-        while rounds == 0 {
+        loop {
             type_keys(page, Key::Tab).await;
             let script = "
                 const one = document.activeElement;
@@ -80,11 +86,10 @@ async fn tab_goes_through_the_whole_page_and_shows_where_it_is() {
             let at = page.browser.script(script, Vec::new()).await;
             let name = focused(page).await;
             if at.is_null() || order.contains(&(name.clone(), at.to_string())) {
-                rounds += 1;
-            } else {
-                assert_eq!(at["seen"], true, "the focus on {name:?} cannot be seen: {at}");
-                order.push((name, at.to_string()));
+                break;
             }
+            assert_eq!(at["seen"], true, "the focus on {name:?} cannot be seen: {at}");
+            order.push((name, at.to_string()));
             assert!(order.len() < 200, "Tab does not come to an end: {order:?}");
         }
         let place = |name: &str| {

@@ -12,6 +12,8 @@
 #[cfg(test)]
 mod axe;
 #[cfg(test)]
+mod branching;
+#[cfg(test)]
 mod browser;
 #[cfg(test)]
 mod driver;

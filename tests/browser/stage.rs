@@ -133,7 +133,8 @@ async fn start_api(redis: &RedisServer, listen: &str, flags: &[&str]) -> (Proces
 
 /// A worker of the demo's app.
 fn record() -> WorkerRecord {
-    let features = ["image", "mask", "loras", "prompt_syntax", "long_prompt", "hires", "seeds", "finish"];
+    let features =
+        ["image", "mask", "loras", "prompt_syntax", "long_prompt", "hires", "seeds", "finish_at_step"];
     WorkerRecord {
         id: WorkerId::new("stage"),
         app: "glimpse/demo".parse().unwrap(),
