@@ -97,7 +97,7 @@ async fn todays_programs_go_on_with_what_the_release_before_left() {
     }
     // The same request, without a loss of its worker.
     let body = json!({ "app": "glimpse/demo", "prompt": "a mountain at night", "seed": 7, "width": 128, "height": 128,
-        "num_inference_steps": 50, "num_images": 4, "preview_every": 0 });
+        "num_inference_steps": 50, "preview_every": 0 });
     let (status, again) = open.post("/v1/jobs", &body, "").await;
     assert_eq!(status, 202, "{again}");
     let again = open.end(again["id"].as_str().unwrap()).await;

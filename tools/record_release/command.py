@@ -89,7 +89,7 @@ def ended_jobs(fleet, monitor, api, team):
 def unfinished_jobs(fleet, redis, api, team):
     """Jobs that wait or run, by what each is an example of."""
     has_checkpoint = lambda job: bool(redis.text("KEYS", f"*:ckpt:{job}"))  # noqa: E731
-    long = {"num_inference_steps": 50, "preview_every": 1, "width": 128, "height": 128, "num_images": 4}
+    long = {"num_inference_steps": 50, "preview_every": 1, "width": 128, "height": 128}
 
     scripted = fleet.worker(SCRIPTED, "0.05")
     jobs = {"given_back": api.submit(SCRIPTED, "pace=100", num_inference_steps=8)}
