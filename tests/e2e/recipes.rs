@@ -69,7 +69,10 @@ async fn a_picture_is_made_again_from_itself() {
     let bare = file("bare.png");
     made(&["x", "-o", &bare, "--no-metadata", "--steps", "1", "--width", "64", "--height", "64"]);
     refused(&["--from", &bare, "-o", &file("none.png")], &["--from", "carries no recipe"]);
-    refused(&["--from", "Cargo.toml", "-o", &file("none.png")], &["--from Cargo.toml", "unknown format"]);
+    refused(
+        &["--from", "Cargo.toml", "-o", &file("none.png")],
+        &["--from Cargo.toml", "input should be a PNG"],
+    );
     let bytes = std::fs::read(&bare).unwrap();
     assert!(!String::from_utf8_lossy(&bytes).contains("parameters"));
     let [local, remote] = ["alone", "remote"].map(|name| file(&format!("{name}.png")));
