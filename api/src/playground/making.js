@@ -254,7 +254,7 @@ async function completed({ id }, { images, seed, seeds, warnings = [], finished_
     leaveStrip();
     await showPictures(records);
     records.forEach(addToHistory);
-    end("Done.", early === undefined ? fullBar() : `Finished early, at step ${early + 1}`);
+    end(early === undefined ? "Done." : "Done, finished early.", fullBar(early === undefined ? undefined : early + 1));
   } catch (error) {
     end("Done, but the picture cannot be shown.", "");
     complain(`The picture cannot be read: ${stop(error.message)} Load this page again to try it again.`);

@@ -42,10 +42,10 @@ export function stopClock(text) {
   write(element("step"), text);
 }
 
-/** All steps are made, or as many as were wanted. Returns how many, in words. */
-export function fullBar() {
-  const text = steps === 0 ? "" : `Step ${steps} of ${steps}`;
-  setProgress(steps || 1, steps || 1, text || "Done");
+/** The picture is made, after all steps or after `done` of them. Returns how many, in words. */
+export function fullBar(done = steps) {
+  const text = steps === 0 ? "" : `Step ${done} of ${steps}`;
+  setProgress(steps === 0 ? 1 : done, steps || 1, text || "Done");
   return text;
 }
 

@@ -42,7 +42,7 @@ export function curl(request, seed, keyed) {
   return `job=$(${send.trimEnd()}${long ? "\n" : ""})
 job=$(printf '%s' "$job" | sed -E 's/.*"id":"([^"]+)".*/\\1/')
 ${get("events")} > /dev/null
-${get("image")} -o glimpse.jpg
+${get("image")} -o glimpse.${{ png: "png", webp: "webp" }[body.output_format] ?? "jpg"}
 `;
 }
 
