@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     browser::Look,
-    page::{Page, visit, visit_expecting},
+    page::{Page, visit},
     process::demo,
 };
 
@@ -65,15 +65,15 @@ async fn a_step_that_was_chosen_can_be_left_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_finished_early() {
     let (_serve, address) = demo(&[]).await;
-    // It may have ended by itself before.
-    visit_expecting(&["409"], Look::Desk, &address, async |page| {
+    visit(Look::Desk, &address, async |page| {
         page.fill("Steps", "50").await;
         page.fill("Width", "256").await;
         page.fill("Height", "256").await;
         page.generate("a red heart on a white background").await;
         page.shows("the preview", |shown| shown.has("Preview")).await;
         page.press("Finish now").await;
-        page.finished().await;
+        let shown = page.finished().await;
+        assert!(shown.text.contains("Finished early"), "{}", shown.text);
         page.is_accessible("finished-early").await;
     })
     .await;
