@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Recipe;
+use super::form::Recipe;
 
 /// An input picture that a recipe names by its digest.
 #[derive(Debug, Clone, PartialEq, Eq)]

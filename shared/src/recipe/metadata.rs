@@ -1,6 +1,10 @@
 //! What a picture's file carries of its recipe.
 
-use super::{MAX_RECIPE_BYTES, Recipe, exif, parameters, xmp};
+use super::{
+    exif,
+    form::{MAX_RECIPE_BYTES, Recipe},
+    parameters, xmp,
+};
 
 /// The most bytes of a block of metadata: a segment of a JPEG cannot have more.
 const MAX_BLOCK_BYTES: usize = 65_000;

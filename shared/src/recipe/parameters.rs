@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Recipe, sampler_names};
+use super::{form::Recipe, sampler_names};
 
 /// How many digits of a model's digest that text has.
 const MODEL_DIGITS: usize = 10;

@@ -4,7 +4,11 @@ use std::io::Cursor;
 
 use bytes::Bytes;
 
-use super::{MAX_RECIPE_BYTES, Recipe, VERSION, exif, read_parameters, xmp};
+use super::{
+    exif,
+    form::{MAX_RECIPE_BYTES, Recipe, VERSION},
+    read_parameters, xmp,
+};
 use crate::request::{InputFormat, InputImage, InputImageError};
 
 /// The PNG chunk with the text that other programs write.

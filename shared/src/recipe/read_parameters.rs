@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ModelRecipe, Recipe, VERSION, sampler_names};
+use super::{
+    form::{ModelRecipe, Recipe, VERSION},
+    sampler_names,
+};
 
 /// The fewest values in the last line of such a text.
 const FEWEST_VALUES: usize = 3;

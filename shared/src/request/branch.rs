@@ -1,11 +1,12 @@
 //! Jobs that go on from what another job had after one of its steps.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
-    explicit::InputPictures, field_error::FieldError, pictures::Original, scheduler_config::listed_steps,
-    spec::ImageSpec,
+    field_error::FieldError,
+    pictures::Original,
+    scheduler_config::listed_steps,
+    spec::{Branch, ImageSpec},
 };
 
 /// How many requests at most made the steps of a job before its own.
@@ -27,37 +28,6 @@ const TWO_CALLS: [&str; 4] = [
 
 /// The members of a request that are about its pictures. A branch has those of its job.
 pub(super) const OF_PICTURES: [&str; 5] = ["image", "mask", "strength", "padding_mask_crop", "controlnets"];
-
-/// Where a job goes on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Branch {
-    pub(super) request: Box<ImageSpec>,
-    pub(super) step: u32,
-}
-
-impl Branch {
-    /// The request that makes the steps before, without its pictures: they are those of the job.
-    pub fn request(&self) -> &ImageSpec {
-        &self.request
-    }
-
-    /// The last of these steps, counted from 0.
-    pub fn step(&self) -> u32 {
-        self.step
-    }
-
-    /// The member `from` of the job's request, whose pictures are `own`.
-    pub(super) fn member(&self, own: &Map<String, Value>) -> Value {
-        let mut request = self.request.to_request(InputPictures::Digests);
-        request.extend(
-            OF_PICTURES.into_iter().filter_map(|name| Some((name.to_owned(), own.get(name)?.clone()))),
-        );
-        if let Some(branch) = &self.request.from {
-            request.insert("from".to_owned(), branch.member(own));
-        }
-        json!({ "recipe": { "version": RECIPE_VERSION, "request": request }, "step": self.step })
-    }
-}
 
 impl ImageSpec {
     /// Where the job goes on from another one.

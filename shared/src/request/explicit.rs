@@ -8,8 +8,14 @@ use sha2::{Digest, Sha256};
 use crate::prompt::{Prompt, PromptSyntax, Side};
 
 use super::{
-    controlnet::ControlNet, embedding::Embedding, input_image::InputImage, lora::Lora, lora_path::LoraPath,
-    scheduler_config::listed_steps, spec::ImageSpec,
+    branch::{OF_PICTURES, RECIPE_VERSION},
+    controlnet::ControlNet,
+    embedding::Embedding,
+    input_image::InputImage,
+    lora::Lora,
+    lora_path::LoraPath,
+    scheduler_config::listed_steps,
+    spec::{Branch, ImageSpec},
 };
 
 /// How a written request has what may be large or secret.
@@ -94,6 +100,20 @@ impl ImageSpec {
             }
         };
         self.loras.get(..self.loras.len().saturating_sub(named)).unwrap_or_default()
+    }
+}
+
+impl Branch {
+    /// The member `from` of the job's request, whose pictures are `own`.
+    pub(super) fn member(&self, own: &Map<String, Value>) -> Value {
+        let mut request = self.request.to_request(InputPictures::Digests);
+        request.extend(
+            OF_PICTURES.into_iter().filter_map(|name| Some((name.to_owned(), own.get(name)?.clone()))),
+        );
+        if let Some(branch) = &self.request.from {
+            request.insert("from".to_owned(), branch.member(own));
+        }
+        json!({ "recipe": { "version": RECIPE_VERSION, "request": request }, "step": self.step })
     }
 }
 

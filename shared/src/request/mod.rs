@@ -48,7 +48,7 @@ mod webp;
 mod wire_fields;
 
 pub use bounds::{MAX_IMAGES, MAX_PIXELS, MAX_SEED, MIN_PIXELS};
-pub use branch::{Branch, MAX_BRANCHES, STEP_NOT_REACHED};
+pub use branch::{MAX_BRANCHES, STEP_NOT_REACHED};
 pub use canny::Canny;
 pub use controlnet::{CONTROLNETS, ControlNet};
 pub use dialect::{Defaults, Dialect, Endpoint, Names, Task, Unknown};
@@ -69,4 +69,4 @@ pub use partials::Partials;
 pub use parts::Hires;
 pub use pictures::{Fetched, NotFetched, PictureSource, picture_sources};
 pub use scheduler_names::NamedScheduler;
-pub use spec::ImageSpec;
+pub use spec::{Branch, ImageSpec};

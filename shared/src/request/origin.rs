@@ -5,14 +5,14 @@ use serde_json::{Map, Value, json};
 
 use super::{
     bounds::MAX_STEP_INDEX,
-    branch::{Branch, MAX_BRANCHES, OF_PICTURES, RECIPE_VERSION, STEP_NOT_REACHED},
+    branch::{MAX_BRANCHES, OF_PICTURES, RECIPE_VERSION, STEP_NOT_REACHED},
     controlnet::ControlNet,
     dialect::Dialect,
     field_error::{FieldError, Loc},
     fields::Fields,
     input_image::InputImage,
     offer::Offer,
-    spec::ImageSpec,
+    spec::{Branch, ImageSpec},
 };
 
 /// What is read of a recipe.

@@ -5,7 +5,6 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
-    branch::Branch,
     controlnet::ControlNet,
     embedding::Embedding,
     input_image::InputImage,
@@ -70,6 +69,25 @@ pub struct ImageSpec {
     pub(super) no_metadata: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) warnings: Vec<Warning>,
+}
+
+/// Where a job goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Branch {
+    pub(super) request: Box<ImageSpec>,
+    pub(super) step: u32,
+}
+
+impl Branch {
+    /// The request that makes the steps before, without its pictures: they are those of the job.
+    pub fn request(&self) -> &ImageSpec {
+        &self.request
+    }
+
+    /// The last of these steps, counted from 0.
+    pub fn step(&self) -> u32 {
+        self.step
+    }
 }
 
 impl ImageSpec {

@@ -1,114 +1,14 @@
 //! Jobs that go on from another request after one of its steps. The steps before are made again by that request; then
 //! its conditioning, its guidance, and where they differ its sampler and its noise are replaced.
 
-use candle_core::{DType, Device, Tensor};
-
-use super::conditioning::{Conditioning, EncodedPrompt};
-use super::denoising::{Guidance, SdxlDenoising};
+use super::denoising::SdxlDenoising;
 use super::error::PipelineError;
 use super::inputs::Inputs;
 use super::interrupt::Interrupt;
 use super::sdxl::SdxlPipeline;
 use super::second::Second;
-use super::seeded_noise::SeededNoise;
+use super::switch::{Start, Switch};
 use crate::schedulers::{Noise, Sampler};
-
-/// How far two noise levels may be apart to be the same, as a share of them: they are rounded to f32 in some samplers.
-const SAME: f64 = 1e-4;
-
-/// What a request replaces after the steps of the one that it goes on from.
-#[derive(Debug)]
-pub(super) struct Switch {
-    /// After so many steps of the job.
-    after: usize,
-    /// The steps of the first part that are left after it.
-    left: usize,
-    /// The sampler and its window; `None`: it goes on.
-    sampler: Option<(Box<dyn Sampler>, Start)>,
-    /// The noise of another seed; `None`: it goes on.
-    noise: Option<SeededNoise>,
-    guidance: Option<Guidance>,
-    conditioning: Conditioning,
-    positive: EncodedPrompt,
-    negative: Option<EncodedPrompt>,
-    second: Option<Second>,
-}
-
-/// Where another sampler begins.
-#[derive(Debug, Clone, Copy)]
-struct Start {
-    first: usize,
-    end: usize,
-    /// The noise level of the latents.
-    from: Level,
-    /// The level of its first step.
-    to: Level,
-}
-
-/// Latents at a noise level: alpha * picture + sigma * noise.
-#[derive(Debug, Clone, Copy)]
-struct Level {
-    alpha: f64,
-    sigma: f64,
-}
-
-impl Level {
-    /// The level of the latents before a step.
-    fn of(sampler: &dyn Sampler, step: usize) -> candle_core::Result<Self> {
-        let [zero, one] = [0.0_f32, 1.0].map(|value| Tensor::full(value, (1, 1, 1, 1), &Device::Cpu));
-        let (zero, one) = (zero?, one?);
-        let share = |latents: &Tensor, noise: &Tensor| -> candle_core::Result<f64> {
-            let noisy = sampler.add_noise(step, latents, noise)?.to_dtype(DType::F64)?;
-            noisy.flatten_all()?.get(0)?.to_scalar::<f64>()
-        };
-        Ok(Self { alpha: share(&one, &zero)?, sigma: share(&zero, &one)? })
-    }
-
-    /// The noise in relation to the picture.
-    fn ratio(self) -> f64 {
-        self.sigma / self.alpha
-    }
-
-    fn is_same(self, other: Self) -> bool {
-        (self.ratio() - other.ratio()).abs() <= SAME * self.ratio()
-    }
-
-    /// Latents of this level at another one, by the estimate of the picture that gave them.
-    fn moved(self, to: Self, latents: &Tensor, estimate: Option<&Tensor>) -> candle_core::Result<Tensor> {
-        match estimate.filter(|_| !self.is_same(to)) {
-            Some(picture) => {
-                let noise = ((latents / self.alpha)? - picture)?;
-                (picture + (noise * (to.ratio() / self.ratio()))?)? * to.alpha
-            }
-            // The same numbers, bit for bit.
-            None if self.alpha == to.alpha => Ok(latents.clone()),
-            None => latents * (to.alpha / self.alpha),
-        }
-    }
-}
-
-impl Start {
-    /// The first step of `sampler` that is not above the level of `old` before its step `at`.
-    ///
-    /// # Errors
-    /// [`PipelineError::BadRequest`] if no step is left.
-    fn of(
-        sampler: &dyn Sampler,
-        end: usize,
-        (old, at): (&dyn Sampler, usize),
-    ) -> Result<Self, PipelineError> {
-        let from = Level::of(old, at)?;
-        for first in (0..end).step_by(sampler.calls_per_step()) {
-            let to = Level::of(sampler, first)?;
-            if to.ratio() <= from.ratio() * (1.0 + SAME) {
-                return Ok(Self { first, end, from, to });
-            }
-        }
-        let message =
-            "leaves no step below the noise level of the step in from: name more steps, or an earlier step";
-        Err(PipelineError::bad("num_inference_steps", message))
-    }
-}
 
 impl SdxlPipeline {
     /// Begins a job, with all requests that it goes on from.

@@ -1,23 +1,11 @@
 //! The recipes of one job's pictures.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use glimpse_shared::{recipe::Metadata, request::ImageSpec};
 
-use super::Recipes;
+use super::of_process::{LoraFile, Recipes};
 use crate::pipeline::LoraChoice;
-
-/// A LoRA of a job and its file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoraFile {
-    /// As in the request, without secrets.
-    pub path: String,
-    /// The file.
-    pub file: PathBuf,
-}
 
 /// The recipes of one job's pictures. Its LoRAs are known once the pipeline's inputs are.
 #[derive(Debug, Clone)]
