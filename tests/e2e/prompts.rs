@@ -48,7 +48,20 @@ async fn each_prompt_is_a_job_and_one_that_fails_does_not_stop_the_others() {
     let too_long = "x".repeat(10_001);
     let prompts = format!("# shapes\r\na red heart\n\n{too_long}\n  a blue circle\n");
     std::fs::write(path("prompts.txt"), &prompts).unwrap();
-    let small = ["--seed", "7", "--steps", "3", "--width", "64", "--height", "64", "--num-images", "2"];
+    // The recipe in a picture names the server's app.
+    let small = [
+        "--seed",
+        "7",
+        "--steps",
+        "3",
+        "--width",
+        "64",
+        "--height",
+        "64",
+        "--num-images",
+        "2",
+        "--no-metadata",
+    ];
 
     std::fs::create_dir(path("here")).unwrap();
     let file = path("here/a.png").display().to_string();

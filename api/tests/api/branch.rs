@@ -5,7 +5,7 @@ use glimpse_shared::{
     event::{CancelledBy, Timings},
     job::WorkerRecord,
     request::{Branch, InputPictures},
-    store::{Ending, Lease},
+    store::{Claim, Ending, Lease},
 };
 use serde_json::{Value, json};
 
@@ -181,8 +181,14 @@ async fn a_branch_is_refused_where_it_cannot_be() {
 async fn the_middle_of_a_step_of_two_calls_keeps_its_sampler() {
     let stack = Stack::start().await;
     let schedulers = ["EulerDiscreteScheduler", "HeunDiscreteScheduler"].map(str::to_owned).to_vec();
-    stack.store.heartbeat(&WorkerRecord { schedulers, ..record("one", &demo()) }).await.unwrap();
-    let id = completed(&stack, json!({ "scheduler": "HeunDiscreteScheduler" })).await;
+    let record = WorkerRecord { schedulers, ..record("one", &demo()) };
+    stack.store.heartbeat(&record).await.unwrap();
+    let old = json!({ "scheduler": "HeunDiscreteScheduler", "num_inference_steps": 10 });
+    let id = submit(&stack, old).await.json()["id"].as_str().unwrap().to_owned();
+    let (worker, capabilities) = (record.id.clone(), record.capabilities());
+    let claim = Claim { worker, app: demo(), affinity: None, capabilities, number: 1 };
+    let lease = stack.store.try_claim(&claim).await.unwrap().unwrap();
+    stack.worker().complete(lease).await;
     for (members, field) in [
         (json!({ "scheduler": "EulerDiscreteScheduler" }), "scheduler"),
         (json!({ "num_inference_steps": 12 }), "num_inference_steps"),

@@ -116,7 +116,6 @@ impl SdxlPipeline {
         denoising: &mut SdxlDenoising,
         interrupt: Interrupt<'_>,
     ) -> Result<(), PipelineError> {
-        denoising.switch()?;
         if denoising.step < denoising.end {
             return Ok(());
         }

@@ -262,6 +262,8 @@ impl Pipeline for SdxlPipeline {
             for (denoising, unet_inputs) in group.iter_mut().zip(&all_inputs) {
                 let rows = unet_inputs.timesteps.len();
                 denoising.advance(unet_inputs, predictions.narrow(0, row, rows)?)?;
+                // With the estimate of this step, which no checkpoint has.
+                denoising.switch()?;
                 row += rows;
             }
         }
