@@ -149,7 +149,7 @@ async fn two_workers_of_one_job_are_in_the_trace_of_its_client() {
     let mut first = worker();
     let address = api.address().await;
     super::stack::until_log(&first, "ready for jobs").await;
-    let slow = json!({ "num_inference_steps": 50, "width": 384, "height": 384 });
+    let slow = json!({ "num_inference_steps": 30, "width": 256, "height": 256, "preview_every": 1 });
     let id = submit(&address, Some(RECORDED), slow).await;
     let mut watched = events(&address, &id).await;
     while watched.next().await.expect("the job has no end yet").event != "preview" {}

@@ -202,7 +202,6 @@ impl<P: Pipeline> InFlight<'_, P> {
         let mut last_step = Some(last_step);
         let mut due = self.checkpoints.next(self.begun);
         let mut finished_at_step = None;
-        let mut steps = self.stages.steps();
         loop {
             self.interrupt.check()?;
             let at = self.pipeline.progress(&denoising);
@@ -216,7 +215,7 @@ impl<P: Pipeline> InFlight<'_, P> {
             }
             let stepping = Instant::now();
             self.pipeline.step_or_stop(&mut [&mut denoising], self.interrupt)?;
-            steps.taken(at.step as u32, stepping);
+            self.stages.step(at.step as u32, stepping);
             self.interrupt.check()?;
             if let Some(source) = observer(self.pipeline.progress(&denoising)) {
                 let previewing = Instant::now();
@@ -235,7 +234,7 @@ impl<P: Pipeline> InFlight<'_, P> {
                 due = self.checkpoints.next(Instant::now());
             }
         }
-        drop(steps);
+        self.stages.denoised();
         let denoised = Instant::now();
         let pictures = match finished_at_step {
             Some(_) => self.pipeline.estimates(denoising, self.interrupt)?,

@@ -157,7 +157,7 @@ impl Worker {
         let (resume, subscribed, messages) = (lease.checkpoint.clone(), checkpoints.clone(), outbox.clone());
         let stops = stopped.clone();
         let (steps, stages) = (self.work.clone(), Stages::of(self.work.stages.clone(), Span::current()));
-        let of_order = stages.clone();
+        let (of_order, ended) = (stages.clone(), stages.clone());
         let shows = self.hook.as_ref().is_none_or(PictureHook::shows_previews);
         let recipe = self.recipes.as_ref().and_then(|recipes| JobRecipe::new(recipes, &spec));
         let recipe_of_inputs = recipe.clone();
@@ -223,6 +223,7 @@ impl Worker {
                 }
             }
             see_through(job, seat, in_hand).await;
+            ended.denoised();
         }
     }
 }

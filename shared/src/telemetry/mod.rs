@@ -21,7 +21,7 @@ pub use context::Traceparent;
 pub use export::{TraceConfig, TraceError};
 pub use logs::{LogConfig, LogFormat, filter};
 pub use spans::{TARGET, after, attempt, call, end, fault, job, note, outcome, request};
-pub use stages::{Stages, Steps};
+pub use stages::Stages;
 
 /// Starts logging. The first caller in a process wins.
 pub fn init(config: &LogConfig) {

@@ -2,6 +2,7 @@
 
 use std::{
     ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Instant, SystemTime},
 };
 
@@ -16,19 +17,20 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use crate::metrics::{Stage, StageSeconds};
 
 /// Where the stages of one attempt go. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Stages {
     seconds: StageSeconds,
     /// The span of the attempt; disabled if there is none.
     attempt: Span,
     /// The place of that span, if it is sent to a collector.
     recorded: Option<Context>,
+    denoise: Arc<Mutex<Denoise>>,
 }
 
 impl Default for Stages {
     /// Stages that are in no metrics and in no trace.
     fn default() -> Self {
-        Self { seconds: StageSeconds::default(), attempt: Span::none(), recorded: None }
+        Self::of(StageSeconds::default(), Span::none())
     }
 }
 
@@ -37,7 +39,7 @@ impl Stages {
     pub fn of(seconds: StageSeconds, attempt: Span) -> Self {
         let context = attempt.context();
         let recorded = context.span().span_context().is_sampled().then_some(context);
-        Self { seconds, attempt, recorded }
+        Self { seconds, attempt, recorded, denoise: Arc::new(Mutex::new(Denoise::NotBegun)) }
     }
 
     /// Enters the span of the attempt, for the lines of the log.
@@ -58,9 +60,33 @@ impl Stages {
         }
     }
 
-    /// The steps of the sampler.
-    pub fn steps(&self) -> Steps<'_> {
-        Steps { stages: self, span: None }
+    /// A step of the sampler began at this time and ends now. `number` counts from 0. All steps of an attempt are one
+    /// span, with an event for each.
+    pub fn step(&self, number: u32, begun: Instant) {
+        let time = begun..Instant::now();
+        self.seconds.observe(Stage::Denoise, time.end - time.start);
+        let mut denoise = self.denoise();
+        if let Denoise::NotBegun = *denoise
+            && let Some(span) = self.span(Stage::Denoise, time.start)
+        {
+            *denoise = Denoise::Open(span, at(time.start));
+        }
+        if let Denoise::Open(span, newest) = &mut *denoise {
+            *newest = at(time.end);
+            span.add_event_with_timestamp("step", *newest, vec![KeyValue::new("step", i64::from(number))]);
+        }
+    }
+
+    /// Ends the span of the steps, with the newest step. Also called when the attempt ends: the pipeline may be in a
+    /// step that is not waited for, and that step has no event.
+    pub fn denoised(&self) {
+        if let Denoise::Open(mut span, newest) = std::mem::replace(&mut *self.denoise(), Denoise::Ended) {
+            span.end_with_timestamp(newest);
+        }
+    }
+
+    fn denoise(&self) -> MutexGuard<'_, Denoise> {
+        self.denoise.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn span(&self, stage: Stage, begun: Instant) -> Option<BoxedSpan> {
@@ -71,34 +97,12 @@ impl Stages {
     }
 }
 
-/// The steps of one attempt: one span, from the first step to the last one that was taken, with an event for each.
-pub struct Steps<'a> {
-    stages: &'a Stages,
-    /// The span and the end of the newest step.
-    span: Option<(BoxedSpan, SystemTime)>,
-}
-
-impl Steps<'_> {
-    /// A step began at this time and ends now. `step` is its number, from 0.
-    pub fn taken(&mut self, step: u32, begun: Instant) {
-        let time = begun..Instant::now();
-        self.stages.seconds.observe(Stage::Denoise, time.end - time.start);
-        if self.span.is_none() {
-            self.span = self.stages.span(Stage::Denoise, begun).map(|span| (span, at(begun)));
-        }
-        if let Some((span, newest)) = &mut self.span {
-            *newest = at(time.end);
-            span.add_event_with_timestamp("step", *newest, vec![KeyValue::new("step", i64::from(step))]);
-        }
-    }
-}
-
-impl Drop for Steps<'_> {
-    fn drop(&mut self) {
-        if let Some((mut span, newest)) = self.span.take() {
-            span.end_with_timestamp(newest);
-        }
-    }
+/// The span of the steps of one attempt.
+enum Denoise {
+    NotBegun,
+    /// With the end of the newest step.
+    Open(BoxedSpan, SystemTime),
+    Ended,
 }
 
 /// The system's time at an instant that is not in the future.
