@@ -1,7 +1,7 @@
 //! Reads the parts of a request that do not describe the picture: the headers, the app, the timeouts and the digest of
 //! the body.
 
-use std::{collections::BTreeMap, fmt::Write as _, io, time::Duration};
+use std::{fmt::Write as _, io, time::Duration};
 
 use axum::{
     extract::{Query, rejection::QueryRejection},
@@ -183,8 +183,8 @@ pub(crate) struct Parsed {
 
 impl Parsed {
     /// A request of `size` bytes that has these members.
-    pub(crate) fn new(fields: Map<String, Value>, size: usize) -> Self {
-        Self { digest: digest(&fields), sent: sent(&fields), fields, size }
+    pub(crate) fn new(mut fields: Map<String, Value>, size: usize) -> Self {
+        Self { digest: digest(&mut fields), sent: sent(&fields), fields, size }
     }
 }
 
@@ -201,9 +201,9 @@ pub(crate) async fn parsed(api: &Api, body: &Bytes) -> Result<Parsed, ApiError> 
     api.requests.run_if_large(size, parse).await?.map_err(ApiError::Fields)
 }
 
-/// Identifies a repeated request: the SHA-256 (hex) of its members in alphabetical order, so it does not depend on the
-/// client's formatting. They are hashed while they are serialised, so there is no second copy of the body.
-fn digest(body: &Map<String, Value>) -> String {
+/// Identifies a repeated request: the SHA-256 (hex) of its members, which this puts into alphabetical order, so it does not
+/// depend on the client's formatting. They are hashed while they are serialised, so there is no second copy of the body.
+fn digest(body: &mut Map<String, Value>) -> String {
     struct Hashed(Sha256);
 
     impl io::Write for Hashed {
@@ -217,10 +217,11 @@ fn digest(body: &Map<String, Value>) -> String {
         }
     }
 
-    let members: BTreeMap<_, _> = body.iter().collect();
+    body.sort_keys();
+    body.values_mut().for_each(Value::sort_all_objects);
     let mut hashed = Hashed(Sha256::new());
     // Every JSON value can be serialised, and hashing cannot fail.
-    let written = serde_json::to_writer(&mut hashed, &members);
+    let written = serde_json::to_writer(&mut hashed, body);
     debug_assert!(written.is_ok());
     let mut hex = String::with_capacity(64);
     for byte in hashed.0.finalize() {
@@ -244,6 +245,6 @@ mod tests {
                 .as_bytes(),
         );
         let before: String = before.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(digest(&parse_object(body.as_bytes()).unwrap()), before);
+        assert_eq!(digest(&mut parse_object(body.as_bytes()).unwrap()), before);
     }
 }

@@ -154,7 +154,7 @@ fn the_body_of_a_submit_is_one_flat_object() {
 }
 
 #[test]
-fn every_json_body_and_answer_has_a_schema() {
+fn every_body_and_answer_has_a_schema() {
     let document = json();
     let mut found = Vec::new();
     objects(&document["paths"], String::new(), &mut found);
@@ -162,7 +162,9 @@ fn every_json_body_and_answer_has_a_schema() {
     assert!(contents.len() > 100);
     for (at, content) in contents {
         for (media_type, described) in content.as_object().unwrap() {
-            assert!(described["schema"].is_object(), "{at}: {media_type}");
+            // A body of bytes alone has none.
+            let is_picture = at.ends_with("/requestBody/content") && media_type.starts_with("image/");
+            assert_eq!(described["schema"].is_object(), !is_picture, "{at}: {media_type}");
         }
     }
 }
