@@ -204,7 +204,7 @@ fn routes_of_a_job() -> Vec<(String, String)> {
     let named =
         routes.map(|(method, path, _)| (method, path.replace("{owner}", "glimpse").replace("{app}", "demo")));
     let named: Vec<_> = named.collect();
-    assert_eq!(named.len(), 8, "{named:?}");
+    assert_eq!(named.len(), 9, "{named:?}");
     named
 }
 

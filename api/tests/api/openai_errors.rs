@@ -21,7 +21,7 @@ async fn refused(stack: &Stack, body: Value) -> (u16, Value) {
     let error = json["error"].take();
     assert_eq!(json, json!({ "error": null }));
     let members: Vec<_> = error.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(members, ["code", "message", "param", "type"]);
+    assert_eq!(members, ["message", "type", "param", "code"]);
     (answer.status, error)
 }
 

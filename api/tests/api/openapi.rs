@@ -298,7 +298,8 @@ async fn the_bounds_in_the_document_are_those_of_the_checks() {
         assert!(properties.len() > 15, "{path}");
         let path = path.replace("{owner}", "glimpse").replace("{app}", "demo");
         let mut tried = 0;
-        for (field, schema) in properties {
+        // `from` needs a job that exists, or a recipe: branch.rs tries it.
+        for (field, schema) in properties.iter().filter(|(field, _)| *field != "from") {
             for (value, is_valid) in tries(&document, schema) {
                 let mut body = members.clone();
                 body[field] = value.clone();

@@ -255,7 +255,9 @@ impl Fields {
     }
 
     pub(super) fn refuse_rest(&mut self) {
-        for (field, value) in std::mem::take(&mut self.body) {
+        let mut rest = std::mem::take(&mut self.body);
+        rest.sort_keys();
+        for (field, value) in rest {
             self.wrong(&field, "extra_forbidden", "Extra inputs are not permitted", &value);
         }
     }
