@@ -38,6 +38,8 @@ mod plan;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod release;
+#[cfg(test)]
 mod report;
 #[cfg(test)]
 mod roll;

@@ -13,23 +13,12 @@ use std::{
 
 use glimpse_test_support::{Proxy, programs};
 
-use crate::plan::{DEMO, SCRIPTED};
+use crate::{
+    plan::{DEMO, SCRIPTED},
+    release::{Release, previous},
+};
 
 pub use glimpse_test_support::programs::SOON;
-
-/// The folder of the programs of the release before. If it is given, the fleet rolls from one release to the other.
-pub fn previous() -> Option<PathBuf> {
-    std::env::var_os("GLIMPSE_PREVIOUS_BIN").map(PathBuf::from)
-}
-
-/// Whose programs a slot runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Release {
-    /// Those of this build.
-    Todays,
-    /// Those of [`previous`].
-    Previous,
-}
 
 /// The program of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

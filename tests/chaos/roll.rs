@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::{
     fleet::Fleet,
-    process::{Place, Release, previous},
+    process::Place,
+    release::{Release, previous},
 };
 
 impl Fleet {

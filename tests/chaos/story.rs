@@ -13,7 +13,7 @@ use glimpse_shared::{
 };
 use glimpse_test_support::history::{Entry, History, Violation};
 
-use crate::{hooks::Hook, process::previous};
+use crate::{hooks::Hook, release::previous};
 
 /// The end that a request must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -9,7 +9,7 @@ use crate::{
     client::Browser,
     fleet::Fleet,
     plan::{Conduct, Visit},
-    process::previous,
+    release::previous,
     sse::{Block, Body},
     story::{Fate, Follow},
 };

@@ -10,8 +10,7 @@ async fn serve() -> (Process, String) {
 }
 
 async fn submit(address: &str, members: Value) -> String {
-    let mut body = json!({ "app": "glimpse/demo", "prompt": "a red heart", "seed": 7, "preview_every": 1,
-        "output_format": "png" });
+    let mut body = json!({ "app": "glimpse/demo", "prompt": "a red heart", "seed": 7, "preview_every": 1 });
     body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     let answer = client().post(format!("{address}/v1/jobs")).json(&body).send().await.unwrap();
     assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap());
