@@ -39,7 +39,9 @@ const refused = (promise) =>
 
 const whole = await client.images.generate({ ...heart, model: app });
 const linked = await client.images.generate({ ...heart, n: 2, response_format: "url" });
-const load = async ({ url }) => uri(Buffer.from(await (await fetch(url)).arrayBuffer()).toString("base64"));
+// Without --results the picture is a route of the API, which wants the key too.
+const headers = { authorization: `Bearer ${client.apiKey}` };
+const load = async ({ url }) => uri(Buffer.from(await (await fetch(url, { headers })).arrayBuffer()).toString("base64"));
 const drawn = await toFile(Buffer.from(whole.data[0].b64_json, "base64"), "heart.png", { type: "image/png" });
 const edited = await client.images.edit({
   image: drawn, mask: await mask(), prompt: "a blue heart", size: "128x128", seed: 3, num_inference_steps: 4,

@@ -59,7 +59,9 @@ def blocking():
     linked = client.images.generate(**HEART, n=2, response_format="url")
     loaded = []
     for image in linked.data:
-        with urllib.request.urlopen(image.url) as answer:
+        # Without --results the picture is a route of the API, which wants the key too.
+        load = urllib.request.Request(image.url, headers={"Authorization": f"Bearer {settings['api_key']}"})
+        with urllib.request.urlopen(load) as answer:
             loaded.append(uri(base64.b64encode(answer.read()).decode()))
     drawn = base64.b64decode(whole.data[0].b64_json)
     edited = client.images.edit(
