@@ -36,6 +36,8 @@ pub(crate) struct Served {
     pub(crate) offer: Offer,
     /// How many of them take jobs.
     pub(crate) workers: usize,
+    /// The models that they have loaded, each once.
+    pub(crate) models: Vec<ModelRecipe>,
     /// The offer of each worker.
     each: Vec<Each>,
 }
@@ -160,6 +162,7 @@ impl Roster {
         Some(Served {
             offer: offered(self.of(app))?,
             workers: self.takers(app, &Needs::default()),
+            models: each_once(self.of(app).filter_map(|worker| worker.record.model.clone())),
             each: self.of(app).map(|worker| Each::of(&worker.record)).collect(),
         })
     }

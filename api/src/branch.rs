@@ -2,15 +2,22 @@
 
 use glimpse_shared::{
     error::StoreError,
-    event::Event,
+    event::{Event, Image},
     id::{App, JobId},
     job::{JobState, Status},
+    recipe::{ModelRecipe, Recipe},
     request::{FieldError, ImageSpec, InputPictures, Loc, PreviewSource, STEP_NOT_REACHED},
     store::Shown,
 };
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{admission::Served, error::ApiError, reader::Reader, state::in_time};
+use crate::{
+    admission::Served,
+    error::ApiError,
+    reader::Reader,
+    state::{Api, in_time},
+};
 
 fn at(member: &str) -> [Loc; 2] {
     ["from", member].map(|name| Loc::Name(name.to_owned()))
@@ -19,14 +26,18 @@ fn at(member: &str) -> [Loc; 2] {
 /// Replaces `from.job` by the recipe of that job, if the client sees it. `app` is that of the new job.
 ///
 /// # Errors
-/// When there is no such job, it did not make the step, or its request cannot be read any more.
+/// When there is no such job, it did not make the step, or its request or its model is no longer here.
 pub(crate) async fn resolve(
     reader: &Reader,
     app: &App,
+    served: &Served,
     fields: &mut Map<String, Value>,
 ) -> Result<(), ApiError> {
     let Some(Value::Object(from)) = fields.get_mut("from") else { return Ok(()) };
-    let Some(job) = from.remove("job").filter(|job| !job.is_null()) else { return Ok(()) };
+    let Some(job) = from.remove("job").filter(|job| !job.is_null()) else {
+        let model = from.get("recipe").and_then(|recipe| recipe.get("model"));
+        return has_model(served, "recipe", model.and_then(|model| ModelRecipe::deserialize(model).ok()));
+    };
     let wrong = |member: &str, kind, msg: &str, input: &Value| {
         ApiError::field(FieldError::within_body(at(member), kind, msg, input))
     };
@@ -49,7 +60,7 @@ pub(crate) async fn resolve(
         ApiError::SourceUnknown(FieldError::within_body(at("job"), "job_unknown", msg, &job))
     };
     let id: JobId = text.parse().map_err(|_| unknown())?;
-    let (state, last) = reached(reader, id).await?.ok_or_else(unknown)?;
+    let (state, last, model) = reached(reader, id).await?.ok_or_else(unknown)?;
     if state.app != *app {
         let msg = format!("Input should be {}, the app of the job that it goes on from", state.app);
         return Err(ApiError::field(FieldError::body("app", "unchangeable", msg, &app.as_str().into())));
@@ -62,6 +73,7 @@ pub(crate) async fn resolve(
         let error = FieldError::within_body(at("step"), STEP_NOT_REACHED, msg, &step.into());
         return Err(ApiError::SourceChanged(vec![error]));
     }
+    has_model(served, "job", model)?;
     let spec = match in_time(async { Ok(reader.api().store.job(id).await) }).await? {
         Ok(found) => found.ok_or_else(unknown)?.spec,
         Err(StoreError::Corrupt(_)) => {
@@ -75,17 +87,49 @@ pub(crate) async fn resolve(
     Ok(())
 }
 
-/// The state of a job, and the last step that it is known to have made, if that is not all of them: `None` before the
-/// first. `None` if the client sees no such job.
-async fn reached(reader: &Reader, id: JobId) -> Result<Option<(JobState, Option<Option<u32>>)>, ApiError> {
+/// The last step that a job is known to have made, if that is not all of them: `None` before the first.
+type Made = Option<Option<u32>>;
+
+/// The state of a job, the last step that it made, and its model, if a picture of it says it. `None` if the client sees no
+/// such job.
+async fn reached(
+    reader: &Reader,
+    id: JobId,
+) -> Result<Option<(JobState, Made, Option<ModelRecipe>)>, ApiError> {
     let Some((state, end)) = reader.stored(id, Shown::End).await? else { return Ok(None) };
-    let last = match (state.status, end.and_then(|end| end.event())) {
-        (Status::Completed, Some(Event::Completed { finished_at_step, .. })) => finished_at_step.map(Some),
+    let (last, picture) = match (state.status, end.and_then(|end| end.event())) {
+        (Status::Completed, Some(Event::Completed { finished_at_step, images, .. })) => {
+            (finished_at_step.map(Some), images.into_iter().next())
+        }
         // All, as the check counts them.
-        (Status::Completed, _) => None,
-        _ => Some(state.step),
+        (Status::Completed, _) => (None, None),
+        _ => (Some(state.step), None),
     };
-    Ok(Some((state, last)))
+    let model = match picture {
+        Some(picture) => model_of(reader.api(), picture).await?,
+        None => None,
+    };
+    Ok(Some((state, last, model)))
+}
+
+/// The model that a picture names. A picture that is kept elsewhere is not read.
+async fn model_of(api: &Api, picture: Image) -> Result<Option<ModelRecipe>, ApiError> {
+    let read = move || Recipe::from_picture(picture.decode()?.into()).ok()?.recipe.model;
+    api.requests.run(read).await
+}
+
+/// Checks that a worker of the app has this model. A worker of the release before does not say what it has.
+///
+/// # Errors
+/// If all have others.
+fn has_model(served: &Served, member: &str, wanted: Option<ModelRecipe>) -> Result<(), ApiError> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    if served.models.is_empty() || served.models.iter().any(|model| wanted.fits(model)) {
+        return Ok(());
+    }
+    let msg = "No worker of this app has the model of its steps any more";
+    let error = FieldError::within_body(at(member), "model_gone", msg, &wanted.name.as_str().into());
+    Err(ApiError::SourceChanged(vec![error]))
 }
 
 /// The request of a job with its pictures, and with its previews, which are no part of a recipe.

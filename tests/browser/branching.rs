@@ -67,8 +67,8 @@ async fn a_job_is_finished_early() {
     let (_serve, address) = demo(&[]).await;
     visit(Look::Desk, &address, async |page| {
         page.fill("Steps", "50").await;
-        page.fill("Width", "256").await;
-        page.fill("Height", "256").await;
+        page.fill("Width", "512").await;
+        page.fill("Height", "512").await;
         page.generate("a red heart on a white background").await;
         page.shows("the preview", |shown| shown.has("Preview")).await;
         page.press("Finish now").await;

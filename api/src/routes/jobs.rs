@@ -148,7 +148,7 @@ impl Submission {
 
     async fn job(mut self, reader: &Reader, served: &Served) -> Result<Job, ApiError> {
         let (api, offer) = (reader.api(), served.offer.clone());
-        branch::resolve(reader, &self.app, &mut self.fields).await?;
+        branch::resolve(reader, &self.app, served, &mut self.fields).await?;
         let checked = checked(api, self.fields, self.size, offer, OWN.reads).await?;
         let spec = checked.map_err(|errors| branch::told(errors).of_sent(&self.sent))?;
         branch::loras(&spec, served)?;

@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use glimpse_shared::{
-    event::{CancelledBy, Timings},
+    event::{CancelledBy, Image, Timings},
     job::WorkerRecord,
     request::{Branch, InputPictures},
     store::{Claim, Ending, Lease},
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     pictures::png,
+    recipe,
     support::{Answer, Stack, demo, picture, record},
 };
 
@@ -254,6 +255,39 @@ async fn a_job_that_is_unknown_is_404_and_a_lora_that_is_gone_409() {
     tokio::time::advance(std::time::Duration::from_secs(2)).await;
     tokio::time::resume();
     assert_eq!(refused(&submit(&stack, from).await), is(409, "body/loras/0/path", "lora_gone"));
+}
+
+#[tokio::test]
+async fn a_model_that_is_gone_is_409() {
+    let stack = Stack::start().await;
+    let has = |name: &str, digit: &str| WorkerRecord {
+        model: Some(recipe::model(name, digit)),
+        ..record("one", &demo())
+    };
+    stack.store.heartbeat(&has("sdxl", "a")).await.unwrap();
+    // The end of a job whose picture says the model.
+    let mut lease = accepted(&stack, json!({ "num_inference_steps": 10, "seed": 7 })).await;
+    let (id, timings) = (lease.job.id.to_string(), Timings { inference: 1.0, decode: 1.0 });
+    let made = json!({ "version": 1, "request": {}, "model": recipe::model("sdxl", "a") });
+    let image = Image::new("image/png", 1, 1, &recipe::picture(Some(&made), ""));
+    let ending = Ending::completed_at(None, vec![image], (7, Vec::new()), timings, Vec::new());
+    stack.store.finish(&mut lease, &ending).await.unwrap();
+    let request = lease.job.spec.to_request(InputPictures::Digests);
+    let recipe = json!({ "version": 1, "request": request, "model": recipe::model("sdxl", "a") });
+    let of_job = json!({ "from": { "job": id, "step": 3 } });
+    let of_recipe = json!({ "from": { "recipe": recipe, "step": 3 } });
+    for from in [&of_job, &of_recipe] {
+        let answer = submit(&stack, from.clone()).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    }
+    stack.store.heartbeat(&has("another", "b")).await.unwrap();
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    tokio::time::resume();
+    let answer = submit(&stack, of_job).await;
+    assert_eq!(refused(&answer), is(409, "body/from/job", "model_gone"));
+    let answer = submit(&stack, of_recipe).await;
+    assert_eq!(refused(&answer), is(409, "body/from/recipe", "model_gone"));
 }
 
 #[tokio::test]

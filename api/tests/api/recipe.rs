@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A picture with a recipe of ours, or with the text of another program.
-fn picture(recipe: Option<&Value>, text: &str) -> Vec<u8> {
+pub fn picture(recipe: Option<&Value>, text: &str) -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, 1, 1);
     encoder.set_color(png::ColorType::Rgb);
@@ -32,7 +32,7 @@ async fn read(stack: &Stack, file: &[u8]) -> Answer {
     stack.client().await.ask("POST", "/v1/recipe", &[], file).await
 }
 
-fn model(name: &str, digit: &str) -> ModelRecipe {
+pub fn model(name: &str, digit: &str) -> ModelRecipe {
     ModelRecipe { name: name.to_owned(), sha256: Some(digit.repeat(64)) }
 }
 
