@@ -57,7 +57,7 @@ pub(crate) async fn resolve(
     };
     let unknown = || {
         let msg = "There is no such job, or it has expired";
-        ApiError::SourceUnknown(FieldError::within_body(at("job"), "job_unknown", msg, &job))
+        ApiError::SourceUnknown(Box::new(FieldError::within_body(at("job"), "job_unknown", msg, &job)))
     };
     let id: JobId = text.parse().map_err(|_| unknown())?;
     let (state, last, model) = reached(reader, id).await?.ok_or_else(unknown)?;

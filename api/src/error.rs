@@ -24,7 +24,7 @@ pub(crate) enum ApiError {
     /// Correct these fields.
     Fields(Vec<FieldError>),
     /// The job that the request goes on from is unknown: name another one.
-    SourceUnknown(FieldError),
+    SourceUnknown(Box<FieldError>),
     /// What the request goes on from is not here any more, or not yet.
     SourceChanged(Vec<FieldError>),
     /// No worker serves the app: use another app.
@@ -188,7 +188,7 @@ impl ApiError {
     /// What happened and what to do, for people.
     pub(crate) fn message(&self) -> String {
         match self {
-            Self::SourceUnknown(error) => Self::SourceChanged(vec![error.clone()]).message(),
+            Self::SourceUnknown(error) => Self::SourceChanged(vec![(**error).clone()]).message(),
             Self::Fields(fields) | Self::SourceChanged(fields) => {
                 let field = |error: &FieldError| {
                     let path = error.path().unwrap_or_else(|| error.field());

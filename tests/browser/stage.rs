@@ -185,7 +185,7 @@ impl Running {
     /// Ends the job with its pictures.
     pub async fn complete(mut self) {
         let spec = &self.lease.job.spec;
-        let images = (0..spec.num_images() as u32).map(|index| picture(200 + index)).collect();
+        let images = (0..spec.num_images()).map(|index| picture(200 + index)).collect();
         let timings = Timings { inference: 1.5, decode: 0.25 };
         let ending = Ending::completed(images, spec.seed(), timings, Vec::new());
         self.store.finish(&mut self.lease, &ending).await.unwrap();

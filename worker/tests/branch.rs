@@ -87,6 +87,9 @@ fn a_branch_without_changes_is_the_same_job_bit_for_bit() {
     }
 }
 
+/// What a branch asks for instead.
+type Change = fn(&mut Inputs);
+
 #[test]
 fn the_steps_before_a_branch_are_those_of_the_other_request_and_those_after_it_are_not() {
     let pipeline = pipeline();
@@ -94,7 +97,7 @@ fn the_steps_before_a_branch_are_those_of_the_other_request_and_those_after_it_a
         let old = inputs(&scheduler);
         let (before, _) = run(&pipeline, &old);
         let step = 1;
-        let others: [(&str, fn(&mut Inputs)); 4] = [
+        let others: [(&str, Change); 4] = [
             ("prompt", |new| new.prompt = "a green house".to_owned()),
             ("negative prompt", |new| new.negative_prompt = Some("fog".to_owned())),
             ("guidance", |new| new.guidance_scale = 9.0),

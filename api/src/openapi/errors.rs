@@ -139,7 +139,7 @@ fn reason(error: &ApiError) -> &'static str {
         ApiError::Fields(_) => "Fields are invalid.",
         ApiError::SourceUnknown(_) => "There is no job `from.job`, or it has expired.",
         ApiError::SourceChanged(_) => {
-            "The job of `from` has not made the step, or its request or a LoRA of it is no longer here."
+            "The job of `from` has not made the step, or its request, its model or a LoRA of it is no longer here."
         }
         ApiError::AppUnknown { .. } => "No worker serves the app.",
         ApiError::JobUnknown => "There is no such job, or it has expired.",

@@ -112,7 +112,7 @@ fn submission(draft: &mut Draft) -> RefOr<Schema> {
 /// Errors about what a submit goes on from.
 fn of_sources() -> [ApiError; 2] {
     let unknown = FieldError::body("from", "job_unknown", "", &serde_json::Value::Null);
-    [ApiError::SourceUnknown(unknown), ApiError::SourceChanged(Vec::new())]
+    [ApiError::SourceUnknown(Box::new(unknown)), ApiError::SourceChanged(Vec::new())]
 }
 
 /// Where a job goes on from another one.

@@ -71,7 +71,7 @@ function offer() {
   const known = [...list.options].slice(1).map((option) => option.value);
   if (known.join("\n") !== app.schedulers.join("\n")) {
     const named = app.schedulers.map((name) => new Option(name.replace(/Scheduler$/, ""), name));
-    list.replaceChildren(new Option("The model's own", ""), ...named);
+    list.replaceChildren(new Option("The model’s own", ""), ...named);
     if (before !== "" && !app.schedulers.includes(before)) {
       list.add(new Option(before, before));
     }

@@ -61,7 +61,7 @@ pub(crate) fn report(error: &ApiError) -> Response {
             json_response(status(error), &FieldErrors { detail: fields })
         }
         ApiError::SourceUnknown(field) => {
-            json_response(status(error), &FieldErrors { detail: std::slice::from_ref(field) })
+            json_response(status(error), &FieldErrors { detail: std::slice::from_ref(&**field) })
         }
         _ => {
             let body = OtherError { detail: error.message(), apps, id, ..OtherError::default() };
