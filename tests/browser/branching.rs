@@ -73,7 +73,7 @@ async fn a_job_is_finished_early() {
         page.shows("the preview", |shown| shown.has("Preview")).await;
         page.press("Finish now").await;
         let shown = page.finished().await;
-        assert!(shown.text.contains("Finished early"), "{}", shown.text);
+        assert!(shown.text.contains("Done, finished early."), "{}", shown.text);
         page.is_accessible("finished-early").await;
     })
     .await;
